@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine that has Python 3.11 or 3.12 and make:
+#   make train   the main job on the phantom cohort
+#   make test    every test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install train test lint format types wheel
+
+help:
+	@echo "make train     train partial_superclass on the phantom cohort (ARGS='...' adds overrides)"
+	@echo "make test      run the tests                                  (ARGS='...' adds options)"
+	@echo "make lint      ruff and mypy;  make format  rewrites;  make wheel  builds dist/*.whl"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(INSTALLED)
+	$(BIN)/python -m neoseg.train +experiment=partial_superclass $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --wheel

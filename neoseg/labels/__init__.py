@@ -1,0 +1,23 @@
+"""Label tables, classes, label sets, codebook, membership and protocols."""
+
+from neoseg.labels.codebook import MAX_CODES, UNKNOWN, Codebook
+from neoseg.labels.convention import Convention
+from neoseg.labels.protocol import PLANE_AXIS, Protocol, SliceShare
+from neoseg.labels.space import LabelClass, LabelSet, LabelSpace, Leaf
+from neoseg.labels.table import LabelError, LabelTable
+
+__all__ = [
+    "MAX_CODES",
+    "PLANE_AXIS",
+    "UNKNOWN",
+    "Codebook",
+    "Convention",
+    "LabelClass",
+    "LabelError",
+    "LabelSet",
+    "LabelSpace",
+    "LabelTable",
+    "Leaf",
+    "Protocol",
+    "SliceShare",
+]

@@ -1,0 +1,97 @@
+"""The codebook: the distinct label sets of a training cohort, one byte a voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from neoseg.labels.space import LabelSet, LabelSpace
+from neoseg.labels.table import LabelError
+
+UNKNOWN = 0
+"""The code of a voxel about which nothing is known (all leaves), in every codebook."""
+
+MAX_CODES = 256
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """At most 256 label sets over one space; a target volume holds their row numbers.
+
+    Row 0 is "unknown", rows 1..K are the single leaves in order, the merged sets follow. The
+    codebook is closed under left-right mirroring, so that a flipped target stays expressible.
+    """
+
+    space: LabelSpace
+    sets: tuple[LabelSet, ...]
+
+    @classmethod
+    def build(cls, space: LabelSpace, sets: Iterable[LabelSet] = ()) -> Codebook:
+        """Collect `sets`, their mirror images, the single leaves and "unknown".
+
+        The order depends on the sets alone, not on the order in which they are given.
+
+        Raises:
+            LabelError: for an empty label set, or for more than 256 distinct ones.
+        """
+        wanted = set(sets)
+        if frozenset() in wanted:
+            raise LabelError("a label set is empty: a voxel must be allowed at least one leaf")
+        singles = [frozenset([leaf]) for leaf in range(space.num_leaves)]
+        wanted |= {space.mirrored(leaves) for leaves in wanted}
+        merged = sorted(wanted - set(singles) - {space.everything}, key=sorted)
+        rows = (space.everything, *singles, *merged)
+        if len(rows) > MAX_CODES:
+            raise LabelError(
+                f"the cohort needs {len(rows)} distinct label sets, at most {MAX_CODES} fit in a "
+                "byte; use fewer protocols or merge fewer structures"
+            )
+        return cls(space, rows)
+
+    @property
+    def size(self) -> int:
+        """Number of rows R."""
+        return len(self.sets)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Bool `[R, K]`: the leaves that each code allows."""
+        table = np.zeros((self.size, self.space.num_leaves), dtype=bool)
+        for code, leaves in enumerate(self.sets):
+            table[code, sorted(leaves)] = True
+        return table
+
+    @cached_property
+    def membership(self) -> np.ndarray:
+        """Int8 `[R, C]`: 1 where the label set lies inside the class, 0 where they are disjoint,
+        -1 (unknown) otherwise.
+        """
+        inside = self.rows.astype(np.int32) @ self.space.class_leaves.astype(np.int32).T
+        size = self.rows.sum(axis=1, keepdims=True)
+        return np.where(inside == size, 1, np.where(inside == 0, 0, -1)).astype(np.int8)
+
+    @cached_property
+    def mirror(self) -> np.ndarray:
+        """Uint8 `[R]`: the code of each row after a left-right flip."""
+        return np.array([self.code(self.space.mirrored(s)) for s in self.sets], dtype=np.uint8)
+
+    @cached_property
+    def _codes(self) -> dict[LabelSet, int]:
+        return {leaves: code for code, leaves in enumerate(self.sets)}
+
+    def code(self, leaves: LabelSet) -> int:
+        """Return the row of a label set; raises `LabelError` where the codebook lacks it."""
+        try:
+            return self._codes[leaves]
+        except KeyError:
+            names = ", ".join(self.space.leaves[leaf].abbreviation for leaf in sorted(leaves))
+            raise LabelError(f"the codebook has no label set {{{names}}}") from None
+
+    def lookup(self, sets: Sequence[LabelSet]) -> np.ndarray:
+        """Return uint8 `[256]` that maps position i to the code of `sets[i]`, the rest to 0."""
+        table = np.full(MAX_CODES, UNKNOWN, dtype=np.uint8)
+        table[: len(sets)] = [self.code(leaves) for leaves in sets]
+        return table

@@ -1,0 +1,102 @@
+"""Conventions: what the integers of a data set's label files mean as label sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from neoseg.labels.space import LabelSet, LabelSpace
+from neoseg.labels.table import LabelError
+
+Meaning = int | str | Iterable[int | str] | None
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Sorted integers of a label file and the label set of each.
+
+    The position of an integer in `values` is its *native code*: what the prepared store holds,
+    whichever protocol a run applies later.
+    """
+
+    space: LabelSpace
+    values: tuple[int, ...]
+    sets: tuple[LabelSet, ...]
+
+    @classmethod
+    def identity(cls, space: LabelSpace) -> Convention:
+        """Label files that hold the indices of the space's own leaves."""
+        return cls.from_mapping(space, {leaf.index: leaf.index for leaf in space.leaves})
+
+    @classmethod
+    def from_mapping(cls, space: LabelSpace, mapping: Mapping[int, Meaning]) -> Convention:
+        """Read `{integer: leaf, class, list of them, or null for "not annotated"}`.
+
+        Raises:
+            LabelError: unknown names, an integer that is negative or not whole, no entries, or
+                more than 256 of them.
+        """
+        if not 1 <= len(mapping) <= 256:
+            raise LabelError(f"a label convention needs 1 to 256 integers, found {len(mapping)}")
+        entries: dict[int, LabelSet] = {}
+        for value, meaning in mapping.items():
+            if int(value) != value or value < 0:
+                raise LabelError(f"label value {value!r} must be a whole number from 0 up")
+            entries[int(value)] = (
+                space.everything if meaning is None else space.label_set(meaning)
+            )
+            if not entries[int(value)]:
+                raise LabelError(
+                    f"label value {value} maps to an empty label set; name its leaves, or write "
+                    "null where it says nothing"
+                )
+        values = tuple(sorted(entries))
+        return cls(space, values, tuple(entries[value] for value in values))
+
+    @cached_property
+    def _native(self) -> np.ndarray:
+        table = np.full(max(self.values) + 2, -1, dtype=np.int16)
+        table[list(self.values)] = np.arange(len(self.values))
+        return table
+
+    def encode(self, labels: np.ndarray, source: str) -> np.ndarray:
+        """Turn a volume of file integers (any dtype) into uint8 native codes of the same shape.
+
+        Raises:
+            LabelError: naming `source` where values are not whole or not of the convention.
+        """
+        if labels.dtype.kind == "f":
+            whole = np.rint(labels)
+            if not np.array_equal(whole, labels):
+                odd = labels[(whole != labels) | ~np.isfinite(labels)].ravel()[0]
+                raise LabelError(
+                    f"{source} holds {odd!r}, expected whole label numbers; it may be an image, "
+                    "probabilities, or a label map resampled with interpolation"
+                )
+            labels = whole
+        labels = labels.astype(np.int64)
+        table = self._native
+        native = table[np.clip(labels, -1, len(table) - 1)]
+        if (native < 0).any():
+            odd = np.unique(labels[native < 0])
+            shown = ", ".join(map(str, odd[:8])) + (", …" if len(odd) > 8 else "")
+            raise LabelError(
+                f"{source} holds label values outside the table '{self.space.name}': {shown} "
+                f"({int((native < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
+                "file or add the values to the cohort's `convention`"
+            )
+        return native.astype(np.uint8)
+
+
+def _ranges(values: tuple[int, ...]) -> str:
+    """Write sorted integers shortly, as in "0-9, 12"."""
+    spans: list[list[int]] = []
+    for value in values:
+        if spans and value == spans[-1][1] + 1:
+            spans[-1][1] = value
+        else:
+            spans.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

@@ -1,0 +1,109 @@
+"""The label table: what a user writes down about the structures of a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
+
+
+class LabelError(ValueError):
+    """A label table, label set or protocol that contradicts itself."""
+
+
+class LeafRow(BaseModel):
+    """One structure of the table; leaves exclude each other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int = Field(ge=0, le=65535, description="the integer in the label file")
+    name: str = Field(min_length=1)
+    abbreviation: str = Field(min_length=1)
+    color: str = Field(pattern=HEX_COLOUR)
+
+
+class ClassRow(BaseModel):
+    """A super-class: a named set of leaves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    abbreviation: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    leaves: tuple[int | str, ...] = Field(
+        min_length=2, description="indices, names or abbreviations of leaves or other classes"
+    )
+    color: str = Field(default="#ffffff", pattern=HEX_COLOUR)
+
+
+class LabelTable(BaseModel):
+    """Leaves, super-classes and left-right pairs, as written in `conf/labels/*.yaml`.
+
+    `background` names the leaf that stands for "none of the structures"; it is what lies outside
+    the field of view and what an annotator leaves where a structure was not drawn.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    background: int | str
+    leaves: tuple[LeafRow, ...] = Field(min_length=2, max_length=254)
+    classes: tuple[ClassRow, ...] = ()
+    mirror: tuple[tuple[int, int], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> LabelTable:
+        indices = Counter(leaf.index for leaf in self.leaves)
+        names = Counter(
+            key
+            for row in (*self.leaves, *self.classes)
+            for key in {row.name.casefold(), row.abbreviation.casefold()}
+        )
+        twice = [f"index {i}" for i, n in indices.items() if n > 1]
+        twice += [f"name '{key}'" for key, n in names.items() if n > 1]
+        if twice:
+            raise ValueError(
+                f"label table '{self.name}' uses {', '.join(twice)} more than once; "
+                "every index, name and abbreviation must be unique (case does not count)"
+            )
+        paired = Counter(index for pair in self.mirror for index in pair)
+        wrong = [i for i, n in paired.items() if n > 1 or i not in indices]
+        if wrong:
+            raise ValueError(
+                f"label table '{self.name}': mirror names {wrong}, each of which must be the index "
+                "of a leaf and stand in one pair only"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], source: str = "label table") -> LabelTable:
+        """Check `raw` (plain containers).
+
+        Raises:
+            LabelError: naming `source` and every entry that is wrong.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            lines = [
+                f"  {'.'.join(str(part) for part in item['loc']) or 'table'}: {item['msg']}"
+                for item in error.errors()
+            ]
+            raise LabelError(f"{source} is not valid:\n" + "\n".join(lines)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> LabelTable:
+        """Read a YAML file; raises `LabelError` naming the file."""
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise LabelError(f"{path} cannot be read as a label table: {error}") from None
+        if not isinstance(raw, dict):
+            raise LabelError(
+                f"{path} holds {type(raw).__name__}, expected keys name, background, leaves"
+            )
+        return cls.parse(raw, str(path))

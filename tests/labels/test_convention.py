@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neoseg.labels import Convention, LabelError, LabelSpace
+
+FETA: dict[int, Any] = {
+    0: "BG",
+    1: "CSF",
+    2: "cGM",
+    3: "WM",
+    4: "VENT",
+    5: "CBM",
+    6: "dGM",
+    7: "BS",
+}
+ISEG: dict[int, Any] = {0: None, 10: ["CSF", "VENT"], 150: ["cGM", "dGM", "HA"], 250: "WM"}
+
+
+def names(space: LabelSpace, leaves: frozenset[int]) -> set[str]:
+    return {space.leaves[k].abbreviation for k in leaves}
+
+
+@pytest.mark.parametrize("name", ["drawem9", "drawem87", "fidon8"])
+def test_identity_takes_every_index_to_its_leaf(name: str, request: pytest.FixtureRequest) -> None:
+    space = request.getfixturevalue(name)
+    convention = Convention.identity(space)
+    assert convention.values == tuple(sorted(leaf.index for leaf in space.leaves))
+    for value, leaves in zip(convention.values, convention.sets, strict=True):
+        assert [space.leaves[k].index for k in leaves] == [value]
+
+
+def test_feta_values_mean_other_leaves(drawem9: LabelSpace) -> None:
+    convention = Convention.from_mapping(drawem9, FETA)
+    native = convention.encode(np.array([4, 6, 7]), "feta.nii.gz")
+    assert [names(drawem9, convention.sets[n]) for n in native] == [{"VENT"}, {"dGM"}, {"BS"}]
+
+
+def test_iseg_values_are_sets_with_gaps_between_them(drawem9: LabelSpace) -> None:
+    convention = Convention.from_mapping(drawem9, dict(reversed(ISEG.items())))
+    assert convention.values == (0, 10, 150, 250)
+    native = convention.encode(np.array([[250, 150], [10, 0]], dtype=np.uint8), "iseg")
+    assert native.tolist() == [[3, 2], [1, 0]]
+    assert names(drawem9, convention.sets[2]) == {"cGM", "dGM", "HA"}
+    assert convention.sets[0] == drawem9.everything
+    for gap in (9, 11, 149, 251):
+        with pytest.raises(LabelError, match=rf"iseg .*: {gap} .*expected 0, 10, 150, 250"):
+            convention.encode(np.array([gap]), "iseg")
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64]
+)
+def test_every_file_type_gives_the_same_codes(drawem9: LabelSpace, dtype: type) -> None:
+    labels = np.arange(10, dtype=dtype).reshape(1, 2, 5)
+    native = Convention.identity(drawem9).encode(labels, "x")
+    assert native.dtype == np.uint8
+    assert native.shape == labels.shape
+    np.testing.assert_array_equal(native.ravel(), np.arange(10))
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0001, np.nan])
+def test_values_that_are_not_whole_name_the_file(drawem9: LabelSpace, value: float) -> None:
+    with pytest.raises(LabelError, match=r"sub-1_dseg\.nii\.gz.*whole label numbers"):
+        Convention.identity(drawem9).encode(np.array([0.0, value, 3.0]), "sub-1_dseg.nii.gz")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_infinite_values_are_refused(drawem9: LabelSpace, value: float) -> None:
+    with pytest.raises(LabelError, match="file"):
+        Convention.identity(drawem9).encode(np.array([0.0, value]), "file")
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(10, np.uint8), (-1, np.int16), (65535, np.uint16)])
+def test_values_outside_the_table_are_listed_with_their_number(
+    drawem9: LabelSpace, value: int, dtype: type
+) -> None:
+    labels = np.array([0, 9, value, value], dtype=dtype)
+    message = rf"file .*'drawem9': {value} \(2 voxels\); expected 0-9\."
+    with pytest.raises(LabelError, match=message):
+        Convention.identity(drawem9).encode(labels, "file")
+
+
+def test_a_long_list_of_odd_values_is_shortened(drawem9: LabelSpace) -> None:
+    with pytest.raises(LabelError, match=r"100, 101, 102, 103, 104, 105, 106, 107, … \(20 voxels"):
+        Convention.identity(drawem9).encode(np.arange(100, 120), "file")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({}, "1 to 256"),
+        ({k: 0 for k in range(257)}, "found 257"),
+        ({-1: "BG"}, "-1"),
+        ({1.5: "BG"}, "1.5"),
+        ({1: "cortex"}, "cortex"),
+        ({1: ["cGM", "nothing"]}, "nothing"),
+        ({1: []}, "empty"),
+    ],
+)
+def test_conventions_that_cannot_be(
+    drawem9: LabelSpace, mapping: dict[Any, Any], message: str
+) -> None:
+    with pytest.raises(LabelError, match=message):
+        Convention.from_mapping(drawem9, mapping)
+
+
+def test_a_convention_may_have_256_values(drawem9: LabelSpace) -> None:
+    convention = Convention.from_mapping(drawem9, {k: k % 10 for k in range(256)})
+    labels = np.arange(256)
+    np.testing.assert_array_equal(convention.encode(labels, "x"), labels)
+
+
+def test_fetal_atlas_region_maps_to_leaves_of_the_tissues(drawem9: LabelSpace) -> None:
+    convention = Convention.from_mapping(drawem9, {0: "BG", 6: ["CBM", "BS"], 8: "WM", 9: "WM"})
+    assert names(drawem9, convention.sets[1]) == {"CBM", "BS"}
+    assert convention.sets[2] == convention.sets[3]
