@@ -1,0 +1,59 @@
+"""What a training step receives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+STREAMS = ("full", "partial", "unlabelled")
+"""Names of the streams; a batch stores their positions."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of one step.
+
+    Attributes:
+        image: float32 `[B, M, X, Y, Z]`, the student's view.
+        codes: uint8 `[B, X, Y, Z]`, rows of the run's codebook.
+        stream: uint8 `[B]`, position in `STREAMS`.
+        scan: int64 `[B]`, number of the scan among the training scans.
+        teacher_image: the same geometry with another draw of intensity augmentation, where a
+            loss term asked for a teacher.
+    """
+
+    image: Tensor
+    codes: Tensor
+    stream: Tensor
+    scan: Tensor
+    teacher_image: Tensor | None = None
+
+    def to(self, *args: object, **kwargs: object) -> Batch:
+        """Move every tensor, as `Tensor.to`."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))  # type: ignore[call-overload]
+
+    def pin_memory(self) -> Batch:
+        """Pin every tensor for asynchronous copies to an accelerator."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function) -> Batch:  # type: ignore[no-untyped-def]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+
+def collate(items: Sequence[Batch]) -> Batch:
+    """Concatenate single-item batches."""
+    teachers = [item.teacher_image for item in items if item.teacher_image is not None]
+    return Batch(
+        image=torch.cat([item.image for item in items]),
+        codes=torch.cat([item.codes for item in items]),
+        stream=torch.cat([item.stream for item in items]),
+        scan=torch.cat([item.scan for item in items]),
+        teacher_image=torch.cat(teachers) if teachers else None,
+    )

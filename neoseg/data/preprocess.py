@@ -1,0 +1,205 @@
+"""From files to prepared arrays, and from prepared label maps back to the file's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+
+from neoseg.data.volume import DataError, read_volume, require_same_grid
+
+Shape = tuple[int, int, int]
+
+
+class PrepareSettings(BaseModel):
+    """How scans are prepared; a change of any of these makes new store entries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
+    spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
+    crop_margin: float | None = Field(default=4.0, ge=0, description="mm; null keeps everything")
+    dtype: Literal["float16", "float32"] = "float16"
+    locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything that is needed to put a prepared label map back on its file's grid.
+
+    `crop` is a (start, stop) pair per canonical axis before resampling; `affine` is the file's,
+    `prepared_affine` maps prepared voxels to the same millimetres.
+    """
+
+    shape: Shape
+    affine: tuple[tuple[float, ...], ...]
+    canonical_shape: Shape
+    crop: tuple[tuple[int, int], ...]
+    prepared_shape: Shape
+    prepared_affine: tuple[tuple[float, ...], ...]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size of the prepared grid in mm."""
+        sizes = np.linalg.norm(np.array(self.prepared_affine)[:3, :3], axis=0)
+        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Geometry:
+        """Undo `to_dict` (also after a round trip through JSON)."""
+
+        def freeze(value: Any) -> Any:
+            return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+        return cls(**{key: freeze(value) for key, value in raw.items()})
+
+
+def prepare_images(
+    paths: Sequence[Path | None], settings: PrepareSettings
+) -> tuple[np.ndarray, Geometry]:
+    """Read, reorient, crop, resample and normalise the modalities of one scan.
+
+    A modality whose path is None becomes a channel of zeros (the mean under z-score).
+
+    Returns:
+        float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
+
+    Raises:
+        DataError: unreadable files, grids that differ, an image that is constant.
+    """
+    if not paths or paths[0] is None:
+        raise DataError("a scan needs at least the image of the cohort's first modality")
+    volumes = [None if path is None else read_volume(path) for path in paths]
+    first = volumes[0]
+    assert first is not None
+    for path, volume in zip(paths[1:], volumes[1:], strict=True):
+        if path is not None and volume is not None:
+            require_same_grid(
+                path, volume, paths[0], first.native_shape, first.native_affine
+            )
+
+    box = _crop_box(first.data, first.affine, settings.crop_margin)
+    start = np.array([low for low, _ in box])
+    affine = first.affine.copy()
+    affine[:3, 3] += first.affine[:3, :3] @ start
+    shape: Shape = tuple(high - low for low, high in box)  # type: ignore[assignment]
+    if settings.spacing is not None:
+        shape, affine = _resampled_grid(shape, affine, settings.spacing)
+
+    channels = []
+    for path, volume in zip(paths, volumes, strict=True):
+        if path is None or volume is None:
+            channels.append(np.zeros(shape, dtype=np.float32))
+            continue
+        normal = _normalise(volume.data, settings.normalise, path)
+        cropped = normal[tuple(slice(low, high) for low, high in box)]
+        channels.append(_resample(cropped, shape, order=1))
+    geometry = Geometry(
+        shape=first.native_shape,
+        affine=_rows(first.native_affine),
+        canonical_shape=first.data.shape,
+        crop=tuple(box),
+        prepared_shape=shape,
+        prepared_affine=_rows(affine),
+    )
+    return np.stack(channels), geometry
+
+
+def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring canonical codes (any integer type) onto the prepared grid by nearest neighbour."""
+    cropped = codes[tuple(slice(low, high) for low, high in geometry.crop)]
+    return _resample(cropped, geometry.prepared_shape, order=0)
+
+
+def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    """Put prepared labels `[X, Y, Z]` on the file's grid and axis order, `fill` outside the crop.
+
+    Raises:
+        ValueError: where `labels` does not have the prepared shape.
+    """
+    if labels.shape != geometry.prepared_shape:
+        raise ValueError(
+            f"labels have shape {labels.shape}, the prepared grid is {geometry.prepared_shape}"
+        )
+    canonical = np.full(geometry.canonical_shape, fill, dtype=labels.dtype)
+    box = tuple(slice(low, high) for low, high in geometry.crop)
+    canonical[box] = _resample(labels, canonical[box].shape, order=0)
+    to_canonical = nib.io_orientation(np.array(geometry.affine))
+    back = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), to_canonical
+    )
+    native = nib.apply_orientation(canonical, back)
+    return np.ascontiguousarray(native)
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+def _crop_box(data: np.ndarray, affine: np.ndarray, margin: float | None) -> list[tuple[int, int]]:
+    """Bounding box of the head: the voxels brighter than the image's mean, and a margin.
+
+    It looks at the image alone, so that training and prediction crop alike.
+    """
+    if margin is None:
+        return [(0, length) for length in data.shape]
+    head = data > data.mean(dtype=np.float64)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    box = []
+    for axis, length in enumerate(data.shape):
+        hit = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hit.size == 0:
+            box.append((0, length))
+            continue
+        pad = int(np.ceil(margin / spacing[axis]))
+        box.append((max(0, int(hit[0]) - pad), min(length, int(hit[-1]) + 1 + pad)))
+    return box
+
+
+def _normalise(data: np.ndarray, how: str, path: Path) -> np.ndarray:
+    """Scale one channel; the foreground is what is brighter than the mean, as for the crop."""
+    low, high = float(data.min()), float(data.max())
+    if low == high:
+        raise DataError(f"{path} is constant ({low:g} everywhere); it holds no image, drop it")
+    if how == "minmax":
+        return (data - low) / (high - low)
+    foreground = data[data > data.mean(dtype=np.float64)]
+    if how == "percentile":
+        bottom, top = np.percentile(data, 0.5), np.percentile(foreground, 99.5)
+        return np.clip((data - bottom) / max(top - bottom, 1e-6), 0.0, 1.0).astype(np.float32)
+    mean, std = foreground.mean(dtype=np.float64), foreground.std(dtype=np.float64)
+    return ((data - mean) / max(std, 1e-6)).astype(np.float32)
+
+
+def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:
+    """Return the grid with isotropic voxels over the same field of view."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    new = np.maximum(1, np.rint(np.array(shape) * sizes / spacing)).astype(int)
+    step = np.array(shape) / new
+    result = affine.copy()
+    result[:3, :3] = affine[:3, :3] * step
+    result[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((step - 1) / 2)
+    return (int(new[0]), int(new[1]), int(new[2])), result
+
+
+def _resample(data: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
+    """Resample between two grids that cover the same field of view (voxel edges aligned)."""
+    if tuple(data.shape) == tuple(shape):
+        return data
+    step = np.array(data.shape) / np.array(shape)
+    if order > 0 and (step > 1).any():
+        # Against aliasing; the width makes two neighbouring samples meet at half their height.
+        data = ndimage.gaussian_filter(data, np.maximum(0, (step - 1) / 2))
+    return ndimage.affine_transform(
+        data, step, (step - 1) / 2, output_shape=tuple(shape), order=order, mode="nearest"
+    )
