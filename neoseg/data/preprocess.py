@@ -46,8 +46,15 @@ class Geometry:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size of the prepared grid in mm."""
+        """Voxel size of the prepared grid in mm, canonical axes."""
         sizes = np.linalg.norm(np.array(self.prepared_affine)[:3, :3], axis=0)
+        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+    @property
+    def canonical_spacing(self) -> tuple[float, float, float]:
+        """Voxel size of the file in mm, canonical axes."""
+        axes = nib.io_orientation(np.array(self.affine))[:, 0].argsort()
+        sizes = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[axes]
         return float(sizes[0]), float(sizes[1]), float(sizes[2])
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,8 +128,8 @@ def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
     return _resample(cropped, geometry.prepared_shape, order=0)
 
 
-def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
-    """Put prepared labels `[X, Y, Z]` on the file's grid and axis order, `fill` outside the crop.
+def to_canonical(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    """Put prepared labels `[X, Y, Z]` on the uncropped canonical grid, `fill` outside the crop.
 
     Raises:
         ValueError: where `labels` does not have the prepared shape.
@@ -134,12 +141,20 @@ def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndar
     canonical = np.full(geometry.canonical_shape, fill, dtype=labels.dtype)
     box = tuple(slice(low, high) for low, high in geometry.crop)
     canonical[box] = _resample(labels, canonical[box].shape, order=0)
-    to_canonical = nib.io_orientation(np.array(geometry.affine))
-    back = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt("RAS"), to_canonical
-    )
-    native = nib.apply_orientation(canonical, back)
-    return np.ascontiguousarray(native)
+    return canonical
+
+
+def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Turn a canonical volume into the axis order and directions of the scan's file."""
+    canonical_axes = nib.orientations.axcodes2ornt("RAS")
+    native_axes = nib.io_orientation(np.array(geometry.affine))
+    back = nib.orientations.ornt_transform(canonical_axes, native_axes)
+    return np.ascontiguousarray(nib.apply_orientation(canonical, back))
+
+
+def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    """Put prepared labels on the file's own grid; see `to_canonical` and `to_native`."""
+    return to_native(to_canonical(labels, geometry, fill), geometry)
 
 
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:

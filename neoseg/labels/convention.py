@@ -11,6 +11,9 @@ import numpy as np
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
+LARGEST_VALUE = 65535
+"""Label files hold at most 16-bit numbers here; every known table has far fewer."""
+
 Meaning = int | str | Iterable[int | str] | None
 
 
@@ -43,8 +46,10 @@ class Convention:
             raise LabelError(f"a label convention needs 1 to 256 integers, found {len(mapping)}")
         entries: dict[int, LabelSet] = {}
         for value, meaning in mapping.items():
-            if int(value) != value or value < 0:
-                raise LabelError(f"label value {value!r} must be a whole number from 0 up")
+            if not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_VALUE:
+                raise LabelError(
+                    f"label value {value!r} must be a whole number from 0 to {LARGEST_VALUE}"
+                )
             entries[int(value)] = (
                 space.everything if meaning is None else space.label_set(meaning)
             )
@@ -70,8 +75,9 @@ class Convention:
         """
         if labels.dtype.kind == "f":
             whole = np.rint(labels)
-            if not np.array_equal(whole, labels):
-                odd = labels[(whole != labels) | ~np.isfinite(labels)].ravel()[0]
+            bad = ~np.isfinite(labels) | (whole != labels)
+            if bad.any():
+                odd = float(labels[bad].ravel()[0])
                 raise LabelError(
                     f"{source} holds {odd!r}, expected whole label numbers; it may be an image, "
                     "probabilities, or a label map resampled with interpolation"

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from neoseg.labels.table import ClassRow, LabelError, LabelTable
+from neoseg.labels.table import ClassRow, LabelError, LabelTable, LeafRow
 
 LabelSet = frozenset[int]
 """Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
@@ -120,9 +120,10 @@ class LabelSpace:
                 lookup[key.casefold()] = frozenset([position])
         _resolve_classes(table, lookup)
 
+        rows: list[LeafRow | ClassRow] = [*table.leaves, *table.classes]
         classes = [
             LabelClass(row.name, row.abbreviation, lookup[row.name.casefold()], row.color)
-            for row in (*table.leaves, *table.classes)
+            for row in rows
         ]
         seen: dict[LabelSet, str] = {}
         for entry in classes:

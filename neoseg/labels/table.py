@@ -55,13 +55,21 @@ class LabelTable(BaseModel):
     classes: tuple[ClassRow, ...] = ()
     mirror: tuple[tuple[int, int], ...] = ()
 
+    def _keys(self) -> list[set[str]]:
+        """What each leaf and class can be called; a leaf also by its index."""
+        leaves = [
+            {str(row.index), row.name.casefold(), row.abbreviation.casefold()}
+            for row in self.leaves
+        ]
+        return leaves + [{c.name.casefold(), c.abbreviation.casefold()} for c in self.classes]
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> LabelTable:
         indices = Counter(leaf.index for leaf in self.leaves)
         names = Counter(
             key
-            for row in (*self.leaves, *self.classes)
-            for key in {row.name.casefold(), row.abbreviation.casefold()}
+            for keys in self._keys()
+            for key in keys
         )
         twice = [f"index {i}" for i, n in indices.items() if n > 1]
         twice += [f"name '{key}'" for key, n in names.items() if n > 1]

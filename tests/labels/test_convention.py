@@ -94,7 +94,7 @@ def test_a_long_list_of_odd_values_is_shortened(drawem9: LabelSpace) -> None:
     ("mapping", "message"),
     [
         ({}, "1 to 256"),
-        ({k: 0 for k in range(257)}, "found 257"),
+        (dict.fromkeys(range(257), 0), "found 257"),
         ({-1: "BG"}, "-1"),
         ({1.5: "BG"}, "1.5"),
         ({1: "cortex"}, "cortex"),

@@ -84,9 +84,7 @@ def test_nested_and_overlapping_classes_in_any_order(order: tuple[str, ...]) -> 
         ({"X": ["a", "b"], "Y": ["X", "a"]}, "same set"),
     ],
 )
-def test_contradictions_between_classes(
-    classes: dict[str, list[int | str]], message: str
-) -> None:
+def test_contradictions_between_classes(classes: dict[str, list[int | str]], message: str) -> None:
     with pytest.raises(LabelError, match=message):
         make_space(classes)
 

@@ -1,0 +1,162 @@
+"""Builds the parts of a run from its configuration; the commands share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pydantic import BaseModel, ValidationError
+
+from neoseg.cohort import (
+    AnnotationSettings,
+    Cohort,
+    Split,
+    SplitSettings,
+    parse_settings,
+    plan_annotation,
+    split_cohort,
+)
+from neoseg.config import plain
+from neoseg.data import (
+    Annotated,
+    AugmentSettings,
+    MixedDataModule,
+    PatchSettings,
+    PrepareSettings,
+    Store,
+)
+from neoseg.labels import LabelSpace, LabelTable
+from neoseg.training import SegmentationModule, plain_label_sets
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+COHORT_TARGETS = ("neoseg.cohort.",)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message names the key."""
+
+
+def settings_of(model: type[Settings], config: DictConfig, key: str) -> Settings:
+    """Check one part of the configuration; raises `ConfigError` that lists every wrong key."""
+    try:
+        return model.model_validate(plain(config[key]))
+    except ValidationError as error:
+        known = ", ".join(model.model_fields)
+        lines = [
+            f"  {key}.{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}"
+            + (f" (known: {known})" if item["type"] == "extra_forbidden" else "")
+            for item in error.errors()
+        ]
+        raise ConfigError(f"{key} is not valid:\n" + "\n".join(lines)) from None
+
+
+def space_of(config: DictConfig) -> LabelSpace:
+    """Return the label space."""
+    return LabelSpace.from_table(LabelTable.parse(plain(config.labels), "labels"))
+
+
+def cohort_of(
+    config: DictConfig, space: LabelSpace, progress: Callable[[int, int], None] | None = None
+) -> Cohort:
+    """Read the cohort (generating the phantom where it is missing).
+
+    Raises:
+        ConfigError: a target that is not one of neoseg's readers, or options that it lacks.
+        CohortError: what is wrong with the data.
+    """
+    raw = plain(config.cohort)
+    target = str(raw.get("_target_", ""))
+    if not target.startswith(COHORT_TARGETS):
+        raise ConfigError(
+            f"cohort._target_ is '{target}', expected a reader in neoseg.cohort; choose one of "
+            "conf/cohort with cohort=<name>"
+        )
+    extra = {"progress": progress} if target.endswith("read_phantom") else {}
+    try:
+        # In two steps: Hydra would take a dataclass among its arguments for a configuration.
+        reader = instantiate(config.cohort, _partial_=True)
+    except InstantiationException as error:
+        raise ConfigError(f"cohort: {error}") from None
+    try:
+        return reader(space=space, **extra)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ConfigError(f"cohort has a key that {target} does not know: {error}") from None
+
+
+def split_of(config: DictConfig, cohort: Cohort) -> Split:
+    """Read or draw the split."""
+    settings = parse_settings(SplitSettings, plain(config.split), "split")
+    return split_cohort(cohort.scans, settings)
+
+
+def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Annotated:
+    """Plan who is annotated how, and collect the label sets that follow."""
+    settings = parse_settings(AnnotationSettings, plain(config.annotation), "annotation")
+    protocols = settings.protocols(cohort.convention.space)
+    return Annotated.plan(cohort, plan_annotation(cohort.scans, split, settings), protocols)
+
+
+def store_of(config: DictConfig) -> Store:
+    """Return the prepared store; jobs with the same preparation share it."""
+    return Store(Path(config.paths.data) / "store", settings_of(PrepareSettings, config, "store"))
+
+
+def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
+    """Build network, head, objective and teacher."""
+    loss = plain(config.loss)
+    try:
+        return SegmentationModule(
+            labels=plain(config.labels),
+            label_sets=plain_label_sets(annotated.codebook),
+            modalities=list(annotated.cohort.modalities),
+            prepare=settings_of(PrepareSettings, config, "store").model_dump(),
+            patch_size=list(config.patches.size),
+            network=plain(config.network),
+            head=config.head,
+            decoding=config.decoding,
+            loss=loss,
+            optimizer=plain(config.optimizer),
+            teacher=plain(config.teacher),
+            window=plain(config.window),
+            predict_with=config.predict_with,
+            compile=config.compile,
+        )
+    except ValidationError as error:
+        raise ConfigError(str(error)) from None
+
+
+def data_of(
+    config: DictConfig,
+    annotated: Annotated,
+    teacher_view: bool,
+    progress: Callable[[str], None] | None = None,
+) -> MixedDataModule:
+    """Build the data module."""
+    return MixedDataModule(
+        annotated=annotated,
+        store=store_of(config),
+        patches=settings_of(PatchSettings, config, "patches"),
+        augment=settings_of(AugmentSettings, config, "augment"),
+        seed=config.seed,
+        teacher_view=teacher_view,
+        progress=progress,
+    )
+
+
+def describe(annotated: Annotated) -> dict[str, Any]:
+    """Return the counts of scans by split and stream, and the label sets in words."""
+    counts: dict[str, dict[str, int]] = {}
+    for item in annotated.assignments:
+        row = counts.setdefault(item.split, {})
+        row[item.stream] = row.get(item.stream, 0) + 1
+    space = annotated.codebook.space
+    merged = annotated.codebook.sets[space.num_leaves + 1 :]
+    sets = ["{" + ", ".join(space.leaves[k].abbreviation for k in sorted(s)) + "}" for s in merged]
+    return {"scans": counts, "merged_label_sets": sets}

@@ -1,0 +1,198 @@
+"""Plan which scan is annotated how deep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import floor
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from neoseg.cohort.order import shuffled
+from neoseg.cohort.problems import CohortError, Problems, shorten
+from neoseg.cohort.scan import Scan
+from neoseg.cohort.split import SPLITS, Split
+from neoseg.cohort.table import read_rows, write_rows
+from neoseg.labels import LabelSpace, Protocol
+from neoseg.labels.protocol import ProtocolRow
+
+log = logging.getLogger(__name__)
+
+Stream = Literal["full", "partial", "unlabelled"]
+COLUMNS = ("subject", "session", "split", "stream", "protocol")
+FULL, UNLABELLED = "full", "unlabelled"
+"""Names of the protocols that tell everything and nothing."""
+
+
+class AnnotationSettings(BaseModel):
+    """What a user writes in `conf/annotation/*.yaml`.
+
+    Fractions are of the training subjects that have labels. `protocol` is that of the training
+    subjects which are neither fully labelled nor unlabelled; they are used unless `use_rest` is
+    false, which leaves the fully labelled ones alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    full_fraction: float = Field(gt=0, le=1)
+    draw: int = Field(default=0, ge=0)
+    use_rest: bool = True
+    unlabelled_fraction: float = Field(default=0.0, ge=0, lt=1)
+    protocol: ProtocolRow
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AnnotationSettings:
+        total = self.full_fraction + self.unlabelled_fraction
+        if total > 1 + 1e-9:
+            raise ValueError(
+                f"full_fraction and unlabelled_fraction add up to {total:g}, at most 1 is possible"
+            )
+        row = self.protocol
+        hides = bool(row.merge or row.missing or row.slices or row.unlabelled)
+        if (row.name == FULL and hides) or (row.name == UNLABELLED and not row.unlabelled):
+            raise ValueError(
+                f"the protocol name '{row.name}' is taken by the one that tells "
+                f"{'everything' if row.name == FULL else 'nothing'}; use another name"
+            )
+        return self
+
+    def protocols(self, space: LabelSpace) -> dict[str, Protocol]:
+        """Return the protocols that a plan can name; raises `LabelError` for unknown structures."""
+        own = Protocol.parse(space, self.protocol.model_dump())
+        return {
+            FULL: Protocol.full(space),
+            UNLABELLED: Protocol.unlabelled(space),
+            own.name: own,
+        }
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """How one scan is annotated. `stream` is the share of a batch that it is drawn for."""
+
+    subject: str
+    session: str | None
+    split: str
+    stream: Stream
+    protocol: str
+
+
+def plan_annotation(
+    scans: Sequence[Scan], split: Split, settings: AnnotationSettings
+) -> tuple[Assignment, ...]:
+    """Plan what the settings ask for; see `plan`."""
+    row = settings.protocol
+    return plan(
+        scans,
+        split,
+        full_fraction=settings.full_fraction,
+        draw=settings.draw,
+        protocol_name=row.name,
+        rest_stream="unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial",
+        use_rest=settings.use_rest,
+        unlabelled_fraction=settings.unlabelled_fraction,
+    )
+
+
+def plan(
+    scans: Sequence[Scan],
+    split: Split,
+    full_fraction: float,
+    draw: int,
+    protocol_name: str,
+    *,
+    rest_stream: Stream = "partial",
+    use_rest: bool = True,
+    unlabelled_fraction: float = 0.0,
+) -> tuple[Assignment, ...]:
+    """Assign every scan a stream and a protocol, sorted by subject and session.
+
+    The training subjects with labels are put in an order that depends on their ids and `draw`
+    alone. The first `full_fraction` of them (rounded, at least one) are fully labelled, the last
+    `unlabelled_fraction` unlabelled, the others get the protocol; so the subjects of a smaller
+    fraction are among those of a larger one. Scans without label file are unlabelled; those of
+    validation and test are otherwise full. Without `use_rest` the plan leaves out every training
+    scan that is not full.
+
+    Raises:
+        CohortError: subjects that no split has, or no labelled training subject.
+    """
+    problems = Problems()
+    homeless = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
+    if homeless:
+        problems.error(
+            "split", f"lacks the subjects {shorten(homeless)}", action="split the cohort again"
+        )
+    labelled = {scan.subject for scan in scans if scan.label is not None}
+    order = shuffled((s for s in split.train if s in labelled), "annotation", draw)
+    if not order:
+        problems.error(
+            "training split",
+            f"has no subject with labels among its {len(split.train)}",
+            "at least one",
+            "check cohort.labels or label_desc, or change the split",
+        )
+    problems.settle("annotation plan")
+
+    # Halves round up, so that the count never falls where the fraction grows.
+    number = min(len(order), max(1, floor(full_fraction * len(order) + 0.5)))
+    bare = min(len(order) - number, floor(unlabelled_fraction * len(order) + 0.5))
+    full = frozenset(order[:number])
+    unlabelled = frozenset(order[len(order) - bare :])
+    assignments = []
+    for scan in sorted(scans, key=lambda s: (s.subject, s.session or "")):
+        part = cast(str, split.of(scan.subject))
+        stream, protocol = rest_stream, protocol_name
+        if scan.label is None or scan.subject in unlabelled:
+            stream, protocol = "unlabelled", UNLABELLED
+        elif part != "train" or scan.subject in full:
+            stream, protocol = "full", FULL
+        is_rest = part == "train" and (scan.subject not in full or scan.label is None)
+        if use_rest or not is_rest:
+            assignments.append(Assignment(scan.subject, scan.session, part, stream, protocol))
+    log.info("annotation plan: %s", _summary(assignments))
+    return tuple(assignments)
+
+
+def _summary(assignments: Iterable[Assignment]) -> str:
+    counts: dict[tuple[str, str], int] = {}
+    for item in assignments:
+        counts[item.split, item.stream] = counts.get((item.split, item.stream), 0) + 1
+    return ", ".join(f"{n} {split} scans {stream}" for (split, stream), n in sorted(counts.items()))
+
+
+def write_plan(path: Path, assignments: Iterable[Assignment]) -> None:
+    """Write the table subject, session, split, stream, protocol."""
+    rows: list[Mapping[str, str]] = [
+        {key: value or "" for key, value in asdict(item).items()} for item in assignments
+    ]
+    write_rows(path, COLUMNS, rows)
+
+
+def read_plan(path: str | Path) -> tuple[Assignment, ...]:
+    """Read a table that `write_plan` wrote or a user edited.
+
+    Raises:
+        CohortError: listing unknown splits and streams, and scans with two rows.
+    """
+    path = Path(path)
+    problems = Problems()
+    found: dict[tuple[str, str | None], Assignment] = {}
+    allowed = {"split": SPLITS, "stream": get_args(Stream)}
+    for number, row in enumerate(read_rows(path, COLUMNS, problems), start=2):
+        where = f"{path} row {number}"
+        key = (row["subject"], row["session"] or None)
+        for column, values in allowed.items():
+            if row[column] not in values:
+                problems.error(where, f"found {column} {row[column]!r}", f"one of {values}")
+        if key in found:
+            problems.error(where, f"names the scan {key} again", "one row for each scan")
+        found[key] = Assignment(
+            *key, split=row["split"], stream=cast(Stream, row["stream"]), protocol=row["protocol"]
+        )
+    if problems.errors:
+        raise CohortError(f"{path} is not a valid annotation plan:", tuple(problems.errors))
+    return tuple(found.values())

@@ -1,0 +1,221 @@
+"""Read any folder of BIDS derivatives: images, label maps, masks and ages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from neoseg.cohort.entities import choose, parse_name, with_suffix
+from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
+from neoseg.cohort.meaning import from_names, resolve
+from neoseg.cohort.participants import read_ages
+from neoseg.cohort.problems import Problems, parse_settings, shorten
+from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.selection import Selection
+from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import Meaning
+
+LABEL_SUFFIXES = ("dseg",)
+MASK_SUFFIXES = ("mask", "brainmask")
+
+
+def read_bids(
+    root: str | Path,
+    space: LabelSpace,
+    *,
+    name: str = "bids",
+    modalities: Sequence[str] = ("T2w",),
+    image_desc: str | None = None,
+    label_desc: str | None = None,
+    mask_desc: str = "brain",
+    convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
+    subjects: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    max_subjects: int | None = None,
+    max_birth_age: float | None = None,
+    require_modalities: bool = False,
+) -> Cohort:
+    """Find `sub-*/[ses-*/]anat/*_<modality>.nii.gz` with its `*_dseg` and `*_mask`.
+
+    `image_desc`, `label_desc` and `mask_desc` pick by the `desc-` entity where there are several;
+    without one, a name that has none is taken, else the only one there is. The integers of the
+    label files mean what `convention` says, else what the names in the `dseg.tsv` of the root say,
+    else they are the indices of the table ("identity" asks for the latter). Scans without label
+    file are unlabelled. The rest are the filters of `Selection`.
+
+    Raises:
+        CohortError: with every problem found.
+    """
+    root = Path(root).expanduser()
+    problems = Problems()
+    selection = parse_settings(
+        Selection,
+        {
+            "subjects": subjects,
+            "exclude": exclude,
+            "max_subjects": max_subjects,
+            "max_birth_age": max_birth_age,
+            "require_modalities": require_modalities,
+        },
+        f"cohort '{name}'",
+    )
+    if not modalities or len(set(modalities)) < len(modalities):
+        problems.error("modalities", f"found {list(modalities)}", "one or more, each once")
+        problems.settle(f"cohort '{name}'")
+
+    known = list_subjects(root)
+    selection.check(known, problems)
+    folders = find_sessions(root, selection.wants, problems)
+    sessions = [item for item in folders if with_suffix(item.files, modalities[:1])]
+    lacking = [item.id for item in folders if item not in sessions]
+    if lacking:
+        problems.warn(
+            root,
+            f"{len(lacking)} sessions have no {modalities[0]}: {shorten(lacking)}",
+            action="they are left out",
+        )
+    if not sessions:
+        problems.error(root, *_nothing_found(root, known, selection, modalities[0]))
+        problems.settle(f"cohort '{name}'")
+
+    pick = _Picker(problems)
+    ages = read_ages([root], sessions, selection.wants, problems)
+    scans = []
+    for item in sessions:
+        images = tuple(pick(item, (m,), image_desc, "image_desc") for m in modalities)
+        if images[0] is None:
+            problems.error(
+                item.path,
+                f"has no {modalities[0]} with desc-{image_desc}",
+                "one file for each session",
+                "change cohort.image_desc, or exclude the subject",
+            )
+            continue
+        age = ages[item.subject, item.session]
+        scans.append(
+            Scan(
+                subject=item.subject,
+                session=item.session,
+                images=images,
+                label=pick(item, LABEL_SUFFIXES, label_desc, "label_desc"),
+                mask=pick(item, MASK_SUFFIXES, mask_desc, "mask_desc"),
+                scan_age=age.scan,
+                birth_age=age.birth,
+                cohort=name,
+            )
+        )
+    pick.report()
+    _check_labels(scans, sessions, label_desc, problems)
+    meaning = _convention(root, space, convention, label_desc, sessions, problems)
+    kept = selection.apply(scans, problems)
+    warnings = problems.settle(f"cohort '{name}'")
+    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), warnings)
+
+
+def _nothing_found(
+    root: Path, known: Collection[str], selection: Selection, modality: str
+) -> tuple[str, str, str]:
+    if not root.is_dir():
+        return "is not a folder", "a folder of BIDS derivatives", "set cohort.root"
+    if known and not any(map(selection.wants, known)):
+        return (
+            f"holds {len(known)} subjects, and the filters leave none",
+            "at least one",
+            "change cohort.subjects or cohort.exclude",
+        )
+    return (
+        f"holds no scans ({len(known)} folders sub-*)",
+        f"sub-*/[ses-*/]anat/*_{modality}.nii.gz",
+        "set cohort.root to the folder that holds sub-*, or change cohort.modalities",
+    )
+
+
+@dataclass
+class _Ambiguous:
+    example: SessionFolder
+    names: list[str]
+    sessions: int = 0
+
+
+class _Picker:
+    """Picks files of sessions and remembers where several would do."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.several: dict[tuple[str, tuple[str, ...]], _Ambiguous] = {}
+
+    def __call__(
+        self, item: SessionFolder, suffixes: Sequence[str], desc: str | None, option: str
+    ) -> Path | None:
+        names = choose(with_suffix(item.files, suffixes), desc)
+        if len(names) > 1:
+            shown = [name.text for name in names]
+            entry = self.several.setdefault((option, tuple(shown)), _Ambiguous(item, shown))
+            entry.sessions += 1
+        return item.usable(names[0].text, self.problems) if names else None
+
+    def report(self) -> None:
+        """Note each kind of ambiguity once."""
+        for (option, _), entry in self.several.items():
+            descs = sorted({parse_name(name).desc or "(none)" for name in entry.names})
+            self.problems.error(
+                entry.example.path,
+                f"has several files that would do: {', '.join(entry.names)} "
+                f"({entry.sessions} sessions are like this)",
+                "one file for each session",
+                f"set {option} to one of {', '.join(descs)}"
+                if len(descs) > 1
+                else "move the ones that are not wanted out of the folder",
+            )
+
+
+def _check_labels(
+    scans: Sequence[Scan],
+    sessions: Sequence[SessionFolder],
+    label_desc: str | None,
+    problems: Problems,
+) -> None:
+    """Note unlabelled scans; a `label_desc` that no file has while others exist is an error."""
+    without = [scan.id for scan in scans if scan.label is None]
+    descs = _descs(sessions)
+    if label_desc is not None and descs and label_desc not in descs:
+        problems.error(
+            "label_desc", f"no label file has desc-{label_desc}", f"one of {', '.join(descs)}"
+        )
+    elif without:
+        problems.warn(
+            "labels",
+            f"{len(without)} of {len(scans)} scans have no label file: {shorten(without)}",
+            action="they count as unlabelled",
+        )
+
+
+def _descs(sessions: Sequence[SessionFolder]) -> list[str]:
+    names = (name for item in sessions for name in with_suffix(item.files, LABEL_SUFFIXES))
+    return sorted({name.desc or "(none)" for name in names})
+
+
+def _convention(
+    root: Path,
+    space: LabelSpace,
+    convention: Mapping[int, Meaning] | str | None,
+    label_desc: str | None,
+    sessions: Sequence[SessionFolder],
+    problems: Problems,
+) -> Convention | None:
+    """Settle what the integers mean: the user's word, else names in a file, else indices."""
+    if isinstance(convention, Mapping):
+        return resolve(space, convention, "convention", problems)
+    if convention == "identity":
+        return Convention.identity(space)
+    if convention is not None:
+        problems.error("convention", f"found {convention!r}", "a mapping, 'identity' or null")
+        return None
+    descs = [label_desc] if label_desc is not None else _descs(sessions)
+    own = [root / f"desc-{desc}_dseg.tsv" for desc in descs]
+    tables = [path for path in (*own, root / "dseg.tsv") if path.is_file()]
+    if not tables:
+        return Convention.identity(space)
+    return from_names(space, tables[0], problems)

@@ -1,0 +1,225 @@
+"""Read the developing Human Connectome Project, releases 1 to 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
+from neoseg.cohort.meaning import resolve
+from neoseg.cohort.participants import read_ages
+from neoseg.cohort.problems import Problem, Problems, parse_settings, shorten
+from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
+from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.selection import Selection
+from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import Meaning
+
+PIPELINE_FOLDERS = ("derivatives/dhcp_anat_pipeline", "derivatives", ".")
+
+
+def read_dhcp(
+    root: str | Path,
+    space: LabelSpace,
+    *,
+    name: str = "dhcp",
+    labels: str = "drawem9",
+    modalities: Sequence[str] = ("T2w",),
+    restore: bool = True,
+    convention: Mapping[int, Meaning] | None = None,
+    subjects: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    max_subjects: int | None = None,
+    max_birth_age: float | None = None,
+    require_modalities: bool = False,
+) -> Cohort:
+    """Find the scans of a dHCP tree; the release is told by the names of its files.
+
+    `root` is the top of the tree or the folder of the pipeline in it. `labels` picks the 9 tissues
+    or the 87 structures; tissues can also be read in a space of the 87, as sets of them.
+    `restore` picks the bias-corrected images. `convention` adds label values, or changes what
+    some mean. The rest are the filters of `Selection`. Only names and sizes of files are checked.
+
+    Raises:
+        CohortError: with every problem found.
+    """
+    root = Path(root).expanduser()
+    problems = Problems()
+    selection = parse_settings(
+        Selection,
+        {
+            "subjects": subjects,
+            "exclude": exclude,
+            "max_subjects": max_subjects,
+            "max_birth_age": max_birth_age,
+            "require_modalities": require_modalities,
+        },
+        f"cohort '{name}'",
+    )
+    _check_options(labels, modalities, problems)
+    problems.settle(f"cohort '{name}'")
+
+    meaning = _convention(space, labels, convention or {}, problems)
+    base = _pipeline_folder(root)
+    selection.check(list_subjects(base), problems)
+    sessions = find_sessions(base, selection.wants, problems)
+    if not sessions:
+        problems.error(root, *_nothing_found(root, base))
+        problems.settle(f"cohort '{name}'")
+
+    release = _detect(sessions, problems)
+    ages = read_ages(list(dict.fromkeys([base, root])), sessions, selection.wants, problems)
+    scans = [
+        Scan(
+            subject=item.subject,
+            session=item.session,
+            images=images,
+            label=item.usable(release.labels[labels], problems),
+            mask=next((p for n in release.masks if (p := item.usable(n, problems))), None),
+            scan_age=ages[item.subject, item.session].scan,
+            birth_age=ages[item.subject, item.session].birth,
+            cohort=name,
+        )
+        for item in sessions
+        if (images := _images(item, release, modalities, restore, problems))[0] is not None
+    ]
+    _check_labels(scans, sessions, release, labels, problems)
+    scans = list(selection.apply(scans, problems))
+    warnings = problems.settle(f"cohort '{name}'")
+    return Cohort(name, tuple(scans), cast(Convention, meaning), tuple(modalities), warnings)
+
+
+def _check_options(labels: str, modalities: Sequence[str], problems: Problems) -> None:
+    if labels not in LABEL_VALUES:
+        problems.error("labels", f"found {labels!r}", f"one of {', '.join(LABEL_VALUES)}")
+    known = list(dict.fromkeys(modality for modality, _ in RELEASES[0].images))
+    if not modalities or len(set(modalities)) < len(modalities) or set(modalities) - set(known):
+        problems.error(
+            "modalities", f"found {list(modalities)}", f"one or more of {known}, each once"
+        )
+
+
+def _convention(
+    space: LabelSpace, labels: str, changes: Mapping[int, Meaning], problems: Problems
+) -> Convention | None:
+    """Label files hold the indices of the space, or something that the space divides further."""
+    values = set(LABEL_VALUES[labels])
+    mapping: dict[int, Meaning]
+    if values == {leaf.index for leaf in space.leaves}:
+        mapping = {value: value for value in values}
+    elif labels in COARSER:
+        known = {entry.abbreviation.casefold() for entry in space.classes}
+        mapping = {
+            value: next((n for n in names if n.casefold() in known), names[0])
+            for value, names in enumerate(COARSER[labels])
+        }
+    else:
+        problems.error(
+            "labels",
+            f"{labels} files hold the values 0-{max(values)}, and label table '{space.name}' has "
+            f"{space.num_leaves} leaves",
+            f"a table with the leaves of {labels}",
+            f"set labels={labels} (the table), or read other label files with cohort.labels",
+        )
+        return None
+    return resolve(space, mapping | dict(changes), "convention", problems)
+
+
+def _pipeline_folder(root: Path) -> Path:
+    """Return the folder of the `sub-*`; the deepest, as a tree's top may hold raw images too."""
+    candidates = (root / folder for folder in PIPELINE_FOLDERS)
+    return next((folder for folder in candidates if has_subjects(folder)), root)
+
+
+def _nothing_found(root: Path, base: Path) -> tuple[str, str, str]:
+    if not root.is_dir():
+        return "is not a folder", "the top of a dHCP tree", "set cohort.root"
+    if has_subjects(base):
+        number = len(list_subjects(base))
+        return (
+            f"holds {number} subjects, and the filters leave none with images",
+            "at least one",
+            "change cohort.subjects or cohort.exclude",
+        )
+    places = ", ".join(str(root / folder) for folder in PIPELINE_FOLDERS)
+    return (
+        "holds no scans",
+        f"sub-*/ses-*/anat with NIfTI files in one of {places}",
+        "set cohort.root to the top of the tree or to the folder that holds sub-*",
+    )
+
+
+def _detect(sessions: Sequence[SessionFolder], problems: Problems) -> Release:
+    """Return the release of the cohort; sessions of several are an error."""
+    by_release: dict[int, list[str]] = {}
+    for item in sessions:
+        for release in releases_of(item.files):
+            by_release.setdefault(release.number, []).append(item.id)
+    if len(by_release) > 1:
+        counts = "; ".join(
+            f"release {number} in {len(ids)} sessions ({shorten(ids, 3)})"
+            for number, ids in sorted(by_release.items())
+        )
+        problems.error(
+            "files", f"are named as in {counts}", "one release", "keep the releases in two roots"
+        )
+    # Without any name that tells, only images are there, and release 3 knows all shared ones.
+    number = max(by_release, key=lambda n: len(by_release[n]), default=RELEASES[0].number)
+    return next(release for release in RELEASES if release.number == number)
+
+
+def _images(
+    item: SessionFolder,
+    release: Release,
+    modalities: Sequence[str],
+    restore: bool,
+    problems: Problems,
+) -> tuple[Path | None, ...]:
+    paths = []
+    for position, modality in enumerate(modalities):
+        path = item.usable(release.images[modality, restore], problems)
+        other = release.images[modality, not restore]
+        if path is None and (position == 0 or other in item.files):
+            has_other = f", but {item.id}_{other} is there" if other in item.files else ""
+            problems.error(
+                item.path,
+                f"has no {item.id}_{release.images[modality, restore]}{has_other}",
+                f"the {'' if restore else 'un'}corrected {modality} (release {release.number})",
+                f"set restore={not restore}" if has_other else "fetch it, or exclude the subject",
+            )
+        paths.append(path)
+    return tuple(paths)
+
+
+def _check_labels(
+    scans: Sequence[Scan],
+    sessions: Sequence[SessionFolder],
+    release: Release,
+    labels: str,
+    problems: Problems,
+) -> None:
+    """Note unlabelled scans; it is an error where all are and other label files exist."""
+    without = [scan.id for scan in scans if scan.label is None]
+    if not without:
+        return
+    name = release.labels[labels]
+    others = [
+        other
+        for other, file in release.labels.items()
+        if other != labels and any(file in item.files for item in sessions)
+    ]
+    if len(without) == len(scans) and others:
+        problems.errors.append(
+            Problem(
+                "labels",
+                f"no scan has a file {name}, but files of {', '.join(others)} exist",
+                action=f"set cohort.labels={others[0]}",
+            )
+        )
+    else:
+        problems.warn(
+            "labels",
+            f"{len(without)} of {len(scans)} scans have no file {name}: {shorten(without)}",
+            action="they count as unlabelled",
+        )

@@ -1,0 +1,90 @@
+"""Settle what the integers of a cohort's label files mean in a label space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from neoseg.cohort.problems import Problems
+from neoseg.cohort.table import read_rows
+from neoseg.labels import Convention, LabelError, LabelSpace
+from neoseg.labels.convention import Meaning
+
+
+def resolve(
+    space: LabelSpace, mapping: Mapping[Any, Meaning], where: object, problems: Problems
+) -> Convention | None:
+    """Build a convention from `{integer: leaf, class, list of them, or None}`.
+
+    Every name that the table lacks is noted in `problems`; the result is then None.
+    """
+    whole: dict[int, Meaning] = {}
+    good = True
+    for value, meaning in mapping.items():
+        try:
+            # Keys that come from a command line or JSON are text.
+            number = int(value)
+        except (TypeError, ValueError):
+            problems.error(where, f"has the key {value!r}", "the whole numbers of the label files")
+            good = False
+            continue
+        whole[number] = meaning
+        names = [] if meaning is None else [meaning] if isinstance(meaning, int | str) else meaning
+        for name in names:
+            if not _has(space, name):
+                try:
+                    space.label_set(name)
+                except LabelError as error:
+                    problems.error(f"{where}, value {value}", str(error), action=_known(space))
+                good = False
+    if not good:
+        return None
+    try:
+        return Convention.from_mapping(space, whole)
+    except LabelError as error:
+        problems.error(where, str(error))
+        return None
+
+
+def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention | None:
+    """Match the names (else abbreviations) of a `dseg.tsv` with the leaves and classes of a space.
+
+    A value 0 that the file does not list is background. All names that match nothing are listed
+    in one problem; the result is then None.
+    """
+    before = len(problems.errors)
+    mapping: dict[str, Meaning] = {}
+    lost: list[str] = []
+    for row in read_rows(path, ["index", "name"], problems):
+        names = [name for name in (row["name"], row.get("abbreviation", "")) if name]
+        found = next((name for name in names if _has(space, name)), None)
+        if row["index"] in mapping:
+            problems.error(path, f"lists the index {row['index']} twice", "one row for each index")
+        elif found is None:
+            lost.append(f"{row['index']} {row['name']!r}")
+        mapping[row["index"]] = found
+    if lost:
+        problems.error(
+            path,
+            f"has names that label table '{space.name}' lacks: {', '.join(lost)}",
+            _known(space),
+            "map the integers with the cohort's `convention`, or rename the table's entries",
+        )
+    if len(problems.errors) > before:
+        return None
+    mapping.setdefault("0", space.leaves[space.background].index)
+    return resolve(space, mapping, path, problems)
+
+
+def _has(space: LabelSpace, name: int | str) -> bool:
+    try:
+        space.label_set(name)
+    except LabelError:
+        return False
+    return True
+
+
+def _known(space: LabelSpace) -> str:
+    names: Iterable[str] = (entry.abbreviation for entry in space.classes)
+    return f"one of {', '.join(names)} (or the full names)"

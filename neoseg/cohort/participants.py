@@ -1,0 +1,159 @@
+"""Ages of the subjects, from `participants.tsv` and the tables of their sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neoseg.cohort.folders import SessionFolder
+from neoseg.cohort.problems import Problems, shorten
+from neoseg.cohort.scan import bare_id, scan_id
+from neoseg.cohort.table import read_rows
+
+MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
+MISSING_NUMBERS = frozenset({-999.0, 0.0})
+AGE_RANGE = (15.0, 60.0)
+"""Weeks of post-menstrual age that a fetal or neonatal scan can have."""
+
+BIRTH_COLUMNS = ("birth_age", "birth_ga")
+SCAN_COLUMNS = ("scan_age", "scan_ga", "age")
+
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Ages:
+    """Weeks of post-menstrual age at birth and at the scan, None where not known."""
+
+    birth: float | None = None
+    scan: float | None = None
+
+    def filled(self, other: Ages) -> Ages:
+        """Return these ages, with those of `other` where one is not known."""
+        return Ages(
+            other.birth if self.birth is None else self.birth,
+            other.scan if self.scan is None else self.scan,
+        )
+
+
+def parse_age(text: str, where: str, problems: Problems) -> float | None:
+    """Read an age in weeks; None for missing values and, with a warning, for impossible ones."""
+    if text.casefold() in MISSING_TEXT:
+        return None
+    try:
+        age = float(text)
+    except ValueError:
+        problems.warn(where, f"found {text!r}", "weeks, or n/a", "the age is taken as not known")
+        return None
+    if age in MISSING_NUMBERS:
+        return None
+    low, high = AGE_RANGE
+    if not low <= age <= high:
+        problems.warn(
+            where,
+            f"found {text}",
+            f"{low:g} to {high:g} weeks of post-menstrual age",
+            "the age is taken as not known",
+        )
+        return None
+    return age
+
+
+def read_ages(
+    folders: Sequence[Path],
+    sessions: Sequence[SessionFolder],
+    wanted: Callable[[str], bool],
+    problems: Problems,
+) -> Mapping[Key, Ages]:
+    """Return the ages of every session found on disk.
+
+    `folders` are looked through in order for `participants.tsv` and `sub-X/sub-X_sessions.tsv`,
+    the first of each counts. The table of a session outranks `participants.tsv`. Rows without
+    files, and files without a row in a table that is there, are noted as warnings.
+    """
+    on_disk = {(item.subject, item.session) for item in sessions}
+    subjects = sorted({subject for subject, _ in on_disk})
+    rows: dict[Key, Ages] = {}
+
+    participants = _first(folders, "participants.tsv")
+    if participants is None:
+        problems.warn(
+            "participants.tsv",
+            f"is in none of {shorten(folders)}",
+            action="ages at birth are not known",
+        )
+    else:
+        table = read_rows(participants, ["participant_id"], problems)
+        _collect(table, participants, None, rows, problems)
+        _compare(participants, {s for s, _ in rows if wanted(s)}, set(subjects), problems)
+
+    for subject in subjects:
+        path = _first(folders, f"sub-{subject}/sub-{subject}_sessions.tsv")
+        if path is None:
+            continue
+        own: dict[Key, Ages] = {}
+        _collect(read_rows(path, ["session_id"], problems), path, subject, own, problems)
+        _compare(
+            path,
+            {scan_id(*key).removeprefix("sub-") for key in own},
+            {scan_id(*key).removeprefix("sub-") for key in on_disk if key[0] == subject},
+            problems,
+        )
+        rows |= {key: ages.filled(rows.get(key, Ages())) for key, ages in own.items()}
+
+    nothing = Ages()
+    ages = {
+        key: rows.get(key, nothing).filled(rows.get((key[0], None), nothing)) for key in on_disk
+    }
+    ageless = sorted(scan_id(*key) for key, found in ages.items() if found.scan is None)
+    if ageless:
+        problems.warn(
+            "scan_age",
+            f"is not known for {len(ageless)} of {len(ages)} scans: {shorten(ageless)}",
+            action="they count as age group 'unknown'",
+        )
+    return ages
+
+
+def _first(folders: Sequence[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _collect(
+    table: Sequence[Mapping[str, str]],
+    path: Path,
+    subject: str | None,
+    rows: dict[Key, Ages],
+    problems: Problems,
+) -> None:
+    """Add the ages of a table's rows; two rows of one scan that differ are an error."""
+    for number, row in enumerate(table, start=2):
+        name = subject or bare_id(row["participant_id"], "sub-")
+        text = bare_id(row.get("session_id", ""), "ses-")
+        session = None if text.casefold() in MISSING_TEXT else text
+        if not name or (subject and not session):
+            problems.warn(f"{path} row {number}", "has no id", action="the row is ignored")
+            continue
+        where = f"{path} row {number} ({scan_id(name, session)})"
+        ages = Ages(
+            *(
+                parse_age(next((row[c] for c in columns if c in row), ""), f"{where} age", problems)
+                for columns in (BIRTH_COLUMNS, SCAN_COLUMNS)
+            )
+        )
+        if rows.get((name, session), ages) != ages:
+            problems.error(
+                where, "contradicts an earlier row of the same scan", "one row", "delete one"
+            )
+        rows.setdefault((name, session), ages)
+
+
+def _compare(path: Path, listed: set[str], found: set[str], problems: Problems) -> None:
+    """Note rows without files and files without rows."""
+    if listed - found:
+        names = shorten(sorted(listed - found))
+        problems.warn(path, f"{len(listed - found)} rows have no files: {names}")
+    if found - listed:
+        names = shorten(sorted(found - listed))
+        problems.warn(path, f"{len(found - listed)} of the scans on disk have no row: {names}")

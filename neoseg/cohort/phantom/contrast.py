@@ -1,0 +1,209 @@
+"""Turn anatomy into T2w and T1w intensities of a newborn, as they change with age.
+
+Intensities are relative to cerebrospinal fluid on T2w (1.0) and to myelinated white matter on
+T1w (about 1.0). In newborns white matter is brighter than cortex on T2w and darker on T1w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .anatomy import Block
+from .parcels import structures
+from .shapes import Floats, ellipsoid, smooth_step
+
+# Mean of each kind of tissue: T2w at 28 and at 44 weeks, T1w at 28 and at 44 weeks.
+MEANS = {
+    "csf": (1.00, 1.00, 0.20, 0.20),
+    "ventricle": (1.00, 1.00, 0.19, 0.19),
+    "cortex": (0.46, 0.43, 0.68, 0.64),
+    "white matter": (0.74, 0.65, 0.44, 0.50),
+    "corpus callosum": (0.60, 0.55, 0.50, 0.54),
+    "caudate": (0.46, 0.45, 0.66, 0.62),
+    "lentiform": (0.52, 0.46, 0.63, 0.63),
+    "thalamus high": (0.55, 0.48, 0.60, 0.62),
+    "thalamus low": (0.48, 0.38, 0.67, 0.74),
+    "subthalamic": (0.50, 0.42, 0.65, 0.68),
+    "remainder": (0.57, 0.50, 0.57, 0.58),
+    "hippocampus": (0.52, 0.48, 0.60, 0.60),
+    "amygdala": (0.49, 0.47, 0.62, 0.61),
+    "brainstem": (0.54, 0.44, 0.60, 0.70),
+    "cerebellum": (0.52, 0.45, 0.60, 0.63),
+}
+KIND_OF_STRUCTURE = {
+    "Hippocampus": "hippocampus",
+    "Amygdala": "amygdala",
+    "Cerebellum": "cerebellum",
+    "Brainstem": "brainstem",
+    "Caudate": "caudate",
+    "Thalamus": "thalamus",
+    "Subthalamic": "subthalamic",
+    "Lentiform": "lentiform",
+    "Corpus": "corpus callosum",
+    "Lateral Ventricle": "ventricle",
+    "CSF": "csf",
+    "Intra-cranial": "remainder",
+}
+DEEP = ("caudate", "lentiform", "thalamus high", "thalamus low", "subthalamic", "remainder")
+BONE, SCALP, MUSCLE, EYE, AIR = (
+    (0.10, 0.12),
+    (0.50, 0.95),
+    (0.30, 0.45),
+    (1.05, 0.18),
+    (0.015, 0.015),
+)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Hold the mean intensities `[2, 88]` of the structures and how strongly they vary inside."""
+
+    means: NDArray[np.float32]
+    texture: float
+    layering: float
+    myelin: float
+
+
+def kind_of(name: str) -> str:
+    """Return the key of `MEANS` for a structure's name in the 87-structure table."""
+    for start, kind in KIND_OF_STRUCTURE.items():
+        if name.startswith(start):
+            if kind == "thalamus":
+                return "thalamus high" if "high" in name else "thalamus low"
+            return kind
+    return "white matter" if name.endswith("WM") else "cortex"
+
+
+def draw_contrast(
+    rng: np.random.Generator, maturity: float, layering: float, strength: float
+) -> Contrast:
+    """Draw one scan's tissue means; `strength` scales how much they differ between subjects."""
+    table = {kind: np.array(row, np.float64).reshape(2, 2) for kind, row in MEANS.items()}
+    jitter = 0.035 * strength
+    together = rng.normal(0, jitter, 2)
+    means = {}
+    for kind, row in table.items():
+        mean = row[:, 0] + (row[:, 1] - row[:, 0]) * maturity
+        if kind in DEEP:
+            mean = mean + together
+        if kind not in ("csf", "ventricle"):
+            mean = mean + rng.normal(0, 0.7 * jitter, 2)
+        means[kind] = mean
+    # A scan's soft-tissue contrast as a whole is weaker or stronger, and its response is curved.
+    gain = np.exp(rng.normal(0, 0.18 * strength, 2))
+    gamma = np.exp(rng.normal(0, 0.12 * strength, 2))
+    middle = np.array([0.53, 0.58])
+    soft = {
+        k: middle + gain * (m - middle) for k, m in means.items() if k not in ("csf", "ventricle")
+    }
+    for channel in range(2):
+        _keep_order(soft, channel)
+    means.update(soft)
+    lookup = np.zeros((2, 88), np.float32)
+    for structure in structures():
+        mean = means[kind_of(structure.name)]
+        lookup[:, structure.index] = np.clip(mean, 0.05, None) ** gamma
+    return Contrast(
+        means=lookup,
+        texture=0.022 * float(np.exp(rng.normal(0, 0.3))),
+        layering=layering * float(np.exp(rng.normal(0, 0.3))),
+        myelin=maturity**1.5 * float(np.exp(rng.normal(0, 0.2))),
+    )
+
+
+def _keep_order(soft: dict[str, np.ndarray], channel: int) -> None:
+    """Keep white matter distinguishable from cortex: however weak a scan, never inverted."""
+    sign = 1 if channel == 0 else -1
+    gap = sign * (soft["white matter"][channel] - soft["cortex"][channel])
+    if gap < 0.11:
+        soft["white matter"][channel] += sign * (0.11 - gap) / 2
+        soft["cortex"][channel] -= sign * (0.11 - gap) / 2
+    if channel == 0:
+        soft["white matter"][channel] = min(soft["white matter"][channel], 0.86)
+
+
+def paint_intensity(block: Block, contrast: Contrast, voxel: float) -> Floats:
+    """Return noise-free T2w and T1w intensities `[2, X, Y, Z]` of a block of `voxel` mm voxels."""
+    labels = block.labels
+    image = contrast.means[:, labels]
+    lateral, y = np.abs(block.position[0]), block.position[1]
+    cerebral = (labels >= 5) & (labels <= 16) | (labels >= 20) & (labels <= 39)
+    white = (labels >= 51) & (labels <= 82)
+    csf_near = (labels == 83) & (block.pia > -voxel) & (block.hindbrain.cerebellum < 0)
+    _add_white_matter(image, white, block, contrast)
+
+    # Soft borders of the ribbon: a sulcus is often thinner than a voxel.
+    ribbon = cerebral | white | csf_near
+    pia, thick = block.pia[ribbon] / voxel, block.thickness[ribbon] / voxel
+    outside = np.clip(0.5 - pia, 0, 1)
+    beneath = np.clip(0.5 + pia - thick, 0, 1) * white[ribbon]
+    for channel in range(2):
+        means = contrast.means[channel]
+        inner = np.where(white[ribbon], image[channel][ribbon], means[66])
+        image[channel][ribbon] = (
+            outside * means[83] + beneath * inner + (1 - outside - beneath) * means[36]
+        )
+
+    cerebellum = (labels == 17) | (labels == 18)
+    depth = block.hindbrain.cerebellum[cerebellum]
+    folia = np.sin(block.hindbrain.folia[cerebellum])
+    fissure = smooth_step(folia, 0.5, 1.0) * smooth_step(-depth, -7, -2)
+    arbor = smooth_step(depth, 3, 7) + 0.6 * smooth_step(-folia, 0.2, 0.9) * (depth > 1.5)
+    for channel, sign in enumerate((1, -1)):
+        mature = np.float32(1 - 0.8 * contrast.myelin)
+        image[channel][cerebellum] += sign * (0.26 * fissure + 0.13 * mature * arbor)
+    stem = labels == 19
+    for channel, sign in enumerate((-1, 1)):
+        dorsal = smooth_step(-y[stem], 8, 20)
+        image[channel][stem] += sign * np.float32(0.08) * (dorsal - 0.4)
+    lentiform = (labels == 46) | (labels == 47)
+    medial = 1 - smooth_step(lateral[lentiform], 15, 26)
+    image[0][lentiform] += np.float32(0.05) * (medial - 0.5)
+    image[1][lentiform] -= np.float32(0.04) * (medial - 0.5)
+
+    _paint_surroundings(image, block)
+    brain = (labels > 0) & (labels != 84)
+    texture = np.where((labels == 83) | (labels == 49) | (labels == 50), 0.3, 1.0)
+    for channel in range(2):
+        image[channel] *= 1 + contrast.texture * block.texture[channel] * texture * brain
+    return np.clip(image, 0, None, out=image)
+
+
+def _add_white_matter(
+    image: Floats, white: NDArray[np.bool_], block: Block, contrast: Contrast
+) -> None:
+    """Add the layers of immature white matter and the myelin of the internal capsule."""
+    x, y, z = (axis[white] for axis in block.position)
+    beneath = block.pia[white] - block.thickness[white]
+    subplate = np.exp(-((beneath / 2.2) ** 2)) - np.exp(-(((beneath - 6.5) / 2.4) ** 2))
+    periventricular = smooth_step(block.ventricle[white], -5, -1)
+    crossroads = smooth_step(np.abs(y), 18, 45)
+    layers = contrast.layering * (0.08 * subplate - 0.16 * periventricular) + 0.05 * crossroads
+    capsule = np.clip(ellipsoid((np.abs(x), y, z), (16.5, -5, 6), (4, 10, 12)), 0, 1)
+    corona = smooth_step(z, 18, 34) * smooth_step(-np.abs(y + 8), -14, -3)
+    myelin = contrast.myelin * (0.20 * capsule + 0.06 * corona) + 0.05 * capsule
+    image[0][white] += layers - myelin
+    image[1][white] -= 0.7 * layers - 0.9 * myelin
+
+
+def _paint_surroundings(image: Floats, block: Block) -> None:
+    """Fill bone, scalp, face, eyes and neck around the cavity."""
+    around = (block.labels == 84) | (block.labels == 0)
+    x, y, z = (axis[around] for axis in block.position)
+    outside = -block.cavity[around]
+    flesh = np.maximum(
+        ellipsoid((x, y, z), (0, 38, -38), (30, 26, 24)),
+        ellipsoid((x, y), (0, -22), (26, 24)) * (z < -18),
+    )
+    eyes = ellipsoid((np.abs(x), y, z), (17, 50, -25), (8, 8, 8)) > 0
+    for channel in range(2):
+        values = np.full(outside.shape, AIR[channel], np.float32)
+        muscle = MUSCLE[channel] * (1 + np.float32(0.5) * block.texture[channel][around])
+        values = np.where(flesh > 0, muscle, values)
+        values = np.where(outside < 6.0, SCALP[channel], values)
+        values = np.where(outside < 2.2, BONE[channel], values)
+        values = np.where(outside < 0.5, 0.35, values)
+        image[channel][around] = np.where(eyes & (outside > 2), EYE[channel], values)

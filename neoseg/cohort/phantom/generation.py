@@ -1,0 +1,156 @@
+"""Generate a whole phantom cohort on disk, in parallel, restartable after an interruption."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from .scan import generate_scan
+from .settings import PhantomSettings
+from .subject import Subject, draw_subject
+from .writer import (
+    PIPELINE,
+    is_complete,
+    write_cohort_tables,
+    write_json,
+    write_scan,
+    write_sessions,
+)
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised whenever the same settings give other images, so that old and new are never mixed."""
+
+RECORD = "phantom.json"
+
+
+def generate_cohort(
+    output: Path,
+    settings: PhantomSettings,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a cohort below `output` and return `output`.
+
+    Scans that an interrupted run has finished are kept. The bytes depend on the settings alone,
+    not on `workers`.
+
+    Args:
+        output: folder for the cohort; made if absent.
+        settings: what to generate.
+        workers: number of processes.
+        progress: called with (finished scans, all scans) after each scan.
+
+    Raises:
+        ValueError: `workers` is below one.
+        FileExistsError: `output` holds a phantom cohort with other settings, or another data set.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; expected at least 1")
+    output = Path(output)
+    pipeline = output / PIPELINE
+    _claim(output, pipeline, settings)
+    subjects = [draw_subject(settings, number) for number in range(settings.subjects)]
+    total = sum(len(subject.sessions) for subject in subjects)
+    pending = [
+        (subject.number, session.visit)
+        for subject in subjects
+        for session in subject.sessions
+        if not is_complete(pipeline, subject, session)
+    ]
+    done = total - len(pending)
+    logger.info("phantom cohort in %s: %d of %d scans to generate", output, len(pending), total)
+    if progress is not None and done:
+        progress(done, total)
+    for _ in _work(pipeline, settings, pending, workers):
+        done += 1
+        if progress is not None:
+            progress(done, total)
+    _finish(pipeline, settings, subjects)
+    return output
+
+
+def _work(
+    pipeline: Path, settings: PhantomSettings, pending: list[tuple[int, int]], workers: int
+) -> Iterator[None]:
+    if workers == 1 or len(pending) < 2:
+        for number, visit in pending:
+            make_scan(pipeline, settings, number, visit)
+            yield
+        return
+    # Spawned, not forked: the parent may hold threads (torch, a logger) that a fork would break.
+    with ProcessPoolExecutor(min(workers, len(pending)), mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(make_scan, pipeline, settings, *item) for item in pending}
+        try:
+            while running:
+                finished, running = wait(running, return_when=FIRST_EXCEPTION, timeout=0.5)
+                for future in finished:
+                    future.result()
+                    yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def make_scan(pipeline: Path, settings: PhantomSettings, number: int, visit: int) -> None:
+    """Generate and write one scan; top-level, so that a spawned process can import it."""
+    subject = draw_subject(settings, number)
+    write_scan(pipeline, generate_scan(settings, subject, subject.sessions[visit]))
+
+
+def _claim(output: Path, pipeline: Path, settings: PhantomSettings) -> None:
+    """Record the settings first, so that a restart knows what the finished scans belong to."""
+    record = output / RECORD
+    wanted = {"version": VERSION, "settings": asdict(settings)}
+    if record.is_file():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found != wanted:
+            raise FileExistsError(
+                f"{record}: this folder holds a phantom cohort with other settings "
+                f"({_differences(found, wanted)}); choose another output folder or delete this one"
+            )
+    elif pipeline.exists():
+        raise FileExistsError(
+            f"{pipeline} exists, but {record} that would say it is a phantom cohort does not; "
+            "choose an empty output folder"
+        )
+    else:
+        write_json(record, wanted)
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    old = {"version": found.get("version"), **found.get("settings", {})}
+    new = {"version": wanted["version"], **wanted["settings"]}
+    return ", ".join(
+        f"{key} is {old.get(key)} there and {new.get(key)} here"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    )
+
+
+def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) -> None:
+    for subject in subjects:
+        write_sessions(pipeline, subject)
+    write_cohort_tables(pipeline, subjects)
+    write_json(
+        pipeline / "dataset_description.json",
+        {
+            "Name": "neoseg phantom: synthetic newborn brains",
+            "BIDSVersion": "1.8.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [
+                {
+                    "Name": "neoseg phantom",
+                    "Version": str(VERSION),
+                    "Parameters": asdict(settings),
+                }
+            ],
+        },
+    )

@@ -1,0 +1,130 @@
+"""Write scans and tables in the dHCP release-3 layout, every file whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from .parcels import TISSUES, structures
+from .scan import PhantomScan
+from .subject import Session, Subject
+
+PIPELINE = Path("derivatives") / "dhcp_anat_pipeline"
+COMPRESSION = 4
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name in the same folder, then rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file with two spaces of indentation."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a tab-separated table."""
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """Write a compressed NIfTI; equal arrays give equal bytes (no time stamp in the header)."""
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    # nibabel's own .gz writer takes the name and the time into the header.
+    write_atomically(path, gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
+
+
+def scan_files(pipeline: Path, subject: Subject, session: Session) -> dict[str, Path]:
+    """Return the path of every file of a session, by what it holds."""
+    prefix = f"sub-{subject.participant_id}_ses-{session.session_id}"
+    folder = pipeline / f"sub-{subject.participant_id}" / f"ses-{session.session_id}" / "anat"
+    names = {"t2w": "T2w", "t2w_restored": "desc-restore_T2w"}
+    if session.has_t1w:
+        names |= {"t1w": "T1w", "t1w_restored": "desc-restore_T1w"}
+    names |= {
+        "mask": "desc-brain_mask",
+        "labels9": "desc-drawem9_dseg",
+        "labels87": "desc-drawem87_dseg",
+    }
+    return {key: folder / f"{prefix}_{name}.nii.gz" for key, name in names.items()}
+
+
+def is_complete(pipeline: Path, subject: Subject, session: Session) -> bool:
+    """Tell whether every file of a session exists; a file that exists is whole."""
+    return all(path.is_file() for path in scan_files(pipeline, subject, session).values())
+
+
+def write_scan(pipeline: Path, scan: PhantomScan) -> None:
+    """Write all volumes of a scan."""
+    for key, path in scan_files(pipeline, scan.subject, scan.session).items():
+        array = getattr(scan, key)
+        # Some label files of real releases are floating point with whole values.
+        if key.startswith("labels") and scan.session.float_labels:
+            array = array.astype(np.float64)
+        write_volume(path, array, scan.affine)
+
+
+def write_sessions(pipeline: Path, subject: Subject) -> None:
+    """Write a subject's table of sessions; ids carry no prefix."""
+    name = f"sub-{subject.participant_id}"
+    write_table(
+        pipeline / name / f"{name}_sessions.tsv",
+        (
+            "session_id",
+            "scan_age",
+            "scan_head_circumference",
+            "radiology_score",
+            "scan_number",
+            "sedation",
+        ),
+        (
+            (
+                session.session_id,
+                session.scan_age,
+                session.head_circumference,
+                session.radiology_score,
+                session.visit + 1,
+                session.sedation,
+            )
+            for session in subject.sessions
+        ),
+    )
+
+
+def write_cohort_tables(pipeline: Path, subjects: Iterable[Subject]) -> None:
+    """Write the label tables and the table of participants."""
+    write_table(
+        pipeline / "desc-drawem87_dseg.tsv",
+        ("index", "name"),
+        ((structure.index, structure.name) for structure in structures()),
+    )
+    write_table(pipeline / "desc-drawem9_dseg.tsv", ("index", "name"), TISSUES.items())
+    write_table(
+        pipeline / "participants.tsv",
+        ("participant_id", "sex", "birth_age", "birth_weight", "singleton"),
+        ((s.participant_id, s.sex, s.birth_age, s.birth_weight, s.singleton) for s in subjects),
+    )

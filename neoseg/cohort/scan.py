@@ -1,0 +1,70 @@
+"""A scan, where its files lie, and a cohort of scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neoseg.labels import Convention
+
+TERM_AGE = 37.0
+"""Weeks of post-menstrual age from which a scan (or birth) counts as term."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One session of one subject. Ids are strings without `sub-` and `ses-`; ages are in weeks.
+
+    `images` holds one path per modality of the cohort, None where this scan lacks it (never the
+    first). `label` is None where the scan is not annotated at all.
+    """
+
+    subject: str
+    session: str | None
+    images: tuple[Path | None, ...]
+    label: Path | None
+    mask: Path | None
+    scan_age: float | None
+    birth_age: float | None
+    cohort: str
+
+    @property
+    def id(self) -> str:
+        """`sub-X_ses-Y`, or `sub-X` where there are no sessions."""
+        return scan_id(self.subject, self.session)
+
+    @property
+    def age_group(self) -> str:
+        """ "preterm" or "term" by the age at the scan, "unknown" without it."""
+        if self.scan_age is None:
+            return "unknown"
+        return "preterm" if self.scan_age < TERM_AGE else "term"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Scans (sorted by subject and session) that share a label convention and modalities.
+
+    `warnings` are the findings that did not stop the reading; they were logged too.
+    """
+
+    name: str
+    scans: tuple[Scan, ...]
+    convention: Convention
+    modalities: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Sorted ids of the subjects."""
+        return tuple(sorted({scan.subject for scan in self.scans}))
+
+
+def scan_id(subject: str, session: str | None) -> str:
+    """Return `sub-X_ses-Y`, or `sub-X` without a session."""
+    return f"sub-{subject}" + (f"_ses-{session}" if session else "")
+
+
+def bare_id(text: str, prefix: str) -> str:
+    """Strip `sub-` or `ses-` from an id that may or may not carry it."""
+    return text.strip().removeprefix(prefix)

@@ -1,0 +1,214 @@
+"""Divide a cohort by subject into training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from neoseg.cohort.order import shuffled
+from neoseg.cohort.problems import CohortError, Problem, Problems, shorten
+from neoseg.cohort.scan import Scan, bare_id
+from neoseg.cohort.table import read_rows, write_rows
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ("subject", "session", "split", "age_group")
+
+
+class SplitSettings(BaseModel):
+    """What a user writes in `conf/split/*.yaml`: a table to read, or how to draw one.
+
+    `subset` allows the table to name subjects that the cohort lacks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path | None = None
+    subset: bool = False
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise ValueError(
+                f"train, val and test are {fractions}, which add up to {sum(fractions):g}; they "
+                "must be at least 0 and add up to 1"
+            )
+        return fractions
+
+
+@dataclass(frozen=True)
+class Split:
+    """Subject ids of each part, sorted. No subject is in two of them."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        everyone = [*self.train, *self.val, *self.test]
+        twice = sorted({name for name in everyone if everyone.count(name) > 1})
+        if twice:
+            raise CohortError(
+                "a subject must be in one split only:",
+                [Problem("split", f"found {shorten(twice)}")],
+            )
+
+    def of(self, subject: str) -> str | None:
+        """Return "train", "val", "test", or None for a subject that is in none."""
+        return next((name for name in SPLITS if subject in getattr(self, name)), None)
+
+    def scans(self, scans: Iterable[Scan], name: str) -> tuple[Scan, ...]:
+        """Return the scans of "train", "val" or "test"."""
+        members = frozenset(getattr(self, name))
+        return tuple(scan for scan in scans if scan.subject in members)
+
+
+def split_cohort(scans: Sequence[Scan], settings: SplitSettings) -> Split:
+    """Read or draw the split that the settings ask for; raises `CohortError`."""
+    if settings.file is not None:
+        return read_split(settings.file, scans, subset=settings.subset)
+    return make_split(scans, settings.fractions, settings.seed)
+
+
+def make_split(
+    scans: Sequence[Scan], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+) -> Split:
+    """Draw a split by subject, with about the same age groups in each part.
+
+    A function of the subjects, their age groups and `seed`; not of the order of the scans. A
+    fraction of 0 gives an empty part, every other part gets at least one subject.
+
+    Raises:
+        CohortError: fractions that do not add up to 1, or fewer subjects than parts.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        problem = Problem(
+            "fractions", f"found {list(fractions)}", "three numbers from 0 up that add up to 1"
+        )
+        raise CohortError("the cohort cannot be split:", [problem])
+    strata = subject_strata(scans)
+    parts = sum(fraction > 0 for fraction in fractions)
+    if len(strata) < parts:
+        problem = Problem(
+            "fractions",
+            f"ask for {parts} parts, and the cohort has {len(strata)} subjects",
+            "at least one subject for each part",
+            "add subjects, or set the fraction of a part to 0",
+        )
+        raise CohortError("the cohort cannot be split:", [problem])
+
+    totals = _totals(len(strata), fractions)
+    order = [
+        subject
+        for stratum in sorted(set(strata.values()))
+        for subject in shuffled((s for s, g in strata.items() if g == stratum), "split", seed)
+    ]
+    given: list[list[str]] = [[], [], []]
+    for place, subject in enumerate(order, start=1):
+        # The part that is furthest behind its share of the subjects so far; as the subjects come
+        # stratum by stratum, each stratum is divided in nearly the same proportions.
+        open_parts = [i for i in range(3) if len(given[i]) < totals[i]]
+        behind = [totals[i] * place / len(order) - len(given[i]) for i in open_parts]
+        given[open_parts[behind.index(max(behind))]].append(subject)
+    return Split(*(tuple(sorted(part)) for part in given))
+
+
+def subject_strata(scans: Iterable[Scan]) -> dict[str, str]:
+    """Return each subject's age group; "both" for one with preterm and term scans."""
+    groups: dict[str, set[str]] = {}
+    for scan in scans:
+        groups.setdefault(scan.subject, set()).add(scan.age_group)
+    strata = {}
+    for subject, found in groups.items():
+        known = found - {"unknown"}
+        strata[subject] = "both" if len(known) > 1 else next(iter(known or found))
+    return strata
+
+
+def _totals(number: int, fractions: Sequence[float]) -> list[int]:
+    """Divide `number` subjects by largest remainder, at least one where the fraction is not 0."""
+    exact = [number * fraction for fraction in fractions]
+    # Rounding guards against 0.1 * 30 = 3.0000000000000004 and the like.
+    totals = [max(int(round(share, 6)), int(share > 0)) for share in exact]
+    while sum(totals) != number:
+        step = 1 if sum(totals) < number else -1
+        free = [i for i in range(3) if exact[i] > 0 and (step > 0 or totals[i] > 1)]
+        gap = {i: round(step * (exact[i] - totals[i]), 6) for i in free}
+        # Ties go to the last part: the test set is the one that small cohorts starve.
+        totals[max(free, key=lambda i: (gap[i], i))] += step
+    return totals
+
+
+def write_split(path: Path, split: Split, scans: Iterable[Scan]) -> None:
+    """Write one row per scan: subject, session, split, age group."""
+    rows = [
+        {
+            "subject": scan.subject,
+            "session": scan.session or "",
+            "split": name,
+            "age_group": scan.age_group,
+        }
+        for scan in sorted(scans, key=lambda s: (s.subject, s.session or ""))
+        if (name := split.of(scan.subject)) is not None
+    ]
+    write_rows(path, COLUMNS, rows)
+
+
+def read_split(path: str | Path, scans: Iterable[Scan], subset: bool = False) -> Split:
+    """Read a table with the columns subject and split (train, val or test), by row or by scan.
+
+    Raises:
+        CohortError: listing subjects in two splits, splits with other names, subjects of the
+            table that the cohort lacks (unless `subset`) and subjects of the cohort that the
+            table lacks.
+    """
+    path = Path(path).expanduser()
+    problems = Problems()
+    chosen: dict[str, set[str]] = {}
+    for number, row in enumerate(read_rows(path, ["subject", "split"], problems), start=2):
+        subject, name = bare_id(row["subject"], "sub-"), row["split"].casefold()
+        if name not in SPLITS:
+            problems.error(f"{path} row {number}", f"found split {row['split']!r}", str(SPLITS))
+        elif subject:
+            chosen.setdefault(subject, set()).add(name)
+    _check_subjects(path, chosen, {scan.subject for scan in scans}, subset, problems)
+    problems.settle(f"split '{path}'")
+    present = {scan.subject for scan in scans}
+    return Split(
+        *(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS),
+    )
+
+
+def _check_subjects(
+    path: Path,
+    chosen: Mapping[str, set[str]],
+    present: set[str],
+    subset: bool,
+    problems: Problems,
+) -> None:
+    for subject, names in sorted(chosen.items()):
+        if len(names) > 1:
+            problems.error(
+                path, f"puts subject {subject} in {' and '.join(sorted(names))}", "one split"
+            )
+    if problems.errors and not chosen:
+        return
+    absent = sorted(set(chosen) - present)
+    if absent and not subset:
+        problems.error(
+            path,
+            f"names {len(absent)} subjects that the cohort does not have: {shorten(absent)}",
+            action="correct the ids, or set split.subset=true if the cohort is a part",
+        )
+    unlisted = sorted(present - set(chosen))
+    if unlisted:
+        problems.error(
+            path,
+            f"lacks {len(unlisted)} subjects of the cohort: {shorten(unlisted)}",
+            action="add a row for each, or exclude them from the cohort",
+        )

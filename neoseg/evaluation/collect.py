@@ -1,0 +1,125 @@
+"""The finished runs below a folder as one tidy frame."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from neoseg.evaluation.table import read_scores
+
+log = logging.getLogger(__name__)
+
+RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
+_REQUIRED = ("scores.csv", "run.json")
+
+
+class ReportError(ValueError):
+    """Runs that cannot be reported."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that the report leaves out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All scores, with the columns experiment, full_fraction, draw, seed and run, and the rest.
+
+    `full_fraction` and `draw` are NaN where the run's configuration has none; `run` is the
+    folder relative to the one searched.
+    """
+
+    scores: pd.DataFrame
+    unfinished: tuple[Unfinished, ...]
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run directories below `folder` (or itself), sorted.
+
+    A run directory holds `config.yaml`; hidden folders such as Hydra's own are not searched.
+
+    Raises:
+        ReportError: if `folder` is not a folder or has no run.
+    """
+    if not folder.is_dir():
+        raise ReportError(f"{folder} is not a folder; name the one that holds the runs")
+    found = [
+        path.parent
+        for path in sorted(folder.rglob("config.yaml"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise ReportError(f"{folder} has no run (a folder with config.yaml) at any depth")
+    return found
+
+
+def collect(folder: Path) -> Collected:
+    """Read every finished run below `folder`; an unreadable one counts as unfinished.
+
+    Raises:
+        ReportError: if no run is finished; the message names each run and what it lacks.
+    """
+    frames, unfinished = [], []
+    for path in find_runs(folder):
+        missing = [name for name in _REQUIRED if not (path / name).is_file()]
+        try:
+            if missing:
+                raise ReportError(f"no {' and no '.join(missing)}")
+            keys = _run_keys(path / "config.yaml")
+            frame = read_scores(path / "scores.csv")
+        except ValueError as error:
+            unfinished.append(Unfinished(path, str(error)))
+            log.warning("left out %s: %s", path, error)
+            continue
+        keys["run"] = path.relative_to(folder).as_posix()
+        for position, name in enumerate(RUN_COLUMNS):
+            frame.insert(position, name, keys[name])
+        frames.append(frame)
+    if not frames:
+        listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
+        raise ReportError(f"{folder} has no finished run:\n{listed}")
+    scores = pd.concat(frames, ignore_index=True)
+    _warn_of_twins(scores)
+    return Collected(scores, tuple(unfinished))
+
+
+def _run_keys(path: Path) -> dict[str, str | float]:
+    try:
+        config = OmegaConf.load(path)
+        values = {
+            "experiment": OmegaConf.select(config, "name"),
+            "full_fraction": OmegaConf.select(config, "annotation.full_fraction"),
+            "draw": OmegaConf.select(config, "annotation.draw"),
+            "seed": OmegaConf.select(config, "seed"),
+        }
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from None
+    if not values["experiment"]:
+        raise ReportError(f"{path} has no key 'name', expected the name of the experiment")
+    keys: dict[str, str | float] = {"experiment": str(values.pop("experiment"))}
+    for name, value in values.items():
+        try:
+            keys[name] = float("nan") if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ReportError(f"{path}: {name} is {value!r}, expected a number") from None
+    return keys
+
+
+def _warn_of_twins(scores: pd.DataFrame) -> None:
+    runs = scores[list(RUN_COLUMNS)].drop_duplicates()
+    same = runs[runs.duplicated(list(RUN_COLUMNS[:-1]), keep=False)]
+    if len(same):
+        log.warning(
+            "runs with the same experiment, fraction, draw and seed are averaged as one draw: %s",
+            ", ".join(same["run"]),
+        )

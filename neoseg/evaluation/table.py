@@ -1,0 +1,180 @@
+"""The tidy score table of a run: one row per scan and class, its file and its summaries."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from neoseg.evaluation.scores import ClassScore
+
+METRICS = ("dice", "hd95", "hd", "assd", "paper_dice", "paper_hd_voxels")
+AGE_GROUPS = ("all", "preterm", "term")
+
+_TEXT = ("subject", "session", "age_group", "class", "abbreviation")
+_FLAGS = ("hidden", "is_leaf", "missed", "invented")
+_NUMBERS = ("scan_age", *METRICS, "truth_ml", "prediction_ml")
+COLUMNS = (
+    *("subject", "session", "scan_age", "age_group", "class", "abbreviation"),
+    *("hidden", "is_leaf", *METRICS, "truth_ml", "prediction_ml", "missed", "invented"),
+)
+"""Columns of `scores.csv`, in order."""
+
+_SHOWN = (("dice", "Dice", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it there at the end, or remove it on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def score_frame(
+    scores: Iterable[ClassScore],
+    *,
+    subject: str,
+    session: str | None,
+    scan_age: float | None,
+    age_group: str,
+    hidden: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return the rows of one scan.
+
+    `hidden` names (by abbreviation) the classes that the run's annotation protocol hides in its
+    partially annotated scans; `scan_age` is in weeks of post-menstrual age.
+    """
+    rows = []
+    for score in scores:
+        row = asdict(score)
+        row["class"] = row.pop("name")
+        row |= {"subject": subject, "session": session or "", "age_group": age_group}
+        row |= {"scan_age": scan_age, "hidden": score.abbreviation in hidden}
+        rows.append(row)
+    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> None:
+    """Write the rows of one or several scans as CSV, whole or not at all."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.concat(list(rows), ignore_index=True)
+    with replacing(path) as temporary:
+        # 17 significant digits are what a float64 needs to come back as it was.
+        frame[list(COLUMNS)].to_csv(temporary, index=False, float_format="%.17g")
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a score file; ids stay text with their leading zeros, no session is "".
+
+    Raises:
+        ValueError: naming the file and the columns that it lacks.
+    """
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; it is not a score table of this version, "
+            "evaluate the run again"
+        )
+    for name in _FLAGS:
+        odd = set(frame[name]) - {"True", "False"}
+        if odd:
+            raise ValueError(
+                f"{path}, column {name}: found {sorted(odd)[0]!r}, expected True or False"
+            )
+        frame[name] = frame[name] == "True"
+    try:
+        return _typed(frame)
+    except ValueError as error:
+        raise ValueError(f"{path} holds text where a number is expected: {error}") from None
+
+
+def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd.DataFrame:
+    """Return one row per group, in order of first appearance.
+
+    For each metric: `<metric>_mean`, `_std` (n - 1), `_median` and `_n`, the number of scans to
+    which it applies; then `misses` and `inventions`, the scans in which the class was missed or
+    invented.
+    """
+    grouped = scores.groupby(list(by), sort=False, dropna=False)
+    table = grouped[list(METRICS)].agg(["mean", "std", "median", "count"])
+    table.columns = [f"{m}_{'n' if how == 'count' else how}" for m, how in table.columns]
+    table["misses"] = grouped["missed"].sum()
+    table["inventions"] = grouped["invented"].sum()
+    return table.reset_index()
+
+
+def overview(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the table for people: a row per class, mean ± std of all, preterm and term scans.
+
+    A dagger marks a class that the annotation protocol hides; "–" stands where nothing applies.
+    """
+    columns: dict[str, dict[str, str]] = {}
+    for group in AGE_GROUPS:
+        part = scores if group == "all" else scores[scores["age_group"] == group]
+        if part.empty:
+            continue
+        summary = summarise(part).set_index("abbreviation")
+        for metric, title, digits in _SHOWN:
+            columns[f"{title} {group}"] = {
+                name: plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
+                for name, row in summary.iterrows()
+            }
+        columns[f"missed {group}"] = {
+            name: f"{int(row['misses'])}/{int((part['abbreviation'] == name).sum())}"
+            for name, row in summary.iterrows()
+        }
+    order = list(dict.fromkeys(scores["abbreviation"]))
+    hidden = set(scores.loc[scores["hidden"], "abbreviation"])
+    table = pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})
+    table = table.reindex(order).fillna("–")
+    table.insert(0, "class", [f"{name}†" if name in hidden else name for name in order])
+    return table.reset_index(drop=True)
+
+
+def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Table:
+    """Return the overview for a terminal; print it with a `rich` console."""
+    frame = overview(scores)
+    table = Table(title=title, caption="mean ± std over scans; † hidden by the protocol")
+    for name in frame.columns:
+        table.add_column(
+            name, justify="left" if name == "class" else "right", no_wrap=name == "class"
+        )
+    for row in frame.itertuples(index=False):
+        table.add_row(*row)
+    return table
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Return any frame as a Markdown table, its cells as text."""
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |"]
+    lines.append("|" + "|".join([" --- ", *[" ---: "] * (frame.shape[1] - 1)]) + "|")
+    for row in frame.itertuples(index=False):
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plus_minus(mean: float, std: float, digits: int) -> str:
+    """Write "0.912 ± 0.013", "0.912" where there is no spread, "–" where there is no mean."""
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in _NUMBERS:
+        frame[name] = pd.to_numeric(frame[name].replace("", None)).astype(float)
+    for name in _FLAGS:
+        frame[name] = frame[name].astype(bool)
+    for name in _TEXT:
+        frame[name] = frame[name].astype(str)
+    return frame

@@ -1,0 +1,157 @@
+"""The tables at the root of a derivative data set, kept up to date by many jobs at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neoseg.labels import LabelSpace
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+DESC = "neoseg"
+
+
+class DerivativeError(ValueError):
+    """A segmentation that cannot be written where or as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who made a segmentation: the program, its version, and the run whose network it was."""
+
+    name: str
+    version: str
+    run: str
+
+
+def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
+    """Write the label table and the description, or check that those there agree."""
+    rows = [("index", "name", "abbreviation", "color")]
+    rows += [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
+    table = _tsv(rows)
+    path = output / f"desc-{DESC}_dseg.tsv"
+    if path.exists() and path.read_text(encoding="utf-8") != table:
+        raise DerivativeError(
+            f"{path} is another label table than '{space.name}'; segmentations of both in one "
+            "folder would be misread: choose another output folder"
+        )
+    if not path.exists():
+        _write_text(path, table)
+
+    path = output / "dataset_description.json"
+    entry = {
+        "Name": provenance.name,
+        "Version": provenance.version,
+        "Description": f"Segmented by the network of run {provenance.run}",
+    }
+    generated: list[Any] = []
+    description: Mapping[str, Any] = {
+        "Name": f"{provenance.name} segmentations",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+    }
+    if path.exists():
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+            generated = list(description.get("GeneratedBy", []))
+            ours = any(item.get("Name") == provenance.name for item in generated)
+        except (ValueError, AttributeError, TypeError):
+            ours = False
+        if not ours:
+            raise DerivativeError(
+                f"{path} describes a data set that {provenance.name} did not make; choose another "
+                "output folder, such as a new one below its derivatives/"
+            )
+    if entry not in generated:
+        text = json.dumps({**description, "GeneratedBy": [*generated, entry]}, indent=2)
+        _write_text(path, text + "\n")
+
+
+def record_volumes(
+    output: Path, target: Path, counts: Mapping[str, int], voxel_ml: float, space: LabelSpace
+) -> None:
+    """Put the row of one label file into the table of volumes, in place of an older one.
+
+    Args:
+        output: root of the data set.
+        target: the label file, below `output`.
+        counts: voxels of each class, by abbreviation.
+        voxel_ml: volume of a voxel in ml.
+        space: named in errors.
+    """
+    relative = target.relative_to(output)
+    ids = dict(part.split("-", 1) for part in relative.parts[:-2] if "-" in part)
+    row = {
+        "file": relative.as_posix(),
+        "participant_id": f"sub-{ids['sub']}" if "sub" in ids else "n/a",
+        "session_id": f"ses-{ids['ses']}" if "ses" in ids else "n/a",
+        **{name: f"{count * voxel_ml:.6g}" for name, count in counts.items()},
+    }
+    path = output / f"desc-{DESC}_volumes.tsv"
+    rows: dict[str, dict[str, str]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t")
+            if reader.fieldnames != list(row):
+                raise DerivativeError(
+                    f"{path} has other columns than the table '{space.name}' gives; remove it or "
+                    "choose another output folder"
+                )
+            rows = {old["file"]: old for old in reader}
+    rows[row["file"]] = row
+    ordered = [rows[name] for name in sorted(rows)]
+    _write_text(path, _tsv([tuple(row), *(tuple(line.values()) for line in ordered)]))
+
+
+def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it there at the end, or remove it on an error."""
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the tables of a folder, where the file system can."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems
+            log.warning("%s cannot be locked (%s); write to it from one job only", folder, error)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,169 @@
+"""Segmentations as BIDS derivatives, on the grid of the file that was segmented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from neoseg.inference.dataset import (
+    DESC,
+    DerivativeError,
+    Provenance,
+    describe,
+    locked,
+    record_volumes,
+    replacing,
+)
+from neoseg.labels import LabelSpace
+
+_SUFFIXES = (".nii.gz", ".nii")
+_BIDS_NAME = re.compile(
+    r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
+    r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[0-9A-Za-z]+"
+)
+_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+
+def derivative_path(output: Path, source: Path) -> Path:
+    """Return the label file for an input file; nothing but its own name decides.
+
+    `sub-X_ses-Y_desc-restore_T2w.nii.gz` becomes
+    `<output>/sub-X/ses-Y/anat/sub-X_ses-Y_desc-neoseg_dseg.nii.gz`: an older `desc` and the suffix
+    go, other entities stay. A name that is not BIDS is kept whole, as in
+    `<output>/scan12_desc-neoseg_dseg.nii.gz`.
+
+    Raises:
+        DerivativeError: if the name does not end with .nii or .nii.gz.
+    """
+    ending = next((s for s in _SUFFIXES if source.name.lower().endswith(s)), None)
+    if ending is None or len(source.name) == len(ending):
+        raise DerivativeError(f"{source} is not named like NIfTI, expected NAME.nii or NAME.nii.gz")
+    stem = source.name[: -len(ending)]
+    match = _BIDS_NAME.fullmatch(stem)
+    if match is None:
+        return output / f"{stem}_desc-{DESC}_dseg.nii.gz"
+    subject, session = f"sub-{match['subject']}", match["session"]
+    folder = output / subject / (f"ses-{session}" if session else "") / "anat"
+    kept = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]
+    name = "_".join([subject, *([f"ses-{session}"] if session else []), *kept])
+    return folder / f"{name}_desc-{DESC}_dseg.nii.gz"
+
+
+def plan_derivatives(output: Path, sources: Iterable[Path]) -> dict[Path, Path]:
+    """Return source -> label file for a batch of inputs.
+
+    Raises:
+        DerivativeError: naming every pair of inputs that would share one label file.
+    """
+    plan = {source: derivative_path(output, source) for source in sources}
+    first: dict[Path, Path] = {}
+    clashes = []
+    for source, target in plan.items():
+        if target in first:
+            clashes.append(f"  {first[target]} and {source} -> {target}")
+        first.setdefault(target, source)
+    if clashes:
+        raise DerivativeError(
+            "several inputs would be written to one file; segment them one at a time or into "
+            "different folders:\n" + "\n".join(clashes)
+        )
+    return plan
+
+
+def write_derivative(
+    output: Path, source: Path, labels: np.ndarray, space: LabelSpace, provenance: Provenance
+) -> Path:
+    """Write one segmentation and bring the tables of the output folder up to date.
+
+    Args:
+        output: root of the derivative data set; made where it is missing.
+        source: the NIfTI file that was segmented; its grid and header are copied.
+        labels: leaf positions on the grid of `source`, axes as in the file.
+        space: gives the indices, names and colours.
+        provenance: goes into `dataset_description.json`.
+
+    Returns:
+        The path of the label file (uint8, or uint16 where an index is above 255).
+
+    Raises:
+        DerivativeError: for another shape, values that are no leaf, a folder that belongs to
+            another data set or label table, or a target outside `output`.
+    """
+    target = derivative_path(output, source)
+    if not target.parent.resolve().is_relative_to(output.resolve()):
+        raise DerivativeError(f"{target} leads out of {output} through a link; remove the link")
+    if target.resolve() == source.resolve():
+        raise DerivativeError(f"{source} would be overwritten by its own segmentation")
+    image = _open(source)
+    labels = _fitting(labels, image, source, space)
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        describe(output, space, provenance)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_labels(target, labels, image, space)
+        counts, voxel_ml = _count(labels, image, space)
+        record_volumes(output, target, counts, voxel_ml, space)
+    return target
+
+
+def _open(source: Path) -> nib.Nifti1Pair:
+    try:
+        image = nib.load(source)
+    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        raise DerivativeError(f"{source} cannot be read: {error}") from None
+    if not isinstance(image, nib.Nifti1Pair):
+        raise DerivativeError(f"{source} is {type(image).__name__}, expected NIfTI")
+    return image
+
+
+def _fitting(
+    labels: np.ndarray, image: nib.Nifti1Pair, source: Path, space: LabelSpace
+) -> np.ndarray:
+    if labels.dtype.kind not in "ui" or labels.size != np.prod(image.shape):
+        raise DerivativeError(
+            f"labels are {labels.dtype} {labels.shape}, expected whole numbers on the grid of "
+            f"{source}: {image.shape}"
+        )
+    if labels.shape != image.shape[: labels.ndim]:
+        raise DerivativeError(
+            f"labels have shape {labels.shape}, {source} has {image.shape}; axes must be in the "
+            "order of the file"
+        )
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < space.num_leaves:
+        raise DerivativeError(
+            f"labels hold positions {labels.min()} to {labels.max()}, the table '{space.name}' has "
+            f"0 to {space.num_leaves - 1}"
+        )
+    return labels.reshape(image.shape)
+
+
+def _write_labels(
+    target: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
+) -> None:
+    indices = np.array([leaf.index for leaf in space.leaves])
+    dtype = np.uint8 if indices.max() <= 255 else np.uint16
+    header = image.header.copy()
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(1, 0)
+    # The display window of an intensity image would hide labels.
+    header["cal_min"] = header["cal_max"] = 0
+    single = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
+    with replacing(target) as temporary:
+        nib.save(single(indices.astype(dtype)[labels], image.affine, header), temporary)
+
+
+def _count(
+    labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
+) -> tuple[dict[str, int], float]:
+    """Return the voxels of each class but the background, and the volume of one in ml."""
+    unit = _MILLIMETRES[image.header.get_xyzt_units()[0]]
+    voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) * unit**3 / 1000
+    per_leaf = np.bincount(labels.ravel(), minlength=space.num_leaves)
+    per_class = (space.class_leaves.astype(np.int64) @ per_leaf).tolist()
+    counts = {entry.abbreviation: n for entry, n in zip(space.classes, per_class, strict=True)}
+    del counts[space.leaves[space.background].abbreviation]
+    return counts, voxel_ml

@@ -1,0 +1,217 @@
+"""Pictures of an image with its truth and a prediction, cropped to the anatomy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from neoseg.inference.dataset import replacing
+from neoseg.labels import UNKNOWN, Codebook
+
+_PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))
+_OPACITY = 0.6
+_WRONG = "#ffd60a"
+_UNKNOWN_COLOUR = "#9e9e9e"
+_MAX_LEGEND = 24
+_LEGEND_COLUMNS = 8
+_MARGIN_MM = 8.0
+
+
+def write_overlay(
+    path: Path,
+    image: np.ndarray,
+    prediction: np.ndarray,
+    truth_codes: np.ndarray | None,
+    codebook: Codebook,
+    spacing: Sequence[float],
+    *,
+    scan: str = "",
+    scan_age: float | None = None,
+    mean_dice: float | None = None,
+) -> Path:
+    """Draw image, truth, prediction and disagreement in three planes and save them as PNG.
+
+    The planes go through the centre of mass of the labelled structures (the truth's, where there
+    is one) and show them with a margin of 8 mm. Merged label sets have the colour of their class;
+    voxels about which the truth knows nothing are grey and never count as disagreement.
+
+    Args:
+        path: the PNG; its folder is made.
+        image: `[X, Y, Z]` in canonical (RAS+) axes, any units.
+        prediction: uint8 leaf positions, same shape.
+        truth_codes: uint8 rows of `codebook`, same shape; None leaves out truth and disagreement.
+        codebook: gives colours and what the codes allow.
+        spacing: voxel size in mm.
+        scan, scan_age (weeks), mean_dice: shown in the title where given.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
+    shapes = {image.shape, prediction.shape}
+    shapes |= set() if truth_codes is None else {truth_codes.shape}
+    if len(shapes) > 1 or image.ndim != 3:
+        raise ValueError(f"image, truth and prediction must be volumes of one shape: {shapes}")
+    space = codebook.space
+    # Predictions are painted as the codes of certain leaves.
+    codes = prediction.astype(np.int32) + 1
+    reference = codes if truth_codes is None else truth_codes
+    box = _box(reference, codes, space.background + 1, spacing)
+    image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
+    truth_codes = None if truth_codes is None else reference
+    centre = _centre(reference, space.background + 1)
+    palette, shown = _palette(codebook)
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+
+    rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
+    if truth_codes is not None:
+        rows.append(("truth", truth_codes))
+    rows.append(("prediction", codes))
+    if truth_codes is not None:
+        rows.append(("disagreement", ~codebook.rows[truth_codes, prediction]))
+
+    extent = np.array(image.shape) * np.asarray(spacing)
+    widths = [extent[1], extent[0], extent[0]]
+    height = max(extent[2], extent[1])
+    figure = Figure(
+        figsize=(8.4, 0.9 + 7.6 * len(rows) * height / sum(widths)),
+        layout="constrained",
+        facecolor="black",
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
+    used: dict[int, int] = {}
+    for number, (name, overlay) in enumerate(rows):
+        line = panels[number]
+        for axis, axes in enumerate(line):
+            picture = np.repeat(_cut(grey, axis, centre)[..., None], 3, axis=-1)
+            if overlay is not None:
+                layer = _cut(overlay, axis, centre)
+                if layer.dtype == bool:
+                    _blend(picture, layer, np.array(to_rgb(_WRONG)), 0.85)
+                else:
+                    _blend(picture, shown[layer], palette[layer][shown[layer]], _OPACITY)
+                    for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
+                        used[int(code)] = used.get(int(code), 0) + int(count)
+            _show(axes, picture, axis, spacing, first_row=number == 0)
+        line[0].set_ylabel(name, color="white", fontsize=11)
+    figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
+    _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    return path
+
+
+def _box(
+    truth: np.ndarray, prediction: np.ndarray, background: int, spacing: Sequence[float]
+) -> tuple[slice, ...]:
+    """Return what is labelled in either, with a margin; everything where nothing is."""
+    labelled = ((truth != background) & (truth != UNKNOWN)) | (prediction != background)
+    box = []
+    for axis, length in enumerate(labelled.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(labelled.any(axis=others))
+        if not inside.size:
+            return (slice(None),) * 3
+        margin = round(_MARGIN_MM / spacing[axis])
+        box.append(slice(max(0, inside[0] - margin), min(length, inside[-1] + 1 + margin)))
+    return tuple(box)
+
+
+def _centre(codes: np.ndarray, background: int) -> tuple[int, int, int]:
+    """Return the centre of mass of what is neither background nor unknown, else the middle."""
+    labelled = (codes != background) & (codes != UNKNOWN)
+    centre = []
+    for axis, length in enumerate(codes.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        profile = labelled.sum(axis=others)
+        total = profile.sum()
+        middle = (profile * np.arange(length)).sum() / total if total else (length - 1) / 2
+        centre.append(round(float(middle)))
+    return centre[0], centre[1], centre[2]
+
+
+def _palette(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
+    """Return RGB per code, and whether it is painted at all (the background is not)."""
+    colours = {entry.leaves: entry.color for entry in codebook.space.classes}
+    rgb = [to_rgb(colours.get(leaves, _UNKNOWN_COLOUR)) for leaves in codebook.sets]
+    shown = np.ones(codebook.size, dtype=bool)
+    shown[codebook.space.background + 1] = False
+    return np.array(rgb), shown
+
+
+def _cut(volume: np.ndarray, axis: int, centre: tuple[int, int, int]) -> np.ndarray:
+    """Return the slice across `axis` as rows from bottom to top."""
+    return np.take(volume, centre[axis], axis=axis).T
+
+
+def _blend(picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> None:
+    picture[where] = (1 - opacity) * picture[where] + opacity * colour
+
+
+def _show(
+    axes: Axes, picture: np.ndarray, axis: int, spacing: Sequence[float], first_row: bool
+) -> None:
+    across, up = (index for index in range(3) if index != axis)
+    axes.imshow(
+        picture, origin="lower", aspect=spacing[up] / spacing[across], interpolation="nearest"
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if first_row:
+        name, ends = _PLANES[axis]
+        axes.set_title(name, color="white", fontsize=11)
+        for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
+            axes.text(
+                *(place, 0.5, text), transform=axes.transAxes, ha=side, va="center", color="white"
+            )
+
+
+def _title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
+    parts = [scan] if scan else []
+    if scan_age is not None and np.isfinite(scan_age):
+        parts.append(f"{scan_age:.1f} weeks")
+    if mean_dice is not None and np.isfinite(mean_dice):
+        parts.append(f"mean Dice {mean_dice:.3f}")
+    return "   ·   ".join(parts)
+
+
+def _legend(
+    figure: Figure,
+    used: dict[int, int],
+    shown: np.ndarray,
+    palette: np.ndarray,
+    codebook: Codebook,
+    wrong: bool,
+) -> None:
+    """Name the codes in the picture, the largest where there are too many, in table order."""
+    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if shown[code]]
+    kept = sorted(codes[:_MAX_LEGEND])
+    names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}
+    handles = []
+    for code in kept:
+        leaves = codebook.sets[code]
+        merged = "unknown" if code == UNKNOWN else f"one of {len(leaves)}"
+        handles.append(Patch(color=palette[code], label=names.get(leaves, merged)))
+    if len(codes) > len(kept):
+        handles.append(Patch(color="black", label=f"and {len(codes) - len(kept)} more"))
+    if wrong:
+        handles.append(Patch(color=_WRONG, label="disagreement"))
+    lines = max(1, -(-len(handles) // _LEGEND_COLUMNS))
+    ncols = max(1, -(-len(handles) // lines))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=ncols,
+        frameon=False,
+        labelcolor="white",
+        fontsize=9,
+    )

@@ -1,0 +1,44 @@
+"""Focal loss over known classes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from monai.losses.focal_loss import sigmoid_focal_loss
+from pydantic import Field
+from torch import Tensor
+
+from neoseg.labels import Codebook
+from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+
+
+class Focal(LossTerm):
+    """Binary focal loss over the classes that are known, 0 for the others.
+
+    loss = mean over all entries of -a_x (1 - q)^gamma log q at known ones, q = y where x = 1 and
+    1 - y where x = 0, a_1 = alpha, a_0 = 1 - alpha, or both 1 without alpha (Lin et al. 2017,
+    arXiv 1708.02002; by MONAI). Knowledge and mean are those of IUC; gamma = 0 without alpha is
+    IUC. The softmax counterpart is `marginal_focal`.
+    """
+
+    heads = frozenset({MULTILABEL})
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        *,
+        gamma: Annotated[float, Field(ge=0)] = 2.0,
+        alpha: Annotated[float, Field(ge=0, le=1)] | None = None,
+    ) -> None:
+        super().__init__(codebook)
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the mean over all entries `[B, C, *S]`, unknown ones counting as 0."""
+        logits = prediction.logits
+        membership = look_up(self.membership, codes)
+        target = membership.clamp(min=0).to(logits)
+        entry = sigmoid_focal_loss(logits, target, gamma=self.gamma, alpha=self.alpha)
+        return torch.where(membership >= 0, entry, 0.0).mean()

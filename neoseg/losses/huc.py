@@ -1,0 +1,33 @@
+"""HUC: hard pseudo-labels for unobserved children."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neoseg.labels import UNKNOWN
+from neoseg.losses.iuc import known_cross_entropy
+from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+
+
+class HUC(LossTerm):
+    """IUC plus cross-entropy against a hard pseudo-label for unknown children.
+
+    Among the leaves of the voxel's label set the one with the highest y gets the target 1, its
+    siblings 0 (Kucheruk et al. 2025). In general: the siblings are the leaves of the label set,
+    which need not be a class; an unknown super-class gets 1 if it contains the chosen leaf, else
+    0, so that the completed target is one leaf seen through all classes. With TCV = {cGM, WM,
+    dGM} hidden, no super-class is unknown and this is the paper's loss. A voxel about which
+    nothing is known has no positive parent and contributes 0. The choice passes no gradient.
+    """
+
+    heads = frozenset({MULTILABEL})
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return IUC on the codes completed by the most probable leaf that each allows."""
+        allowed = look_up(self.members, codes)
+        scores = prediction.logits.detach()[:, : self.num_leaves]
+        leaf = scores.masked_fill(~allowed, -torch.inf).argmax(dim=1)
+        # In every codebook the rows 1..K are the single leaves in order.
+        completed = torch.where(look_up(self.informed, codes), leaf + 1, UNKNOWN).to(torch.uint8)
+        return known_cross_entropy(prediction.logits, look_up(self.membership, completed))

@@ -1,0 +1,36 @@
+"""Marginal focal loss: focal loss on the mass of the label set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from neoseg.labels import Codebook
+from neoseg.losses.marginal_ce import log_set_mass
+from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+
+
+class MarginalFocal(LossTerm):
+    """Focal loss of the probability mass P inside the voxel's label set.
+
+    loss = mean over voxels with S not everything of -(1 - P)^gamma log P, P = sum_{c in S} p_c
+    (focal loss of Lin et al. 2017 on the marginal of Fidon et al. 2021, arXiv 2107.03846).
+    gamma = 0 is marginal CE; complete labels give the multi-class focal loss. The published code
+    uses P/|S|, under which a voxel of a merged set never counts as solved; P does not have that.
+    """
+
+    heads = frozenset({SOFTMAX})
+
+    def __init__(self, codebook: Codebook, *, gamma: Annotated[float, Field(ge=0)] = 2.0) -> None:
+        super().__init__(codebook)
+        self.gamma = gamma
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the mean over voxels about which something is known; 0 where there is none."""
+        log_mass = log_set_mass(prediction.logits, look_up(self.members, codes))
+        # The floor keeps the gradient of a power below 1 finite where the voxel is solved.
+        rest = (-torch.expm1(log_mass)).clamp(min=torch.finfo(log_mass.dtype).eps)
+        return masked_mean(-(rest**self.gamma) * log_mass, look_up(self.informed, codes))

@@ -1,0 +1,130 @@
+"""The objective: a weighted sum of loss terms whose weights may change with the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from neoseg.labels import Codebook
+from neoseg.losses.registry import LossError, make_term, nearest
+from neoseg.losses.term import LossTerm, Prediction
+
+
+class Ramp(BaseModel):
+    """How a weight grows from step `start` on: full after `steps` more.
+
+    With t = (step - start) / steps limited to [0, 1]: sigmoid exp(-5 (1 - t)^2) (Laine & Aila
+    2017), linear t, constant 1. Before `start` the factor is 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    shape: Literal["sigmoid", "linear", "constant"] = "sigmoid"
+    start: int = Field(default=0, ge=0)
+
+    def factor(self, step: int) -> float:
+        """Return the share of the full weight at a step, in [0, 1]."""
+        if step < self.start:
+            return 0.0
+        t = min((step - self.start) / self.steps, 1.0)
+        if self.shape == "sigmoid":
+            return math.exp(-5.0 * (1.0 - t) ** 2)
+        return t if self.shape == "linear" else 1.0
+
+
+class _Share(BaseModel):
+    """The part of an entry that belongs to the sum and not to the term."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    ramp: Ramp | None = None
+
+
+class Objective(nn.Module):
+    """Sum over terms of weight x ramp(step) x term.
+
+    Every term is evaluated at every step, also where its weight is 0 or its items are absent, so
+    that all ranks of a parallel run take one path.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Mapping[str, Any] | None], codebook: Codebook, head: str
+    ) -> None:
+        """Build the terms of `{key: {weight, ramp, term, **settings}}`.
+
+        A key is a term's name; to use one twice, choose keys and say `term:`. An entry that is
+        null is left out, so that a configuration can switch a term off.
+
+        Raises:
+            LossError: no terms, names or settings that do not exist, values that do not fit, or
+                a term that does not accept the head.
+        """
+        super().__init__()
+        self.terms = nn.ModuleDict()
+        self._shares: dict[str, _Share] = {}
+        for key, entry in config.items():
+            if entry is None:
+                continue
+            if not isinstance(entry, Mapping):
+                raise LossError(
+                    f"loss.{key} is {entry!r}, expected a mapping such as {{weight: 1.0}}"
+                )
+            if not str(key).isidentifier():
+                raise LossError(f"loss '{key}': use a key of letters, digits and underscores")
+            settings = dict(entry)
+            name = settings.pop("term", key)
+            share = {field: settings.pop(field) for field in ("weight", "ramp") if field in entry}
+            self._shares[key] = _parse_share(key, share)
+            self.terms[key] = make_term(name, codebook, head, settings, key)
+        if not self._shares:
+            raise LossError("the objective has no terms; choose some, as in loss=[iuc]")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term compares with a teacher."""
+        return any(term.needs_teacher for term in self._terms())
+
+    @property
+    def accepts_partial(self) -> bool:
+        """Whether any term learns from voxels that are known in part."""
+        return any(term.accepts_partial and not term.needs_teacher for term in self._terms())
+
+    def weights(self, step: int) -> dict[str, float]:
+        """Return the weight of each term at a step (optimizer steps, from 0)."""
+        return {
+            key: share.weight * (1.0 if share.ramp is None else share.ramp.factor(step))
+            for key, share in self._shares.items()
+        }
+
+    def forward(
+        self, prediction: Prediction, codes: Tensor, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum and each term's own value, unweighted and detached."""
+        weights = self.weights(step)
+        values = {key: term(prediction, codes) for key, term in self.terms.items()}
+        total = torch.stack([weights[key] * value for key, value in values.items()]).sum()
+        return total, {key: value.detach() for key, value in values.items()}
+
+    def _terms(self) -> list[LossTerm]:
+        return list(self.terms.values())  # type: ignore[arg-type]
+
+
+def _parse_share(key: str, raw: Mapping[str, Any]) -> _Share:
+    try:
+        return _Share.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            place = ".".join(map(str, item["loc"]))
+            hint = ""
+            if item["type"] == "extra_forbidden":
+                hint = nearest(str(item["loc"][-1]), Ramp.model_fields)
+            lines.append(f"loss.{key}.{place} is {item['input']!r}: {item['msg']}{hint}")
+        raise LossError("; ".join(lines)) from None

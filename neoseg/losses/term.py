@@ -1,0 +1,149 @@
+"""What every loss term shares: its inputs, the codebook's tables, and float32 arithmetic."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neoseg.labels import Codebook
+
+MULTILABEL = "multilabel"
+"""Head with a sigmoid for each of the C classes."""
+
+SOFTMAX = "softmax"
+"""Head with a softmax over the K leaves."""
+
+STREAMS = ("full", "partial", "unlabelled")
+"""What the values 0, 1, 2 of `Prediction.stream` mean."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network's output for one batch.
+
+    Attributes:
+        logits: `[B, N, *S]`; N = C for the head "multilabel", N = K for "softmax".
+        head: name of the head.
+        teacher: the teacher's logits, same shape, for terms that need a teacher.
+        stream: uint8 `[B]`, position in `STREAMS` of each item.
+    """
+
+    logits: Tensor
+    head: str
+    teacher: Tensor | None = None
+    stream: Tensor | None = None
+
+
+class LossTerm(nn.Module, ABC):
+    """A loss on logits and codes; a subclass says in `compute` how it differs.
+
+    The settings of a term are the keyword arguments of its `__init__`, annotated so that a
+    configuration can be checked against them. The codebook's tables are buffers outside the
+    state: a checkpoint does not carry them and loads under another codebook.
+
+    Memory: the lookups below make tensors of the logits' size, int8 or bool.
+    """
+
+    heads: ClassVar[frozenset[str]]
+    """Names of the heads whose logits the term understands."""
+    accepts_partial: ClassVar[bool] = True
+    """Whether voxels known in part teach something. If not, the term leaves them out: a label
+    that is missing is not background."""
+    needs_teacher: ClassVar[bool] = False
+    """Whether `Prediction.teacher` must be there."""
+
+    membership: Tensor
+    members: Tensor
+    class_leaves: Tensor
+    certain: Tensor
+    informed: Tensor
+
+    def __init__(self, codebook: Codebook) -> None:
+        super().__init__()
+        self.codebook = codebook
+        rows = codebook.rows
+        size = rows.sum(axis=1)
+        informed = size < codebook.space.num_leaves
+        # That a voxel lies in a class of all leaves is no news: unknown stays unknown.
+        membership = np.where(informed[:, None], codebook.membership, np.int8(-1))
+        self.add_table("membership", membership.T)  # [C, R] 1 in, 0 out, -1 open
+        self.add_table("members", rows.T)  # [K, R] leaves that a code allows
+        self.add_table("class_leaves", codebook.space.class_leaves)  # [C, K]
+        self.add_table("certain", size == 1)  # [R] exactly one leaf
+        self.add_table("informed", informed)  # [R] something is known
+
+    @property
+    def num_leaves(self) -> int:
+        """K."""
+        return self.codebook.space.num_leaves
+
+    def add_table(self, name: str, values: np.ndarray) -> None:
+        """Keep a table on the module's device, outside its state."""
+        table = torch.from_numpy(np.array(values, order="C"))
+        self.register_buffer(name, table, persistent=False)
+
+    def forward(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the scalar loss of `codes` uint8 `[B, *S]`, in float32 whatever the autocast.
+
+        Raises:
+            ValueError: shapes that do not fit, a head that the term does not know, no teacher
+                where one is needed.
+        """
+        self._check(prediction, codes)
+        teacher = prediction.teacher
+        prediction = replace(
+            prediction,
+            logits=_full_precision(prediction.logits),
+            teacher=None if teacher is None else _full_precision(teacher.detach()),
+        )
+        with torch.autocast(device_type=prediction.logits.device.type, enabled=False):
+            return self.compute(prediction, codes)
+
+    @abstractmethod
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the scalar loss; logits are float32 (or float64) and shapes are checked."""
+
+    def _check(self, prediction: Prediction, codes: Tensor) -> None:
+        name = type(self).__name__
+        if prediction.head not in self.heads:
+            raise ValueError(
+                f"{name} works with the heads {', '.join(sorted(self.heads))}, found "
+                f"'{prediction.head}'"
+            )
+        if codes.dtype != torch.uint8:
+            raise ValueError(f"{name}: codes must be uint8, found {codes.dtype}")
+        channels = self.class_leaves.shape[0 if prediction.head == MULTILABEL else 1]
+        wanted = (codes.shape[0], channels, *codes.shape[1:])
+        if tuple(prediction.logits.shape) != wanted:
+            raise ValueError(
+                f"{name}: codes of shape {tuple(codes.shape)} under the head '{prediction.head}' "
+                f"need logits of shape {wanted}, found {tuple(prediction.logits.shape)}"
+            )
+        if self.needs_teacher and prediction.teacher is None:
+            raise ValueError(f"{name} compares with a teacher, but the prediction has none")
+
+
+def look_up(table: Tensor, codes: Tensor) -> Tensor:
+    """Replace each code by its column: table `[X, R]`, codes `[B, *S]` -> `[B, X, *S]`.
+
+    A table `[R]` gives `[B, *S]`.
+    """
+    found = table.index_select(-1, codes.flatten().int())
+    return found.view(*table.shape[:-1], *codes.shape).movedim(table.dim() - 1, 0)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` (same shape) holds; 0 with zero gradient where it never does.
+
+    The arithmetic does not depend on the mask, so all ranks of a parallel run take one path.
+    """
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

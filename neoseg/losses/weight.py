@@ -1,0 +1,40 @@
+"""WEIGHT: unknown classes weighted by the model's own probability."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neoseg.labels import Codebook
+from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+
+
+class Weight(LossTerm):
+    """IUC plus, for unknown classes, cross-entropy with the model's own y as target.
+
+    An unknown entry adds -[y log y + (1 - y) log(1 - y)] (Kucheruk et al. 2025). With the
+    gradient flowing through the target, as in the paper's code, that is entropy minimisation;
+    with `stop_gradient` the gradient there is exactly 0 and only the value changes. In general
+    an unknown class counts where the voxel's label set is not everything, super-classes
+    included. With TCV = {cGM, WM, dGM} hidden, that is the paper's loss; a voxel about which
+    nothing is known contributes 0.
+    """
+
+    heads = frozenset({MULTILABEL})
+
+    def __init__(self, codebook: Codebook, *, stop_gradient: bool = False) -> None:
+        super().__init__(codebook)
+        self.stop_gradient = stop_gradient
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the mean over all entries `[B, C, *S]`."""
+        logits = prediction.logits
+        membership = look_up(self.membership, codes)
+        own = logits.sigmoid()
+        own = own.detach() if self.stop_gradient else own
+        return F.binary_cross_entropy_with_logits(
+            logits,
+            torch.where(membership >= 0, membership.to(own), own),
+            weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
+        )

@@ -1,0 +1,42 @@
+"""WNORM: unknown classes weighted by probabilities normalised over siblings."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neoseg.labels import Codebook
+from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+
+
+class WNorm(LossTerm):
+    """WEIGHT with the target y'_u = y_u / sum of y over the siblings of u.
+
+    The siblings of an unknown leaf are the leaves of the voxel's label set S (Kucheruk et al.
+    2025: the children of TCV). In general an unknown super-class u gets the share of its leaves,
+    y'_u = sum over leaves in u and S of y' , and counts where S is not everything. With TCV =
+    {cGM, WM, dGM} hidden, that is the paper's loss; a voxel about which nothing is known
+    contributes 0. y' is computed from log-probabilities, so no quotient underflows.
+    """
+
+    heads = frozenset({MULTILABEL})
+
+    def __init__(self, codebook: Codebook, *, stop_gradient: bool = False) -> None:
+        super().__init__(codebook)
+        self.stop_gradient = stop_gradient
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the mean over all entries `[B, C, *S]`."""
+        logits, leaves = prediction.logits, self.num_leaves
+        membership = look_up(self.membership, codes)
+        log_y = F.logsigmoid(logits[:, :leaves])
+        share = log_y.masked_fill(~look_up(self.members, codes), -torch.inf).softmax(dim=1)
+        supers = self.class_leaves[leaves:].to(share)
+        target = torch.cat([share, torch.einsum("ck,bk...->bc...", supers, share)], dim=1)
+        target = target.detach() if self.stop_gradient else target
+        return F.binary_cross_entropy_with_logits(
+            logits,
+            torch.where(membership >= 0, membership.to(target), target),
+            weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
+        )

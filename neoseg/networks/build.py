@@ -1,0 +1,169 @@
+"""Build a network from its configuration and check that it fits the patch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from neoseg.networks.deep_supervision import with_head_list
+from neoseg.networks.slicewise import SliceWise
+
+ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
+"""Packages whose classes a configuration, also one found in a checkpoint, may build."""
+
+KEYS = {"name", "divisor", "net"}
+
+
+class NetworkError(ValueError):
+    """A network configuration that cannot be built, or that does not fit the patch."""
+
+
+def build_network(
+    config: Mapping[str, Any],
+    in_channels: int,
+    out_channels: int,
+    patch_size: Sequence[int],
+    allow_targets: Sequence[str] = (),
+) -> nn.Module:
+    """Build the network of `conf/network/<name>.yaml`.
+
+    Args:
+        config: `name`; `divisor`, of which the patch must be a multiple along each axis; `net`,
+            a `_target_` with its settings, which also gets `in_channels` and `out_channels`. A
+            2D network stands inside `neoseg.networks.slicewise.SliceWise`.
+        in_channels: modalities M.
+        out_channels: channels N of the head.
+        patch_size: voxels along X, Y, Z.
+        allow_targets: packages beside `ALLOWED_TARGETS` that `_target_` may name.
+
+    Returns:
+        A module `[B, M, X, Y, Z]` to logits `[B, N, X, Y, Z]`, or in training with deep
+        supervision to a list of logits, highest resolution first.
+
+    Raises:
+        NetworkError: a key or target that is wrong, or a patch size that does not fit, with the
+            nearest sizes that do.
+    """
+    name, divisor, net = _read(config)
+    allowed = (*ALLOWED_TARGETS, *allow_targets)
+    for target in _targets(net):
+        _check_target(name, target, allowed)
+    try:
+        network = instantiate(
+            net, in_channels=in_channels, out_channels=out_channels, _convert_="all"
+        )
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise NetworkError(
+            f"network '{name}' cannot be built from {net['_target_']}: {cause}; correct its "
+            "settings under `network.net`"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(
+            f"network '{name}': {net['_target_']} gives {type(network).__name__}, expected a torch "
+            "module; remove `_partial_` at the top of `network.net`, or name a class"
+        )
+    _check_patch(name, divisor, tuple(patch_size), flat=isinstance(network, SliceWise))
+    return with_head_list(network)
+
+
+def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    """Return name, divisor and net as plain containers."""
+    plain: Any = config
+    if isinstance(config, DictConfig):
+        plain = OmegaConf.to_container(config, resolve=True)
+    found = set(plain)
+    if found != KEYS:
+        raise NetworkError(
+            f"a network configuration has the keys {', '.join(sorted(KEYS))}; "
+            f"missing: {', '.join(sorted(KEYS - found)) or 'none'}, "
+            f"unknown: {', '.join(sorted(map(str, found - KEYS))) or 'none'}"
+        )
+    name, divisor, net = plain["name"], plain["divisor"], plain["net"]
+    if not isinstance(divisor, int) or isinstance(divisor, bool) or divisor < 1:
+        raise NetworkError(
+            f"network '{name}': divisor {divisor!r} must be a whole number from 1 up, the product "
+            "of the strides"
+        )
+    if not isinstance(net, dict) or "_target_" not in net:
+        raise NetworkError(
+            f"network '{name}': `net` must name its class as `_target_`, found {net!r}"
+        )
+    return str(name), divisor, net
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield every `_target_` in nested containers."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _targets(value)
+
+
+def _check_target(name: str, target: str, allowed: tuple[str, ...]) -> None:
+    """Raise `NetworkError` unless `target` is a class that an allowed package defines."""
+
+    def inside(path: str) -> bool:
+        return any(f"{path}.".startswith(f"{package}.") for package in allowed)
+
+    problem = "lies outside"
+    if inside(target):
+        try:
+            found = get_object(target)
+        except (ImportError, ValueError) as error:
+            raise NetworkError(f"network '{name}': _target_ cannot be found: {error}") from error
+        # A dotted path can leave its package through a module that it imports, and a function
+        # may download or load what it likes: only classes, and only where they are defined.
+        if isinstance(found, type) and inside(found.__module__):
+            return
+        problem = "is no class of"
+    raise NetworkError(
+        f"network '{name}': _target_ '{target}' {problem} {', '.join(allowed)}; choose a class "
+        "from these packages or add its package to `allow_targets`"
+    )
+
+
+def _check_patch(name: str, divisor: int, size: tuple[int, ...], flat: bool) -> None:
+    """Raise `NetworkError` where the network cannot take a patch of this size."""
+    if len(size) != 3 or min(size) < 1:
+        raise NetworkError(f"patch size {list(size)} must be three whole numbers from 1 up")
+    ones = size.count(1)
+    if flat and ones != 1:
+        raise NetworkError(
+            f"network '{name}' is 2D and needs a patch with exactly one axis of size 1, found "
+            f"{list(size)}; for sagittal slices use [1, {size[1]}, {size[2]}], or choose a 3D "
+            "network"
+        )
+    if not flat and ones:
+        raise NetworkError(
+            f"network '{name}' is 3D and needs a patch without an axis of size 1, found "
+            f"{list(size)}; enlarge the patch or choose a 2D network"
+        )
+    axes = [axis for axis in range(3) if not (flat and size[axis] == 1)]
+    wrong = [axis for axis in axes if size[axis] % divisor]
+    if wrong:
+        near = "; ".join(f"{'XYZ'[a]} {size[a]}: use {_nearest(size[a], divisor)}" for a in wrong)
+        raise NetworkError(
+            f"network '{name}' needs a patch that is a multiple of {divisor} along each axis, "
+            f"found {list(size)}; {near}"
+        )
+    if divisor > 1 and all(size[axis] == divisor for axis in axes):
+        raise NetworkError(
+            f"network '{name}' shrinks a patch of {list(size)} to a single voxel, which cannot be "
+            f"normalised; make at least one axis {2 * divisor} or longer, or take fewer levels"
+        )
+
+
+def _nearest(length: int, divisor: int) -> str:
+    """Write the multiples below and above, as in "48 or 64"."""
+    below = length // divisor * divisor
+    return f"{below} or {below + divisor}" if below else str(divisor)

@@ -1,0 +1,35 @@
+"""Deep supervision: the list of logits that a network gives while it trains."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.nets import DynUNet
+from torch import Tensor, nn
+
+
+class HeadList(nn.Module):
+    """Wrap MONAI's `DynUNet`, which stacks its heads as `[B, heads, N, *S]` when it trains.
+
+    In training the result is a list of `[B, N, *S]`, the highest resolution first; the coarser
+    heads come enlarged to the size of the image (nearest neighbour). In evaluation it is the
+    tensor of the highest resolution.
+    """
+
+    def __init__(self, network: DynUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Return logits for `[B, M, *S]`."""
+        logits = self.network(image)
+        # DynUNet keeps its last heads, and with them the graph: that holds memory until the next
+        # step and makes a copy of the network (a teacher, a checkpoint of the module) fail.
+        self.network.heads[:] = [torch.empty(0)] * len(self.network.heads)
+        return list(logits.unbind(dim=1)) if self.training else logits
+
+
+def with_head_list(network: nn.Module) -> nn.Module:
+    """Return the network itself, or wrapped in `HeadList` where it needs it."""
+    if isinstance(network, DynUNet) and network.deep_supervision:
+        return HeadList(network)
+    return network

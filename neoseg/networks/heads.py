@@ -1,0 +1,231 @@
+"""Heads: what the channels of a network mean, and how they become a map of leaves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from neoseg.labels import LabelSpace
+
+DECODINGS = ("hierarchy", "paper")
+"""Rules that turn class channels into leaves; see `MultiLabelHead`."""
+
+SLAB_ELEMENTS = 2**23
+"""Largest number of values in a working copy (32 MiB in float32) while decoding."""
+
+
+class Head(ABC):
+    """Meaning of the N channels of a network over one label space.
+
+    All tensors are `[B, N, *S]` with any number of spatial axes S. The head has no parameters.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
+        self.space = space
+        self.decoding = decoding
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.space.name!r}, decoding={self.decoding!r})"
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Number of network channels N."""
+
+    @abstractmethod
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Turn `[B, N, *S]` into `[B, K, *S]`."""
+
+    @abstractmethod
+    def class_probabilities(self, logits: Tensor) -> Tensor:
+        """Return `[B, C, *S]` in [0, 1], in the type of `logits`; differentiable.
+
+        Raises:
+            ValueError: where the channels are not those of the head.
+        """
+
+    def leaf_scores(self, logits: Tensor) -> Tensor:
+        """Return `[B, K, *S]`, whose argmax over K is the decision; see the head for its unit.
+
+        Raises:
+            ValueError: where the channels are not those of the head.
+        """
+        self._check(logits)
+        return self._scores(logits)
+
+    @torch.no_grad()
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return uint8 `[B, *S]`: the position of the leaf that each voxel is.
+
+        Half-precision logits are added up in float32. Extra memory is a few slabs (32 MiB
+        each) and the result, whatever the number of classes.
+
+        Raises:
+            ValueError: where the channels are not those of the head.
+        """
+        self._check(logits)
+        leaves = torch.empty(
+            (logits.shape[0], *logits.shape[2:]), dtype=torch.uint8, device=logits.device
+        )
+        for slab in self._slabs(logits):
+            leaves[_spatial(slab)] = self._scores(logits[slab].float()).argmax(dim=1).byte()
+        return leaves
+
+    def _slabs(self, logits: Tensor) -> Iterator[tuple[slice, ...]]:
+        """Cut the batch and the first spatial axis so that no piece is larger than a slab."""
+        batch, _, *size = logits.shape
+        item = self.space.num_classes
+        for length in size:
+            item *= length
+        if batch * item <= SLAB_ELEMENTS or not size:
+            yield (slice(None),)
+            return
+        planes = max(1, SLAB_ELEMENTS * size[0] // item)
+        for number in range(batch):
+            for start in range(0, size[0], planes):
+                yield slice(number, number + 1), slice(None), slice(start, start + planes)
+
+    def _check(self, logits: Tensor) -> None:
+        if logits.ndim < 2 or logits.shape[1] != self.channels:
+            raise ValueError(
+                f"head '{self.name}' of label table '{self.space.name}' reads [batch, "
+                f"{self.channels}, ...], found {list(logits.shape)}; build the network with "
+                f"out_channels={self.channels} or choose the head that it was trained with"
+            )
+
+    def _table(self, like: Tensor, classes: slice) -> Tensor:
+        """Return the class-leaf table `[classes, K]` in the type and on the device of `like`."""
+        table = self.space.class_leaves[classes]
+        return torch.as_tensor(table, dtype=like.dtype, device=like.device)
+
+
+class MultiLabelHead(Head):
+    """A sigmoid per class: N = C channels, whose first K are the leaves.
+
+    `decoding` turns the C channels z into one leaf:
+
+    *hierarchy* (default) uses every channel. If a voxel is leaf k, its class indicators must be
+    the column k of the class-leaf table A [C, K]. With the channels as independent Bernoulli
+    variables the log-likelihood of that column is
+
+        sum_c A[c,k] log s(z_c) + (1 - A[c,k]) log(1 - s(z_c)) = sum_c A[c,k] z_c + const,
+
+    because log s(z) - log(1 - s(z)) = z; the constant is the same for all leaves. So the score of
+    a leaf is the sum of the logits of the classes that contain it, one matrix product, and its
+    softmax over the leaves is the probability of each leaf given that exactly one is true. A leaf
+    gains where its super-classes agree with it and loses where they do not. Classes that contain
+    one another count as separate evidence.
+
+    *paper* (Kucheruk et al., MLHC 2025): the most probable of all C channels wins; where that is
+    a super-class, the most probable of its own leaves is taken. It compares channels that exclude
+    each other with channels that contain each other, so leaf and super-class evidence are never
+    added up: a voxel whose super-class and child are both probable goes to an outside leaf whose
+    channel is a little higher than either. Leaves outside the winner score minus infinity.
+    """
+
+    name = "multilabel"
+
+    def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
+        _choose(decoding, DECODINGS, "decoding")
+        super().__init__(space, decoding)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.space.num_classes
+
+    def class_probabilities(self, logits: Tensor) -> Tensor:
+        """Return the sigmoid of each channel."""
+        self._check(logits)
+        return logits.sigmoid()
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        count = self.space.num_leaves
+        leaves = logits[:, :count]
+        if self.decoding == "paper":
+            allowed = self._table(logits, slice(None)).bool()[logits.argmax(dim=1)]
+            return leaves.masked_fill(~allowed.movedim(-1, 1), -torch.inf)
+        if count == self.channels:
+            return leaves
+        table = self._table(logits, slice(count, None))
+        return leaves + _product(table.T, logits[:, count:])
+
+
+class SoftmaxHead(Head):
+    """A softmax over the leaves: N = K channels; a class has the sum of its leaves' probabilities.
+
+    Leaf scores are the logits themselves: the super-classes add nothing that they do not hold.
+    """
+
+    name = "softmax"
+
+    def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
+        _choose(decoding, DECODINGS, "decoding")
+        if decoding != "hierarchy":
+            raise ValueError(
+                f"decoding '{decoding}' compares class channels, and head 'softmax' has leaf "
+                "channels only; use decoding 'hierarchy' or head 'multilabel'"
+            )
+        super().__init__(space, decoding)
+
+    @property
+    def channels(self) -> int:
+        """K."""
+        return self.space.num_leaves
+
+    def class_probabilities(self, logits: Tensor) -> Tensor:
+        """Return the softmax over the leaves and its sums over the super-classes."""
+        self._check(logits)
+        count = self.channels
+        if self.space.num_classes == count:
+            return logits.softmax(dim=1)
+        # Filled piece by piece: joining leaves and classes at the end would copy the leaves.
+        shape = (logits.shape[0], self.space.num_classes, *logits.shape[2:])
+        result = logits.new_empty(shape)
+        for slab in self._slabs(logits):
+            leaves = logits[slab].float().softmax(dim=1)
+            classes = _product(self._table(leaves, slice(count, None)), leaves)
+            # Rounding may lift a sum of many leaves above one.
+            result[slab] = torch.cat([leaves, classes.clamp(max=1)], dim=1).to(logits.dtype)
+        return result
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        return logits
+
+
+HEADS: dict[str, type[Head]] = {head.name: head for head in (MultiLabelHead, SoftmaxHead)}
+
+
+def make_head(name: str, space: LabelSpace, decoding: str = "hierarchy") -> Head:
+    """Build the head `name` ("multilabel" or "softmax") over a label space.
+
+    Raises:
+        ValueError: for an unknown head or decoding, or a decoding that the head does not have.
+    """
+    _choose(name, tuple(HEADS), "head")
+    return HEADS[name](space, decoding)
+
+
+def _choose(value: str, choices: tuple[str, ...], what: str) -> None:
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"{what} '{value}' does not exist, choose from {', '.join(choices)}{hint}")
+
+
+def _product(table: Tensor, values: Tensor) -> Tensor:
+    """Multiply `[m, n]` with the channels of `[B, n, *S]`, giving `[B, m, *S]`."""
+    batch, _, *size = values.shape
+    return (table @ values.reshape(batch, values.shape[1], -1)).reshape(batch, -1, *size)
+
+
+def _spatial(slab: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Drop the channel axis of a slab."""
+    return (slab[0], *slab[2:])

@@ -1,0 +1,30 @@
+"""Dice of validation scans, from counts alone, on whatever their annotation knows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neoseg.labels import Codebook
+
+
+def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
+    """Return the Dice of each class, float64 `[C]`, NaN where neither has the class.
+
+    Voxels whose label set leaves a class open do not count for that class.
+
+    Args:
+        leaves: predicted leaf positions, integer `[X, Y, Z]`.
+        codes: uint8 `[X, Y, Z]`, rows of the codebook.
+        codebook: the meaning of the codes.
+    """
+    K, R = codebook.space.num_leaves, codebook.size
+    joint = torch.bincount((leaves.long() * R + codes.long()).flatten(), minlength=K * R)
+    joint = joint.view(K, R).double().cpu()
+    inside = torch.from_numpy(codebook.space.class_leaves).double()  # [C, K]
+    membership = torch.from_numpy(codebook.membership)  # [R, C]
+    positive, known = (membership == 1).double(), (membership != -1).double()
+    predicted = inside @ joint  # [C, R]
+    overlap = (predicted * positive.T).sum(1)
+    size = (predicted * known.T).sum(1) + joint.sum(0) @ positive
+    return torch.where(size > 0, 2 * overlap / size, torch.nan)

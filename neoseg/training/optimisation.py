@@ -1,0 +1,69 @@
+"""Optimizers and learning-rate schedules from their configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+class OptimizerSettings(BaseModel):
+    """What a user writes in `conf/optimizer/*.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["sgd", "adam", "adamw"]
+    lr: float = Field(gt=0, description="largest learning rate")
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1, description="SGD only, with Nesterov")
+    schedule: Literal["constant", "cosine", "poly", "plateau"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0, description="linear, from a hundredth")
+    patience: int = Field(default=10, ge=1, description="epochs, plateau only")
+
+
+def make_optimizer(
+    settings: OptimizerSettings, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Return the optimizer over the parameters that learn."""
+    kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.name == "sgd":
+        kwargs |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
+    learning = [p for p in parameters if p.requires_grad]
+    return OPTIMIZERS[settings.name](learning, **kwargs)
+
+
+def make_schedule(
+    settings: OptimizerSettings, optimizer: torch.optim.Optimizer, total_steps: int
+) -> LRScheduler | ReduceLROnPlateau:
+    """Return the schedule; all but "plateau" are stepped after each optimizer step."""
+    if settings.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, mode="max", patience=settings.patience)
+    return LambdaLR(optimizer, lambda step: factor(settings, step, total_steps))
+
+
+def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
+    """Return the learning rate at a step as a share of the largest.
+
+    Cosine: half a period down to 0; poly: (1 - t)^0.9, with t the share of the steps after
+    warm-up that is done.
+    """
+    if step < settings.warmup_steps:
+        return 0.01 + 0.99 * step / settings.warmup_steps
+    span = max(1, total_steps - settings.warmup_steps)
+    t = min(1.0, (step - settings.warmup_steps) / span)
+    if settings.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * t))
+    if settings.schedule == "poly":
+        return (1 - t) ** 0.9
+    return 1.0

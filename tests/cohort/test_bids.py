@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cohort_trees import add_scan, add_table
+
+from neoseg.cohort import CohortError, read_bids
+from neoseg.labels import LabelSpace
+
+FILES = ("T2w", "desc-manual_dseg", "desc-brain_mask")
+
+
+def make_bids(root: Path, files: tuple[str, ...] = FILES) -> None:
+    add_scan(root, "01", None, files)
+    add_scan(root, "02", "a", files)
+    add_scan(root, "02", "b", files)
+    add_table(root / "participants.tsv", "participant_id age", "sub-01 28.1", "sub-02 38")
+
+
+def test_the_real_scans(real_scans: Path, fidon8: LabelSpace) -> None:
+    cohort = read_bids(real_scans, fidon8, name="fetal")
+    assert len(cohort.scans) == 15
+    assert cohort.warnings == ()
+    assert cohort.convention.values == tuple(range(9))
+    assert cohort.convention.sets == tuple(frozenset([k]) for k in range(9))
+    first = cohort.scans[0]
+    assert (first.id, first.scan_age, first.age_group) == ("sub-GA21notop", 21.0, "preterm")
+    assert all(scan.images[0] and scan.label and scan.mask for scan in cohort.scans)
+
+
+def test_the_real_labels_are_in_the_convention(real_scans: Path, fidon8: LabelSpace) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    cohort = read_bids(real_scans, fidon8, max_subjects=1)
+    path = cohort.scans[0].label
+    codes = cohort.convention.encode(np.asarray(nibabel.load(path).dataobj), str(path))
+    assert set(np.unique(codes)) == set(range(9))
+
+
+def test_the_real_scans_as_partial_labels_of_the_tissues(
+    real_scans: Path, drawem9: LabelSpace
+) -> None:
+    with pytest.raises(CohortError, match=r"1 problem:") as caught:
+        read_bids(real_scans, drawem9)
+    for name in ("'Intra-axial CSF'", "'External CSF'", "'Corpus callosum'"):
+        assert name in str(caught.value)
+    meaning: dict[int, Any] = {0: ["BG", "BKG"], 1: "WM", 2: "VENT", 3: "CBM", 4: "CSF"}
+    meaning |= {5: ["cGM", "HA"], 6: "dGM", 7: "BS", 8: "WM"}
+    convention = read_bids(real_scans, drawem9, convention=meaning).convention
+    assert convention.sets[0] == drawem9.label_set(["BG", "BKG"])
+    assert convention.sets[8] == convention.sets[1] == drawem9.label_set("WM")
+
+
+def test_sessions_are_optional(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    cohort = read_bids(tmp_path, drawem9)
+    assert [(s.id, s.scan_age) for s in cohort.scans] == [
+        ("sub-01", 28.1),
+        ("sub-02_ses-a", 38.0),
+        ("sub-02_ses-b", 38.0),
+    ]
+    assert cohort.scans[0].label == tmp_path / "sub-01/anat/sub-01_desc-manual_dseg.nii.gz"
+    assert cohort.scans[0].mask == tmp_path / "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+
+
+def test_ages_of_sessions_in_participants(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    add_table(
+        tmp_path / "participants.tsv",
+        "participant_id session_id scan_age",
+        "02 ses-a 30",
+        "02 b 40",
+        "01 n/a 33",
+    )
+    ages = {scan.id: scan.scan_age for scan in read_bids(tmp_path, drawem9).scans}
+    assert ages == {"sub-01": 33.0, "sub-02_ses-a": 30.0, "sub-02_ses-b": 40.0}
+
+
+def test_the_only_label_is_taken_and_several_are_ambiguous(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    make_bids(tmp_path, (*FILES, "desc-auto_dseg"))
+    with pytest.raises(CohortError) as caught:
+        read_bids(tmp_path, drawem9)
+    text = str(caught.value)
+    assert "desc-auto_dseg, desc-manual_dseg (3 sessions are like this)" in text
+    assert "set label_desc to one of auto, manual" in text
+    assert len(caught.value.problems) == 1
+    cohort = read_bids(tmp_path, drawem9, label_desc="auto")
+    assert all("desc-auto" in str(scan.label) for scan in cohort.scans)
+    with pytest.raises(CohortError, match=r"no label file has desc-gold.*one of auto, manual"):
+        read_bids(tmp_path, drawem9, label_desc="gold")
+
+
+def test_scans_without_labels_are_unlabelled(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    add_scan(tmp_path, "03", None, ["T2w"])
+    cohort = read_bids(tmp_path, drawem9, label_desc="manual")
+    assert [(s.id, s.mask) for s in cohort.scans if s.label is None] == [("sub-03", None)]
+    assert any("1 of 4 scans have no label file: sub-03" in w for w in cohort.warnings)
+
+
+def test_images_are_chosen_by_desc(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path, (*FILES, "desc-restore_T2w"))
+    plain = read_bids(tmp_path, drawem9)
+    assert ["desc-" in str(s.images[0]) for s in plain.scans] == [False] * 3
+    restored = read_bids(tmp_path, drawem9, image_desc="restore")
+    assert ["_desc-restore_T2w" in str(s.images[0]) for s in restored.scans] == [True] * 3
+    with pytest.raises(CohortError, match="has no T2w with desc-other"):
+        read_bids(tmp_path, drawem9, image_desc="other")
+
+
+def test_two_images_of_one_session(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    add_scan(tmp_path, "04", None, ["run-1_T2w", "run-2_T2w"])
+    with pytest.raises(CohortError, match=r"sub-04/anat: .*run-1_T2w, run-2_T2w .*move the ones"):
+        read_bids(tmp_path, drawem9)
+
+
+def test_packed_and_unpacked_files(tmp_path: Path, drawem9: LabelSpace) -> None:
+    add_scan(tmp_path, "01", None, FILES, ".nii")
+    assert str(read_bids(tmp_path, drawem9).scans[0].images[0]).endswith("_T2w.nii")
+    add_scan(tmp_path, "01", None, FILES, ".nii.gz")
+    assert str(read_bids(tmp_path, drawem9).scans[0].images[0]).endswith("_T2w.nii.gz")
+
+
+def test_files_of_another_scan_are_not_taken(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    (tmp_path / "sub-01/anat/sub-99_T2w.nii.gz").write_bytes(b"nifti")
+    cohort = read_bids(tmp_path, drawem9)
+    assert len(cohort.scans) == 3
+    assert any("sub-99_T2w.nii.gz" in warning for warning in cohort.warnings)
+
+
+def write_names(path: Path, *rows: str) -> None:
+    path.write_text("".join(f"{row}\n" for row in ("index\tname\tabbreviation", *rows)))
+
+
+@pytest.mark.parametrize("table", ["dseg.tsv", "desc-manual_dseg.tsv"])
+def test_names_give_the_meaning(tmp_path: Path, drawem9: LabelSpace, table: str) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / table, "4\tWHITE MATTER\tx", "9\tEverything grey\tcgm", "6\ttcv\t")
+    convention = read_bids(tmp_path, drawem9).convention
+    assert convention.values == (0, 4, 6, 9)
+    expected = ["BG", "WM", "TCV", "cGM"]
+    assert [drawem9.label_set(name) for name in expected] == list(convention.sets)
+
+
+def test_a_table_of_other_labels_is_not_read(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / "desc-other_dseg.tsv", "4\tnonsense\t")
+    assert read_bids(tmp_path, drawem9).convention.values == tuple(range(10))
+
+
+def test_every_unknown_name_is_listed_once(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / "dseg.tsv", "1\tWhite matter\t", "2\tFalx\tFX", "3\tTentorium\t")
+    with pytest.raises(
+        CohortError, match=r"lacks: 2 'Falx', 3 'Tentorium'; .*`convention`"
+    ) as info:
+        read_bids(tmp_path, drawem9)
+    assert len(info.value.problems) == 1
+    assert read_bids(tmp_path, drawem9, convention="identity").convention.sets[5] == {5}
+
+
+def test_an_explicit_convention_outranks_names(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / "dseg.tsv", "1\tWhite matter\t")
+    meaning: dict[Any, Any] = {0: None, "10": "CSF", 150: ["cGM", "dGM"], 250: 3}
+    convention = read_bids(tmp_path, drawem9, convention=meaning).convention
+    assert convention.values == (0, 10, 150, 250)
+    assert convention.sets == (
+        drawem9.everything,
+        frozenset([1]),
+        frozenset([2, 7]),
+        frozenset([3]),
+    )
+
+
+def test_every_unknown_name_of_a_convention_is_listed(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    meaning: dict[Any, Any] = {1: "falx", 2: ["cGM", "tentorium"], "x": "WM", 3: "WM"}
+    with pytest.raises(CohortError) as caught:
+        read_bids(tmp_path, drawem9, convention=meaning)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 3
+    assert all(part in text for part in ("value 1: ", "'falx'", "'tentorium'", "key 'x'"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["1\tWhite matter\t", "1\tBrainstem\t"], "lists the index 1 twice"),
+        (["one\tWhite matter\t"], "key 'one'"),
+    ],
+)
+def test_tables_of_names_that_cannot_be(
+    tmp_path: Path, drawem9: LabelSpace, rows: list[str], message: str
+) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / "dseg.tsv", *rows)
+    with pytest.raises(CohortError, match=message):
+        read_bids(tmp_path, drawem9)
+
+
+def test_nothing_there(tmp_path: Path, drawem9: LabelSpace) -> None:
+    with pytest.raises(CohortError, match="is not a folder"):
+        read_bids(tmp_path / "absent", drawem9)
+    make_bids(tmp_path)
+    with pytest.raises(CohortError, match=r"holds no scans \(2 folders sub-\*\).*_FLAIR\.nii\.gz"):
+        read_bids(tmp_path, drawem9, modalities=["FLAIR"])
+    with pytest.raises(CohortError, match="filters leave none"):
+        read_bids(tmp_path, drawem9, exclude=["01", "02"])
+    with pytest.raises(CohortError, match="names 1, which the cohort does not have"):
+        read_bids(tmp_path, drawem9, subjects=["1"])

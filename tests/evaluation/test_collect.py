@@ -1,0 +1,88 @@
+"""Finding runs and joining their scores."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import yaml
+
+from neoseg.evaluation import ClassScore, ReportError, collect, find_runs, score_frame, write_scores
+
+SCORE = ClassScore("Fluid", "CSF", True, 0.5, 1, 2, 1, 3, 3, False, False, 0.5, 4)
+
+
+def make_run(folder, finished=True, **config) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text("name: not a run\n")
+    if finished:
+        (folder / "run.json").write_text("{}")
+        row = score_frame([SCORE], subject="01", session="2", scan_age=40, age_group="term")
+        write_scores(folder / "scores.csv", row)
+
+
+def keys(fraction=0.05, draw=1, seed=3, name="iuc") -> dict:
+    return {"name": name, "seed": seed, "annotation": {"full_fraction": fraction, "draw": draw}}
+
+
+def test_columns_come_from_the_configuration(tmp_path) -> None:
+    make_run(tmp_path / "sweep" / "0", **keys())
+    make_run(tmp_path / "sweep" / "1", **keys(name="full", fraction=None, draw=None))
+    make_run(tmp_path / "2", **keys() | {"annotation": {"draw": "${seed}", "full_fraction": 0.1}})
+    scores = collect(tmp_path).scores.set_index("run")
+    assert scores.loc["sweep/0", ["experiment", "full_fraction", "draw", "seed"]].tolist() == [
+        *("iuc", 0.05, 1, 3)
+    ]
+    assert scores.loc["2", "draw"] == 3
+    assert math.isnan(scores.loc["sweep/1", "draw"])
+    assert scores["subject"].tolist() == ["01"] * 3
+
+
+def test_hydra_folders_are_not_runs(tmp_path) -> None:
+    make_run(tmp_path / "a", **keys())
+    assert find_runs(tmp_path) == [tmp_path / "a"]
+    assert find_runs(tmp_path / "a") == [tmp_path / "a"]
+
+
+def test_unfinished_runs_are_named_with_their_reason(tmp_path) -> None:
+    make_run(tmp_path / "good", **keys())
+    make_run(tmp_path / "running", finished=False, **keys())
+    make_run(tmp_path / "nameless", **keys(name=None))
+    make_run(tmp_path / "odd", **keys(draw="first"))
+    make_run(tmp_path / "broken", **keys())
+    (tmp_path / "broken" / "config.yaml").write_text("a: [")
+    make_run(tmp_path / "cut", **keys())
+    (tmp_path / "cut" / "scores.csv").write_text("subject,session\n")
+    make_run(tmp_path / "empty", **keys())
+    (tmp_path / "empty" / "scores.csv").write_text("")
+    found = collect(tmp_path)
+    assert set(found.scores["run"]) == {"good"}
+    reasons = {run.path.name: run.reason for run in found.unfinished}
+    assert set(reasons) == {"running", "nameless", "odd", "broken", "cut", "empty"}
+    assert reasons["running"] == "no scores.csv and no run.json"
+    assert "'name'" in reasons["nameless"]
+    assert "draw is 'first'" in reasons["odd"]
+    assert "no column scan_age" in reasons["cut"]
+
+
+def test_nothing_to_report_says_why(tmp_path) -> None:
+    with pytest.raises(ReportError, match="has no run"):
+        collect(tmp_path)
+    with pytest.raises(ReportError, match="is not a folder"):
+        collect(tmp_path / "nowhere")
+    make_run(tmp_path / "running", finished=False, **keys())
+    with pytest.raises(ReportError, match=r"no finished run:\n.*running: no scores\.csv"):
+        collect(tmp_path)
+
+
+def test_twins_are_reported(tmp_path, caplog) -> None:
+    make_run(tmp_path / "a", **keys())
+    make_run(tmp_path / "b", **keys())
+    make_run(tmp_path / "c", **keys(seed=4))
+    with caplog.at_level(logging.WARNING):
+        collect(tmp_path)
+    assert "a, b" in caplog.text
+    assert "c" not in caplog.records[-1].args[0].split(", ")

@@ -1,0 +1,163 @@
+"""Scores of a scan: what is scored, the policy for empty masks, and the numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from neoseg.evaluation import ClassScore, scorable_classes, score_scan
+from neoseg.evaluation.surface import border
+from neoseg.labels import UNKNOWN
+
+SHAPE = (12, 10, 8)
+SPACING = (0.5, 0.8, 2.0)
+DISTANCES = ("hd95", "hd", "assd")
+BG, L, R, CSF = range(4)
+
+
+def volumes() -> tuple[np.ndarray, np.ndarray]:
+    """A truth of leaf positions with all leaves, and a prediction with errors in each."""
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[1:5, 2:8, 1:6] = L
+    truth[6:11, 2:8, 1:6] = R
+    truth[3:9, 8:, 6:] = CSF
+    prediction = np.roll(truth, (1, -1), (0, 1))
+    prediction[11, 9, 7] = R
+    return truth, prediction
+
+
+def by_name(scores: list[ClassScore]) -> dict[str, ClassScore]:
+    return {score.abbreviation: score for score in scores}
+
+
+def test_numbers_equal_brute_force(codebook) -> None:
+    truth, prediction = volumes()
+    scores = score_scan(prediction, truth + np.uint8(1), codebook, SPACING)
+    assert [score.abbreviation for score in scores] == ["L", "R", "CSF", "LR"]
+    for score, leaves in zip(scores, ([L], [R], [CSF], [L, R]), strict=True):
+        p, t = np.isin(prediction, leaves), np.isin(truth, leaves)
+        points = [np.argwhere(border(mask)) for mask in (p, t)]
+        table = cdist(*(place * np.array(SPACING) for place in points))
+        sets = table.min(axis=1), table.min(axis=0)
+        overlap, total = (p & t).sum(), p.sum() + t.sum()
+        assert score.dice == pytest.approx(2 * overlap / total, abs=1e-12)
+        assert score.paper_dice == pytest.approx((2 * overlap + 1) / (total + 1), abs=1e-12)
+        assert score.hd == pytest.approx(max(d.max() for d in sets), abs=1e-6)
+        assert score.hd95 == pytest.approx(max(np.percentile(d, 95) for d in sets), abs=1e-6)
+        assert score.assd == pytest.approx(np.concatenate(sets).mean(), abs=1e-6)
+        voxels = cdist(*points)
+        expected = max(voxels.min(axis=0).max(), voxels.min(axis=1).max())
+        assert score.paper_hd_voxels == pytest.approx(expected, abs=1e-6)
+        assert score.truth_ml == pytest.approx(t.sum() * 0.8 / 1000)
+        assert score.prediction_ml == pytest.approx(p.sum() * 0.8 / 1000)
+        assert score.is_leaf == (len(leaves) == 1)
+        assert not score.missed
+        assert not score.invented
+
+
+def test_perfect_prediction(codebook) -> None:
+    truth, _ = volumes()
+    for score in score_scan(truth, truth + np.uint8(1), codebook, SPACING):
+        assert (score.dice, score.paper_dice) == (1, 1)
+        assert (score.hd95, score.hd, score.assd, score.paper_hd_voxels) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("in_truth", "in_prediction", "missed", "invented"),
+    [(True, False, True, False), (False, True, False, True)],
+)
+def test_one_empty_is_the_worst_score(codebook, in_truth, in_prediction, missed, invented) -> None:
+    truth, prediction = volumes()
+    if not in_truth:
+        truth[truth == CSF] = BG
+    if not in_prediction:
+        prediction[prediction == CSF] = BG
+    score = by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING))["CSF"]
+    assert (score.dice, score.paper_dice) == (0, 0)
+    diagonal = math.sqrt((12 * 0.5) ** 2 + (10 * 0.8) ** 2 + (8 * 2.0) ** 2)
+    for name in DISTANCES:
+        assert getattr(score, name) == pytest.approx(diagonal)
+    assert score.paper_hd_voxels == pytest.approx(math.sqrt(12**2 + 10**2 + 8**2))
+    assert (score.missed, score.invented) == (missed, invented)
+
+
+def test_both_empty_is_not_applicable(codebook) -> None:
+    truth, prediction = volumes()
+    truth[truth == CSF] = BG
+    prediction[prediction == CSF] = BG
+    score = by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING))["CSF"]
+    for name in ("dice", "paper_dice", "paper_hd_voxels", *DISTANCES):
+        assert math.isnan(getattr(score, name))
+    assert (score.missed, score.invented, score.truth_ml, score.prediction_ml) == (False,) * 2 + (
+        0,
+        0,
+    )
+
+
+def test_merged_truth_scores_the_super_class_and_not_its_leaves(codebook, space) -> None:
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    codes[truth == L] = codebook.code(space.label_set("LR"))
+    codes[truth == R] = codebook.code(space.label_set("LR"))
+    scores = by_name(score_scan(prediction, codes, codebook, SPACING))
+    assert set(scores) == {"CSF", "LR"}
+    full = by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING))
+    assert scores["LR"] == full["LR"]
+    assert scores["CSF"] == full["CSF"]
+
+
+def test_one_unknown_voxel_leaves_nothing_to_score(codebook) -> None:
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    codes[0, 0, 0] = UNKNOWN
+    assert score_scan(prediction, codes, codebook, SPACING) == []
+
+
+def test_background_is_not_scored(codebook, space) -> None:
+    assert space.background not in scorable_classes(np.arange(1, 5), codebook)
+
+
+def test_without_distances_the_rest_stays(codebook) -> None:
+    truth, prediction = volumes()
+    prediction[prediction == CSF] = BG
+    full = score_scan(prediction, truth + np.uint8(1), codebook, SPACING)
+    quick = score_scan(prediction, truth + np.uint8(1), codebook, SPACING, distances=False)
+    for one, other in zip(full, quick, strict=True):
+        for entry in fields(ClassScore):
+            value = getattr(other, entry.name)
+            if entry.name in (*DISTANCES, "paper_hd_voxels"):
+                assert math.isnan(value)
+            else:
+                assert value == getattr(one, entry.name)
+
+
+def test_isotropic_voxel_distance_with_rounded_spacing(codebook) -> None:
+    truth, prediction = volumes()
+    spacing = (0.5, 0.5 + 1e-8, 0.5 - 1e-8)
+    rounded = score_scan(prediction, truth + np.uint8(1), codebook, spacing)
+    exact = score_scan(prediction, truth + np.uint8(1), codebook, (1.0, 1.0, 1.0))
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.paper_hd_voxels == pytest.approx(other.hd, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p, t: (p[:-1], t, SPACING), "one shape"),
+        (lambda p, t: (p.astype(np.float32), t, SPACING), "whole numbers"),
+        (lambda p, t: (p + np.uint8(4), t, SPACING), "prediction holds values from 4"),
+        (lambda p, t: (p, t + np.uint8(9), SPACING), "truth holds values"),
+        (lambda p, t: (p, t, (0.5, 0.0, 0.5)), "spacing"),
+        (lambda p, t: (p, t, (0.5, float("nan"), 0.5)), "spacing"),
+    ],
+)
+def test_wrong_input_is_named(codebook, change, message) -> None:
+    truth, prediction = volumes()
+    with pytest.raises(ValueError, match=message):
+        score_scan(
+            *change(prediction, truth + np.uint8(1))[:2], codebook, change(prediction, truth)[2]
+        )

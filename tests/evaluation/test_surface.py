@@ -1,0 +1,94 @@
+"""Surface distances against brute force and against MONAI."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from scipy.spatial.distance import cdist
+
+from neoseg.evaluation import surface
+from neoseg.evaluation.surface import border, surface_distances
+
+
+def blobs(seed: int, threshold: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """Two irregular masks that overlap in part, reach the array's faces, and have islands."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    noise = gaussian_filter(rng.normal(size=(2, 17, 13, 19)), (0, 2, 2, 2))
+    first, second = noise / noise.std() > threshold
+    second[0, 0, 0] = True
+    return first, second
+
+
+def brute_border(mask: np.ndarray) -> np.ndarray:
+    points = []
+    for place in np.argwhere(mask):
+        for axis in range(3):
+            for step in (-1, 1):
+                other = place.copy()
+                other[axis] += step
+                outside = other[axis] < 0 or other[axis] >= mask.shape[axis]
+                if outside or not mask[tuple(other)]:
+                    points.append(tuple(place))
+    return np.array(sorted(set(points)))
+
+
+def test_border_is_the_voxels_with_a_face_outside() -> None:
+    mask = blobs(0)[0]
+    assert np.array_equal(np.argwhere(border(mask)), brute_border(mask))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["transform", "tree"])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.5, 0.5, 0.5), (0.7, 1.3, 2.1)])
+def test_distances_equal_brute_force(monkeypatch, seed, share, spacing) -> None:
+    monkeypatch.setattr(surface, "_TREE_SHARE", share)
+    first, second = blobs(seed)
+    table = cdist(brute_border(first) * np.array(spacing), brute_border(second) * np.array(spacing))
+    forward, backward = table.min(axis=1), table.min(axis=0)
+    found = surface_distances(first, second, spacing)
+    assert np.allclose(found.forward, forward, rtol=0, atol=1e-6)
+    assert np.allclose(found.backward, backward, rtol=0, atol=1e-6)
+    assert found.hausdorff == pytest.approx(max(forward.max(), backward.max()), abs=1e-6)
+    expected = max(np.percentile(forward, 95), np.percentile(backward, 95))
+    assert found.percentile(95) == pytest.approx(expected, abs=1e-6)
+    assert found.average == pytest.approx(np.concatenate([forward, backward]).mean(), abs=1e-6)
+
+
+def test_definitions_are_those_of_monai() -> None:
+    import torch
+
+    first, second = blobs(3)
+    found = surface_distances(first, second, (0.5, 0.5, 0.8))
+    batch = [torch.from_numpy(mask)[None, None] for mask in (first, second)]
+    options = {"include_background": True, "spacing": (0.5, 0.5, 0.8)}
+    for percentile, value in ((95, found.percentile(95)), (None, found.hausdorff)):
+        theirs = compute_hausdorff_distance(*batch, percentile=percentile, **options)
+        assert value == pytest.approx(theirs.item(), abs=1e-5)
+    theirs = compute_average_surface_distance(*batch, symmetric=True, **options)
+    assert found.average == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_percentile_takes_the_worse_direction() -> None:
+    line = np.zeros((1, 1, 30), bool)
+    line[..., :2] = True
+    longer = np.zeros_like(line)
+    longer[..., :30] = True
+    found = surface_distances(line, longer, (1, 1, 1))
+    assert found.forward.max() == 0
+    assert found.percentile(95) == pytest.approx(np.percentile(found.backward, 95))
+    assert found.percentile(95) > np.percentile(np.r_[found.forward, found.backward], 95)
+
+
+def test_equal_masks_are_at_distance_zero() -> None:
+    mask = blobs(1)[0]
+    found = surface_distances(mask, mask, (1, 2, 3))
+    assert (found.hausdorff, found.percentile(95), found.average) == (0, 0, 0)
+
+
+def test_empty_mask_is_an_error() -> None:
+    mask = np.zeros((3, 3, 3), bool)
+    with pytest.raises(ValueError, match="non-empty"):
+        surface_distances(mask, ~mask, (1, 1, 1))

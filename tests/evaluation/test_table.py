@@ -1,0 +1,117 @@
+"""The score table: what is written comes back, and the summaries count rightly."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from neoseg.evaluation import (
+    ClassScore,
+    markdown,
+    overview,
+    read_scores,
+    rich_table,
+    score_frame,
+    summarise,
+    write_scores,
+)
+
+NAN = float("nan")
+BASE = ClassScore("Fluid", "CSF", True, 0.1 + 0.2, 1.5, 3.0, 0.5, 12.0, 11.0, False, False, 0.4, 6)
+MISSED = dataclasses.replace(BASE, dice=0.0, hd95=99.0, prediction_ml=0.0, missed=True)
+ABSENT = dataclasses.replace(BASE, name="Both, parts", abbreviation="LR", dice=NAN, hd95=NAN)
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    common = {"hidden": {"LR"}}
+    return pd.concat(
+        [
+            score_frame(
+                [BASE, ABSENT],
+                **common | {"subject": "007", "session": "01", "scan_age": 33.25},
+                age_group="preterm",
+            ),
+            score_frame(
+                [MISSED, dataclasses.replace(ABSENT, dice=0.5)],
+                **common | {"subject": "NA", "session": None, "scan_age": None},
+                age_group="term",
+            ),
+        ],
+        ignore_index=True,
+    )
+
+
+def test_round_trip_is_exact(tmp_path, frame) -> None:
+    path = tmp_path / "new" / "scores.csv"
+    write_scores(path, [frame.iloc[:2], frame.iloc[2:]])
+    pd.testing.assert_frame_equal(read_scores(path), frame)
+    assert frame["subject"].tolist() == ["007", "007", "NA", "NA"]
+    assert frame["session"].tolist() == ["01", "01", "", ""]
+    assert [p.name for p in path.parent.iterdir()] == ["scores.csv"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, frame) -> None:
+    path = tmp_path / "scores.csv"
+    write_scores(path, frame)
+    before = path.read_bytes()
+    with pytest.raises(KeyError):
+        write_scores(path, frame.drop(columns="dice"))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_other_tables_are_refused_by_name(tmp_path, frame) -> None:
+    path = tmp_path / "x.csv"
+    frame.drop(columns="assd").to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"x\.csv has no column assd"):
+        read_scores(path)
+    frame.assign(missed="maybe").to_csv(path, index=False)
+    with pytest.raises(ValueError, match="column missed: found 'maybe'"):
+        read_scores(path)
+    frame.assign(dice="good").to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"x\.csv holds text where a number"):
+        read_scores(path)
+
+
+def test_summary_leaves_out_what_does_not_apply_and_counts_misses(frame) -> None:
+    table = summarise(frame).set_index("abbreviation")
+    assert table.index.tolist() == ["CSF", "LR"]
+    assert table.loc["CSF", "dice_mean"] == pytest.approx(0.15)
+    assert table.loc["CSF", "dice_std"] == pytest.approx(np.std([0.3, 0], ddof=1))
+    assert table.loc["CSF", "dice_median"] == pytest.approx(0.15)
+    assert table.loc["CSF", ["dice_n", "misses", "inventions"]].tolist() == [2, 1, 0]
+    assert table.loc["LR", ["dice_n", "hd95_n", "misses"]].tolist() == [1, 0, 0]
+    assert table.loc["LR", "dice_mean"] == 0.5
+    apart = summarise(frame, by=["age_group", "abbreviation"])
+    assert len(apart) == 4
+    assert apart.loc[0, "dice_mean"] == pytest.approx(0.3)
+
+
+def test_overview_has_ages_apart_and_marks_hidden_classes(frame) -> None:
+    table = overview(frame).set_index("class")
+    assert table.index.tolist() == ["CSF", "LR†"]
+    assert table.loc["CSF", "Dice all"] == "0.150 ± 0.212"
+    assert table.loc["CSF", "Dice preterm"] == "0.300"
+    assert table.loc["CSF", "HD95 mm term"] == "99.00"
+    assert table.loc["CSF", "missed all"] == "1/2"
+    assert table.loc["LR†", "Dice preterm"] == "–"
+    assert "Dice term" not in overview(frame[frame["age_group"] == "preterm"])
+
+
+def test_rich_table_prints_every_class(frame) -> None:
+    console = Console(file=io.StringIO(), width=250)
+    console.print(rich_table(frame, title="Run 3"))
+    text = console.file.getvalue()
+    for part in ("Run 3", "CSF", "LR†", "0.150 ± 0.212", "HD95 mm preterm"):
+        assert part in text
+
+
+def test_markdown_escapes_bars() -> None:
+    text = markdown(pd.DataFrame({"a": ["x|y"], "b": ["1"]}))
+    assert text.splitlines() == ["| a | b |", "| --- | ---: |", "| x\\|y | 1 |"]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from cases import make_case
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from neoseg.losses.objective import Objective, Ramp
+from neoseg.losses.registry import REGISTRY, LossError, settings_of
+
+CONF = Path(__file__).parents[2] / "conf" / "loss"
+
+
+def build(config, head="multilabel"):
+    return Objective(config, make_case("paper").codebook, head)
+
+
+def test_sum_of_weighted_terms():
+    case = make_case("paper", seed=1)
+    objective = build({"iuc": {"weight": 2.0}, "mean_teacher": {"weight": 0.5, "ramp": None}})
+    total, parts = objective(case.prediction, case.codes, step=0)
+    assert set(parts) == {"iuc", "mean_teacher"}
+    assert total.item() == pytest.approx(2 * parts["iuc"].item() + 0.5 * parts["mean_teacher"])
+    assert not any(value.requires_grad for value in parts.values())
+
+
+def test_one_term_twice_under_two_keys():
+    case = make_case("paper", seed=1)
+    config = {
+        "all_items": {"term": "mean_teacher"},
+        "unlabelled_items": {"term": "mean_teacher", "streams": "unlabelled", "weight": 3.0},
+    }
+    _, parts = build(config)(case.prediction, case.codes, step=0)
+    assert parts["all_items"] != parts["unlabelled_items"]
+
+
+@pytest.mark.parametrize(
+    ("ramp", "step", "expected"),
+    [
+        ({"steps": 400}, 0, math.exp(-5)),
+        ({"steps": 400}, 200, math.exp(-1.25)),
+        ({"steps": 400}, 400, 1.0),
+        ({"steps": 400}, 9000, 1.0),
+        ({"steps": 10, "shape": "linear"}, 4, 0.4),
+        ({"steps": 10, "shape": "linear", "start": 4}, 3, 0.0),
+        ({"steps": 10, "shape": "linear", "start": 4}, 9, 0.5),
+        ({"steps": 10, "shape": "constant"}, 0, 1.0),
+        ({"steps": 10, "shape": "constant", "start": 5}, 4, 0.0),
+    ],
+)
+def test_ramp(ramp, step, expected):
+    assert Ramp(**ramp).factor(step) == pytest.approx(expected)
+    objective = build({"iuc": {"weight": 2.0, "ramp": ramp}})
+    assert objective.weights(step) == {"iuc": pytest.approx(2 * expected)}
+
+
+def test_weight_zero_still_reaches_every_input():
+    case = make_case("paper", seed=1)
+    logits = case.logits.clone().requires_grad_()
+    objective = build({"iuc": {"ramp": {"steps": 5, "start": 10}}})
+    total, _ = objective(replace(case.prediction, logits=logits), case.codes, step=0)
+    total.backward()
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_needs_teacher_follows_the_terms():
+    assert not build({"iuc": {}}).needs_teacher
+    assert build({"iuc": {}, "mean_teacher": {}}).needs_teacher
+
+
+def test_accepts_partial_follows_the_terms():
+    assert not build({"bce": {}, "mean_teacher": {}}).accepts_partial
+    assert build({"bce": {}, "iuc": {}}).accepts_partial
+
+
+def test_a_null_entry_is_left_out():
+    assert set(build({"iuc": {}, "bce": None}).terms) == {"iuc"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "no terms"),
+        ({"iuc": None}, "no terms"),
+        ({"iux": {}}, "did you mean 'iuc'"),
+        ({"mine": {"term": "wnrm"}}, "did you mean 'wnorm'"),
+        ({"iuc": {"wieght": 1.0}}, "no setting 'wieght'; did you mean 'weight'"),
+        ({"iuc": {"weight": -1}}, r"loss\.iuc\.weight is -1: .*greater than or equal to 0"),
+        ({"iuc": {"weight": float("nan")}}, r"loss\.iuc\.weight is nan"),
+        ({"iuc": {"ramp": {"stesp": 3}}}, "did you mean 'steps'"),
+        ({"iuc": {"ramp": {"steps": 3, "shape": "cubic"}}}, r"loss\.iuc\.ramp\.shape is 'cubic'"),
+        ({"iuc": 3.0}, r"loss\.iuc is 3\.0, expected a mapping"),
+        ({"two words": {"term": "iuc"}}, "letters, digits and underscores"),
+        ({"marginal_ce": {}}, "terms for 'multilabel': .*iuc"),
+    ],
+)
+def test_mistakes_are_named(config, message):
+    with pytest.raises(LossError, match=message):
+        build(config)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_config_file_states_the_defaults(name):
+    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    assert set(content) == {name}
+    entry = dict(content[name])
+    assert entry.pop("weight") == 1.0
+    Ramp.model_validate(entry.pop("ramp") or {"steps": 1})
+    assert entry == {key: p.default for key, p in settings_of(REGISTRY[name]).items()}
+
+
+def test_every_config_file_has_a_term():
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(REGISTRY)
+
+
+def test_several_files_merge_and_build(tmp_path):
+    (tmp_path / "loss").symlink_to(CONF)
+    (tmp_path / "top.yaml").write_text("defaults:\n  - loss: [iuc]\n  - _self_\n")
+    with initialize_config_dir(str(tmp_path), version_base=None):
+        config = compose("top", ["loss=[wnorm,mean_teacher]", "loss.mean_teacher.weight=0.1"])
+    plain = OmegaConf.to_container(config.loss, resolve=True)
+    objective = build(plain)
+    assert objective.weights(10**6) == {"wnorm": 1.0, "mean_teacher": 0.1}

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from cases import make_case
+
+from neoseg.losses.registry import (
+    REGISTRY,
+    LossError,
+    describe,
+    find_term,
+    make_term,
+    terms_for,
+)
+
+
+def test_first_terms_are_registered_under_their_file():
+    for name in ("iuc", "huc", "weight", "wnorm", "bce", "dice", "dice_ce", "mean_teacher"):
+        assert find_term(name).__module__ == f"neoseg.losses.{name}"
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_term_says_what_it_is(name):
+    entry = {d.name: d for d in describe()}[name]
+    assert entry.summary.endswith(".")
+    assert 20 < len(entry.summary) <= 100
+    assert entry.heads
+    assert set(entry.heads) <= {"multilabel", "softmax"}
+    assert all(name in terms_for(head) for head in entry.heads)
+
+
+def test_misspelt_term_gets_the_nearest():
+    with pytest.raises(LossError, match="no loss term 'marginal-ce'; did you mean 'marginal_ce'"):
+        find_term("marginal-ce")
+
+
+def test_strange_term_gets_the_list():
+    with pytest.raises(LossError, match="it can be bce, "):
+        find_term("zzzzzz")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alhpa": 2.0}, "no setting 'alhpa'; did you mean 'alpha'"),
+        ({"alpha": 0.5}, r"loss\.leaf_dice\.alpha is 0\.5: .*greater than or equal to 1"),
+        ({"alpha": float("nan")}, r"loss\.leaf_dice\.alpha is nan"),
+        ({"alpha": "two"}, r"loss\.leaf_dice\.alpha is 'two': .*number"),
+        ({"batch": "perhaps"}, r"loss\.leaf_dice\.batch is 'perhaps'"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(LossError, match=message):
+        make_term("leaf_dice", make_case("paper").codebook, "softmax", settings)
+
+
+def test_wrong_head_names_the_terms_that_fit():
+    with pytest.raises(
+        LossError,
+        match=r"'iuc' works with the head multilabel.*terms for 'softmax'"
+        r": .*marginal_ce",
+    ):
+        make_term("iuc", make_case("paper").codebook, "softmax", {})

@@ -1,0 +1,160 @@
+"""Every registered term against its loop reference, and what all terms promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from cases import LEAVES, SHAPES, every_term, every_variant, make_case
+from reference import REFERENCES
+
+from neoseg.losses.registry import REGISTRY, make_term
+from neoseg.losses.term import Prediction
+
+
+def build(name, case, settings=None):
+    return make_term(name, case.codebook, case.head, settings or {})
+
+
+def value_and_gradient(term, case):
+    logits = case.logits.detach().clone().requires_grad_()
+    loss = term(replace(case.prediction, logits=logits), case.codes)
+    assert loss.requires_grad
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def test_every_term_has_a_reference():
+    missing = sorted(set(REGISTRY) - set(REFERENCES))
+    assert not missing, f"add {missing} to tests/losses/reference.py"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("space", LEAVES)
+@pytest.mark.parametrize(("name", "head", "settings"), every_variant())
+def test_equals_the_loop_reference(name, head, settings, space, shape):
+    case = make_case(space, head, shape, seed=sum(map(ord, name + space + shape)))
+    loss = build(name, case, settings)(case.prediction, case.codes)
+    expected = REFERENCES[name].value(case.world, **settings)
+    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "settings"),
+    # A stopped gradient is not the gradient of the value.
+    [variant for variant in every_variant() if not variant[2].get("stop_gradient")],
+)
+def test_gradient_is_that_of_the_value(name, head, settings):
+    case = make_case("overlapping", head, "volume", seed=3)
+    term = build(name, case, settings)
+
+    def loss(logits):
+        return term(replace(case.prediction, logits=logits), case.codes)
+
+    assert torch.autograd.gradcheck(loss, (case.logits.clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize("space", ["overlapping", "flat"])
+@pytest.mark.parametrize(("name", "head", "settings"), every_variant())
+def test_nothing_known_gives_zero_with_a_graph(name, head, settings, space):
+    case = make_case(space, head)
+    # A teacher that agrees leaves nothing to learn either.
+    case = replace(case, codes=torch.zeros_like(case.codes), teacher=case.logits)
+    loss, gradient = value_and_gradient(build(name, case, settings), case)
+    assert loss.item() == 0.0
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize(("name", "head", "settings"), every_variant())
+def test_unknown_voxels_get_no_gradient(name, head, settings):
+    case = make_case("overlapping", head, seed=5)
+    case = replace(case, teacher=case.logits)
+    assert (case.codes[:-1] == 0).any()
+    _, gradient = value_and_gradient(build(name, case, settings), case)
+    at_unknown = gradient.movedim(1, -1)[case.codes == 0]
+    assert torch.equal(at_unknown, torch.zeros_like(at_unknown))
+
+
+@pytest.mark.parametrize("space", ["paper", "overlapping"])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in REFERENCES.items() if entry.closed_gradient is not None]
+)
+def test_open_entries_get_no_gradient(name, space):
+    case = make_case(space, "multilabel", seed=7)
+    term = build(name, case, REFERENCES[name].closed_gradient)
+    _, gradient = value_and_gradient(term, case)
+    world = case.world
+    flat = gradient.flatten(2)
+    counted = 0
+    for b, v, label_set in world.voxels():
+        for c in range(len(world.classes)):
+            if world.state(c, label_set) is None:
+                assert flat[b, c, v].item() == 0.0
+                counted += 1
+    assert counted > 10
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("name", "head"), every_term())
+def test_extreme_logits_in_low_precision_stay_finite(name, head, precision):
+    case = make_case("overlapping", head, seed=11)
+    signs = torch.randn(case.logits.shape, generator=torch.Generator().manual_seed(1)).sign()
+    low = replace(
+        case, logits=(80 * signs).to(precision), teacher=(80 * signs.flip(1)).to(precision)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, gradient = value_and_gradient(build(name, case), low)
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+    expected, _ = value_and_gradient(
+        build(name, case), replace(low, logits=low.logits.double(), teacher=low.teacher.double())
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
+def test_all_logits_far_below_or_above_zero_stay_finite(name, head):
+    for level in (-80.0, 80.0, -200.0):
+        case = make_case("overlapping", head, seed=11, dtype=torch.float32)
+        case = replace(case, logits=torch.full_like(case.logits, level))
+        loss, gradient = value_and_gradient(build(name, case), case)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
+def test_a_checkpoint_carries_no_tables(name, head):
+    case = make_case("paper", head)
+    assert not build(name, case).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": "cubic"}, "heads multilabel, found 'cubic'"),
+        ({"head": "softmax"}, "heads multilabel, found 'softmax'"),
+        ({"logits": torch.zeros(2, 5, 1, 2, 2)}, r"need logits of shape \(2, 6, 1, 2, 2\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(change, message):
+    case = make_case("paper")
+    term = build("iuc", case)
+    prediction = replace(Prediction(torch.zeros(2, 6, 1, 2, 2), "multilabel"), **change)
+    with pytest.raises(ValueError, match=message):
+        term(prediction, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
+
+
+def test_codes_of_another_type_are_refused():
+    case = make_case("paper")
+    with pytest.raises(ValueError, match=r"codes must be uint8, found torch\.int64"):
+        build("iuc", case)(case.prediction, case.codes.long())
+
+
+@pytest.mark.parametrize("name", [name for name, term in REGISTRY.items() if term.needs_teacher])
+def test_a_missing_teacher_is_named(name):
+    case = make_case("paper")
+    with pytest.raises(ValueError, match="has none"):
+        build(name, case)(replace(case.prediction, teacher=None), case.codes)
