@@ -35,20 +35,51 @@ class TreeMin(LossTerm):
     ) -> None:
         super().__init__(codebook)
         self.noisy_or = noisy_or
-        leaves = [entry.leaves for entry in codebook.space.classes]
-        positions = range(len(leaves))
-        self.ancestors = [[a for a in positions if leaves[c] <= leaves[a]] for c in positions]
-        self.descendants = [[d for d in positions if leaves[d] <= leaves[c]] for c in positions]
+        sets = [entry.leaves for entry in codebook.space.classes]
+        self.smallest_first = sorted(range(len(sets)), key=lambda c: len(sets[c]))
+        self.inside = [_nearest_inside(sets, c) for c in range(len(sets))]
+        self.around = [
+            [a for a in range(len(sets)) if c in self.inside[a]] for c in range(len(sets))
+        ]
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
         """Return the mean over all entries `[B, C, *S]` plus the noisy-or part."""
         logits = prediction.logits
         membership = look_up(self.membership, codes)
-        # The sigmoid is monotonic: the extremes are taken on logits.
-        lowest = torch.stack([logits[:, a].amin(dim=1) for a in self.ancestors], dim=1)
-        highest = torch.stack([logits[:, d].amax(dim=1) for d in self.descendants], dim=1)
-        entry = torch.where(membership == 1, F.logsigmoid(lowest), F.logsigmoid(-highest))
+        positive = membership == 1
+        chosen = logits.gather(1, self._answering(logits.detach(), positive))
+        entry = F.logsigmoid(torch.where(positive, chosen, -chosen))
         loss = torch.where(membership >= 0, -entry, 0.0).mean()
         some = log_any(logits[:, : self.num_leaves], look_up(self.members, codes))
         merged = look_up(self.informed, codes) & ~look_up(self.certain, codes)
         return loss + self.noisy_or * torch.where(merged, -some, 0.0).mean() / logits.shape[1]
+
+    def _answering(self, logits: Tensor, positive: Tensor) -> Tensor:
+        """Int64 `[B, C, *S]`: the class that answers for each; logits order as sigmoids do.
+
+        One gather with this index costs 8 bytes an entry; minima and maxima over lists of
+        channels would each keep copies of those channels for the backward pass.
+        """
+        highest = _carry(logits, self.smallest_first, self.inside)
+        lowest = _carry(-logits, self.smallest_first[::-1], self.around)
+        return torch.where(positive, lowest, highest).long()
+
+
+def _carry(score: Tensor, order: list[int], neighbours: list[list[int]]) -> Tensor:
+    """Int16 `[B, C, *S]`: the best class that each class reaches through its neighbours."""
+    score = score.clone()
+    shape = [1, -1] + [1] * (score.dim() - 2)
+    start = torch.arange(len(order), dtype=torch.int16, device=score.device)
+    index = start.view(shape).expand_as(score).clone()
+    for c in order:
+        for other in neighbours[c]:
+            better = score[:, other] > score[:, c]
+            index[:, c] = torch.where(better, index[:, other], index[:, c])
+            score[:, c] = torch.maximum(score[:, other], score[:, c])
+    return index
+
+
+def _nearest_inside(sets: list[frozenset[int]], c: int) -> list[int]:
+    """Return the classes inside class c that lie in no other class inside it."""
+    inside = [d for d in range(len(sets)) if sets[d] < sets[c]]
+    return [d for d in inside if not any(sets[d] < sets[e] for e in inside)]

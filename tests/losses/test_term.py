@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -158,3 +159,33 @@ def test_a_missing_teacher_is_named(name):
     case = make_case("paper")
     with pytest.raises(ValueError, match="has none"):
         build(name, case)(replace(case.prediction, teacher=None), case.codes)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [e for e in every_term() if REGISTRY[e[0]].needs_teacher]
+)
+def test_no_gradient_reaches_the_teacher(name, head):
+    case = make_case("paper", head)
+    teacher = case.teacher.clone().requires_grad_()
+    logits = case.logits.clone().requires_grad_()
+    prediction = replace(case.prediction, logits=logits, teacher=teacher)
+    build(name, case)(prediction, case.codes).backward()
+    assert logits.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize("level", [-5.0, -20.0, -80.0])
+def test_noisy_or_pulls_however_far_below_the_leaves_are(level):
+    case = make_case("paper", dtype=torch.float32)
+    merged = case.codebook.code(case.codebook.space.label_set("TCV"))
+    case = replace(
+        case,
+        logits=torch.full_like(case.logits, level),
+        codes=torch.full_like(case.codes, merged),
+    )
+    loss, gradient = value_and_gradient(build("noisy_or", case), case)
+    # For small y the noisy-or is their sum: -log(3 y), which each leaf changes by a third.
+    y = math.exp(level)
+    assert loss.item() == pytest.approx(-(level + math.log(3)) / 6, rel=2 * y + 1e-5)
+    share = gradient[:, 1:4] * case.codes.numel() * 6
+    assert torch.allclose(share, torch.full_like(share, -1 / 3), atol=2 * y + 1e-5)
