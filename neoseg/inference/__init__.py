@@ -2,6 +2,7 @@
 
 from neoseg.inference.dataset import DESC, DerivativeError, Provenance
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
+from neoseg.inference.inputs import ScanFiles, find_scans
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import (
@@ -15,10 +16,12 @@ __all__ = [
     "DESC",
     "DerivativeError",
     "Provenance",
+    "ScanFiles",
     "Segmentation",
     "Segmenter",
     "WindowSettings",
     "derivative_path",
+    "find_scans",
     "plan_derivatives",
     "predict_logits",
     "predict_probabilities",
