@@ -22,13 +22,12 @@ from neoseg.cohort import (
 )
 from neoseg.config import plain
 from neoseg.data import (
-    Annotated,
     AugmentSettings,
-    MixedDataModule,
     PatchSettings,
     PrepareSettings,
     Store,
 )
+from neoseg.data.datamodule import Annotated, MixedDataModule
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.training import SegmentationModule, plain_label_sets
 

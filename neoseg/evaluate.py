@@ -26,10 +26,10 @@ def main(config: DictConfig) -> None:
     run = Path(config.run)
     trained = load_config(run)
     module = load_module(run, config.device)
-    other = config.cohort is not None
+    other = "cohort" in config
     if other:
         trained.cohort = config.cohort
-    if config.split is not None:
+    if "split" in config:
         trained.split = config.split
     with progress_bar("phantom") as bar:
         cohort = cohort_of(trained, module.space, bar.update_to)
@@ -53,7 +53,7 @@ def main(config: DictConfig) -> None:
             pictures=config.pictures,
             progress=bar.advance,
         )
-    Console().print(rich_table(table, f"{run.name} on {cohort.name}: {len(scans)} scans"))
+    Console().print(rich_table(table, f"{run.name} on {cohort.name}"))
     log.info("scores: %s", output / "scores.csv")
 
 

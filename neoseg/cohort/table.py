@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from neoseg.cohort.problems import Problems
+from neoseg.files import replacing
 
 
 def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[dict[str, str]]:
@@ -42,19 +42,13 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a `.tsv` or `.csv` file through a temporary name in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(
-                stream,
-                columns,
-                delimiter="," if path.suffix == ".csv" else "\t",
-                lineterminator="\n",
-            )
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a `.tsv` or `.csv` file, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(
+            stream,
+            columns,
+            delimiter="," if path.suffix == ".csv" else "\t",
+            lineterminator="\n",
+        )
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,8 +1,17 @@
-"""Prepared store, stateless patch sampling, stream mixing, augmentation, the data module."""
+"""Prepared store, stateless patch sampling, stream mixing, augmentation.
+
+The data module is imported from `neoseg.data.datamodule`: loader workers import this package and
+need not wait for Lightning.
+"""
 
 from neoseg.data.batch import STREAMS, Batch
-from neoseg.data.datamodule import Annotated, MixedDataModule
-from neoseg.data.patches import AugmentSettings, PatchSettings, VolumeSample
+from neoseg.data.patches import (
+    AugmentSettings,
+    PatchSettings,
+    TrainingScan,
+    VolumeDataset,
+    VolumeSample,
+)
 from neoseg.data.preprocess import (
     Geometry,
     PrepareSettings,
@@ -12,27 +21,39 @@ from neoseg.data.preprocess import (
     to_canonical,
     to_native,
 )
+from neoseg.data.pseudo import (
+    PseudoLabels,
+    is_written,
+    needs_prediction,
+    restrict,
+    write_pseudo_labels,
+)
 from neoseg.data.store import Store, StoreEntry, read_codes
 from neoseg.data.volume import DataError, read_volume
 
 __all__ = [
     "STREAMS",
-    "Annotated",
     "AugmentSettings",
     "Batch",
     "DataError",
     "Geometry",
-    "MixedDataModule",
     "PatchSettings",
     "PrepareSettings",
+    "PseudoLabels",
     "Store",
     "StoreEntry",
+    "TrainingScan",
+    "VolumeDataset",
     "VolumeSample",
+    "is_written",
+    "needs_prediction",
     "prepare_images",
     "prepare_labels",
     "read_codes",
     "read_volume",
     "restore_labels",
+    "restrict",
     "to_canonical",
     "to_native",
+    "write_pseudo_labels",
 ]

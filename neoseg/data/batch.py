@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,15 +32,15 @@ class Batch:
     scan: Tensor
     teacher_image: Tensor | None = None
 
-    def to(self, *args: object, **kwargs: object) -> Batch:
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))  # type: ignore[call-overload]
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> Batch:
         """Pin every tensor for asynchronous copies to an accelerator."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, function) -> Batch:  # type: ignore[no-untyped-def]
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
 

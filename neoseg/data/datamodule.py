@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ from neoseg.data.patches import (
     VolumeDataset,
     VolumeSample,
 )
+from neoseg.data.pseudo import with_pseudo_labels
 from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
@@ -71,7 +73,14 @@ class MixedDataModule(L.LightningDataModule):
         seed: int,
         teacher_view: bool = False,
         progress: Callable[[str], None] | None = None,
+        first_step: int = 0,
+        pseudo_labels: Path | None = None,
     ) -> None:
+        """Take the parts; the last two are for a later stage of a recipe.
+
+        `first_step` is the number of its first step in the stream of patches, a multiple of the
+        steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan.
+        """
         super().__init__()
         self.annotated = annotated
         self.store = store
@@ -80,6 +89,8 @@ class MixedDataModule(L.LightningDataModule):
         self.seed = seed
         self.teacher_view = teacher_view
         self.progress = progress
+        self.first_step = first_step
+        self.pseudo_labels = pseudo_labels
         self.train: tuple[TrainingScan, ...] = ()
         self.val: tuple[TrainingScan, ...] = ()
         self.composition: Composition | None = None
@@ -116,7 +127,10 @@ class MixedDataModule(L.LightningDataModule):
             seed = (self.seed, zlib.crc32(scan.id.encode()))
             limit = self.store.settings.locations
             annotation = annotate(entry, lookup, protocol, codebook, seed, axis, limit)
-            result.append(TrainingScan(entry, STREAMS.index(item.stream), annotation))
+            known = TrainingScan(entry, STREAMS.index(item.stream), annotation)
+            if split == "train" and self.pseudo_labels is not None:
+                known = with_pseudo_labels(known, self.pseudo_labels, codebook, limit)
+            result.append(known)
         return tuple(result)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -136,7 +150,8 @@ class MixedDataModule(L.LightningDataModule):
 
         def done() -> int:
             # Counts batches, so that it is right under gradient accumulation as well.
-            return trainer.fit_loop.epoch_loop.batch_progress.total.ready if trainer else 0
+            ready = trainer.fit_loop.epoch_loop.batch_progress.total.ready if trainer else 0
+            return self.first_step + ready
 
         sampler = StepSampler(
             self.patches.steps_per_epoch, self.patches.batch_size, rank, ranks, done
@@ -147,7 +162,7 @@ class MixedDataModule(L.LightningDataModule):
             num_workers=self.patches.workers,
             collate_fn=collate,
             persistent_workers=self.patches.workers > 0,
-            pin_memory=bool(trainer) and trainer.strategy.root_device.type == "cuda",
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             # Spawned workers never inherit locks or threads; forked ones can hang.
             multiprocessing_context="spawn" if self.patches.workers else None,
         )

@@ -42,9 +42,7 @@ def augment_intensity(
     return np.stack([_augment_channel(channel, settings, rng) for channel in image])
 
 
-def _augment_channel(
-    x: np.ndarray, s: IntensitySettings, rng: np.random.Generator
-) -> np.ndarray:
+def _augment_channel(x: np.ndarray, s: IntensitySettings, rng: np.random.Generator) -> np.ndarray:
     # Every number is drawn whether or not it is used: switching one part off leaves the others.
     use = rng.random(5)
     field = rng.uniform(-1, 1, (3, 3, 3))
@@ -74,7 +72,9 @@ def _augment_channel(
 
 def _smooth_field(coefficients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Product polynomial of degree 2 per axis in [-1, 1], scaled to a largest magnitude of 1."""
-    axes = [np.linspace(-1, 1, n, dtype=np.float32) if n > 1 else np.zeros(1, np.float32) for n in shape]
+    axes = [
+        np.linspace(-1, 1, n, dtype=np.float32) if n > 1 else np.zeros(1, np.float32) for n in shape
+    ]
     powers = [np.stack([np.ones_like(a), a, a * a]).astype(np.float32) for a in axes]
     plane = (coefficients[..., None] * powers[2][None, None]).sum(axis=2)
     sheet = (plane[:, :, None, :] * powers[1][None, :, :, None]).sum(axis=1)

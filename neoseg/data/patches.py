@@ -17,10 +17,13 @@ from neoseg.data.intensity import IntensitySettings, augment_intensity
 from neoseg.data.store import StoreEntry
 from neoseg.data.streams import Composition
 from neoseg.data.warp import SpatialSettings, cut_patch, draw_geometry
-from neoseg.labels import Codebook
+from neoseg.labels import UNKNOWN, Codebook
 
-GEOMETRY, STUDENT, TEACHER = 0, 1, 2
-"""Independent random streams of one patch, so that a teacher's view leaves the student's as is."""
+GEOMETRY, STUDENT, TEACHER = 1, 2, 3
+"""Independent random streams of one patch, so that a teacher's view leaves the student's as is.
+
+None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
+"""
 
 
 class PatchSettings(BaseModel):
@@ -31,7 +34,9 @@ class PatchSettings(BaseModel):
     size: tuple[int, int, int] = Field(description="voxels; a 1 makes slices across that axis")
     batch_size: int = Field(default=4, ge=1, description="patches of a step over all devices")
     steps_per_epoch: int = Field(default=100, ge=1, description="training steps per validation")
-    foreground: float = Field(default=0.7, ge=0, le=1, description="share of class-balanced centres")
+    foreground: float = Field(
+        default=0.7, ge=0, le=1, description="share of class-balanced centres"
+    )
     mix: dict[str, float] | None = None
     workers: int = Field(default=2, ge=0, description="loader processes per device")
 
@@ -85,9 +90,7 @@ class PatchDataset(Dataset[Batch]):
         scan = self.scans[number]
         rng = np.random.default_rng([self.seed, step, item, GEOMETRY])
         size = self.patches.size
-        centre = draw_centre(
-            scan.annotation, scan.entry.shape, size, self.patches.foreground, rng
-        )
+        centre = draw_centre(scan.annotation, scan.entry.shape, size, self.patches.foreground, rng)
         geometry = draw_geometry(self.augment.spatial, rng, size, scan.entry.geometry.spacing)
         image, codes = cut_patch(
             scan.entry,
@@ -178,4 +181,7 @@ class VolumeDataset(Dataset[VolumeSample]):
         codes = np.zeros(entry.shape, dtype=np.uint8)
         if entry.annotated:
             codes = annotation.lookup[np.asarray(entry.codes[:])]
+            if annotation.slices is not None:
+                axes = [axis for axis in range(3) if axis != annotation.slice_axis]
+                codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))
         return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number)

@@ -16,6 +16,9 @@ from neoseg.data.volume import DataError, read_volume, require_same_grid
 
 Shape = tuple[int, int, int]
 
+LARGEST = 6e4
+"""Largest magnitude of a z-score; float16 ends at 65504."""
+
 
 class PrepareSettings(BaseModel):
     """How scans are prepared; a change of any of these makes new store entries."""
@@ -66,7 +69,9 @@ class Geometry:
         """Undo `to_dict` (also after a round trip through JSON)."""
 
         def freeze(value: Any) -> Any:
-            return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+            return (
+                tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+            )
 
         return cls(**{key: freeze(value) for key, value in raw.items()})
 
@@ -91,9 +96,7 @@ def prepare_images(
     assert first is not None
     for path, volume in zip(paths[1:], volumes[1:], strict=True):
         if path is not None and volume is not None:
-            require_same_grid(
-                path, volume, paths[0], first.native_shape, first.native_affine
-            )
+            require_same_grid(path, volume, paths[0], first.native_shape, first.native_affine)
 
     box = _crop_box(first.data, first.affine, settings.crop_margin)
     start = np.array([low for low, _ in box])
@@ -193,7 +196,10 @@ def _normalise(data: np.ndarray, how: str, path: Path) -> np.ndarray:
         bottom, top = np.percentile(data, 0.5), np.percentile(foreground, 99.5)
         return np.clip((data - bottom) / max(top - bottom, 1e-6), 0.0, 1.0).astype(np.float32)
     mean, std = foreground.mean(dtype=np.float64), foreground.std(dtype=np.float64)
-    return ((data - mean) / max(std, 1e-6)).astype(np.float32)
+    if std < 1e-6 * (high - low):  # as in a mask: all of the head has one value
+        std = data.std(dtype=np.float64)
+    # A store in float16 must not turn an outlier into infinity.
+    return np.clip((data - mean) / std, -LARGEST, LARGEST).astype(np.float32)
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:

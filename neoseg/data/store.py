@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,23 +111,29 @@ class Store:
         folder = self.folder(scan, cohort)
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix(".lock")):
+            with FileLock(folder.with_name(f"{folder.name}.lock")):
                 if not folder.exists():
                     self._build(scan, cohort.convention, folder)
         record = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
         return StoreEntry(scan, folder, Geometry.from_dict(record["geometry"]))
 
     def _build(self, scan: Scan, convention: Convention, folder: Path) -> None:
-        """Write an entry beside its final name, then rename it, so that it is whole or absent."""
+        """Write an entry beside its final name, then rename it, so that it is whole or absent.
+
+        The caller holds the entry's lock, so a draft that is there was left by a killed process.
+        """
         image, geometry = prepare_images(scan.images, self.settings)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+        draft = folder.with_name(f".draft-{folder.name}")
+        shutil.rmtree(draft, ignore_errors=True)
         try:
-            _write_array(draft / "image.b2nd", image.astype(self.settings.dtype))
+            draft.mkdir()
+            write_array(draft / "image.b2nd", image.astype(self.settings.dtype))
             if scan.label is not None:
                 codes = prepare_labels(read_codes(scan, convention, geometry), geometry)
-                _write_array(draft / "codes.b2nd", codes)
-                samples = sample_locations(codes, self.settings.locations)
-                np.savez(draft / "locations.npz", **{str(k): v for k, v in samples.items()})
+                write_array(draft / "codes.b2nd", codes)
+                found = sample_locations(codes, self.settings.locations)
+                samples: dict[str, Any] = {str(code): at for code, at in found.items()}
+                np.savez(draft / "locations.npz", **samples)
             record = {
                 "layout": LAYOUT,
                 "scan": scan.id,
@@ -164,7 +169,7 @@ def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -
 
     The folder in which the files lie does not count, so a moved cohort keeps its entries.
     """
-    files = []
+    files: list[list[str | int] | None] = []
     for path in (*scan.images, scan.label):
         if path is None:
             files.append(None)
@@ -180,7 +185,8 @@ def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a compressed array whose chunks are blocks of `CHUNK` voxels."""
     chunks = (1,) * (array.ndim - 3) + tuple(
         min(c, s) for c, s in zip(CHUNK, array.shape[-3:], strict=True)
     )

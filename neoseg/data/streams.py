@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def compose(
     shares = {name: float(len(m)) for name, m in zip(STREAMS, members, strict=True)}
     if mix is not None:
         unknown = set(mix) - set(STREAMS)
-        if unknown or any(value < 0 for value in mix.values()):
+        if unknown or not all(0 <= value < math.inf for value in mix.values()):
             raise DataError(
                 f"patches.mix is {dict(mix)}; expected shares from 0 up for {', '.join(STREAMS)}"
             )

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -35,16 +36,20 @@ class Volume:
 def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     """Read one 3D NIfTI file; a trailing axis of length 1 is dropped.
 
-    `dtype` float32 applies the header's scaling; anything else keeps the stored numbers.
+    The header's scaling is applied. `dtype` float32 converts the numbers; anything else keeps their
+    type, so that label numbers stay exact.
 
     Raises:
         DataError: missing, unreadable or truncated files, other dimensions than 3, an affine
-            that is singular or not finite, NaN or infinite values.
+            that is singular or not finite, voxels that are no numbers, NaN or infinite values,
+            or numbers beyond float32 where that is asked for.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist; correct the path or the cohort's root")
     try:
-        image = nib.load(path)
+        if path.suffix == ".gz":
+            _check_gzip(path)
+        image: Any = nib.load(path)
         data = np.asanyarray(image.dataobj)
     except (
         OSError,
@@ -71,15 +76,28 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
         )
     if data.dtype.kind not in "fiub":
         raise DataError(f"{path} holds {data.dtype} voxels, expected numbers; convert it first")
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        count = int((~np.isfinite(data)).sum())
-        raise DataError(f"{path} has {count} voxels that are NaN or infinite; repair or drop it")
+    if data.dtype.kind == "f":
+        finite = np.isfinite(data)
+        if dtype is np.float32:
+            finite &= np.abs(data) <= np.finfo(np.float32).max
+        if not finite.all():
+            count = int((~finite).sum())
+            raise DataError(
+                f"{path} has {count} voxels that are NaN or infinite; repair or drop it"
+            )
     shape = data.shape
     canonical = nib.as_closest_canonical(nib.Nifti1Image(_native(data), affine))
     array = np.asarray(canonical.dataobj)
     if dtype is np.float32:
         array = array.astype(np.float32)
     return Volume(np.ascontiguousarray(array), canonical.affine, shape, affine)
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a file to its end, where its checksum stands; nibabel stops before it."""
+    with gzip.open(path) as stream:
+        while stream.read(1 << 24):
+            pass
 
 
 def _native(data: np.ndarray) -> np.ndarray:

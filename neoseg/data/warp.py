@@ -79,12 +79,12 @@ def draw_geometry(
     for axis in thin:
         angles[[other for other in range(3) if other != axis]] = 0
         displacement[axis] = 0
-    spacing = np.asarray(spacing, dtype=np.float64)
+    voxel = np.asarray(spacing, dtype=np.float64)
     rotation = _rotation(angles)
     # Rotate in millimetres, so that anisotropic voxels do not shear.
-    matrix = np.diag(1 / spacing) @ rotation @ np.diag(stretch * spacing) @ mirror
+    matrix = np.diag(1 / voxel) @ rotation @ np.diag(stretch * voxel) @ mirror
     bent = settings.elastic > 0
-    elastic = displacement / spacing[:, None, None, None].astype(np.float32) if bent else None
+    elastic = displacement / voxel[:, None, None, None].astype(np.float32) if bent else None
     return Geometry3D(matrix, elastic, flipped)
 
 
@@ -113,9 +113,7 @@ def cut_patch(
     inside = np.ones(size, dtype=bool)
     for axis in range(3):
         inside &= (nearest[axis] >= 0) & (nearest[axis] < shape[axis])
-    local = [
-        np.clip(n - a, 0, b - a - 1) for n, a, b in zip(nearest, low, high, strict=True)
-    ]
+    local = [np.clip(n - a, 0, b - a - 1) for n, a, b in zip(nearest, low, high, strict=True)]
     if geometry.is_identity:
         patch = image[:, local[0], local[1], local[2]]
     else:
@@ -132,17 +130,24 @@ def cut_patch(
 
 
 def _positions(centre: Sequence[int], size: Triple, geometry: Geometry3D) -> list[np.ndarray]:
-    """Scan coordinates (voxels, float32) of every output voxel, one array `[*size]` per axis."""
+    """Scan coordinates (voxels, float32) of every output voxel, one array `[*size]` per axis.
+
+    The map turns about the middle of the patch, which lies between two voxels where the size is
+    even; so a flip shows the very voxels that the patch shows without it.
+    """
     offsets = [
-        (np.arange(n, dtype=np.float32) - n // 2).reshape([-1 if a == axis else 1 for a in range(3)])
+        (np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)).reshape(
+            [-1 if a == axis else 1 for a in range(3)]
+        )
         for axis, n in enumerate(size)
     ]
+    middle = [c - n // 2 + (n - 1) / 2 for c, n in zip(centre, size, strict=True)]
     bend = _upsample(geometry.elastic, size) if geometry.elastic is not None else None
     result = []
     for axis in range(3):
         row = geometry.matrix[axis].astype(np.float32)
         # Summed term by term: a matrix product may round differently with the number of threads.
-        position = np.float32(centre[axis]) + (row[0] * offsets[0] + row[1] * offsets[1])
+        position = np.float32(middle[axis]) + (row[0] * offsets[0] + row[1] * offsets[1])
         position = position + row[2] * offsets[2]
         if bend is not None:
             position = position + bend[axis]
@@ -151,9 +156,9 @@ def _positions(centre: Sequence[int], size: Triple, geometry: Geometry3D) -> lis
 
 
 def _upsample(control: np.ndarray, size: Triple) -> np.ndarray:
-    """Smooth displacement `[3, *size]` from control points `[3, a, b, c]` (quadratic B-spline-like).
+    """Smooth displacement `[3, *size]` from control points `[3, a, b, c]` (a quadratic spline).
 
-    Two box averages of the control points before linear interpolation remove its kinks.
+    A box average of the control points before linear interpolation softens its kinks.
     """
     smooth = F.avg_pool3d(torch.from_numpy(control)[None], 2, stride=1)
     dense = F.interpolate(smooth, size=size, mode="trilinear", align_corners=True)
@@ -169,7 +174,10 @@ def _interpolate(image: np.ndarray, local: list[np.ndarray]) -> np.ndarray:
         span = max(shape[axis] - 1, 1)
         grid[0, ..., 2 - axis] = torch.from_numpy(2 * local[axis] / np.float32(span) - 1)
     sampled = F.grid_sample(
-        torch.from_numpy(image)[None], grid, mode="bilinear", padding_mode="border",
+        torch.from_numpy(image)[None],
+        grid,
+        mode="bilinear",
+        padding_mode="border",
         align_corners=True,
     )
     return sampled[0].numpy()

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.collect import Collected, collect
-from neoseg.evaluation.table import METRICS, markdown, plus_minus, replacing
+from neoseg.evaluation.table import METRICS, markdown, plus_minus
+from neoseg.files import replacing
 
 _TITLES = {
     "dice": "Dice",

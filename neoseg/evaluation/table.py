@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Group
 from rich.table import Table
 
 from neoseg.evaluation.scores import ClassScore
+from neoseg.files import replacing
 
 METRICS = ("dice", "hd95", "hd", "assd", "paper_dice", "paper_hd_voxels")
 AGE_GROUPS = ("all", "preterm", "term")
@@ -26,18 +26,6 @@ COLUMNS = (
 """Columns of `scores.csv`, in order."""
 
 _SHOWN = (("dice", "Dice", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there at the end, or remove it on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def score_frame(
@@ -141,17 +129,24 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Table:
-    """Return the overview for a terminal; print it with a `rich` console."""
+def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
+    """Return the overview for a terminal of 80 columns: a table for all scans and each age group."""
     frame = overview(scores)
-    table = Table(title=title, caption="mean ± std over scans; † hidden by the protocol")
-    for name in frame.columns:
-        table.add_column(
-            name, justify="left" if name == "class" else "right", no_wrap=name == "class"
-        )
-    for row in frame.itertuples(index=False):
-        table.add_row(*row)
-    return table
+    groups = [g for g in AGE_GROUPS if f"missed {g}" in frame.columns]
+    tables = []
+    for group in groups:
+        count = scores if group == "all" else scores[scores["age_group"] == group]
+        scans = len(count[["subject", "session"]].drop_duplicates())
+        table = Table(title=f"{title}: {group} ({scans} scan{'s' if scans > 1 else ''})")
+        table.add_column("class", no_wrap=True)
+        columns = [name for name in frame.columns if name.endswith(f" {group}")]
+        for name in columns:
+            table.add_column(name.removesuffix(f" {group}"), justify="right", no_wrap=True)
+        for row in frame[["class", *columns]].itertuples(index=False):
+            table.add_row(*row)
+        tables.append(table)
+    tables[-1].caption = "mean ± std over scans; † hidden by the protocol"
+    return Group(*tables)
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ from neoseg.inference.dataset import DESC, DerivativeError, Provenance
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.inputs import ScanFiles, find_scans
 from neoseg.inference.overlay import write_overlay
+from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import (
     WindowSettings,
@@ -16,6 +17,7 @@ __all__ = [
     "DESC",
     "DerivativeError",
     "Provenance",
+    "PseudoLabeller",
     "ScanFiles",
     "Segmentation",
     "Segmenter",

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from neoseg.files import replacing
 from neoseg.inference.dataset import (
     DESC,
     DerivativeError,
@@ -16,7 +17,6 @@ from neoseg.inference.dataset import (
     describe,
     locked,
     record_volumes,
-    replacing,
 )
 from neoseg.labels import LabelSpace
 

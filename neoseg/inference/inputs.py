@@ -40,7 +40,12 @@ def find_scans(path: Path, modalities: Sequence[str]) -> list[ScanFiles]:
         return [_with_partners(path, modalities)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a NIfTI file or a folder as input")
-    files = sorted(p for p in path.rglob("*") if p.name.endswith(ENDINGS) and p.is_file())
+    # Hidden files are drafts of an interrupted copy, or macOS's notes about files.
+    files = sorted(
+        p
+        for p in path.rglob("*")
+        if p.name.endswith(ENDINGS) and not p.name.startswith(".") and p.is_file()
+    )
     if not files:
         raise DataError(f"{path} has no file that ends in {' or '.join(ENDINGS)}")
     named = [p for p in files if stem(p).endswith(f"_{modalities[0]}")]

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from neoseg.inference.dataset import replacing
+from neoseg.files import replacing
 from neoseg.labels import UNKNOWN, Codebook
 
 _PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))

@@ -33,7 +33,7 @@ class WindowSettings(BaseModel):
         mode: weight of a window's voxels; "gaussian" trusts its centre more.
         mirror: average each window with its left-right mirror image.
         pad_value: what surrounds a volume that is smaller than the window, in units of the
-            prepared image.
+            prepared image; None repeats its border, as training patches do.
         precision: of the forward pass; below float32 by autocast.
         accumulate: number type of the summed logits; float16 halves the memory of many classes, and
             is slow on a CPU.
@@ -47,7 +47,7 @@ class WindowSettings(BaseModel):
     batch_size: int = Field(default=1, ge=1)
     mode: Literal["gaussian", "constant"] = "gaussian"
     mirror: bool = False
-    pad_value: float = 0.0
+    pad_value: float | None = None
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     accumulate: Literal["float32", "float16"] = "float32"
     accumulate_on: Literal["device", "cpu"] = "device"
@@ -180,7 +180,10 @@ def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, tuple[slice, ..
     short = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]
     before = [extra // 2 for extra in short]
     pads = [side for s, b in zip(short[::-1], before[::-1], strict=True) for side in (b, s - b)]
-    padded = pad(image[None], pads, value=window.pad_value)
+    if window.pad_value is None:
+        padded = pad(image[None], pads, mode="replicate")
+    else:
+        padded = pad(image[None], pads, value=window.pad_value)
     inside = tuple(slice(b, b + n) for b, n in zip(before, image.shape[1:], strict=True))
     return padded, inside
 

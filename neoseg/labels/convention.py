@@ -50,9 +50,7 @@ class Convention:
                 raise LabelError(
                     f"label value {value!r} must be a whole number from 0 to {LARGEST_VALUE}"
                 )
-            entries[int(value)] = (
-                space.everything if meaning is None else space.label_set(meaning)
-            )
+            entries[int(value)] = space.everything if meaning is None else space.label_set(meaning)
             if not entries[int(value)]:
                 raise LabelError(
                     f"label value {value} maps to an empty label set; name its leaves, or write "
@@ -77,9 +75,9 @@ class Convention:
             whole = np.rint(labels)
             bad = ~np.isfinite(labels) | (whole != labels)
             if bad.any():
-                odd = float(labels[bad].ravel()[0])
+                first = float(labels[bad].ravel()[0])
                 raise LabelError(
-                    f"{source} holds {odd!r}, expected whole label numbers; it may be an image, "
+                    f"{source} holds {first!r}, expected whole label numbers; it may be an image, "
                     "probabilities, or a label map resampled with interpolation"
                 )
             labels = whole

@@ -66,11 +66,7 @@ class LabelTable(BaseModel):
     @model_validator(mode="after")
     def _names_are_unique(self) -> LabelTable:
         indices = Counter(leaf.index for leaf in self.leaves)
-        names = Counter(
-            key
-            for keys in self._keys()
-            for key in keys
-        )
+        names = Counter(key for keys in self._keys() for key in keys)
         twice = [f"index {i}" for i, n in indices.items() if n > 1]
         twice += [f"name '{key}'" for key, n in names.items() if n > 1]
         if twice:
@@ -84,6 +80,17 @@ class LabelTable(BaseModel):
             raise ValueError(
                 f"label table '{self.name}': mirror names {wrong}, each of which must be the index "
                 "of a leaf and stand in one pair only"
+            )
+        background = str(self.background).casefold()
+        clear = [
+            row.index
+            for row, keys in zip(self.leaves, self._keys(), strict=False)
+            if background in keys
+        ]
+        if any(index in paired for index in clear):
+            raise ValueError(
+                f"label table '{self.name}': mirror pairs the background '{self.background}', "
+                "which has no side; remove that pair"
             )
         return self
 

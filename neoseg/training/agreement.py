@@ -20,7 +20,7 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
     """
     K, R = codebook.space.num_leaves, codebook.size
     joint = torch.bincount((leaves.long() * R + codes.long()).flatten(), minlength=K * R)
-    joint = joint.view(K, R).double().cpu()
+    joint = joint.view(K, R).cpu().double()
     inside = torch.from_numpy(codebook.space.class_leaves).double()  # [C, K]
     membership = torch.from_numpy(codebook.membership)  # [R, C]
     positive, known = (membership == 1).double(), (membership != -1).double()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from neoseg.data import Batch, VolumeSample
 from neoseg.inference import WindowSettings, predict_volume
@@ -19,7 +22,7 @@ from neoseg.training.optimisation import OptimizerSettings, make_optimizer, make
 from neoseg.training.teacher import Teacher, TeacherSettings
 
 MONITOR = "val/dice"
-"""Mean validation Dice over leaves (background left out) and scans, of the network that predicts."""
+"""Mean validation Dice over leaves (without background) and scans, of the network that predicts."""
 
 
 class SegmentationModule(L.LightningModule):
@@ -108,9 +111,10 @@ class SegmentationModule(L.LightningModule):
         for logits, weight in zip(heads[1:], weights[1:], strict=True):
             total = total + self._objective(logits, teacher, batch)[0] * weight
         total = total / sum(weights)
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch))
+        # `StepCurves` writes these to the loggers, before a checkpoint of the same step.
+        self.log("train/loss", total, prog_bar=True, logger=False, batch_size=len(batch))
         for name, value in parts.items():
-            self.log(f"train/{name}", value, batch_size=len(batch))
+            self.log(f"train/{name}", value, logger=False, batch_size=len(batch))
         return total
 
     def _objective(
@@ -152,23 +156,41 @@ class SegmentationModule(L.LightningModule):
                     self._log_dice(f"val/dice/{entry.abbreviation}", value)
         self._dice = {}
 
+    def on_train_epoch_end(self) -> None:
+        """Step "plateau" here: Lightning would do so after the checkpoint of the epoch, which would
+        then miss it.
+        """
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau) and MONITOR in self.trainer.callback_metrics:
+            scheduler.step(self.trainer.callback_metrics[MONITOR])
+
     def _log_dice(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
         self.log(name, value.float().to(self.device), prog_bar=prog_bar, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
         optimizer = make_optimizer(self.optimizer_settings, self.network.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = make_schedule(self.optimizer_settings, optimizer, steps)
+        schedule = make_schedule(self.optimizer_settings, optimizer, self._total_steps())
         plateau = self.optimizer_settings.schedule == "plateau"
-        entry = {"scheduler": schedule, "interval": "epoch" if plateau else "step"}
+        entry: dict[str, Any] = {"scheduler": schedule, "interval": "epoch" if plateau else "step"}
         if plateau:
-            entry["monitor"] = MONITOR
+            # Never by Lightning, see `on_train_epoch_end`.
+            entry |= {"monitor": MONITOR, "frequency": sys.maxsize}
         return {"optimizer": optimizer, "lr_scheduler": entry}
+
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole training.
+
+        Lightning's own estimate starts the loader, which in a resumed run would fetch its first
+        batches before the progress is restored: those of step 0.
+        """
+        trainer = self.trainer
+        batches: int = trainer.datamodule.patches.steps_per_epoch  # type: ignore[attr-defined]
+        epochs = trainer.max_epochs or 0
+        epochs = epochs if epochs > 0 else sys.maxsize  # endless: a schedule never gets anywhere
+        return math.ceil(batches / trainer.accumulate_grad_batches) * epochs
 
 
 def plain_label_sets(codebook: Codebook) -> list[list[int]]:
     """Return the rows of a codebook as plain lists, for a checkpoint."""
     return [sorted(leaves) for leaves in codebook.sets]
-
-

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
@@ -30,6 +30,15 @@ class OptimizerSettings(BaseModel):
     schedule: Literal["constant", "cosine", "poly", "plateau"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, description="linear, from a hundredth")
     patience: int = Field(default=10, ge=1, description="epochs, plateau only")
+
+    @model_validator(mode="after")
+    def _plateau_has_no_warmup(self) -> OptimizerSettings:
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise ValueError(
+                f"optimizer.warmup_steps is {self.warmup_steps}, which the schedule 'plateau' does "
+                "not know; set it to 0 or choose constant, cosine or poly"
+            )
+        return self
 
 
 def make_optimizer(

@@ -105,10 +105,10 @@ def test_overview_has_ages_apart_and_marks_hidden_classes(frame) -> None:
 
 
 def test_rich_table_prints_every_class(frame) -> None:
-    console = Console(file=io.StringIO(), width=250)
+    console = Console(file=io.StringIO(), width=80)
     console.print(rich_table(frame, title="Run 3"))
     text = console.file.getvalue()
-    for part in ("Run 3", "CSF", "LR†", "0.150 ± 0.212", "HD95 mm preterm"):
+    for part in ("Run 3: all", "Run 3: preterm (1 scan)", "CSF", "LR†", "0.150 ± 0.212", "HD95 mm"):
         assert part in text
 
 

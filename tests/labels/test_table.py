@@ -56,6 +56,11 @@ def test_parses_a_table_and_gives_classes_a_default_colour() -> None:
         (("mirror",), [[3, 3]], r"mirror names \[3\]"),
         (("mirror",), [[3, 5]], r"mirror names \[5\]"),
         (("mirror",), [[3, 7], [7, 0]], r"mirror names \[7\]"),
+        (("leaves", 1, "name"), "7", "name '7'"),
+        (("leaves", 1, "abbreviation"), "0", "name '0'"),
+        (("classes", 0, "name"), "3", "name '3'"),
+        (("mirror",), [[3, 7], [0, 0]], r"mirror names \[0\]"),
+        (("mirror",), [[0, 3]], "mirror pairs the background '0'"),
         (("leaves",), RAW["leaves"][:1], "leaves"),
         (("extra",), 1, "extra"),
     ],
@@ -64,6 +69,18 @@ def test_names_the_entry_that_is_wrong(path: tuple[Any, ...], value: object, mes
     with pytest.raises(LabelError, match=message) as caught:
         LabelTable.parse(changed(path, value), "my.yaml")
     assert "my.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("background", [0, "0", "BG", "clear"])
+def test_the_background_has_no_side_however_it_is_called(background: int | str) -> None:
+    raw = {**RAW, "background": background, "mirror": [[7, 0]]}
+    with pytest.raises(LabelError, match=f"mirror pairs the background '{background}'"):
+        LabelTable.parse(raw)
+    assert LabelTable.parse({**raw, "mirror": [[7, 3]]}).mirror == ((7, 3),)
+
+
+def test_a_leaf_may_be_called_by_its_own_index() -> None:
+    assert LabelTable.parse(changed(("leaves", 1, "abbreviation"), "3")).leaves[1].index == 3
 
 
 def test_lists_every_wrong_entry_at_once() -> None:

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+
+from neoseg.files import replacing
 
 from .parcels import TISSUES, structures
 from .scan import PhantomScan
@@ -24,14 +25,9 @@ COMPRESSION = 4
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name in the same folder, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write `content`, whole or not at all."""
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,0 +1,153 @@
+"""Pseudo-labels for the scans of a training cohort: predicted, stored, and shown to people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from neoseg.data import (
+    PseudoLabels,
+    TrainingScan,
+    VolumeDataset,
+    is_written,
+    restrict,
+    to_canonical,
+    to_native,
+    write_pseudo_labels,
+)
+from neoseg.inference.dataset import Provenance, replacing
+from neoseg.inference.derivative import derivative_path, write_derivative
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import predict_logits
+from neoseg.labels import Codebook
+from neoseg.networks import Head, make_head
+
+log = logging.getLogger(__name__)
+
+PLANES = 8
+"""Sagittal planes that are decided at a time."""
+
+
+@dataclass(frozen=True)
+class PseudoLabeller:
+    """A network that fills in what annotations leave open.
+
+    Attributes:
+        segmenter: the network and how it is used.
+        codebook: the meaning of the annotations' codes.
+        min_confidence: 0 to 1; predictions below it leave the annotation as it was.
+        limit: voxel positions kept per code for class-balanced sampling.
+    """
+
+    segmenter: Segmenter
+    codebook: Codebook
+    min_confidence: float
+    limit: int
+
+    def label(
+        self,
+        scans: Sequence[TrainingScan],
+        root: Path,
+        derivatives: Path,
+        provenance: Provenance,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write the labels of `scans` below `root` and as BIDS derivatives.
+
+        Scans that `root` holds already are left as they are, so that an interrupted call can be
+        made again.
+
+        Raises:
+            DerivativeError: a folder of derivatives that belongs to something else.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        samples = VolumeDataset(scans)
+        waiting = list(range(len(scans)))
+        # Processes share the scans: each first takes those that no other has, then waits for those.
+        for timeout in (0, -1):
+            busy = []
+            for number in waiting:
+                scan = scans[number]
+                try:
+                    with FileLock(root / f".{scan.entry.scan.id}.lock", timeout=timeout):
+                        if not is_written(scan, root):
+                            sample = samples[number]
+                            labels = self._predict(sample.image, sample.codes)
+                            # First what people read: the stored labels say that it is done.
+                            _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
+                            write_pseudo_labels(scan, labels, root, self.limit)
+                except Timeout:
+                    busy.append(number)
+                    continue
+                if progress is not None:
+                    progress(scan.entry.scan.id)
+            waiting = busy
+
+    def _predict(self, image: Tensor, codes: Tensor) -> PseudoLabels:
+        use = self.segmenter
+        logits = predict_logits(use.network, image, use.head, use.window, use.device)
+        return decide(logits, codes, use.head, self.codebook, self.min_confidence)
+
+
+def decide(
+    logits: Tensor, codes: Tensor, head: Head, codebook: Codebook, min_confidence: float
+) -> PseudoLabels:
+    """Choose the most probable leaf of each voxel's label set; where nothing is known, the head's.
+
+    Inside a label set the head's own rule may not apply: the paper's compares with leaves outside
+    of it. There the sum of evidence over the hierarchy decides, which among leaves with the same
+    super-classes is the most probable channel.
+
+    Args:
+        logits: `[N, X, Y, Z]`.
+        codes: uint8 `[X, Y, Z]`, rows of the codebook.
+        head: says what the logits mean.
+        codebook: the meaning of the codes.
+        min_confidence: 0 to 1.
+    """
+    free = make_head(head.name, head.space)
+    parts = []
+    for start in range(0, logits.shape[1], PLANES):
+        planes = slice(start, start + PLANES)
+        part = logits[None, :, planes].float()
+        evidence, decision = free.leaf_scores(part)[0], head.decode(part)[0]
+        parts.append(restrict(evidence, decision, codes[planes], codebook, min_confidence))
+    return PseudoLabels(
+        np.concatenate([part.leaves for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.codes for part in parts]),
+    )
+
+
+def _write_derivatives(
+    scan: TrainingScan,
+    labels: PseudoLabels,
+    output: Path,
+    codebook: Codebook,
+    provenance: Provenance,
+) -> None:
+    """Write the leaves as `_dseg` and the confidence (0 to 1) as `_desc-confidence_probseg`."""
+    source, geometry = scan.entry.scan.images[0], scan.entry.geometry
+    assert source is not None
+    leaves = to_canonical(labels.leaves, geometry, codebook.space.background)
+    write_derivative(output, source, to_native(leaves, geometry), codebook.space, provenance)
+
+    confidence = to_native(to_canonical(labels.confidence, geometry, 0), geometry)
+    image = nib.load(source)
+    assert isinstance(image, nib.Nifti1Pair)  # `write_derivative` has checked it
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header["cal_min"], header["cal_max"] = 0, 1
+    stored = nib.Nifti1Image(confidence.reshape(image.shape), image.affine, header)
+    stored.header.set_slope_inter(1 / 255, 0)
+    target = derivative_path(output, source)
+    name = target.name.replace("_desc-neoseg_dseg", "_desc-confidence_probseg")
+    with replacing(target.with_name(name)) as temporary:
+        nib.save(stored, temporary)

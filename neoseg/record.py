@@ -1,0 +1,109 @@
+"""The end of a run: scores of the test scans, and `run.json`, which tells that it is finished."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+
+from neoseg import __version__
+from neoseg.assembly import describe
+from neoseg.data.datamodule import Annotated
+from neoseg.evaluation import rich_table, score_scans
+from neoseg.files import write_text
+from neoseg.inference import Provenance
+from neoseg.loading import segmenter_of
+from neoseg.progress import progress_bar
+from neoseg.provenance import git_state, versions
+from neoseg.training import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+
+
+def finished_dice(folder: Path) -> float | None:
+    """Return the test Dice of a finished run, or None where it has not ended."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    log.info("%s is finished already (%s); delete it to run it again", folder, path)
+    return float(json.loads(path.read_text(encoding="utf-8"))["test_dice"])
+
+
+def conclude(
+    config: DictConfig,
+    folder: Path,
+    module: SegmentationModule,
+    annotated: Annotated,
+    trainer: L.Trainer,
+    started: float,
+) -> float:
+    """Score the test scans with the final weights and write the record; return the mean Dice."""
+    dice = _score(config, folder, module, annotated, trainer) if config.score else float("nan")
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    record = {
+        "name": config.name,
+        "seed": config.seed,
+        "test_dice": dice,
+        "steps": trainer.global_step,
+        "seconds": round(time.time() - started, 1),
+        "peak_memory_gib": round(usage / unit, 3),
+        "peak_gpu_memory_gib": None if gpu is None else round(gpu, 3),
+        "device": _device_name(),
+        "predict_with": "teacher" if module.predictor is module.teacher else "student",
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "annotation": describe(annotated),
+        "versions": versions(),
+        "git": git_state(),
+        "command": " ".join([sys.executable, "-m", "neoseg.train", *sys.argv[1:]]),
+    }
+    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    log.info("run folder: %s", folder)
+    return dice
+
+
+def _score(
+    config: DictConfig,
+    folder: Path,
+    module: SegmentationModule,
+    annotated: Annotated,
+    trainer: L.Trainer,
+) -> float:
+    test = [scan for scan, _ in annotated.of_split("test")]
+    if not any(scan.label is not None for scan in test):
+        log.warning("no test scan has labels: nothing to score")
+        return float("nan")
+    module.to(trainer.strategy.root_device)
+    open_somewhere = (annotated.codebook.membership[module.space.num_leaves + 1 :] == -1).any(0)
+    classes = zip(module.space.classes, open_somewhere, strict=True)
+    with progress_bar("score", total=len(test)) as bar:
+        table = score_scans(
+            segmenter_of(module),
+            test,
+            annotated.cohort.convention,
+            folder,
+            Provenance("neoseg", __version__, folder.name),
+            hidden=[entry.abbreviation for entry, is_open in classes if is_open],
+            pictures=config.pictures,
+            progress=bar.advance,
+        )
+    Console().print(rich_table(table, str(config.name)))
+    return float(table[table.is_leaf].groupby("abbreviation").dice.mean().mean())
+
+
+def _device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {os.cpu_count()} cores"

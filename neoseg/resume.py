@@ -1,0 +1,86 @@
+"""Going on with a run by its own configuration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neoseg.assembly import ConfigError
+from neoseg.config import CONFIG_DIR, plain
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+
+
+def resumed_config(run: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of a run folder, with the values that the command line changes.
+
+    Args:
+        run: folder of the run.
+        overrides: what the user wrote, `resume=...` among it.
+
+    Raises:
+        ConfigError: not a run folder, a group chosen anew, or a key that the run does not have.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"resume={run} is not a run folder: it has no {CONFIG}")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    OmegaConf.set_struct(config, True)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if key == "resume":
+            continue
+        if _is_group(key):
+            raise ConfigError(
+                f"'{override.input_line}' chooses a configuration group, but resume={run} goes on "
+                f"with its own {path}; leave it out, or start a run in a new folder without resume"
+            )
+        _apply(config, override, key, path)
+    return config
+
+
+def _is_group(key: str) -> bool:
+    name = key.split("@")[0].split(":")[0]
+    return (CONFIG_DIR / name).is_dir()
+
+
+def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None:
+    if override.is_delete():
+        raise ConfigError(
+            f"'{override.input_line}' takes a key away from a run that has started; set a value, "
+            "such as null, instead"
+        )
+    try:
+        OmegaConf.update(config, key, override.value(), merge=True, force_add=override.is_add())
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"'{override.input_line}' does not fit {path}: {error}") from None
+
+
+def warn_of_changes(config: DictConfig, folder: Path) -> None:
+    """Log what differs from the configuration with which the run in `folder` was started."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return
+    old, new = dict(_leaves(OmegaConf.load(path))), dict(_leaves(config))
+    for key in sorted(set(old) | set(new)):
+        if key != "resume" and old.get(key) != new.get(key):
+            log.warning("%s was %r when the run started, now %r", key, old.get(key), new.get(key))
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    value = plain(node)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

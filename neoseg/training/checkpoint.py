@@ -1,0 +1,100 @@
+"""`checkpoints/last.ckpt`: the one checkpoint from which a run goes on exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from pydantic import BaseModel, ConfigDict, Field
+
+CHECKPOINTS = "checkpoints"
+LAST = "last.ckpt"
+
+
+class CheckpointSettings(BaseModel):
+    """What a user writes under `checkpoint`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every_steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps between two; null: at each epoch's end"
+    )
+
+
+class LastCheckpoint(Checkpoint):
+    """Replaces one file, whole, at the end of each epoch, every so many steps, and on SIGTERM.
+
+    A checkpoint within an epoch is taken only where nothing is in flight: not between accumulated
+    gradients, and not at the last batch, whose validation a resumed run would skip.
+    """
+
+    def __init__(self, path: Path, every_steps: int | None) -> None:
+        self.path = path
+        self.every_steps = every_steps
+        self._seen = self._saved = -1
+        self._at_rest = True
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Count from where the run goes on; end at once what had been stopped early."""
+        self._seen = self._saved = trainer.global_step
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping):
+                stopped = callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+                trainer.should_stop = trainer.should_stop or stopped
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Nothing may be saved while a batch is in work."""
+        self._at_rest = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """Save after every so many steps."""
+        step = trainer.global_step
+        self._at_rest = step != self._seen and not trainer.is_last_batch
+        self._seen = step
+        if self.every_steps and step % self.every_steps == 0 and self._at_rest:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Save with the validation, the plateau and early stopping of the epoch behind."""
+        self._save(trainer)
+
+    def on_exception(
+        self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Save what has been reached when the machine asks for an end."""
+        if isinstance(exception, SIGTERMException) and self._at_rest:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if trainer.global_step == self._saved or trainer.sanity_checking:
+            return
+        self._saved = trainer.global_step
+        # Every rank takes part; the first one alone writes.
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        trainer.save_checkpoint(temporary, weights_only=False)
+        if trainer.is_global_zero:
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(self.path)
+        trainer.strategy.barrier()
+
+
+class StepSeed(Callback):
+    """Makes dropout and its like a function of (seed, batch, rank), as the sampling is."""
+
+    def __init__(self, seed: int, first_step: int) -> None:
+        self.seed = seed
+        self.first_step = first_step
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Seed the generators of all devices for this batch."""
+        batch = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        sequence = np.random.SeedSequence([self.seed, batch, trainer.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))

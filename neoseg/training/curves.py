@@ -1,0 +1,154 @@
+"""Step curves: `metrics.csv` in a run folder, which a resumed run continues without a seam."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from neoseg.files import write_text
+
+METRICS = "metrics.csv"
+FIRST = ("epoch", "step")
+
+
+class CurveLogger(Logger):
+    """Writes each row of metrics to a CSV file as soon as it is there.
+
+    Rows are labelled with the step after which they were taken, counted from 0; the columns are
+    sorted and grow with what is logged. The file of a run that is interrupted and resumed ends
+    with the same rows as that of an uninterrupted one (see `rewind`).
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._rows, self._columns = _read(path)
+
+    @property
+    def name(self) -> str:
+        """Name among the loggers."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """No versions: a run folder has one file."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the file."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: `config.yaml` holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append one row; a new column rewrites the file."""
+        row = {name: str(_number(value)) for name, value in metrics.items()}
+        row["step"] = str(step)
+        self._rows.append(row)
+        if set(row) <= set(self._columns) and self.path.is_file():
+            with self.path.open("a", encoding="utf-8", newline="") as handle:
+                handle.write(_lines([row], self._columns))
+        else:
+            self._rewrite()
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Forget the rows from `step` on: they were logged after the checkpoint that is resumed."""
+        self._rows = [row for row in self._rows if int(row["step"]) < step]
+        if self._rows:
+            self._rewrite()
+        else:
+            self.path.unlink(missing_ok=True)
+            self._columns = []
+
+    def _rewrite(self) -> None:
+        names = set().union(*self._rows) - set(FIRST)
+        self._columns = [*FIRST, *sorted(names)]
+        header = _lines([dict(zip(self._columns, self._columns, strict=True))], self._columns)
+        write_text(self.path, header + _lines(self._rows, self._columns))
+
+
+class StepCurves(Callback):
+    """Logs training losses, learning rate and waiting times every `log_every_n_steps` steps.
+
+    Lightning would log a step after its checkpoint was written, and a run killed between the two
+    would lose the row.
+    """
+
+    def __init__(self) -> None:
+        self._logged = -1
+        self._end: float | None = None
+        self._waited = self._total = self._start = self._lr = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Continue the file where the checkpoint stopped."""
+        self._logged = trainer.global_step
+        for logger in trainer.loggers:
+            if isinstance(logger, CurveLogger):
+                logger.rewind(trainer.global_step)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Note when the batch arrived, and the learning rate, which changes before its end."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self._start = time.perf_counter()
+        if self._end is not None:
+            self._waited += self._start - self._end
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """Log the step that is done, if it is its turn."""
+        now = time.perf_counter()
+        if self._end is not None:
+            self._total += now - self._end
+        self._end = now
+        done, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if done == self._logged or done % every:  # unchanged while gradients accumulate
+            return
+        self._logged = done
+        values = trainer.callback_metrics
+        row: dict[str, Any] = {k: v for k, v in values.items() if k.startswith("train/")}
+        row["lr"] = self._lr
+        if self._total > 0:
+            row["time/data_wait_share"] = self._waited / self._total
+            self._waited = self._total = 0.0
+        numbers = {"epoch": trainer.current_epoch, **{k: _number(v) for k, v in row.items()}}
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers, step=done - 1)
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Leave validation out of the times."""
+        self._end = None
+
+
+def _number(value: Any) -> float | int:
+    return value if isinstance(value, int | float) else float(value)
+
+
+def _lines(rows: list[dict[str, str]], columns: list[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows and columns of a file; a last line that was cut off does not count."""
+    if not path.is_file():
+        return [], []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(whole))
+    rows = [{name: value for name, value in row.items() if value} for row in reader]
+    return rows, list(reader.fieldnames or [])

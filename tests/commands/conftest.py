@@ -1,0 +1,42 @@
+"""A tiny phantom that all command tests share, and a way to compose `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from neoseg.config import CONFIG_DIR
+
+PHANTOM = ["cohort.phantom.subjects=6", "cohort.phantom.spacing=4.0", "cohort.workers=1"]
+TINY = [
+    "patches.size=[32,32,32]",
+    "patches.batch_size=2",
+    "patches.steps_per_epoch=2",
+    "patches.workers=0",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "logger.wandb.mode=disabled",
+    "window.overlap=0.0",
+    "pictures=0",
+]
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture()
+def compose_train(data_folder: Path) -> Callable[..., DictConfig]:
+    def make(*overrides: str) -> DictConfig:
+        other = any(item.startswith("cohort=") for item in overrides)
+        tiny = [*([] if other else PHANTOM), *TINY, f"paths.data={data_folder}"]
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose("train", [*tiny, *overrides])
+
+    return make

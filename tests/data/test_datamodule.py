@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_cohort import annotate_cohort, make_data, write_cohort
+
+from neoseg.data.batch import Batch
+from neoseg.data.datamodule import MixedDataModule
+from neoseg.data.patches import PatchSettings
+from neoseg.data.volume import DataError
+
+STREAMS = ["full", "partial", "partial", "partial"]
+
+
+def settings(**changes: object) -> PatchSettings:
+    values = {"size": (8, 8, 8), "batch_size": 4, "steps_per_epoch": 3, "workers": 0}
+    return PatchSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+def trainer(rank: int = 0, ranks: int = 1, done: int = 0) -> Any:
+    """As much of a Trainer as the data module looks at."""
+    progress = SimpleNamespace(total=SimpleNamespace(ready=done))
+    return SimpleNamespace(
+        global_rank=rank,
+        world_size=ranks,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+    )
+
+
+def batches(data: MixedDataModule, at: Any = None) -> list[Batch]:
+    data.trainer = at
+    return list(data.train_dataloader())
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        for name in ("image", "codes", "stream", "scan"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> MixedDataModule:
+    root = tmp_path_factory.mktemp("data")
+    return make_data(annotate_cohort(write_cohort(root), STREAMS), root / "store", settings())
+
+
+def test_an_epoch_has_its_steps_and_its_mix(data: MixedDataModule) -> None:
+    found = batches(data)
+    assert len(found) == 3
+    for batch in found:
+        assert batch.image.shape == (4, 1, 8, 8, 8)
+        assert batch.stream.tolist() == [0, 1, 1, 1]
+        assert sorted(batch.scan.tolist()) == [0, 1, 2, 3]
+
+
+def test_the_codebook_holds_every_label_set_that_can_occur(data: MixedDataModule) -> None:
+    space = data.annotated.codebook.space
+    sets = data.annotated.codebook.sets
+    assert set(sets) == {
+        space.everything,
+        *(frozenset([k]) for k in range(5)),
+        space.label_set("TCV"),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: int) -> None:
+    here = [*batches(data, trainer(done=0)), *batches(data, trainer(done=3))]
+    data.trainer = None
+    other = MixedDataModule(
+        data.annotated, data.store, settings(workers=workers), data.augment, data.seed
+    )
+    other.setup()
+    other.trainer = trainer()
+    loader = other.train_dataloader()
+    there = list(loader)
+    # The processes stay for the next epoch.
+    other.trainer.fit_loop.epoch_loop.batch_progress.total.ready = 3
+    assert_equal(here, [*there, *loader])
+
+
+def test_ranks_share_the_items_of_each_step(data: MixedDataModule) -> None:
+    whole = batches(data)
+    first, second = batches(data, trainer(0, 2)), batches(data, trainer(1, 2))
+    for one, a, b in zip(whole, first, second, strict=True):
+        assert len(a) == len(b) == 2
+        assert torch.equal(one.image, torch.cat([a.image, b.image]))
+        assert torch.equal(one.codes, torch.cat([a.codes, b.codes]))
+        assert not set(a.scan.tolist()) & set(b.scan.tolist())
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4, 7])
+def test_a_resumed_run_goes_on_with_the_very_next_batch(data: MixedDataModule, done: int) -> None:
+    uninterrupted = [b for epoch in range(3) for b in batches(data, trainer(done=3 * epoch))]
+    rest = batches(data, trainer(done=done))
+    end = (done // 3 + 1) * 3
+    assert_equal(rest, uninterrupted[done:end])
+
+
+def test_epochs_differ(data: MixedDataModule) -> None:
+    first, second = batches(data, trainer(done=0)), batches(data, trainer(done=3))
+    assert not any(torch.equal(a.image, b.image) for a in first for b in second)
+
+
+def test_validation_has_whole_scans_in_order(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 4)
+    splits = ["train", "val", "train", "val"]
+    annotated = annotate_cohort(cohort, ["full", "full", "partial", "full"], splits)
+    data = make_data(annotated, tmp_path / "store")
+    assert [scan.entry.scan.subject for scan in data.train] == ["00", "02"]
+    samples = list(data.val_dataloader())
+    assert [sample.number for sample in samples] == [0, 1]
+    for sample, scan in zip(samples, data.val, strict=True):
+        assert sample.image.shape == (1, *scan.entry.shape)
+        assert sample.codes.shape == scan.entry.shape
+
+
+def test_every_scan_of_training_and_validation_is_prepared_and_told(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    annotated = annotate_cohort(cohort, ["full"] * 3, ["train", "val", "test"])
+    data = make_data(annotated, tmp_path / "store")
+    told: list[str] = []
+    data.progress = told.append
+    data.prepare_data()
+    assert told == ["sub-00", "sub-01"]
+    assert len([p for p in (tmp_path / "store" / "small").iterdir() if p.is_dir()]) == 2
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    annotated = annotate_cohort(write_cohort(tmp_path, 2), ["full"] * 2, ["val", "test"])
+    with pytest.raises(DataError, match="no scan is left for training"):
+        make_data(annotated, tmp_path / "store")
+
+
+def test_a_batch_too_small_for_the_streams_is_an_error(tmp_path: Path) -> None:
+    annotated = annotate_cohort(write_cohort(tmp_path, 2), ["full", "partial"])
+    with pytest.raises(DataError, match="batch_size is 1"):
+        make_data(annotated, tmp_path / "store", settings(batch_size=1))
+
+
+def test_the_teacher_view_leaves_the_rest_as_it_is(data: MixedDataModule) -> None:
+    both = MixedDataModule(
+        data.annotated, data.store, data.patches, data.augment, data.seed, teacher_view=True
+    )
+    both.setup()
+    found = batches(both)
+    assert_equal(found, batches(data))
+    assert all(batch.teacher_image is not None for batch in found)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"name": "partial", "merge": ["TCV"]},
+        {"name": "partial", "merge": ["GM", "TCV"]},
+        {"name": "partial", "unlabelled": True},
+    ],
+)
+def test_nothing_sees_what_a_protocol_hides(tmp_path: Path, protocol: dict[str, object]) -> None:
+    """Noise in place of the hidden labels gives the same batches to the bit."""
+    streams = ["full", "unlabelled" if "unlabelled" in protocol else "partial"]
+    streams += streams[1:] * 2
+    true, noise = write_cohort(tmp_path / "a"), write_cohort(tmp_path / "b", scrambled=[1, 2, 3])
+    loaders = []
+    for name, cohort in (("a", true), ("b", noise)):
+        annotated = annotate_cohort(cohort, streams, protocol=protocol)
+        patches = settings(steps_per_epoch=25, foreground=0.9)
+        data = make_data(annotated, tmp_path / name / "store", patches)
+        loaders.append(data.train_dataloader())
+    assert_equal(*[list(loader) for loader in loaders])
+
+
+def test_noise_shows_where_nothing_is_hidden(tmp_path: Path) -> None:
+    """The test above could not fail if the noise never reached a batch."""
+    true, noise = write_cohort(tmp_path / "a"), write_cohort(tmp_path / "b", scrambled=[1, 2, 3])
+    first, second = (
+        make_data(annotate_cohort(cohort, ["full"] * 4), tmp_path / name / "store")
+        for name, cohort in (("a", true), ("b", noise))
+    )
+    pairs = zip(first.train_dataloader(), second.train_dataloader(), strict=True)
+    assert all(not torch.equal(a.codes, b.codes) for a, b in islice(pairs, 3))

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_cohort import AFFINE, head, save, small_space, write_cohort
+
+from neoseg.cohort import Cohort
+from neoseg.data import store as store_module
+from neoseg.data.locations import sample_locations
+from neoseg.data.preprocess import Geometry, PrepareSettings
+from neoseg.data.store import Store, StoreEntry, read_codes
+from neoseg.data.volume import DataError
+from neoseg.labels import Convention
+
+
+def store_at(root: Path, **settings: object) -> Store:
+    return Store(root / "store", PrepareSettings(locations=40, **settings))  # type: ignore[arg-type]
+
+
+def contents(root: Path) -> list[str]:
+    """Everything in the store but its locks."""
+    folder = root / "store" / "small"
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
+def test_an_entry_holds_image_native_codes_and_positions(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    image, labels = head(np.random.default_rng(0))
+    box = tuple(slice(*pair) for pair in entry.geometry.crop)
+    codes = np.asarray(entry.codes[:])
+    native = {index: position for position, index in enumerate(cohort.convention.values)}
+    np.testing.assert_array_equal(codes, np.vectorize(native.get)(labels[box]))
+    assert codes.dtype == np.uint8
+    array = np.asarray(entry.image[:])
+    assert array.dtype == np.float16
+    assert array.shape == (1, *entry.shape)
+    assert np.corrcoef(array.ravel(), image[box].ravel())[0, 1] > 0.999
+    expected = sample_locations(codes, 40)
+    found = entry.locations()
+    assert sorted(found) == sorted(expected)
+    for code, positions in expected.items():
+        np.testing.assert_array_equal(found[code], positions)
+
+
+def test_the_codes_are_those_of_the_convention_and_know_no_protocol(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    # A foreign convention: 20 says "somewhere in the brain", 12 nothing at all.
+    mapping = {0: 0, 1: 1, 11: 11, 12: None, 20: "TCV", 99: "WM"}
+    foreign = replace(cohort, convention=Convention.from_mapping(small_space(), mapping))
+    entry = store_at(tmp_path).prepare(foreign, foreign.scans)[0]
+    _, labels = head(np.random.default_rng(0))
+    box = tuple(slice(*pair) for pair in entry.geometry.crop)
+    values = np.array(foreign.convention.values)
+    np.testing.assert_array_equal(values[np.asarray(entry.codes[:])], labels[box])
+
+
+def test_values_outside_the_convention_are_named(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    few = replace(cohort, convention=Convention.from_mapping(small_space(), {0: 0, 1: 1, 11: 11}))
+    with pytest.raises(DataError, match=r"labels\.nii\.gz holds label values .* 12, 20"):
+        store_at(tmp_path).prepare(few, few.scans)
+
+
+def test_a_scan_without_labels_has_no_codes(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2, unlabelled=[1])
+    with_labels, without = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert with_labels.annotated
+    assert not without.annotated
+    with pytest.raises(DataError, match="sub-01 has no label file"):
+        read_codes(without.scan, cohort.convention, without.geometry)
+
+
+def test_the_labels_have_no_say_in_the_image_and_its_crop(tmp_path: Path) -> None:
+    kinds = {"true": {}, "noise": {"scrambled": [0]}, "none": {"unlabelled": [0]}}
+    entries = []
+    for name, kind in kinds.items():
+        cohort = write_cohort(tmp_path / name, 1, **kind)
+        if name == "noise":  # and a label far from the head
+            labels = np.zeros_like(head(np.random.default_rng(0))[1])
+            labels[0, 0, 0] = 20
+            save(tmp_path / name / "sub-00" / "labels.nii.gz", labels)
+        entries += store_at(tmp_path / name).prepare(cohort, cohort.scans)
+    for entry in entries[1:]:
+        assert entry.geometry == entries[0].geometry
+        np.testing.assert_array_equal(entry.image[:], entries[0].image[:])
+
+
+def test_nothing_is_built_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(Store, "_build", fail)
+    again = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert [e.folder for e in again] == [e.folder for e in first]
+    assert [e.geometry for e in again] == [e.geometry for e in first]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"normalise": "minmax"}, {"spacing": 1.0}, {"crop_margin": 0.0}]
+)
+def test_other_settings_make_another_entry(tmp_path: Path, settings: dict[str, object]) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    second = store_at(tmp_path, **settings).prepare(cohort, cohort.scans)[0]
+    assert first.folder != second.folder
+    assert len(contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["image", "labels"])
+def test_a_changed_file_makes_another_entry(tmp_path: Path, name: str) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+    path = tmp_path / "sub-00" / f"{name}.nii.gz"
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    second = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert first[0].folder != second[0].folder
+    assert first[1].folder == second[1].folder
+
+
+def test_another_label_convention_makes_another_entry(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    values = dict.fromkeys([*cohort.convention.values, 77], 0)
+    other = replace(cohort, convention=Convention.from_mapping(small_space(), values))
+    store = store_at(tmp_path)
+    assert store.folder(cohort.scans[0], cohort) != store.folder(cohort.scans[0], other)
+
+
+def test_a_moved_cohort_keeps_its_entries(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path / "here", 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+
+    def moved(path: Path | None) -> Path:
+        assert path is not None
+        return tmp_path / "there" / path.relative_to(tmp_path / "here")
+
+    scans = tuple(
+        replace(s, images=tuple(map(moved, s.images)), label=moved(s.label)) for s in cohort.scans
+    )
+    second = store_at(tmp_path).prepare(replace(cohort, scans=scans), scans)
+    assert [e.folder for e in first] == [e.folder for e in second]
+
+
+@pytest.mark.parametrize("step", ["write_array", "sample_locations", "prepare_labels"])
+def test_an_interrupted_build_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    with monkeypatch.context() as patch:
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(store_module, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert contents(tmp_path) == []
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    assert contents(tmp_path) == [entry.folder.name]
+    assert np.asarray(entry.codes[:]).any()
+
+
+def test_a_draft_that_a_killed_process_left_is_not_taken_for_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # A killed process tidies nothing up.
+        patch.setattr(store_module, "sample_locations", die)
+        patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            store_at(tmp_path).prepare(cohort, cohort.scans)
+    left = contents(tmp_path)
+    assert len(left) == 1
+    assert left[0].startswith(".draft-")
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    assert contents(tmp_path) == [entry.folder.name]
+    assert sorted(p.name for p in entry.folder.iterdir()) == [
+        "codes.b2nd",
+        "entry.json",
+        "image.b2nd",
+        "locations.npz",
+    ]
+
+
+def test_an_entry_can_be_read_by_whoever_may_read_the_store(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    before = os.umask(0o022)
+    try:
+        entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    finally:
+        os.umask(before)
+    assert entry.folder.stat().st_mode & 0o777 == 0o755
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in entry.folder.iterdir())
+
+
+def prepare_and_tell(root: Path, cohort: Cohort, start, queue) -> None:
+    built = []
+    build = Store._build
+    Store._build = lambda self, *a: (built.append(1), build(self, *a))[1]  # type: ignore[method-assign]
+    start.wait()
+    entries = store_at(root).prepare(cohort, cohort.scans)
+    queue.put((len(built), [str(e.folder) for e in entries]))
+
+
+def test_two_processes_at_once_build_each_entry_once(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    context = multiprocessing.get_context("fork")
+    start, queue = context.Barrier(2), context.Queue()
+    jobs = [
+        context.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))
+        for _ in range(2)
+    ]
+    for job in jobs:
+        job.start()
+    told = [queue.get(timeout=60) for _ in jobs]
+    for job in jobs:
+        job.join(timeout=60)
+    assert told[0][1] == told[1][1]
+    assert told[0][0] + told[1][0] == 3
+    assert len(contents(tmp_path)) == 3
+
+
+def test_every_problem_is_listed_and_the_good_scans_are_kept(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 5)
+    (tmp_path / "sub-00" / "image.nii.gz").unlink()
+    (tmp_path / "sub-01" / "image.nii.gz").write_bytes(b"")
+    _, labels = head(np.random.default_rng(2))
+    save(tmp_path / "sub-02" / "labels.nii.gz", labels[1:])
+    save(tmp_path / "sub-03" / "labels.nii.gz", np.where(labels == 20, 21, labels))
+    seen: list[str] = []
+    with pytest.raises(DataError) as caught:
+        store_at(tmp_path).prepare(cohort, cohort.scans, seen.append)
+    message = str(caught.value)
+    assert "4 of 5 scans of cohort 'small'" in message
+    for subject, words in {
+        "sub-00": "image.nii.gz cannot be read",
+        "sub-01": "not a whole NIfTI file",
+        "sub-02": "has shape",
+        "sub-03": "holds label values outside the table 'small': 21",
+    }.items():
+        line = next(line for line in message.splitlines() if line.startswith(f"  {subject}: "))
+        assert words in line
+    assert "sub-04" not in message
+    assert seen == [scan.id for scan in cohort.scans]
+    assert len(contents(tmp_path)) == 1
+
+
+def test_labels_on_a_mirrored_grid_are_refused(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    _, labels = head(np.random.default_rng(0))
+    save(tmp_path / "sub-00" / "labels.nii.gz", labels, np.diag([-1.0, 1, 1, 1]) @ AFFINE)
+    with pytest.raises(DataError, match=r"labels\.nii\.gz \(axes LAS\) .*\(axes RAS\)"):
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+
+
+def test_a_subject_whose_id_has_a_dot(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    scans = tuple(replace(s, subject=f"7.{s.subject}") for s in cohort.scans)
+    entries = store_at(tmp_path).prepare(replace(cohort, scans=scans), scans)
+    locks = {p.name for p in entries[0].folder.parent.glob("*.lock")}
+    assert locks == {f"{e.folder.name}.lock" for e in entries}
+
+
+def test_an_entry_travels_to_another_process_without_its_open_files(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    image = np.asarray(entry.image[:])
+    content = pickle.dumps(entry)
+    assert len(content) < 5000
+    again = pickle.loads(content)
+    assert isinstance(again, StoreEntry)
+    assert again == entry
+    assert "image" not in again.__dict__
+    np.testing.assert_array_equal(np.asarray(again.image[:]), image)
+
+
+def test_the_record_says_what_the_entry_was_made_of(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    record = json.loads((entry.folder / "entry.json").read_text())
+    assert record["scan"] == "sub-00"
+    assert [Path(f).name for f in record["files"]] == ["image.nii.gz", "labels.nii.gz"]
+    assert record["values"] == [0, 1, 11, 12, 20]
+    assert Geometry.from_dict(record["geometry"]) == entry.geometry

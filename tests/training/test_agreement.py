@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from neoseg.labels import UNKNOWN, Codebook, LabelSpace, Protocol
+from neoseg.training.agreement import class_dice
+
+
+@pytest.fixture
+def codebook(drawem9: LabelSpace) -> Codebook:
+    sets = [
+        *Protocol.parse(drawem9, {"name": "a", "merge": ["TCV"]}).sets,
+        *Protocol.parse(drawem9, {"name": "b", "missing": ["CSF"]}).sets,
+    ]
+    return Codebook.build(drawem9, sets)
+
+
+def brute(leaves: np.ndarray, codes: np.ndarray, codebook: Codebook) -> list[float]:
+    """One voxel and class at a time, from the definition."""
+    result = []
+    for entry in codebook.space.classes:
+        both = predicted = true = 0
+        for leaf, code in zip(leaves.ravel().tolist(), codes.ravel().tolist(), strict=True):
+            told = codebook.sets[code]
+            if told & entry.leaves and not told <= entry.leaves:
+                continue  # open: the annotation does not say
+            is_true, is_predicted = told <= entry.leaves, leaf in entry.leaves
+            both += is_true and is_predicted
+            predicted += is_predicted
+            true += is_true
+        result.append(2 * both / (predicted + true) if predicted + true else math.nan)
+    return result
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_is_the_dice_over_the_voxels_that_are_known(codebook: Codebook, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, codebook.size, (6, 7, 8)).astype(np.uint8)
+    leaves = rng.integers(0, codebook.space.num_leaves, (6, 7, 8)).astype(np.uint8)
+    if seed == 1:  # classes that neither has
+        codes[np.isin(codes, [9, 10])] = UNKNOWN
+        leaves[leaves >= 8] = 0
+    found = class_dice(torch.from_numpy(leaves), torch.from_numpy(codes), codebook)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, brute(leaves, codes, codebook), rtol=1e-12)
+    assert bool(found.isnan().any()) == (seed == 1)
+
+
+def test_a_perfect_prediction_has_one_everywhere(codebook: Codebook) -> None:
+    leaves = torch.arange(10, dtype=torch.uint8).repeat(3)[:, None, None]
+    codes = leaves + 1
+    dice = class_dice(leaves, codes, codebook)
+    torch.testing.assert_close(dice, torch.ones(11, dtype=torch.float64))
+
+
+def test_without_any_knowledge_there_is_no_score(codebook: Codebook) -> None:
+    leaves = torch.zeros((3, 3, 3), dtype=torch.uint8)
+    codes = torch.full((3, 3, 3), UNKNOWN, dtype=torch.uint8)
+    assert class_dice(leaves, codes, codebook).isnan().all()
+
+
+def test_hidden_children_do_not_count_but_their_parent_does(codebook: Codebook) -> None:
+    space = codebook.space
+    merged = codebook.code(space.label_set("TCV"))
+    codes = torch.full((4, 1, 1), merged, dtype=torch.uint8)
+    leaves = torch.tensor([2, 3, 7, 0], dtype=torch.uint8)[:, None, None]
+    dice = class_dice(leaves, codes, codebook)
+    assert dice[[2, 3, 7]].isnan().all()
+    assert dice[space.class_position("TCV")] == pytest.approx(2 * 3 / (3 + 4))
+    assert dice[0] == 0.0  # predicted where the annotation says it is not

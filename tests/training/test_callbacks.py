@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
+
+from neoseg.training import MONITOR
+from neoseg.training.callbacks import make_callbacks
+from neoseg.training.checkpoint import CheckpointSettings
+
+
+def made(folder: Path, patience: int | None = None, progress: bool = False) -> list[object]:
+    return [*make_callbacks(folder, CheckpointSettings(), 0, 0, patience, progress)]
+
+
+def test_training_stops_early_only_where_asked(tmp_path: Path) -> None:
+    assert not [c for c in made(tmp_path) if isinstance(c, EarlyStopping)]
+    (found,) = [c for c in made(tmp_path, patience=7) if isinstance(c, EarlyStopping)]
+    assert (found.monitor, found.mode, found.patience) == (MONITOR, "max", 7)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_is_shown_only_where_asked(tmp_path: Path, progress: bool) -> None:
+    bars = [c for c in made(tmp_path, progress=progress) if isinstance(c, ProgressBar)]
+    assert len(bars) == progress

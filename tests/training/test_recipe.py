@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from interruption import Killed, assert_same, assert_same_runs, die_at
+from omegaconf import DictConfig
+from pydantic import ValidationError
+
+from neoseg.cohort import read_plan
+from neoseg.inference import PseudoLabeller
+from neoseg.loading import load_module
+from neoseg.run import train
+from neoseg.training import SegmentationModule
+from neoseg.training.recipe import RecipeSettings, Stage, stages_of
+
+COMMON = ("loss=[iuc]", "annotation.full_fraction=0.4")
+
+
+def state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+class TestStages:
+    def test_single(self) -> None:
+        assert stages_of(RecipeSettings(kind="single")) == (Stage(1, True, "all", None, False),)
+
+    def test_the_paper(self) -> None:
+        stages = stages_of(RecipeSettings(kind="pseudo_label", epochs=5))
+        assert stages == (Stage(1, False, "full", None, False), Stage(2, True, "all", 5, True))
+
+    def test_improved(self) -> None:
+        settings = RecipeSettings(kind="pseudo_label", teacher="partial", rounds=3)
+        stages = stages_of(settings)
+        assert [s.data for s in stages] == ["all"] * 4
+        assert [s.predicts for s in stages] == [False, True, True, True]
+        assert [s.last for s in stages] == [False, False, False, True]
+
+    def test_places(self, tmp_path: Path) -> None:
+        first, last = stages_of(RecipeSettings(kind="pseudo_label"))
+        assert first.folder(tmp_path) == tmp_path / "stages" / "1"
+        assert last.folder(tmp_path) == tmp_path
+        assert first.pseudo_labels(tmp_path) is None
+        assert last.pseudo_labels(tmp_path) == tmp_path / "stages" / "2" / "codes"
+        assert first.first_step(100) == 0
+        assert last.first_step(100) % 100 == 0
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"kind": "self_training"},
+            {"kind": "single", "rounds": 2},
+            {"kind": "pseudo_label", "rounds": 0},
+            {"kind": "pseudo_label", "min_confidence": 2},
+            {"kind": "pseudo_label", "round": 1},
+        ],
+    )
+    def test_wrong_settings(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            RecipeSettings.model_validate(wrong)
+
+
+@pytest.fixture(scope="module")
+def finished() -> dict[str, Path]:
+    """Runs that are done, by name."""
+    return {}
+
+
+@pytest.fixture
+def pseudo_run(
+    configured: Callable[..., DictConfig],
+    finished: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A run of the paper's recipe."""
+    if "paper" not in finished:
+        folder = tmp_path_factory.mktemp("paper")
+        train(configured("pseudo_label", *COMMON, "recipe.epochs=1"), folder)
+        finished["paper"] = folder
+    return finished["paper"]
+
+
+def test_the_first_stage_is_the_supervised_arm(
+    pseudo_run: Path, configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(configured("supervised", *COMMON), tmp_path)
+    teacher = pseudo_run / "stages" / "1" / "checkpoints" / "last.ckpt"
+    assert_same(state(teacher), state(tmp_path / "checkpoints" / "last.ckpt"))
+
+
+def test_every_stage_trains_as_long_as_it_should(pseudo_run: Path) -> None:
+    assert json.loads((pseudo_run / "stages" / "1" / "done.json").read_text())["steps"] == 8
+    assert json.loads((pseudo_run / "run.json").read_text())["steps"] == 4
+    assert load_module(pseudo_run, "cpu").network is not None
+
+
+def test_pseudo_labels_are_the_teacher_s_inside_the_label_sets(pseudo_run: Path) -> None:
+    teacher = load_module(pseudo_run / "stages" / "1", "cpu")
+    space = teacher.space
+    tcv = space.label_set("TCV")
+    plan = [a for a in read_plan(pseudo_run / "annotation.csv") if a.split == "train"]
+    partial = sorted(f"sub-{a.subject}_ses-{a.session}" for a in plan if a.stream == "partial")
+    root = pseudo_run / "stages" / "2" / "codes"
+    folders = sorted(p for p in root.iterdir() if p.is_dir())
+    assert [folder.name for folder in folders] == partial
+    for folder in folders:
+        codes = np.asarray(blosc2.open(str(folder / "codes.b2nd"))[:])
+        confidence = np.asarray(blosc2.open(str(folder / "confidence.b2nd"))[:])
+        assert 1 <= codes.min() <= codes.max() <= space.num_leaves
+        predicted = confidence < 255
+        assert predicted.any()
+        assert np.isin(codes[predicted] - 1, sorted(tcv)).all()
+
+
+def test_they_are_written_for_people(pseudo_run: Path, data_folder: Path) -> None:
+    output = pseudo_run / "pseudo_labels"
+    assert (output / "dataset_description.json").is_file()
+    assert (output / "desc-neoseg_dseg.tsv").is_file()
+    found = sorted(output.rglob("*_desc-neoseg_dseg.nii.gz"))
+    assert found
+    for path in found:
+        name = path.name.removesuffix("_desc-neoseg_dseg.nii.gz")
+        (source,) = data_folder.rglob(f"{name}_desc-restore_T2w.nii.gz")
+        (truth,) = data_folder.rglob(f"{name}_desc-drawem9_dseg.nii.gz")
+        image, labels = nib.load(source), nib.load(path)
+        assert labels.shape == image.shape
+        assert np.allclose(labels.affine, image.affine)
+        values, known = np.asarray(labels.dataobj), np.asarray(nib.load(truth).dataobj)
+        children = [2, 3, 7]
+        # Cropping leaves out background only.
+        outside = ~np.isin(known, children)
+        assert np.array_equal(values[outside], known[outside])
+        assert np.isin(values[~outside], children).all()
+        (confidence,) = output.rglob(f"{name}_desc-confidence_probseg.nii.gz")
+        share = nib.load(confidence).get_fdata()
+        assert 0 <= share.min() <= share.max() <= 1 + 1e-6  # the header's scale is float32
+        assert (share[~outside] >= 1 / 3 - 0.01).all()
+
+
+def test_the_second_stage_goes_on_from_the_same_weights(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = SegmentationModule.training_step, []
+
+    def watched(self: SegmentationModule, batch: Any, number: int) -> Any:
+        if (tmp_path / "stages" / "1" / "done.json").is_file() and not seen:
+            seen.append({k: v.clone() for k, v in self.state_dict().items()})
+            seen.append(set(batch.stream.tolist()))
+        return plain(self, batch, number)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", watched)
+    train(configured("pseudo_label", *COMMON, "teacher.always=true"), tmp_path)
+    weights, streams = seen
+    assert_same(weights, dict(state(tmp_path / "stages" / "1" / "checkpoints" / "last.ckpt")))
+    assert any(name.startswith("teacher.") for name in weights)
+    assert streams == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (SegmentationModule, "training_step", 5),
+        (PseudoLabeller, "_predict", 1),
+        (SegmentationModule, "training_step", 8),
+        (SegmentationModule, "training_step", 10),
+    ],
+)
+def test_resumed_at_every_stage(
+    owner: type,
+    method: str,
+    call: int,
+    configured: Callable[..., DictConfig],
+    pseudo_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = ("pseudo_label", *COMMON, "recipe.epochs=1", "checkpoint.every_steps=1")
+    with monkeypatch.context() as context:
+        die_at(method, call, owner, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), tmp_path)
+    train(configured(*settings), tmp_path)
+    assert_same_runs(pseudo_run, tmp_path)
+    assert_same_runs(pseudo_run / "stages" / "1", tmp_path / "stages" / "1")
+
+
+def test_rounds_of_a_partial_teacher(configured: Callable[..., DictConfig], tmp_path: Path) -> None:
+    settings = ("partial_pseudo_label", "recipe.rounds=2", "recipe.min_confidence=0.35")
+    train(configured(*settings, "trainer.max_epochs=1"), tmp_path)
+    teacher = load_module(tmp_path / "stages" / "1", "cpu")
+    open_codes = np.flatnonzero(teacher.codebook.rows.sum(1) > 1)
+    for number in (2, 3):
+        folders = [p for p in (tmp_path / "stages" / str(number) / "codes").iterdir() if p.is_dir()]
+        assert folders
+        for folder in folders:
+            codes = np.asarray(blosc2.open(str(folder / "codes.b2nd"))[:])
+            confidence = np.asarray(blosc2.open(str(folder / "confidence.b2nd"))[:]) / 255
+            unsure = np.isin(codes, open_codes)
+            assert unsure.any() or confidence.min() > 0.34
+            assert (confidence[unsure] < 0.36).all()
+            assert (confidence[~unsure] > 0.34).all()
+    one, two = (
+        tmp_path / "stages" / str(number) / "checkpoints" / "last.ckpt" for number in (1, 2)
+    )
+    assert not torch.equal(*(next(iter(state(path).values())) for path in (one, two)))

@@ -1,0 +1,282 @@
+"""A run that is killed and started again in its folder ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from interruption import Killed, assert_same_runs, curves, die_at
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+
+from neoseg.assembly import ConfigError
+from neoseg.config import CONFIG_DIR
+from neoseg.resume import resumed_config
+from neoseg.run import train
+from neoseg.training import SegmentationModule
+from neoseg.training.checkpoint import LastCheckpoint
+
+CASES = {
+    "plateau": ("partial_superclass", "optimizer.schedule=plateau", "optimizer.warmup_steps=0"),
+    "teacher": ("partial_mean_teacher", "trainer.accumulate_grad_batches=2", "early_stopping=1"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole_runs() -> dict[tuple[str, ...], Path]:
+    """Runs without interruption, by their settings."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(
+    configured: Callable[..., DictConfig],
+    whole_runs: dict[tuple[str, ...], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """Return the folder of a run that nothing disturbed."""
+
+    def run(*settings: str) -> Path:
+        if settings not in whole_runs:
+            folder = tmp_path_factory.mktemp("whole")
+            train(configured(*settings), folder)
+            whole_runs[settings] = folder
+        return whole_runs[settings]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("case", "every_steps"), [("plateau", "null"), ("plateau", "3"), ("teacher", "1")]
+)
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (SegmentationModule, "training_step", 0),
+        (SegmentationModule, "training_step", 3),
+        (SegmentationModule, "training_step", 5),
+        (SegmentationModule, "on_train_epoch_end", 0),
+        (SegmentationModule, "on_validation_epoch_end", 1),
+        (LastCheckpoint, "_save", 1),
+    ],
+)
+def test_same_bits_after_an_interruption(
+    owner: type,
+    method: str,
+    call: int,
+    case: str,
+    every_steps: str,
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The reference writes its checkpoints elsewhere in time, which must not matter either.
+    expected = uninterrupted(*CASES[case])
+    settings = (*CASES[case], f"checkpoint.every_steps={every_steps}")
+    with monkeypatch.context() as context:
+        die_at(method, call, owner, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), tmp_path)
+    assert not (tmp_path / "run.json").exists()
+    train(configured(*settings), tmp_path)
+    assert_same_runs(expected, tmp_path)
+
+
+def test_many_interruptions(
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = (*CASES["plateau"], "checkpoint.every_steps=1")
+    for _ in range(3):
+        with monkeypatch.context() as context:
+            die_at("training_step", 2, SegmentationModule, context)
+            with pytest.raises(Killed):
+                train(configured(*settings), tmp_path)
+    train(configured(*settings), tmp_path)
+    assert_same_runs(uninterrupted(*CASES["plateau"]), tmp_path)
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_sigterm_saves_the_step_and_ends(
+    call: int,
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, calls = SegmentationModule.training_step, [0]
+
+    def signalled(*args: Any) -> Any:
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        calls[0] += 1
+        return plain(*args)
+
+    settings = CASES["plateau"]
+    with monkeypatch.context() as context:
+        context.setattr(SegmentationModule, "training_step", signalled)
+        with pytest.raises(SIGTERMException):
+            train(configured(*settings), tmp_path)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == call + 1
+    train(configured(*settings), tmp_path)
+    assert_same_runs(uninterrupted(*settings), tmp_path)
+
+
+def test_ctrl_c_keeps_the_last_checkpoint(
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as context:
+        context.setattr(SegmentationModule, "on_validation_epoch_end", interrupted)
+        with pytest.raises(SystemExit) as stop:
+            train(configured(*CASES["plateau"], "checkpoint.every_steps=3"), tmp_path)
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert stop.value.code == 1
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    train(configured(*CASES["plateau"]), tmp_path)
+    assert_same_runs(uninterrupted(*CASES["plateau"]), tmp_path)
+
+
+def test_a_stopped_run_does_not_train_on(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    settings = ("supervised", "early_stopping=1", "optimizer.lr=1e-12", "trainer.max_epochs=4")
+    train(configured(*settings), tmp_path)
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes(), curves(tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 8
+    (tmp_path / "run.json").unlink()  # as if killed while scoring
+    train(configured(*settings), tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 8
+    assert ((tmp_path / "checkpoints" / "last.ckpt").read_bytes(), curves(tmp_path)) == before
+
+
+def test_other_annotation_is_refused(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_at("training_step", 1, SegmentationModule, monkeypatch)
+    with pytest.raises(Killed):
+        train(configured("partial_superclass"), tmp_path)
+    with pytest.raises(ConfigError, match="another plan now"):
+        train(configured("partial_superclass", "annotation.full_fraction=0.5"), tmp_path)
+
+
+@pytest.mark.parametrize("key", ["trainer.val_check_interval=0.5", "trainer.max_steps=5"])
+def test_keys_that_would_break_it(
+    key: str, configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=key.split("=")[0]):
+        train(configured("supervised", f"+{key}"), tmp_path)
+
+
+class TestResumedConfig:
+    @pytest.fixture
+    def run(self, configured: Callable[..., DictConfig], tmp_path: Path) -> Path:
+        config = configured("partial_mean_teacher", "seed=7")
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        return tmp_path
+
+    def test_the_run_s_own(self, run: Path) -> None:
+        config = resumed_config(run, [f"resume={run}"])
+        assert config.seed == 7
+        assert config.name == "partial_mean_teacher"
+        assert "mean_teacher" in config.loss
+
+    def test_values_on_top(self, run: Path) -> None:
+        overrides = ["trainer.max_epochs=9", "loss.iuc.weight=2.0", "+trainer.fast_dev_run=true"]
+        config = resumed_config(run, overrides)
+        assert config.trainer.max_epochs == 9
+        assert config.loss.iuc.weight == 2.0
+        assert config.trainer.fast_dev_run is True
+        assert config.trainer.log_every_n_steps == 1
+
+    @pytest.mark.parametrize(
+        "override", ["cohort=dhcp", "+experiment=supervised", "loss=[iuc]", "~teacher"]
+    )
+    def test_no_groups(self, run: Path, override: str) -> None:
+        with pytest.raises(ConfigError, match="configuration group"):
+            resumed_config(run, [override])
+
+    def test_unknown_key(self, run: Path) -> None:
+        with pytest.raises(ConfigError, match="max_epoch"):
+            resumed_config(run, ["trainer.max_epoch=9"])
+
+    def test_no_run(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="not a run folder"):
+            resumed_config(tmp_path / "nowhere", [])
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the training command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "neoseg.train", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(CONFIG_DIR.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill_at(process: subprocess.Popen[bytes], curve: Path, step: int) -> None:
+    """Send SIGKILL as soon as the curve has reached a step."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        lines = curve.read_text().splitlines() if curve.is_file() else []
+        if lines[1:] and int(lines[-1].split(",")[1] or -1) >= step:
+            break
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("experiment", "curve", "kills", "more"),
+    [
+        ("partial_superclass", "metrics.csv", 1, ("patches.workers=1",)),
+        ("partial_mean_teacher", "metrics.csv", 3, ()),
+        ("pseudo_label", "metrics.csv", 2, ()),
+        ("pseudo_label", "stages/1/metrics.csv", 1, ()),
+    ],
+)
+def test_sigkill(
+    experiment: str,
+    curve: str,
+    kills: int,
+    more: tuple[str, ...],
+    configured: Callable[..., DictConfig],
+    tiny: Callable[..., list[str]],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    settings = (experiment, "trainer.max_epochs=6", "checkpoint.every_steps=3")
+    expected = uninterrupted(*settings)
+    run = tmp_path / "run"
+    rng = random.Random(f"{experiment} {curve}")
+    arguments = [*tiny(*settings, *more), f"hydra.run.dir={run}"]
+    steps = sorted(rng.sample(range(1, 20), kills))
+    for step in steps:
+        kill_at(started(tmp_path, *arguments), run / curve, step)
+        arguments = [f"resume={run}"]
+    assert started(tmp_path, *arguments).wait() == 0
+    assert_same_runs(expected, run)
