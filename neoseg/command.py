@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 
@@ -37,6 +38,20 @@ USER_ERRORS = (
 log = logging.getLogger(__name__)
 
 
+def quieten() -> None:
+    """Silence notes of libraries that tell a user of these commands nothing."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The number of training batches \(\d+\) is smaller than the logging interval",
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # the teacher, on purpose
+        r"The '\w+_dataloader' does not have many workers",
+        r"Experiment logs directory .* exists and is not empty",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
 def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make a command of a function of the configuration `conf/<name>.yaml`.
 
@@ -47,6 +62,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
         @wraps(function)
         def guarded(config: DictConfig) -> object:
+            quieten()
             try:
                 return function(config)
             except USER_ERRORS as error:
@@ -55,6 +71,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
                 log.error("%s", error)
                 sys.exit(2)
 
-        return hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(guarded)
+        return hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(
+            guarded
+        )
 
     return decorate

@@ -109,7 +109,8 @@ def _predict(
 
 
 def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> MixedDataModule:
-    with progress_bar("prepare", total=len(annotated.assignments)) as bar:
+    needed = sum(item.split != "test" for item in annotated.assignments)
+    with progress_bar("prepare", total=needed) as bar:
         data = data_of(config, annotated, teacher_view, bar.advance)
         data.prepare_data()
     data.progress = None

@@ -13,7 +13,6 @@ from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.problems import CohortError, Problem, Problems, parse_settings
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
-from neoseg.cohort.synthetic import read_phantom
 from neoseg.cohort.split import (
     Split,
     SplitSettings,
@@ -22,6 +21,7 @@ from neoseg.cohort.split import (
     split_cohort,
     write_split,
 )
+from neoseg.cohort.synthetic import read_phantom
 
 __all__ = [
     "AnnotationSettings",

@@ -61,9 +61,7 @@ def score_scans(
     for number, scan in enumerate(labelled):
         found = segmenter.segment(scan.images)
         assert scan.images[0] is not None
-        write_derivative(
-            output / "segmentations", scan.images[0], found.native, space, provenance
-        )
+        write_derivative(output / "segmentations", scan.images[0], found.native, space, provenance)
         truth = lookup[read_codes(scan, convention, found.geometry)]
         spacing = found.geometry.canonical_spacing
         scores = score_scan(found.leaves, truth, codebook, spacing)

@@ -130,7 +130,7 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
-    """Return the overview for a terminal of 80 columns: a table for all scans and each age group."""
+    """Return the overview for 80 columns: a table of all scans and one of each age group."""
     frame = overview(scores)
     groups = [g for g in AGE_GROUPS if f"missed {g}" in frame.columns]
     tables = []

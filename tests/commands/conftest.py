@@ -31,7 +31,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture()
+@pytest.fixture
 def compose_train(data_folder: Path) -> Callable[..., DictConfig]:
     def make(*overrides: str) -> DictConfig:
         other = any(item.startswith("cohort=") for item in overrides)
