@@ -1,0 +1,159 @@
+"""The commands as a user runs them: each in a process of its own, from another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from neoseg.evaluation import read_scores
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "+debug=fast",
+    "cohort.workers=1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "logger.wandb.mode=disabled",
+    "window.overlap=0.0",
+    "pictures=1",
+]
+
+pytestmark = pytest.mark.slow
+
+
+def run(
+    command: str, *arguments: object, cwd: Path, status: int = 0, path: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m neoseg.<command>` and check how it ends."""
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", f"neoseg.{command}", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == status, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a sweep of four jobs has run."""
+    folder = tmp_path_factory.mktemp("workplace")
+    run("train", "-m", *SWEEP, cwd=folder)
+    return folder
+
+
+SWEEP = ["+experiment=supervised,partial_superclass", "annotation.draw=0,1", *TINY]
+
+
+def jobs(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("runs/sweeps/default/*/run.json"))
+
+
+def test_a_sweep_gives_a_folder_for_each_job(workplace: Path) -> None:
+    found = jobs(workplace)
+    assert len(found) == 4
+    for job in found:
+        assert len(read_scores(job / "scores.csv")) > 0
+        assert list((job / "segmentations").rglob("*_dseg.nii.gz"))
+        assert list((job / "pictures").glob("*.png"))
+    plans = {(job / "annotation.csv").read_text() for job in found}
+    assert len(plans) == 4
+
+
+def test_a_sweep_started_again_repeats_nothing(workplace: Path) -> None:
+    before = {job: (job / "run.json").stat().st_mtime_ns for job in jobs(workplace)}
+    run("train", "-m", *SWEEP, cwd=workplace)
+    assert {job: (job / "run.json").stat().st_mtime_ns for job in jobs(workplace)} == before
+
+
+def test_report_compares_the_arms(workplace: Path) -> None:
+    run("report", "runs=runs/sweeps/default", "output=report", cwd=workplace)
+    text = (workplace / "report" / "report.md").read_text()
+    assert "supervised" in text
+    assert "partial_superclass" in text
+    assert (workplace / "report" / "dice.png").stat().st_size > 1000
+
+
+def test_predict_skips_what_is_done_and_lists_failures(workplace: Path) -> None:
+    job = jobs(workplace)[0]
+    source = next((workplace / "data" / "phantom").rglob("*_desc-restore_T2w.nii.gz"))
+    inputs = workplace / "inputs"
+    inputs.mkdir()
+    (inputs / "a_T2w.nii.gz").write_bytes(source.read_bytes())
+    (inputs / "b_T2w.nii.gz").write_bytes(source.read_bytes()[:2000])
+    arguments = [f"run='{job}'", f"input={inputs}", "output=out", "device=cpu"]
+    result = run("predict", *arguments, cwd=workplace, status=1)
+    assert "b_T2w.nii.gz" in result.stdout + result.stderr
+    (target,) = (workplace / "out").rglob("*_dseg.nii.gz")
+    labels, image = nib.load(target), nib.load(source)
+    assert labels.shape == image.shape
+    np.testing.assert_array_equal(labels.affine, image.affine)
+    written = target.stat().st_mtime_ns
+    (inputs / "b_T2w.nii.gz").unlink()
+    run("predict", *arguments, cwd=workplace)
+    assert target.stat().st_mtime_ns == written
+
+
+def test_evaluate_scores_the_run_again(workplace: Path) -> None:
+    job = jobs(workplace)[0]
+    run("evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=workplace)
+    first, again = read_scores(job / "scores.csv"), read_scores(workplace / "again" / "scores.csv")
+    np.testing.assert_array_equal(first["dice"], again["dice"])
+
+
+def test_prepare_and_phantom(workplace: Path) -> None:
+    run("phantom", "output=ph", "subjects=2", "spacing=5", "workers=1", cwd=workplace)
+    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=workplace)
+    assert "2 subjects" in result.stdout + result.stderr
+    label = next((workplace / "ph").rglob("*desc-drawem9_dseg.nii.gz"))
+    label.write_bytes(label.read_bytes()[:500])
+    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=workplace, status=2)
+    text = result.stdout + result.stderr
+    assert label.name in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("annotation.protocol.merge=[TVC]", "tcv"),
+        ("patches.size=[32,32,40]", "32 or 48"),
+        ("head=softmax", "softmax"),
+        ("augment.intensity.gama=1", "gama"),
+    ],
+)
+def test_a_config_that_cannot_work_ends_with_one_message(
+    override: str, hint: str, workplace: Path
+) -> None:
+    override = f"+{override}" if "gama" in override else override
+    result = run("train", *TINY, override, cwd=workplace, status=2)
+    text = result.stdout + result.stderr
+    assert hint in text
+    assert "Traceback" not in text
+
+
+def test_a_wheel_works_from_another_folder(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT]
+    subprocess.run([*map(str, build)], check=True, capture_output=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    result = run(
+        "train", "+experiment=label_set", "--cfg", "job", cwd=tmp_path, path=tmp_path / "site"
+    )
+    assert "leaf_dice" in result.stdout
+    run("phantom", "output=ph", "subjects=1", "spacing=5", cwd=tmp_path, path=tmp_path / "site")
+    record = json.loads((tmp_path / "ph" / "phantom.json").read_text())
+    assert record["settings"]["subjects"] == 1
