@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from filelock import FileLock
 
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
+from neoseg.cohort.phantom.generation import VERSION
+from neoseg.cohort.problems import CohortError
 from neoseg.cohort.scan import Cohort
 from neoseg.labels import LabelSpace
 
@@ -27,8 +31,8 @@ def read_phantom(
 ) -> Cohort:
     """Return the phantom cohort with the given settings, generating it below `root` if needed.
 
-    Each setting that differs from its default is part of the folder's name, so that cohorts with
-    different settings lie side by side. Jobs that start together generate it once.
+    The folder's name carries a fingerprint of all settings, so that cohorts with different ones
+    lie side by side. Jobs that start together generate it once.
 
     Args:
         root: folder of all phantom cohorts.
@@ -39,23 +43,21 @@ def read_phantom(
         reading: options of `read_dhcp`.
 
     Raises:
-        ValueError: unknown settings or values out of range.
-        CohortError: as `read_dhcp`.
+        CohortError: unknown settings, values out of range, or as `read_dhcp`.
     """
-    known = {field.name: field.default for field in fields(PhantomSettings)}
+    known = [field.name for field in fields(PhantomSettings)]
     unknown = sorted(set(phantom) - set(known))
     if unknown:
-        raise ValueError(
+        raise CohortError(
             f"cohort.phantom has no setting {', '.join(unknown)}; it has {', '.join(known)}"
         )
-    settings = PhantomSettings(**phantom)
-    parts = [f"{settings.subjects}-subjects", f"{settings.spacing:g}mm", f"seed-{settings.seed}"]
-    parts += [
-        f"{name}-{getattr(settings, name):g}"
-        for name, default in known.items()
-        if name not in ("subjects", "spacing", "seed") and getattr(settings, name) != default
-    ]
-    folder = Path(root).expanduser() / "_".join(parts)
+    try:
+        settings = PhantomSettings(**phantom)
+    except ValueError as error:
+        raise CohortError(f"cohort.phantom: {error}") from None
+    key = hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode())
+    name = f"{settings.subjects}-subjects_{settings.spacing:g}mm_seed-{settings.seed}"
+    folder = Path(root).expanduser() / f"{name}_{key.hexdigest()[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
         generate_cohort(folder, settings, workers or os.cpu_count() or 1, progress)
