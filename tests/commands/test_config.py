@@ -1,0 +1,50 @@
+"""Groups compose as their files say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from neoseg.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+from neoseg.config import CONFIG_DIR
+from neoseg.losses import REGISTRY
+
+TRAINERS = {"cpu": ("cpu", 1), "gpu": ("gpu", 1), "ddp": ("gpu", 4)}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_trainers_build_on_each_other(name: str, compose_train: Callable[..., DictConfig]) -> None:
+    trainer = compose_train(f"trainer={name}", f"trainer.accelerator={TRAINERS[name][0]}").trainer
+    assert trainer.devices == TRAINERS[name][1]
+    assert trainer.precision == ("32-true" if name == "cpu" else "bf16-mixed")
+    assert trainer.gradient_clip_val == 1.0
+
+
+def test_every_registered_loss_has_a_config() -> None:
+    files = {path.stem for path in (CONFIG_DIR / "loss").glob("*.yaml")}
+    assert set(REGISTRY) <= files
+
+
+def test_losses_combine(compose_train: Callable[..., DictConfig]) -> None:
+    config = compose_train("loss=[iuc,noisy_or,mean_teacher]")
+    assert set(config.loss) == {"iuc", "noisy_or", "mean_teacher"}
+
+
+@pytest.mark.parametrize("network", ["unet3d", "unet3d_large", "dynunet", "segresnet", "unet2d"])
+def test_networks_build_for_the_default_cohort(
+    network: str, compose_train: Callable[..., DictConfig]
+) -> None:
+    size = "[1,64,64]" if network == "unet2d" else "[64,64,64]"
+    config = compose_train(f"network={network}", f"patches.size={size}")
+    space = space_of(config)
+    cohort = cohort_of(config, space)
+    module = module_of(config, annotated_of(config, cohort, split_of(config, cohort)))
+    assert module.head.channels == space.num_classes
+
+
+def test_config_folder_is_the_checkout() -> None:
+    assert (CONFIG_DIR / "train.yaml").is_file()
+    assert Path(__file__).resolve().parents[2] / "conf" == CONFIG_DIR
