@@ -189,7 +189,10 @@ def dice_figure(summary: pd.DataFrame) -> Figure:
     floor = max(0.0, np.floor((lowest - 0.05) * 10) / 10)
     for axes in panels:
         axes.set_ylim(floor, 1.0)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    # About ten characters of this size fit into an inch; a key and its gaps take seven more.
+    columns = max(1, int(figure.get_figwidth() * 10 / (max(map(len, labels)) + 7)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
     return figure
 
 
