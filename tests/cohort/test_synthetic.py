@@ -33,7 +33,7 @@ def test_other_settings_lie_beside_it(drawem9: LabelSpace, tmp_path: Path) -> No
 
 
 def test_mistakes_are_named(drawem9: LabelSpace, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="nois.*noise"):
+    with pytest.raises(CohortError, match=r"nois.*noise"):
         read_phantom(tmp_path, drawem9, phantom={"nois": 1.0})
     with pytest.raises(CohortError, match="spacing is 50"):
         read_phantom(tmp_path, drawem9, phantom={"spacing": 50.0})
