@@ -17,7 +17,7 @@ class PhantomSettings:
         two_sessions_share: share of the preterm subjects with a preterm and a term scan.
         t1w_missing_share: share of sessions without T1w.
         variation: how much tissue contrast differs between subjects (1: as under one protocol of
-            one scanner; 3: as between sites, so that one subject teaches little about the others).
+            one scanner; 3: as between sites, where white matter of a few scans falls below cortex).
         noise: standard deviation of the noise relative to cerebrospinal fluid on T2w.
         bias: standard deviation of the logarithm of the coil shading.
         motion: mean jump of the head in mm in the scans that have motion.
@@ -33,7 +33,7 @@ class PhantomSettings:
     preterm_share: float = 0.75
     two_sessions_share: float = 0.35
     t1w_missing_share: float = 0.2
-    variation: float = 3.0
+    variation: float = 2.0
     noise: float = 0.025
     bias: float = 0.15
     motion: float = 1.5
