@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 import resource
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -16,7 +19,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import describe
+from neoseg.assembly import describe, store_of
 from neoseg.data.datamodule import Annotated
 from neoseg.evaluation import rich_table, score_scans
 from neoseg.files import write_text
@@ -37,7 +40,8 @@ def finished_dice(folder: Path) -> float | None:
     if not path.is_file():
         return None
     log.info("%s is finished already (%s); delete it to run it again", folder, path)
-    return float(json.loads(path.read_text(encoding="utf-8"))["test_dice"])
+    dice = json.loads(path.read_text(encoding="utf-8"))["test_dice"]
+    return float("nan") if dice is None else float(dice)
 
 
 def conclude(
@@ -56,7 +60,7 @@ def conclude(
     record = {
         "name": config.name,
         "seed": config.seed,
-        "test_dice": dice,
+        "test_dice": None if math.isnan(dice) else dice,
         "steps": trainer.global_step,
         "seconds": round(time.time() - started, 1),
         "peak_memory_gib": round(usage / unit, 3),
@@ -65,6 +69,7 @@ def conclude(
         "predict_with": "teacher" if module.predictor is module.teacher else "student",
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(annotated),
+        "data": _data_fingerprint(config, annotated),
         "versions": versions(),
         "git": git_state(),
         "command": " ".join([sys.executable, "-m", "neoseg.train", *sys.argv[1:]]),
@@ -101,6 +106,14 @@ def _score(
         )
     Console().print(rich_table(table, str(config.name)))
     return float(table[table.is_leaf].groupby("abbreviation").dice.mean().mean())
+
+
+def _data_fingerprint(config: DictConfig, annotated: Annotated) -> str:
+    """Return 16 hex digits that change with the files, the preparation or the plan of the run."""
+    store, cohort = store_of(config), annotated.cohort
+    entries = [store.folder(scan, cohort).name for scan in cohort.scans]
+    content = json.dumps([entries, [asdict(item) for item in annotated.assignments]])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _device_name() -> str:
