@@ -30,6 +30,7 @@ class Prediction:
         logits: `[B, N, *S]`; N = C for the head "multilabel", N = K for "softmax".
         head: name of the head.
         teacher: the teacher's logits, same shape, for terms that need a teacher.
+        peer: the logits of a second network that learns beside this one, same shape.
         stream: uint8 `[B]`, position in `STREAMS` of each item.
     """
 
@@ -37,6 +38,7 @@ class Prediction:
     head: str
     teacher: Tensor | None = None
     stream: Tensor | None = None
+    peer: Tensor | None = None
 
 
 class LossTerm(nn.Module, ABC):
@@ -56,6 +58,8 @@ class LossTerm(nn.Module, ABC):
     that is missing is not background."""
     needs_teacher: ClassVar[bool] = False
     """Whether `Prediction.teacher` must be there."""
+    needs_peer: ClassVar[bool] = False
+    """Whether `Prediction.peer` must be there."""
 
     membership: Tensor
     members: Tensor
@@ -95,11 +99,11 @@ class LossTerm(nn.Module, ABC):
                 where one is needed.
         """
         self._check(prediction, codes)
-        teacher = prediction.teacher
         prediction = replace(
             prediction,
             logits=_full_precision(prediction.logits),
-            teacher=None if teacher is None else _full_precision(teacher.detach()),
+            teacher=_fixed(prediction.teacher),
+            peer=_fixed(prediction.peer),
         )
         with torch.autocast(device_type=prediction.logits.device.type, enabled=False):
             return self.compute(prediction, codes)
@@ -126,6 +130,8 @@ class LossTerm(nn.Module, ABC):
             )
         if self.needs_teacher and prediction.teacher is None:
             raise ValueError(f"{name} compares with a teacher, but the prediction has none")
+        if self.needs_peer and prediction.peer is None:
+            raise ValueError(f"{name} compares with a second network, but the prediction has none")
 
 
 def look_up(table: Tensor, codes: Tensor) -> Tensor:
@@ -143,6 +149,10 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     The arithmetic does not depend on the mask, so all ranks of a parallel run take one path.
     """
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def _fixed(logits: Tensor | None) -> Tensor | None:
+    return None if logits is None else _full_precision(logits.detach())
 
 
 def _full_precision(tensor: Tensor) -> Tensor:
