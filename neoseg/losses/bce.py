@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm
+from neoseg.losses.term import MULTILABEL
 
 
-class BCE(LossTerm):
+class BCE(SumTerm):
     """Binary cross-entropy over all classes, at voxels whose leaf is known.
 
     loss = mean over such voxels of 1/C sum_c -[x_c log y_c + (1 - x_c) log(1 - y_c)]. A voxel
@@ -19,9 +19,9 @@ class BCE(LossTerm):
     heads = frozenset({MULTILABEL})
     accepts_partial = False
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over completely known voxels; 0 where there is none."""
-        logits = prediction.logits
-        target = look_up(self.membership, codes).clamp(min=0).to(logits)
-        voxel = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
-        return masked_mean(voxel, look_up(self.certain, codes))
+    wanted = frozenset({"cross_entropy"})
+
+    def from_sums(self, sums: Sums) -> Tensor:
+        """Return the mean over entries of completely known voxels; 0 where there is none."""
+        entries = (sums.count * self.certain).sum() * self.class_leaves.shape[0]
+        return (sums.of("cross_entropy") * self.certain).sum() / entries.clamp(min=1)

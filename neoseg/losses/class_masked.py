@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
-from monai.losses import DiceLoss
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import MULTILABEL, masked_mean
 
 
-class ClassMasked(LossTerm):
+class ClassMasked(SumTerm):
     """Binary cross-entropy and soft Dice over the classes that an annotation knows.
 
     loss = bce * BCE + dice * Dice (MultiTalent, Ulrich et al. 2023, arXiv 2303.14444). BCE is the
@@ -24,6 +23,7 @@ class ClassMasked(LossTerm):
     """
 
     heads = frozenset({MULTILABEL})
+    wanted = frozenset({"cross_entropy", "probability"})
 
     def __init__(
         self,
@@ -37,20 +37,21 @@ class ClassMasked(LossTerm):
         super().__init__(codebook)
         self.level = level
         self.weights = (bce, dice)
-        self.dice = DiceLoss(batch=True, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
+        self.smooth = smooth
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the weighted sum; 0 where no class is known."""
-        logits = prediction.logits
-        membership = look_up(self.membership, codes)
-        known = membership >= 0
+        known = (self.membership >= 0).expand(len(sums.count), -1, -1)  # [B, C, R]
         if self.level == "item":
-            open_entry = ~known & look_up(self.informed, codes).unsqueeze(1)
-            seen = open_entry.flatten(2).any(dim=2)
-            known = known & ~seen.view(*seen.shape, *[1] * (known.dim() - 2))
-        target = ((membership == 1) & known).to(logits)
-        entry = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        overlap = self.dice(logits.sigmoid() * known, target).flatten()
-        has_known = known.transpose(0, 1).flatten(1).any(dim=1)
+            left_open = (self.membership < 0) & self.informed
+            seen = (sums.count.unsqueeze(1) * left_open).sum(-1, keepdim=True) > 0
+            known = known & ~seen
+        voxels = sums.count.unsqueeze(1) * known
+        entropy = (sums.of("cross_entropy") * known).sum() / voxels.sum().clamp(min=1)
+        positive = self.membership == 1
+        prob = sums.of("probability") * known
+        both = (prob * positive).sum((0, 2))
+        size = prob.sum((0, 2)) + (voxels * positive).sum((0, 2))
+        overlap = 1 - soft_dice(both, size, self.smooth, self.smooth)
         bce, dice = self.weights
-        return bce * masked_mean(entry, known) + dice * masked_mean(overlap, has_known)
+        return bce * entropy + dice * masked_mean(overlap, voxels.sum((0, 2)) > 0)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from monai.losses import DiceLoss
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
 
 
-class Dice(LossTerm):
+class Dice(SumTerm):
     """Soft Dice loss at voxels whose leaf is known, mean over classes.
 
     loss = 1 - (2 sum p x + s) / (sum p + sum x + s) per class, with p^2 in place of p if
-    `squared` (Milletari et al. 2016, V-Net), by MONAI's DiceLoss. Multi-label heads: all C
+    `squared` (Milletari et al. 2016, V-Net), as MONAI's DiceLoss. Multi-label heads: all C
     classes with sigmoids; softmax heads: the K leaves. Voxels known only in part count neither
     as prediction nor as truth. With `batch` the sums run over the whole batch; otherwise over an
     item, and the mean is over the items that have a completely known voxel.
@@ -36,37 +35,26 @@ class Dice(LossTerm):
         smooth: Annotated[float, Field(gt=0)] = 1e-5,
     ) -> None:
         super().__init__(codebook)
-        self.dropped = None if include_background else codebook.space.background
+        classes = list(range(codebook.space.num_classes))
+        if not include_background:
+            classes.remove(codebook.space.background)
+        self.classes = classes
+        self.squared = squared
         self.batch = batch
-        # MONAI's own include_background presumes that the background is channel 0.
-        self.dice = DiceLoss(
-            squared_pred=squared,
-            batch=batch,
-            smooth_nr=smooth,
-            smooth_dr=smooth,
-            reduction="none",
-        )
+        self.smooth = smooth
+        self.wanted = frozenset({"probability", "squared"} if squared else {"probability"})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over classes (and items); 0 where no voxel is completely known."""
-        known = look_up(self.certain, codes)
-        if prediction.head == MULTILABEL:
-            probability = prediction.logits.sigmoid()
-            target = look_up(self.membership, codes) == 1
+        sums = sums.pooled() if self.batch else sums
+        if sums.head == MULTILABEL:
+            positive, classes = self.membership == 1, self.classes
         else:
-            probability = prediction.logits.softmax(dim=1)
-            target = look_up(self.members, codes)
-        mask = known.unsqueeze(1)
-        loss = self.dice(probability * mask, (target & mask).to(probability))
-        if self.batch:
-            # [C]; with nothing known every class is 1 - s/s = 0.
-            return _without(loss.flatten(), self.dropped).mean()
-        per_item = _without(loss.flatten(1), self.dropped).mean(dim=1)
-        return masked_mean(per_item, known.flatten(1).any(dim=1))
-
-
-def _without(classes: Tensor, dropped: int | None) -> Tensor:
-    """Leave one class out of the last axis."""
-    if dropped is None:
-        return classes
-    return torch.cat([classes[..., :dropped], classes[..., dropped + 1 :]], dim=-1)
+            positive = self.members
+            classes = [c for c in self.classes if c < self.num_leaves]
+        truth = positive & self.certain
+        both = (sums.of("probability") * truth).sum(-1)
+        size = (sums.of("squared" if self.squared else "probability") * self.certain).sum(-1)
+        true = sums.count @ truth.to(sums.count).T
+        loss = 1 - soft_dice(both, size + true, self.smooth, self.smooth)[:, classes].mean(1)
+        return masked_mean(loss, (sums.count * self.certain).sum(1) > 0)

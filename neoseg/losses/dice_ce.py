@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.dice import Dice
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm
+from neoseg.losses.term import SOFTMAX
 
 
-class DiceCE(LossTerm):
+class DiceCE(SumTerm):
     """Weighted sum of soft Dice and cross-entropy at voxels whose leaf is known.
 
     loss = dice * Dice + ce * mean over such voxels of -log p_leaf (as in nnU-Net, Isensee et al.
@@ -44,12 +44,11 @@ class DiceCE(LossTerm):
             batch=batch,
             smooth=smooth,
         )
+        self.wanted = self.dice.wanted | {"cross_entropy"}
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the weighted sum; 0 where no voxel is completely known."""
         dice, ce = self.weights
-        # In every codebook the rows 1..K are the single leaves in order.
-        leaf = (codes.long() - 1).clamp(0, self.num_leaves - 1)
-        voxel = F.cross_entropy(prediction.logits, leaf, reduction="none")
-        entropy = masked_mean(voxel, look_up(self.certain, codes))
-        return dice * self.dice.compute(prediction, codes) + ce * entropy
+        voxels = (sums.count * self.certain).sum()
+        entropy = (sums.of("cross_entropy") * self.certain).sum() / voxels.clamp(min=1)
+        return dice * self.dice.from_sums(sums) + ce * entropy

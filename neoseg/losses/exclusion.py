@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
 
 
-class Exclusion(LossTerm):
+class Exclusion(SumTerm):
     """Overlap of unannotated leaves with voxels that are annotated as something else.
 
     For a leaf c that an item's annotation leaves open somewhere, let e_i = 1 where voxel i is
@@ -27,6 +27,7 @@ class Exclusion(LossTerm):
     """
 
     heads = frozenset({MULTILABEL, SOFTMAX})
+    wanted = frozenset({"probability", "log1p"})
 
     def __init__(
         self,
@@ -40,21 +41,15 @@ class Exclusion(LossTerm):
         self.weights = (dice, ce)
         self.smooth = smooth
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the weighted sum; 0 where no annotation leaves a leaf open."""
-        if prediction.head == MULTILABEL:
-            p = prediction.logits[:, : self.num_leaves].sigmoid()
-        else:
-            p = prediction.logits.softmax(dim=1)
-        members = look_up(self.members, codes)
-        informed = look_up(self.informed, codes).unsqueeze(1)
-        merged = informed & ~look_up(self.certain, codes).unsqueeze(1)
-        pairs = (members & merged).flatten(2).any(dim=2)
-        elsewhere = informed & ~members
-        p = p * informed
-        overlap = (p * elsewhere).flatten(2).sum(dim=2)
-        size = elsewhere.flatten(2).sum(dim=2) + p.flatten(2).sum(dim=2)
-        dice = masked_mean(2 * overlap / (size + self.smooth), pairs)
-        at = elsewhere & pairs.view(*pairs.shape, *[1] * (p.dim() - 2))
-        entropy = masked_mean(torch.log1p(p), at)
+        p, log1p = (sums.of(name)[:, : self.num_leaves] for name in ("probability", "log1p"))
+        merged = self.members & self.informed & ~self.certain
+        elsewhere = ~self.members & self.informed
+        pairs = sums.count @ merged.to(p).T > 0  # [B, K]
+        voxels = sums.count @ elsewhere.to(p).T
+        overlap = (p * elsewhere).sum(-1)
+        size = voxels + (p * self.informed).sum(-1)
+        dice = masked_mean(soft_dice(overlap, size, 0.0, self.smooth), pairs)
+        entropy = ((log1p * elsewhere).sum(-1) * pairs).sum() / (voxels * pairs).sum().clamp(min=1)
         return self.weights[0] * dice + self.weights[1] * entropy

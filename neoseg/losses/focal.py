@@ -10,10 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class Focal(LossTerm):
+class Focal(VoxelTerm):
     """Binary focal loss over the classes that are known, 0 for the others.
 
     loss = mean over all entries of -a_x (1 - q)^gamma log q at known ones, q = y where x = 1 and
@@ -35,10 +36,9 @@ class Focal(LossTerm):
         self.gamma = gamma
         self.alpha = alpha
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over all entries `[B, C, *S]`, unknown ones counting as 0."""
-        logits = prediction.logits
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over all entries, unknown ones counting as 0."""
         membership = look_up(self.membership, codes)
         target = membership.clamp(min=0).to(logits)
         entry = sigmoid_focal_loss(logits, target, gamma=self.gamma, alpha=self.alpha)
-        return torch.where(membership >= 0, entry, 0.0).mean()
+        return torch.where(membership >= 0, entry, 0.0).sum()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.labels import UNKNOWN
-from neoseg.losses.iuc import known_cross_entropy
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class HUC(LossTerm):
+class HUC(VoxelTerm):
     """IUC plus cross-entropy against a hard pseudo-label for unknown children.
 
     Among the leaves of the voxel's label set the one with the highest y gets the target 1, its
@@ -23,11 +24,17 @@ class HUC(LossTerm):
 
     heads = frozenset({MULTILABEL})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return IUC on the codes completed by the most probable leaf that each allows."""
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum of IUC on the codes completed by the most probable leaf of each set."""
         allowed = look_up(self.members, codes)
-        scores = prediction.logits.detach()[:, : self.num_leaves]
+        scores = logits.detach()[:, : self.num_leaves]
         leaf = scores.masked_fill(~allowed, -torch.inf).argmax(dim=1)
         # In every codebook the rows 1..K are the single leaves in order.
         completed = torch.where(look_up(self.informed, codes), leaf + 1, UNKNOWN).to(torch.uint8)
-        return known_cross_entropy(prediction.logits, look_up(self.membership, completed))
+        membership = look_up(self.membership, completed)
+        return F.binary_cross_entropy_with_logits(
+            logits,
+            membership.clamp(min=0).to(logits),
+            weight=(membership >= 0).to(logits),
+            reduction="sum",
+        )

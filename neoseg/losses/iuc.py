@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import Sums, SumTerm
+from neoseg.losses.term import MULTILABEL
 
 
-class IUC(LossTerm):
+class IUC(SumTerm):
     """Binary cross-entropy over the classes that are known, 0 for the others.
 
     With x_c in {0, 1, unknown} and y_c = sigmoid(logit_c),
@@ -24,13 +24,9 @@ class IUC(LossTerm):
 
     heads = frozenset({MULTILABEL})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    wanted = frozenset({"cross_entropy"})
+
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over all entries `[B, C, *S]`, unknown ones counting as 0."""
-        return known_cross_entropy(prediction.logits, look_up(self.membership, codes))
-
-
-def known_cross_entropy(logits: Tensor, membership: Tensor) -> Tensor:
-    """Cross-entropy summed over entries with membership 0 or 1, divided by all entries."""
-    return F.binary_cross_entropy_with_logits(
-        logits, membership.clamp(min=0).to(logits), weight=(membership >= 0).to(logits)
-    )
+        entries = sums.count.sum() * self.class_leaves.shape[0]
+        return sums.of("cross_entropy").sum() / entries

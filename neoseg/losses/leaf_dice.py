@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import SOFTMAX, masked_mean
 
 
-class LeafDice(LossTerm):
+class LeafDice(SumTerm):
     """Mean-class Dice loss in which a leaf's truth is the set of voxels known to be that leaf.
 
     loss = 1 - 1/K sum_c 2 sum_i 1[S_i = {c}] p_ic / (sum_i 1[S_i = {c}] + sum_i p_ic^alpha + e)
@@ -29,7 +29,7 @@ class LeafDice(LossTerm):
         self,
         codebook: Codebook,
         *,
-        alpha: Annotated[float, Field(ge=1)] = 2.0,
+        alpha: Literal[1, 2] = 2,
         count_open: bool = True,
         batch: bool = False,
         smooth: Annotated[float, Field(gt=0)] = 1e-5,
@@ -39,19 +39,17 @@ class LeafDice(LossTerm):
         self.count_open = count_open
         self.batch = batch
         self.smooth = smooth
+        self.wanted = frozenset({"probability"} if alpha == 1 else {"probability", "squared"})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
-        p = prediction.logits.softmax(dim=1)
-        members = look_up(self.members, codes)
-        truth = members & look_up(self.certain, codes).unsqueeze(1)
-        informed = look_up(self.informed, codes)
-        counted = informed.unsqueeze(1)
+        sums = sums.pooled() if self.batch else sums
+        truth = self.members & self.certain
+        counted = self.informed.expand_as(self.members)
         if not self.count_open:
-            counted = counted & (truth | ~members)
-        over = [0, *range(2, p.dim())] if self.batch else list(range(2, p.dim()))
-        hits = torch.where(truth, p, 0.0).sum(over)
-        size = truth.sum(over) + torch.where(counted, p**self.alpha, 0.0).sum(over)
-        loss = 1 - (2 * hits / (size + self.smooth)).mean(dim=-1)
-        has_known = informed.flatten(1).any(dim=1)
-        return masked_mean(loss, has_known.any() if self.batch else has_known)
+            counted = counted & (truth | ~self.members)
+        hits = (sums.of("probability") * truth).sum(-1)
+        size = (sums.of("probability" if self.alpha == 1 else "squared") * counted).sum(-1)
+        true = sums.count @ truth.to(sums.count).T
+        loss = 1 - soft_dice(hits, size + true, 0.0, self.smooth).mean(-1)
+        return masked_mean(loss, (sums.count * self.informed).sum(1) > 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm
+from neoseg.losses.term import SOFTMAX
 
 
-class MarginalCE(LossTerm):
+class MarginalCE(SumTerm):
     """Negative log of the probability mass that falls inside the voxel's label set.
 
     loss = mean over voxels with S not everything of -log sum_{c in S} p_c, p = softmax over the
@@ -18,13 +18,9 @@ class MarginalCE(LossTerm):
 
     heads = frozenset({SOFTMAX})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    wanted = frozenset({"cross_entropy"})
+
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over voxels about which something is known; 0 where there is none."""
-        log_mass = log_set_mass(prediction.logits, look_up(self.members, codes))
-        return masked_mean(-log_mass, look_up(self.informed, codes))
-
-
-def log_set_mass(logits: Tensor, members: Tensor) -> Tensor:
-    """Log of the softmax mass on `members` (bool `[B, K, *S]`, one true at least): `[B, *S]`."""
-    inside = logits.masked_fill(~members, -torch.inf).logsumexp(dim=1)
-    return inside - logits.logsumexp(dim=1)
+        voxels = (sums.count * self.informed).sum()
+        return (sums.of("cross_entropy") * self.informed).sum() / voxels.clamp(min=1)

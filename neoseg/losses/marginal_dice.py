@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import SOFTMAX, masked_mean
 
 
-class MarginalDice(LossTerm):
+class MarginalDice(SumTerm):
     """Mean-class Dice loss between marginalised prediction and label set.
 
     loss = 1 - 1/K sum_c 2 sum_i f_ic g_ic / (sum_i f_ic^alpha + sum_i g_ic^alpha + e), where g_ic
@@ -29,7 +29,7 @@ class MarginalDice(LossTerm):
         self,
         codebook: Codebook,
         *,
-        alpha: Annotated[float, Field(ge=1)] = 2.0,
+        alpha: Literal[1, 2] = 2,
         batch: bool = False,
         smooth: Annotated[float, Field(gt=0)] = 1e-5,
     ) -> None:
@@ -37,19 +37,21 @@ class MarginalDice(LossTerm):
         self.alpha = alpha
         self.batch = batch
         self.smooth = smooth
+        self.wanted = frozenset(
+            {"probability"} if alpha == 1 else {"probability", "squared", "squared_mass"}
+        )
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
-        p = prediction.logits.softmax(dim=1)
-        members = look_up(self.members, codes)
-        informed = look_up(self.informed, codes)
-        count = members.sum(dim=1, keepdim=True).to(p)
-        inside = torch.where(members, p, 0.0).sum(dim=1, keepdim=True) / count
-        spread = torch.where(members, inside, p) * informed.unsqueeze(1)
-        truth = (members & informed.unsqueeze(1)) / count
-        over = [0, *range(2, p.dim())] if self.batch else list(range(2, p.dim()))
-        both = (spread * truth).sum(over)
-        size = (spread**self.alpha).sum(over) + (truth**self.alpha).sum(over)
-        loss = 1 - (2 * both / (size + self.smooth)).mean(dim=-1)
-        has_known = informed.flatten(1).any(dim=1)
-        return masked_mean(loss, has_known.any() if self.batch else has_known)
+        sums = sums.pooled() if self.batch else sums
+        p, alpha = sums.of("probability"), self.alpha
+        inside = (self.members & self.informed).to(p)  # [K, R]
+        outside = (~self.members & self.informed).to(p)
+        leaves = self.members.sum(0)
+        mass = (p * inside).sum(1)  # [B, R]
+        both = (mass / leaves**2) @ inside.T
+        powers = mass if alpha == 1 else sums.of("squared_mass")
+        own = (powers + sums.count) / leaves**alpha @ inside.T
+        others = ((p if alpha == 1 else sums.of("squared")) * outside).sum(-1)
+        loss = 1 - soft_dice(both, own + others, 0.0, self.smooth).mean(-1)
+        return masked_mean(loss, (sums.count * self.informed).sum(1) > 0)

@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.marginal_ce import log_set_mass
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import SOFTMAX, look_up
 
 
-class MarginalFocal(LossTerm):
+class MarginalFocal(VoxelTerm):
     """Focal loss of the probability mass P inside the voxel's label set.
 
     loss = mean over voxels with S not everything of -(1 - P)^gamma log P, P = sum_{c in S} p_c
@@ -28,9 +28,14 @@ class MarginalFocal(LossTerm):
         super().__init__(codebook)
         self.gamma = gamma
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over voxels about which something is known; 0 where there is none."""
-        log_mass = log_set_mass(prediction.logits, look_up(self.members, codes))
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over voxels about which something is known."""
+        inside = logits.masked_fill(~look_up(self.members, codes), -torch.inf).logsumexp(dim=1)
+        log_mass = inside - logits.logsumexp(dim=1)
         # The floor keeps the gradient of a power below 1 finite where the voxel is solved.
         rest = (-torch.expm1(log_mass)).clamp(min=torch.finfo(log_mass.dtype).eps)
-        return masked_mean(-(rest**self.gamma) * log_mass, look_up(self.informed, codes))
+        return torch.where(look_up(self.informed, codes), -(rest**self.gamma) * log_mass, 0.0).sum()
+
+    def divisor(self, count: Tensor) -> Tensor:
+        """Number of voxels about which something is known."""
+        return (count * self.informed).sum()

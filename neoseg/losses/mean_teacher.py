@@ -13,17 +13,18 @@ from neoseg.losses.term import (
     MULTILABEL,
     SOFTMAX,
     STREAMS,
-    LossTerm,
+    DenseTerm,
     Prediction,
     look_up,
     masked_mean,
 )
 
 Stream = Literal["full", "partial", "unlabelled"]
-Streams = Annotated[tuple[Stream, ...], Field(min_length=1)]
+Streams = Literal["all"] | Stream | Annotated[tuple[Stream, ...], Field(min_length=1)]
+Where = Literal["all", "unknown"]
 
 
-class MeanTeacher(LossTerm):
+class MeanTeacher(DenseTerm):
     """Mean squared difference of student and teacher probabilities.
 
     loss = mean over the chosen entries of (y_student - y_teacher)^2 (Tarvainen & Valpola 2017),
@@ -36,17 +37,11 @@ class MeanTeacher(LossTerm):
     needs_teacher = True
 
     def __init__(
-        self,
-        codebook: Codebook,
-        *,
-        where: Literal["all", "unknown"] = "all",
-        streams: Literal["all"] | Stream | Streams = "all",
+        self, codebook: Codebook, *, where: Where = "all", streams: Streams = "all"
     ) -> None:
         super().__init__(codebook)
         self.where = where
-        named = STREAMS if streams == "all" else streams
-        chosen = (named,) if isinstance(named, str) else tuple(named)
-        self.streams = tuple(STREAMS.index(stream) for stream in chosen)
+        self.streams = streams
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
         """Return the mean over the chosen entries; 0 where there is none.
@@ -54,27 +49,41 @@ class MeanTeacher(LossTerm):
         Raises:
             ValueError: `streams` chooses items and the prediction does not say their streams.
         """
-        assert prediction.teacher is not None  # `forward` has checked it
-        if prediction.head == MULTILABEL:
-            student, teacher = prediction.logits.sigmoid(), prediction.teacher.sigmoid()
-        else:
-            student, teacher = prediction.logits.softmax(1), prediction.teacher.softmax(1)
-        chosen = torch.ones_like(student, dtype=torch.bool)
-        if self.where == "unknown":
-            chosen &= self._open(prediction.head, codes)
-        if len(self.streams) < len(STREAMS):
-            if prediction.stream is None:
-                raise ValueError(
-                    "mean_teacher is limited to some streams, but the prediction does not say "
-                    "which stream each item is of; set streams: all or pass Prediction.stream"
-                )
-            wanted = torch.zeros_like(prediction.stream, dtype=torch.bool)
-            for stream in self.streams:
-                wanted |= prediction.stream == stream
-            chosen &= wanted.view(-1, *[1] * (chosen.dim() - 1))
-        return masked_mean((student - teacher).square(), chosen)
+        chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
+        return masked_mean(disagreement(prediction), chosen)
 
-    def _open(self, head: str, codes: Tensor) -> Tensor:
-        """Bool `[B, N, *S]`: what the label set leaves open."""
-        membership = look_up(self.membership, codes)
-        return (membership if head == MULTILABEL else membership[:, : self.num_leaves]) < 0
+
+def disagreement(prediction: Prediction) -> Tensor:
+    """Squared difference of student and teacher probabilities, `[B, N, *S]`."""
+    assert prediction.teacher is not None  # `LossTerm.check` has seen to it
+    if prediction.head == MULTILABEL:
+        student, teacher = prediction.logits.sigmoid(), prediction.teacher.sigmoid()
+    else:
+        student, teacher = prediction.logits.softmax(1), prediction.teacher.softmax(1)
+    return (student - teacher).square()
+
+
+def chosen_entries(
+    term: LossTerm, prediction: Prediction, codes: Tensor, where: Where, streams: Streams
+) -> Tensor:
+    """Bool `[B, N, *S]`: the entries that `where` and `streams` choose.
+
+    Raises:
+        ValueError: `streams` chooses items and the prediction does not say their streams.
+    """
+    chosen = torch.ones_like(prediction.logits, dtype=torch.bool)
+    if where == "unknown":
+        membership = look_up(term.membership, codes)
+        chosen &= membership[:, : prediction.logits.shape[1]] < 0
+    named = STREAMS if streams == "all" else (streams,) if isinstance(streams, str) else streams
+    if set(named) < set(STREAMS):
+        if prediction.stream is None:
+            raise ValueError(
+                f"{type(term).__name__} is limited to the streams {', '.join(named)}, but the "
+                "prediction does not say which stream each item is of; set streams: all or pass "
+                "Prediction.stream"
+            )
+        positions = [STREAMS.index(stream) for stream in named]
+        wanted = torch.stack([prediction.stream == position for position in positions]).any(0)
+        chosen &= wanted.view(-1, *[1] * (chosen.dim() - 1))
+    return chosen

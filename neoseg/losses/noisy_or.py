@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class NoisyOr(LossTerm):
+class NoisyOr(VoxelTerm):
     """Negative log-probability that at least one leaf of the voxel's label set is present.
 
     loss = 1/C mean over all voxels of -log(1 - prod_{k in S} (1 - y_k)) where S holds several
@@ -21,12 +22,11 @@ class NoisyOr(LossTerm):
 
     heads = frozenset({MULTILABEL})
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over all voxels, divided by C."""
-        leaves = prediction.logits[:, : self.num_leaves]
-        some = log_any(leaves, look_up(self.members, codes))
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over all voxels."""
+        some = log_any(logits[:, : self.num_leaves], look_up(self.members, codes))
         merged = look_up(self.informed, codes) & ~look_up(self.certain, codes)
-        return torch.where(merged, -some, 0.0).mean() / self.class_leaves.shape[0]
+        return torch.where(merged, -some, 0.0).sum()
 
 
 def log_any(logits: Tensor, members: Tensor) -> Tensor:

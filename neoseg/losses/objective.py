@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from neoseg.labels import Codebook
+from neoseg.losses.fused import SumTerm, VoxelTerm, accumulate, voxel_sums
 from neoseg.losses.registry import LossError, make_term, nearest
-from neoseg.losses.term import LossTerm, Prediction
+from neoseg.losses.term import LossTerm, Prediction, full_precision
 
 
 class Ramp(BaseModel):
@@ -92,9 +93,22 @@ class Objective(nn.Module):
         return any(term.needs_teacher for term in self._terms())
 
     @property
+    def needs_passes(self) -> bool:
+        """Whether any term asks how sure the teacher is."""
+        return any(term.needs_passes for term in self._terms())
+
+    @property
+    def needs_peer(self) -> bool:
+        """Whether any term compares with a second network."""
+        return any(term.needs_peer for term in self._terms())
+
+    @property
     def accepts_partial(self) -> bool:
         """Whether any term learns from voxels that are known in part."""
-        return any(term.accepts_partial and not term.needs_teacher for term in self._terms())
+        return any(
+            term.accepts_partial and not (term.needs_teacher or term.needs_peer)
+            for term in self._terms()
+        )
 
     def weights(self, step: int) -> dict[str, float]:
         """Return the weight of each term at a step (optimizer steps, from 0)."""
@@ -107,10 +121,32 @@ class Objective(nn.Module):
         self, prediction: Prediction, codes: Tensor, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum and each term's own value, unweighted and detached."""
-        weights = self.weights(step)
-        values = {key: term(prediction, codes) for key, term in self.terms.items()}
-        total = torch.stack([weights[key] * value for key, value in values.items()]).sum()
-        return total, {key: value.detach() for key, value in values.items()}
+        weights, logits = self.weights(step), prediction.logits
+        terms = dict(zip(self.terms, self._terms(), strict=True))
+        for term in terms.values():
+            term.check(prediction, codes)
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            # One pass over the logits makes the sums for all terms that need some, another one
+            # the losses of all terms that are sums over voxels.
+            wanted = {name for t in terms.values() if isinstance(t, SumTerm) for name in t.wanted}
+            sums = accumulate(prediction, codes, next(iter(terms.values())), wanted)
+            values, parts = {}, {}
+            for key, term in terms.items():
+                if isinstance(term, SumTerm):
+                    values[key] = term.from_sums(sums)
+                elif isinstance(term, VoxelTerm):
+                    parts[key] = term.part(sums.count, weights[key])
+                else:
+                    values[key] = term.evaluate(prediction, codes)
+            weighted = [
+                weights[key] * full_precision(value, logits) for key, value in values.items()
+            ]
+            if parts:
+                total, each = voxel_sums(logits, codes, list(parts.values()))
+                weighted.append(full_precision(total, logits))
+                values |= dict(zip(parts, each, strict=True))
+        shown = {key: full_precision(values[key].detach(), logits) for key in terms}
+        return torch.stack(weighted).sum(), shown
 
     def _terms(self) -> list[LossTerm]:
         return list(self.terms.values())  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ class TermDescription:
 def _discover() -> dict[str, type[LossTerm]]:
     found: dict[str, type[LossTerm]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name in _NOT_TERMS:
+        if module.ispkg or module.name in _NOT_TERMS:
             continue
         path = f"neoseg.losses.{module.name}"
         members = vars(importlib.import_module(path)).values()

@@ -32,6 +32,9 @@ class Prediction:
         teacher: the teacher's logits, same shape, for terms that need a teacher.
         peer: the logits of a second network that learns beside this one, same shape.
         stream: uint8 `[B]`, position in `STREAMS` of each item.
+        teacher_mean: mean probabilities of the teacher over several noisy passes, same shape, for
+            terms that ask how sure it is.
+        step: optimizer steps done, for terms whose own settings change with time.
     """
 
     logits: Tensor
@@ -39,16 +42,16 @@ class Prediction:
     teacher: Tensor | None = None
     stream: Tensor | None = None
     peer: Tensor | None = None
+    teacher_mean: Tensor | None = None
+    step: int = 0
 
 
 class LossTerm(nn.Module, ABC):
-    """A loss on logits and codes; a subclass says in `compute` how it differs.
+    """A loss on logits and codes.
 
     The settings of a term are the keyword arguments of its `__init__`, annotated so that a
     configuration can be checked against them. The codebook's tables are buffers outside the
     state: a checkpoint does not carry them and loads under another codebook.
-
-    Memory: the lookups below make tensors of the logits' size, int8 or bool.
     """
 
     heads: ClassVar[frozenset[str]]
@@ -60,6 +63,8 @@ class LossTerm(nn.Module, ABC):
     """Whether `Prediction.teacher` must be there."""
     needs_peer: ClassVar[bool] = False
     """Whether `Prediction.peer` must be there."""
+    needs_passes: ClassVar[bool] = False
+    """Whether `Prediction.teacher_mean` must be there."""
 
     membership: Tensor
     members: Tensor
@@ -95,24 +100,20 @@ class LossTerm(nn.Module, ABC):
         """Return the scalar loss of `codes` uint8 `[B, *S]`, in float32 whatever the autocast.
 
         Raises:
-            ValueError: shapes that do not fit, a head that the term does not know, no teacher
-                where one is needed.
+            ValueError: shapes that do not fit, a head that the term does not know, no teacher or
+                second network where one is needed.
         """
-        self._check(prediction, codes)
-        prediction = replace(
-            prediction,
-            logits=_full_precision(prediction.logits),
-            teacher=_fixed(prediction.teacher),
-            peer=_fixed(prediction.peer),
-        )
+        self.check(prediction, codes)
         with torch.autocast(device_type=prediction.logits.device.type, enabled=False):
-            return self.compute(prediction, codes)
+            loss = self.evaluate(prediction, codes)
+        return full_precision(loss, prediction.logits)
 
     @abstractmethod
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the scalar loss; logits are float32 (or float64) and shapes are checked."""
+    def evaluate(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the scalar loss; shapes are checked, autocast is off, logits are of any type."""
 
-    def _check(self, prediction: Prediction, codes: Tensor) -> None:
+    def check(self, prediction: Prediction, codes: Tensor) -> None:
+        """Raise `ValueError` where prediction or codes are not what the term needs."""
         name = type(self).__name__
         if prediction.head not in self.heads:
             raise ValueError(
@@ -132,6 +133,36 @@ class LossTerm(nn.Module, ABC):
             raise ValueError(f"{name} compares with a teacher, but the prediction has none")
         if self.needs_peer and prediction.peer is None:
             raise ValueError(f"{name} compares with a second network, but the prediction has none")
+        if self.needs_passes and prediction.teacher_mean is None:
+            raise ValueError(f"{name} asks how sure the teacher is, but the prediction has no mean")
+
+
+class DenseTerm(LossTerm):
+    """A loss that is computed on whole tensors by autograd, such as those with a teacher.
+
+    It costs several tensors of the logits' size; where a loss is a sum over voxels, or a
+    function of such sums, see `neoseg.losses.fused`.
+    """
+
+    def evaluate(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return `compute` on full precision, with teacher and peer cut off from the graph."""
+        logits = prediction.logits
+
+        def fixed(other: Tensor | None) -> Tensor | None:
+            return None if other is None else full_precision(other.detach(), logits)
+
+        full = replace(
+            prediction,
+            logits=full_precision(logits, logits),
+            teacher=fixed(prediction.teacher),
+            peer=fixed(prediction.peer),
+            teacher_mean=fixed(prediction.teacher_mean),
+        )
+        return self.compute(full, codes)
+
+    @abstractmethod
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the scalar loss; logits are float32 (or float64) and shapes are checked."""
 
 
 def look_up(table: Tensor, codes: Tensor) -> Tensor:
@@ -151,9 +182,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def _fixed(logits: Tensor | None) -> Tensor | None:
-    return None if logits is None else _full_precision(logits.detach())
-
-
-def _full_precision(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def full_precision(tensor: Tensor, logits: Tensor) -> Tensor:
+    """Float64 where the logits are, else float32."""
+    return tensor.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)

@@ -10,11 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
+from neoseg.losses.fused import VoxelTerm
 from neoseg.losses.noisy_or import log_any
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class TreeMin(LossTerm):
+class TreeMin(VoxelTerm):
     """Cross-entropy in which a class answers for its super-classes or its sub-classes.
 
     A class known positive enters with the lowest y among itself and the classes that contain it,
@@ -42,17 +43,16 @@ class TreeMin(LossTerm):
             [a for a in range(len(sets)) if c in self.inside[a]] for c in range(len(sets))
         ]
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over all entries `[B, C, *S]` plus the noisy-or part."""
-        logits = prediction.logits
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over all entries plus the noisy-or part."""
         membership = look_up(self.membership, codes)
         positive = membership == 1
         chosen = logits.gather(1, self._answering(logits.detach(), positive))
         entry = F.logsigmoid(torch.where(positive, chosen, -chosen))
-        loss = torch.where(membership >= 0, -entry, 0.0).mean()
+        loss = torch.where(membership >= 0, -entry, 0.0).sum()
         some = log_any(logits[:, : self.num_leaves], look_up(self.members, codes))
         merged = look_up(self.informed, codes) & ~look_up(self.certain, codes)
-        return loss + self.noisy_or * torch.where(merged, -some, 0.0).mean() / logits.shape[1]
+        return loss + self.noisy_or * torch.where(merged, -some, 0.0).sum()
 
     def _answering(self, logits: Tensor, positive: Tensor) -> Tensor:
         """Int64 `[B, C, *S]`: the class that answers for each; logits order as sigmoids do.

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from monai.losses import TverskyLoss
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm
+from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
 
 
-class Tversky(LossTerm):
+class Tversky(SumTerm):
     """Tversky loss of each class over the voxels at which the class is known.
 
-    loss = 1 - (TP + s) / (TP + alpha FP + beta FN + s) (Salehi et al. 2017, arXiv 1706.05721; by
-    MONAI), mean over the item-class pairs (with `batch`: the classes) that have a known voxel.
+    loss = 1 - (TP + s) / (TP + alpha FP + beta FN + s) (Salehi et al. 2017, arXiv 1706.05721; as
+    in MONAI), mean over the item-class pairs (with `batch`: the classes) that have a known voxel.
     alpha = beta = 0.5 is soft Dice. Classes are all C: sigmoids, or under a softmax head the sum
     over the class's leaves. Where the label set leaves a class open, the voxel counts for that
     class neither as prediction nor as truth, so at a sigmoid the gradient there is exactly 0.
     """
 
     heads = frozenset({MULTILABEL, SOFTMAX})
+    wanted = frozenset({"probability"})
 
     def __init__(
         self,
@@ -36,27 +36,20 @@ class Tversky(LossTerm):
     ) -> None:
         super().__init__(codebook)
         self.batch = batch
-        self.tversky = TverskyLoss(
-            alpha=alpha,
-            beta=beta,
-            batch=batch,
-            smooth_nr=smooth,
-            smooth_dr=smooth,
-            reduction="none",
-        )
+        self.weights = (alpha, beta)
+        self.smooth = smooth
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over pairs (classes) with a known voxel; 0 where there is none."""
-        if prediction.head == MULTILABEL:
-            probability = prediction.logits.sigmoid()
-        else:
-            leaf = prediction.logits.softmax(dim=1)
-            supers = self.class_leaves[self.num_leaves :].to(leaf)
-            probability = torch.cat([leaf, torch.einsum("ck,bk...->bc...", supers, leaf)], dim=1)
-        membership = look_up(self.membership, codes)
-        known = membership >= 0
-        loss = self.tversky(probability * known, (membership == 1).to(probability))
-        has_known = known.flatten(2).any(dim=2)
-        if self.batch:
-            return masked_mean(loss.flatten(), has_known.any(dim=0))
-        return masked_mean(loss.flatten(1), has_known)
+        sums = sums.pooled() if self.batch else sums
+        probability = sums.of("probability")
+        if sums.head == SOFTMAX:
+            probability = self.class_leaves.to(probability) @ probability
+        positive, negative = self.membership == 1, self.membership == 0
+        hit = (probability * positive).sum(-1)
+        false = (probability * negative).sum(-1)
+        missed = sums.count @ positive.to(probability).T - hit
+        alpha, beta = self.weights
+        score = (hit + self.smooth) / (hit + alpha * false + beta * missed + self.smooth)
+        known = sums.count @ (positive | negative).to(probability).T > 0
+        return masked_mean(1 - score, known)

@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook, LabelSpace
-from neoseg.losses.term import SOFTMAX, LossTerm, Prediction, look_up, masked_mean
+from neoseg.losses.fused import Sums, SumTerm, soft_dice
+from neoseg.losses.term import SOFTMAX, masked_mean
 
 
-class WassersteinDice(LossTerm):
+class WassersteinDice(SumTerm):
     """Dice loss whose error is the distance between the predicted leaves and the label set.
 
     W_i = sum_k p_ik min_{l in S_i} d(k, l), and with a_i = 0 where the voxel may be background,
@@ -26,6 +27,8 @@ class WassersteinDice(LossTerm):
     """
 
     heads = frozenset({SOFTMAX})
+
+    wanted = frozenset({"probability"})
 
     distance: Tensor
     foreground: Tensor
@@ -47,18 +50,14 @@ class WassersteinDice(LossTerm):
         self.add_table("distance", nearest.T.astype(np.float32))  # [K, R]
         self.add_table("foreground", ~codebook.rows[:, space.background])  # [R]
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+    def from_sums(self, sums: Sums) -> Tensor:
         """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
-        p = prediction.logits.softmax(dim=1)
-        cost = (look_up(self.distance.to(p), codes) * p).sum(dim=1)
-        informed = look_up(self.informed, codes)
-        hit = look_up(self.foreground, codes) * (1 - cost)
-        over = list(range(cost.dim())) if self.batch else list(range(1, cost.dim()))
-        hits = (informed * hit).sum(over)
-        errors = (informed * cost).sum(over)
-        loss = 1 - (2 * hits + self.smooth) / (2 * hits + errors + self.smooth)
-        has_known = informed.flatten(1).any(dim=1)
-        return masked_mean(loss, has_known.any() if self.batch else has_known)
+        sums = sums.pooled() if self.batch else sums
+        p = sums.of("probability")
+        cost = (self.distance.to(p) * p).sum(1) * self.informed  # [B, R]
+        hits = ((sums.count * self.informed - cost) * self.foreground).sum(-1)
+        loss = 1 - soft_dice(hits, 2 * hits + cost.sum(-1), self.smooth, self.smooth)
+        return masked_mean(loss, (sums.count * self.informed).sum(1) > 0)
 
 
 def leaf_distance(space: LabelSpace) -> np.ndarray:

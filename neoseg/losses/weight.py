@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class Weight(LossTerm):
+class Weight(VoxelTerm):
     """IUC plus, for unknown classes, cross-entropy with the model's own y as target.
 
     An unknown entry adds -[y log y + (1 - y) log(1 - y)] (Kucheruk et al. 2025). With the
@@ -27,9 +28,8 @@ class Weight(LossTerm):
         super().__init__(codebook)
         self.stop_gradient = stop_gradient
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over all entries `[B, C, *S]`."""
-        logits = prediction.logits
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over all entries."""
         membership = look_up(self.membership, codes)
         own = logits.sigmoid()
         own = own.detach() if self.stop_gradient else own
@@ -37,4 +37,5 @@ class Weight(LossTerm):
             logits,
             torch.where(membership >= 0, membership.to(own), own),
             weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
+            reduction="sum",
         )

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.term import MULTILABEL, LossTerm, Prediction, look_up
+from neoseg.losses.fused import VoxelTerm
+from neoseg.losses.term import MULTILABEL, look_up
 
 
-class WNorm(LossTerm):
+class WNorm(VoxelTerm):
     """WEIGHT with the target y'_u = y_u / sum of y over the siblings of u.
 
     The siblings of an unknown leaf are the leaves of the voxel's label set S (Kucheruk et al.
@@ -26,9 +27,9 @@ class WNorm(LossTerm):
         super().__init__(codebook)
         self.stop_gradient = stop_gradient
 
-    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over all entries `[B, C, *S]`."""
-        logits, leaves = prediction.logits, self.num_leaves
+    def total(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return the sum over all entries."""
+        leaves = self.num_leaves
         membership = look_up(self.membership, codes)
         log_y = F.logsigmoid(logits[:, :leaves])
         share = log_y.masked_fill(~look_up(self.members, codes), -torch.inf).softmax(dim=1)
@@ -39,4 +40,5 @@ class WNorm(LossTerm):
             logits,
             torch.where(membership >= 0, membership.to(target), target),
             weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
+            reduction="sum",
         )

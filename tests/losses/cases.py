@@ -69,10 +69,21 @@ class Case:
     teacher: Tensor
     codes: Tensor
     stream: Tensor
+    peer: Tensor
+    teacher_mean: Tensor
+    step: int = 100
 
     @property
     def prediction(self) -> Prediction:
-        return Prediction(self.logits, self.head, self.teacher, self.stream)
+        return Prediction(
+            self.logits,
+            self.head,
+            self.teacher,
+            self.stream,
+            self.peer,
+            self.teacher_mean,
+            self.step,
+        )
 
     def with_logits(self, logits: Tensor) -> Case:
         return replace(self, logits=logits)
@@ -82,9 +93,16 @@ class Case:
         """The same batch in plain Python containers."""
         space, batch = self.codebook.space, self.logits.shape[0]
         codes = self.codes.reshape(batch, -1).tolist()
+
+        def listed(values: Tensor) -> list:
+            return values.detach().double().reshape(*self.logits.shape[:2], -1).tolist()
+
         return World(
-            logits=self.logits.detach().double().reshape(*self.logits.shape[:2], -1).tolist(),
-            teacher=self.teacher.double().reshape(*self.logits.shape[:2], -1).tolist(),
+            logits=listed(self.logits),
+            teacher=listed(self.teacher),
+            peer=listed(self.peer),
+            teacher_mean=listed(self.teacher_mean),
+            step=self.step,
             sets=[[self.codebook.sets[code] for code in item] for item in codes],
             classes=[entry.leaves for entry in space.classes],
             num_leaves=space.num_leaves,
@@ -113,14 +131,24 @@ def make_case(
     codes = torch.randint(low, high, (batch, *spatial), generator=rng, dtype=torch.uint8)
     if not complete:
         codes[-1] = 0
+
+    def draw(scale: float) -> Tensor:
+        return scale * torch.randn(size, generator=rng, dtype=torch.float64)
+
     return Case(
         codebook=book,
         head=head,
-        logits=(2 * torch.randn(size, generator=rng, dtype=torch.float64)).to(dtype),
-        teacher=(2 * torch.randn(size, generator=rng, dtype=torch.float64)).to(dtype),
+        logits=draw(2).to(dtype),
+        teacher=draw(2).to(dtype),
         codes=codes,
         stream=torch.tensor([0, 1, 2], dtype=torch.uint8)[:batch],
+        peer=draw(2).to(dtype),
+        teacher_mean=activated(draw(2), head).to(dtype),
     )
+
+
+def activated(logits: Tensor, head: str) -> Tensor:
+    return logits.sigmoid() if head == "multilabel" else logits.softmax(1)
 
 
 def every_term() -> list[tuple[str, str]]:

@@ -21,6 +21,9 @@ class World:
 
     logits: list
     teacher: list
+    peer: list
+    teacher_mean: list
+    step: int
     sets: list[list[Leaves]]
     classes: list[Leaves]
     num_leaves: int
@@ -66,13 +69,15 @@ class Reference:
     `value` returns the loss. `variants` are further settings to test. `supervised` names the
     standard loss that the term equals on complete labels (see test_identity.py), "zero" or None
     where no such statement is made. `closed_gradient` holds settings under which entries with
-    unknown membership get a gradient of exactly 0 (multi-label head).
+    unknown membership get a gradient of exactly 0 (multi-label head). `decides` says that the term
+    learns from another network's decisions, also where nothing is known and both agree.
     """
 
     value: Callable[..., float]
     variants: tuple[dict[str, Any], ...] = ()
     supervised: str | None = None
     closed_gradient: dict[str, Any] | None = None
+    decides: bool = False
 
 
 def bce_of(y: float, x: float) -> float:
@@ -225,18 +230,98 @@ def leaf_dice(
     return mean(losses)
 
 
-def mean_teacher(world: World, where: str = "all", streams: Any = "all") -> float:
+def chosen_entries(world: World, where: str, streams: Any):
+    """All (item, voxel, label set, channels) that count, voxels without a channel left out."""
     names = ("full", "partial", "unlabelled")
     wanted = names if streams == "all" else (streams,) if isinstance(streams, str) else streams
-    squares = []
     for b, v, label_set in world.voxels():
-        if names[world.stream[b]] not in wanted:
-            continue
+        channels = [
+            c
+            for c in range(world.channels)
+            if where == "all" or world.state(c, label_set) is None
+        ]
+        if names[world.stream[b]] in wanted and channels:
+            yield b, v, label_set, channels
+
+
+def mean_teacher(world: World, where: str = "all", streams: Any = "all") -> float:
+    squares = []
+    for b, v, _, channels in chosen_entries(world, where, streams):
         student, teacher = world.y(b, v), world.y(b, v, "teacher")
-        for c in range(world.channels):
-            if where == "all" or world.state(c, label_set) is None:
+        squares += [(student[c] - teacher[c]) ** 2 for c in channels]
+    return mean(squares)
+
+
+def entropy_of(shares) -> float:
+    return -sum(p * math.log(p) for p in shares if p > 0)
+
+
+def uncertainty_teacher(
+    world: World,
+    where: str = "all",
+    streams: Any = "all",
+    threshold: float = 0.75,
+    threshold_steps: int = 400,
+) -> float:
+    t = min(world.step / threshold_steps, 1.0)
+    limit = threshold + (1 - threshold) * math.exp(-5 * (1 - t) ** 2)
+    squares = []
+    for b, v, label_set, channels in chosen_entries(world, where, streams):
+        student, teacher = world.y(b, v), world.y(b, v, "teacher")
+        sure = [channel[v] for channel in world.teacher_mean[b]]
+        for c in channels:
+            if world.head == "multilabel":
+                entropy, largest = entropy_of([sure[c], 1 - sure[c]]), math.log(2)
+            elif where == "all":
+                entropy, largest = entropy_of(sure), math.log(world.num_leaves)
+            else:
+                inside = [sure[leaf] for leaf in label_set]
+                entropy = entropy_of([p / sum(inside) for p in inside])
+                largest = math.log(len(label_set))
+            if entropy < limit * largest:
                 squares.append((student[c] - teacher[c]) ** 2)
     return mean(squares)
+
+
+def evidence(world: World, b: int, v: int, source: str) -> list[float]:
+    """Log-odds of each leaf: its logit, and with sigmoids those of the classes above it."""
+    logits = [channel[v] for channel in getattr(world, source)[b]]
+    if world.head == "softmax":
+        return logits
+    return [
+        sum(logits[c] for c, members in enumerate(world.classes) if leaf in members)
+        for leaf in range(world.num_leaves)
+    ]
+
+
+def decided(world: World, b: int, v: int, channels: list[int], leaf: int) -> list[float]:
+    """Cross-entropies of the chosen channels with the target `leaf`."""
+    y = world.y(b, v)
+    if world.head == "softmax":
+        return [-math.log(y[leaf])]
+    return [bce_of(y[c], float(leaf in world.classes[c])) for c in channels]
+
+
+def cross_pseudo(world: World, where: str = "unknown", streams: Any = "all") -> float:
+    values = []
+    for b, v, label_set, channels in chosen_entries(world, where, streams):
+        scores = evidence(world, b, v, "peer")
+        leaf = max(label_set, key=lambda k: scores[k])
+        values += decided(world, b, v, channels, leaf)
+    return mean(values)
+
+
+def fixmatch(
+    world: World, threshold: float = 0.95, where: str = "unknown", streams: Any = "all"
+) -> float:
+    values = []
+    for b, v, label_set, channels in chosen_entries(world, where, streams):
+        raised = {k: math.exp(evidence(world, b, v, "teacher")[k]) for k in label_set}
+        leaf = max(raised, key=raised.__getitem__)
+        found = decided(world, b, v, channels, leaf)
+        confident = raised[leaf] / sum(raised.values()) >= threshold
+        values += found if confident else [0.0] * len(found)
+    return mean(values)
 
 
 def focal(world: World, gamma: float = 2.0, alpha: float | None = None) -> float:
@@ -461,6 +546,22 @@ REFERENCES = {
             {"streams": "unlabelled"},
             {"streams": ["full", "partial"], "where": "unknown"},
         ),
+    ),
+    "uncertainty_teacher": Reference(
+        uncertainty_teacher,
+        (
+            {"where": "unknown", "threshold": 0.6},
+            {"where": "unknown", "streams": "partial", "threshold_steps": 50},
+            {"threshold": 0.3, "threshold_steps": 10_000},
+        ),
+    ),
+    "cross_pseudo": Reference(
+        cross_pseudo, ({"where": "all"}, {"streams": ["partial", "unlabelled"]}), decides=True
+    ),
+    "fixmatch": Reference(
+        fixmatch,
+        ({"threshold": 0.6}, {"threshold": 0.8, "where": "all", "streams": "unlabelled"}),
+        decides=True,
     ),
     "focal": Reference(
         focal,

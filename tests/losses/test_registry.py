@@ -42,9 +42,10 @@ def test_strange_term_gets_the_list():
     ("settings", "message"),
     [
         ({"alhpa": 2.0}, "no setting 'alhpa'; did you mean 'alpha'"),
-        ({"alpha": 0.5}, r"loss\.leaf_dice\.alpha is 0\.5: .*greater than or equal to 1"),
+        ({"alpha": 1.5}, r"loss\.leaf_dice\.alpha is 1\.5: .*1 or 2"),
         ({"alpha": float("nan")}, r"loss\.leaf_dice\.alpha is nan"),
-        ({"alpha": "two"}, r"loss\.leaf_dice\.alpha is 'two': .*number"),
+        ({"alpha": "two"}, r"loss\.leaf_dice\.alpha is 'two': .*1 or 2"),
+        ({"smooth": -1.0}, r"loss\.leaf_dice\.smooth is -1\.0: .*greater than 0"),
         ({"batch": "perhaps"}, r"loss\.leaf_dice\.batch is 'perhaps'"),
     ],
 )

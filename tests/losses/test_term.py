@@ -13,6 +13,21 @@ from reference import REFERENCES
 from neoseg.losses.registry import REGISTRY, make_term
 from neoseg.losses.term import Prediction
 
+LABELS_ALONE = [variant for variant in every_variant() if not REFERENCES[variant[0]].decides]
+"""What learns nothing where nothing is known and no other network disagrees."""
+
+OTHERS = [
+    (name, head, field)
+    for name, head in every_term()
+    for field, needed in (
+        ("teacher", REGISTRY[name].needs_teacher),
+        ("peer", REGISTRY[name].needs_peer),
+        ("teacher_mean", REGISTRY[name].needs_passes),
+    )
+    if needed
+]
+"""(term, head, field of the prediction that stems from another network)."""
+
 
 def build(name, case, settings=None):
     return make_term(name, case.codebook, case.head, settings or {})
@@ -57,7 +72,7 @@ def test_gradient_is_that_of_the_value(name, head, settings):
 
 
 @pytest.mark.parametrize("space", ["overlapping", "flat"])
-@pytest.mark.parametrize(("name", "head", "settings"), every_variant())
+@pytest.mark.parametrize(("name", "head", "settings"), LABELS_ALONE)
 def test_nothing_known_gives_zero_with_a_graph(name, head, settings, space):
     case = make_case(space, head)
     # A teacher that agrees leaves nothing to learn either.
@@ -67,7 +82,7 @@ def test_nothing_known_gives_zero_with_a_graph(name, head, settings, space):
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-@pytest.mark.parametrize(("name", "head", "settings"), every_variant())
+@pytest.mark.parametrize(("name", "head", "settings"), LABELS_ALONE)
 def test_unknown_voxels_get_no_gradient(name, head, settings):
     case = make_case("overlapping", head, seed=5)
     case = replace(case, teacher=case.logits)
@@ -103,7 +118,10 @@ def test_extreme_logits_in_low_precision_stay_finite(name, head, precision):
     case = make_case("overlapping", head, seed=11)
     signs = torch.randn(case.logits.shape, generator=torch.Generator().manual_seed(1)).sign()
     low = replace(
-        case, logits=(80 * signs).to(precision), teacher=(80 * signs.flip(1)).to(precision)
+        case,
+        logits=(80 * signs).to(precision),
+        teacher=(80 * signs.flip(1)).to(precision),
+        peer=(80 * signs.flip(1)).to(precision),
     )
     with torch.autocast("cpu", torch.bfloat16):
         loss, gradient = value_and_gradient(build(name, case), low)
@@ -154,24 +172,23 @@ def test_codes_of_another_type_are_refused():
         build("iuc", case)(case.prediction, case.codes.long())
 
 
-@pytest.mark.parametrize("name", [name for name, term in REGISTRY.items() if term.needs_teacher])
-def test_a_missing_teacher_is_named(name):
-    case = make_case("paper")
-    with pytest.raises(ValueError, match="has none"):
-        build(name, case)(replace(case.prediction, teacher=None), case.codes)
-
-
-@pytest.mark.parametrize(
-    ("name", "head"), [e for e in every_term() if REGISTRY[e[0]].needs_teacher]
-)
-def test_no_gradient_reaches_the_teacher(name, head):
+@pytest.mark.parametrize(("name", "head", "field"), OTHERS)
+def test_a_missing_network_is_named(name, head, field):
     case = make_case("paper", head)
-    teacher = case.teacher.clone().requires_grad_()
+    with pytest.raises(ValueError, match="but the prediction has no"):
+        build(name, case)(replace(case.prediction, **{field: None}), case.codes)
+
+
+@pytest.mark.parametrize(("name", "head", "field"), OTHERS)
+def test_no_gradient_reaches_another_network(name, head, field):
+    case = make_case("paper", head)
+    case = replace(case, teacher=4 * case.teacher)  # sure enough for any threshold
+    other = getattr(case, field).clone().requires_grad_()
     logits = case.logits.clone().requires_grad_()
-    prediction = replace(case.prediction, logits=logits, teacher=teacher)
+    prediction = replace(case.prediction, logits=logits, **{field: other})
     build(name, case)(prediction, case.codes).backward()
     assert logits.grad.abs().sum() > 0
-    assert teacher.grad is None
+    assert other.grad is None
 
 
 @pytest.mark.parametrize("level", [-5.0, -20.0, -80.0])

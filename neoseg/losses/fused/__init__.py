@@ -1,0 +1,11 @@
+"""Losses without volumes of one-hot labels or probabilities: two passes in slabs of voxels.
+
+`SumTerm` is for losses that are functions of sums over voxels (Dice-like, cross-entropy-like),
+`VoxelTerm` for losses that are a sum of one function of each voxel.
+"""
+
+from neoseg.losses.fused.sums import Sums, accumulate
+from neoseg.losses.fused.terms import SumTerm, VoxelTerm, soft_dice
+from neoseg.losses.fused.voxels import VoxelPart, voxel_sums
+
+__all__ = ["SumTerm", "Sums", "VoxelPart", "VoxelTerm", "accumulate", "soft_dice", "voxel_sums"]

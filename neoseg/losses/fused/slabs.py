@@ -1,0 +1,49 @@
+"""Slabs of voxels, and sums over the voxels of each code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+_SLAB_VALUES = {"cpu": 2**18}
+"""Values of a slab: on a CPU about what its second-level cache holds (1 MiB of float32)."""
+_SLAB_VALUES_ELSEWHERE = 2**25
+
+MOMENTS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "probability": (lambda p: p, lambda p, slope: slope),
+    "squared": (torch.square, lambda p, slope: 2 * p * slope),
+    "log1p": (torch.log1p, lambda p, slope: slope / (1 + p)),
+}
+"""Functions of a probability p that are summed, and the chain rule of each: (p, dL/df) -> dL/dp."""
+
+
+def slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
+    """Yield (item, voxels) so that all of `[B, N, V]` is covered in small pieces."""
+    batch, channels, voxels = logits.shape
+    values = _SLAB_VALUES.get(logits.device.type, _SLAB_VALUES_ELSEWHERE)
+    length = max(values // channels, 256)
+    for item in range(batch):
+        for start in range(0, voxels, length):
+            yield item, slice(start, min(start + length, voxels))
+
+
+def working_type(logits: Tensor) -> torch.dtype:
+    """Float64 stays, everything else is computed in float32."""
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def total_type(device: torch.device) -> torch.dtype:
+    """Number type of sums over many slabs."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def sum_by_code(values: Tensor, codes: Tensor, num_codes: int) -> Tensor:
+    """Sum the columns of `[X, n]` that have the same code, int64 `[n]`: `[X, R]`."""
+    if values.device.type == "cpu":
+        total = values.new_zeros(values.shape[0], num_codes)
+        return total.index_add_(1, codes, values)
+    # Elsewhere many threads would wait for the same few sums, in an order that changes.
+    each = torch.arange(num_codes, device=codes.device)
+    return values @ (codes.unsqueeze(1) == each).to(values)

@@ -1,0 +1,99 @@
+"""The sums of a batch by item and code, from which Dice-like and CE-like losses follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from neoseg.losses.fused.parallel import from_all_ranks
+from neoseg.losses.fused.sigmoid import SigmoidSums
+from neoseg.losses.fused.slabs import total_type
+from neoseg.losses.fused.softmax import SoftmaxSums
+from neoseg.losses.term import MULTILABEL, LossTerm, Prediction
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the voxels of item b whose code is r, float64; None where nobody wanted them.
+
+    Under distributed training the items are those of all ranks, so that a loss computed from
+    them is the loss of the whole batch, on each rank.
+
+    Attributes:
+        head: name of the head; N = C for "multilabel", N = K for "softmax".
+        count: voxels, `[B, R]`.
+        probability, squared, log1p: of p, p^2 and log(1 + p), `[B, N, R]`.
+        cross_entropy: softmax: of -log P, P the mass of the label set, `[B, R]`; multi-label: of
+            each class's cross-entropy with its membership, open classes 0, `[B, C, R]`.
+        squared_mass: softmax only: of P^2, `[B, R]`.
+    """
+
+    head: str
+    count: Tensor
+    probability: Tensor | None = None
+    squared: Tensor | None = None
+    log1p: Tensor | None = None
+    cross_entropy: Tensor | None = None
+    squared_mass: Tensor | None = None
+
+    def pooled(self) -> Sums:
+        """Return the sums of the whole batch, as if it were one item."""
+        values = {
+            name: None if value is None else value.sum(0, keepdim=True)
+            for name, value in ((name, getattr(self, name)) for name in ("count", *SUMS))
+        }
+        return replace(self, **values)
+
+    def of(self, name: str) -> Tensor:
+        """Return a sum by name.
+
+        Raises:
+            KeyError: if it was not among those wanted.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise KeyError(f"the sum '{name}' was not asked for; add it to the term's `wanted`")
+        return value
+
+
+SUMS = frozenset(field.name for field in fields(Sums)) - {"head", "count"}
+"""Names that a term may want."""
+
+
+def accumulate(
+    prediction: Prediction, codes: Tensor, term: LossTerm, wanted: Iterable[str]
+) -> Sums:
+    """Sum over voxels in one pass over the logits; differentiable once, by a second pass.
+
+    Beyond the logits and their gradient this needs a slab of voxels and two values a voxel.
+
+    Args:
+        prediction: logits `[B, N, *S]` of any floating type (the arithmetic is in float32 or
+            float64), and their head.
+        codes: uint8 `[B, *S]`.
+        term: any term of the objective; its tables tell what the codes mean.
+        wanted: names of `SUMS`; without any only voxels are counted.
+    """
+    logits = prediction.logits
+    values = [count_codes(codes, term.codebook.size)]
+    names = tuple(sorted(set(wanted)))
+    if names:
+        flat = logits.flatten(2), codes.flatten(1)
+        if prediction.head == MULTILABEL:
+            values += SigmoidSums.apply(*flat, term.membership, names)
+        else:
+            values += SoftmaxSums.apply(*flat, term.members, names)
+    if logits.requires_grad:
+        values = [from_all_ranks(value) for value in values]
+    return Sums(prediction.head, **dict(zip(("count", *names), values, strict=True)))
+
+
+def count_codes(codes: Tensor, num_codes: int) -> Tensor:
+    """Number of voxels of each code: uint8 `[B, *S]` -> float64 `[B, R]`."""
+    flat = codes.flatten(1).long()
+    offset = torch.arange(len(flat), device=codes.device).unsqueeze(1) * num_codes
+    count = torch.bincount((flat + offset).flatten(), minlength=len(flat) * num_codes)
+    return count.view(len(flat), num_codes).to(total_type(codes.device))

@@ -1,0 +1,75 @@
+"""Losses that are a sum of one function of each voxel: value and gradient in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from neoseg.losses.fused.slabs import slabs, total_type, working_type
+
+
+@dataclass(frozen=True)
+class VoxelPart:
+    """One loss of a weighted sum.
+
+    Attributes:
+        total: maps logits `[1, N, n]` and codes `[1, n]` to the sum over these voxels.
+        scale: what the sum is multiplied with to give the loss, a scalar without gradient.
+        weight: of the loss in the weighted sum.
+    """
+
+    total: Callable[[Tensor, Tensor], Tensor]
+    scale: Tensor
+    weight: float = 1.0
+
+
+def voxel_sums(logits: Tensor, codes: Tensor, parts: Sequence[VoxelPart]) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum of the losses, and each loss `[parts]` without a gradient.
+
+    Because the weights are known beforehand, the gradient of the sum is made together with its
+    value, slab by slab; nothing else of the logits' size is kept.
+
+    Args:
+        logits: `[B, N, *S]`, any floating type; the arithmetic is in float32 or float64.
+        codes: uint8 `[B, *S]`.
+        parts: the losses.
+    """
+    return _VoxelSums.apply(logits.flatten(2), codes.flatten(1), tuple(parts))
+
+
+class _VoxelSums(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, codes: Tensor, parts: tuple[VoxelPart, ...]
+    ) -> tuple[Tensor, Tensor]:
+        with_gradient = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(logits) if with_gradient else None
+        kind = total_type(logits.device)
+        scales = torch.stack([part.scale.to(kind) for part in parts])
+        weights = scales.new_tensor([part.weight for part in parts])
+        values = torch.zeros_like(scales)
+        for item, voxels in slabs(logits):
+            slab = logits[item : item + 1, :, voxels].to(working_type(logits))
+            code = codes[item : item + 1, voxels]
+            with torch.set_grad_enabled(with_gradient):
+                slab = slab.detach().requires_grad_(with_gradient)
+                found = torch.stack([part.total(slab, code) for part in parts])
+                objective = (found * (scales * weights).to(found)).sum()
+            if gradient is not None:
+                gradient[item, :, voxels] = torch.autograd.grad(objective, slab)[0][0]
+            values += found.detach()
+        values *= scales
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(values)
+        return (values * weights).sum(), values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * slope.to(gradient), None, None

@@ -1,0 +1,84 @@
+"""Uncertainty-aware mean teacher: consistency where the teacher is sure."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from neoseg.labels import Codebook
+from neoseg.losses.mean_teacher import Streams, Where, chosen_entries, disagreement
+from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up, masked_mean
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Steps = Annotated[int, Field(gt=0)]
+
+
+class UncertaintyTeacher(DenseTerm):
+    """Mean teacher that counts only the entries about which the teacher is sure.
+
+    loss = mean over the chosen entries with U < H of (y_student - y_teacher)^2 (Yu et al. 2019,
+    arXiv 1907.07034). U is the entropy of the teacher's mean probabilities over several noisy
+    passes, H = (threshold + (1 - threshold) exp(-5 (1 - t)^2)) max U with t = step /
+    threshold_steps up to 1.
+
+    The largest entropy depends on what is asked. A softmax over K leaves: U in a voxel, max ln K.
+    A sigmoid: U = -y ln y - (1 - y) ln(1 - y) of each class, max ln 2. With `where: unknown` and a
+    softmax, the probabilities are divided by their sum over the label set S first, and max is
+    ln |S|: a teacher that knows no more than the annotation is not sure, however small S is.
+    `where` and `streams` choose as in `MeanTeacher`.
+    """
+
+    heads = frozenset({MULTILABEL, SOFTMAX})
+    needs_teacher = True
+    needs_passes = True
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        *,
+        where: Where = "all",
+        streams: Streams = "all",
+        threshold: Share = 0.75,
+        threshold_steps: Steps = 400,
+    ) -> None:
+        super().__init__(codebook)
+        self.where = where
+        self.streams = streams
+        self.threshold = threshold
+        self.threshold_steps = threshold_steps
+
+    def limit(self, step: int) -> float:
+        """Return H at a step as a share of the largest entropy."""
+        t = min(step / self.threshold_steps, 1.0)
+        return self.threshold + (1 - self.threshold) * math.exp(-5.0 * (1.0 - t) ** 2)
+
+    def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Return the mean over the chosen entries of which the teacher is sure; 0 without any.
+
+        Raises:
+            ValueError: `streams` chooses items and the prediction does not say their streams.
+        """
+        chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
+        chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.step)
+        return masked_mean(disagreement(prediction), chosen)
+
+    def _uncertainty(self, prediction: Prediction, codes: Tensor) -> Tensor:
+        """Entropy as share of the largest: `[B, N, *S]`, or `[B, 1, *S]` for a softmax."""
+        mean = prediction.teacher_mean
+        assert mean is not None  # `check` has seen to it
+        if prediction.head == MULTILABEL:
+            return (torch.special.entr(mean) + torch.special.entr(1 - mean)) / math.log(2)
+        if self.where == "all":
+            return torch.special.entr(mean).sum(1, keepdim=True) / math.log(self.num_leaves)
+        members = look_up(self.members, codes)
+        inside = mean * members
+        # A teacher that sees nothing inside the label set cannot tell its leaves apart.
+        total = inside.sum(1, keepdim=True)
+        share = torch.where(total > 0, inside / total, members / members.sum(1, keepdim=True))
+        largest = members.sum(1, keepdim=True).to(mean).log()
+        # Single leaves have nothing open; their largest entropy is 0.
+        return torch.special.entr(share).sum(1, keepdim=True) / largest.clamp(min=math.log(2))
