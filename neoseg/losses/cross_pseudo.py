@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.mean_teacher import Streams, Where, chosen_entries
+from neoseg.losses.mean_teacher import Streams, Where, chosen_entries, chosen_mean
 from neoseg.losses.term import (
     MULTILABEL,
     SOFTMAX,
@@ -15,7 +15,6 @@ from neoseg.losses.term import (
     LossTerm,
     Prediction,
     look_up,
-    masked_mean,
 )
 
 
@@ -95,4 +94,4 @@ def pseudo_label_loss(
         chosen = chosen.any(1)
     if kept is not None:
         loss = torch.where(kept, loss, 0.0)
-    return masked_mean(loss, chosen)
+    return chosen_mean(loss, chosen)

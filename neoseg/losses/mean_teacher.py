@@ -9,14 +9,15 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
+from neoseg.losses.fused.parallel import from_all_ranks, world_size
 from neoseg.losses.term import (
     MULTILABEL,
     SOFTMAX,
     STREAMS,
     DenseTerm,
+    LossTerm,
     Prediction,
     look_up,
-    masked_mean,
 )
 
 Stream = Literal["full", "partial", "unlabelled"]
@@ -50,7 +51,7 @@ class MeanTeacher(DenseTerm):
             ValueError: `streams` chooses items and the prediction does not say their streams.
         """
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
-        return masked_mean(disagreement(prediction), chosen)
+        return chosen_mean(disagreement(prediction), chosen)
 
 
 def disagreement(prediction: Prediction) -> Tensor:
@@ -87,3 +88,13 @@ def chosen_entries(
         wanted = torch.stack([prediction.stream == position for position in positions]).any(0)
         chosen &= wanted.view(-1, *[1] * (chosen.dim() - 1))
     return chosen
+
+
+def chosen_mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of `values` where `chosen` (same shape) holds; 0 with zero gradient where it never does.
+
+    In distributed training the mean is over the items of all ranks: each rank returns its share
+    times the number of ranks, over which gradients are averaged.
+    """
+    count = from_all_ranks(chosen.sum()[None]).sum().clamp(min=1)
+    return torch.where(chosen, values, 0.0).sum() * world_size() / count

@@ -10,8 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.mean_teacher import Streams, Where, chosen_entries, disagreement
-from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up, masked_mean
+from neoseg.losses.mean_teacher import (
+    Streams,
+    Where,
+    chosen_entries,
+    chosen_mean,
+    disagreement,
+)
+from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(gt=0)]
@@ -64,7 +70,7 @@ class UncertaintyTeacher(DenseTerm):
         """
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.step)
-        return masked_mean(disagreement(prediction), chosen)
+        return chosen_mean(disagreement(prediction), chosen)
 
     def _uncertainty(self, prediction: Prediction, codes: Tensor) -> Tensor:
         """Entropy as share of the largest: `[B, N, *S]`, or `[B, 1, *S]` for a softmax."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cases import make_case
 
+from neoseg.losses import mean_teacher
 from neoseg.losses.objective import Objective
 from neoseg.losses.registry import make_term
 from neoseg.losses.term import Prediction
@@ -170,3 +171,32 @@ def test_streams_that_the_prediction_does_not_tell_are_an_error():
     prediction = Prediction(case.logits, "multilabel", peer=case.peer)
     with pytest.raises(ValueError, match="limited to the streams partial"):
         term(prediction, case.codes)
+
+
+@pytest.mark.parametrize(
+    "name", ["mean_teacher", "uncertainty_teacher", "cross_pseudo", "fixmatch"]
+)
+@pytest.mark.parametrize("head", ["multilabel", "softmax"])
+def test_two_ranks_have_the_gradient_of_their_whole_batch(name, head, monkeypatch):
+    """Each rank knows the number of entries of both; what is open differs between the items."""
+    case = make_case("overlapping", head, seed=21)
+    settings = {"where": "unknown"}
+    whole, _ = loss_and_gradient(name, case, **settings)
+    fields = ("logits", "teacher", "codes", "stream", "peer", "teacher_mean")
+    ranks = [
+        replace(case, **{f: getattr(case, f)[part] for f in fields})
+        for part in (slice(0, 1), slice(1, 3))
+    ]
+    counts = []
+
+    def gather(value):
+        counts.append(value)
+        return torch.cat(counts[:2])
+
+    monkeypatch.setattr(mean_teacher, "from_all_ranks", gather)
+    monkeypatch.setattr(mean_teacher, "world_size", lambda: 2)
+    for rank in ranks:  # the first round collects the counts
+        loss_and_gradient(name, rank, **settings)
+    losses = [loss_and_gradient(name, rank, **settings)[0] for rank in ranks]
+    assert counts[0] != counts[1]
+    assert sum(losses) / 2 == pytest.approx(whole, rel=1e-12)

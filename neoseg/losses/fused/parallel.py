@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,14 +26,14 @@ def from_all_ranks(value: Tensor) -> Tensor:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, value: Tensor) -> Tensor:
         parts = [torch.empty_like(value) for _ in range(world_size())]
         dist.all_gather(parts, value.contiguous())
         ctx.items = len(value)
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
         total = slope.contiguous().clone()
         dist.all_reduce(total)
         start = dist.get_rank() * ctx.items

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.slabs import MOMENTS, slabs, sum_by_code, total_type, working_type
+from neoseg.losses.fused.native import NativeSigmoid, usable
+from neoseg.losses.fused.slabs import (
+    MOMENTS,
+    empty_gradient,
+    slabs,
+    sum_by_code,
+    total_type,
+    working_type,
+)
 
 
 class SigmoidSums(torch.autograd.Function):
@@ -25,6 +33,11 @@ class SigmoidSums(torch.autograd.Function):
         ctx: Any, logits: Tensor, codes: Tensor, membership: Tensor, wanted: tuple[str, ...]
     ) -> tuple[Tensor, ...]:
         """Accumulate; logits `[B, C, V]`, codes uint8 `[B, V]`, membership int8 `[C, R]`."""
+        ctx.save_for_backward(logits, codes, membership)
+        ctx.wanted = wanted
+        if usable(logits, wanted):
+            found = NativeSigmoid(membership).sums(logits, codes, wanted)
+            return tuple(found[name] for name in wanted)
         batch, channels, _ = logits.shape
         work, num_codes = working_type(logits), membership.shape[1]
         shape = (batch, channels, num_codes)
@@ -45,8 +58,6 @@ class SigmoidSums(torch.autograd.Function):
                 sums[name][item] += sum_by_code(values, code, num_codes)
         if "cross_entropy" in sums:
             sums["cross_entropy"].masked_fill_(membership < 0, 0.0)
-        ctx.save_for_backward(logits, codes, membership)
-        ctx.wanted = wanted
         return tuple(sums[name] for name in wanted)
 
     @staticmethod
@@ -56,12 +67,14 @@ class SigmoidSums(torch.autograd.Function):
         logits, codes, membership = ctx.saved_tensors
         work = working_type(logits)
         slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
+        if usable(logits, ctx.wanted):
+            return NativeSigmoid(membership).gradient(logits, codes, slope), None, None, None
         moments = [name for name in ctx.wanted if name in MOMENTS]
         positive = (membership == 1).to(work)
         if "cross_entropy" in slope:
             weight = slope["cross_entropy"].masked_fill(membership < 0, 0.0)
             target = weight * positive
-        gradient = torch.empty_like(logits)
+        gradient = empty_gradient(logits)
         for item, part in slabs(logits):
             y, code = logits[item, :, part].to(work).sigmoid(), codes[item, part].long()
             total = torch.zeros_like(y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ def slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
     """Yield (item, voxels) so that all of `[B, N, V]` is covered in small pieces."""
     batch, channels, voxels = logits.shape
     values = _SLAB_VALUES.get(logits.device.type, _SLAB_VALUES_ELSEWHERE)
-    length = max(values // channels, 256)
+    length = max(values // channels // 64 * 64, 256)
     for item in range(batch):
         for start in range(0, voxels, length):
             yield item, slice(start, min(start + length, voxels))
@@ -37,6 +38,18 @@ def working_type(logits: Tensor) -> torch.dtype:
 def total_type(device: torch.device) -> torch.dtype:
     """Number type of sums over many slabs."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def empty_gradient(logits: Tensor) -> Tensor:
+    """Return uninitialised memory for a gradient, contiguous.
+
+    On Linux NumPy asks the system for large pages; getting a gradient of 88 classes in small ones
+    takes as long as computing it.
+    """
+    if logits.device.type != "cpu":
+        return torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+    memory = np.empty(logits.numel() * logits.element_size(), dtype=np.uint8)
+    return torch.from_numpy(memory).view(logits.dtype).view(logits.shape)
 
 
 def sum_by_code(values: Tensor, codes: Tensor, num_codes: int) -> Tensor:

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.slabs import MOMENTS, slabs, sum_by_code, total_type, working_type
+from neoseg.losses.fused.label_sets import LabelSets
+from neoseg.losses.fused.native import NativeSoftmax, usable
+from neoseg.losses.fused.slabs import (
+    MOMENTS,
+    empty_gradient,
+    slabs,
+    sum_by_code,
+    total_type,
+    working_type,
+)
 
 MASS_SUMS = ("cross_entropy", "squared_mass")
 """Sums per code over P, the probability of a voxel's label set: of -log P, and of P^2."""
@@ -30,6 +39,11 @@ class SoftmaxSums(torch.autograd.Function):
         ctx: Any, logits: Tensor, codes: Tensor, members: Tensor, wanted: tuple[str, ...]
     ) -> tuple[Tensor, ...]:
         """Accumulate; logits `[B, K, V]`, codes uint8 `[B, V]`, members bool `[K, R]`."""
+        ctx.wanted = wanted
+        if usable(logits, wanted):
+            sums, log_total, log_mass = NativeSoftmax(members).sums(logits, codes, wanted)
+            ctx.save_for_backward(logits, codes, members, log_total, log_mass)
+            return tuple(sums[name] for name in wanted)
         batch, channels, voxels = logits.shape
         work, num_codes = working_type(logits), members.shape[1]
         with_mass = any(name in MASS_SUMS for name in wanted)
@@ -43,7 +57,7 @@ class SoftmaxSums(torch.autograd.Function):
         }
         log_total = torch.empty(batch, voxels, dtype=work, device=logits.device)
         log_mass = torch.empty(batch, voxels if with_mass else 0, dtype=work, device=logits.device)
-        allowed = members.to(work)
+        sets = LabelSets.of(members, work)
         for item, part in slabs(logits):
             slab, code = logits[item, :, part], codes[item, part].long()
             top = slab.amax(0).to(work)
@@ -55,7 +69,7 @@ class SoftmaxSums(torch.autograd.Function):
                 if name in MOMENTS:
                     sums[name][item] += sum_by_code(MOMENTS[name][0](p), code, num_codes)
             if with_mass:
-                inside = _log_mass(slab, p, allowed, code, log_total[item, part])
+                inside = _log_mass(slab, p, sets, code, log_total[item, part])
                 log_mass[item, part] = inside
                 values = torch.stack([-inside, (2 * inside).exp()])
                 by_code = sum_by_code(values, code, num_codes)
@@ -63,7 +77,6 @@ class SoftmaxSums(torch.autograd.Function):
                     if name in MASS_SUMS:
                         sums[name][item] += by_code[MASS_SUMS.index(name)]
         ctx.save_for_backward(logits, codes, members, log_total, log_mass)
-        ctx.wanted = wanted
         return tuple(sums[name] for name in wanted)
 
     @staticmethod
@@ -73,30 +86,32 @@ class SoftmaxSums(torch.autograd.Function):
         logits, codes, members, log_total, log_mass = ctx.saved_tensors
         work = working_type(logits)
         slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
+        if usable(logits, ctx.wanted):
+            native = NativeSoftmax(members)
+            gradient = native.gradient(logits, codes, slope, log_total, log_mass)
+            return gradient, None, None, None
         moments = [name for name in ctx.wanted if name in MOMENTS]
-        allowed = members.to(work)
-        gradient = torch.empty_like(logits)
+        sets = LabelSets.of(members, work)
+        gradient = empty_gradient(logits)
         for item, part in slabs(logits):
             slab, code = logits[item, :, part], codes[item, part].long()
             p = torch.sub(slab, log_total[item, part]).exp_()
             pull = _moment_slope(p, moments, slope, item, code)
-            extra = None
             if log_mass.numel():
                 # d(log P)/dp_k = 1/P for the leaves k of the label set.
                 mass = log_mass[item, part]
                 toward = _mass_slope(mass, slope, item, code)
                 low = mass < LOWEST[work]
                 if low.any():
-                    extra = _toward_set(slab[:, low], p[:, low], allowed, code[low], toward[low])
-                    toward = toward.masked_fill(low, 0.0)
-                pull.addcmul_(
-                    allowed.index_select(1, code), toward * mass.masked_fill(low, 0.0).neg().exp()
-                )
+                    exact = toward[low] * (
+                        sets.inside(slab[:, low], code[low]).softmax(0) - p[:, low]
+                    )
+                    toward, mass = (value.masked_fill(low, 0.0) for value in (toward, mass))
+                sets.add_to(pull, code, toward.mul_(mass.neg().exp_()))
             pull.sub_(torch.linalg.vecdot(p, pull, dim=0))
-            pull.mul_(p)
-            if extra is not None:
-                pull[:, low] += extra
-            gradient[item, :, part] = pull
+            torch.mul(p, pull, out=gradient[item, :, part])
+            if log_mass.numel() and low.any():
+                gradient[item, :, part][:, low] += exact.to(gradient)
         return gradient, None, None, None
 
 
@@ -121,22 +136,11 @@ def _mass_slope(mass: Tensor, slope: dict[str, Tensor], item: int, code: Tensor)
     return total
 
 
-def _log_mass(slab: Tensor, p: Tensor, allowed: Tensor, code: Tensor, total: Tensor) -> Tensor:
+def _log_mass(slab: Tensor, p: Tensor, sets: LabelSets, code: Tensor, total: Tensor) -> Tensor:
     """Log of P `[n]`; `total` is the log-sum-exp of all logits."""
-    mass = torch.linalg.vecdot(p, allowed.index_select(1, code), dim=0)
+    mass = sets.mass(p, code)
     log_mass = mass.clamp(min=torch.finfo(mass.dtype).tiny).log()
     low = log_mass < LOWEST[mass.dtype]
     if low.any():
-        log_mass[low] = _inside(slab[:, low], allowed, code[low]).logsumexp(0) - total[low]
+        log_mass[low] = sets.inside(slab[:, low], code[low]).logsumexp(0) - total[low]
     return log_mass.clamp_(max=0)
-
-
-def _toward_set(slab: Tensor, p: Tensor, allowed: Tensor, code: Tensor, slope: Tensor) -> Tensor:
-    """Gradient of slope x log P by the logits `[K, n]`, for a P of any size."""
-    return slope * (_inside(slab, allowed, code).softmax(0) - p)
-
-
-def _inside(slab: Tensor, allowed: Tensor, code: Tensor) -> Tensor:
-    """The logits of the label set, the others at minus infinity."""
-    outside = allowed.index_select(1, code) == 0
-    return slab.to(allowed.dtype).masked_fill(outside, -torch.inf)

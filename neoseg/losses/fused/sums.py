@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,10 +42,10 @@ class Sums:
 
     def pooled(self) -> Sums:
         """Return the sums of the whole batch, as if it were one item."""
-        values = {
-            name: None if value is None else value.sum(0, keepdim=True)
-            for name, value in ((name, getattr(self, name)) for name in ("count", *SUMS))
-        }
+        values: dict[str, Any] = {"count": self.count.sum(0, keepdim=True)}
+        for name in SUMS:
+            value = getattr(self, name)
+            values[name] = None if value is None else value.sum(0, keepdim=True)
         return replace(self, **values)
 
     def of(self, name: str) -> Tensor:

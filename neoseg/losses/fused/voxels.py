@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.slabs import slabs, total_type, working_type
+from neoseg.losses.fused.slabs import empty_gradient, slabs, total_type, working_type
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _VoxelSums(torch.autograd.Function):
         ctx: Any, logits: Tensor, codes: Tensor, parts: tuple[VoxelPart, ...]
     ) -> tuple[Tensor, Tensor]:
         with_gradient = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(logits) if with_gradient else None
+        gradient = empty_gradient(logits) if with_gradient else None
         kind = total_type(logits.device)
         scales = torch.stack([part.scale.to(kind) for part in parts])
         weights = scales.new_tensor([part.weight for part in parts])
