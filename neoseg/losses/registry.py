@@ -31,14 +31,14 @@ class TermDescription:
     summary: str
     heads: tuple[str, ...]
     accepts_partial: bool
-    needs_teacher: bool
+    needs: tuple[str, ...]
     settings: Mapping[str, Any]
 
 
 def _discover() -> dict[str, type[LossTerm]]:
     found: dict[str, type[LossTerm]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.ispkg or module.name in _NOT_TERMS:
+        if module.ispkg or module.name in _NOT_TERMS or module.name.startswith("_"):
             continue
         path = f"neoseg.losses.{module.name}"
         members = vars(importlib.import_module(path)).values()
@@ -80,7 +80,15 @@ def describe() -> tuple[TermDescription, ...]:
             summary=(inspect.getdoc(term) or "").partition("\n")[0],
             heads=tuple(sorted(term.heads)),
             accepts_partial=term.accepts_partial,
-            needs_teacher=term.needs_teacher,
+            needs=tuple(
+                name
+                for name, needed in (
+                    ("teacher", term.needs_teacher),
+                    ("peer", term.needs_peer),
+                    ("noisy passes", term.needs_passes),
+                )
+                if needed
+            ),
             settings={key: entry.default for key, entry in settings_of(term).items()},
         )
         for name, term in REGISTRY.items()

@@ -236,9 +236,7 @@ def chosen_entries(world: World, where: str, streams: Any):
     wanted = names if streams == "all" else (streams,) if isinstance(streams, str) else streams
     for b, v, label_set in world.voxels():
         channels = [
-            c
-            for c in range(world.channels)
-            if where == "all" or world.state(c, label_set) is None
+            c for c in range(world.channels) if where == "all" or world.state(c, label_set) is None
         ]
         if names[world.stream[b]] in wanted and channels:
             yield b, v, label_set, channels

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import runpy
+
 import pytest
 from cases import make_case
 
@@ -61,3 +63,12 @@ def test_wrong_head_names_the_terms_that_fit():
         r": .*marginal_ce",
     ):
         make_term("iuc", make_case("paper").codebook, "softmax", {})
+
+
+def test_the_list_has_a_line_for_each_term(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["losses"])
+    runpy.run_module("neoseg.losses", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(REGISTRY)
+    (teacher,) = (line for line in lines if line.startswith("mean_teacher"))
+    assert "[needs teacher]" in teacher
