@@ -24,6 +24,8 @@ class Batch:
         scan: int64 `[B]`, number of the scan among the training scans.
         teacher_image: the same geometry with another draw of intensity augmentation, where a
             loss term asked for a teacher.
+        noise_seed: int64 `[B]` beside it: seeds of the noise in further passes of the teacher, a
+            function of (seed, step, item) as the patch is.
     """
 
     image: Tensor
@@ -31,6 +33,7 @@ class Batch:
     stream: Tensor
     scan: Tensor
     teacher_image: Tensor | None = None
+    noise_seed: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`."""
@@ -50,11 +53,11 @@ class Batch:
 
 def collate(items: Sequence[Batch]) -> Batch:
     """Concatenate single-item batches."""
-    teachers = [item.teacher_image for item in items if item.teacher_image is not None]
+    columns = {f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)}
     return Batch(
-        image=torch.cat([item.image for item in items]),
-        codes=torch.cat([item.codes for item in items]),
-        stream=torch.cat([item.stream for item in items]),
-        scan=torch.cat([item.scan for item in items]),
-        teacher_image=torch.cat(teachers) if teachers else None,
+        **{
+            name: torch.cat(values)
+            for name, values in columns.items()
+            if all(value is not None for value in values)
+        }
     )

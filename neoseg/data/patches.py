@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from neoseg.data.streams import Composition
 from neoseg.data.warp import SpatialSettings, cut_patch, draw_geometry
 from neoseg.labels import UNKNOWN, Codebook
 
-GEOMETRY, STUDENT, TEACHER = 1, 2, 3
+GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 """Independent random streams of one patch, so that a teacher's view leaves the student's as is.
 
 None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
@@ -48,6 +49,9 @@ class AugmentSettings(BaseModel):
 
     spatial: SpatialSettings | None = None
     intensity: IntensitySettings | None = None
+    teacher: Literal["same"] | IntensitySettings | None = Field(
+        default="same", description="of the teacher's view; same: as intensity, drawn anew"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,21 +107,33 @@ class PatchDataset(Dataset[Batch]):
         )
         if geometry.flipped:
             codes = self.mirror[codes]
-        views = [
-            self._view(image, step, item, purpose)
-            for purpose in (STUDENT, TEACHER)[: 1 + self.teacher_view]
-        ]
-        return Batch(
-            image=views[0],
+        settings = self.augment.intensity
+        batch = Batch(
+            image=self._view(image, settings, step, item, STUDENT),
             codes=torch.from_numpy(np.ascontiguousarray(codes))[None],
             stream=torch.tensor([stream], dtype=torch.uint8),
             scan=torch.tensor([number]),
-            teacher_image=views[1] if self.teacher_view else None,
+        )
+        if not self.teacher_view:
+            return batch
+        settings = settings if self.augment.teacher == "same" else self.augment.teacher
+        noise = np.random.SeedSequence([self.seed, step, item, NOISE]).generate_state(1, np.uint64)
+        return replace(
+            batch,
+            teacher_image=self._view(image, settings, step, item, TEACHER),
+            noise_seed=torch.tensor([int(noise[0] >> np.uint64(1))]),
         )
 
-    def _view(self, image: np.ndarray, step: int, item: int, purpose: int) -> Tensor:
+    def _view(
+        self,
+        image: np.ndarray,
+        settings: IntensitySettings | None,
+        step: int,
+        item: int,
+        purpose: int,
+    ) -> Tensor:
         rng = np.random.default_rng([self.seed, step, item, purpose])
-        view = augment_intensity(image, self.augment.intensity, rng)
+        view = augment_intensity(image, settings, rng)
         return torch.from_numpy(np.ascontiguousarray(view))[None]
 
 

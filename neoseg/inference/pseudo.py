@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
@@ -37,16 +38,17 @@ PLANES = 8
 
 @dataclass(frozen=True)
 class PseudoLabeller:
-    """A network that fills in what annotations leave open.
+    """Networks that fill in together what annotations leave open.
 
     Attributes:
-        segmenter: the network and how it is used.
+        segmenters: the networks and how they are used; all with the same head. The mean of their
+            probabilities decides.
         codebook: the meaning of the annotations' codes.
         min_confidence: 0 to 1; predictions below it leave the annotation as it was.
         limit: voxel positions kept per code for class-balanced sampling.
     """
 
-    segmenter: Segmenter
+    segmenters: tuple[Segmenter, ...]
     codebook: Codebook
     min_confidence: float
     limit: int
@@ -91,9 +93,34 @@ class PseudoLabeller:
             waiting = busy
 
     def _predict(self, image: Tensor, codes: Tensor) -> PseudoLabels:
-        use = self.segmenter
-        logits = predict_logits(use.network, image, use.head, use.window, use.device)
-        return decide(logits, codes, use.head, self.codebook, self.min_confidence)
+        head = self.segmenters[0].head
+        found = (
+            predict_logits(use.network, image, use.head, use.window, use.device)
+            for use in self.segmenters
+        )
+        logits = ensemble_logits(found, head) if len(self.segmenters) > 1 else next(found)
+        return decide(logits, codes, head, self.codebook, self.min_confidence)
+
+
+def ensemble_logits(found: Iterable[Tensor], head: Head) -> Tensor:
+    """Return the float32 logits `[N, X, Y, Z]` whose probabilities are the mean of several.
+
+    Args:
+        found: logits `[N, X, Y, Z]` of each network, consumed one at a time.
+        head: says what the logits mean.
+    """
+    single = head.name == "softmax"
+    total, count = None, 0
+    for logits in found:
+        part = logits.float()
+        part = part.softmax(0) if single else part.sigmoid()
+        total, count = part if total is None else total.add_(part), count + 1
+    if total is None:
+        raise ValueError("an ensemble needs the logits of at least one network")
+    mean = total.div_(count)
+    # Small probabilities keep their digits; only a sigmoid of 1 to rounding has no logit.
+    tiny, top = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
+    return mean.clamp_(min=tiny).log_() if single else torch.logit(mean.clamp_(tiny, top))
 
 
 def decide(

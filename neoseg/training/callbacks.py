@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    RichProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
 from rich.console import Console
 
 from neoseg.training.checkpoint import (
@@ -27,6 +33,7 @@ def make_callbacks(
     first_step: int,
     early_stopping: int | None,
     progress: bool,
+    max_time: str | dict[str, int] | None = None,
 ) -> list[Callback]:
     """Return the callbacks of a training in `folder`.
 
@@ -37,6 +44,12 @@ def make_callbacks(
         first_step: number of the first batch in the stream of patches.
         early_stopping: epochs without a better validation Dice; None trains to the end.
         progress: show a bar.
+        max_time: DD:HH:MM:SS, interruptions not counted; training ends with the epoch in which it
+            has passed. Lightning's own limit ends within an epoch, from where a run cannot go on
+            as if it had not stopped.
+
+    Raises:
+        MisconfigurationException: a time that is not written so.
     """
     callbacks: list[Callback] = [
         StepSeed(seed, first_step),
@@ -45,6 +58,8 @@ def make_callbacks(
     ]
     if early_stopping is not None:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=early_stopping))
+    if max_time is not None:
+        callbacks.append(Timer(max_time, interval="epoch"))
     if progress:
         callbacks.append(
             RichProgressBar() if Console().is_terminal else TQDMProgressBar(refresh_rate=50)

@@ -1,10 +1,10 @@
-"""The LightningModule: a segmentation network, its head, the objective and, if asked, a teacher."""
+"""The LightningModule: a segmentation network, its head, its objective, and who learns with it."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -18,15 +18,27 @@ from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective, Prediction
 from neoseg.networks import build_network, make_head
 from neoseg.training.agreement import class_dice
-from neoseg.training.optimisation import OptimizerSettings, make_optimizer, make_schedule
+from neoseg.training.optimisation import OptimizerSettings, make_optimizer, make_schedules
+from neoseg.training.supervision import deep_objective, heads_of
 from neoseg.training.teacher import Teacher, TeacherSettings
 
 MONITOR = "val/dice"
 """Mean validation Dice over leaves (without background) and scans, of the network that predicts."""
 
+HOW_TO_GET = {
+    "teacher": "add loss=[..., mean_teacher] or set teacher.always=true",
+    "peer": "add loss=[..., cross_pseudo]",
+}
+"""What gives a run a network beside the student."""
+
 
 class SegmentationModule(L.LightningModule):
     """Trains any network with any weighted sum of loss terms; knows no variant of either.
+
+    A term may ask for a teacher, the moving average of the network (the student), or for a peer, a
+    second network of the same kind with other initial weights. The peer learns by the same
+    objective, summed with the student's, in which each is the other's peer; a teacher is the
+    student's average for both.
 
     All arguments are plain containers, so that a checkpoint carries them and loads with
     `weights_only=True`.
@@ -42,10 +54,10 @@ class SegmentationModule(L.LightningModule):
         decoding: how a multi-label head decides, "hierarchy" or "paper".
         loss: `conf/loss` entries by name.
         optimizer: a `conf/optimizer` entry.
-        teacher: decay of the moving average, and whether to keep one without need.
+        teacher: a `conf/teacher` entry.
         window: sliding-window settings of validation and prediction, `patch_size` left out.
-        predict_with: "student", "teacher", or "auto": the teacher where there is one.
-        compile: compile the network with torch.compile.
+        predict_with: "student", "teacher", "peer", or "auto": the teacher where there is one.
+        compile: compile the networks with torch.compile.
     """
 
     def __init__(
@@ -73,55 +85,96 @@ class SegmentationModule(L.LightningModule):
         self.network = build_network(network, len(modalities), self.head.channels, patch_size)
         self.objective = Objective(loss, self.codebook, head)
         self.optimizer_settings = OptimizerSettings(**optimizer)
-        settings = TeacherSettings(**teacher)
+        self.teacher_settings = TeacherSettings(**teacher)
         self.teacher: Teacher | None = None
-        if settings.always or self.objective.needs_teacher:
-            self.teacher = Teacher(self.network, settings.decay)
+        if self.teacher_settings.always or self.objective.needs_teacher:
+            self.teacher = Teacher(self.network, self.teacher_settings.decay)
+        self.peer: nn.Module | None = None
+        if self.objective.needs_peer:
+            # Drawn after the student, whose initial weights are the same without a peer.
+            self.peer = build_network(network, len(modalities), self.head.channels, patch_size)
         self.window = WindowSettings(patch_size=tuple(patch_size), **window)
-        if predict_with not in ("auto", "student", "teacher"):
-            raise ValueError(f"predict_with is '{predict_with}'; use auto, student or teacher")
-        if predict_with == "teacher" and self.teacher is None:
-            raise ValueError(
-                "predict_with is 'teacher', but this run has none; add loss=[..., mean_teacher] "
-                "or set teacher.always=true"
-            )
+        self.predict_with = self._chosen(predict_with)
         if compile:
-            self.network.compile()
+            for member in self.networks.values():
+                (member.average.module if isinstance(member, Teacher) else member).compile()
         self._dice: dict[str, list[Tensor]] = {}
+
+    def _chosen(self, choice: str) -> str:
+        if choice == "auto":
+            return "teacher" if self.teacher is not None else "student"
+        if choice in self.networks:
+            return choice
+        if choice in HOW_TO_GET:
+            raise ValueError(
+                f"predict_with is '{choice}', but this run has none; {HOW_TO_GET[choice]}"
+            )
+        raise ValueError(f"predict_with is '{choice}'; use auto, student, teacher or peer")
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks that can predict, by name; "student" is always there."""
+        found = {"student": self.network, "peer": self.peer, "teacher": self.teacher}
+        return {name: network for name, network in found.items() if network is not None}
+
+    @property
+    def learners(self) -> dict[str, nn.Module]:
+        """The networks that the optimizer trains."""
+        return {name: n for name, n in self.networks.items() if n is not self.teacher}
 
     @property
     def predictor(self) -> nn.Module:
-        """The network that predicts: the teacher's average, or the student."""
-        choice = self.hparams["predict_with"]
-        if self.teacher is not None and choice != "student":
-            return self.teacher
-        return self.network
+        """The network that predicts, `predict_with`."""
+        return self.networks[self.predict_with]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the objective of one composed batch."""
-        outputs = self.network(batch.image)
-        heads = outputs if isinstance(outputs, list) else [outputs]
-        teacher = None
-        if self.teacher is not None and batch.teacher_image is not None:
-            teacher = self.teacher(batch.teacher_image)
-        loss, parts = self._objective(heads[0], teacher, batch)
-        # Deep supervision: each coarser head counts half of the one before, all together one.
-        weights = [0.5**level for level in range(len(heads))]
-        total = loss * weights[0]
-        for logits, weight in zip(heads[1:], weights[1:], strict=True):
-            total = total + self._objective(logits, teacher, batch)[0] * weight
-        total = total / sum(weights)
+        """Return the objective of one composed batch, summed over the networks that learn."""
+        outputs = {name: heads_of(net(batch.image)) for name, net in self.learners.items()}
+        teacher, teacher_mean = self._taught(batch)
+        losses = []
+        for name, heads in outputs.items():
+            others = [found[0] for other, found in outputs.items() if other != name]
+            prediction = Prediction(
+                heads[0],
+                self.head.name,
+                teacher=teacher,
+                stream=batch.stream,
+                peer=others[0] if others else None,
+                teacher_mean=teacher_mean,
+                step=self.global_step,
+            )
+            loss, parts = deep_objective(self.objective, heads, prediction, batch.codes)
+            losses.append(loss)
+            prefix = "train" if name == "student" else f"train/{name}"
+            for term, value in parts.items():
+                self.log(f"{prefix}/{term}", value, logger=False, batch_size=len(batch))
+        total = torch.stack(losses).sum()
         # `StepCurves` writes these to the loggers, before a checkpoint of the same step.
         self.log("train/loss", total, prog_bar=True, logger=False, batch_size=len(batch))
-        for name, value in parts.items():
-            self.log(f"train/{name}", value, logger=False, batch_size=len(batch))
         return total
 
-    def _objective(
-        self, logits: Tensor, teacher: Tensor | None, batch: Batch
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        prediction = Prediction(logits, self.head.name, teacher, batch.stream)
-        return self.objective(prediction, batch.codes, self.global_step)
+    def _taught(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the teacher's logits and its mean probabilities, where a term asks for them."""
+        if self.teacher is None or not self.objective.needs_teacher or batch.teacher_image is None:
+            return None, None
+        logits = self.teacher(batch.teacher_image)
+        settings = self.teacher_settings
+        if not self.objective.needs_passes:
+            return logits, None
+        if not settings.passes:
+            return logits, self._probabilities(logits.float())
+        assert batch.noise_seed is not None  # comes with the teacher's view
+        return logits, self.teacher.mean_probabilities(
+            batch.teacher_image,
+            batch.noise_seed,
+            settings.passes,
+            settings.noise,
+            self._probabilities,
+        )
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Sigmoids of the classes, or the softmax over the leaves: the channels as they are."""
+        return self.head.class_probabilities(logits)[:, : self.head.channels]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then let the teacher follow."""
@@ -130,11 +183,8 @@ class SegmentationModule(L.LightningModule):
             self.teacher.update(self.network)
 
     def validation_step(self, sample: VolumeSample, batch_idx: int) -> None:
-        """Segment a whole scan with the student and, where there is one, the teacher."""
-        networks: dict[str, nn.Module] = {"student": self.network}
-        if self.teacher is not None:
-            networks["teacher"] = self.teacher
-        for name, network in networks.items():
+        """Segment a whole scan with the student and, where there are some, teacher and peer."""
+        for name, network in self.networks.items():
             leaves = predict_volume(network, sample.image, self.head, self.window, self.device)
             codes = sample.codes.to("cpu")
             dice = class_dice(torch.from_numpy(leaves), codes, self.codebook)
@@ -142,13 +192,12 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice per class and over leaves."""
-        chosen = "student" if self.predictor is self.network else "teacher"
         for name, values in self._dice.items():
             per_class = torch.stack(values).nanmean(dim=0)
             leaves = [k for k in range(self.space.num_leaves) if k != self.space.background]
             mean = per_class[leaves].nanmean()
             self._log_dice(f"val/dice_{name}", mean)
-            if name != chosen:
+            if name != self.predict_with:
                 continue
             self._log_dice(MONITOR, mean, prog_bar=True)
             for entry, value in zip(self.space.classes, per_class, strict=True):
@@ -160,23 +209,27 @@ class SegmentationModule(L.LightningModule):
         """Step "plateau" here: Lightning would do so after the checkpoint of the epoch, which would
         then miss it.
         """
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau) and MONITOR in self.trainer.callback_metrics:
-            scheduler.step(self.trainer.callback_metrics[MONITOR])
+        found = self.lr_schedulers()
+        dice = self.trainer.callback_metrics.get(MONITOR)
+        for scheduler in found if isinstance(found, list) else [found]:
+            if isinstance(scheduler, ReduceLROnPlateau) and dice is not None:
+                scheduler.step(dice)
 
     def _log_dice(self, name: str, value: Tensor, prog_bar: bool = False) -> None:
         self.log(name, value.float().to(self.device), prog_bar=prog_bar, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and its schedule."""
-        optimizer = make_optimizer(self.optimizer_settings, self.network.parameters())
-        schedule = make_schedule(self.optimizer_settings, optimizer, self._total_steps())
-        plateau = self.optimizer_settings.schedule == "plateau"
-        entry: dict[str, Any] = {"scheduler": schedule, "interval": "epoch" if plateau else "step"}
-        if plateau:
-            # Never by Lightning, see `on_train_epoch_end`.
-            entry |= {"monitor": MONITOR, "frequency": sys.maxsize}
-        return {"optimizer": optimizer, "lr_scheduler": entry}
+        """Return the optimizer of all networks that learn, and its schedule."""
+        parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
+        optimizer = make_optimizer(self.optimizer_settings, parameters)
+        entries: list[dict[str, Any]] = []
+        for schedule in make_schedules(self.optimizer_settings, optimizer, self._total_steps()):
+            entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
+            if isinstance(schedule, ReduceLROnPlateau):
+                # Never by Lightning, see `on_train_epoch_end`.
+                entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
+            entries.append(entry)
+        return [optimizer], entries
 
     def _total_steps(self) -> int:
         """Optimizer steps of the whole training.

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -31,15 +31,6 @@ class OptimizerSettings(BaseModel):
     warmup_steps: int = Field(default=0, ge=0, description="linear, from a hundredth")
     patience: int = Field(default=10, ge=1, description="epochs, plateau only")
 
-    @model_validator(mode="after")
-    def _plateau_has_no_warmup(self) -> OptimizerSettings:
-        if self.schedule == "plateau" and self.warmup_steps:
-            raise ValueError(
-                f"optimizer.warmup_steps is {self.warmup_steps}, which the schedule 'plateau' does "
-                "not know; set it to 0 or choose constant, cosine or poly"
-            )
-        return self
-
 
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter]
@@ -52,13 +43,24 @@ def make_optimizer(
     return OPTIMIZERS[settings.name](learning, **kwargs)
 
 
-def make_schedule(
+WARMUP_START = 0.01
+"""Share of the largest learning rate at the first step of a warm-up."""
+
+
+def make_schedules(
     settings: OptimizerSettings, optimizer: torch.optim.Optimizer, total_steps: int
-) -> LRScheduler | ReduceLROnPlateau:
-    """Return the schedule; all but "plateau" are stepped after each optimizer step."""
-    if settings.schedule == "plateau":
-        return ReduceLROnPlateau(optimizer, mode="max", patience=settings.patience)
-    return LambdaLR(optimizer, lambda step: factor(settings, step, total_steps))
+) -> list[LRScheduler | ReduceLROnPlateau]:
+    """Return the schedules; all but `ReduceLROnPlateau` are stepped after each optimizer step.
+
+    "plateau" with a warm-up is two that multiply the current rate, so that neither undoes the
+    other; the rest is one.
+    """
+    if settings.schedule != "plateau":
+        return [LambdaLR(optimizer, lambda step: factor(settings, step, total_steps))]
+    plateau = ReduceLROnPlateau(optimizer, mode="max", patience=settings.patience)
+    if not settings.warmup_steps:
+        return [plateau]
+    return [plateau, LinearLR(optimizer, WARMUP_START, total_iters=settings.warmup_steps)]
 
 
 def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
@@ -68,7 +70,7 @@ def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
     warm-up that is done.
     """
     if step < settings.warmup_steps:
-        return 0.01 + 0.99 * step / settings.warmup_steps
+        return WARMUP_START + (1 - WARMUP_START) * step / settings.warmup_steps
     span = max(1, total_steps - settings.warmup_steps)
     t = min(1.0, (step - settings.warmup_steps) / span)
     if settings.schedule == "cosine":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STAGES = "stages"
@@ -23,6 +25,9 @@ class RecipeSettings(BaseModel):
         default="full", description="labels of the first training: full scans alone, or all"
     )
     rounds: int = Field(default=1, ge=1, description="predictions with a training on them")
+    ensemble: int = Field(
+        default=1, ge=1, description="networks of each training but the last, averaged to predict"
+    )
     epochs: int | None = Field(
         default=None, ge=1, description="of each training after the first; null as the first"
     )
@@ -51,6 +56,7 @@ class Stage:
         data: "full": the fully labelled training scans alone; "all": every one of the plan.
         epochs: of this stage; None is as many as the trainer is told.
         predicts: whether it starts with pseudo-labels of the stage before, and its weights.
+        member: number in an ensemble of networks, from 0; each has a stage of its own.
     """
 
     number: int
@@ -58,26 +64,38 @@ class Stage:
     data: Literal["full", "all"]
     epochs: int | None
     predicts: bool
+    member: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of an earlier stage: "1" is followed by "1-2", "1-3", ..."""
+        return f"{self.number}-{self.member + 1}" if self.member else str(self.number)
 
     def folder(self, run: Path) -> Path:
         """Return where checkpoints and curves of the stage lie."""
-        return run if self.last else run / STAGES / str(self.number)
+        return run if self.last else run / STAGES / self.name
 
     def marker(self, run: Path) -> Path:
         """Return the file that tells that an earlier stage has ended."""
-        return run / STAGES / str(self.number) / DONE
+        return run / STAGES / self.name / DONE
 
     def pseudo_labels(self, run: Path) -> Path | None:
-        """Return where the codes lie with which the stage trains."""
+        """Return where the codes lie with which the stage trains; an ensemble shares them."""
         return run / STAGES / str(self.number) / PSEUDO if self.predicts else None
+
+    def initial_seed(self, seed: int) -> int:
+        """Return the seed of the initial weights, other for each member of an ensemble."""
+        if not self.member:
+            return seed
+        return int(np.random.SeedSequence([seed, self.member]).generate_state(1)[0])
 
     def first_step(self, steps_per_epoch: int) -> int:
         """Return where the stage starts in the stream of patches.
 
         Far behind all steps of the stage before, so that no patch comes twice, and independent of
-        how long that was.
+        how long that was; each member of an ensemble has a stretch of its own.
         """
-        return (self.number - 1) * 1_000_000 * steps_per_epoch
+        return (self.number - 1 + 1000 * self.member) * 1_000_000 * steps_per_epoch
 
 
 def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
@@ -85,13 +103,22 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
 
     *single*: one training on everything. *pseudo_label*: a training on the fully labelled scans
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
-    annotations leave open, train on from the same weights on everything.
+    annotations leave open, train on from the same weights on everything. All trainings but the last
+    are done by `ensemble` networks, whose mean probabilities predict; each goes on from its own
+    weights, the last from those of the first network.
     """
     if settings.kind == "single":
         return (Stage(1, True, "all", None, False),)
-    first = Stage(1, False, "full" if settings.teacher == "full" else "all", None, False)
-    later = tuple(
-        Stage(number, number == settings.rounds + 1, "all", settings.epochs, True)
-        for number in range(2, settings.rounds + 2)
-    )
-    return (first, *later)
+    first: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
+    stages = [Stage(1, False, first, None, False, member) for member in range(settings.ensemble)]
+    for number in range(2, settings.rounds + 1):
+        stages += [
+            Stage(number, False, "all", settings.epochs, True, member)
+            for member in range(settings.ensemble)
+        ]
+    return (*stages, Stage(settings.rounds + 1, True, "all", settings.epochs, True))
+
+
+def before(stage: Stage, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return the stages whose networks predict for a stage, in the order of their members."""
+    return tuple(other for other in stages if stage.predicts and other.number == stage.number - 1)

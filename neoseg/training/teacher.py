@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -17,6 +19,12 @@ class TeacherSettings(BaseModel):
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="largest weight of the past")
     always: bool = Field(default=False, description="keep one even if no loss term needs it")
+    passes: int = Field(
+        default=8, ge=0, description="noisy passes for terms that ask how sure it is; 0: its own"
+    )
+    noise: float = Field(
+        default=0.1, ge=0, description="of the image in those, standard deviations of the patch"
+    )
 
 
 class Teacher(nn.Module):
@@ -59,3 +67,51 @@ class Teacher(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the teacher's logits `[B, N, X, Y, Z]`."""
         return self.average(image)
+
+    @torch.no_grad()
+    def mean_probabilities(
+        self,
+        image: Tensor,
+        seeds: Tensor,
+        passes: int,
+        noise: float,
+        activate: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Return the mean of `activate(logits)` over noisy passes, float32 `[B, N, X, Y, Z]`.
+
+        Each pass adds Gaussian noise to the image, cut off at two deviations, and drops out what
+        the network drops out in training (Yu et al. 2019). Dropout draws from the generator that
+        `StepSeed` seeds for each batch.
+
+        Args:
+            image: `[B, M, X, Y, Z]`.
+            seeds: int64 `[B]`; an item's noise depends on its seed alone, whatever is beside it.
+            passes: how many, from 1 up.
+            noise: deviation of the noise, in standard deviations of each item and channel.
+            activate: turns float32 logits into probabilities.
+        """
+        generators = [torch.Generator(image.device).manual_seed(s) for s in seeds.tolist()]
+        scale = noise * image.float().std(dim=(2, 3, 4), keepdim=True)
+        total: Tensor | None = None
+        with self._dropping_out():
+            for _ in range(passes):
+                drawn = [
+                    torch.randn(image.shape[1:], generator=g, device=image.device)
+                    for g in generators
+                ]
+                noisy = image + scale * torch.stack(drawn).clamp(-2, 2)
+                found = activate(self.average(noisy).float())
+                total = found if total is None else total.add_(found)
+        assert total is not None
+        return total.div_(passes)
+
+    @contextmanager
+    def _dropping_out(self) -> Iterator[None]:
+        layers = [module for module in self.modules() if isinstance(module, _DropoutNd)]
+        for layer in layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False

@@ -16,7 +16,11 @@ from neoseg.evaluation import read_scores
 from neoseg.run import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
-SLICES = ["patches.size=[1,48,48]"]
+SMALLER = {
+    "paper_2d": ["patches.size=[1,48,48]"],
+    "partial_pseudo_label_ensemble": ["recipe.ensemble=2"],
+}
+"""What an experiment needs to be run on a tiny phantom in a few seconds."""
 
 NEEDED = {
     "supervised",
@@ -26,7 +30,13 @@ NEEDED = {
     "pseudo_label",
     "mean_teacher",
     "partial_mean_teacher",
+    "partial_uncertainty_teacher",
+    "partial_cross_pseudo",
+    "partial_fixmatch",
+    "partial_pseudo_label",
+    "partial_pseudo_label_ensemble",
     "label_set",
+    "label_set_mean_teacher",
     "paper_2d",
 }
 
@@ -39,8 +49,7 @@ def test_the_promised_experiments_are_there() -> None:
 def test_experiment_runs_for_two_steps(
     name: str, compose_train: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    extra = SLICES if name.startswith("paper_2d") else []
-    config = compose_train(f"+experiment={name}", *extra)
+    config = compose_train(f"+experiment={name}", *SMALLER.get(name, []))
     dice = train(config, tmp_path)
     assert 0 <= dice <= 1
     for part in ("config.yaml", "split.csv", "annotation.csv", "metrics.csv", "scores.csv"):

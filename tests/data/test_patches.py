@@ -10,6 +10,7 @@ from small_cohort import AUGMENT, SPATIAL, annotate_cohort, make_data, write_coh
 
 from neoseg.data.batch import Batch, collate
 from neoseg.data.datamodule import MixedDataModule
+from neoseg.data.intensity import IntensitySettings
 from neoseg.data.patches import (
     AugmentSettings,
     PatchDataset,
@@ -120,6 +121,34 @@ def test_the_teacher_sees_the_same_geometry_in_another_light(data: MixedDataModu
         assert torch.equal(bare[key].codes, both[key].codes)
 
 
+def test_the_teacher_can_have_a_light_of_its_own(data: MixedDataModule) -> None:
+    """A weak view beside a strong one: the student's stays as it is."""
+    same = dataset(data, teacher_view=True)
+    plain = dataset(data, teacher_view=True, augment=AugmentSettings(spatial=SPATIAL))
+    none = dataset(data, teacher_view=True, augment=AUGMENT.model_copy(update={"teacher": None}))
+    weak = IntensitySettings(noise=0.01, noise_probability=1.0)
+    other = dataset(data, teacher_view=True, augment=AUGMENT.model_copy(update={"teacher": weak}))
+    for key in keys():
+        assert torch.equal(none[key].teacher_image, plain[key].image)
+        for changed in (none, other):
+            assert_equal(same[key], changed[key])
+        assert not torch.equal(other[key].teacher_image, same[key].teacher_image)
+        assert not torch.equal(other[key].teacher_image, none[key].teacher_image)
+
+
+def test_the_noise_of_a_teacher_is_a_function_of_seed_step_and_item(
+    data: MixedDataModule,
+) -> None:
+    both = dataset(data, teacher_view=True)
+    seeds = [int(both[key].noise_seed) for key in keys()]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= 0
+    fresh = dataset(data, teacher_view=True)
+    assert [int(fresh[key].noise_seed) for key in keys()] == seeds
+    assert int(dataset(data, teacher_view=True, seed=4)[0, 0].noise_seed) not in seeds
+    assert dataset(data)[0, 0].noise_seed is None
+
+
 def test_switching_intensity_off_leaves_scan_centre_and_geometry(data: MixedDataModule) -> None:
     bare = dataset(data, augment=AugmentSettings(spatial=SPATIAL))
     for key in keys():
@@ -138,10 +167,10 @@ def test_sagittal_slices_are_patches(data: MixedDataModule) -> None:
 def test_no_two_random_streams_are_the_same() -> None:
     from neoseg.data import patches
 
-    purposes = {patches.GEOMETRY, patches.STUDENT, patches.TEACHER}
+    purposes = {patches.GEOMETRY, patches.STUDENT, patches.TEACHER, patches.NOISE}
     seeds = [[3, 1, 2, purpose] for purpose in purposes] + [[3, 1, 2]]  # the last: scan order
     draws = {np.random.default_rng(seed).integers(2**62) for seed in seeds}
-    assert len(draws) == 4
+    assert len(draws) == 5
 
 
 def test_batches_are_joined_in_order_and_keep_their_teacher(data: MixedDataModule) -> None:
@@ -152,12 +181,13 @@ def test_batches_are_joined_in_order_and_keep_their_teacher(data: MixedDataModul
     for number, item in enumerate(items):
         assert torch.equal(batch.image[number], item.image[0])
         assert torch.equal(batch.teacher_image[number], item.teacher_image[0])  # type: ignore[index]
+        assert torch.equal(batch.noise_seed[number], item.noise_seed[0])  # type: ignore[index]
     assert collate([replace(item, teacher_image=None) for item in items]).teacher_image is None
 
 
 def test_a_batch_moves_whole(data: MixedDataModule) -> None:
     batch = dataset(data, teacher_view=True)[0, 0].to("meta")
-    for name in ("image", "codes", "stream", "scan", "teacher_image"):
+    for name in ("image", "codes", "stream", "scan", "teacher_image", "noise_seed"):
         assert getattr(batch, name).device.type == "meta"
     assert dataset(data)[0, 0].to("meta").teacher_image is None
 

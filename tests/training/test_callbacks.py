@@ -3,15 +3,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, Timer
 
 from neoseg.training import MONITOR
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
 
 
-def made(folder: Path, patience: int | None = None, progress: bool = False) -> list[object]:
-    return [*make_callbacks(folder, CheckpointSettings(), 0, 0, patience, progress)]
+def made(
+    folder: Path,
+    patience: int | None = None,
+    progress: bool = False,
+    max_time: str | None = None,
+) -> list[object]:
+    return [*make_callbacks(folder, CheckpointSettings(), 0, 0, patience, progress, max_time)]
 
 
 def test_training_stops_early_only_where_asked(tmp_path: Path) -> None:
@@ -24,3 +30,12 @@ def test_training_stops_early_only_where_asked(tmp_path: Path) -> None:
 def test_a_bar_is_shown_only_where_asked(tmp_path: Path, progress: bool) -> None:
     bars = [c for c in made(tmp_path, progress=progress) if isinstance(c, ProgressBar)]
     assert len(bars) == progress
+
+
+def test_time_ends_with_an_epoch(tmp_path: Path) -> None:
+    assert not [c for c in made(tmp_path) if isinstance(c, Timer)]
+    (found,) = [c for c in made(tmp_path, max_time="00:02:00:00") if isinstance(c, Timer)]
+    assert found.time_remaining() == 7200
+    assert found._interval == "epoch"
+    with pytest.raises(MisconfigurationException):
+        made(tmp_path, max_time="2h")

@@ -23,6 +23,8 @@ from neoseg.training import MONITOR, SegmentationModule, plain_label_sets
 from neoseg.training.optimisation import make_optimizer
 
 CONSISTENT = {"iuc": {"weight": 1.0}, "mean_teacher": {"weight": 1.0}}
+CROSSED = {"iuc": {"weight": 1.0}, "cross_pseudo": {"weight": 1.0}}
+UNSURE = {"iuc": {"weight": 1.0}, "uncertainty_teacher": {"weight": 1.0}}
 
 
 def make_batch(seed: int = 0, teacher: bool = False) -> Batch:
@@ -35,6 +37,7 @@ def make_batch(seed: int = 0, teacher: bool = False) -> Batch:
         stream=torch.tensor([0, 1], dtype=torch.uint8),
         scan=torch.tensor([0, 1]),
         teacher_image=image + 0.1 if teacher else None,
+        noise_seed=torch.tensor([seed, seed + 1]) if teacher else None,
     )
 
 
@@ -115,18 +118,25 @@ def test_the_codebook_survives_as_plain_lists() -> None:
         ({"loss": CONSISTENT}, True, "teacher"),
         ({"loss": CONSISTENT, "predict_with": "teacher"}, True, "teacher"),
         ({"predict_with": "student"}, False, "student"),
+        ({"loss": CROSSED}, False, "student"),
+        ({"loss": CROSSED, "predict_with": "peer"}, False, "peer"),
+        ({"loss": CROSSED | CONSISTENT}, True, "teacher"),
+        ({"loss": CROSSED | CONSISTENT, "predict_with": "peer"}, True, "peer"),
     ],
 )
 def test_who_predicts(changes: dict[str, Any], teacher: bool, predictor: str) -> None:
     module = make_module(**changes)
     assert (module.teacher is not None) == teacher
-    assert module.predictor is (module.teacher if predictor == "teacher" else module.network)
+    assert module.predict_with == predictor
+    known = {"teacher": module.teacher, "peer": module.peer, "student": module.network}
+    assert module.predictor is known[predictor]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"predict_with": "both"}, "predict_with is 'both'; use auto, student or teacher"),
+        ({"predict_with": "both"}, "predict_with is 'both'; use auto, student, teacher or peer"),
+        ({"predict_with": "peer"}, r"this run has none; add loss=\[\.\.\., cross_pseudo\]"),
         ({"predict_with": "teacher"}, r"this run has none.*teacher\.always=true"),
     ],
 )
@@ -164,6 +174,57 @@ def test_the_consistency_term_gets_the_teachers_view(monkeypatch: pytest.MonkeyP
         module.training_step(make_batch(teacher=False), 0)
 
 
+def test_a_teacher_that_no_term_asks_for_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make_module(teacher={"always": True})
+    logged(module, monkeypatch)
+    monkeypatch.setattr(type(module.teacher), "forward", lambda *_: pytest.fail("called"))
+    module.training_step(make_batch(teacher=True), 0)
+
+
+def test_ramps_and_terms_know_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = {"steps": 10, "shape": "linear"}
+    module = make_module(
+        loss={"iuc": {"ramp": ramp}, "uncertainty_teacher": {"weight": 0.0}}, teacher={"passes": 0}
+    )
+    found = logged(module, monkeypatch)
+    seen: list[Prediction] = []
+    term = module.objective.terms["uncertainty_teacher"]
+    plain = term.compute
+    monkeypatch.setattr(term, "compute", lambda p, codes: seen.append(p) or plain(p, codes))
+    monkeypatch.setattr(SegmentationModule, "global_step", 7)
+    module.training_step(make_batch(teacher=True), 0)
+    assert found["train/loss"] == pytest.approx(0.7 * found["train/iuc"], rel=1e-6)
+    assert [p.step for p in seen] == [7]
+
+
+@pytest.mark.parametrize("head", ["multilabel", "softmax"])
+@pytest.mark.parametrize("passes", [0, 3])
+def test_the_term_that_asks_how_sure_the_teacher_is_gets_its_mean(
+    head: str, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = UNSURE if head == "multilabel" else {"marginal_ce": {}, "uncertainty_teacher": {}}
+    module = make_module(loss=loss, head=head, teacher={"passes": passes, "noise": 0.2})
+    logged(module, monkeypatch)
+    seen: list[Prediction] = []
+    term = module.objective.terms["uncertainty_teacher"]
+    plain = term.compute
+    monkeypatch.setattr(term, "compute", lambda p, codes: seen.append(p) or plain(p, codes))
+    batch = make_batch(teacher=True)
+    module.training_step(batch, 0).backward()
+    mean, teacher = seen[0].teacher_mean, seen[0].teacher
+    assert mean is not None
+    assert teacher is not None
+    assert mean.shape == teacher.shape
+    once = teacher.sigmoid() if head == "multilabel" else teacher.softmax(1)
+    if not passes:
+        assert torch.equal(mean, once)
+    else:
+        assert not torch.allclose(mean, once, atol=1e-5)
+        assert torch.allclose(mean, once, atol=0.2)
+    if head == "softmax":
+        torch.testing.assert_close(mean.sum(1), torch.ones_like(mean[:, 0]))
+
+
 def test_deep_supervision_weighs_each_coarser_head_by_half(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -175,7 +236,7 @@ def test_deep_supervision_weighs_each_coarser_head_by_half(
     heads = module.network(batch.image)
     assert isinstance(heads, list)
     assert len(heads) == 2
-    single = [float(module._objective(logits, None, batch)[0]) for logits in heads]
+    single = [float(objective_of(module, logits, batch).detach()) for logits in heads]
     loss = module.training_step(batch, 0)
     assert float(loss) == pytest.approx((single[0] + 0.5 * single[1]) / 1.5, rel=1e-5)
     assert found["train/iuc"] == pytest.approx(single[0], rel=1e-5)
@@ -249,8 +310,12 @@ def test_a_few_steps_lower_the_loss(tmp_path: Path, optimizer: dict[str, Any]) -
 
 
 def loss_of(module: SegmentationModule, batch: Batch) -> Tensor:
-    prediction = Prediction(module.network(batch.image), "multilabel", None, batch.stream)
-    return module.objective(prediction, batch.codes, 0)[0].detach()
+    return objective_of(module, module.network(batch.image), batch).detach()
+
+
+def objective_of(module: SegmentationModule, logits: Tensor, batch: Batch) -> Tensor:
+    prediction = Prediction(logits, "multilabel", stream=batch.stream)
+    return module.objective(prediction, batch.codes, 0)[0]
 
 
 def test_the_teacher_follows_each_step_of_a_fit(tmp_path: Path) -> None:

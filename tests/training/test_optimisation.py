@@ -13,7 +13,7 @@ from neoseg.training.optimisation import (
     OptimizerSettings,
     factor,
     make_optimizer,
-    make_schedule,
+    make_schedules,
 )
 
 
@@ -63,7 +63,7 @@ def test_no_rate_is_negative_or_above_the_largest(schedule: str, warmup: int) ->
 def test_the_optimizer_follows_the_schedule() -> None:
     chosen = settings(schedule="cosine", warmup_steps=3, lr=0.2)
     optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
-    schedule = make_schedule(chosen, optimizer, 10)
+    (schedule,) = make_schedules(chosen, optimizer, 10)
     rates = []
     for _ in range(11):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -75,13 +75,28 @@ def test_the_optimizer_follows_the_schedule() -> None:
 def test_plateau_waits_for_a_better_dice() -> None:
     chosen = settings(schedule="plateau", patience=2)
     optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
-    schedule = make_schedule(chosen, optimizer, 10)
+    (schedule,) = make_schedules(chosen, optimizer, 10)
     assert isinstance(schedule, ReduceLROnPlateau)
     rates = []
     for dice in (0.5, 0.6, 0.6, 0.6, 0.6, 0.7):
         schedule.step(dice)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_plateau_can_follow_a_warm_up() -> None:
+    chosen = settings(schedule="plateau", patience=1, warmup_steps=6)
+    optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
+    plateau, warmup = make_schedules(chosen, optimizer, 10)
+    rates = []
+    for _ in range(4):  # epochs of three steps without any progress
+        for _ in range(3):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            warmup.step()
+        plateau.step(0.5)
+    ramp = [0.1 * factor(chosen, step, 10) for step in range(6)]
+    assert rates == pytest.approx([*ramp, *[0.1] * 3, *[0.01] * 3])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +131,6 @@ def test_frozen_parameters_stay_out() -> None:
         ({"momentum": 1.0}, "momentum"),
         ({"schedule": "step"}, "schedule"),
         ({"warmup": 3}, "warmup"),
-        ({"schedule": "plateau", "warmup_steps": 5}, "set it to 0"),
     ],
 )
 def test_settings_are_checked(changes: dict[str, Any], message: str) -> None:

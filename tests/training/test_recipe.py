@@ -14,12 +14,14 @@ from interruption import Killed, assert_same, assert_same_runs, die_at
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
+from neoseg.assembly import ConfigError, annotated_of, cohort_of, data_of, split_of
 from neoseg.cohort import read_plan
-from neoseg.inference import PseudoLabeller
+from neoseg.data import VolumeDataset
+from neoseg.inference import PseudoLabeller, predict_logits
 from neoseg.loading import load_module
 from neoseg.run import train
 from neoseg.training import SegmentationModule
-from neoseg.training.recipe import RecipeSettings, Stage, stages_of
+from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 
 COMMON = ("loss=[iuc]", "annotation.full_fraction=0.4")
 
@@ -43,6 +45,31 @@ class TestStages:
         assert [s.predicts for s in stages] == [False, True, True, True]
         assert [s.last for s in stages] == [False, False, False, True]
 
+    def test_an_ensemble_is_more_stages_before_the_last(self, tmp_path: Path) -> None:
+        settings = RecipeSettings(kind="pseudo_label", ensemble=2, rounds=2, epochs=5)
+        stages = stages_of(settings)
+        assert [(s.name, s.last, s.epochs) for s in stages] == [
+            ("1", False, None),
+            ("1-2", False, None),
+            ("2", False, 5),
+            ("2-2", False, 5),
+            ("3", True, 5),
+        ]
+        assert [s.folder(tmp_path).name for s in stages[:-1]] == ["1", "1-2", "2", "2-2"]
+        assert stages[-1].folder(tmp_path) == tmp_path
+        assert [[b.name for b in before(s, stages)] for s in stages] == [
+            *([], [], ["1", "1-2"], ["1", "1-2"]),
+            ["2", "2-2"],
+        ]
+        # An ensemble trains on one set of pseudo-labels, on patches of its own.
+        assert stages[2].pseudo_labels(tmp_path) == stages[3].pseudo_labels(tmp_path)
+        firsts = [s.first_step(100) for s in stages]
+        assert len(set(firsts)) == 5
+        assert all(first % 100 == 0 for first in firsts)
+        assert stages[0].initial_seed(7) == stages[2].initial_seed(7) == 7
+        assert stages[1].initial_seed(7) == stages[3].initial_seed(7) != 7
+        assert stages[1].initial_seed(7) != stages[1].initial_seed(8)
+
     def test_places(self, tmp_path: Path) -> None:
         first, last = stages_of(RecipeSettings(kind="pseudo_label"))
         assert first.folder(tmp_path) == tmp_path / "stages" / "1"
@@ -60,6 +87,8 @@ class TestStages:
             {"kind": "pseudo_label", "rounds": 0},
             {"kind": "pseudo_label", "min_confidence": 2},
             {"kind": "pseudo_label", "round": 1},
+            {"kind": "pseudo_label", "ensemble": 0},
+            {"kind": "single", "ensemble": 2},
         ],
     )
     def test_wrong_settings(self, wrong: dict[str, Any]) -> None:
@@ -99,6 +128,18 @@ def test_every_stage_trains_as_long_as_it_should(pseudo_run: Path) -> None:
     assert json.loads((pseudo_run / "stages" / "1" / "done.json").read_text())["steps"] == 8
     assert json.loads((pseudo_run / "run.json").read_text())["steps"] == 4
     assert load_module(pseudo_run, "cpu").network is not None
+
+
+def test_any_network_of_a_run_can_be_asked_to_predict(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(configured("partial_mean_teacher", "trainer.max_epochs=1"), tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["predict_with"] == "teacher"
+    assert load_module(tmp_path, "cpu").predict_with == "teacher"
+    student = load_module(tmp_path, "cpu", predict_with="student")
+    assert student.predictor is student.network
+    with pytest.raises(ConfigError, match="predict_with is 'peer', but this run has none"):
+        load_module(tmp_path, "cpu", predict_with="peer")
 
 
 def test_pseudo_labels_are_the_teacher_s_inside_the_label_sets(pseudo_run: Path) -> None:
@@ -210,3 +251,114 @@ def test_rounds_of_a_partial_teacher(configured: Callable[..., DictConfig], tmp_
         tmp_path / "stages" / str(number) / "checkpoints" / "last.ckpt" for number in (1, 2)
     )
     assert not torch.equal(*(next(iter(state(path).values())) for path in (one, two)))
+
+
+ENSEMBLE = (
+    *("partial_pseudo_label", *COMMON, "recipe.ensemble=2", "recipe.epochs=1"),
+    "trainer.max_epochs=1",
+)
+
+
+@pytest.fixture
+def ensemble_run(
+    configured: Callable[..., DictConfig],
+    finished: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A run whose first stage is two networks."""
+    if "ensemble" not in finished:
+        folder = tmp_path_factory.mktemp("ensemble")
+        train(configured(*ENSEMBLE), folder)
+        finished["ensemble"] = folder
+    return finished["ensemble"]
+
+
+def test_the_networks_of_an_ensemble_differ_and_the_first_is_that_of_one_alone(
+    ensemble_run: Path, configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(configured("partial_superclass", *COMMON, "trainer.max_epochs=1"), tmp_path)
+    first, second = (
+        state(ensemble_run / "stages" / name / "checkpoints" / "last.ckpt") for name in ("1", "1-2")
+    )
+    assert_same(first, state(tmp_path / "checkpoints" / "last.ckpt"))
+    assert not any(torch.equal(first[k], second[k]) for k in first if k.endswith("weight"))
+
+
+def test_the_mean_probability_of_an_ensemble_decides(
+    ensemble_run: Path, configured: Callable[..., DictConfig]
+) -> None:
+    teachers = [load_module(ensemble_run / "stages" / name, "cpu") for name in ("1", "1-2")]
+    config = configured(*ENSEMBLE)
+    space = teachers[0].space
+    cohort = cohort_of(config, space)
+    plan = annotated_of(config, cohort, split_of(config, cohort))
+    data = data_of(config, plan, teacher_view=False)
+    data.setup()
+    root = ensemble_run / "stages" / "2" / "codes"
+    children = sorted(space.label_set("TCV"))
+    merged = teachers[0].codebook.code(frozenset(children))
+    compared = 0
+    for number, scan in enumerate(data.train):
+        if not (root / scan.entry.scan.id).is_dir():
+            continue
+        sample = VolumeDataset(data.train)[number]
+        mean = torch.stack(
+            [
+                predict_logits(t.predictor, sample.image, t.head, t.window, "cpu").sigmoid()
+                for t in teachers
+            ]
+        ).mean(0)
+        # All children share their super-class: the most probable channel wins, ties aside.
+        best, second = mean[children].topk(2, dim=0).values
+        clear = (sample.codes == merged) & (best - second > 1e-5 * best)
+        expected = torch.tensor(children)[mean[children].argmax(0)] + 1
+        codes = torch.from_numpy(blosc2.open(str(root / scan.entry.scan.id / "codes.b2nd"))[:])
+        assert torch.equal(codes[clear].long(), expected[clear])
+        compared += int(clear.sum())
+    assert compared > 100
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (SegmentationModule, "training_step", 6),  # of the second network
+        (PseudoLabeller, "_predict", 1),
+        (SegmentationModule, "training_step", 10),
+    ],
+)
+def test_an_ensemble_is_resumed(
+    owner: type,
+    method: str,
+    call: int,
+    configured: Callable[..., DictConfig],
+    ensemble_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = (*ENSEMBLE, "checkpoint.every_steps=1")
+    with monkeypatch.context() as context:
+        die_at(method, call, owner, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), tmp_path)
+    train(configured(*settings), tmp_path)
+    for name in (".", "stages/1", "stages/1-2"):
+        assert_same_runs(ensemble_run / name, tmp_path / name)
+
+
+def test_each_network_of_an_ensemble_goes_on_from_its_own_weights(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = SegmentationModule.on_train_start, []
+
+    def watched(self: SegmentationModule) -> None:
+        seen.append({k: v.clone() for k, v in self.state_dict().items()})
+        plain(self)
+
+    monkeypatch.setattr(SegmentationModule, "on_train_start", watched)
+    train(configured(*ENSEMBLE, "recipe.rounds=2", "patches.steps_per_epoch=1"), tmp_path)
+    stages = stages_of(RecipeSettings(kind="pseudo_label", ensemble=2, rounds=2))
+    assert len(seen) == len(stages)
+    goes_on = {2: "1", 3: "1-2", 4: "2"}
+    for number, name in goes_on.items():
+        earlier = state(tmp_path / "stages" / name / "checkpoints" / "last.ckpt")
+        assert_same(seen[number], dict(earlier))

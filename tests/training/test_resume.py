@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from interruption import Killed, assert_same_runs, curves, die_at
+from interruption import Killed, assert_same, assert_same_runs, curves, die_at
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,6 +31,11 @@ from neoseg.training.checkpoint import LastCheckpoint
 CASES = {
     "plateau": ("partial_superclass", "optimizer.schedule=plateau", "optimizer.warmup_steps=0"),
     "teacher": ("partial_mean_teacher", "trainer.accumulate_grad_batches=2", "early_stopping=1"),
+    "unsure": ("partial_uncertainty_teacher", "teacher.passes=2", "optimizer.schedule=poly"),
+    "peer": (
+        *("partial_cross_pseudo", "loss=[iuc,cross_pseudo,fixmatch]", "predict_with=peer"),
+        *("optimizer.schedule=plateau", "optimizer.warmup_steps=5"),
+    ),
 }
 
 
@@ -91,6 +98,54 @@ def test_same_bits_after_an_interruption(
     assert not (tmp_path / "run.json").exists()
     train(configured(*settings), tmp_path)
     assert_same_runs(expected, tmp_path)
+
+
+@pytest.mark.parametrize("case", ["unsure", "peer"])
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (SegmentationModule, "training_step", 2),
+        (SegmentationModule, "on_validation_epoch_end", 0),
+        (SegmentationModule, "training_step", 6),
+    ],
+)
+def test_noisy_teachers_and_peers_go_on_with_the_same_bits(
+    owner: type,
+    method: str,
+    call: int,
+    case: str,
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as context:
+        die_at(method, call, owner, context)
+        with pytest.raises(Killed):
+            train(configured(*CASES[case], "checkpoint.every_steps=1"), tmp_path)
+    train(configured(*CASES[case]), tmp_path)
+    assert_same_runs(uninterrupted(*CASES[case]), tmp_path)
+
+
+def test_the_end_of_its_time_leaves_a_run_that_can_go_on(
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    limited = configured(*CASES["plateau"], "trainer.max_time=00:00:00:01")
+    elapsed = chain([0.0], repeat(5.0))  # nothing at the start
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(Timer, "time_elapsed", lambda *_: next(elapsed))
+        train(limited, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 4
+    (tmp_path / "run.json").unlink()
+    train(configured(*CASES["plateau"]), tmp_path)
+    first, second = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (uninterrupted(*CASES["plateau"]), tmp_path)
+    )
+    assert_same(first, second)
+    assert curves(uninterrupted(*CASES["plateau"])) == curves(tmp_path)
 
 
 def test_many_interruptions(

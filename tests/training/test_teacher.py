@@ -112,7 +112,75 @@ def test_a_restored_teacher_goes_on_averaging() -> None:
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("raw", [{"decay": 1.0}, {"decay": -0.1}, {"decai": 0.9}])
+class TestMeanProbabilities:
+    """The mean over noisy passes that tells how sure a teacher is."""
+
+    IMAGE = torch.rand((2, 1, 4, 4, 4), generator=torch.Generator().manual_seed(5)).double()
+    SEEDS = torch.tensor([11, 12])
+
+    def found(
+        self,
+        network: nn.Module | None = None,
+        image: torch.Tensor = IMAGE,
+        seeds: torch.Tensor = SEEDS,
+        passes: int = 4,
+        noise: float = 0.1,
+    ) -> torch.Tensor:
+        teacher = Teacher(network or student(), 0.9)
+        return teacher.mean_probabilities(image, seeds, passes, noise, torch.sigmoid)
+
+    def test_without_noise_it_is_the_pass_itself(self) -> None:
+        network = student()
+        expected = Teacher(network, 0.9)(self.IMAGE).sigmoid()
+        torch.testing.assert_close(self.found(network, noise=0.0).double(), expected)
+
+    def test_an_item_depends_on_its_seed_alone(self) -> None:
+        both = self.found()
+        alone = self.found(image=self.IMAGE[1:], seeds=self.SEEDS[1:])
+        torch.testing.assert_close(both[1:], alone)
+        assert not torch.allclose(both, self.found(seeds=torch.tensor([11, 13])))
+        assert torch.equal(both, self.found())
+
+    def test_it_draws_nothing_from_the_global_generator(self) -> None:
+        network, before = student(), torch.get_rng_state()
+        self.found(network)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_it_is_the_mean_over_passes_with_noise_in_units_of_the_image(self) -> None:
+        seen: list[torch.Tensor] = []
+        network = nn.Sequential(nn.Identity())
+        teacher = Teacher(network, 0.9)
+        mean = teacher.mean_probabilities(
+            10 * self.IMAGE, self.SEEDS, 200, 0.5, lambda x: seen.append(x.clone()) or x
+        )
+        stacked = torch.stack(seen)
+        torch.testing.assert_close(mean, stacked.mean(0), rtol=1e-5, atol=1e-5)
+        deviation = (stacked - 10 * self.IMAGE.float()).abs()
+        unit = 10 * self.IMAGE.float().std(dim=(2, 3, 4), keepdim=True)
+        assert (deviation <= 2 * 0.5 * unit + 1e-5).all()
+        # What is cut at two deviations keeps 0.96 of its own.
+        assert (stacked.std(0) / unit).mean() == pytest.approx(0.5 * 0.96, rel=0.05)
+
+    def test_dropout_is_on_for_the_passes_only(self) -> None:
+        network = nn.Sequential(student(), nn.Dropout3d(0.5)).double()
+        teacher = Teacher(network, 0.9)
+        torch.manual_seed(1)
+        first = teacher.mean_probabilities(self.IMAGE, self.SEEDS, 1, 0.0, torch.sigmoid)
+        second = teacher.mean_probabilities(self.IMAGE, self.SEEDS, 1, 0.0, torch.sigmoid)
+        assert not torch.equal(first, second)
+        assert not any(module.training for module in teacher.modules())
+        assert torch.equal(teacher(self.IMAGE), teacher(self.IMAGE))
+
+    def test_statistics_stay(self) -> None:
+        teacher = Teacher(student(), 0.9)
+        before = teacher.average.module[1].running_mean.clone()
+        teacher.mean_probabilities(self.IMAGE, self.SEEDS, 2, 0.1, torch.sigmoid)
+        assert torch.equal(teacher.average.module[1].running_mean, before)
+
+
+@pytest.mark.parametrize(
+    "raw", [{"decay": 1.0}, {"decay": -0.1}, {"decai": 0.9}, {"passes": -1}, {"noise": -0.1}]
+)
 def test_settings_are_checked(raw: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         TeacherSettings(**raw)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neoseg.losses.fused.compiled import compiled
 from neoseg.losses.fused.native import NativeSigmoid, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
@@ -38,27 +40,8 @@ class SigmoidSums(torch.autograd.Function):
         if usable(logits, wanted):
             found = NativeSigmoid(membership).sums(logits, codes, wanted)
             return tuple(found[name] for name in wanted)
-        batch, channels, _ = logits.shape
-        work, num_codes = working_type(logits), membership.shape[1]
-        shape = (batch, channels, num_codes)
-        sums = {
-            name: torch.zeros(shape, dtype=total_type(logits.device), device=logits.device)
-            for name in wanted
-        }
-        # -log y = -logsigmoid(z) and -log(1 - y) = -logsigmoid(-z).
-        sign = (2 * (membership == 1).to(work) - 1).contiguous()
-        for item, part in slabs(logits):
-            slab, code = logits[item, :, part].to(work), codes[item, part].long()
-            y = slab.sigmoid() if any(name in MOMENTS for name in wanted) else slab
-            for name in wanted:
-                if name in MOMENTS:
-                    values = MOMENTS[name][0](y)
-                else:
-                    values = F.logsigmoid(sign.index_select(1, code).mul_(slab)).neg_()
-                sums[name][item] += sum_by_code(values, code, num_codes)
-        if "cross_entropy" in sums:
-            sums["cross_entropy"].masked_fill_(membership < 0, 0.0)
-        return tuple(sums[name] for name in wanted)
+        found = _accumulate(logits, codes, membership, wanted)
+        return tuple(found[name] for name in wanted)
 
     @staticmethod
     @once_differentiable
@@ -69,22 +52,72 @@ class SigmoidSums(torch.autograd.Function):
         slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
         if usable(logits, ctx.wanted):
             return NativeSigmoid(membership).gradient(logits, codes, slope), None, None, None
-        moments = [name for name in ctx.wanted if name in MOMENTS]
-        positive = (membership == 1).to(work)
-        if "cross_entropy" in slope:
-            weight = slope["cross_entropy"].masked_fill(membership < 0, 0.0)
-            target = weight * positive
-        gradient = empty_gradient(logits)
-        for item, part in slabs(logits):
-            y, code = logits[item, :, part].to(work).sigmoid(), codes[item, part].long()
-            total = torch.zeros_like(y)
-            for name in moments:
-                total += MOMENTS[name][1](y, slope[name][item].index_select(1, code))
-            if moments:
-                total.mul_(y - y.square())
-            if "cross_entropy" in slope:
-                # The slope of the cross-entropy by the logit is y - x.
-                total.addcmul_(weight[item].index_select(1, code), y)
-                total.sub_(target[item].index_select(1, code))
-            gradient[item, :, part] = total
-        return gradient, None, None, None
+        return _spread(logits, codes, membership, slope), None, None, None
+
+
+def _accumulate(
+    logits: Tensor, codes: Tensor, membership: Tensor, wanted: tuple[str, ...]
+) -> dict[str, Tensor]:
+    shape = (logits.shape[0], *membership.shape)
+    sums = {
+        name: torch.zeros(shape, dtype=total_type(logits.device), device=logits.device)
+        for name in wanted
+    }
+    for item, part in slabs(logits):
+        found = _sums_of_slab(logits[item, :, part], codes[item, part].long(), membership, wanted)
+        for name, value in zip(wanted, found, strict=True):
+            sums[name][item] += value
+    return sums
+
+
+@compiled
+def _sums_of_slab(
+    slab: Tensor, code: Tensor, membership: Tensor, wanted: tuple[str, ...]
+) -> list[Tensor]:
+    """Sums `[C, R]` of logits `[C, n]`."""
+    z = slab.to(working_type(slab))
+    found = []
+    for name in wanted:
+        if name in MOMENTS:
+            values = MOMENTS[name][0](z.sigmoid())
+        else:
+            side = membership.index_select(1, code)
+            # -log y = -logsigmoid(z) and -log(1 - y) = -logsigmoid(-z).
+            entropy = -F.logsigmoid(torch.where(side == 1, z, -z))
+            values = torch.where(side >= 0, entropy, 0.0)
+        found.append(sum_by_code(values, code, membership.shape[1]))
+    return found
+
+
+def _spread(
+    logits: Tensor, codes: Tensor, membership: Tensor, slope: Mapping[str, Tensor]
+) -> Tensor:
+    """Return the gradient of the logits from that of the sums."""
+    gradient = empty_gradient(logits)
+    for item, part in slabs(logits):
+        gradient[item, :, part] = _gradient_of_slab(
+            logits[item, :, part],
+            codes[item, part].long(),
+            membership,
+            {name: value[item] for name, value in slope.items()},
+        )
+    return gradient
+
+
+@compiled
+def _gradient_of_slab(
+    slab: Tensor, code: Tensor, membership: Tensor, slope: Mapping[str, Tensor]
+) -> Tensor:
+    """Gradient of logits `[C, n]` in their working type."""
+    y = slab.to(working_type(slab)).sigmoid()
+    total = torch.zeros_like(y)
+    for name in slope:
+        if name in MOMENTS:
+            change = MOMENTS[name][1](y, slope[name].index_select(1, code))
+            total = total + change * (y - y.square())
+        else:
+            # The slope of the cross-entropy by the logit is y - x.
+            side = membership.index_select(1, code)
+            change = slope[name].index_select(1, code) * (y - (side == 1).to(y))
+            total = total + torch.where(side >= 0, change, 0.0)
+    return total

@@ -10,7 +10,7 @@ from torch import Tensor
 
 _SLAB_VALUES = {"cpu": 2**18}
 """Values of a slab: on a CPU about what its second-level cache holds (1 MiB of float32)."""
-_SLAB_VALUES_ELSEWHERE = 2**25
+_SLAB_VALUES_ELSEWHERE = 2**23
 
 MOMENTS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "probability": (lambda p: p, lambda p, slope: slope),

@@ -1,0 +1,137 @@
+"""The Lightning Trainer of a training, from the configuration, with what it must not be told."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from omegaconf import DictConfig
+
+from neoseg.assembly import ConfigError, settings_of
+from neoseg.config import plain
+from neoseg.training.callbacks import make_callbacks
+from neoseg.training.checkpoint import CheckpointSettings
+from neoseg.training.loggers import WandbSettings, make_loggers
+from neoseg.training.recipe import Stage
+
+REFUSED = {
+    "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
+    "max_steps": "set trainer.max_epochs, whose epochs have patches.steps_per_epoch steps",
+}
+"""Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Weights are always float32: a moving average in half precision would stand still."""
+
+
+def stage_trainer(config: DictConfig, run: Path, stage: Stage) -> L.Trainer:
+    """Return the trainer of one stage of the run in folder `run`, with its callbacks and loggers.
+
+    Raises:
+        ConfigError: as `make_trainer`.
+    """
+    arguments: dict[str, Any] = plain(config.trainer)
+    if stage.epochs is not None:
+        arguments["max_epochs"] = stage.epochs
+    folder = stage.folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    max_time = arguments.pop("max_time", None)
+    try:
+        callbacks = make_callbacks(
+            folder,
+            settings_of(CheckpointSettings, config, "checkpoint"),
+            config.seed,
+            stage.first_step(config.patches.steps_per_epoch),
+            config.early_stopping,
+            bool(arguments.get("enable_progress_bar", True)),
+            max_time,
+        )
+    except MisconfigurationException:
+        raise ConfigError(
+            f"trainer.max_time is {max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
+        ) from None
+    name, wandb = str(config.name), WandbSettings(**plain(config.logger.wandb))
+    group = str(config.sweep) if _sweeping() else None
+    loggers = make_loggers(folder, run, wandb, name, group, plain(config))
+    return make_trainer(arguments, config.patches.batch_size, folder, callbacks, loggers)
+
+
+def make_trainer(
+    arguments: dict[str, Any],
+    batch_size: int,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+) -> L.Trainer:
+    """Return a trainer that does what the configuration says and nothing behind its back.
+
+    Args:
+        arguments: of `lightning.Trainer`, as in `conf/trainer`.
+        batch_size: items of a step over all devices.
+        folder: where Lightning may write.
+        callbacks: all of them.
+        loggers: all of them.
+
+    Raises:
+        ConfigError: keys that the trainer does not know, that resuming forbids, or that this
+            machine cannot fulfil.
+    """
+    for key, instead in REFUSED.items():
+        if arguments.get(key) is not None:
+            raise ConfigError(f"trainer.{key} is {arguments[key]}; {instead}")
+    precision = arguments.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise ConfigError(f"trainer.precision is {precision!r}; use {', '.join(PRECISIONS)}")
+    try:
+        with warnings.catch_warnings():
+            # An error of ours says more.
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
+            trainer = L.Trainer(
+                **arguments,
+                default_root_dir=folder,
+                logger=list(loggers),
+                callbacks=list(callbacks),
+                use_distributed_sampler=False,  # the sampler shares the items out itself
+                enable_model_summary=False,
+            )
+    except TypeError as error:
+        raise ConfigError(
+            f"trainer has a key that lightning.Trainer does not know: {error}"
+        ) from None
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer cannot be built as conf/trainer says: {error}") from None
+    _check_machine(trainer, precision, batch_size)
+    return trainer
+
+
+def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
+    if precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError(
+            "trainer.precision is 16-mixed, which a CPU does not have; use bf16-mixed or 32-true, "
+            "or a GPU with trainer=gpu"
+        )
+    if batch_size % trainer.world_size:
+        raise ConfigError(
+            f"patches.batch_size is {batch_size}, the patches of a step over all devices, which "
+            f"{trainer.world_size} devices cannot share evenly; use a multiple of "
+            f"{trainer.world_size}"
+        )
+    if _sweeping() and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        # Each further process would start the whole sweep itself.
+        raise ConfigError(
+            f"a sweep (-m) cannot start {trainer.world_size} processes a job on this machine; use "
+            "trainer.devices=1, start the jobs one by one without -m, or give them to a cluster"
+        )
+
+
+def _sweeping() -> bool:
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    return hydra is not None and hydra.mode is not None and hydra.mode.name == "MULTIRUN"

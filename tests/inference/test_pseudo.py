@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neoseg.inference.pseudo import ensemble_logits
+from neoseg.labels import LabelSpace
+from neoseg.networks import Head, make_head
+
+
+def logits(head: Head, number: int, scale: float = 3.0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return [
+        scale * torch.randn((head.channels, 3, 4, 5), generator=generator) for _ in range(number)
+    ]
+
+
+@pytest.mark.parametrize("name", ["multilabel", "softmax"])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_it_has_the_mean_of_the_probabilities(name: str, number: int, space: LabelSpace) -> None:
+    head = make_head(name, space)
+    members = logits(head, number)
+    found = head.class_probabilities(ensemble_logits(iter(members), head)[None])
+    expected = torch.stack([head.class_probabilities(m[None]) for m in members]).mean(0)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["multilabel", "softmax"])
+def test_the_order_of_improbable_leaves_survives(name: str, space: LabelSpace) -> None:
+    """Inside a label set that a network does not believe in, its order still decides."""
+    head = make_head(name, space)
+    member = torch.zeros(head.channels, 1, 1, 1)
+    member[1:3, 0, 0, 0] = torch.tensor([-50.0, -47.0])
+    found = ensemble_logits([member, member], head)
+    assert torch.isfinite(found).all()
+    assert float(found[2] - found[1]) == pytest.approx(3.0, abs=1e-3)
+
+
+def test_half_precision_and_certainty_stay_finite(space: LabelSpace) -> None:
+    for name in ("multilabel", "softmax"):
+        head = make_head(name, space)
+        members = [m.half() for m in logits(head, 3, scale=100.0)]
+        found = ensemble_logits(members, head)
+        assert found.dtype == torch.float32
+        assert torch.isfinite(found).all()
+
+
+def test_an_empty_ensemble_is_refused(space: LabelSpace) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        ensemble_logits([], make_head("softmax", space))
