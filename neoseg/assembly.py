@@ -29,6 +29,8 @@ from neoseg.data import (
 )
 from neoseg.data.datamodule import Annotated, MixedDataModule
 from neoseg.labels import LabelSpace, LabelTable
+from neoseg.losses import LossError
+from neoseg.networks import NetworkError
 from neoseg.training import SegmentationModule, plain_label_sets
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -108,7 +110,11 @@ def store_of(config: DictConfig) -> Store:
 
 
 def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
-    """Build network, head, objective and teacher."""
+    """Build the networks, the head and the objective.
+
+    Raises:
+        ConfigError, LossError, NetworkError: keys that do not fit each other.
+    """
     loss = plain(config.loss)
     try:
         return SegmentationModule(
@@ -127,8 +133,10 @@ def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
             predict_with=config.predict_with,
             compile=config.compile,
         )
-    except ValidationError as error:
-        raise ConfigError(str(error)) from None
+    except (LossError, NetworkError):
+        raise
+    except ValueError as error:  # pydantic's are among them
+        raise ConfigError(str(error)) from error
 
 
 def data_of(

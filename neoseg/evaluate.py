@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError, cohort_of, split_of
+from neoseg.assembly import ConfigError, cohort_of, settings_of, split_of
 from neoseg.command import command
 from neoseg.config import plain
-from neoseg.evaluation import rich_table, score_scans
+from neoseg.evaluation import ScoreSettings, hidden_classes, rich_table, score_scans
 from neoseg.inference import Provenance
 from neoseg.loading import load_config, load_module, segmenter_of
 from neoseg.progress import progress_bar
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Segment the chosen scans and write `scores.csv`, segmentations and pictures."""
+    """Segment the chosen scans and write `scores.csv`, segmentations, pictures and views."""
     run = Path(config.run)
     trained = load_config(run)
     module = load_module(run, config.device)
@@ -50,7 +50,9 @@ def main(config: DictConfig) -> None:
             cohort.convention,
             output,
             Provenance("neoseg", __version__, run.resolve().name),
+            hidden=hidden_classes(module.codebook),
             pictures=config.pictures,
+            settings=settings_of(ScoreSettings, config, "scoring"),
             progress=bar.advance,
         )
     Console().print(rich_table(table, f"{run.name} on {cohort.name}"))

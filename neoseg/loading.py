@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
 
 from neoseg.assembly import ConfigError
 from neoseg.data import PrepareSettings
-from neoseg.inference import Segmenter, WindowSettings
+from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners
 from neoseg.training import SegmentationModule
 from neoseg.training.callbacks import CHECKPOINTS, LAST
 
@@ -26,26 +28,35 @@ def load_config(run: Path) -> DictConfig:
     return config
 
 
-def load_module(run: Path, device: str = "auto") -> SegmentationModule:
+def load_module(
+    run: Path, device: str = "auto", predict_with: str | None = None
+) -> SegmentationModule:
     """Load the last checkpoint of a run for prediction.
 
     Nothing in the file is executed: it is read with `weights_only=True`.
 
+    Args:
+        run: folder of the run.
+        device: as torch names it, or "auto".
+        predict_with: "student", "teacher" or "peer"; None as the run itself.
+
     Raises:
-        ConfigError: no checkpoint, a damaged one, or one that holds more than data.
+        ConfigError: no checkpoint, a damaged one, one that holds more than data, or one without
+            the network that is to predict.
     """
     path = run / CHECKPOINTS / LAST
     if not path.is_file():
         raise ConfigError(f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run")
     try:
+        changes: dict[str, Any] = {} if predict_with is None else {"predict_with": predict_with}
         module = SegmentationModule.load_from_checkpoint(
-            path, map_location="cpu", weights_only=True
+            path, map_location="cpu", weights_only=True, **changes
         )
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"{path} holds more than tensors and plain data and was not loaded: {error}"
         ) from None
-    except (RuntimeError, EOFError, KeyError) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise ConfigError(f"{path} cannot be loaded: {error}") from None
     module.eval()
     return module.to(choose_device(device))
@@ -59,8 +70,67 @@ def choose_device(name: str) -> torch.device:
 
 
 def segmenter_of(module: SegmentationModule, **window: Any) -> Segmenter:
-    """Return what segments scans as the module's run does, with changed window settings."""
+    """Return what segments scans as the module's run does, with changed window settings.
+
+    Raises:
+        ConfigError: settings that are wrong in themselves, or that the network cannot take.
+    """
     changed = {key: value for key, value in window.items() if value is not None}
-    settings = WindowSettings(**{**module.window.model_dump(), **changed})
+    try:
+        settings = WindowSettings(**{**module.window.model_dump(), **changed})
+        if settings.mirror:
+            mirror_partners(module.head, settings.patch_size)
+    except ValidationError as error:
+        lines = [f"  window.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("window is not valid:\n" + "\n".join(lines)) from None
+    except ValueError as error:
+        raise ConfigError(f"window.mirror: {error}") from None
+    _check_patch(module, settings.patch_size)
     prepare = PrepareSettings(**module.hparams["prepare"])
     return Segmenter(module.predictor, module.head, settings, prepare, module.device)
+
+
+def _check_patch(module: SegmentationModule, size: Sequence[int]) -> None:
+    """Raise `ConfigError` for a window that the network cannot take."""
+    trained, divisor = module.window.patch_size, module.hparams["network"].get("divisor", 1)
+    flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
+    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisor]
+    if flat or wrong:
+        raise ConfigError(
+            f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
+            f"takes multiples of {divisor} along each axis that is not 1 there, and 1 along one "
+            "that is"
+        )
+
+
+def load_predictor(
+    runs: Sequence[Path], device: str, predict_with: str | None, **window: Any
+) -> tuple[Segmenter | Ensemble, list[str]]:
+    """Load what segments scans with one run, or with several together; and their modalities.
+
+    Of each run only the network that predicts stays in memory.
+
+    Raises:
+        ConfigError: runs that cannot be loaded, or that have different label tables or modalities.
+    """
+    members: dict[str, Segmenter] = {}
+    modalities: dict[str, list[str]] = {}
+    for run in runs:
+        module = load_module(run, device, predict_with)
+        members[str(run)] = segmenter_of(module, **window)
+        modalities[str(run)] = list(module.hparams["modalities"])
+    if len(members) < len(runs):
+        raise ConfigError(f"run names a folder twice: {', '.join(map(str, runs))}")
+    (name, first), *others = modalities.items()
+    for other, found in others:
+        if found != first:
+            raise ConfigError(
+                f"the runs of an ensemble must read the same images: {name} was trained on "
+                f"{first}, {other} on {found}"
+            )
+    if not others:
+        return members[name], first
+    try:
+        return Ensemble(members), first
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

@@ -1,52 +1,109 @@
-"""Segment scans with a trained run: `python -m neoseg.predict run=DIR input=PATH output=DIR`."""
+"""Segment scans with trained runs: `python -m neoseg.predict run=DIR input=PATH output=DIR`."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from neoseg import __version__
+from neoseg.assembly import ConfigError
 from neoseg.command import USER_ERRORS, command
 from neoseg.config import plain
 from neoseg.inference import (
+    Ensemble,
     Provenance,
     ScanFiles,
     Segmenter,
     find_scans,
     plan_derivatives,
+    probability_paths,
     write_derivative,
     write_overlay,
+    write_probabilities,
 )
-from neoseg.labels import Codebook
-from neoseg.loading import load_module, segmenter_of
+from neoseg.labels import Codebook, LabelSpace
+from neoseg.loading import load_predictor
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each scan."""
+
+    segmenter: Segmenter | Ensemble
+    output: Path
+    provenance: Provenance
+    classes: list[int]
+    picture: bool
+
+    @property
+    def space(self) -> LabelSpace:
+        return self.segmenter.head.space
+
+    def is_done(self, scan: ScanFiles, target: Path) -> bool:
+        """Tell whether the label map and all probabilities asked for are there."""
+        wanted = probability_paths(self.output, scan.source, self.space, self.classes)
+        return all(path.exists() for path in [target, *wanted])
+
+    def run(self, scan: ScanFiles) -> None:
+        """Segment one scan and write everything about it; the label map says that it is done."""
+        output, space = self.output, self.space
+        found = self.segmenter.segment(scan.images, classes=self.classes, scratch=output)
+        if found.probabilities is not None:
+            write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
+        target = write_derivative(output, scan.source, found.native, space, self.provenance)
+        if self.picture:
+            name = target.name.split(".nii")[0]
+            write_overlay(
+                output / "pictures" / f"{name}.png",
+                found.image,
+                found.prepared_leaves,
+                None,
+                Codebook.build(space),
+                found.geometry.spacing,
+                scan=name,
+            )
+
+
 @command("predict")
 def main(config: DictConfig) -> None:
     """Segment every scan that has no segmentation yet; list failures at the end."""
-    run, output = Path(config.run), Path(config.output)
-    module = load_module(run, config.device)
-    segmenter = segmenter_of(module, **plain(config.window))
-    scans = find_scans(Path(config.input), module.hparams["modalities"])
+    output = Path(config.output)
+    runs = [Path(run) for run in config.run] if _is_list(config.run) else [Path(config.run)]
+    if not runs:
+        raise ConfigError("run is an empty list; name one run folder or more")
+    segmenter, modalities = load_predictor(
+        runs, config.device, config.predict_with, **plain(config.window)
+    )
+    made_by = " + ".join(run.resolve().name for run in runs)
+    classes = _classes(segmenter.head.space, plain(config.probseg))
+    provenance = Provenance("neoseg", __version__, made_by)
+    job = _Job(segmenter, output, provenance, classes, config.picture)
+    scans = find_scans(Path(config.input), modalities, config.desc)
+    for number, modality in enumerate(modalities):
+        lacking = sum(scan.images[number] is None for scan in scans)
+        if lacking:
+            log.info("%d of %d scans have no %s", lacking, len(scans), modality)
     targets = plan_derivatives(output, [scan.source for scan in scans])
-    provenance = Provenance("neoseg", __version__, run.resolve().name)
-    waiting = [s for s in scans if config.overwrite or not targets[s.source].exists()]
+    waiting = [s for s in scans if config.overwrite or not job.is_done(s, targets[s.source])]
     if len(waiting) < len(scans):
         log.info("%d of %d scans are segmented already", len(scans) - len(waiting), len(scans))
     failures = []
     with progress_bar("segment", total=len(waiting)) as bar:
         for scan in waiting:
             try:
-                _segment(scan, segmenter, output, provenance, config.picture)
-            except (*USER_ERRORS, OSError, RuntimeError) as error:
+                job.run(scan)
+            except (*USER_ERRORS, OSError) as error:
                 failures.append(f"  {scan.source}: {error}")
+            except Exception as error:  # one strange scan must not cost the night's other ones
+                log.debug("%s", scan.source, exc_info=True)
+                failures.append(f"  {scan.source}: {type(error).__name__}: {error}")
             bar.advance(scan.source.name)
     log.info("%d scans segmented into %s", len(waiting) - len(failures), output)
     if failures:
@@ -54,23 +111,17 @@ def main(config: DictConfig) -> None:
         sys.exit(1)
 
 
-def _segment(
-    scan: ScanFiles, segmenter: Segmenter, output: Path, provenance: Provenance, picture: bool
-) -> None:
-    found = segmenter.segment(scan.images)
-    space = segmenter.head.space
-    target = write_derivative(output, scan.source, found.native, space, provenance)
-    if picture:
-        name = target.name.split(".nii")[0]
-        write_overlay(
-            output / "pictures" / f"{name}.png",
-            np.asarray(found.image),
-            found.prepared_leaves,
-            None,
-            Codebook.build(space),
-            found.geometry.spacing,
-            scan=name,
-        )
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | ListConfig)
+
+
+def _classes(space: LabelSpace, names: list[str] | str | None) -> list[int]:
+    """Return the positions of the classes called `names`; raises `LabelError`."""
+    if names is None or names == []:
+        return []
+    if names == "all":
+        return list(range(space.num_classes))
+    return [space.class_position(name) for name in ([names] if isinstance(names, str) else names)]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import describe, store_of
+from neoseg.assembly import describe, settings_of, store_of
 from neoseg.data.datamodule import Annotated
-from neoseg.evaluation import rich_table, score_scans
+from neoseg.energy import EnergyMeter
+from neoseg.evaluation import (
+    ScoreSettings,
+    hidden_classes,
+    rich_table,
+    score_scans,
+    write_card,
+)
 from neoseg.files import write_text
 from neoseg.inference import Provenance
 from neoseg.loading import segmenter_of
@@ -51,8 +58,9 @@ def conclude(
     annotated: Annotated,
     trainer: L.Trainer,
     started: float,
+    energy: EnergyMeter,
 ) -> float:
-    """Score the test scans with the final weights and write the record; return the mean Dice."""
+    """Score the test scans with the final weights, write record and card; return the mean Dice."""
     dice = _score(config, folder, module, annotated, trainer) if config.score else float("nan")
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 2**30 if sys.platform == "darwin" else 2**20
@@ -65,8 +73,9 @@ def conclude(
         "seconds": round(time.time() - started, 1),
         "peak_memory_gib": round(usage / unit, 3),
         "peak_gpu_memory_gib": None if gpu is None else round(gpu, 3),
+        "energy_joules": energy.joules(),
         "device": _device_name(),
-        "predict_with": "teacher" if module.predictor is module.teacher else "student",
+        "predict_with": module.predict_with,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(annotated),
         "data": _data_fingerprint(config, annotated),
@@ -75,6 +84,7 @@ def conclude(
         "command": " ".join([sys.executable, "-m", "neoseg.train", *sys.argv[1:]]),
     }
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    write_card(folder)
     log.info("run folder: %s", folder)
     return dice
 
@@ -91,8 +101,6 @@ def _score(
         log.warning("no test scan has labels: nothing to score")
         return float("nan")
     module.to(trainer.strategy.root_device)
-    open_somewhere = (annotated.codebook.membership[module.space.num_leaves + 1 :] == -1).any(0)
-    classes = zip(module.space.classes, open_somewhere, strict=True)
     with progress_bar("score", total=len(test)) as bar:
         table = score_scans(
             segmenter_of(module),
@@ -100,8 +108,9 @@ def _score(
             annotated.cohort.convention,
             folder,
             Provenance("neoseg", __version__, folder.name),
-            hidden=[entry.abbreviation for entry, is_open in classes if is_open],
+            hidden=hidden_classes(annotated.codebook),
             pictures=config.pictures,
+            settings=settings_of(ScoreSettings, config, "scoring") if "scoring" in config else None,
             progress=bar.advance,
         )
     Console().print(rich_table(table, str(config.name)))

@@ -1,4 +1,4 @@
-"""Tables and figures over runs: `python -m neoseg.report runs=DIR output=DIR`."""
+"""Tables, figures and one page over runs: `python -m neoseg.report runs=DIR output=DIR`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from neoseg.assembly import settings_of
 from neoseg.command import command
-from neoseg.evaluation import report
+from neoseg.evaluation import ReportSettings, write_report
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +17,9 @@ log = logging.getLogger(__name__)
 @command("report")
 def main(config: DictConfig) -> None:
     """Collect every finished run below a folder and compare the arms."""
-    page = report(Path(config.runs), Path(config.output))
-    log.info("report: %s", page)
+    settings = settings_of(ReportSettings, config, "compare")
+    page = write_report(Path(config.runs), Path(config.output), settings)
+    log.info("report: %s, and report.md beside it", page)
 
 
 if __name__ == "__main__":

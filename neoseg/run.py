@@ -19,12 +19,14 @@ from neoseg.assembly import (
 )
 from neoseg.cohort import read_plan, write_plan, write_split
 from neoseg.data.datamodule import Annotated
+from neoseg.energy import EnergyMeter
 from neoseg.files import write_text
+from neoseg.find_rate import find_rate
 from neoseg.progress import progress_bar
 from neoseg.record import conclude, finished_dice
 from neoseg.resume import CONFIG, warn_of_changes
 from neoseg.stage import run_stage
-from neoseg.training.recipe import RecipeSettings, stages_of
+from neoseg.training.recipe import RecipeSettings, before, stages_of
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def train(config: DictConfig, folder: Path) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
     A folder that holds a finished run is left as it is; one that was interrupted, however hard,
-    goes on from its last checkpoint to the same end.
+    goes on from its last checkpoint to the same end. With `find_lr` the learning rates are tested
+    and nothing is trained.
 
     Raises:
         ConfigError, CohortError, DataError, ...: errors for the person who has to act.
@@ -43,17 +46,20 @@ def train(config: DictConfig, folder: Path) -> float:
     dice = finished_dice(folder)
     if dice is not None:
         return dice
+    energy = EnergyMeter()
     stages = stages_of(settings_of(RecipeSettings, config, "recipe"))
     L.seed_everything(config.seed, workers=True, verbose=False)
     annotated = _planned(config, folder)
-    trained, before = None, None
+    if config.get("find_lr") is not None:  # runs of older versions have no such key
+        find_rate(config, folder, annotated, stages[0])
+        return float("nan")
+    trained = None
     for stage in stages:
-        trained = run_stage(config, folder, annotated, stage, before)
-        before = stage
+        trained = run_stage(config, folder, annotated, stage, before(stage, stages))
     assert trained is not None  # the last stage is never skipped
     if trained.trainer.interrupted or not trained.trainer.is_global_zero:
         return float("nan")
-    return conclude(config, folder, trained.module, annotated, trained.trainer, started)
+    return conclude(config, folder, trained.module, annotated, trained.trainer, started, energy)
 
 
 def _planned(config: DictConfig, folder: Path) -> Annotated:

@@ -5,36 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError, data_of, module_of, settings_of
-from neoseg.config import plain
+from neoseg.assembly import data_of, module_of, settings_of
 from neoseg.data import needs_prediction
 from neoseg.data.datamodule import Annotated, MixedDataModule
 from neoseg.files import write_text
 from neoseg.inference import Provenance, PseudoLabeller
 from neoseg.loading import load_module, segmenter_of
 from neoseg.progress import progress_bar
+from neoseg.trainer import stage_trainer
 from neoseg.training import SegmentationModule
-from neoseg.training.callbacks import make_callbacks
-from neoseg.training.checkpoint import CHECKPOINTS, LAST, CheckpointSettings
-from neoseg.training.loggers import WandbSettings, close_wandb, make_loggers
+from neoseg.training.checkpoint import CHECKPOINTS, LAST
+from neoseg.training.loggers import close_wandb
 from neoseg.training.recipe import RecipeSettings, Stage
 
 log = logging.getLogger(__name__)
-
-REFUSED = {
-    "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
-    "max_steps": "set trainer.max_epochs, whose epochs have patches.steps_per_epoch steps",
-}
-"""Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +38,40 @@ class Trained:
 
 
 def run_stage(
-    config: DictConfig, run: Path, annotated: Annotated, stage: Stage, before: Stage | None
+    config: DictConfig, run: Path, annotated: Annotated, stage: Stage, before: Sequence[Stage]
 ) -> Trained | None:
     """Train one stage of the run in folder `run`; None for an earlier stage that has ended already.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        annotated: the plan of who is annotated how.
+        stage: what to train.
+        before: the stages whose networks predict for this one, the one that it goes on from at
+            the place of its member.
 
     Raises:
         ConfigError: keys that the trainer does not know or that resuming forbids.
     """
-    marker = stage.marker(run)
-    if not stage.last and marker.is_file():
+    if not stage.last and stage.marker(run).is_file():
         return None
     recipe = settings_of(RecipeSettings, config, "recipe")
     if recipe.kind != "single":
-        log.info("stage %d: %s", stage.number, "pseudo-labels" if before else "first training")
-    trainer = _trainer(config, run, stage)
+        log.info("stage %s: %s", stage.name, "pseudo-labels" if before else "first training")
+    trainer = stage_trainer(config, run, stage)
+    L.seed_everything(stage.initial_seed(config.seed), workers=True, verbose=False)
     module = module_of(config, annotated)
     codes = stage.pseudo_labels(run)
-    if before is not None and codes is not None:
-        teacher = load_module(before.folder(run), str(trainer.strategy.root_device))
-        _predict(config, run, annotated, teacher, recipe.min_confidence, codes)
-        module.load_state_dict(teacher.state_dict())
-        del teacher
+    if codes is not None:
+        device = str(trainer.strategy.root_device)
+        teachers = [load_module(earlier.folder(run), device) for earlier in before]
+        _predict(config, run, annotated, teachers, recipe.min_confidence, codes)
+        module.load_state_dict(teachers[stage.member].state_dict())
+        del teachers
 
-    seen = annotated if stage.data == "all" else _fully_labelled(annotated)
-    data = _prepared(config, seen, module.teacher is not None)
-    data.first_step = stage.first_step(config.patches.steps_per_epoch)
+    data = prepared_data(config, annotated, stage, module.objective.needs_teacher)
+    if data.teacher_view and data.augment.intensity is None and data.augment.teacher == "same":
+        log.warning("augment.intensity is null: student and teacher see the very same patch")
     data.pseudo_labels = codes
     checkpoint = stage.folder(run) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
@@ -85,15 +86,25 @@ def run_stage(
         close_wandb()
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
-        write_text(marker, json.dumps(record) + "\n")
+        write_text(stage.marker(run), json.dumps(record) + "\n")
     return Trained(module, trainer)
+
+
+def prepared_data(
+    config: DictConfig, annotated: Annotated, stage: Stage, teacher_view: bool
+) -> MixedDataModule:
+    """Return the data with which a stage trains, prepared, without its pseudo-labels."""
+    seen = annotated if stage.data == "all" else _fully_labelled(annotated)
+    data = _prepared(config, seen, teacher_view)
+    data.first_step = stage.first_step(config.patches.steps_per_epoch)
+    return data
 
 
 def _predict(
     config: DictConfig,
     run: Path,
     annotated: Annotated,
-    teacher: SegmentationModule,
+    teachers: Sequence[SegmentationModule],
     min_confidence: float,
     codes: Path,
 ) -> None:
@@ -101,8 +112,9 @@ def _predict(
     data = _prepared(config, annotated, teacher_view=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, annotated.codebook)]
+    segmenters = tuple(segmenter_of(teacher) for teacher in teachers)
     limit = data.store.settings.locations
-    labeller = PseudoLabeller(segmenter_of(teacher), annotated.codebook, min_confidence, limit)
+    labeller = PseudoLabeller(segmenters, annotated.codebook, min_confidence, limit)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, run.name)
         labeller.label(scans, codes, run / "pseudo_labels", provenance, bar.advance)
@@ -121,39 +133,3 @@ def _fully_labelled(annotated: Annotated) -> Annotated:
     """Leave out the training scans that are not fully labelled; the codebook stays."""
     kept = (a for a in annotated.assignments if a.split != "train" or a.stream == "full")
     return replace(annotated, assignments=tuple(kept))
-
-
-def _trainer(config: DictConfig, run: Path, stage: Stage) -> L.Trainer:
-    arguments: dict[str, Any] = plain(config.trainer)
-    for key, instead in REFUSED.items():
-        if arguments.get(key) is not None:
-            raise ConfigError(f"trainer.{key} is {arguments[key]}; {instead}")
-    if stage.epochs is not None:
-        arguments["max_epochs"] = stage.epochs
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    sweeping = hydra is not None and hydra.mode is not None and hydra.mode.name == "MULTIRUN"
-    group = str(config.sweep) if sweeping else None
-    name, wandb = str(config.name), WandbSettings(**plain(config.logger.wandb))
-    folder = stage.folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    callbacks = make_callbacks(
-        folder,
-        settings_of(CheckpointSettings, config, "checkpoint"),
-        config.seed,
-        stage.first_step(config.patches.steps_per_epoch),
-        config.early_stopping,
-        bool(arguments.get("enable_progress_bar", True)),
-    )
-    try:
-        return L.Trainer(
-            **arguments,
-            default_root_dir=folder,
-            logger=make_loggers(folder, run, wandb, name, group, plain(config)),
-            callbacks=callbacks,
-            use_distributed_sampler=False,  # the sampler shares the items out itself
-            enable_model_summary=False,
-        )
-    except TypeError as error:
-        raise ConfigError(
-            f"trainer has a key that lightning.Trainer does not know: {error}"
-        ) from None

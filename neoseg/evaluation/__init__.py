@@ -1,11 +1,11 @@
-"""Scores of predictions, score tables, and the comparison of runs."""
+"""Scores of predictions, score tables, run cards, and the comparison of runs in `report`."""
 
-from neoseg.evaluation.collect import Collected, ReportError, Unfinished, collect, find_runs
-from neoseg.evaluation.comparison import arm_table, report, summarise_arms
+from neoseg.evaluation.card import CardError, run_card, write_card
+from neoseg.evaluation.markup import latex, markdown
+from neoseg.evaluation.report import ReportError, ReportSettings, collect, write_report
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
-from neoseg.evaluation.scoring import score_scans
+from neoseg.evaluation.scoring import ScoreSettings, hidden_classes, score_scans
 from neoseg.evaluation.table import (
-    markdown,
     overview,
     read_scores,
     rich_table,
@@ -13,25 +13,32 @@ from neoseg.evaluation.table import (
     summarise,
     write_scores,
 )
+from neoseg.evaluation.view import View, make_view, read_view, write_view
 
 __all__ = [
+    "CardError",
     "ClassScore",
-    "Collected",
     "ReportError",
-    "Unfinished",
-    "arm_table",
+    "ReportSettings",
+    "ScoreSettings",
+    "View",
     "collect",
-    "find_runs",
+    "hidden_classes",
+    "latex",
+    "make_view",
     "markdown",
     "overview",
     "read_scores",
-    "report",
+    "read_view",
     "rich_table",
+    "run_card",
     "scorable_classes",
     "score_frame",
     "score_scan",
     "score_scans",
     "summarise",
-    "summarise_arms",
+    "write_card",
+    "write_report",
     "write_scores",
+    "write_view",
 ]

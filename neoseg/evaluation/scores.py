@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import find_objects
 
+from neoseg.evaluation.empty import DISTANCES, empty_scores
 from neoseg.evaluation.surface import surface_distances
 from neoseg.labels import Codebook
 
+NSD_TOLERANCE = 1.0
+"""Tolerance of the normalised surface Dice in mm where nothing else is asked for."""
+
 _NA = float("nan")
+_ON_SURFACES = (*DISTANCES, "nsd", "paper_hd_voxels")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,14 @@ class ClassScore:
         invented: the prediction has the class and the truth has no voxel of it.
         paper_dice: (2|P∩T|+1) / (|P|+|T|+1) (Kucheruk et al., MLHC 2025).
         paper_hd_voxels: maximum Hausdorff distance in voxels of the scored grid (same paper).
+        nsd: share of both surfaces that lies within the tolerance of the other, 0 to 1.
+        nsd_tolerance: that tolerance, mm.
+        known: share of the voxels on which the truth knows the class. Below 1, overlap and volumes
+            are those of the known voxels and the surface scores do not apply: where knowledge
+            ends there is no surface.
+        violation: share of the voxels with a probability above 0.5 in which a class that contains
+            this one has none; n/a for classes without such and for heads that cannot violate.
+        ece: expected calibration error of the probability, 0 to 1, where it was asked for.
     """
 
     name: str
@@ -45,48 +58,39 @@ class ClassScore:
     invented: bool
     paper_dice: float
     paper_hd_voxels: float
+    nsd: float = _NA
+    nsd_tolerance: float = NSD_TOLERANCE
+    known: float = 1.0
+    violation: float = _NA
+    ece: float = _NA
+
+    @property
+    def volume_error_ml(self) -> float:
+        """Predicted minus true volume."""
+        return self.prediction_ml - self.truth_ml
+
+    @property
+    def volume_error(self) -> float:
+        """The same as a share of the true volume; n/a where that is 0."""
+        return self.volume_error_ml / self.truth_ml if self.truth_ml > 0 else _NA
 
 
-def empty_scores(
-    truth: bool, prediction: bool, diagonal_mm: float, diagonal_voxels: float
-) -> dict[str, float] | None:
-    """Return what a class scores when a mask of it is empty, or None where both have voxels.
+def scorable_classes(counts: np.ndarray, codebook: Codebook) -> dict[int, float]:
+    """Return the classes that a truth knows, each with the share of voxels on which it does.
 
-    The only place of the policy:
+    Those are the classes known on every voxel, and those of which some voxel is known to be in
+    the class; the background leaf is left out. A class that is nowhere known to be present and
+    somewhere unknown may be present or not, so it cannot be scored.
 
-    ==========  ============  =========  ================  ==============
-    truth       prediction    Dice       distances         counted as
-    ==========  ============  =========  ================  ==============
-    empty       empty         n/a        n/a               nothing
-    has voxels  empty         0          image diagonal    `missed`
-    empty       has voxels    0          image diagonal    `invented`
-    ==========  ============  =========  ================  ==============
-
-    The paper's variants follow the same rows: its Dice formula would give 1 to a class that
-    nobody has.
+    Args:
+        counts: `[R]`, voxels of each code.
+        codebook: R rows.
     """
-    if truth and prediction:
-        return None
-    one = truth or prediction
-    dice = 0.0 if one else _NA
-    distance = diagonal_mm if one else _NA
-    return {
-        "dice": dice,
-        "hd95": distance,
-        "hd": distance,
-        "assd": distance,
-        "paper_dice": dice,
-        "paper_hd_voxels": diagonal_voxels if one else _NA,
-    }
-
-
-def scorable_classes(codes_present: np.ndarray, codebook: Codebook) -> list[int]:
-    """Return the classes that a truth knows on every voxel, the background leaf left out.
-
-    `codes_present` holds the distinct codes of the scan.
-    """
-    known = (codebook.membership[codes_present] != -1).all(axis=0)
-    return [c for c in np.flatnonzero(known).tolist() if c != codebook.space.background]
+    total = counts.sum()
+    known = counts @ (codebook.membership != -1)
+    present = counts @ (codebook.membership == 1)
+    scored = np.flatnonzero((known == total) | (present > 0)).tolist()
+    return {c: float(known[c] / total) for c in scored if c != codebook.space.background}
 
 
 def score_scan(
@@ -96,6 +100,7 @@ def score_scan(
     spacing_mm: Sequence[float],
     *,
     distances: bool = True,
+    nsd_tolerance: float = NSD_TOLERANCE,
     workers: int = 1,
 ) -> list[ClassScore]:
     """Score a leaf map against a truth of the same grid, in the order of the classes.
@@ -104,8 +109,9 @@ def score_scan(
         prediction: uint8 `[X, Y, Z]`, leaf positions.
         truth_codes: uint8 `[X, Y, Z]`, rows of `codebook`.
         spacing_mm: voxel size of the three axes.
-        distances: leave out the surface distances (NaN) where only Dice is wanted, which takes
+        distances: leave out the surface scores (NaN) where only Dice is wanted, which takes
             a fraction of a second.
+        nsd_tolerance: of the normalised surface Dice, mm.
         workers: threads of the nearest-neighbour search.
 
     Raises:
@@ -118,7 +124,6 @@ def score_scan(
         (truth_codes.astype(np.int32) * space.num_leaves + prediction).ravel(),
         minlength=codebook.size * space.num_leaves,
     ).reshape(codebook.size, space.num_leaves)
-    present = np.flatnonzero(joint.sum(axis=1))
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     shape = np.array(truth_codes.shape)
     diagonal_mm = float(np.linalg.norm(shape * np.asarray(spacing_mm)))
@@ -127,25 +132,27 @@ def score_scan(
     code_boxes = find_objects(truth_codes.astype(np.int32) + 1, max_label=codebook.size)
 
     scores = []
-    for number in scorable_classes(present, codebook):
+    for number, known in scorable_classes(joint.sum(axis=1), codebook).items():
         entry = space.classes[number]
         leaves = space.class_leaves[number]
-        codes = codebook.membership[:, number] == 1
+        member = codebook.membership[:, number]
+        codes = member == 1
         truth_n = int(joint[codes].sum())
-        prediction_n = int(joint[:, leaves].sum())
+        prediction_n = int(joint[np.ix_(member != -1, leaves)].sum())
         overlap = int(joint[np.ix_(codes, leaves)].sum())
+        on_surfaces = distances and known == 1
         values = empty_scores(truth_n > 0, prediction_n > 0, diagonal_mm, diagonal_voxels)
         if values is None:
             total = truth_n + prediction_n
             values = {"dice": 2 * overlap / total, "paper_dice": (2 * overlap + 1) / (total + 1)}
-            if distances:
+            if on_surfaces:
                 boxes = [leaf_boxes[k] for k in np.flatnonzero(leaves)]
                 boxes += [code_boxes[k] for k in np.flatnonzero(codes)]
                 box = _joint_box(boxes)
                 masks = leaves[prediction[box]], codes[truth_codes[box]]
-                values |= _distances(*masks, spacing_mm, workers)
-        if not distances:
-            values |= dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels"), _NA)
+                values |= _distances(*masks, spacing_mm, nsd_tolerance, workers)
+        if not on_surfaces:
+            values |= dict.fromkeys(_ON_SURFACES, _NA)
         scores.append(
             ClassScore(
                 name=entry.name,
@@ -155,6 +162,8 @@ def score_scan(
                 prediction_ml=prediction_n * voxel_ml,
                 missed=truth_n > 0 and prediction_n == 0,
                 invented=prediction_n > 0 and truth_n == 0,
+                nsd_tolerance=nsd_tolerance,
+                known=known,
                 **values,
             )
         )
@@ -162,7 +171,11 @@ def score_scan(
 
 
 def _distances(
-    prediction: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], workers: int
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    spacing_mm: Sequence[float],
+    tolerance: float,
+    workers: int,
 ) -> dict[str, float]:
     measured = surface_distances(prediction, truth, spacing_mm, workers)
     mean = float(np.mean(spacing_mm))
@@ -175,6 +188,7 @@ def _distances(
         "hd95": measured.percentile(95),
         "hd": measured.hausdorff,
         "assd": measured.average,
+        "nsd": measured.within(tolerance),
         "paper_hd_voxels": in_voxels,
     }
 

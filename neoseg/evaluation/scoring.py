@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from neoseg.cohort import Scan
-from neoseg.data import prepare_labels, read_codes
-from neoseg.evaluation.scores import score_scan
+from neoseg.data import Geometry, prepare_labels, read_codes, read_volume
+from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
+from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
-from neoseg.inference import Provenance, Segmenter, write_derivative, write_overlay
+from neoseg.evaluation.view import VIEWS, make_view, write_view
+from neoseg.inference import Provenance, Segmentation, Segmenter, write_derivative, write_overlay
+from neoseg.inference.sweep import Region
 from neoseg.labels import Codebook, Convention
+from neoseg.networks import Head
 
 log = logging.getLogger(__name__)
+
+
+class ScoreSettings(BaseModel):
+    """What is scored besides the standard, and what is kept for the report."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nsd_tolerance: float = Field(default=NSD_TOLERANCE, gt=0, description="mm")
+    calibration: bool = Field(default=False, description="expected calibration error per class")
+    bins: int = Field(default=BINS, ge=1, description="of the calibration error")
+    views: bool = Field(default=True, description="small copies of the scans for the report")
 
 
 def score_scans(
@@ -28,18 +46,20 @@ def score_scans(
     *,
     hidden: Collection[str] = (),
     pictures: int = 4,
+    settings: ScoreSettings | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
-    """Segment and score `scans`; write segmentations, pictures and `scores.csv` into `output`.
+    """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
 
     Args:
         segmenter: the network and how to use it.
         scans: those without a label file are left out, with a note in the log.
         convention: what the integers of the label files mean.
-        output: gets `segmentations/` (BIDS derivatives), `pictures/` and `scores.csv`.
+        output: gets `segmentations/` (BIDS derivatives), `pictures/`, `views/` and `scores.csv`.
         provenance: goes into the derivatives' description.
         hidden: abbreviations of the classes that the run's protocol hides.
         pictures: how many scans are drawn, spread evenly over all.
+        settings: of the scores; None is the standard.
         progress: called with the id of each scan that is done.
 
     Returns:
@@ -48,9 +68,8 @@ def score_scans(
     Raises:
         ValueError: if no scan has labels, or a file cannot be used.
     """
-    space = convention.space
-    codebook = Codebook.build(space, convention.sets)
-    lookup = codebook.lookup(convention.sets)
+    settings = settings or ScoreSettings()
+    codebook = Codebook.build(convention.space, convention.sets)
     labelled = [scan for scan in scans if scan.label is not None]
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
@@ -59,12 +78,10 @@ def score_scans(
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     frames = []
     for number, scan in enumerate(labelled):
-        found = segmenter.segment(scan.images)
-        assert scan.images[0] is not None
-        write_derivative(output / "segmentations", scan.images[0], found.native, space, provenance)
-        truth = lookup[read_codes(scan, convention, found.geometry)]
-        spacing = found.geometry.canonical_spacing
-        scores = score_scan(found.leaves, truth, codebook, spacing)
+        look = _Inspection(scan, convention, codebook, segmenter.head, settings)
+        found = segmenter.segment(scan.images, look)
+        truth = look.truth(found.geometry)
+        scores = look.scores(found, truth)
         frames.append(
             score_frame(
                 scores,
@@ -75,6 +92,7 @@ def score_scans(
                 hidden=hidden,
             )
         )
+        _write(found, scan, truth, codebook, output, provenance, settings.views)
         if number in drawn:
             dice = np.array([score.dice for score in scores if score.is_leaf])
             write_overlay(
@@ -93,3 +111,83 @@ def score_scans(
     table = pd.concat(frames, ignore_index=True)
     write_scores(output / "scores.csv", table)
     return table
+
+
+def hidden_classes(codebook: Codebook) -> list[str]:
+    """Return the abbreviations of the classes that some label set of a training leaves open.
+
+    "Unknown" itself does not count: it says nothing about any class in particular.
+    """
+    merged = codebook.membership[codebook.space.num_leaves + 1 :]
+    is_open = (merged == -1).any(axis=0)
+    classes = zip(codebook.space.classes, is_open, strict=True)
+    return [entry.abbreviation for entry, is_hidden in classes if is_hidden]
+
+
+class _Inspection:
+    """Truth and scores of one scan; looks at its logits while they are there."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        convention: Convention,
+        codebook: Codebook,
+        head: Head,
+        settings: ScoreSettings,
+    ) -> None:
+        self._scan, self._convention, self._codebook = scan, convention, codebook
+        self._tolerance = settings.nsd_tolerance
+        self._hierarchy = HierarchyCheck(head)
+        self._calibration = None
+        if settings.calibration:
+            self._calibration = Calibration(head, codebook, settings.bins)
+        self._prepared: np.ndarray | None = None
+
+    def __call__(self, logits: Tensor, region: Region, geometry: Geometry) -> None:
+        self._hierarchy.add(logits)
+        if self._calibration is None:
+            return
+        if self._prepared is None:
+            self._prepared = prepare_labels(self.truth(geometry), geometry)
+        self._calibration.add(logits, self._prepared[region])
+
+    def truth(self, geometry: Geometry) -> np.ndarray:
+        """Return the codes of the label file on the canonical grid."""
+        lookup = self._codebook.lookup(self._convention.sets)
+        return lookup[read_codes(self._scan, self._convention, geometry)]
+
+    def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:
+        """Return the scores of the label map with those of the probabilities."""
+        spacing = found.geometry.canonical_spacing
+        scores = score_scan(
+            found.leaves, truth, self._codebook, spacing, nsd_tolerance=self._tolerance
+        )
+        classes = [entry.abbreviation for entry in self._codebook.space.classes]
+        violations = self._hierarchy.violations
+        nothing = np.full(len(classes), np.nan)
+        errors = nothing if self._calibration is None else self._calibration.errors
+        return [
+            replace(score, violation=float(violations[place]), ece=float(errors[place]))
+            for score in scores
+            for place in [classes.index(score.abbreviation)]
+        ]
+
+
+def _write(
+    found: Segmentation,
+    scan: Scan,
+    truth: np.ndarray,
+    codebook: Codebook,
+    output: Path,
+    provenance: Provenance,
+    with_view: bool,
+) -> None:
+    source = scan.images[0]
+    assert source is not None
+    segmentations = output / "segmentations"
+    write_derivative(segmentations, source, found.native, codebook.space, provenance)
+    if with_view:
+        spacing = found.geometry.canonical_spacing
+        image = read_volume(source).data
+        view = make_view(scan.id, image, truth, found.leaves, codebook, spacing)
+        write_view(output / VIEWS, view)

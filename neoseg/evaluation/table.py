@@ -13,15 +13,26 @@ from rich.table import Table
 from neoseg.evaluation.scores import ClassScore
 from neoseg.files import replacing
 
-METRICS = ("dice", "hd95", "hd", "assd", "paper_dice", "paper_hd_voxels")
+METRICS = (
+    *("dice", "hd95", "hd", "assd", "nsd", "volume_error", "paper_dice", "paper_hd_voxels"),
+    *("violation", "ece"),
+)
+"""What is summarised over scans, draws and arms."""
+
 AGE_GROUPS = ("all", "preterm", "term")
 
+_NA = float("nan")
 _TEXT = ("subject", "session", "age_group", "class", "abbreviation")
 _FLAGS = ("hidden", "is_leaf", "missed", "invented")
-_NUMBERS = ("scan_age", *METRICS, "truth_ml", "prediction_ml")
+_VOLUMES = ("truth_ml", "prediction_ml")
+_LATER = {"nsd": _NA, "nsd_tolerance": _NA, "known": 1.0, "violation": _NA, "ece": _NA}
+"""Numbers that tables of earlier versions lack, and what stands for them."""
+
+_NUMBERS = ("scan_age", *METRICS, *_VOLUMES, "volume_error_ml", "nsd_tolerance", "known")
 COLUMNS = (
     *("subject", "session", "scan_age", "age_group", "class", "abbreviation"),
-    *("hidden", "is_leaf", *METRICS, "truth_ml", "prediction_ml", "missed", "invented"),
+    *("hidden", "is_leaf", *METRICS, *_VOLUMES, "volume_error_ml", "missed", "invented"),
+    *("nsd_tolerance", "known"),
 )
 """Columns of `scores.csv`, in order."""
 
@@ -45,6 +56,7 @@ def score_frame(
     rows = []
     for score in scores:
         row = asdict(score)
+        row |= {"volume_error": score.volume_error, "volume_error_ml": score.volume_error_ml}
         row["class"] = row.pop("name")
         row |= {"subject": subject, "session": session or "", "age_group": age_group}
         row |= {"scan_age": scan_age, "hidden": score.abbreviation in hidden}
@@ -63,11 +75,15 @@ def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> Non
 def read_scores(path: Path) -> pd.DataFrame:
     """Read a score file; ids stay text with their leading zeros, no session is "".
 
+    Tables of earlier versions are read too: what they lack is n/a, or follows from the volumes.
+
     Raises:
         ValueError: naming the file and the columns that it lacks.
     """
     frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    missing = [name for name in COLUMNS if name not in frame.columns]
+    computed = ("volume_error", "volume_error_ml")
+    later = [name for name in (*_LATER, *computed) if name not in frame.columns]
+    missing = [name for name in COLUMNS if name not in (*frame.columns, *later)]
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; it is not a score table of this version, "
@@ -81,9 +97,22 @@ def read_scores(path: Path) -> pd.DataFrame:
             )
         frame[name] = frame[name] == "True"
     try:
-        return _typed(frame)
+        return _completed(frame, later)
     except ValueError as error:
         raise ValueError(f"{path} holds text where a number is expected: {error}") from None
+
+
+def _completed(frame: pd.DataFrame, later: Sequence[str]) -> pd.DataFrame:
+    """Add the columns that an earlier version did not write."""
+    for name in later:
+        frame[name] = _LATER.get(name, _NA)
+    frame = _typed(frame[[*COLUMNS, *(c for c in frame.columns if c not in COLUMNS)]])
+    error = frame["prediction_ml"] - frame["truth_ml"]
+    if "volume_error_ml" in later:
+        frame["volume_error_ml"] = error
+    if "volume_error" in later:
+        frame["volume_error"] = error / frame["truth_ml"].where(frame["truth_ml"] > 0)
+    return frame
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd.DataFrame:
@@ -147,15 +176,6 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         tables.append(table)
     tables[-1].caption = "mean ± std over scans; † hidden by the protocol"
     return Group(*tables)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """Return any frame as a Markdown table, its cells as text."""
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |"]
-    lines.append("|" + "|".join([" --- ", *[" ---: "] * (frame.shape[1] - 1)]) + "|")
-    for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def plus_minus(mean: float, std: float, digits: int) -> str:

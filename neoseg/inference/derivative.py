@@ -23,7 +23,7 @@ from neoseg.labels import LabelSpace
 _SUFFIXES = (".nii.gz", ".nii")
 _BIDS_NAME = re.compile(
     r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
-    r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[0-9A-Za-z]+"
+    r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[0-9A-Za-z]+(_restore)?"
 )
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
@@ -33,8 +33,8 @@ def derivative_path(output: Path, source: Path) -> Path:
 
     `sub-X_ses-Y_desc-restore_T2w.nii.gz` becomes
     `<output>/sub-X/ses-Y/anat/sub-X_ses-Y_desc-neoseg_dseg.nii.gz`: an older `desc` and the suffix
-    go, other entities stay. A name that is not BIDS is kept whole, as in
-    `<output>/scan12_desc-neoseg_dseg.nii.gz`.
+    go (also `T2w_restore` of the dHCP's first release), other entities stay. A name that is not
+    BIDS is kept whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`.
 
     Raises:
         DerivativeError: if the name does not end with .nii or .nii.gz.
@@ -94,23 +94,30 @@ def write_derivative(
             another data set or label table, or a target outside `output`.
     """
     target = derivative_path(output, source)
-    if not target.parent.resolve().is_relative_to(output.resolve()):
-        raise DerivativeError(f"{target} leads out of {output} through a link; remove the link")
-    if target.resolve() == source.resolve():
-        raise DerivativeError(f"{source} would be overwritten by its own segmentation")
-    image = _open(source)
+    require_inside(output, target, source)
+    image = open_source(source)
     labels = _fitting(labels, image, source, space)
     output.mkdir(parents=True, exist_ok=True)
     with locked(output):
         describe(output, space, provenance)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_labels(target, labels, image, space)
-        counts, voxel_ml = _count(labels, image, space)
-        record_volumes(output, target, counts, voxel_ml, space)
+        # The label file comes last: it says that the scan is done.
+        with replacing(target) as temporary:
+            _write_labels(temporary, labels, image, space)
+            counts, voxel_ml = _count(labels, image, space)
+            record_volumes(output, target, counts, voxel_ml, space)
     return target
 
 
-def _open(source: Path) -> nib.Nifti1Pair:
+def require_inside(output: Path, target: Path, source: Path) -> None:
+    """Raise `DerivativeError` where `target` is outside of `output`, or the input itself."""
+    if not target.parent.resolve().is_relative_to(output.resolve()):
+        raise DerivativeError(f"{target} leads out of {output} through a link; remove the link")
+    if target.resolve() == source.resolve():
+        raise DerivativeError(f"{source} would be overwritten by its own segmentation")
+
+
+def open_source(source: Path) -> nib.Nifti1Pair:
+    """Open a NIfTI file for its grid and header; raises `DerivativeError`."""
     try:
         image = nib.load(source)
     except (OSError, nib.filebasedimages.ImageFileError) as error:
@@ -141,9 +148,7 @@ def _fitting(
     return labels.reshape(image.shape)
 
 
-def _write_labels(
-    target: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
-) -> None:
+def _write_labels(path: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace) -> None:
     indices = np.array([leaf.index for leaf in space.leaves])
     dtype = np.uint8 if indices.max() <= 255 else np.uint16
     header = image.header.copy()
@@ -152,8 +157,7 @@ def _write_labels(
     # The display window of an intensity image would hide labels.
     header["cal_min"] = header["cal_max"] = 0
     single = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
-    with replacing(target) as temporary:
-        nib.save(single(indices.astype(dtype)[labels], image.affine, header), temporary)
+    nib.save(single(indices.astype(dtype)[labels], image.affine, header), path)
 
 
 def _count(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.dhcp import PIPELINE_FOLDERS
+from neoseg.cohort.folders import has_subjects
 from neoseg.data import DataError
 
+log = logging.getLogger(__name__)
+
 ENDINGS = (".nii.gz", ".nii")
+CORRECTED = "restore"
+"""What the dHCP calls an image whose bias field was corrected."""
 
 
 @dataclass(frozen=True)
@@ -24,41 +31,64 @@ class ScanFiles:
         return self.images[0]
 
 
-def find_scans(path: Path, modalities: Sequence[str]) -> list[ScanFiles]:
+@dataclass(frozen=True)
+class _Image:
+    """A file by its name: what was measured, how it was processed, and the rest, in order."""
+
+    path: Path
+    modality: str
+    desc: str | None
+    space: str | None
+    rest: tuple[str, ...]
+
+
+def find_scans(path: Path, modalities: Sequence[str], desc: str | None = None) -> list[ScanFiles]:
     """Return the scans that `path` names, sorted.
 
-    A file is one scan. In a folder, searched with all its subfolders, every file whose name ends
-    in the first modality (`_T2w.nii.gz`) is one; where a session has several, the bias-corrected
-    `desc-restore` goes first, so that a dHCP tree gives one segmentation a session. A folder
-    without such names is taken as a plain collection in which every NIfTI file is a scan. The
-    other modalities are files of the same name but for the modality.
+    A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
+    images in `sub-*/[ses-*/]anat` are, and nothing else; in other folders every file, however
+    deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
+    plain collection in which every NIfTI file is a scan.
+
+    Files that differ in nothing but `desc-` are one scan. The other modalities are files of the
+    same name but for modality, `desc-` and `space-`; those in the space of the first modality and
+    with the same `desc-` go first.
+
+    Args:
+        path: a NIfTI file or a folder.
+        modalities: of the network, in order.
+        desc: which of several images to take, "none" for the one without; None takes the
+            bias-corrected one (`desc-restore`), else that without, else the only one.
 
     Raises:
-        DataError: nothing there, or no NIfTI file in the folder.
+        DataError: nothing there, no image, or several that would do.
     """
     if path.is_file():
-        return [_with_partners(path, modalities)]
+        if _parse(path, modalities[1:]) is not None:
+            log.warning("%s is taken as %s, whatever its name says", path, modalities[0])
+        return [_with_partners(path, _images(path.parent.iterdir(), modalities), modalities)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a NIfTI file or a folder as input")
-    # Hidden files are drafts of an interrupted copy, or macOS's notes about files.
-    files = sorted(
-        p
-        for p in path.rglob("*")
-        if p.name.endswith(ENDINGS) and not p.name.startswith(".") and p.is_file()
-    )
+    bases = (path / folder for folder in PIPELINE_FOLDERS)
+    base = next((folder for folder in bases if has_subjects(folder)), None)
+    patterns = ["**/*"] if base is None else ["sub-*/ses-*/anat/*", "sub-*/anat/*"]
+    files = [file for pattern in patterns for file in (base or path).glob(pattern)]
+    files = sorted(file for file in files if _is_image(file))
     if not files:
-        raise DataError(f"{path} has no file that ends in {' or '.join(ENDINGS)}")
-    named = [p for p in files if stem(p).endswith(f"_{modalities[0]}")]
-    if not named:
-        derived = ("_dseg", "_mask", "_probseg", *(f"_{m}" for m in modalities[1:]))
-        plain = [p for p in files if not stem(p).endswith(derived)]
-        return [_with_partners(p, modalities) for p in plain]
-    by_session: dict[tuple[Path, str], Path] = {}
-    for file in named:
-        key = (file.parent, stem(file).replace("_desc-restore", ""))
-        if key not in by_session or "_desc-restore" in file.name:
-            by_session[key] = file
-    return [_with_partners(p, modalities) for p in sorted(by_session.values())]
+        raise DataError(f"{base or path} has no file that ends in {' or '.join(ENDINGS)}")
+    images = _images(files, modalities)
+    chosen = _choose([image for image in images if image.modality == modalities[0]], desc)
+    if chosen:
+        return [_with_partners(image.path, images, modalities) for image in chosen]
+    if base is not None or desc is not None:
+        wanted = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
+        raise DataError(
+            f"{base or path} has {len(files)} NIfTI files, and none is {wanted}, which the run was "
+            "trained on; name a file, or the folder that holds such images"
+        )
+    derived = ("_dseg", "_mask", "_probseg", *(f"_{m}" for m in modalities[1:]))
+    plain = [file for file in files if not stem(file).endswith(derived)]
+    return [_with_partners(file, images, modalities) for file in plain]
 
 
 def stem(path: Path) -> str:
@@ -69,10 +99,74 @@ def stem(path: Path) -> str:
     return path.stem
 
 
-def _with_partners(path: Path, modalities: Sequence[str]) -> ScanFiles:
-    first = modalities[0]
-    images: list[Path | None] = [path]
+def _is_image(path: Path) -> bool:
+    # Hidden files are drafts of an interrupted copy, or macOS's notes about files.
+    return path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+
+
+def _images(files: Iterable[Path], modalities: Sequence[str]) -> list[_Image]:
+    parsed = (_parse(file, modalities) for file in sorted(files) if _is_image(file))
+    return [image for image in parsed if image is not None]
+
+
+def _parse(path: Path, modalities: Sequence[str]) -> _Image | None:
+    *parts, last = stem(path).split("_")
+    found: dict[str, str] = {}
+    if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
+        last, found["desc"] = parts.pop(), CORRECTED
+    if last not in modalities:
+        return None
+    rest = []
+    for part in parts:
+        key, _, value = part.partition("-")
+        if key in ("desc", "space"):
+            found[key] = value
+        else:
+            rest.append(part)
+    return _Image(path, last, found.get("desc"), found.get("space"), tuple(rest))
+
+
+def _choose(images: Sequence[_Image], desc: str | None) -> list[_Image]:
+    """Return one image of each scan."""
+    scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, _Image]] = {}
+    for image in images:
+        scans.setdefault((image.path.parent, image.space, image.rest), {})[image.desc] = image
+    chosen, unclear = [], []
+    for found in scans.values():
+        wanted = [None if desc == "none" else desc] if desc else [CORRECTED, None]
+        best = next((found[name] for name in wanted if name in found), None)
+        if best is None and desc is None:
+            best = next(iter(found.values()))
+            if len(found) > 1:
+                unclear.append("  " + ", ".join(str(image.path) for image in found.values()))
+        if best is not None:
+            chosen.append(best)
+    if unclear:
+        raise DataError(
+            f"{len(unclear)} scans have several images that would do; choose with desc=NAME:\n"
+            + "\n".join(unclear[:5])
+        )
+    return sorted(chosen, key=lambda image: image.path)
+
+
+def _with_partners(path: Path, images: Sequence[_Image], modalities: Sequence[str]) -> ScanFiles:
+    first = _parse(path, modalities[:1])
+    partners: list[Path | None] = [path]
     for other in modalities[1:]:
-        partner = path.with_name(path.name.replace(f"_{first}.", f"_{other}."))
-        images.append(partner if partner != path and partner.is_file() else None)
-    return ScanFiles(tuple(images))
+        if first is None:
+            partners.append(None)
+            continue
+        spaces, desc = (None, first.modality, first.space), first.desc
+        candidates = [
+            image
+            for image in images
+            if (image.path.parent, image.modality, image.rest) == (path.parent, other, first.rest)
+            and image.space in spaces
+        ]
+        best = max(
+            candidates,
+            key=lambda image: (image.space is not None, image.desc == desc),
+            default=None,
+        )
+        partners.append(None if best is None else best.path)
+    return ScanFiles(tuple(partners))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neoseg.data import Geometry, PrepareSettings, prepare_images, to_canonical, to_native
-from neoseg.inference.window import WindowSettings, predict_volume
+from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
+from neoseg.inference.sweep import Region
+from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
 from neoseg.networks import Head
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """Leaf positions uint8 `[X, Y, Z]` on the scan's full grid in canonical axes, the first
-    channel on the prepared grid, and how the two relate.
+    channel on the prepared grid, how the two relate, and the class probabilities asked for.
     """
 
     leaves: np.ndarray
     prepared_leaves: np.ndarray
     image: np.ndarray
     geometry: Geometry
+    probabilities: ClassProbabilities | None = None
 
     @property
     def native(self) -> np.ndarray:
@@ -42,14 +45,40 @@ class Segmenter:
     prepare: PrepareSettings
     device: torch.device
 
-    def segment(self, images: Sequence[Path | None]) -> Segmentation:
+    def segment(
+        self,
+        images: Sequence[Path | None],
+        inspect: Callable[[Tensor, Region, Geometry], None] | None = None,
+        classes: Sequence[int] = (),
+        scratch: Path | None = None,
+    ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
+
+        Args:
+            images: a path per modality of the network.
+            inspect: sees the logits `[N, *piece]` of each piece of the prepared grid, and where
+                in it the piece lies.
+            classes: positions of the classes whose probabilities are kept.
+            scratch: folder for them while they are written; None keeps them in memory.
 
         Raises:
             DataError: images that cannot be read or do not share a grid.
         """
         image, geometry = prepare_images(images, self.prepare)
+        leaves = np.empty(geometry.prepared_shape, dtype=np.uint8)
+        values = room_for(len(classes), leaves.shape, scratch)
         volume = torch.from_numpy(image)
-        leaves = predict_volume(self.network, volume, self.head, self.window, self.device)
-        full = to_canonical(leaves, geometry, self.head.space.background)
-        return Segmentation(full, leaves, image[0], geometry)
+        pieces = predict_pieces(self.network, volume, self.head, self.window, self.device)
+        for region, logits in pieces:
+            leaves[region] = leaf_map(self.head, logits)
+            if classes:
+                values[(slice(None), *region)] = probability_map(self.head, logits, classes)
+            if inspect is not None:
+                inspect(logits, region, geometry)
+        space = self.head.space
+        probabilities = None
+        if classes:
+            outside = values_outside(space, classes)
+            probabilities = ClassProbabilities(tuple(classes), values, outside, geometry)
+        full = to_canonical(leaves, geometry, space.background)
+        return Segmentation(full, leaves, image[0], geometry, probabilities)

@@ -52,6 +52,10 @@ def test_numbers_equal_brute_force(codebook) -> None:
         voxels = cdist(*points)
         expected = max(voxels.min(axis=0).max(), voxels.min(axis=1).max())
         assert score.paper_hd_voxels == pytest.approx(expected, abs=1e-6)
+        assert score.nsd == pytest.approx((np.concatenate(sets) <= 1.0).mean(), abs=1e-6)
+        assert score.volume_error_ml == pytest.approx((p.sum() - t.sum()) * 0.8 / 1000, abs=1e-12)
+        assert score.volume_error == pytest.approx(p.sum() / t.sum() - 1, abs=1e-9)
+        assert (score.known, score.nsd_tolerance) == (1, 1)
         assert score.truth_ml == pytest.approx(t.sum() * 0.8 / 1000)
         assert score.prediction_ml == pytest.approx(p.sum() * 0.8 / 1000)
         assert score.is_leaf == (len(leaves) == 1)
@@ -62,7 +66,7 @@ def test_numbers_equal_brute_force(codebook) -> None:
 def test_perfect_prediction(codebook) -> None:
     truth, _ = volumes()
     for score in score_scan(truth, truth + np.uint8(1), codebook, SPACING):
-        assert (score.dice, score.paper_dice) == (1, 1)
+        assert (score.dice, score.paper_dice, score.nsd, score.volume_error) == (1, 1, 1, 0)
         assert (score.hd95, score.hd, score.assd, score.paper_hd_voxels) == (0, 0, 0, 0)
 
 
@@ -77,7 +81,9 @@ def test_one_empty_is_the_worst_score(codebook, in_truth, in_prediction, missed,
     if not in_prediction:
         prediction[prediction == CSF] = BG
     score = by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING))["CSF"]
-    assert (score.dice, score.paper_dice) == (0, 0)
+    assert (score.dice, score.paper_dice, score.nsd) == (0, 0, 0)
+    assert math.isnan(score.volume_error) == (not in_truth)
+    assert score.volume_error_ml * (1 if in_prediction else -1) > 0
     diagonal = math.sqrt((12 * 0.5) ** 2 + (10 * 0.8) ** 2 + (8 * 2.0) ** 2)
     for name in DISTANCES:
         assert getattr(score, name) == pytest.approx(diagonal)
@@ -90,7 +96,7 @@ def test_both_empty_is_not_applicable(codebook) -> None:
     truth[truth == CSF] = BG
     prediction[prediction == CSF] = BG
     score = by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING))["CSF"]
-    for name in ("dice", "paper_dice", "paper_hd_voxels", *DISTANCES):
+    for name in ("dice", "nsd", "paper_dice", "paper_hd_voxels", "volume_error", *DISTANCES):
         assert math.isnan(getattr(score, name))
     assert (score.missed, score.invented, score.truth_ml, score.prediction_ml) == (False,) * 2 + (
         0,
@@ -110,15 +116,72 @@ def test_merged_truth_scores_the_super_class_and_not_its_leaves(codebook, space)
     assert scores["CSF"] == full["CSF"]
 
 
-def test_one_unknown_voxel_leaves_nothing_to_score(codebook) -> None:
+def test_unknown_voxels_are_left_out_of_overlap_and_volumes(codebook) -> None:
+    """A truth of some slices scores them; where knowledge ends there is no surface."""
     truth, prediction = volumes()
     codes = truth + np.uint8(1)
-    codes[0, 0, 0] = UNKNOWN
+    codes[:, :, 4:] = UNKNOWN
+    scores = by_name(score_scan(prediction, codes, codebook, SPACING))
+    # No voxel of fluid is known to be there, and some may be: it cannot be scored.
+    assert set(scores) == {"L", "R", "LR"}
+    cut = by_name(
+        score_scan(prediction[:, :, :4], truth[:, :, :4] + np.uint8(1), codebook, SPACING)
+    )
+    for name, score in scores.items():
+        for field in ("dice", "paper_dice", "truth_ml", "prediction_ml", "volume_error"):
+            assert getattr(score, field) == getattr(cut[name], field)
+        assert all(math.isnan(getattr(score, field)) for field in (*DISTANCES, "nsd"))
+        assert math.isnan(score.paper_hd_voxels)
+        assert score.known == 0.5
+
+
+def test_a_miss_on_known_slices_has_no_distance_either(codebook) -> None:
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    codes[:, :, 4:] = UNKNOWN
+    prediction[prediction == L] = BG
+    score = by_name(score_scan(prediction, codes, codebook, SPACING))["L"]
+    assert (score.dice, score.missed) == (0, True)
+    assert math.isnan(score.hd)
+
+
+def test_a_merged_part_hides_its_children_there_alone(codebook, space) -> None:
+    """Left is told on some slices, left or right on the others."""
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    merged = np.isin(truth, [L, R])
+    merged[:, :, :3] = False
+    codes[merged] = codebook.code(space.label_set("LR"))
+    scores = by_name(score_scan(prediction, codes, codebook, SPACING))
+    assert scores["LR"].known == scores["CSF"].known == 1
+    assert scores["L"].known == pytest.approx(1 - merged.mean())
+    p, t = (prediction == L) & ~merged, (truth == L) & ~merged
+    assert scores["L"].dice == pytest.approx(2 * (p & t).sum() / (p.sum() + t.sum()), abs=1e-12)
+
+
+def test_everything_unknown_leaves_nothing_to_score(codebook) -> None:
+    _, prediction = volumes()
+    codes = np.full(SHAPE, UNKNOWN, np.uint8)
     assert score_scan(prediction, codes, codebook, SPACING) == []
 
 
+def test_the_tolerance_is_what_was_asked_for(codebook) -> None:
+    truth, prediction = volumes()
+    strict, loose = (
+        by_name(score_scan(prediction, truth + np.uint8(1), codebook, SPACING, nsd_tolerance=t))[
+            "L"
+        ]
+        for t in (0.1, 50.0)
+    )
+    assert strict.nsd < loose.nsd == 1
+    assert (strict.nsd_tolerance, loose.nsd_tolerance) == (0.1, 50.0)
+
+
 def test_background_is_not_scored(codebook, space) -> None:
-    assert space.background not in scorable_classes(np.arange(1, 5), codebook)
+    counts = np.zeros(codebook.size, int)
+    counts[1:5] = 7
+    assert space.background not in scorable_classes(counts, codebook)
+    assert set(scorable_classes(counts, codebook).values()) == {1.0}
 
 
 def test_without_distances_the_rest_stays(codebook) -> None:
@@ -129,7 +192,7 @@ def test_without_distances_the_rest_stays(codebook) -> None:
     for one, other in zip(full, quick, strict=True):
         for entry in fields(ClassScore):
             value = getattr(other, entry.name)
-            if entry.name in (*DISTANCES, "paper_hd_voxels"):
+            if entry.name in (*DISTANCES, "paper_hd_voxels", "nsd", "violation", "ece"):
                 assert math.isnan(value)
             else:
                 assert value == getattr(one, entry.name)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_hausdorff_distance,
+    compute_surface_dice,
+)
 from scipy.spatial.distance import cdist
 
 from neoseg.evaluation import surface
@@ -41,10 +45,14 @@ def test_border_is_the_voxels_with_a_face_outside() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("share", [0.0, 1.0], ids=["transform", "tree"])
+@pytest.mark.parametrize(
+    ("near", "search"), [(8, 0.3e-6), (0.5, 0.0), (0.5, 1.0)], ids=["near", "tree", "transform"]
+)
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.5, 0.5, 0.5), (0.7, 1.3, 2.1)])
-def test_distances_equal_brute_force(monkeypatch, seed, share, spacing) -> None:
-    monkeypatch.setattr(surface, "_TREE_SHARE", share)
+def test_distances_equal_brute_force(monkeypatch, seed, near, search, spacing) -> None:
+    """Whichever way they are found: all near, or most too far and left to tree or transform."""
+    monkeypatch.setattr(surface, "_NEAR", near)
+    monkeypatch.setattr(surface, "_SEARCH", search)
     first, second = blobs(seed)
     table = cdist(brute_border(first) * np.array(spacing), brute_border(second) * np.array(spacing))
     forward, backward = table.min(axis=1), table.min(axis=0)
@@ -54,7 +62,29 @@ def test_distances_equal_brute_force(monkeypatch, seed, share, spacing) -> None:
     assert found.hausdorff == pytest.approx(max(forward.max(), backward.max()), abs=1e-6)
     expected = max(np.percentile(forward, 95), np.percentile(backward, 95))
     assert found.percentile(95) == pytest.approx(expected, abs=1e-6)
-    assert found.average == pytest.approx(np.concatenate([forward, backward]).mean(), abs=1e-6)
+    both = np.concatenate([forward, backward])
+    assert found.average == pytest.approx(both.mean(), abs=1e-6)
+    for tolerance in (0.3, 1.05, 2.65):
+        assert found.within(tolerance) == pytest.approx((both <= tolerance).mean(), abs=1e-6)
+
+
+def test_scattered_predictions_take_the_transform_and_anatomy_does_not(monkeypatch) -> None:
+    """What bounds the time of garbage must not be what good predictions pay."""
+    calls = []
+    original = surface.distance_transform_edt
+
+    def counted(*args, **kwargs):
+        calls.append(args[0].size)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(surface, "distance_transform_edt", counted)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 60)] * 3, indexing="ij"))
+    ball = (grid**2).sum(axis=0) < 0.5
+    surface_distances(ball, np.roll(ball, 2, axis=0), (1, 1, 1))
+    assert not calls
+    garbage = np.random.default_rng(0).random(ball.shape) < 0.3
+    surface_distances(garbage, ball & (grid[0] < -0.3), (1, 1, 1))
+    assert len(calls) == 1
 
 
 def test_definitions_are_those_of_monai() -> None:
@@ -69,6 +99,19 @@ def test_definitions_are_those_of_monai() -> None:
         assert value == pytest.approx(theirs.item(), abs=1e-5)
     theirs = compute_average_surface_distance(*batch, symmetric=True, **options)
     assert found.average == pytest.approx(theirs.item(), abs=1e-5)
+    for tolerance in (0.6, 1.1):
+        theirs = compute_surface_dice(*batch, class_thresholds=[tolerance], **options)
+        assert found.within(tolerance) == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def test_rounding_of_the_spacing_does_not_decide_about_the_tolerance() -> None:
+    first = np.zeros((8, 8, 8), bool)
+    first[2:5, 2:5, 2:5] = True
+    second = np.roll(first, 2, axis=0)
+    exact = surface_distances(first, second, (0.5, 0.5, 0.5)).within(1.0)
+    assert exact == 1
+    for spacing in (0.5 - 1e-7, 0.5 + 1e-7):
+        assert surface_distances(first, second, (spacing,) * 3).within(1.0) == exact
 
 
 def test_percentile_takes_the_worse_direction() -> None:

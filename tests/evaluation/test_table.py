@@ -12,7 +12,6 @@ from rich.console import Console
 
 from neoseg.evaluation import (
     ClassScore,
-    markdown,
     overview,
     read_scores,
     rich_table,
@@ -112,6 +111,21 @@ def test_rich_table_prints_every_class(frame) -> None:
         assert part in text
 
 
-def test_markdown_escapes_bars() -> None:
-    text = markdown(pd.DataFrame({"a": ["x|y"], "b": ["1"]}))
-    assert text.splitlines() == ["| a | b |", "| --- | ---: |", "| x\\|y | 1 |"]
+def test_older_tables_are_read_and_completed(tmp_path, frame) -> None:
+    """Those of the first version have neither surface Dice nor volume errors."""
+    path = tmp_path / "old.csv"
+    later = ["nsd", "nsd_tolerance", "known", "violation", "ece", "volume_error", "volume_error_ml"]
+    frame.drop(columns=later).to_csv(path, index=False)
+    found = read_scores(path)
+    assert found.columns.tolist() == frame.columns.tolist()
+    assert found[["nsd", "violation", "ece"]].isna().all(axis=None)
+    assert found["known"].tolist() == [1] * 4
+    for name in ("volume_error", "volume_error_ml"):
+        assert found[name].to_numpy() == pytest.approx(frame[name].to_numpy(), nan_ok=True)
+    assert found["volume_error"].tolist()[0] == pytest.approx(11 / 12 - 1)
+
+
+def test_other_columns_stay_behind_the_known_ones(tmp_path, frame) -> None:
+    path = tmp_path / "more.csv"
+    frame.assign(site="x").to_csv(path, index=False)
+    assert read_scores(path).columns.tolist() == [*frame.columns, "site"]

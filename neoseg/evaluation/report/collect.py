@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -32,14 +34,24 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
+class FinishedRun:
+    """A run of the report: its folder, its name in the tables, and `run.json`."""
+
+    path: Path
+    name: str
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Collected:
     """All scores, with the columns experiment, full_fraction, draw, seed and run, and the rest.
 
     `full_fraction` and `draw` are NaN where the run's configuration has none; `run` is the
-    folder relative to the one searched.
+    folder relative to the one searched, the name of a finished run.
     """
 
     scores: pd.DataFrame
+    runs: tuple[FinishedRun, ...]
     unfinished: tuple[Unfinished, ...]
 
 
@@ -69,28 +81,34 @@ def collect(folder: Path) -> Collected:
     Raises:
         ReportError: if no run is finished; the message names each run and what it lacks.
     """
-    frames, unfinished = [], []
+    frames: list[pd.DataFrame] = []
+    runs: list[FinishedRun] = []
+    unfinished: list[Unfinished] = []
     for path in find_runs(folder):
         missing = [name for name in _REQUIRED if not (path / name).is_file()]
         try:
             if missing:
                 raise ReportError(f"no {' and no '.join(missing)}")
             keys = _run_keys(path / "config.yaml")
+            record = _record(path / "run.json")
             frame = read_scores(path / "scores.csv")
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
             continue
-        keys["run"] = path.relative_to(folder).as_posix()
-        for position, name in enumerate(RUN_COLUMNS):
-            frame.insert(position, name, keys[name])
+        name = path.relative_to(folder).as_posix()
+        name = path.resolve().name if name == "." else name
+        keys["run"] = name
+        runs.append(FinishedRun(path, name, record))
+        for position, column in enumerate(RUN_COLUMNS):
+            frame.insert(position, column, keys[column])
         frames.append(frame)
     if not frames:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
     scores = pd.concat(frames, ignore_index=True)
     _warn_of_twins(scores)
-    return Collected(scores, tuple(unfinished))
+    return Collected(scores, tuple(runs), tuple(unfinished))
 
 
 def _run_keys(path: Path) -> dict[str, str | float]:
@@ -113,6 +131,16 @@ def _run_keys(path: Path) -> dict[str, str | float]:
         except (TypeError, ValueError):
             raise ReportError(f"{path}: {name} is {value!r}, expected a number") from None
     return keys
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from None
+    if not isinstance(record, dict):
+        raise ReportError(f"{path} holds {type(record).__name__}, expected an object")
+    return record
 
 
 def _warn_of_twins(scores: pd.DataFrame) -> None:

@@ -8,7 +8,8 @@ import math
 import pytest
 import yaml
 
-from neoseg.evaluation import ClassScore, ReportError, collect, find_runs, score_frame, write_scores
+from neoseg.evaluation import ClassScore, ReportError, collect, score_frame, write_scores
+from neoseg.evaluation.report import find_runs
 
 SCORE = ClassScore("Fluid", "CSF", True, 0.5, 1, 2, 1, 3, 3, False, False, 0.5, 4)
 
@@ -41,6 +42,16 @@ def test_columns_come_from_the_configuration(tmp_path) -> None:
     assert scores["subject"].tolist() == ["01"] * 3
 
 
+def test_runs_come_with_their_folder_and_record(tmp_path) -> None:
+    make_run(tmp_path / "sweep" / "0", **keys())
+    (tmp_path / "sweep" / "0" / "run.json").write_text('{"steps": 3}')
+    (run,) = collect(tmp_path).runs
+    assert (run.name, run.path) == ("sweep/0", tmp_path / "sweep" / "0")
+    assert run.record == {"steps": 3}
+    (alone,) = collect(tmp_path / "sweep" / "0").runs
+    assert alone.name == "0"
+
+
 def test_hydra_folders_are_not_runs(tmp_path) -> None:
     make_run(tmp_path / "a", **keys())
     assert find_runs(tmp_path) == [tmp_path / "a"]
@@ -58,14 +69,17 @@ def test_unfinished_runs_are_named_with_their_reason(tmp_path) -> None:
     (tmp_path / "cut" / "scores.csv").write_text("subject,session\n")
     make_run(tmp_path / "empty", **keys())
     (tmp_path / "empty" / "scores.csv").write_text("")
+    make_run(tmp_path / "half", **keys())
+    (tmp_path / "half" / "run.json").write_text('{"steps": ')
     found = collect(tmp_path)
     assert set(found.scores["run"]) == {"good"}
     reasons = {run.path.name: run.reason for run in found.unfinished}
-    assert set(reasons) == {"running", "nameless", "odd", "broken", "cut", "empty"}
+    assert set(reasons) == {"running", "nameless", "odd", "broken", "cut", "empty", "half"}
     assert reasons["running"] == "no scores.csv and no run.json"
     assert "'name'" in reasons["nameless"]
     assert "draw is 'first'" in reasons["odd"]
     assert "no column scan_age" in reasons["cut"]
+    assert "run.json cannot be read" in reasons["half"]
 
 
 def test_nothing_to_report_says_why(tmp_path) -> None:

@@ -1,0 +1,117 @@
+"""Energy that the machine has used during a run, where its counters can be read."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+POWERCAP = Path("/sys/class/powercap")
+_PACKAGES = "intel-rapl:[0-9]*"
+_PERIOD = 30.0
+"""Seconds between two readings; the counters of processors start again after some minutes."""
+
+
+class EnergyMeter:
+    """Adds up energy from its making on: processor packages (RAPL) and GPUs (NVML).
+
+    The counters are those of the devices, so other processes on them count too; the memory, the
+    disks and the fans do not. Processor counters are readable by root alone on most systems.
+    """
+
+    def __init__(
+        self,
+        powercap: Path = POWERCAP,
+        gpus: Sequence[Callable[[], float]] | None = None,
+        period: float = _PERIOD,
+    ) -> None:
+        self._packages = [p for p in map(_Package, _folders(powercap)) if p.update()]
+        self._gpus = [(read, read()) for read in (gpu_counters() if gpus is None else gpus)]
+        if not self._packages:
+            return
+        stop = threading.Event()
+        weakref.finalize(self, stop.set)
+        arguments = (self._packages, stop, period)
+        threading.Thread(target=_watch, args=arguments, daemon=True).start()
+
+    def joules(self) -> dict[str, float | None]:
+        """Return the energy so far by kind of device, None where it cannot be measured."""
+        processors = sum(p.joules for p in self._packages if p.update())
+        gpus = sum(read() - start for read, start in self._gpus)
+        return {
+            "processors": round(processors, 1) if self._packages else None,
+            "gpus": round(gpus, 1) if self._gpus and not math.isnan(gpus) else None,
+        }
+
+
+class _Package:
+    """One counter of microjoules that starts again at its range."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._last: int | None = None
+        self._lock = threading.Lock()
+        self.joules = 0.0
+
+    def update(self) -> bool:
+        """Add what was used since the last reading; return whether it could be read."""
+        try:
+            now = int((self._folder / "energy_uj").read_text())
+            limit = int((self._folder / "max_energy_range_uj").read_text())
+        except (OSError, ValueError):
+            return False
+        with self._lock:
+            if self._last is not None:
+                used = now - self._last
+                self.joules += (used if used >= 0 else used + limit) / 1e6
+            self._last = now
+        return True
+
+
+def _folders(powercap: Path) -> list[Path]:
+    # A package has parts of its own (`intel-rapl:0:0`), which it counts already.
+    return [path for path in sorted(powercap.glob(_PACKAGES)) if path.name.count(":") == 1]
+
+
+def _watch(packages: Sequence[_Package], stop: threading.Event, period: float) -> None:
+    while not stop.wait(period):
+        for package in packages:
+            package.update()
+
+
+def gpu_counters() -> list[Callable[[], float]]:
+    """Return a function per visible NVIDIA GPU that reads its energy counter in joules."""
+    if not torch.cuda.is_available():
+        return []
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2():
+            return []
+        names = [
+            f"GPU-{torch.cuda.get_device_properties(number).uuid}"
+            for number in range(torch.cuda.device_count())
+        ]
+        counters = [nvml_counter(nvml, name) for name in names]
+    except (OSError, AttributeError, RuntimeError):
+        return []
+    return [read for read in counters if read is not None]
+
+
+def nvml_counter(nvml: ctypes.CDLL, uuid: str) -> Callable[[], float] | None:
+    """Return what reads the counter of one GPU in joules, None where it has none."""
+    handle = ctypes.c_void_p()
+    if nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
+        return None
+
+    def read() -> float:
+        millijoules = ctypes.c_ulonglong()
+        if nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules)):
+            return float("nan")
+        return millijoules.value / 1000
+
+    return None if math.isnan(read()) else read

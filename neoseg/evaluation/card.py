@@ -1,0 +1,208 @@
+"""The card of a run: what it learnt from, how, at what cost, what it reaches and where it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neoseg.cohort.scan import TERM_AGE
+from neoseg.evaluation.card_text import card_markdown
+from neoseg.evaluation.table import read_scores, summarise
+from neoseg.files import write_text
+
+CARD = "card"
+"""Name of the two files in a run folder, `card.json` and `card.md`."""
+
+NA = "n/a"
+_SCORES = ("dice", "nsd", "hd95", "hd", "volume_error", "violation", "ece")
+_WEAK = 0.7
+
+
+class CardError(ValueError):
+    """A folder from which no card can be made."""
+
+
+def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the card of a finished run as plain containers, from the files in its folder alone.
+
+    What the files do not tell, as in runs of earlier versions, is "n/a".
+
+    Args:
+        run: the run folder.
+        name: how the run is called; None is the name of its folder.
+
+    Raises:
+        CardError: a folder without a readable `config.yaml` and `run.json`.
+    """
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        config: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise CardError(
+            f"{run} has no run.json and config.yaml that can be read: {error}"
+        ) from None
+    scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
+    annotation = _of(record, "annotation", {})
+    card = {
+        "run": name or run.resolve().name,
+        "experiment": _of(config, "name"),
+        "data": {
+            "cohort": _of(config, "cohort.name"),
+            "modalities": _of(config, "cohort.modalities"),
+            "fingerprint": _of(record, "data"),
+            "labels": _of(config, "labels.name"),
+            "full_fraction": _of(config, "annotation.full_fraction"),
+            "draw": _of(config, "annotation.draw"),
+            "scans": protocol_counts(run / "annotation.csv"),
+            "merged_label_sets": _of(annotation, "merged_label_sets", []),
+        },
+        "training": {
+            "seed": _of(record, "seed", _of(config, "seed")),
+            "steps": _of(record, "steps"),
+            "network": _of(config, "network.name"),
+            "parameters": _of(record, "parameters"),
+            "head": _of(config, "head"),
+            "loss": list(_of(config, "loss", {})),
+            "recipe": _of(config, "recipe.kind"),
+            "predicts": _of(record, "predict_with"),
+        },
+        "cost": {
+            "device": _of(record, "device"),
+            "seconds": _of(record, "seconds"),
+            "peak_memory_gib": _of(record, "peak_memory_gib"),
+            "peak_gpu_memory_gib": _of(record, "peak_gpu_memory_gib"),
+            "energy_joules": {
+                kind: _of(record, f"energy_joules.{kind}") for kind in ("processors", "gpus")
+            },
+        },
+        "software": {
+            "versions": _of(record, "versions", {}),
+            "git": _of(record, "git"),
+            "command": _of(record, "command"),
+        },
+        "scores": [] if scores is None else _score_rows(scores),
+        "limits": limits_of_use(config, record, scores),
+        "config": config,
+    }
+    return _plain(card)
+
+
+def write_card(run: Path, folder: Path | None = None, name: str | None = None) -> Path:
+    """Write `card.json` and `card.md` of a run into its folder or another; return the latter.
+
+    Raises:
+        CardError: as `run_card`.
+    """
+    card = run_card(run, name)
+    target = folder or run
+    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(target / f"{CARD}.json", text + "\n")
+    write_text(target / f"{CARD}.md", card_markdown(card))
+    return target / f"{CARD}.md"
+
+
+def protocol_counts(path: Path) -> list[dict[str, Any]]:
+    """Return how many scans and subjects of each split are annotated how, from the plan's table."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    keys = ("split", "stream", "protocol")
+    scans = Counter(tuple(row.get(key) or NA for key in keys) for row in rows)
+    pairs = {(*(row.get(key) or NA for key in keys), row.get("subject")) for row in rows}
+    subjects = Counter(pair[:3] for pair in pairs)
+    return [
+        dict(zip(keys, group, strict=True)) | {"scans": count, "subjects": subjects[group]}
+        for group, count in scans.items()
+    ]
+
+
+def limits_of_use(
+    config: dict[str, Any], record: dict[str, Any], scores: pd.DataFrame | None
+) -> list[str]:
+    """Return sentences about where the network has not been shown to work."""
+    cohort = str(_of(config, "cohort.name"))
+    found = ["Research software, not a medical device: not for diagnosis or treatment."]
+    if "phantom" in str(_of(config, "cohort._target_")):
+        found.append("Trained and tested on synthetic scans: it says nothing about real ones.")
+    if cohort == "dhcp":
+        found.append(
+            "The dHCP's labels are automatic (DrawEM): scores measure agreement with DrawEM."
+        )
+    if scores is None or scores.empty:
+        return [*found, "Not tested: the run was not scored."]
+    scans = scores.drop_duplicates(["subject", "session"])
+    subjects = scans["subject"].nunique()
+    text = f"Tested on {_count(len(scans), 'scan')} of {_count(subjects, 'subject')} of '{cohort}'"
+    ages = scans["scan_age"].dropna()
+    if len(ages):
+        text += f", {ages.min():.1f} to {ages.max():.1f} weeks at the scan"
+        text += f" ({int((ages < TERM_AGE).sum())} before {TERM_AGE:.0f} weeks)"
+    found.append(text + "; nothing is known about other ages, scanners or diseases.")
+    if subjects < 10:
+        found.append("Fewer than ten test subjects: means are uncertain.")
+    hidden = list(dict.fromkeys(scores.loc[scores["hidden"], "abbreviation"]))
+    if hidden:
+        found.append(f"The annotation of some training scans hides: {', '.join(hidden)}.")
+    missed = scores[scores["missed"]].groupby("abbreviation", sort=False).size()
+    if len(missed):
+        listed = ", ".join(f"{name} ({count} of {len(scans)})" for name, count in missed.items())
+        found.append(f"Not found at all in some test scans that have them: {listed}.")
+    means = scores.groupby("abbreviation", sort=False)["dice"].mean()
+    weak = means[means < _WEAK]
+    if len(weak):
+        listed = ", ".join(f"{name} ({value:.2f})" for name, value in weak.items())
+        found.append(f"Mean Dice below {_WEAK}: {listed}.")
+    if _of(record, "git.changed", False) is True:
+        found.append("The code had changes that its commit does not hold.")
+    return found
+
+
+def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for group in ("all", "preterm", "term"):
+        part = scores if group == "all" else scores[scores["age_group"] == group]
+        for row in summarise(part).to_dict("records") if len(part) else []:
+            row = {str(key): value for key, value in row.items()}
+            values = {f"{m}_{how}": row[f"{m}_{how}"] for m in _SCORES for how in ("mean", "std")}
+            rows.append(
+                {"scans": group, "structure": row["abbreviation"], "n": row["dice_n"]}
+                | values
+                | {"misses": row["misses"], "inventions": row["inventions"]}
+            )
+    return rows
+
+
+def _of(source: Any, key: str, default: Any = NA) -> Any:
+    """Return a value below a dotted key; `default` where it is missing or null."""
+    for part in key.split("."):
+        if not isinstance(source, dict):
+            return default
+        source = source.get(part)
+    return default if source is None else source
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: no NaN, no number types of NumPy."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

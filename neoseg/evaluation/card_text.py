@@ -1,0 +1,136 @@
+"""The card of a run as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from neoseg.evaluation.markup import markdown, markdown_text
+from neoseg.evaluation.table import plus_minus
+
+_COLUMNS = (("dice", "Dice", 3), ("nsd", "NSD", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))
+_NA = "n/a"
+
+
+def card_markdown(card: dict[str, Any]) -> str:
+    """Write a card for people: the same facts as its JSON, the configuration last."""
+    data, training, cost, software = (card[k] for k in ("data", "training", "cost", "software"))
+    energy = cost["energy_joules"]
+    used = [f"{kind} {_energy(joules)}" for kind, joules in energy.items() if joules != _NA]
+    lines = [
+        f"# Run {markdown_text(card['run'])}",
+        "",
+        "## Limits of use",
+        "",
+        *(f"- {markdown_text(text)}" for text in card["limits"]),
+        "",
+        "## Data",
+        "",
+        *_facts(
+            cohort=data["cohort"],
+            modalities=data["modalities"],
+            label_table=data["labels"],
+            fingerprint=data["fingerprint"],
+            share_of_full_labels=data["full_fraction"],
+            draw=data["draw"],
+            merged_label_sets=data["merged_label_sets"] or "none",
+        ),
+        "",
+        _frame(data["scans"], "No table of annotations."),
+        "## Training",
+        "",
+        *_facts(experiment=card["experiment"], **training),
+        "",
+        "## Cost",
+        "",
+        *_facts(
+            device=cost["device"],
+            time=_time(cost["seconds"]),
+            peak_memory=_unit(cost["peak_memory_gib"], "GiB"),
+            peak_GPU_memory=_unit(cost["peak_gpu_memory_gib"], "GiB"),
+            energy=", ".join(used) or _NA,
+        ),
+        "",
+        "Time and energy are those of the process that ended the run; energy is that of the whole "
+        "devices.",
+        "",
+        "## Scores",
+        "",
+        _scores(card["scores"]),
+        "## Software",
+        "",
+        *_facts(git=software["git"], command=software["command"], **software["versions"]),
+        "",
+        "## Configuration",
+        "",
+        *_indented(yaml.safe_dump(card["config"], sort_keys=False, allow_unicode=True)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(**facts: Any) -> list[str]:
+    return [
+        f"- {markdown_text(name.replace('_', ' '))}: {markdown_text(_text(value))}"
+        for name, value in facts.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NA
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _scores(rows: list[dict[str, Any]]) -> str:
+    """Write mean ± std over scans; "–" where nothing applies."""
+    shown = [
+        {
+            "scans": row["scans"],
+            "structure": row["structure"],
+            **{
+                title: plus_minus(_number(row[f"{m}_mean"]), _number(row[f"{m}_std"]), digits)
+                for m, title, digits in _COLUMNS
+            },
+            "missed": row["misses"],
+            "invented": row["inventions"],
+        }
+        for row in rows
+    ]
+    return _frame(shown, "Not scored.")
+
+
+def _frame(rows: list[dict[str, Any]], empty: str) -> str:
+    return markdown(pd.DataFrame(rows)) if rows else f"{empty}\n"
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _indented(text: str) -> list[str]:
+    """Return a code block that no line of the text can end."""
+    return [f"    {line}" for line in text.splitlines()]
+
+
+def _unit(value: Any, unit: str) -> str:
+    return f"{value} {unit}" if isinstance(value, int | float) else _NA
+
+
+def _energy(joules: float) -> str:
+    return f"{joules / 3600:.2f} Wh"
+
+
+def _time(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return _NA
+    hours, rest = divmod(round(seconds), 3600)
+    return (
+        f"{hours} h {rest // 60} min {rest % 60} s" if hours else f"{rest // 60} min {rest % 60} s"
+    )

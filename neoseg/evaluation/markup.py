@@ -1,0 +1,104 @@
+"""Frames of text as Markdown and LaTeX tables, whatever characters they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+_LONG = 45
+"""Rows from which a LaTeX table may break over pages."""
+
+_LATEX = str.maketrans(
+    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "†": r"$\dagger$"}
+    | {"–": "--", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}", "*": r"$^{*}$"}
+)
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Return any frame as a Markdown table, its cells as text.
+
+    Cells cannot end the table, open a link or carry HTML; two-level columns are joined.
+    """
+    names = [_joined(name) for name in frame.columns]
+    lines = ["| " + " | ".join(markdown_text(name) for name in names) + " |"]
+    lines.append("|" + "|".join([" --- ", *[" ---: "] * (frame.shape[1] - 1)]) + "|")
+    for row in frame.itertuples(index=False):
+        lines.append("| " + " | ".join(markdown_text(str(cell)) for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML would take for markup; line breaks become spaces."""
+    escaped = _MARKDOWN.sub(_escape, " ".join(text.split()))
+    return escaped.replace("&", "&amp;")
+
+
+def _escape(match: re.Match[str]) -> str:
+    mark = match[1]
+    # Inside words an underscore is text, and names are full of them.
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    inner = mark == "_" and before.isalnum() and after.isalnum()
+    return mark if inner else f"\\{mark}"
+
+
+def latex(frame: pd.DataFrame, caption: str) -> str:
+    """Return a frame of text as a LaTeX table (booktabs; longtable where it is long).
+
+    Two-level columns become a head of two lines, in which neighbours with one first level share
+    it. A row whose first cell is not empty starts a block where others are empty.
+    """
+    columns = f"l{'r' * (frame.shape[1] - 1)}"
+    body = [_latex_row(row) for row in frame.to_numpy()]
+    starts = [bool(str(row[0])) for row in frame.to_numpy()]
+    if not all(starts):
+        body = [
+            rf"\midrule{chr(10)}{line}" if first and number else line
+            for number, (line, first) in enumerate(zip(body, starts, strict=True))
+        ]
+    head = [r"\toprule", *_latex_head(frame), r"\midrule"]
+    if len(frame) > _LONG:
+        lines = [rf"\begin{{longtable}}{{{columns}}}", rf"\caption{{{latex_text(caption)}}}\\"]
+        lines += [*head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
+    else:
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(caption)}}}"]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", *head, *body, r"\bottomrule"]
+        lines += [r"\end{tabular}", r"\end{table}"]
+    return "\n".join([*lines, ""])
+
+
+def latex_text(text: object) -> str:
+    """Escape the characters that LaTeX reserves."""
+    return str(text).translate(_LATEX)
+
+
+def _latex_row(cells: Sequence[object]) -> str:
+    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
+
+
+def _latex_head(frame: pd.DataFrame) -> list[str]:
+    if frame.columns.nlevels == 1:
+        return [_latex_row(list(frame.columns))]
+    spans: list[tuple[str, int]] = []
+    for name in frame.columns.get_level_values(0):
+        if spans and spans[-1][0] == name and name:
+            spans[-1] = (name, spans[-1][1] + 1)
+        else:
+            spans.append((name, 1))
+    cells, rules, place = [], [], 1
+    for name, width in spans:
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(name)}}}" if name else "")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
+        place += width
+    second = _latex_row(list(frame.columns.get_level_values(1)))
+    return [" & ".join(cells) + r" \\", " ".join(rules), second]
+
+
+def _joined(name: object) -> str:
+    if isinstance(name, tuple):
+        return ", ".join(str(part) for part in reversed(name) if str(part))
+    return str(name)

@@ -1,0 +1,162 @@
+"""Arms of a sweep: their runs, their scores per scan, and what they reach over draws and scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neoseg.evaluation.report.bootstrap import LEVEL, RESAMPLES, mean_intervals
+from neoseg.evaluation.table import METRICS
+
+ARM = ("arm", "experiment", "full_fraction")
+SCAN = ("subject", "session", "scan_age", "age_group")
+CLASS = ("class", "abbreviation")
+
+MEAN_OF_LEAVES = "mean of all"
+MEAN_OF_HIDDEN = "mean of hidden"
+"""Stand among the abbreviations for the mean over the structures (leaves) of a scan, and over
+those that the annotation protocol of some run hides."""
+
+_KEEP = {"sort": False, "dropna": False}
+
+
+def arm_name(experiment: str, full_fraction: float) -> str:
+    """Return "name, 2 %", or the name alone where there is no share."""
+    return experiment if pd.isna(full_fraction) else f"{experiment}, {100 * full_fraction:g} %"
+
+
+def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns `arm` and `draw` (as text), hidden by class, and the means over leaves.
+
+    An arm is an experiment at one share of fully annotated subjects. Where a run has no draw, its
+    seed counts as one. `hidden` becomes one value per class: whether some run hides it. The rows
+    of the means have no volumes, and count in how many structures were missed or invented.
+    """
+    frame = scores.copy()
+    frame["draw"] = np.where(
+        frame["draw"].isna(),
+        "seed " + frame["seed"].map("{:g}".format),
+        "draw " + frame["draw"].map("{:g}".format),
+    )
+    frame["arm"] = [
+        arm_name(*pair) for pair in zip(frame["experiment"], frame["full_fraction"], strict=True)
+    ]
+    frame["hidden"] = frame.groupby("abbreviation")["hidden"].transform("any")
+    frame[["missed", "invented"]] = frame[["missed", "invented"]].astype(int)
+    leaves = frame[frame["is_leaf"]]
+    parts = [frame]
+    for name, part in (
+        (MEAN_OF_HIDDEN, leaves[leaves["hidden"]]),
+        (MEAN_OF_LEAVES, leaves),
+    ):
+        if len(part) == 0 or (name == MEAN_OF_HIDDEN and part["abbreviation"].nunique() < 2):
+            continue
+        by = [*ARM, "draw", "seed", "run", *SCAN]
+        how = dict.fromkeys(METRICS, "mean") | {"missed": "sum", "invented": "sum"}
+        mean = part.groupby(by, **_KEEP).agg(how).reset_index()
+        texts = {"class": f"{name} structures", "abbreviation": name}
+        parts.append(mean.assign(**texts, hidden=name == MEAN_OF_HIDDEN, is_leaf=False))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scan_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per arm, scan and class: means over the runs of a draw, then over draws.
+
+    `frame` comes from `with_arms`. Columns: those of arm, scan and class, and the metrics.
+    """
+    cell = [*ARM, *SCAN, *CLASS]
+    draws = frame.groupby([*cell, "draw"], **_KEEP)[list(METRICS)].mean()
+    return draws.groupby(level=cell, **_KEEP).mean().reset_index()
+
+
+def age_groups(frame: pd.DataFrame) -> list[str]:
+    """Return "preterm" and "term", where there are such scans, and "all"."""
+    present = set(frame["age_group"])
+    return [name for name in ("preterm", "term") if name in present] + ["all"]
+
+
+def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Return the rows of an age group; "all" has scans of unknown age too."""
+    return frame if group == "all" else frame[frame["age_group"] == group]
+
+
+def summarise_arms(
+    frame: pd.DataFrame, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Return what each arm reaches, one row per arm, age group, class and metric.
+
+    Columns: arm, experiment, full_fraction, age_group (preterm, term, all), class, abbreviation,
+    hidden, metric;
+    mean, std: over draws of the per-draw means over scans (n - 1), as the paper prints them;
+    median, scan_std: over scans of their means over draws;
+    low, high: bootstrap interval of the mean over scans, clustered by subject, which tells how
+    the mean would vary with other test subjects, not with other draws;
+    draws, scans, subjects; misses, inventions: summed over runs.
+
+    Args:
+        frame: from `with_arms`.
+        level, resamples, seed: of the bootstrap.
+    """
+    about = frame.drop_duplicates("arm").set_index("arm")[list(ARM[1:])]
+    classes = frame.groupby("abbreviation", sort=False).agg({"class": "first", "hidden": "any"})
+    scans = scan_means(frame)
+    options = {"level": level, "resamples": resamples, "seed": seed}
+    parts = []
+    for group in age_groups(frame):
+        runs_of = dict(list(of_age(frame, group).groupby("arm", sort=False)))
+        scans_of = dict(list(of_age(scans, group).groupby("arm", sort=False)))
+        for arm, runs in runs_of.items():
+            part = _summary(runs, scans_of[arm], options)
+            parts.append(part.assign(arm=arm, age_group=group))
+    table = pd.concat(parts, ignore_index=True).dropna(subset="mean")
+    table = table.join(about, on="arm").join(classes, on="abbreviation")
+    order = pd.Series(range(len(classes)), index=classes.index)
+    groups = pd.Series(range(3), index=["preterm", "term", "all"])
+    table = table.assign(
+        position=table["abbreviation"].map(order),
+        age=table["age_group"].map(groups),
+        rank=table["metric"].map(METRICS.index),
+    ).sort_values(["experiment", "full_fraction", "age", "position", "rank"], kind="stable")
+    columns = [*ARM, "age_group", *CLASS, "hidden", "metric", "mean", "std", "median", "scan_std"]
+    columns += ["low", "high", "draws", "scans", "subjects", "misses", "inventions"]
+    return table[columns].reset_index(drop=True)
+
+
+def wide(scans: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of `scan_means` of one arm as a row per scan, columns (metric, abbreviation)."""
+    keys = ["subject", "session", "abbreviation"]
+    return scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
+
+
+def _summary(
+    runs: pd.DataFrame, scans: pd.DataFrame, bootstrap: dict[str, float | int]
+) -> pd.DataFrame:
+    """Return the rows of one arm and age group."""
+    per_run = runs.groupby(["abbreviation", "draw", "run"], sort=False)[list(METRICS)].mean()
+    draws = per_run.groupby(level=["abbreviation", "draw"], sort=False).mean()
+    over_draws = draws.groupby(level="abbreviation", sort=False)
+    over_scans = scans.groupby("abbreviation", sort=False)[list(METRICS)]
+    table = wide(scans)
+    low, high = mean_intervals(
+        table.to_numpy(),
+        table.index.get_level_values("subject").to_numpy(),
+        **bootstrap,  # type: ignore[arg-type]
+    )
+    columns = {
+        "mean": over_draws.mean().stack(),
+        "std": over_draws.std().stack(),
+        "draws": over_draws.count().stack(),
+        "median": over_scans.median().stack(),
+        "scan_std": over_scans.std().stack(),
+        "scans": over_scans.count().stack(),
+        "low": pd.Series(low, index=table.columns).swaplevel(),
+        "high": pd.Series(high, index=table.columns).swaplevel(),
+    }
+    result = pd.DataFrame(columns)
+    result.index.names = ["abbreviation", "metric"]
+    counts = runs.groupby("abbreviation", sort=False).agg(
+        subjects=("subject", "nunique"),
+        misses=("missed", "sum"),
+        inventions=("invented", "sum"),
+    )
+    return result.join(counts).reset_index()

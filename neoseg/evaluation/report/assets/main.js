@@ -1,0 +1,95 @@
+// Controls, comparisons, figures, runs and cards; then the first drawing of everything.
+function startControls() {
+  const arms = document.getElementById("arms");
+  DATA.arms.forEach((arm, position) => {
+    const box = el("input", { type: "checkbox", value: position });
+    box.checked = true;
+    box.addEventListener("change", () => {
+      if (box.checked) state.arms.add(position); else state.arms.delete(position);
+      changed();
+    });
+    arms.append(el("label", {}, box, swatch(arm), arm.name));
+  });
+  for (const [id, choices] of [
+    ["metric", DATA.metrics.map((entry) => [entry.key, entry.title])],
+    ["group", DATA.groups.map((name) => [name, name])],
+  ]) {
+    const select = document.getElementById(id);
+    select.append(...choices.map(([value, text]) => el("option", { value }, text)));
+    select.value = state[id];
+    select.addEventListener("change", () => { state[id] = select.value; changed(); });
+  }
+  document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
+}
+
+function drawTests() {
+  const { digits } = metric();
+  const rows = DATA.tests.filter((row) => row.metric === state.metric && row.group === state.group
+    && state.arms.has(row.first) && state.arms.has(row.second));
+  const place = document.getElementById("tests");
+  const listed = DATA.tests.some((row) => row.metric === state.metric);
+  replace("tests-note", listed
+    ? `${metric().title}, ${state.group} scans: first minus second arm on the same scans. Holm corrects the permutation test for all pairs and structures of this score and age.`
+    : `Comparisons of ${metric().title} are in tests.csv.`);
+  if (!rows.length) {
+    place.replaceChildren(el("p", { class: "note" }, listed ? "Pick two arms that are compared." : ""));
+    return;
+  }
+  const p = (title, key) => ({
+    title, kind: "number", value: (row) => row[key], text: (row) => probability(row[key]),
+    mark: (row) => (key === "holm" && row[key] !== null && row[key] < 0.05 ? "low-p" : ""),
+  });
+  sortable(place, [
+    { title: "first", kind: "text", value: (row) => DATA.arms[row.first].name },
+    { title: "second", kind: "text", value: (row) => DATA.arms[row.second].name },
+    { title: "structure", kind: "text", value: (row) => DATA.classes[row.structure].abbreviation },
+    { title: "difference", kind: "number", value: (row) => row.difference, text: (row) => number(row.difference, digits) },
+    { title: DATA.interval, kind: "number", value: (row) => row.low, text: (row) => range(row.low, row.high, digits) },
+    { title: "scans", kind: "number", value: (row) => row.scans },
+    { title: "subjects", kind: "number", value: (row) => row.subjects },
+    p("permutation p", "permutation"),
+    p("Holm", "holm"),
+    p("Wilcoxon p", "wilcoxon"),
+    p("ANOVA p", "anova"),
+    { title: "d", kind: "number", value: (row) => row.d, text: (row) => number(row.d, 2) },
+  ], rows);
+}
+
+function drawRuns() {
+  const rows = DATA.runs.filter((row) => state.arms.has(row.arm));
+  const plain = (title, key, digits) => ({
+    title, kind: "number", value: (row) => row[key],
+    text: (row) => (row[key] === null ? "n/a" : digits === undefined ? row[key] : row[key].toFixed(digits)),
+  });
+  sortable(document.getElementById("runs"), [
+    { title: "arm", kind: "text", value: (row) => DATA.arms[row.arm].name },
+    { title: "draw", kind: "text", value: (row) => row.draw },
+    plain("Dice", "dice", 3),
+    plain("steps", "steps"),
+    plain("minutes", "minutes", 1),
+    plain("memory GiB", "memory", 2),
+    plain("energy Wh", "energy", 2),
+    { title: "device", kind: "text", value: (row) => row.device },
+    { title: "run", kind: "text", value: (row) => row.run },
+  ], rows);
+}
+
+function startRest() {
+  replace("about", DATA.about);
+  replace("figures", ...DATA.figures.map((figure) => el("figure", {},
+    el("img", { src: figure.src, alt: figure.title, loading: "lazy" }),
+    el("figcaption", {}, figure.title))));
+  if (DATA.unfinished.length) {
+    replace("unfinished", el("h3", {}, `Left out, ${DATA.unfinished.length} not finished`),
+      el("ul", {}, ...DATA.unfinished.map((run) => el("li", {}, `${run.run}: ${run.reason}`))));
+  }
+  replace("cards", ...DATA.cards.map((card) => el("details", {}, el("summary", {}, card.run), el("pre", {}, card.text))));
+  replace("notes", ...DATA.notes.map((note) => el("li", {}, note)));
+}
+
+startControls();
+startRest();
+startViewer();
+watchers.push(drawTests, drawRuns);
+changed();
+document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,171 @@
+"""Which scans a report shows: the worst and the median of every arm, with the others beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from neoseg.cohort.scan import scan_id
+from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
+from neoseg.evaluation.report.collect import FinishedRun
+from neoseg.evaluation.report.style import new_figure, plain_text
+from neoseg.evaluation.view import VIEWS, View, read_view
+
+WRONG = "#ffd60a"
+"""Colour of voxels whose truth does not allow the prediction."""
+
+PLANES = (("sagittal", "P", "A"), ("coronal", "L", "R"), ("axial", "L", "R"))
+"""Name of the plane across each axis, and what lies on the left and right of its picture."""
+
+_OPACITY = 0.6
+_MOST_ARMS = 4
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One run's result on the scan of a case."""
+
+    run: str
+    dice: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan that stands for an arm.
+
+    Attributes:
+        kind: "worst" or "median", by the mean Dice over structures, of all scans and draws.
+        arm: the arm that it stands for.
+        scan: `sub-X_ses-Y`.
+        scan_age: weeks, NaN where unknown.
+        shown: the run of each arm that is shown; of the other arms the one with the same draw.
+    """
+
+    kind: str
+    arm: str
+    scan: str
+    scan_age: float
+    shown: dict[str, Shown]
+
+
+def choose_cases(frame: pd.DataFrame) -> list[Case]:
+    """Return the worst and the median case of each arm; `frame` comes from `with_arms`."""
+    means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
+    means["scan"] = [scan_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
+    means = means.sort_values(["experiment", "full_fraction"], kind="stable")
+    cases = []
+    for arm, part in means.groupby("arm", sort=False):
+        ordered = part.sort_values(["dice", "scan", "run"], kind="stable")
+        places = {"worst": 0}
+        if len(ordered) > 1:
+            # The lower one of two in the middle, so that it is a case and not a mean.
+            places["median"] = (len(ordered) - 1) // 2
+        for kind, place in places.items():
+            row = ordered.iloc[place]
+            same = means[means["scan"] == row["scan"]]
+            shown = _partners(same, str(arm), row)
+            cases.append(Case(kind, str(arm), row["scan"], float(row["scan_age"]), shown))
+    return sorted(cases, key=lambda case: case.kind, reverse=True)
+
+
+def _partners(same: pd.DataFrame, arm: str, row: pd.Series) -> dict[str, Shown]:
+    shown = {}
+    for other, part in same.groupby("arm", sort=False):
+        ordered = part.sort_values("run")
+        matching = ordered[ordered["draw"] == row["draw"]]
+        chosen = row if other == arm else (matching if len(matching) else ordered).iloc[0]
+        shown[str(other)] = Shown(str(chosen["run"]), float(chosen["dice"]))
+    return shown
+
+
+def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
+    """Return arm -> view of the case's scan, for the runs that have kept one that fits.
+
+    Raises:
+        ValueError: a view that is damaged.
+    """
+    found: dict[str, View] = {}
+    order = [case.arm, *(arm for arm in case.shown if arm != case.arm)]
+    for arm in order:
+        path = runs[case.shown[arm].run].path / VIEWS / f"{case.scan}.npz"
+        if path.is_file():
+            view = read_view(path)
+            first = next(iter(found.values()), view)
+            if view.image.shape == first.image.shape and view.names == first.names:
+                found[arm] = view
+    return found
+
+
+def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> Path | None:
+    """Return the picture that the arm's run drew of the scan, where there is one."""
+    path = runs[case.shown[arm].run].path / "pictures" / f"{case.scan}.png"
+    return path if path.is_file() else None
+
+
+def middle(view: View) -> tuple[int, int, int]:
+    """Return the slice through the centre of what the truth labels, along each axis."""
+    labelled = np.argwhere(view.truth > 0)
+    centre = labelled.mean(axis=0) if len(labelled) else (np.array(view.truth.shape) - 1) / 2
+    return tuple(round(float(c)) for c in centre)  # type: ignore[return-value]
+
+
+def cut(volume: np.ndarray, axis: int, position: int) -> np.ndarray:
+    """Return a slice as rows from top to bottom, as pictures are stored."""
+    return np.take(volume, position, axis=axis).T[::-1]
+
+
+def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
+    """Draw the truth, and prediction and disagreement of at most four arms, in three planes.
+
+    The case's own arm comes first.
+    """
+    first = next(iter(views.values()))
+    centre = middle(first)
+    rows: list[tuple[str, View, str]] = [("truth", first, "truth")]
+    for arm, view in list(views.items())[:_MOST_ARMS]:
+        label = f"{arm}\nDice {case.shown[arm].dice:.3f}"
+        rows += [(label, view, "prediction"), ("disagreement", view, "wrong")]
+    size = np.array(first.image.shape) * first.spacing
+    widths = [size[1], size[0], size[0]]
+    height = max(size[1], size[2])
+    figure = new_figure(7.5, 0.6 + 6.6 * len(rows) * height / sum(widths))
+    figure.set_facecolor("black")
+    panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
+    for line, (label, view, layer) in zip(panels, rows, strict=True):
+        for axis, axes in enumerate(line):
+            across, up = (a for a in range(3) if a != axis)
+            axes.imshow(
+                _painted(view, layer, axis, centre[axis]),
+                aspect=view.spacing[up] / view.spacing[across],
+                interpolation="nearest",
+            )
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(plain_text(label), color="white", fontsize=7)
+    for axes, (name, _, _) in zip(panels[0], PLANES, strict=True):
+        axes.set_title(name, color="white", fontsize=9)
+    figure.suptitle(plain_text(case_title(case)), color="white", fontsize=10)
+    return figure
+
+
+def case_title(case: Case) -> str:
+    """Write "worst case of iuc, 5 %: sub-1_ses-2, 33.4 weeks, Dice 0.512"."""
+    age = "" if np.isnan(case.scan_age) else f", {case.scan_age:.1f} weeks"
+    dice = case.shown[case.arm].dice
+    return f"{case.kind} case of {case.arm}: {case.scan}{age}, Dice {dice:.3f}"
+
+
+def _painted(view: View, layer: str, axis: int, position: int) -> np.ndarray:
+    grey = cut(view.image, axis, position)[..., None].repeat(3, axis=2) / 255
+    labels = cut(getattr(view, layer), axis, position)
+    colours = ["#000000", WRONG] if layer == "wrong" else list(view.colours)
+    table = np.array([to_rgb(colour) for colour in colours])
+    where = labels > 0
+    grey[where] = (1 - _OPACITY) * grey[where] + _OPACITY * table[labels[where]]
+    return grey

@@ -1,0 +1,109 @@
+"""What a report is made of: the runs of a sweep, what their arms reach, and how they compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.evaluation.report.arms import summarise_arms, with_arms
+from neoseg.evaluation.report.bootstrap import LEVEL, RESAMPLES
+from neoseg.evaluation.report.cases import Case, choose_cases
+from neoseg.evaluation.report.collect import Collected, FinishedRun, collect
+from neoseg.evaluation.report.contrasts import compare_arms
+
+
+class ReportSettings(BaseModel):
+    """How runs are compared and what the page holds; keys of `conf/report.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str = Field(default="supervised", description="others are compared with it")
+    level: float = Field(default=LEVEL, gt=0, lt=1, description="coverage of the intervals")
+    resamples: int = Field(default=RESAMPLES, ge=100, description="of the bootstrap")
+    seed: int = Field(default=0, ge=0, description="of bootstrap and permutations")
+    slices: int = Field(default=24, ge=1, description="at most, along each axis of a case")
+    megabytes: float = Field(default=12.0, ge=0, description="of the page's cases, at most")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The numbers of a report.
+
+    Attributes:
+        collected: the runs and their scores.
+        settings: how they are compared.
+        frame: the scores with their arms and the means over structures.
+        summary: what each arm reaches.
+        tests: pairs of arms.
+        cases: the worst and the median scan of each arm.
+    """
+
+    collected: Collected
+    settings: ReportSettings
+    frame: pd.DataFrame
+    summary: pd.DataFrame
+    tests: pd.DataFrame
+    cases: tuple[Case, ...]
+
+    @property
+    def runs(self) -> dict[str, FinishedRun]:
+        """The finished runs by name."""
+        return {run.name: run for run in self.collected.runs}
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per run: arm, draw, seed, mean Dice over structures and cost, or why not."""
+        keys = self.frame.drop_duplicates("run").set_index("run")[["arm", "draw", "seed"]]
+        leaves = self.collected.scores[self.collected.scores["is_leaf"]]
+        dice = leaves.groupby(["run", "abbreviation"])["dice"].mean().groupby(level="run").mean()
+        rows = []
+        for run in self.collected.runs:
+            energy = run.record.get("energy_joules") or {}
+            costs = ("steps", "seconds", "peak_memory_gib", "peak_gpu_memory_gib")
+            rows.append(
+                {"run": run.name, **keys.loc[run.name].to_dict(), "dice": dice.get(run.name)}
+                | {key: run.record.get(key) for key in costs}
+                | {"processor_joules": energy.get("processors"), "gpu_joules": energy.get("gpus")}
+                | {"device": run.record.get("device"), "data": run.record.get("data")}
+                | {"left_out": None}
+            )
+        left_out = self.collected.unfinished
+        rows += [{"run": str(left.path), "left_out": left.reason} for left in left_out]
+        return pd.DataFrame(rows)
+
+    @property
+    def about(self) -> str:
+        """What was compared, in a sentence."""
+        scans = self.collected.scores.drop_duplicates(["subject", "session"])
+        unfinished = len(self.collected.unfinished)
+        text = (
+            f"{len(self.runs)} finished runs in {self.frame['arm'].nunique()} arms, scored on "
+            f"{len(scans)} scans of {scans['subject'].nunique()} subjects"
+        )
+        if not unfinished:
+            return f"{text}."
+        left_out = "run is" if unfinished == 1 else "runs are"
+        return f"{text}; {unfinished} unfinished {left_out} left out."
+
+
+def compare(runs: Path, settings: ReportSettings) -> Comparison:
+    """Collect the finished runs below a folder and compare their arms.
+
+    Raises:
+        ReportError: if there is no finished run.
+    """
+    collected = collect(runs)
+    frame = with_arms(collected.scores)
+    options = settings.model_dump(include={"level", "resamples", "seed"})
+    return Comparison(
+        collected=collected,
+        settings=settings,
+        frame=frame,
+        summary=summarise_arms(frame, **options),
+        tests=compare_arms(frame, **options),
+        cases=tuple(choose_cases(frame)),
+    )

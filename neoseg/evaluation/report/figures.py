@@ -1,0 +1,106 @@
+"""Bars and heat map of what the arms reach per structure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
+from neoseg.evaluation.report.style import (
+    arm_styles,
+    legend_above,
+    longest,
+    new_figure,
+    plain_text,
+    tidy,
+)
+
+_MAX_BARS = 12
+_MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
+
+
+def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
+    """Draw a metric per class by arm, a panel per age group, as in the paper's Figure 4.
+
+    Error bars are the bootstrap intervals over subjects, where there are such. Shows the hidden
+    classes where there are any, else the leading ones, at most 12.
+    """
+    part = summary[summary["metric"] == metric]
+    single = part[~part["abbreviation"].isin(_MEANS)]
+    groups = [g for g in ("preterm", "term") if g in set(part["age_group"])] or ["all"]
+    names = list(dict.fromkeys(single.loc[single["hidden"], "abbreviation"]))
+    names = (names or list(dict.fromkeys(single["abbreviation"])))[:_MAX_BARS]
+    styles = arm_styles(part)
+    arms = list(styles)
+    width = 0.8 / len(arms)
+    figure = new_figure(
+        max(6.0, 1.2 + 0.28 * len(arms) * len(names) + 0.4 * len(names)), 0.6 + 3 * len(groups)
+    )
+    panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    lowest = 1.0
+    for axes, group in zip(panels, groups, strict=True):
+        for number, arm in enumerate(arms):
+            chosen = part[(part["age_group"] == group) & (part["arm"] == arm)]
+            chosen = chosen.set_index("abbreviation").reindex(names)
+            centres = np.arange(len(names)) + (number - (len(arms) - 1) / 2) * width
+            # No interval (NaN), no whisker.
+            below = (chosen["mean"] - chosen["low"]).clip(lower=0)
+            above = (chosen["high"] - chosen["mean"]).clip(lower=0)
+            axes.bar(
+                centres,
+                chosen["mean"],
+                width * 0.92,
+                yerr=[below, above],
+                label=plain_text(arm),
+                color=styles[arm].colour,
+                edgecolor="#ffffff",
+                hatch=styles[arm].hatch,
+                linewidth=0,
+                error_kw={"elinewidth": 1, "capsize": 2},
+            )
+            lowest = min(lowest, float(np.nanmin([1.0, *chosen["mean"], *chosen["low"]])))
+        axes.set_title(f"{group} scans", loc="left")
+        axes.set_ylabel(TITLES[metric])
+        axes.set_xticks(np.arange(len(names)), [plain_text(name) for name in names])
+        tidy(axes)
+    if metric in ("dice", "nsd"):
+        # Bars that are all high are told apart by starting above 0, which the axis then shows.
+        floor = max(0.0, np.floor((lowest - 0.05) * 10) / 10)
+        for axes in panels:
+            axes.set_ylim(floor, 1.0)
+    legend_above(figure, panels[0])
+    return figure
+
+
+def heat_map(summary: pd.DataFrame, metric: str = "dice", age_group: str = "all") -> Figure:
+    """Draw a metric for every structure (rows) and arm (columns), each cell with its number."""
+    part = summary[(summary["metric"] == metric) & (summary["age_group"] == age_group)]
+    names = list(dict.fromkeys(part["abbreviation"]))
+    arms = list(arm_styles(part))
+    table = part.pivot(index="abbreviation", columns="arm", values="mean").loc[names, arms]
+    values = table.to_numpy(dtype=float)
+    label = 0.085 * longest(arms)
+    figure = new_figure(2.2 + 0.75 * len(arms), 1.2 + label + 0.17 * len(names))
+    axes = figure.subplots()
+    share = metric in ("dice", "nsd")
+    low, high = (0.0, 1.0) if share else (0.0, float(np.nanmax([1e-9, *values.ravel()])))
+    # Bright is good, in colour and in grey.
+    colours = "viridis" if HIGHER_IS_BETTER.get(metric, True) else "viridis_r"
+    image = axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=high)
+    for row, column in np.ndindex(values.shape):
+        value = values[row, column]
+        if np.isnan(value):
+            continue
+        red, green, blue, _ = image.cmap(image.norm(value))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        text = f"{value:.{min(2, DIGITS[metric])}f}"
+        axes.text(*(column, row, text), ha="center", va="center", fontsize=6, color="wk"[not dark])
+    axes.set_xticks(range(len(arms)), [plain_text(a) for a in arms], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=7)
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=TITLES[metric])
+    return figure

@@ -1,0 +1,177 @@
+"""Summaries in the layout of the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.table import METRICS, plus_minus
+
+TITLES = {
+    "dice": "Dice",
+    "hd95": "HD95 (mm)",
+    "hd": "Maximum Hausdorff distance (mm)",
+    "assd": "Average symmetric surface distance (mm)",
+    "nsd": "Normalised surface Dice",
+    "volume_error": "Volume error, predicted minus true, as a share of the true volume",
+    "paper_dice": "Dice with 1 added to numerator and denominator (as in the paper)",
+    "paper_hd_voxels": "Maximum Hausdorff distance (voxels, as in the paper)",
+    "violation": "Share of voxels outside a class that contains theirs",
+    "ece": "Expected calibration error",
+}
+"""Of the metrics, in their order."""
+
+_DISTANCES = ("hd95", "hd", "assd", "paper_hd_voxels")
+DIGITS = {metric: 2 if metric in _DISTANCES else 3 for metric in METRICS}
+"""Decimals."""
+
+HIGHER_IS_BETTER = {
+    **dict.fromkeys(("dice", "nsd", "paper_dice"), True),
+    **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels", "violation", "ece"), False),
+}
+"""Metrics whose mean has a good end."""
+
+SIGNIFICANT = 0.05
+_MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
+
+
+def share_name(full_fraction: float) -> str:
+    """Return "5 %", or nothing where there is no share."""
+    return "" if pd.isna(full_fraction) else f"{100 * full_fraction:g} %"
+
+
+def headline_classes(summary: pd.DataFrame) -> list[str]:
+    """Return what the short tables show: the hidden classes and the means, or all without any."""
+    names = list(dict.fromkeys(summary["abbreviation"]))
+    hidden = set(summary.loc[summary["hidden"], "abbreviation"])
+    return [name for name in names if name in hidden or name in _MEANS] if hidden else names
+
+
+def by_share(
+    summary: pd.DataFrame,
+    metric: str,
+    classes: Sequence[str] | None = None,
+    better: set[tuple[str, str, str]] | None = None,
+) -> pd.DataFrame:
+    """Return one metric as text, mean ± std over draws, as in the paper's main table.
+
+    A row per age group and class; a column per share of full labels and experiment, the shares
+    rising. `classes` chooses and orders the rows. An asterisk marks the cells in `better`: (arm,
+    age group, abbreviation).
+    """
+    part = summary[summary["metric"] == metric]
+    arms = part.drop_duplicates("arm").sort_values(
+        ["full_fraction", "experiment"], na_position="last", kind="stable"
+    )
+    names = list(classes if classes is not None else dict.fromkeys(part["abbreviation"]))
+    cells = part.set_index(["arm", "age_group", "abbreviation"])
+    hidden = set(part.loc[part["hidden"], "abbreviation"])
+    groups = list(dict.fromkeys(part["age_group"]))
+    rows = []
+    for group in sorted(groups, key=("preterm", "term", "all").index):
+        for number, name in enumerate(names):
+            row = ["" if number else group, f"{name}†" if name in hidden - {*_MEANS} else name]
+            for arm in arms["arm"]:
+                if (arm, group, name) not in cells.index:
+                    row.append("–")
+                    continue
+                cell = cells.loc[(arm, group, name)]
+                text = plus_minus(cell["mean"], cell["std"], DIGITS[metric])
+                row.append(text + ("*" if (arm, group, name) in (better or ()) else ""))
+            rows.append(row)
+    heads = [
+        (share_name(share), experiment)
+        for share, experiment in zip(arms["full_fraction"], arms["experiment"], strict=True)
+    ]
+    columns = pd.MultiIndex.from_tuples([("", "scans"), ("", "structure"), *heads])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the means of one metric as text, as in the paper's table of losses.
+
+    A row per experiment, a column per share and age group; a cell has the means of the classes in
+    their order, with slashes between.
+    """
+    part = summary[(summary["metric"] == metric) & summary["abbreviation"].isin(classes)]
+    part = part.assign(share=part["full_fraction"].map(share_name))
+    present = set(part["age_group"])
+    groups = [g for g in ("preterm", "term") if g in present] or ["all"]
+    shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
+    cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
+    heads = [(share, group) for share in shares for group in groups]
+    rows = []
+    for experiment in sorted(set(part["experiment"])):
+        row = [experiment]
+        for share, group in heads:
+            means = [cells.get((experiment, share, group, name), np.nan) for name in classes]
+            texts = ["–" if pd.isna(mean) else f"{mean:.{DIGITS[metric]}f}" for mean in means]
+            row.append("–" if set(texts) == {"–"} else "/".join(texts))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *heads]))
+
+
+def significant(tests: pd.DataFrame, metric: str, reference: str) -> set[tuple[str, str, str]]:
+    """Return the cells (arm, age group, abbreviation) that are better than the reference.
+
+    By the permutation test, corrected by Holm's method, below 0.05.
+
+    Args:
+        tests: from `compare_arms`.
+        metric: one of `HIGHER_IS_BETTER`.
+        reference: the experiment that the others are compared with, at each share.
+    """
+    found = set()
+    part = tests[(tests["metric"] == metric) & (tests["permutation_holm"] < SIGNIFICANT)]
+    for row in part.itertuples(index=False):
+        first_wins = (row.difference > 0) == HIGHER_IS_BETTER[metric]
+        winner, loser = (row.first, row.second) if first_wins else (row.second, row.first)
+        if is_arm_of(loser, reference) and not is_arm_of(winner, reference):
+            found.add((winner, row.age_group, row.abbreviation))
+    return found
+
+
+def is_arm_of(arm: str, experiment: str) -> bool:
+    """Whether an arm is that experiment, at any share."""
+    return arm == experiment or arm.rpartition(", ")[0] == experiment
+
+
+def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the comparisons of some classes as text: difference, interval, p-values, effect."""
+    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
+    digits = DIGITS[metric]
+    rows = [
+        {
+            "first": row.first,
+            "second": row.second,
+            "scans": row.age_group,
+            "structure": row.abbreviation,
+            "difference": f"{row.difference:+.{digits}f}",
+            "interval": interval(row.low, row.high, digits),
+            "subjects": str(row.subjects),
+            "permutation": p_value(row.permutation_p),
+            "Holm": p_value(row.permutation_holm),
+            "Wilcoxon": p_value(row.wilcoxon_p),
+            "ANOVA": p_value(row.anova_p),
+            "d": "–" if pd.isna(row.d_z) else f"{row.d_z:.2f}",
+        }
+        for row in part.itertuples(index=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def interval(low: float, high: float, digits: int) -> str:
+    """Write "0.61 to 0.74", or "–" where there is none."""
+    if pd.isna(low) or pd.isna(high):
+        return "–"
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """Write ".032", "< .001", or "–" where there is none."""
+    if pd.isna(p):
+        return "–"
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -1,0 +1,59 @@
+"""The report as one self-contained HTML page that needs no network and runs no foreign code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from neoseg import __version__
+from neoseg.files import write_text
+
+_FOLDER = files("neoseg.evaluation.report") / "assets"
+_SCRIPTS = ("core.js", "table.js", "scores.js", "viewer.js", "main.js")
+
+
+def write_page(path: Path, title: str, data: dict[str, Any]) -> None:
+    """Write the page around its data (plain containers; see `page_data`).
+
+    Whatever the data holds, it stays data: it travels as JSON in which no markup can begin, the
+    scripts put it into the page as text alone, and a content security policy names the one script
+    and the one style sheet by their hashes and forbids every connection.
+    """
+    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    page = Template((_FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(title),
+        version=html.escape(__version__),
+        policy=policy,
+        style=style,
+        script=script,
+        data=embedded_json(data),
+    )
+    write_text(path, page)
+
+
+def embedded_json(data: Any) -> str:
+    """Return JSON in which nothing can end the script element that holds it.
+
+    Raises:
+        ValueError: for NaN and infinite numbers, which JSON does not have.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -1,0 +1,164 @@
+"""Curves over training steps, over the share of full labels and over the age at the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neoseg.cohort.scan import TERM_AGE
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups
+from neoseg.evaluation.report.layout import TITLES
+from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, plain_text, tidy
+
+CURVES = {"train/loss": "training loss", "val/dice": "validation Dice"}
+_TREND = 8
+"""Scans from which a straight line is drawn."""
+
+
+def read_curves(path: Path) -> pd.DataFrame:
+    """Return `metrics.csv` of a run; empty where it is missing or damaged."""
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError):
+        return pd.DataFrame()
+    return frame if "step" in frame.columns else pd.DataFrame()
+
+
+def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> Figure | None:
+    """Draw loss and validation Dice against the step: runs faint, the mean of an arm strong.
+
+    Losses of arms with different objectives cannot be compared with each other.
+
+    Args:
+        curves: run -> its `metrics.csv`.
+        runs: a row per run with run, arm, experiment and full_fraction.
+
+    Returns:
+        None where no run has a curve.
+    """
+    shown = [c for c in CURVES if any(c in frame.columns for frame in curves.values())]
+    if not shown:
+        return None
+    figure = new_figure(5.2 * len(shown), 3.8)
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, column in zip(panels, shown, strict=True):
+        for arm, style in arm_styles(runs).items():
+            lines = []
+            for run in runs.loc[runs["arm"] == arm, "run"]:
+                frame = curves.get(run, pd.DataFrame())
+                if column not in frame.columns:
+                    continue
+                line = frame[["step", column]].apply(pd.to_numeric, errors="coerce").dropna()
+                lines.append(line.groupby("step")[column].mean())
+                axes.plot(*_xy(lines[-1]), color=style.colour, linewidth=0.7, alpha=0.45)
+            if lines:
+                mean = pd.concat(lines, axis=1).dropna().mean(axis=1)
+                marker = style.marker if len(mean) < 15 else ""
+                axes.plot(
+                    *_xy(mean),
+                    color=style.colour,
+                    linestyle=style.line,
+                    marker=marker,
+                    label=plain_text(arm),
+                )
+        axes.set_xlabel("step")
+        axes.set_ylabel(CURVES[column])
+        tidy(axes, "both")
+    legend_above(figure, panels[-1])
+    return figure
+
+
+def share_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure | None:
+    """Draw a metric against the share of fully labelled subjects, a line per experiment.
+
+    The mean over the hidden structures, or over all where none is hidden, with its interval.
+    Returns None where no arm has a share.
+    """
+    part = summary[(summary["metric"] == metric) & summary["full_fraction"].notna()]
+    part = part[part["abbreviation"] == _mean_of(part)]
+    if part.empty:
+        return None
+    groups = [g for g in ("preterm", "term", "all") if g in set(part["age_group"])]
+    figure = new_figure(0.6 + 3.4 * len(groups), 3.9)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    styles = arm_styles(part)
+    shares = sorted(100 * share for share in set(part["full_fraction"]))
+    experiments = sorted(set(part["experiment"]))
+    for axes, group in zip(panels, groups, strict=True):
+        for experiment, line in part[part["age_group"] == group].groupby("experiment"):
+            line = line.sort_values("full_fraction")
+            style = styles[line["arm"].iloc[-1]]
+            # Side by side, so that equal shares do not cover each other.
+            aside = 1.05 ** (experiments.index(experiment) - (len(experiments) - 1) / 2)
+            below = (line["mean"] - line["low"]).clip(lower=0)
+            above = (line["high"] - line["mean"]).clip(lower=0)
+            axes.errorbar(
+                100 * aside * line["full_fraction"],
+                line["mean"],
+                yerr=[below, above],
+                color=style.colour,
+                marker=style.marker,
+                linestyle=style.line,
+                capsize=3,
+                label=plain_text(experiment),
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(shares, [f"{share:g}" for share in shares])
+        axes.minorticks_off()
+        axes.set_xlim(shares[0] / 1.4, shares[-1] * 1.4)
+        axes.set_title(f"{group} scans", loc="left")
+        axes.set_xlabel("fully labelled subjects (%)")
+        tidy(axes, "both")
+    panels[0].set_ylabel(f"{TITLES[metric]}, {_mean_of(part)} structures")
+    legend_above(figure, panels[0])
+    return figure
+
+
+def age_figure(scans: pd.DataFrame, metric: str = "dice") -> Figure | None:
+    """Draw a metric of each scan against the age at the scan, with a straight line per arm.
+
+    `scans` comes from `arms.scan_means`. Returns None where no scan has an age.
+    """
+    part = scans[(scans["abbreviation"] == _mean_of(scans)) & scans["scan_age"].notna()]
+    part = part[part[metric].notna()]
+    if part.empty:
+        return None
+    figure = new_figure(7.2, 4.4)
+    axes = figure.subplots()
+    for arm, style in arm_styles(part).items():
+        own = part[part["arm"] == arm]
+        x, y = own["scan_age"].to_numpy(), own[metric].to_numpy()
+        axes.scatter(
+            *(x, y),
+            color=style.colour,
+            marker=style.marker,
+            edgecolors="white",
+            linewidths=0.4,
+            label=plain_text(arm),
+        )
+        if len(x) >= _TREND and np.ptp(x) > 0:
+            slope, start = np.polyfit(x, y, 1)
+            ends = np.array([x.min(), x.max()])
+            axes.plot(
+                *(ends, start + slope * ends), color=style.colour, linestyle=style.line, alpha=0.8
+            )
+    if "preterm" in age_groups(part) and "term" in age_groups(part):
+        axes.axvline(TERM_AGE, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("age at the scan (weeks of post-menstrual age)")
+    axes.set_ylabel(f"{TITLES[metric]}, {_mean_of(scans)} structures")
+    tidy(axes, "both")
+    legend_above(figure, axes)
+    return figure
+
+
+def _mean_of(frame: pd.DataFrame) -> str:
+    names = set(frame["abbreviation"])
+    return MEAN_OF_HIDDEN if MEAN_OF_HIDDEN in names else MEAN_OF_LEAVES
+
+
+def _xy(line: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    return line.index.to_numpy(), line.to_numpy()

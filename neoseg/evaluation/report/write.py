@@ -1,0 +1,145 @@
+"""The report over the runs of a sweep: tables, figures, cards and the HTML page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neoseg.evaluation.card import write_card
+from neoseg.evaluation.report.arms import scan_means
+from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
+from neoseg.evaluation.report.collect import FinishedRun
+from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
+from neoseg.evaluation.report.figures import bar_figure, heat_map
+from neoseg.evaluation.report.page_data import write_report_page
+from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
+from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
+from neoseg.files import replacing, write_text
+
+_CURVES = "metrics.csv"
+
+
+def write_report(runs: Path, output: Path, settings: ReportSettings | None = None) -> Path:
+    """Compare all finished runs below `runs` and write the report into `output`.
+
+    Written:
+    `scores.csv` (every scan of every run), `summary.csv` (tidy, one row per arm, age group, class
+    and metric), `tests.csv` (one row per pair of arms, age group, class and metric), `runs.csv`
+    (one row per run, unfinished ones with the reason);
+    `report.md`, `tables.md` and `tables.tex` in the layout of the paper's tables;
+    figures as PNG and PDF; `cases/` (worst and median scans); `cards/` (a card per run);
+    `report.html`, everything in one page. The runs' own folders are left as they are.
+
+    Returns:
+        `report.html`.
+
+    Raises:
+        ReportError: if there is no finished run.
+    """
+    comparison = compare(runs, settings or ReportSettings())
+    for name, table in (
+        ("scores", comparison.collected.scores),
+        ("summary", comparison.summary),
+        ("tests", comparison.tests),
+        ("runs", comparison.table),
+    ):
+        _write_csv(output / f"{name}.csv", table)
+    parts = Parts(
+        figures=_write_figures(comparison, output),
+        cases=_write_cases(comparison, output),
+        cards={
+            run.name: _write_card(comparison, run, number, output)
+            for number, run in enumerate(comparison.collected.runs, start=1)
+        },
+    )
+    write_tables(comparison, output)
+    write_text(output / "report.md", markdown_report(comparison, parts))
+    write_report_page(comparison, parts, output)
+    return output / "report.html"
+
+
+def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
+    """Write the figures that the runs allow; return name -> what it shows."""
+    frame, summary = comparison.frame, comparison.summary
+    arms = frame.drop_duplicates("run")
+    curves = {name: read_curves(run.path / _CURVES) for name, run in comparison.runs.items()}
+    makers: dict[str, tuple[str, Callable[[], Figure | None]]] = {
+        "dice": (
+            "Dice per structure and arm; whiskers are bootstrap intervals over subjects.",
+            lambda: bar_figure(summary),
+        ),
+        "hd95": (
+            "HD95 per structure and arm; whiskers are bootstrap intervals over subjects.",
+            lambda: bar_figure(summary, "hd95"),
+        ),
+        "share": (
+            "Dice against the share of fully labelled subjects.",
+            lambda: share_figure(summary),
+        ),
+        "age": (
+            "Dice of each test scan, averaged over draws, against the age at the scan.",
+            lambda: age_figure(scan_means(frame)),
+        ),
+        "curves": (
+            "Learning curves: runs faint, the mean of an arm strong. Losses of arms with different "
+            "objectives cannot be compared.",
+            lambda: learning_curves(curves, arms),
+        ),
+        "structures": (
+            "Mean Dice of every structure and arm, all scans.",
+            lambda: heat_map(summary),
+        ),
+    }
+    written = {}
+    for name, (title, make) in makers.items():
+        figure = make()
+        if figure is not None:
+            _save(figure, output / f"{name}.png", output / f"{name}.pdf")
+            written[name] = title
+    return written
+
+
+def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
+    """Draw each case or copy the picture that its run drew; return number -> path in `output`."""
+    runs = comparison.runs
+    written = {}
+    for number, case in enumerate(comparison.cases):
+        path = output / "cases" / f"{number + 1:02d}-{case.kind}-{file_name(case.arm)}.png"
+        views = case_views(case, runs)
+        if views:
+            _save(case_figure(case, views), path)
+        elif (picture := case_picture(case, case.arm, runs)) is not None:
+            with replacing(path) as temporary:
+                temporary.write_bytes(picture.read_bytes())
+        else:
+            continue
+        written[number] = path.relative_to(output).as_posix()
+    return written
+
+
+def _write_card(comparison: Comparison, run: FinishedRun, number: int, output: Path) -> str:
+    """Write the card of a run, whether or not it has one; return the path in `output`."""
+    row = comparison.frame[comparison.frame["run"] == run.name].iloc[0]
+    name = file_name(f"{row['arm']} {row['draw']}")
+    folder = output / "cards" / f"{number:02d}-{name}"
+    return write_card(run.path, folder, run.name).relative_to(output).as_posix()
+
+
+def file_name(text: str) -> str:
+    """Return text as a short part of a file name that no shell, page or file system minds."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "unnamed"
+
+
+def _save(figure: Figure, *paths: Path) -> None:
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=130)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False)

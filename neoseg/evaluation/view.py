@@ -1,0 +1,182 @@
+"""A small copy of a scored scan in the run folder: image, truth and prediction for the viewer."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neoseg.files import replacing
+from neoseg.labels import UNKNOWN, Codebook
+
+VIEWS = "views"
+"""Folder of the views in a run folder; a file is named by the id of its scan."""
+
+_LONGEST = 160
+"""Voxels along an axis; finer grids are thinned by a whole number."""
+
+_MARGIN_MM = 8.0
+_UNKNOWN_COLOUR = "#9e9e9e"
+_LAYERS = ("image", "truth", "prediction", "wrong")
+
+
+@dataclass(frozen=True)
+class View:
+    """A scan cropped to its anatomy, in canonical (RAS+) axes; all arrays are uint8 `[X, Y, Z]`.
+
+    Attributes:
+        scan: `sub-X_ses-Y`.
+        spacing: voxel size, mm.
+        image: grey values.
+        truth, prediction: numbers of `names` and `colours`; 0 is background and never painted.
+        wrong: 1 where the truth does not allow the predicted structure.
+        names, colours: of each number ("#rrggbb"), the background's among them.
+    """
+
+    scan: str
+    spacing: tuple[float, float, float]
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    wrong: np.ndarray
+    names: tuple[str, ...]
+    colours: tuple[str, ...]
+
+
+def make_view(
+    scan: str,
+    image: np.ndarray,
+    truth_codes: np.ndarray,
+    prediction: np.ndarray,
+    codebook: Codebook,
+    spacing: Sequence[float],
+) -> View:
+    """Crop a scan to what the truth labels, with a margin of 8 mm, and thin fine grids.
+
+    The crop depends on the truth alone, so views of one scan from several runs fit together.
+
+    Args:
+        scan: its id.
+        image: `[X, Y, Z]` in canonical axes, any units.
+        truth_codes: uint8 rows of `codebook`, same shape.
+        prediction: uint8 leaf positions, same shape.
+        codebook: gives names, colours and what the codes allow.
+        spacing: voxel size in mm.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
+    if not image.shape == truth_codes.shape == prediction.shape:
+        raise ValueError(
+            f"image {image.shape}, truth {truth_codes.shape} and prediction {prediction.shape} "
+            "must be volumes of one shape"
+        )
+    box = _box(truth_codes, codebook.space.background + 1, spacing)
+    step = [-(-(part.stop - part.start) // _LONGEST) for part in box]
+    centres = tuple(slice(n // 2, None, n) for n in step)
+    number, names, colours = _palette(codebook)
+    truth, leaves = truth_codes[box], prediction[box]
+    wrong = ~codebook.rows[truth[centres], leaves[centres]]
+    grey = _means(image[box].astype(np.float32), step, wrong.shape)
+    low, high = np.percentile(grey, (0.5, 99.5))
+    scaled = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
+    x, y, z = (float(size) * count for size, count in zip(spacing, step, strict=True))
+    return View(
+        scan=scan,
+        spacing=(x, y, z),
+        image=np.round(scaled).astype(np.uint8),
+        truth=number[truth[centres]],
+        # A predicted leaf is painted as the code of that leaf alone.
+        prediction=number[leaves[centres] + 1],
+        wrong=wrong.astype(np.uint8),
+        names=names,
+        colours=colours,
+    )
+
+
+def write_view(folder: Path, view: View) -> Path:
+    """Write `<folder>/<scan>.npz`, whole or not at all."""
+    path = folder / f"{view.scan}.npz"
+    about = {"scan": view.scan, "spacing": view.spacing, "names": view.names}
+    about |= {"colours": view.colours}
+    arrays = {name: getattr(view, name) for name in _LAYERS}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, about=np.array(json.dumps(about)), **arrays)
+    return path
+
+
+def read_view(path: Path) -> View:
+    """Read a view, as data only.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            about = json.loads(str(content["about"]))
+            arrays = {name: content[name].astype(np.uint8) for name in _LAYERS}
+        return View(
+            scan=str(about["scan"]),
+            spacing=tuple(map(float, about["spacing"])),  # type: ignore[arg-type]
+            names=tuple(map(str, about["names"])),
+            colours=tuple(map(str, about["colours"])),
+            **arrays,
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a view of this version ({error}); evaluate the run again"
+        ) from None
+
+
+def _palette(codebook: Codebook) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Return the number of each code, and names and colours by number, the background first."""
+    space = codebook.space
+    classes = {entry.leaves: entry for entry in space.classes}
+    order = [space.background + 1]
+    order += [code for code in range(codebook.size) if code != space.background + 1]
+    number = np.zeros(codebook.size, dtype=np.uint8)
+    number[order] = np.arange(codebook.size)
+    names, colours = [], []
+    for code in order:
+        entry = classes.get(codebook.sets[code]) if code != UNKNOWN else None
+        if entry is not None:
+            names.append(entry.abbreviation)
+        elif code == UNKNOWN:
+            names.append("unknown")
+        else:
+            leaves = sorted(codebook.sets[code])
+            names.append(" or ".join(space.leaves[leaf].abbreviation for leaf in leaves))
+        colours.append(entry.color if entry is not None else _UNKNOWN_COLOUR)
+    return number, tuple(names), tuple(colours)
+
+
+def _box(codes: np.ndarray, background: int, spacing: Sequence[float]) -> tuple[slice, ...]:
+    """Return where something is labelled, with a margin; everything where nothing is."""
+    labelled = (codes != background) & (codes != UNKNOWN)
+    box = []
+    for axis, length in enumerate(codes.shape):
+        inside = np.flatnonzero(labelled.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not inside.size:
+            return tuple(slice(0, n) for n in codes.shape)
+        margin = round(_MARGIN_MM / spacing[axis])
+        start, stop = int(inside[0]) - margin, int(inside[-1]) + 1 + margin
+        box.append(slice(max(0, start), min(length, stop)))
+    return tuple(box)
+
+
+def _means(volume: np.ndarray, step: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """Average blocks of `step` voxels; the last block may be smaller."""
+    for axis, (size, count) in enumerate(zip(step, shape, strict=True)):
+        if size == 1:
+            continue
+        # A remainder without a centre has no voxel in the labels; it joins the last block.
+        starts = np.arange(count) * size
+        ends = np.append(starts[1:], volume.shape[axis])
+        sums = np.add.reduceat(volume, starts, axis=axis)
+        weight = (ends - starts).reshape([-1 if a == axis else 1 for a in range(3)])
+        volume = sums / weight
+    return volume

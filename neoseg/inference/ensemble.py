@@ -1,0 +1,196 @@
+"""Several networks that segment a scan together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoseg.data import Geometry, prepare_images, prepare_labels, to_canonical
+from neoseg.inference.placement import is_resampled, place_pieces
+from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
+from neoseg.inference.segmenter import Segmentation, Segmenter
+from neoseg.inference.window import predict_pieces
+from neoseg.labels import LabelSpace
+from neoseg.networks import Head
+
+_ROWS = 32
+"""Lines that are decided at a time."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks of one label table; the mean of their leaf probabilities decides.
+
+    The probability of a leaf is the softmax of the head's leaf scores: for a multi-label head
+    that of the leaf given that exactly one leaf is true. So heads, patch sizes and preparations
+    may differ. One after the other the networks add to one sum in half precision, `[K, X, Y, Z]`,
+    so the memory does not depend on their number.
+
+    Attributes:
+        members: segmenters by the name of their run.
+
+    Raises:
+        ValueError: fewer than two members, or label tables that differ.
+    """
+
+    members: Mapping[str, Segmenter]
+
+    def __post_init__(self) -> None:
+        if len(self.members) < 2:
+            raise ValueError("an ensemble needs two runs or more")
+        (name, first), *others = self.members.items()
+        for other, member in others:
+            if _content(member.head.space) != _content(first.head.space):
+                raise ValueError(
+                    f"the runs of an ensemble must have one label table: {name} has "
+                    f"{_describe(first.head.space)}, {other} has {_describe(member.head.space)}"
+                )
+
+    @property
+    def head(self) -> Head:
+        """The first member's; all have its label space."""
+        return next(iter(self.members.values())).head
+
+    def segment(
+        self,
+        images: Sequence[Path | None],
+        classes: Sequence[int] = (),
+        scratch: Path | None = None,
+    ) -> Segmentation:
+        """Segment one scan given one path per modality (None where it is missing).
+
+        Where the members prepare scans on one grid, the decision is made there, as for a single
+        network; else on the scan's own grid, where coarser probabilities come by linear
+        interpolation.
+
+        Args:
+            images: a path per modality of the networks.
+            classes: positions of the classes whose mean probabilities are kept.
+            scratch: folder for them while they are written; None keeps them in memory.
+
+        Raises:
+            DataError: images that cannot be read or do not share a grid.
+        """
+        members = list(self.members.values())
+        share = 1 / len(members)
+        grids = {(m.prepare.spacing, m.prepare.crop_margin) for m in members}
+        space = self.head.space
+        first: tuple[np.ndarray, Geometry] | None = None
+        total: _Sum | None = None
+        for member in members:
+            image, geometry = prepare_images(images, member.prepare)
+            if first is None or total is None:
+                first = image[0], geometry
+                canonical = len(grids) > 1
+                shape = geometry.canonical_shape if canonical else geometry.prepared_shape
+                values = room_for(len(classes), shape, scratch)
+                leaves = torch.zeros(*shape, space.num_leaves, dtype=torch.float16)
+                corner = list(shape), [0, 0, 0]
+                total = _Sum(space, leaves, list(classes), values, canonical, *corner)
+            total.add(member, image, geometry, share)
+        assert first is not None
+        assert total is not None
+        picture, geometry = first
+        full = prepared = total.decide(share)
+        if total.canonical:
+            prepared = prepare_labels(full, geometry)
+        else:
+            full = to_canonical(prepared, geometry, space.background)
+        probabilities = None
+        if classes:
+            outside = values_outside(space, classes)
+            probabilities = ClassProbabilities(
+                tuple(classes), total.values, outside, geometry, total.canonical
+            )
+        return Segmentation(full, prepared, picture, geometry, probabilities)
+
+
+@dataclass
+class _Sum:
+    """Mean probabilities over the members that were added.
+
+    Attributes:
+        leaves: float16 `[X, Y, Z, K]`; memory where nothing was added is never touched.
+        classes: positions of the classes in `values`.
+        values: float16 `[len(classes), X, Y, Z]`.
+        canonical: the grid is the scan's own; else it is the prepared one.
+        low, high: corners of the box to which something was added.
+    """
+
+    space: LabelSpace
+    leaves: Tensor
+    classes: list[int]
+    values: np.ndarray
+    canonical: bool
+    low: list[int]
+    high: list[int]
+
+    @torch.no_grad()
+    def add(self, member: Segmenter, image: np.ndarray, geometry: Geometry, share: float) -> None:
+        """Add `share` of the probabilities of one member."""
+        head, count = member.head, self.space.num_leaves
+        pieces = predict_pieces(
+            member.network,
+            torch.from_numpy(image),
+            head,
+            member.window,
+            member.device,
+            whole_planes=self.canonical and is_resampled(geometry),
+        )
+
+        def probabilities(logits: Tensor) -> Tensor:
+            leaves = head.leaf_scores(logits[None])[0].softmax(dim=0)
+            if not self.classes:
+                return leaves
+            return torch.cat([leaves, head.class_probabilities(logits[None])[0, self.classes]])
+
+        found = ((region, probabilities(logits)) for region, logits in pieces)
+        values = torch.from_numpy(self.values)
+        for region, part in place_pieces(found, geometry) if self.canonical else found:
+            part = (part * share).cpu()
+            sums = self.leaves[region]
+            sums.copy_(sums.float().add_(part[:count].movedim(0, -1)))
+            kept = values[(slice(None), *region)]
+            kept.copy_(kept.float().add_(part[count:]))
+            self.low = [min(a, r.start) for a, r in zip(self.low, region, strict=True)]
+            self.high = [max(a, r.stop) for a, r in zip(self.high, region, strict=True)]
+
+    def decide(self, share: float) -> np.ndarray:
+        """Return the most probable leaf of each voxel, uint8 `[X, Y, Z]`; completes `values`.
+
+        A member counts as certain of the background where it predicted nothing.
+        """
+        background = self.space.background
+        leaves = np.full(self.leaves.shape[:3], background, dtype=np.uint8)
+        outside = torch.tensor(values_outside(self.space, self.classes))
+        box = tuple(slice(a, b) for a, b in zip(self.low, self.high, strict=True))
+        for number, value in enumerate(outside.tolist()):
+            if value:
+                inside = self.values[number][box].copy()
+                self.values[number] = value
+                self.values[number][box] = inside
+        values = torch.from_numpy(self.values)
+        for x in range(self.low[0], self.high[0]):
+            for y in range(self.low[1], self.high[1], _ROWS):
+                rows = slice(y, min(y + _ROWS, self.high[1]))
+                part = self.leaves[x, rows, box[2]].float()
+                missing = ((1 - part.sum(dim=-1)) / share).round() * share
+                part[..., background] += missing
+                leaves[x, rows, box[2]] = part.numpy().argmax(-1)
+                values[:, x, rows, box[2]] += outside[:, None, None] * missing
+        return leaves
+
+
+def _content(space: LabelSpace) -> tuple[object, ...]:
+    leaves = [(leaf.index, leaf.abbreviation) for leaf in space.leaves]
+    classes = [(entry.abbreviation, entry.leaves) for entry in space.classes]
+    return leaves, classes, space.background
+
+
+def _describe(space: LabelSpace) -> str:
+    return f"'{space.name}' ({space.num_leaves} leaves, {space.num_classes} classes)"

@@ -1,0 +1,64 @@
+"""From pieces on a scan's prepared grid to pieces on the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from neoseg.data import Geometry
+from neoseg.inference.sweep import Region
+
+
+def is_resampled(geometry: Geometry) -> bool:
+    """Tell whether the prepared voxels are not the scan's own."""
+    return geometry.prepared_shape != tuple(high - low for low, high in geometry.crop)
+
+
+def place_pieces(
+    pieces: Iterable[tuple[Region, Tensor]], geometry: Geometry
+) -> Iterator[tuple[Region, Tensor]]:
+    """Bring values `[C, *piece]` from the prepared to the scan's canonical grid.
+
+    Voxels of another size get the linear interpolation of the nearest prepared ones, with the edges
+    of both grids aligned. Such pieces must be whole planes, in order along one axis; two planes at
+    a time are kept.
+    """
+    start = [low for low, _ in geometry.crop]
+    placed = _resampled(pieces, geometry) if is_resampled(geometry) else pieces
+    for region, values in placed:
+        x, y, z = (slice(r.start + s, r.stop + s) for r, s in zip(region, start, strict=True))
+        yield (x, y, z), values
+
+
+def _resampled(
+    pieces: Iterable[tuple[Region, Tensor]], geometry: Geometry
+) -> Iterator[tuple[Region, Tensor]]:
+    source = geometry.prepared_shape
+    target = [high - low for low, high in geometry.crop]
+    planes: dict[int, Tensor] = {}
+    wanted = 0
+    axis: int | None = None
+    for region, values in pieces:
+        if axis is None:
+            partial = [a for a in range(3) if region[a] != slice(0, source[a])]
+            axis = partial[0] if partial else 0
+            cross = [target[a] for a in range(3) if a != axis]
+        first = region[axis].start
+        flat = interpolate(values.movedim(1 + axis, 0), cross, mode="bilinear", align_corners=False)
+        planes |= {first + number: plane for number, plane in enumerate(flat)}
+        while wanted < target[axis]:
+            place = (wanted + 0.5) * source[axis] / target[axis] - 0.5
+            place = min(max(place, 0.0), source[axis] - 1.0)
+            below = int(place)
+            above = min(below + 1, source[axis] - 1)
+            if above not in planes:
+                break
+            plane = torch.lerp(planes[below], planes[above], place - below)
+            planes = {number: kept for number, kept in planes.items() if number >= below}
+            box = [slice(0, length) for length in target]
+            box[axis] = slice(wanted, wanted + 1)
+            yield (box[0], box[1], box[2]), plane.unsqueeze(1 + axis)
+            wanted += 1

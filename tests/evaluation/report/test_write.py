@@ -1,0 +1,115 @@
+"""The report as a folder of files."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from sweep import dice_of, write_run, write_sweep
+
+from neoseg.evaluation import ReportError, ReportSettings, write_report
+from neoseg.evaluation.report.write import file_name
+
+TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
+FRAMES = {"scores.csv", "summary.csv", "tests.csv", "runs.csv"}
+FIGURES = {"dice", "hd95", "share", "age", "curves", "structures"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    place = tmp_path_factory.mktemp("report")
+    runs = write_sweep(place / "runs")
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
+    assert write_report(runs, place / "out") == place / "out" / "report.html"
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*")} == before
+    return place
+
+
+def test_everything_is_written(folder) -> None:
+    names = {path.name for path in (folder / "out").iterdir()}
+    figures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")}
+    assert names == TEXTS | FRAMES | figures | {"cases", "cards"}
+    assert len(list((folder / "out" / "cases").glob("*.png"))) == 6
+    assert len(list((folder / "out" / "cards").glob("*/card.md"))) == 9
+
+
+def test_tidy_tables(folder) -> None:
+    out = folder / "out"
+    summary, tests = pd.read_csv(out / "summary.csv"), pd.read_csv(out / "tests.csv")
+    row = summary[
+        (summary["arm"] == "iuc, 5 %")
+        & (summary["metric"] == "dice")
+        & (summary["age_group"] == "preterm")
+        & (summary["abbreviation"] == "GM")
+    ].iloc[0]
+    assert row["mean"] == pytest.approx(0.68 + 0.01 - 0.1)
+    assert row["std"] == pytest.approx(0.01)
+    assert len(pd.read_csv(out / "scores.csv")) == 9 * 4 * 4
+    pairs = set(zip(tests["first"], tests["second"], strict=True))
+    assert len(pairs) == 3
+    runs = pd.read_csv(out / "runs.csv")
+    assert runs["left_out"].dropna().tolist() == ["no scores.csv and no run.json"]
+    assert runs["dice"].notna().sum() == 9
+
+
+def test_markdown_names_the_unfinished_and_has_the_papers_table(folder) -> None:
+    text = (folder / "out" / "report.md").read_text(encoding="utf-8")
+    assert "9 finished runs in 3 arms, scored on 4 scans of 3 subjects" in text
+    assert "waiting: no scores.csv and no run.json" in text
+    assert "| scans | structure | iuc, 5 % | supervised, 5 % | full, 100 % |" in text
+    assert "| preterm | GM† | 0.590 ± 0.010 | 0.510 ± 0.010 | 0.670 ± 0.010 |" in text
+    assert "3 test subjects are few" in text
+    for part in ("(dice.png)", "(cases/01-worst-", "(cards/01-", "tables.md"):
+        assert part in text
+    for path in [line.split("](")[1][:-1] for line in text.splitlines() if line.startswith("![")]:
+        assert (folder / "out" / path).is_file()
+
+
+def test_latex_has_a_table_per_score(folder) -> None:
+    text = (folder / "out" / "tables.tex").read_text(encoding="utf-8")
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 9
+    assert r"\caption{Dice}" in text
+    assert r"\multicolumn{2}{c}{5 \%}" in text
+
+
+def test_older_runs_get_a_card_as_well(folder) -> None:
+    paths = sorted((folder / "out" / "cards").glob("*/card.json"))
+    cards = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    assert [card["run"] for card in cards] == [f"{p}-{d}" for p in range(3) for d in range(3)]
+    assert cards[0]["data"]["fingerprint"] == "n/a"
+    assert paths[0].parent.name == "01-supervised-5-draw-0"
+
+
+def test_a_run_alone_is_reported(tmp_path) -> None:
+    """No pair, no share, no curve and no view leave out what needs them, and nothing else."""
+    run = write_run(tmp_path / "run", dice_of(0.5), fraction=None, draw=None, views=False)
+    (run / "metrics.csv").unlink()
+    write_report(run, tmp_path / "out", ReportSettings(reference="none of them"))
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "No run has kept its test scans." in text
+    assert "Comparison with" not in text
+    assert not (tmp_path / "out" / "share.png").exists()
+    assert not (tmp_path / "out" / "curves.png").exists()
+
+
+def test_nothing_finished_is_an_error_that_writes_nothing(tmp_path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "config.yaml").write_text("name: a\n")
+    with pytest.raises(ReportError, match="no finished run"):
+        write_report(tmp_path / "runs", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("iuc, 5 %", "iuc-5"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("<b>\n", "b"),
+        ("…", "unnamed"),
+        ("a" * 100, "a" * 60),
+    ],
+)
+def test_file_names_are_harmless(text: str, name: str) -> None:
+    assert file_name(text) == name

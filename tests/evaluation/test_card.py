@@ -1,0 +1,151 @@
+"""Run cards: facts from the run folder, limits of use, and what older runs lack."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from neoseg.evaluation import CardError, ClassScore, run_card, score_frame, write_card, write_scores
+from neoseg.evaluation.card import protocol_counts
+
+SCORE = ClassScore("Grey", "GM", True, 0.9, 1, 2, 0.5, 10, 11, False, False, 0.9, 4)
+CONFIG = {
+    "name": "iuc",
+    "seed": 3,
+    "labels": {"name": "drawem9"},
+    "cohort": {"name": "phantom", "_target_": "neoseg.cohort.read_phantom", "modalities": ["T2w"]},
+    "annotation": {"full_fraction": 0.05, "draw": 1},
+    "network": {"name": "unet3d"},
+    "loss": {"iuc": {"weight": 1}, "dice": {"weight": 1}},
+    "head": "multilabel",
+    "recipe": {"kind": "single"},
+}
+RECORD = {
+    "seed": 3,
+    "steps": 500,
+    "seconds": 3725.0,
+    "peak_memory_gib": 0.8,
+    "peak_gpu_memory_gib": None,
+    "energy_joules": {"processors": 7200.0, "gpus": None},
+    "device": "CPU, 2 cores",
+    "data": "0123456789abcdef",
+    "annotation": {"merged_label_sets": ["{GM, WM}"]},
+    "versions": {"python": "3.11", "torch": "2.13"},
+    "git": {"commit": "abc", "changed": True},
+    "command": "python -m neoseg.train",
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    (folder / "run.json").write_text(json.dumps(RECORD))
+    (folder / "annotation.csv").write_text(
+        "subject,session,split,stream,protocol\n"
+        "a,1,train,full,full\nb,1,train,partial,tcv\nb,2,train,partial,tcv\nc,1,test,full,full\n"
+    )
+    weak = dataclasses.replace(SCORE, abbreviation="WM", dice=0.5)
+    missed = dataclasses.replace(weak, dice=0.0, missed=True)
+    common = {"hidden": {"GM"}}
+    frames = [
+        score_frame(
+            [SCORE, weak], subject="c", session="1", scan_age=33, age_group="preterm", **common
+        ),
+        score_frame(
+            [SCORE, missed], subject="d", session="1", scan_age=40.5, age_group="term", **common
+        ),
+    ]
+    write_scores(folder / "scores.csv", pd.concat(frames))
+    return folder
+
+
+def test_card_has_every_fact(run) -> None:
+    card = run_card(run)
+    assert card["run"] == "run"
+    assert card["data"]["fingerprint"] == "0123456789abcdef"
+    assert card["data"]["scans"] == [
+        {"split": "train", "stream": "full", "protocol": "full", "scans": 1, "subjects": 1},
+        {"split": "train", "stream": "partial", "protocol": "tcv", "scans": 2, "subjects": 1},
+        {"split": "test", "stream": "full", "protocol": "full", "scans": 1, "subjects": 1},
+    ]
+    assert card["training"]["loss"] == ["iuc", "dice"]
+    assert card["cost"]["energy_joules"] == {"processors": 7200.0, "gpus": "n/a"}
+    assert card["cost"]["peak_gpu_memory_gib"] == "n/a"
+    assert card["config"] == CONFIG
+    rows = {(row["scans"], row["structure"]): row for row in card["scores"]}
+    assert set(rows) == {(g, s) for g in ("all", "preterm", "term") for s in ("GM", "WM")}
+    assert rows["all", "WM"]["dice_mean"] == pytest.approx(0.25)
+    assert rows["all", "WM"]["misses"] == 1
+    assert rows["term", "GM"]["dice_std"] is None
+
+
+def test_limits_follow_from_what_was_tested(run) -> None:
+    text = "\n".join(run_card(run)["limits"])
+    for part in (
+        "not a medical device",
+        "synthetic",
+        "2 scans of 2 subjects of 'phantom', 33.0 to 40.5 weeks at the scan (1 before 37 weeks)",
+        "Fewer than ten test subjects",
+        "hides: GM.",
+        "WM (1 of 2)",
+        "Mean Dice below 0.7: WM (0.25).",
+        "its commit does not hold",
+    ):
+        assert part in text
+
+
+def test_dhcp_labels_are_called_automatic(run) -> None:
+    cohort = {"name": "dhcp", "_target_": "neoseg.cohort.read_dhcp"}
+    (run / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"cohort": cohort}))
+    text = "\n".join(run_card(run)["limits"])
+    assert "DrawEM" in text
+    assert "synthetic" not in text
+
+
+def test_files_are_json_and_markdown(run) -> None:
+    path = write_card(run)
+    assert path == run / "card.md"
+    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    assert card == run_card(run)
+    text = path.read_text(encoding="utf-8")
+    for part in ("# Run run", "- time: 1 h 2 min 5 s", "- energy: processors 2.00 Wh", "| test |"):
+        assert part in text
+    assert "| all | WM | 0.250 ± 0.354 |" in text
+    assert "    seed: 3" in text
+
+
+def test_older_and_unscored_runs_say_what_they_lack(run) -> None:
+    for name in ("scores.csv", "annotation.csv"):
+        (run / name).unlink()
+    (run / "run.json").write_text("{}")
+    card = run_card(run, "old run")
+    assert (card["run"], card["data"]["fingerprint"]) == ("old run", "n/a")
+    assert card["training"]["seed"] == 3
+    assert card["limits"][-1] == "Not tested: the run was not scored."
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "- energy: n/a" in text
+    assert "Not scored." in text
+
+
+def test_names_cannot_break_the_markdown(run) -> None:
+    text = write_card(run, name="a | b\n# <script>").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "# Run a \\| b # \\<script\\>"
+
+
+def test_a_folder_without_a_run_is_named(tmp_path) -> None:
+    with pytest.raises(CardError, match=r"run\.json"):
+        run_card(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(CardError, match=r"config\.yaml"):
+        run_card(tmp_path)
+
+
+def test_no_plan_has_no_counts(tmp_path) -> None:
+    assert protocol_counts(tmp_path / "annotation.csv") == []

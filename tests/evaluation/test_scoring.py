@@ -1,0 +1,154 @@
+"""Scoring scans from disk: what is written, what is known, and what probabilities add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neoseg.cohort import Scan
+from neoseg.data import PrepareSettings
+from neoseg.evaluation import (
+    ScoreSettings,
+    hidden_classes,
+    read_scores,
+    read_view,
+    score_scans,
+)
+from neoseg.inference import Provenance, Segmenter, WindowSettings
+from neoseg.labels import Codebook, Convention, LabelSpace, Protocol
+from neoseg.networks import make_head
+
+SHAPE = (20, 18, 16)
+
+
+class Lookup(nn.Module):
+    """Takes the grey value, which is a leaf position, for what the voxel is."""
+
+    def __init__(self, space: LabelSpace) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.from_numpy(space.class_leaves).float() * 8 - 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        leaves = (image[:, 0] * (len(self.table[0]) - 1)).round().long()
+        return self.table[:, leaves].movedim(1, 0)
+
+
+def labels(seed: int) -> np.ndarray:
+    positions = np.zeros(SHAPE, np.uint8)
+    positions[3:10, 4:14, 3:13] = 1
+    positions[10:17, 4:14, 3:13] = 2
+    positions[4:16, 6:10, 5 + seed : 9 + seed] = 3
+    return positions
+
+
+def make_scan(folder: Path, number: int, space: LabelSpace, guess: np.ndarray) -> Scan:
+    """The image is what the network will predict."""
+    folder.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([1.0, 0.8, 1.2, 1.0])
+    image, label = folder / f"sub-{number}_T2w.nii.gz", folder / f"sub-{number}_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(guess.astype(np.float32), affine), image)
+    index = np.array([leaf.index for leaf in space.leaves])
+    nib.save(nib.Nifti1Image(index[labels(number)].astype(np.uint8), affine), label)
+    return Scan(str(number), None, (image,), label, None, 33.0 + 9 * number, None, "tiny")
+
+
+@pytest.fixture
+def segmenter(space: LabelSpace) -> Segmenter:
+    window = WindowSettings(patch_size=(8, 8, 8), overlap=0, accumulate="float32")
+    prepare = PrepareSettings(normalise="minmax", crop_margin=None)
+    head = make_head("multilabel", space)
+    return Segmenter(Lookup(space), head, window, prepare, torch.device("cpu"))
+
+
+@pytest.fixture
+def scans(tmp_path: Path, space: LabelSpace) -> list[Scan]:
+    wrong = labels(1)
+    wrong[3:5] = 0
+    guesses = (labels(0), wrong)
+    return [make_scan(tmp_path / "in", n, space, guess) for n, guess in enumerate(guesses)]
+
+
+def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> None:
+    settings = ScoreSettings(calibration=True, nsd_tolerance=2.5)
+    table = score_scans(
+        segmenter,
+        scans,
+        Convention.identity(space),
+        tmp_path / "out",
+        Provenance("neoseg", "0", "test"),
+        hidden={"L"},
+        pictures=1,
+        settings=settings,
+    )
+    again = read_scores(tmp_path / "out" / "scores.csv")
+    assert again["dice"].tolist() == table["dice"].tolist()
+    perfect = table[table["subject"] == "0"].set_index("abbreviation")
+    assert (perfect["dice"] == 1).all()
+    assert (perfect["hd"] == 0).all()
+    assert (perfect["nsd_tolerance"] == 2.5).all()
+    # Probabilities are 1 / (1 + exp(∓4)) and right everywhere.
+    assert perfect["ece"].to_numpy() == pytest.approx(1 / (1 + np.exp(4)), abs=1e-5)
+    assert perfect.loc["L", "violation"] == 0
+    assert np.isnan(perfect.loc["CSF", "violation"])
+    assert perfect["hidden"].to_dict() == {"L": True, "R": False, "CSF": False, "LR": False}
+    worse = table[table["subject"] == "1"].set_index("abbreviation")
+    assert worse.loc["L", "dice"] < 1
+    assert worse.loc["L", "volume_error"] < 0
+    assert worse.loc["L", "ece"] > perfect.loc["L", "ece"]
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"scores.csv", "segmentations", "pictures", "views"}
+    view = read_view(tmp_path / "out" / "views" / "sub-1.npz")
+    assert view.scan == "sub-1"
+    assert (view.wrong > 0).sum() > 0
+    assert not read_view(tmp_path / "out" / "views" / "sub-0.npz").wrong.any()
+
+
+def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -> None:
+    table = score_scans(
+        segmenter,
+        scans[:1],
+        Convention.identity(space),
+        tmp_path / "out",
+        Provenance("neoseg", "0", "test"),
+        pictures=0,
+        settings=ScoreSettings(views=False),
+    )
+    assert not (tmp_path / "out" / "views").exists()
+    assert table["ece"].isna().all()
+
+
+def test_a_foreign_convention_is_scored_on_what_it_knows(tmp_path, segmenter, scans, space) -> None:
+    """L and R drawn as one, fluid not annotated where it lies inside them."""
+    convention = Convention.from_mapping(space, {0: 0, 11: "LR", 12: "LR", 40: None})
+    table = score_scans(
+        segmenter,
+        scans[:1],
+        convention,
+        tmp_path / "out",
+        Provenance("neoseg", "0", "test"),
+        pictures=0,
+    ).set_index("abbreviation")
+    assert table.index.tolist() == ["LR"]
+    fluid = (labels(0) == 3).mean()
+    assert table.loc["LR", "known"] == pytest.approx(1 - fluid)
+    assert table.loc["LR", "dice"] == 1
+    assert np.isnan(table.loc["LR", "hd95"])
+
+
+def test_hidden_classes_are_those_that_a_merged_set_leaves_open(space, codebook) -> None:
+    assert hidden_classes(codebook) == ["L", "R"]
+    assert hidden_classes(Codebook.build(space)) == []
+    missing = Protocol.parse(space, {"name": "m", "merge": [["CSF", "BG"]]})
+    assert hidden_classes(Codebook.build(space, missing.sets)) == ["BG", "CSF"]
+
+
+def test_settings_name_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="nsd_tolerance"):
+        ScoreSettings(nsd_tolerance=0)
+    with pytest.raises(ValueError, match="colour"):
+        ScoreSettings(colour=1)
