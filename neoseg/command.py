@@ -17,13 +17,14 @@ from neoseg.assembly import ConfigError
 from neoseg.cohort import CohortError
 from neoseg.config import CONFIG_DIR
 from neoseg.data import DataError
-from neoseg.evaluation import ReportError
+from neoseg.evaluation import CardError, ReportError
 from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 
 USER_ERRORS = (
+    CardError,
     CohortError,
     ConfigError,
     DataError,

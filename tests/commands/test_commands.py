@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -68,6 +69,13 @@ def test_a_sweep_gives_a_folder_for_each_job(workplace: Path) -> None:
         assert len(read_scores(job / "scores.csv")) > 0
         assert list((job / "segmentations").rglob("*_dseg.nii.gz"))
         assert list((job / "pictures").glob("*.png"))
+        assert list((job / "views").glob("*.npz"))
+        card = json.loads((job / "card.json").read_text())
+        record = json.loads((job / "run.json").read_text())
+        assert card["data"]["fingerprint"] == record["data"]
+        assert set(record["energy_joules"]) == {"processors", "gpus"}
+        assert {row["scans"] for row in card["scores"]} >= {"all"}
+        assert (job / "card.md").read_text().startswith("# Run ")
     plans = {(job / "annotation.csv").read_text() for job in found}
     assert len(plans) == 4
 
@@ -84,6 +92,16 @@ def test_report_compares_the_arms(workplace: Path) -> None:
     assert "supervised" in text
     assert "partial_superclass" in text
     assert (workplace / "report" / "dice.png").stat().st_size > 1000
+    page = (workplace / "report" / "report.html").read_text()
+    assert page.count('"planes":[{') == len({*re.findall(r'"scan":(\d+)', page)}) > 0
+    assert len(list((workplace / "report" / "cards").glob("*/card.md"))) == 4
+
+
+def test_report_names_a_wrong_setting(workplace: Path) -> None:
+    arguments = ["runs=runs/sweeps/default", "output=other", "compare.level=2"]
+    result = run("report", *arguments, cwd=workplace, status=2)
+    assert "compare.level = 2" in result.stdout + result.stderr
+    assert not list((workplace / "other").glob("*.md"))
 
 
 def test_predict_skips_what_is_done_and_lists_failures(workplace: Path) -> None:
@@ -108,9 +126,15 @@ def test_predict_skips_what_is_done_and_lists_failures(workplace: Path) -> None:
 
 def test_evaluate_scores_the_run_again(workplace: Path) -> None:
     job = jobs(workplace)[0]
-    run("evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=workplace)
+    options = ["output=again", "device=cpu", "scoring.calibration=true"]
+    run("evaluate", f"run='{job}'", *options, cwd=workplace)
     first, again = read_scores(job / "scores.csv"), read_scores(workplace / "again" / "scores.csv")
-    np.testing.assert_array_equal(first["dice"], again["dice"])
+    for name in ("dice", "hd95", "nsd", "violation", "hidden"):
+        np.testing.assert_array_equal(first[name], again[name])
+    assert first["hidden"].any()
+    assert first["ece"].isna().all()
+    assert again["ece"].between(0, 1).all()
+    assert first["violation"].notna().any()
 
 
 def test_prepare_and_phantom(workplace: Path) -> None:
@@ -150,6 +174,7 @@ def test_a_wheel_works_from_another_folder(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    assert (tmp_path / "site/neoseg/evaluation/report/assets/page.html").is_file()
     result = run(
         "train", "+experiment=label_set", "--cfg", "job", cwd=tmp_path, path=tmp_path / "site"
     )

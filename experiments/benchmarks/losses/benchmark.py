@@ -58,7 +58,7 @@ def _ours(name: str, logits: torch.Tensor, leaf: torch.Tensor) -> Callable[[], t
     from neoseg.labels import Codebook, LabelSpace, LabelTable
     from neoseg.losses import Objective, Prediction
 
-    classes = logits.shape[1]
+    classes = logits.shape[1] - 1 if "sigmoid" in name else logits.shape[1]
     leaves = [
         {"index": k, "name": f"leaf {k}", "abbreviation": f"L{k}", "color": "#808080"}
         for k in range(classes)
@@ -94,6 +94,7 @@ def serve(name: str, size: int, classes: int, threads: int, pipe: object) -> Non
         os.environ["NEOSEG_NATIVE"] = "0"
     torch.set_num_threads(threads)
     rng = torch.Generator().manual_seed(0)
+    # A multi-label head has a channel for the super-class as well.
     channels = classes + 1 if "sigmoid" in name else classes
     logits = torch.randn(1, channels, size, size, size, generator=rng).requires_grad_()
     leaf = torch.randint(0, classes, (1, size, size, size), generator=rng)
@@ -132,7 +133,9 @@ def measure(args: argparse.Namespace) -> list[dict[str, object]]:
             continue
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=serve, args=(name, args.size, args.classes, args.threads, theirs)
+            target=serve,
+            args=(name, args.size, args.classes, args.threads, theirs),
+            daemon=True,
         )
         process.start()
         servers[name] = (process, ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.style import new_figure, plain_text
 from neoseg.evaluation.view import VIEWS, View, read_view
+
+log = logging.getLogger(__name__)
 
 WRONG = "#ffd60a"
 """Colour of voxels whose truth does not allow the prediction."""
@@ -87,15 +90,18 @@ def _partners(same: pd.DataFrame, arm: str, row: pd.Series) -> dict[str, Shown]:
 def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
     """Return arm -> view of the case's scan, for the runs that have kept one that fits.
 
-    Raises:
-        ValueError: a view that is damaged.
+    A damaged one is left out, with a note in the log.
     """
     found: dict[str, View] = {}
     order = [case.arm, *(arm for arm in case.shown if arm != case.arm)]
     for arm in order:
         path = runs[case.shown[arm].run].path / VIEWS / f"{case.scan}.npz"
         if path.is_file():
-            view = read_view(path)
+            try:
+                view = read_view(path)
+            except ValueError as error:
+                log.warning("%s", error)
+                continue
             first = next(iter(found.values()), view)
             if view.image.shape == first.image.shape and view.names == first.names:
                 found[arm] = view

@@ -138,12 +138,12 @@ def _draw_means(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _unpaired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     columns = first.columns.intersection(second.columns, sort=False)
-    rows = []
-    for column in columns:
-        one, other = first[column].to_numpy(), second[column].to_numpy()
-        f, p = anova([one, other])
-        rows.append((int((~np.isnan(one)).sum()), int((~np.isnan(other)).sum()), f, p))
-    names = ["draws_first", "draws_second", "anova_f", "anova_p"]
-    result = pd.DataFrame(rows, columns=names, index=columns)
+    groups = [table[columns].to_numpy() for table in (first, second)]
+    f, p = anova(groups)
+    counts = [(~np.isnan(group)).sum(axis=0) for group in groups]
+    result = pd.DataFrame(
+        {"draws_first": counts[0], "draws_second": counts[1], "anova_f": f, "anova_p": p},
+        index=columns,
+    )
     result.index.names = ["metric", "abbreviation"]
     return result

@@ -17,7 +17,8 @@ from neoseg.evaluation.report.style import (
     tidy,
 )
 
-_MAX_BARS = 12
+_MAX_CLASSES = 12
+_MAX_BARS = 60
 _MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
 
@@ -25,15 +26,13 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     """Draw a metric per class by arm, a panel per age group, as in the paper's Figure 4.
 
     Error bars are the bootstrap intervals over subjects, where there are such. Shows the hidden
-    classes where there are any, else the leading ones, at most 12.
+    classes where there are any, else all; of many the mean and the first.
     """
     part = summary[summary["metric"] == metric]
-    single = part[~part["abbreviation"].isin(_MEANS)]
     groups = [g for g in ("preterm", "term") if g in set(part["age_group"])] or ["all"]
-    names = list(dict.fromkeys(single.loc[single["hidden"], "abbreviation"]))
-    names = (names or list(dict.fromkeys(single["abbreviation"])))[:_MAX_BARS]
     styles = arm_styles(part)
     arms = list(styles)
+    names = _bars(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))
     width = 0.8 / len(arms)
     figure = new_figure(
         max(6.0, 1.2 + 0.28 * len(arms) * len(names) + 0.4 * len(names)), 0.6 + 3 * len(groups)
@@ -72,6 +71,14 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
             axes.set_ylim(floor, 1.0)
     legend_above(figure, panels[0])
     return figure
+
+
+def _bars(part: pd.DataFrame, most: int) -> list[str]:
+    names = list(dict.fromkeys(part["abbreviation"]))
+    hidden = set(part.loc[part["hidden"], "abbreviation"])
+    means = [name for name in _MEANS if name in names]
+    single = [n for n in names if n not in _MEANS and (not hidden or n in hidden)]
+    return single if len(single) <= most else [*means[:1], *single[: most - 1]]
 
 
 def heat_map(summary: pd.DataFrame, metric: str = "dice", age_group: str = "all") -> Figure:

@@ -35,6 +35,7 @@ HIGHER_IS_BETTER = {
 """Metrics whose mean has a good end."""
 
 SIGNIFICANT = 0.05
+_HEADLINES = 14
 _MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
 
@@ -44,10 +45,14 @@ def share_name(full_fraction: float) -> str:
 
 
 def headline_classes(summary: pd.DataFrame) -> list[str]:
-    """Return what the short tables show: the hidden classes and the means, or all without any."""
+    """Return what the short tables show: the hidden classes and the means, or all without any.
+
+    Of more than 14 classes the means alone.
+    """
     names = list(dict.fromkeys(summary["abbreviation"]))
-    hidden = set(summary.loc[summary["hidden"], "abbreviation"])
-    return [name for name in names if name in hidden or name in _MEANS] if hidden else names
+    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*_MEANS}
+    single = [name for name in names if name not in _MEANS and (not hidden or name in hidden)]
+    return (single if len(single) <= _HEADLINES else []) + [n for n in names if n in _MEANS]
 
 
 def by_share(

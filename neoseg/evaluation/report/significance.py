@@ -84,19 +84,30 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def anova(groups: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return F and p of a one-way analysis of variance of independent groups, NaN left out.
+def anova(groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return F and p of a one-way analysis of variance of independent groups, per column.
 
-    NaN where a group is empty, where no group has two values, or where nothing varies.
+    Args:
+        groups: arrays `[n, m]` with a row per unit; the n may differ, NaN is left out.
+
+    Returns:
+        Two arrays `[m]`; NaN where a group is empty, where no group has two values, or where
+        nothing varies.
     """
-    given = [np.asarray(group, dtype=float) for group in groups]
-    given = [group[~np.isnan(group)] for group in given]
-    if any(not len(group) for group in given) or all(len(group) < 2 for group in given):
-        return float("nan"), float("nan")
+    counts = np.array([(~np.isnan(group)).sum(axis=0) for group in groups])
+    f, p = np.full((2, counts.shape[1]), np.nan)
+    possible = (counts > 0).all(axis=0) & (counts > 1).any(axis=0)
+    whole = (counts == [[len(group)] for group in groups]).all(axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant groups: the result says it
-        result = stats.f_oneway(*given)
-    return float(result.statistic), float(result.pvalue)
+        together = possible & whole
+        if together.any():
+            result = stats.f_oneway(*(group[:, together] for group in groups), axis=0)
+            f[together], p[together] = result.statistic, result.pvalue
+        for column in np.flatnonzero(possible & ~whole):
+            given = [group[~np.isnan(group[:, column]), column] for group in groups]
+            f[column], p[column] = stats.f_oneway(*given)
+    return f, p
 
 
 def cohens_d(differences: np.ndarray) -> np.ndarray:

@@ -52,7 +52,10 @@ class Browser:
             time.sleep(0.05)
 
     def click(self, selector: str) -> None:
-        """Click where the element is, as a mouse would; scrolls to it first."""
+        """Click where the element is, as a mouse would; it is brought to the middle first."""
+        self.script(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector
+        )
         found = self.send("POST", "/element", {"using": "css selector", "value": selector})
         (identity,) = found.values()
         self.send("POST", f"/element/{identity}/click", {})

@@ -93,6 +93,8 @@ def test_views_come_from_the_runs_and_must_fit(tmp_path) -> None:
     cropped = {k: v[1:] if v.ndim == 3 else v for k, v in small.items()}
     np.savez(tmp_path / "b" / "views" / f"{case.scan}.npz", **cropped)
     assert list(case_views(case, runs)) == ["a, 5 %"]
+    (tmp_path / "a" / "views" / f"{case.scan}.npz").write_bytes(b"cut off")
+    assert list(case_views(case, runs)) == ["b, 5 %"]
 
 
 def test_slices_are_as_radiologists_hold_them() -> None:

@@ -59,7 +59,8 @@ def test_anova_is_over_draws(frame) -> None:
     row = dice(compare_arms(frame))
     first = [np.mean([0.7, 0.6, 0.5, 0.9]) - 0.02 * d for d in (0, 1)]
     second = [np.mean([0.5, 0.6, 0.4, 0.5, 0.1]) + 0.02 * d for d in (0, 1)]
-    assert (row["anova_f"], row["anova_p"]) == pytest.approx(anova([first, second]))
+    f, p = anova([np.array(first)[:, None], np.array(second)[:, None]])
+    assert (row["anova_f"], row["anova_p"]) == pytest.approx((f.item(), p.item()))
     assert (row["draws_first"], row["draws_second"]) == (2, 2)
 
 

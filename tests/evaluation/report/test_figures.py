@@ -52,6 +52,12 @@ def test_classes_without_hidden_ones_are_the_first() -> None:
     assert labels == ["CSF", "GM", "WM", "TCV"]
 
 
+def test_of_many_classes_the_mean_and_the_first_are_shown() -> None:
+    summary = summarise_arms(frame(*((f"e{k}", 0.05) for k in range(20)), hidden=()))
+    labels = [label.get_text() for label in bar_figure(summary).axes[-1].get_xticklabels()]
+    assert labels == ["mean of all", "CSF", "GM"]
+
+
 def test_heat_map_has_every_structure_and_arm() -> None:
     summary = summarise_arms(frame(("a", 0.05), ("b", 0.05)))
     axes = heat_map(summary).axes[0]

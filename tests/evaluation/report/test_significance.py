@@ -97,16 +97,21 @@ def test_holm_by_hand() -> None:
 
 def test_anova_by_hand() -> None:
     """Groups 1, 2, 3 and 2, 3, 4: between 1.5 with 1, within 4 with 4 degrees of freedom."""
-    f, p = anova([np.array([1.0, 2, 3]), np.array([2.0, 3, 4, NAN])])
-    assert f == pytest.approx(1.5)
-    assert p == pytest.approx(stats.f.sf(1.5, 1, 4))
-    t = stats.ttest_ind([1.0, 2, 3], [2.0, 3, 4])
-    assert (f, p) == (pytest.approx(t.statistic**2), pytest.approx(t.pvalue))
+    first = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    second = np.array([[2.0, 2.0], [3.0, 3.0], [4.0, NAN]])
+    f, p = anova([first, second])
+    assert f[0] == pytest.approx(1.5)
+    assert p[0] == pytest.approx(stats.f.sf(1.5, 1, 4))
+    t = stats.ttest_ind([1.0, 2, 3], [2.0, 3])
+    assert (f[1], p[1]) == (pytest.approx(t.statistic**2), pytest.approx(t.pvalue))
 
 
-@pytest.mark.parametrize("groups", [([], [1.0]), ([1.0], [2.0]), ([2.0, 2.0], [2.0, 2.0])])
+@pytest.mark.parametrize(
+    "groups", [([NAN], [1.0]), ([1.0], [2.0]), ([2.0, 2.0], [2.0, 2.0]), ([2.0, NAN], [2.0, NAN])]
+)
 def test_anova_that_cannot_be_made(groups) -> None:
-    assert np.isnan(anova([np.array(group) for group in groups])).all()
+    f, p = anova([np.array(group)[:, None] for group in groups])
+    assert np.isnan([f, p]).all()
 
 
 def test_effect_sizes_by_hand() -> None:

@@ -24,7 +24,7 @@ function filled(node, attributes, children) {
     if (value !== null && value !== undefined) node.setAttribute(name, String(value));
   }
   for (const child of children) {
-    if (child !== null) { if (child instanceof Node) node.append(child); else node.insertAdjacentHTML("beforeend", String(child)); }
+    if (child !== null) node.append(child instanceof Node ? child : String(child));
   }
   return node;
 }

@@ -62,7 +62,9 @@ function isBest(structure, arm, arms) {
 function drawChart(structures, arms) {
   const single = structures.filter((position) => !DATA.classes[position].mean);
   const hidden = single.filter((position) => DATA.classes[position].hidden);
-  const shown = (hidden.length ? hidden : single).slice(0, MAX_BARS);
+  const wanted = hidden.length ? hidden : single;
+  const means = structures.filter((position) => DATA.classes[position].mean);
+  const shown = wanted.length <= MAX_BARS ? wanted : [...means.slice(0, 1), ...wanted.slice(0, MAX_BARS - 1)];
   const values = shown.flatMap((s) => arms.map((a) => cell(s, a)).filter((v) => v && v[0] !== null));
   if (!values.length) {
     replace("chart");
@@ -98,7 +100,7 @@ function drawChart(structures, arms) {
   });
   replace("chart", picture);
   const which = hidden.length ? "hidden structures" : "structures";
-  const more = (hidden.length || single.length) > shown.length ? ` (the first ${shown.length})` : "";
+  const more = wanted.length > MAX_BARS ? " (their mean and the first)" : "";
   replace("chart-note", `${metric().title}, ${state.group} scans, ${which}${more}; whiskers: ${DATA.interval} over subjects.`);
 }
 

@@ -1,0 +1,233 @@
+"""`neoseg.predict` with runs of untrained networks: what it writes, skips, refuses and reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from neoseg.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+from neoseg.loading import load_predictor
+from neoseg.predict import main
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> MakeRun:
+    """Write the checkpoint of a network that was never trained."""
+
+    def make(name: str, *overrides: str, seed: int = 0) -> Path:
+        config = compose_train(*overrides)
+        torch.manual_seed(seed)
+        cohort = cohort_of(config, space_of(config))
+        module = module_of(config, annotated_of(config, cohort, split_of(config, cohort)))
+        if module.teacher is not None:
+            with torch.no_grad():
+                next(iter(module.teacher.parameters())).mul_(-3)
+        path = tmp_path / "runs" / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        content = {
+            "state_dict": module.state_dict(),
+            "hyper_parameters": dict(module.hparams),
+            "pytorch-lightning_version": lightning.__version__,
+        }
+        torch.save(content, path)
+        return path.parents[1]
+
+    return make
+
+
+@pytest.fixture
+def tree(make_run: MakeRun, data_folder: Path) -> Path:
+    """The phantom that the runs were composed with, a dHCP tree of release 3."""
+    make_run("unused")
+    return next((data_folder / "phantom").glob("*/derivatives")).parent
+
+
+def predict(monkeypatch: pytest.MonkeyPatch, *arguments: object, status: int = 0) -> None:
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["predict", "device=cpu", *map(str, arguments)])
+    try:
+        main()
+        ended = 0
+    except SystemExit as stop:
+        ended = int(stop.code or 0)
+    assert ended == status
+
+
+def one_scan(tree: Path) -> Path:
+    return sorted(tree.rglob("*_desc-restore_T2w.nii.gz"))[0]
+
+
+def test_a_dhcp_tree(make_run, tree, tmp_path, monkeypatch) -> None:
+    run, out = make_run("A", "cohort.modalities=[T2w,T1w]"), tmp_path / "out"
+    predict(monkeypatch, f"run={run}", f"input={tree}", f"output={out}", "picture=false")
+    sources = sorted(tree.rglob("*_desc-restore_T2w.nii.gz"))
+    targets = sorted(out.rglob("*_dseg.nii.gz"))
+    assert len(targets) == len(sources) > 3
+    assert len(list(tree.rglob("*_desc-restore_T1w.nii.gz"))) < len(sources)
+    for source, target in zip(sources, targets, strict=True):
+        assert source.parent.relative_to(source.parents[3]) == target.parent.relative_to(out)
+        old, new = nib.load(source), nib.load(target)
+        assert new.shape == old.shape
+        np.testing.assert_array_equal(new.affine, old.affine)
+        assert new.header["xyzt_units"] == old.header["xyzt_units"]
+    volumes = pd.read_csv(out / "desc-neoseg_volumes.tsv", sep="\t")
+    assert len(volumes) == len(sources)
+    assert {"cGM", "TCV"} <= set(volumes.columns)
+    assert not (out / "pictures").exists()
+
+
+def test_several_runs_and_probabilities(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    runs = [
+        make_run("A"),
+        make_run("B", "head=softmax", "loss=[marginal_ce]", "store.crop_margin=null", seed=1),
+        make_run("C", "network=unet2d", "patches.size=[1,32,32]", seed=2),
+    ]
+    source, out = one_scan(tree), tmp_path / "out"
+    arguments = (f"run=[{','.join(map(str, runs))}]", f"input={source}", f"output={out}")
+    predict(monkeypatch, *arguments, "probseg=[cGM,TCV]")
+    (target,) = out.rglob("*_dseg.nii.gz")
+    made_by = json.loads((out / "dataset_description.json").read_text())["GeneratedBy"][0]
+    assert "A + B + C" in made_by["Description"]
+    assert (out / "pictures" / f"{target.name.split('.nii')[0]}.png").is_file()
+    files = {p.name.split("_label-")[1].split("_")[0]: p for p in out.rglob("*_probseg.nii.gz")}
+    assert set(files) == {"cGM", "TCV"}
+    values = {name: np.asarray(nib.load(path).dataobj) for name, path in files.items()}
+    image = nib.load(source)
+    assert all(v.shape == image.shape for v in values.values())
+    assert all(0 <= v.min() < v.max() <= 1 for v in values.values())
+
+    alone = tmp_path / "alone"
+    predict(monkeypatch, f"run={runs[0]}", f"input={source}", f"output={alone}", "picture=false")
+    (other,) = alone.rglob("*_dseg.nii.gz")
+    assert not np.array_equal(nib.load(other).dataobj, nib.load(target).dataobj)
+
+    # Another class: segmented again, since its file is not there. The same: skipped.
+    written = target.stat().st_mtime_ns
+    predict(monkeypatch, *arguments, "probseg=cGM", "picture=false")
+    assert target.stat().st_mtime_ns == written
+    assert "1 of 1 scans are segmented already" in capsys.readouterr().out
+    predict(monkeypatch, *arguments, "probseg=[WM]", "picture=false")
+    assert target.stat().st_mtime_ns > written
+    assert any("label-WM" in p.name for p in out.rglob("*_probseg.nii.gz"))
+
+
+def test_overwrite(make_run, tree, tmp_path, monkeypatch) -> None:
+    run, source = make_run("A"), one_scan(tree)
+    arguments = (f"run={run}", f"input={source}", f"output={tmp_path / 'out'}", "picture=false")
+    predict(monkeypatch, *arguments)
+    (target,) = (tmp_path / "out").rglob("*_dseg.nii.gz")
+    before = target.stat().st_mtime_ns
+    predict(monkeypatch, *arguments)
+    assert target.stat().st_mtime_ns == before
+    predict(monkeypatch, *arguments, "overwrite=true")
+    assert target.stat().st_mtime_ns > before
+
+
+def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    source, inputs = one_scan(tree).read_bytes(), tmp_path / "in"
+    inputs.mkdir()
+    for name, content in (("a", source[:2000]), ("b", source), ("c", b""), ("d", source)):
+        (inputs / f"{name}_T2w.nii.gz").write_bytes(content)
+    run = make_run("A")
+    import neoseg.predict as command
+
+    build = command.write_derivative
+
+    def strange(output, path, *rest):
+        if path.name.startswith("b"):
+            raise ZeroDivisionError("a bug")
+        return build(output, path, *rest)
+
+    monkeypatch.setattr(command, "write_derivative", strange)
+    out = tmp_path / "out"
+    predict(monkeypatch, f"run={run}", f"input={inputs}", f"output={out}", status=1)
+    text = capsys.readouterr().out
+    assert [p.name for p in out.rglob("*_dseg.nii.gz")] == ["d_T2w_desc-neoseg_dseg.nii.gz"]
+    assert "1 scans segmented" in text
+    assert "3 scans failed" in text
+    assert "a_T2w.nii.gz" in text
+    assert "b_T2w.nii.gz: ZeroDivisionError: a bug" in text
+    assert "c_T2w.nii.gz" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("choice", ["student", "teacher", None])
+def test_student_or_teacher(make_run, tree, tmp_path, monkeypatch, choice) -> None:
+    run, source = make_run("A", "teacher.always=true"), one_scan(tree)
+    arguments = [f"run={run}", f"input={source}", "picture=false"]
+    chosen = [] if choice is None else [f"predict_with={choice}"]
+    predict(monkeypatch, *arguments, *chosen, f"output={tmp_path / 'out'}")
+    predict(monkeypatch, *arguments, "predict_with=teacher", f"output={tmp_path / 'teacher'}")
+    labels = [
+        np.asarray(nib.load(next((tmp_path / name).rglob("*_dseg.nii.gz"))).dataobj)
+        for name in ("out", "teacher")
+    ]
+    assert np.array_equal(*labels) == (choice != "student")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["window.overlap=1.5"], "window.overlap"),
+        (["window.patch_size=[40,32,32]"], "multiples of 16"),
+        (["window.patch_size=[1,32,32]"], "multiples of 16"),
+        (["predict_with=teacher"], "predict_with is 'teacher', but this run has none"),
+        (["probseg=[cMG]"], "did you mean 'cgm'"),
+        (["input=nowhere"], "nowhere does not exist"),
+        (["desc=other"], "desc other"),
+        (["run=[]"], "run is an empty list"),
+        (["run=nowhere"], "nowhere has no checkpoints"),
+    ],
+)
+def test_what_cannot_work_ends_with_one_message(
+    make_run, tree, tmp_path, monkeypatch, capsys, arguments, message
+) -> None:
+    run = make_run("A")
+    settings = {"run": run, "input": tree, "output": tmp_path / "out"}
+    changed = {a.split("=")[0] for a in arguments}
+    kept = [f"{key}={value}" for key, value in settings.items() if key not in changed]
+    predict(monkeypatch, *kept, *arguments, status=2)
+    text = capsys.readouterr().out
+    assert message in text
+    assert "Traceback" not in text
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+def test_runs_that_do_not_fit_together(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    first = make_run("A")
+    other = make_run("B", "labels=drawem87", "cohort.labels=drawem87")
+    more = make_run("C", "cohort.modalities=[T2w,T1w]")
+    flat = make_run("D", "network=unet2d", "patches.size=[1,32,32]")
+    rest = (f"input={tree}", f"output={tmp_path / 'out'}")
+    for runs, message in (
+        ((first, other), "one label table"),
+        ((first, more), "must read the same images"),
+        ((first, first), "names a folder twice"),
+    ):
+        predict(monkeypatch, f"run=[{runs[0]},{runs[1]}]", *rest, status=2)
+        assert message in capsys.readouterr().out
+    predict(monkeypatch, f"run={flat}", "window.mirror=true", *rest, status=2)
+    assert "sagittal slice" in capsys.readouterr().out
+
+
+def test_only_the_networks_that_predict_are_kept(make_run) -> None:
+    runs = [make_run(name, "teacher.always=true", seed=n) for n, name in enumerate("AB")]
+    ensemble, modalities = load_predictor(runs, "cpu", "student", overlap=0.25)
+    assert modalities == ["T2w"]
+    assert list(ensemble.members) == [str(run) for run in runs]
+    for member in ensemble.members.values():
+        assert member.window.overlap == 0.25
+        assert not hasattr(member.network, "average")
