@@ -45,7 +45,7 @@ def load() -> ctypes.CDLL | None:
         return build(cache_folder())
     except BuildError as error:
         log.warning(
-            "the loss kernels could not be compiled (%s); losses on a CPU take two to three times "
+            "the loss kernels could not be compiled (%s); losses on a CPU take about seven times "
             "as long, with the same values. Install a C compiler (gcc or clang) or name one in CC, "
             "or set %s=0 to silence this.",
             error,
