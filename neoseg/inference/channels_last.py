@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from neoseg.inference.replacement import is_compiled, replaced_forward
 
-_TILE = 2**18
+_TILE = 2**21
 
 _NORMALISATIONS = (nn.InstanceNorm3d, nn.GroupNorm)
 _KNOWN = frozenset(

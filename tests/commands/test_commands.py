@@ -48,9 +48,9 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a sweep of four jobs has run."""
-    folder = tmp_path_factory.mktemp("workplace")
+    folder = tmp_path_factory.mktemp("sweep_folder")
     run("train", "-m", *SWEEP, cwd=folder)
     return folder
 
@@ -62,8 +62,8 @@ def jobs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("runs/sweeps/default/*/run.json"))
 
 
-def test_a_sweep_gives_a_folder_for_each_job(workplace: Path) -> None:
-    found = jobs(workplace)
+def test_a_sweep_gives_a_folder_for_each_job(sweep_folder: Path) -> None:
+    found = jobs(sweep_folder)
     assert len(found) == 4
     for job in found:
         assert len(read_scores(job / "scores.csv")) > 0
@@ -80,55 +80,58 @@ def test_a_sweep_gives_a_folder_for_each_job(workplace: Path) -> None:
     assert len(plans) == 4
 
 
-def test_a_sweep_started_again_repeats_nothing(workplace: Path) -> None:
-    before = {job: (job / "run.json").stat().st_mtime_ns for job in jobs(workplace)}
-    run("train", "-m", *SWEEP, cwd=workplace)
-    assert {job: (job / "run.json").stat().st_mtime_ns for job in jobs(workplace)} == before
+def test_a_sweep_started_again_repeats_nothing(sweep_folder: Path) -> None:
+    before = {job: (job / "run.json").stat().st_mtime_ns for job in jobs(sweep_folder)}
+    run("train", "-m", *SWEEP, cwd=sweep_folder)
+    assert {job: (job / "run.json").stat().st_mtime_ns for job in jobs(sweep_folder)} == before
 
 
-def test_report_compares_the_arms(workplace: Path) -> None:
-    run("report", "runs=runs/sweeps/default", "output=report", cwd=workplace)
-    text = (workplace / "report" / "report.md").read_text()
+def test_report_compares_the_arms(sweep_folder: Path) -> None:
+    run("report", "runs=runs/sweeps/default", "output=report", cwd=sweep_folder)
+    text = (sweep_folder / "report" / "report.md").read_text()
     assert "supervised" in text
     assert "partial_superclass" in text
-    assert (workplace / "report" / "dice.png").stat().st_size > 1000
-    page = (workplace / "report" / "report.html").read_text()
+    assert (sweep_folder / "report" / "dice.png").stat().st_size > 1000
+    page = (sweep_folder / "report" / "report.html").read_text()
     assert page.count('"planes":[{') == len({*re.findall(r'"scan":(\d+)', page)}) > 0
-    assert len(list((workplace / "report" / "cards").glob("*/card.md"))) == 4
+    assert len(list((sweep_folder / "report" / "cards").glob("*/card.md"))) == 4
 
 
-def test_report_names_a_wrong_setting(workplace: Path) -> None:
+def test_report_names_a_wrong_setting(sweep_folder: Path) -> None:
     arguments = ["runs=runs/sweeps/default", "output=other", "compare.level=2"]
-    result = run("report", *arguments, cwd=workplace, status=2)
+    result = run("report", *arguments, cwd=sweep_folder, status=2)
     assert "compare.level = 2" in result.stdout + result.stderr
-    assert not list((workplace / "other").glob("*.md"))
+    assert not list((sweep_folder / "other").glob("*.md"))
 
 
-def test_predict_skips_what_is_done_and_lists_failures(workplace: Path) -> None:
-    job = jobs(workplace)[0]
-    source = next((workplace / "data" / "phantom").rglob("*_desc-restore_T2w.nii.gz"))
-    inputs = workplace / "inputs"
+def test_predict_skips_what_is_done_and_lists_failures(sweep_folder: Path) -> None:
+    job = jobs(sweep_folder)[0]
+    source = next((sweep_folder / "data" / "phantom").rglob("*_desc-restore_T2w.nii.gz"))
+    inputs = sweep_folder / "inputs"
     inputs.mkdir()
     (inputs / "a_T2w.nii.gz").write_bytes(source.read_bytes())
     (inputs / "b_T2w.nii.gz").write_bytes(source.read_bytes()[:2000])
     arguments = [f"run='{job}'", f"input={inputs}", "output=out", "device=cpu"]
-    result = run("predict", *arguments, cwd=workplace, status=1)
+    result = run("predict", *arguments, cwd=sweep_folder, status=1)
     assert "b_T2w.nii.gz" in result.stdout + result.stderr
-    (target,) = (workplace / "out").rglob("*_dseg.nii.gz")
+    (target,) = (sweep_folder / "out").rglob("*_dseg.nii.gz")
     labels, image = nib.load(target), nib.load(source)
     assert labels.shape == image.shape
     np.testing.assert_array_equal(labels.affine, image.affine)
     written = target.stat().st_mtime_ns
     (inputs / "b_T2w.nii.gz").unlink()
-    run("predict", *arguments, cwd=workplace)
+    run("predict", *arguments, cwd=sweep_folder)
     assert target.stat().st_mtime_ns == written
 
 
-def test_evaluate_scores_the_run_again(workplace: Path) -> None:
-    job = jobs(workplace)[0]
+def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
+    job = jobs(sweep_folder)[0]
     options = ["output=again", "device=cpu", "scoring.calibration=true"]
-    run("evaluate", f"run='{job}'", *options, cwd=workplace)
-    first, again = read_scores(job / "scores.csv"), read_scores(workplace / "again" / "scores.csv")
+    run("evaluate", f"run='{job}'", *options, cwd=sweep_folder)
+    first, again = (
+        read_scores(job / "scores.csv"),
+        read_scores(sweep_folder / "again" / "scores.csv"),
+    )
     for name in ("dice", "hd95", "nsd", "violation", "hidden"):
         np.testing.assert_array_equal(first[name], again[name])
     assert first["hidden"].any()
@@ -137,13 +140,13 @@ def test_evaluate_scores_the_run_again(workplace: Path) -> None:
     assert first["violation"].notna().any()
 
 
-def test_prepare_and_phantom(workplace: Path) -> None:
-    run("phantom", "output=ph", "subjects=2", "spacing=5", "workers=1", cwd=workplace)
-    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=workplace)
+def test_prepare_and_phantom(sweep_folder: Path) -> None:
+    run("phantom", "output=ph", "subjects=2", "spacing=5", "workers=1", cwd=sweep_folder)
+    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder)
     assert "2 subjects" in result.stdout + result.stderr
-    label = next((workplace / "ph").rglob("*desc-drawem9_dseg.nii.gz"))
+    label = next((sweep_folder / "ph").rglob("*desc-drawem9_dseg.nii.gz"))
     label.write_bytes(label.read_bytes()[:500])
-    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=workplace, status=2)
+    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder, status=2)
     text = result.stdout + result.stderr
     assert label.name in text
     assert "Traceback" not in text
@@ -159,10 +162,10 @@ def test_prepare_and_phantom(workplace: Path) -> None:
     ],
 )
 def test_a_config_that_cannot_work_ends_with_one_message(
-    override: str, hint: str, workplace: Path
+    override: str, hint: str, sweep_folder: Path
 ) -> None:
     override = f"+{override}" if "gama" in override else override
-    result = run("train", *TINY, override, cwd=workplace, status=2)
+    result = run("train", *TINY, override, cwd=sweep_folder, status=2)
     text = result.stdout + result.stderr
     assert hint in text
     assert "Traceback" not in text

@@ -92,6 +92,7 @@ def test_large_indices_need_two_bytes(tmp_path, labels) -> None:
             "sub-A_ses-1_acq-hi_desc-restore_space-T2w_T1w.nii.gz",
             "sub-A/ses-1/anat/sub-A_ses-1_acq-hi_space-T2w_desc-neoseg_dseg.nii.gz",
         ),
+        ("sub-A_ses-1_T2w_restore.nii.gz", "sub-A/ses-1/anat/sub-A_ses-1_desc-neoseg_dseg.nii.gz"),
         ("scan12.nii.gz", "scan12_desc-neoseg_dseg.nii.gz"),
         ("SCAN.v2.NII.GZ", "SCAN.v2_desc-neoseg_dseg.nii.gz"),
         ("sub-01.nii.gz", "sub-01_desc-neoseg_dseg.nii.gz"),
@@ -143,6 +144,29 @@ def test_tables(tmp_path, space, labels) -> None:
     entry = description["GeneratedBy"][0]
     assert (entry["Name"], entry["Version"]) == ("neoseg", "0.1.0")
     assert "iuc_draw0" in entry["Description"]
+    assert not [p for p in out.rglob("*") if p.name.startswith(".")]
+
+
+def test_what_could_not_be_written_is_in_no_table(tmp_path, space, labels, monkeypatch) -> None:
+    """The label map says that a scan is done, so all else must be there before it."""
+    source = make_scan(tmp_path / "a.nii.gz")
+    out = tmp_path / "out"
+    target = write_derivative(out, source, labels, space, RUN)
+    target.unlink()
+    (out / "desc-neoseg_volumes.tsv").unlink()
+
+    def fail(*_) -> None:
+        assert not target.exists()
+        raise OSError("disk full")
+
+    monkeypatch.setattr("neoseg.inference.derivative.record_volumes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_derivative(out, source, labels, space, RUN)
+    assert not target.exists()
+    monkeypatch.setattr("neoseg.inference.derivative.nib.save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_derivative(out, source, labels, space, RUN)
+    assert not (out / "desc-neoseg_volumes.tsv").exists()
     assert not [p for p in out.rglob("*") if p.name.startswith(".")]
 
 

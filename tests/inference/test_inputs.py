@@ -1,0 +1,179 @@
+"""Which files of which folders are scans, and which files belong together."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from neoseg.data import DataError
+from neoseg.inference import find_scans
+
+BOTH = ["T2w", "T1w"]
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / (name if name.endswith((".nii", ".gz", ".json")) else f"{name}.nii.gz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def found(root: Path, path: Path | None = None, modalities=BOTH, **options) -> list[tuple]:
+    """What is found, as names below `root`."""
+    return [
+        tuple(None if image is None else image.relative_to(root).as_posix() for image in s.images)
+        for s in find_scans(path or root, modalities, **options)
+    ]
+
+
+P = "sub-CC1_ses-7"
+A = "sub-CC1/ses-7/anat"
+RELEASES = {
+    "1": (
+        [
+            *(f"{P}_T2w", f"{P}_T2w_restore", f"{P}_T1w", f"{P}_T1w_restore"),
+            *(f"{P}_drawem_all_labels", f"{P}_brainmask_bet"),
+        ],
+        (f"{P}_T2w_restore.nii.gz", f"{P}_T1w_restore.nii.gz"),
+    ),
+    "2": (
+        [
+            *(f"{P}_desc-restore_T2w", f"{P}_space-T2w_T1w", f"{P}_desc-restore_space-T2w_T1w"),
+            *(f"{P}_desc-drawem9_space-T2w_dseg", f"{P}_desc-bet_space-T2w_brainmask"),
+        ],
+        (f"{P}_desc-restore_T2w.nii.gz", f"{P}_desc-restore_space-T2w_T1w.nii.gz"),
+    ),
+    "3": (
+        [
+            *(f"{P}_T2w", f"{P}_desc-restore_T2w", f"{P}_T1w", f"{P}_desc-restore_T1w"),
+            *(f"{P}_desc-drawem87_dseg", f"{P}_desc-brain_mask"),
+        ],
+        (f"{P}_desc-restore_T2w.nii.gz", f"{P}_desc-restore_T1w.nii.gz"),
+    ),
+}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("base", ["derivatives/dhcp_anat_pipeline", "derivatives", "."])
+def test_dhcp_trees(tmp_path, release, base) -> None:
+    names, expected = RELEASES[release]
+    root = make(tmp_path, *(f"{base}/{A}/{name}" for name in names))
+    folder = f"{A}" if base == "." else f"{base}/{A}"
+    assert found(root) == [tuple(f"{folder}/{name}" for name in expected)]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_sessions_without_t1w(tmp_path, release) -> None:
+    names, expected = RELEASES[release]
+    make(tmp_path, *(f"{A}/{name}" for name in names if "T1w" not in name))
+    assert found(tmp_path) == [(f"{A}/{expected[0]}", None)]
+
+
+def test_raw_images_beside_the_pipeline_are_left_out(tmp_path) -> None:
+    make(tmp_path, f"{A}/{P}_run-1_T2w", f"derivatives/{A}/{P}_desc-restore_T2w")
+    make(tmp_path, f"derivatives/fmri/{A}/{P}_T2w")
+    assert found(tmp_path) == [(f"derivatives/{A}/{P}_desc-restore_T2w.nii.gz", None)]
+
+
+def test_segmentations_in_a_bids_folder_are_no_scans(tmp_path) -> None:
+    make(
+        tmp_path,
+        "sub-1/anat/sub-1_T2w",
+        "sub-1/anat/sub-1_dseg",
+        "sub-1/func/sub-1_T2w",
+        "derivatives/neoseg/sub-1/anat/sub-1_desc-neoseg_dseg",
+        "derivatives/other/sub-1/anat/sub-1_T2w",
+    )
+    assert found(tmp_path, modalities=["T2w"]) == [("sub-1/anat/sub-1_T2w.nii.gz",)]
+
+
+def test_runs_and_acquisitions_are_scans_of_their_own(tmp_path) -> None:
+    make(
+        tmp_path,
+        *(f"sub-1/anat/sub-1_run-{n}_{m}" for n in (1, 2) for m in BOTH),
+        "sub-1/anat/sub-1_acq-hi_T2w",
+        "sub-1/anat/sub-1_acq-lo_T1w",
+    )
+    assert found(tmp_path) == [
+        ("sub-1/anat/sub-1_acq-hi_T2w.nii.gz", None),
+        *[tuple(f"sub-1/anat/sub-1_run-{n}_{m}.nii.gz" for m in BOTH) for n in (1, 2)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("desc", "expected"),
+    [
+        (None, ("sub-1_desc-restore_T2w", "sub-1_desc-restore_T1w")),
+        ("none", ("sub-1_T2w", "sub-1_T1w")),
+        ("denoised", ("sub-1_desc-denoised_T2w", "sub-1_T1w")),
+    ],
+)
+def test_desc_chooses(tmp_path, desc, expected) -> None:
+    names = ("_T2w", "_desc-restore_T2w", "_desc-denoised_T2w", "_T1w", "_desc-restore_T1w")
+    make(tmp_path, *(f"sub-1/anat/sub-1{name}" for name in names))
+    wanted = tuple(f"sub-1/anat/{name}.nii.gz" for name in expected)
+    if desc == "denoised":  # no T1w was processed like that: any will do
+        assert found(tmp_path, desc=desc)[0][0] == wanted[0]
+        assert found(tmp_path, desc=desc)[0][1] is not None
+    else:
+        assert found(tmp_path, desc=desc) == [wanted]
+
+
+def test_several_that_would_do_are_named(tmp_path) -> None:
+    make(tmp_path, *(f"sub-1/anat/sub-1_desc-{d}_T2w" for d in ("a", "b")))
+    with pytest.raises(DataError, match=r"1 scans have several.*desc=NAME") as error:
+        found(tmp_path)
+    assert "desc-a_T2w" in str(error.value)
+    assert found(tmp_path, desc="b") == [("sub-1/anat/sub-1_desc-b_T2w.nii.gz", None)]
+    with pytest.raises(DataError, match=r"none is \*_T2w.nii.gz with desc c"):
+        found(tmp_path, desc="c")
+
+
+def test_images_in_other_spaces_are_no_partners(tmp_path) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T2w", "sub-1/anat/sub-1_space-MNI_T1w")
+    assert found(tmp_path) == [("sub-1/anat/sub-1_T2w.nii.gz", None)]
+
+
+def test_a_partner_in_the_space_of_the_first_goes_first(tmp_path) -> None:
+    make(tmp_path, *(f"sub-1/anat/sub-1_{n}" for n in ("T2w", "T1w", "space-T2w_T1w")))
+    assert found(tmp_path)[0][1] == "sub-1/anat/sub-1_space-T2w_T1w.nii.gz"
+
+
+def test_a_folder_of_named_files(tmp_path) -> None:
+    make(tmp_path, "x/a_T2w", "x/a_T1w", "x/y/b_T2w.nii", "c_T1w", "x/a_mask", "x/.d_T2w")
+    assert found(tmp_path) == [("x/a_T2w.nii.gz", "x/a_T1w.nii.gz"), ("x/y/b_T2w.nii", None)]
+
+
+def test_a_plain_folder(tmp_path) -> None:
+    make(tmp_path, "one", "deep/two.nii", "three_mask", "four_dseg", "five_T1w", "six.json")
+    assert found(tmp_path) == [("deep/two.nii", None), ("one.nii.gz", None)]
+
+
+@pytest.mark.parametrize("name", [f"{P}_desc-restore_T2w", "scan_T2w", "T2w"])
+def test_a_file_and_its_partner(tmp_path, name) -> None:
+    make(tmp_path, name, name.replace("T2w", "T1w"), "other_T2w")
+    one = tmp_path / f"{name}.nii.gz"
+    assert found(tmp_path, one) == [(one.name, one.name.replace("T2w", "T1w"))]
+    assert found(tmp_path, one, modalities=["T2w"]) == [(one.name,)]
+
+
+def test_a_file_is_taken_as_it_is(tmp_path, caplog) -> None:
+    make(tmp_path, "scan_T1w", "plain")
+    with caplog.at_level(logging.WARNING):
+        assert found(tmp_path, tmp_path / "plain.nii.gz") == [("plain.nii.gz", None)]
+        assert not caplog.messages
+        assert found(tmp_path, tmp_path / "scan_T1w.nii.gz") == [("scan_T1w.nii.gz", None)]
+    assert "is taken as T2w" in caplog.messages[0]
+
+
+def test_nothing_there(tmp_path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        found(tmp_path, tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no file that ends in"):
+        found(tmp_path)
+    make(tmp_path, f"{A}/{P}_T1w", f"{A}/{P}_FLAIR")
+    with pytest.raises(DataError, match=r"2 NIfTI files, and none is \*_T2w"):
+        found(tmp_path)
