@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from small_segmenter import write_scan
 
 from neoseg.data import Geometry, PrepareSettings, prepare_images
 from neoseg.inference import (
@@ -17,7 +18,6 @@ from neoseg.inference import (
     write_probabilities,
 )
 from neoseg.inference.probability import STEPS, room_for, values_outside
-from small_segmenter import write_scan
 
 RUN = Provenance("neoseg", "0.1.0", "run")
 SHAPE = (6, 5, 4)
