@@ -26,8 +26,9 @@ from neoseg.inference import (
     write_probabilities,
 )
 from neoseg.labels import Codebook, LabelSpace
-from neoseg.loading import load_predictor
+from neoseg.loading import load_config, load_predictor
 from neoseg.progress import progress_bar
+from neoseg.resume import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def main(config: DictConfig) -> None:
     classes = _classes(segmenter.head.space, plain(config.probseg))
     provenance = Provenance("neoseg", __version__, made_by)
     job = _Job(segmenter, output, provenance, classes, config.picture)
-    scans = find_scans(Path(config.input), modalities, config.desc)
+    scans = find_scans(Path(config.input), modalities, config.desc, _trained_on(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
@@ -109,6 +110,16 @@ def main(config: DictConfig) -> None:
     if failures:
         log.error("%d scans failed:\n%s", len(failures), "\n".join(failures))
         sys.exit(1)
+
+
+def _trained_on(run: Path) -> str | None:
+    """Return the `desc-` of the images that a run was trained on, "none" for none, if it says so."""
+    if not (run / CONFIG).is_file():
+        return None
+    cohort = load_config(run).cohort
+    if cohort.get("image_desc"):
+        return str(cohort.image_desc)
+    return "none" if cohort.get("restore") is False else None
 
 
 def _is_list(value: object) -> bool:

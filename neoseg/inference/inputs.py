@@ -42,7 +42,9 @@ class _Image:
     rest: tuple[str, ...]
 
 
-def find_scans(path: Path, modalities: Sequence[str], desc: str | None = None) -> list[ScanFiles]:
+def find_scans(
+    path: Path, modalities: Sequence[str], desc: str | None = None, usual: str | None = None
+) -> list[ScanFiles]:
     """Return the scans that `path` names, sorted.
 
     A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
@@ -57,8 +59,10 @@ def find_scans(path: Path, modalities: Sequence[str], desc: str | None = None) -
     Args:
         path: a NIfTI file or a folder.
         modalities: of the network, in order.
-        desc: which of several images to take, "none" for the one without; None takes the
-            bias-corrected one (`desc-restore`), else that without, else the only one.
+        desc: which of several images to take, "none" for the one without `desc-`. None takes the
+            usual one, else the bias-corrected one (`desc-restore`), else that without, else the
+            only one.
+        usual: what the network was trained on, where that is known.
 
     Raises:
         DataError: nothing there, no image, or several that would do.
@@ -77,7 +81,7 @@ def find_scans(path: Path, modalities: Sequence[str], desc: str | None = None) -
     if not files:
         raise DataError(f"{base or path} has no file that ends in {' or '.join(ENDINGS)}")
     images = _images(files, modalities)
-    chosen = _choose([image for image in images if image.modality == modalities[0]], desc)
+    chosen = _choose([image for image in images if image.modality == modalities[0]], desc, usual)
     if chosen:
         return [_with_partners(image.path, images, modalities) for image in chosen]
     if base is not None or desc is not None:
@@ -126,14 +130,15 @@ def _parse(path: Path, modalities: Sequence[str]) -> _Image | None:
     return _Image(path, last, found.get("desc"), found.get("space"), tuple(rest))
 
 
-def _choose(images: Sequence[_Image], desc: str | None) -> list[_Image]:
+def _choose(images: Sequence[_Image], desc: str | None, usual: str | None) -> list[_Image]:
     """Return one image of each scan."""
+    names = [desc] if desc else [*([usual] if usual else []), CORRECTED, "none"]
+    wanted = [None if name == "none" else name for name in names]
     scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, _Image]] = {}
     for image in images:
         scans.setdefault((image.path.parent, image.space, image.rest), {})[image.desc] = image
     chosen, unclear = [], []
     for found in scans.values():
-        wanted = [None if desc == "none" else desc] if desc else [CORRECTED, None]
         best = next((found[name] for name in wanted if name in found), None)
         if best is None and desc is None:
             best = next(iter(found.values()))

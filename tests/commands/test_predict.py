@@ -164,6 +164,30 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    ("cohort", "taken"),
+    [
+        ({"restore": True}, "_desc-restore_T2w"),
+        ({"restore": False}, "_T2w"),
+        ({"image_desc": "brain"}, "_desc-brain_T2w"),
+        ({}, "_desc-restore_T2w"),
+    ],
+)
+def test_the_image_that_the_run_was_trained_on(
+    make_run, tree, tmp_path, monkeypatch, cohort, taken
+) -> None:
+    run, content = make_run("A"), one_scan(tree).read_bytes()
+    (run / "config.yaml").write_text(json.dumps({"cohort": cohort}))
+    folder = tmp_path / "in" / "sub-1" / "anat"
+    folder.mkdir(parents=True)
+    for name in ("_T2w", "_desc-restore_T2w", "_desc-brain_T2w"):
+        # Only the one that is to be taken can be read.
+        (folder / f"sub-1{name}.nii.gz").write_bytes(content if name == taken else b"")
+    out = tmp_path / "out"
+    predict(monkeypatch, f"run={run}", f"input={tmp_path / 'in'}", f"output={out}", "picture=false")
+    assert len(list(out.rglob("*_dseg.nii.gz"))) == 1
+
+
 @pytest.mark.parametrize("choice", ["student", "teacher", None])
 def test_student_or_teacher(make_run, tree, tmp_path, monkeypatch, choice) -> None:
     run, source = make_run("A", "teacher.always=true"), one_scan(tree)

@@ -122,6 +122,19 @@ def test_desc_chooses(tmp_path, desc, expected) -> None:
         assert found(tmp_path, desc=desc) == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("usual", "expected"),
+    [("none", "T2w"), ("denoised", "desc-denoised_T2w"), ("absent", "desc-restore_T2w")],
+)
+def test_what_the_run_was_trained_on_goes_first(tmp_path, usual, expected) -> None:
+    names = ("T2w", "desc-restore_T2w", "desc-denoised_T2w")
+    make(tmp_path, *(f"sub-1/anat/sub-1_{name}" for name in names))
+    one = [(f"sub-1/anat/sub-1_{expected}.nii.gz",)]
+    assert found(tmp_path, modalities=["T2w"], usual=usual) == one
+    other = [("sub-1/anat/sub-1_T2w.nii.gz",)]
+    assert found(tmp_path, modalities=["T2w"], usual=usual, desc="none") == other
+
+
 def test_several_that_would_do_are_named(tmp_path) -> None:
     make(tmp_path, *(f"sub-1/anat/sub-1_desc-{d}_T2w" for d in ("a", "b")))
     with pytest.raises(DataError, match=r"1 scans have several.*desc=NAME") as error:
