@@ -113,7 +113,7 @@ def main(config: DictConfig) -> None:
 
 
 def _trained_on(run: Path) -> str | None:
-    """Return the `desc-` of the images that a run was trained on, "none" for none, if it says so."""
+    """Return the `desc-` of the images that a run was trained on ("none": without), if known."""
     if not (run / CONFIG).is_file():
         return None
     cohort = load_config(run).cohort

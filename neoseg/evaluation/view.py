@@ -140,17 +140,9 @@ def _palette(codebook: Codebook) -> tuple[np.ndarray, tuple[str, ...], tuple[str
     order += [code for code in range(codebook.size) if code != space.background + 1]
     number = np.zeros(codebook.size, dtype=np.uint8)
     number[order] = np.arange(codebook.size)
-    names, colours = [], []
-    for code in order:
-        entry = classes.get(codebook.sets[code]) if code != UNKNOWN else None
-        if entry is not None:
-            names.append(entry.abbreviation)
-        elif code == UNKNOWN:
-            names.append("unknown")
-        else:
-            leaves = sorted(codebook.sets[code])
-            names.append(" or ".join(space.leaves[leaf].abbreviation for leaf in leaves))
-        colours.append(entry.color if entry is not None else _UNKNOWN_COLOUR)
+    entries = [classes.get(codebook.sets[code]) if code != UNKNOWN else None for code in order]
+    names = [codebook.names[code] for code in order]
+    colours = [_UNKNOWN_COLOUR if entry is None else entry.color for entry in entries]
     return number, tuple(names), tuple(colours)
 
 

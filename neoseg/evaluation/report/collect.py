@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,21 +76,34 @@ def find_runs(folder: Path) -> list[Path]:
     return found
 
 
-def collect(folder: Path) -> Collected:
+def collect(
+    folder: Path,
+    experiments: Collection[str] | None = None,
+    fractions: Collection[float] | None = None,
+) -> Collected:
     """Read every finished run below `folder`; an unreadable one counts as unfinished.
 
+    Args:
+        folder: holds the runs at any depth.
+        experiments: only runs of these; None takes all.
+        fractions: only runs with these shares of fully annotated subjects; None takes all.
+
     Raises:
-        ReportError: if no run is finished; the message names each run and what it lacks.
+        ReportError: if no run is finished, the message names each run and what it lacks; or if an
+            experiment or a share is asked for that no run has.
     """
+    wanted = _Wanted(experiments, fractions)
     frames: list[pd.DataFrame] = []
     runs: list[FinishedRun] = []
     unfinished: list[Unfinished] = []
     for path in find_runs(folder):
         missing = [name for name in _REQUIRED if not (path / name).is_file()]
         try:
+            keys = _run_keys(path / "config.yaml")
+            if keys not in wanted:
+                continue
             if missing:
                 raise ReportError(f"no {' and no '.join(missing)}")
-            keys = _run_keys(path / "config.yaml")
             record = _record(path / "run.json")
             frame = read_scores(path / "scores.csv")
         except ValueError as error:
@@ -103,12 +117,40 @@ def collect(folder: Path) -> Collected:
         for position, column in enumerate(RUN_COLUMNS):
             frame.insert(position, column, keys[column])
         frames.append(frame)
+    wanted.check(folder)
     if not frames:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
     scores = pd.concat(frames, ignore_index=True)
     _warn_of_twins(scores)
     return Collected(scores, tuple(runs), tuple(unfinished))
+
+
+class _Wanted:
+    """Which runs the report is about; remembers what there is, for the message."""
+
+    def __init__(
+        self, experiments: Collection[str] | None, fractions: Collection[float] | None
+    ) -> None:
+        self.asked = {"experiment": experiments, "full_fraction": fractions}
+        self.found: dict[str, set[str | float]] = {key: set() for key in self.asked}
+
+    def __contains__(self, keys: Mapping[str, str | float]) -> bool:
+        fits = True
+        for key, asked in self.asked.items():
+            self.found[key].add(keys[key])
+            fits = fits and (asked is None or keys[key] in asked)
+        return fits
+
+    def check(self, folder: Path) -> None:
+        """Raise `ReportError` for what was asked for and no run has."""
+        for key, asked in self.asked.items():
+            lacking = [value for value in asked or () if value not in self.found[key]]
+            if lacking:
+                raise ReportError(
+                    f"no run below {folder} has {key} {', '.join(map(str, lacking))}; there are "
+                    + ", ".join(str(value) for value in sorted(self.found[key], key=str))
+                )
 
 
 def _run_keys(path: Path) -> dict[str, str | float]:

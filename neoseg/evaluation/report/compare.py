@@ -21,6 +21,10 @@ class ReportSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    experiments: tuple[str, ...] | None = Field(default=None, description="only these; null: all")
+    full_fractions: tuple[float, ...] | None = Field(
+        default=None, description="only these shares of fully labelled subjects; null: all"
+    )
     reference: str = Field(default="supervised", description="others are compared with it")
     level: float = Field(default=LEVEL, gt=0, lt=1, description="coverage of the intervals")
     resamples: int = Field(default=RESAMPLES, ge=100, description="of the bootstrap")
@@ -96,7 +100,7 @@ def compare(runs: Path, settings: ReportSettings) -> Comparison:
     Raises:
         ReportError: if there is no finished run.
     """
-    collected = collect(runs)
+    collected = collect(runs, settings.experiments, settings.full_fractions)
     frame = with_arms(collected.scores)
     options = settings.model_dump(include={"level", "resamples", "seed"})
     return Comparison(

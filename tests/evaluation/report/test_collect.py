@@ -100,3 +100,30 @@ def test_twins_are_reported(tmp_path, caplog) -> None:
         collect(tmp_path)
     assert "a, b" in caplog.text
     assert "c" not in caplog.records[-1].args[0].split(", ")
+
+
+def test_only_the_runs_that_are_asked_for(tmp_path, caplog) -> None:
+    make_run(tmp_path / "a", **keys(name="iuc"))
+    make_run(tmp_path / "b", **keys(name="huc"))
+    make_run(tmp_path / "c", **keys(name="huc", fraction=0.1))
+    make_run(tmp_path / "d", finished=False, **keys(name="huc"))
+    make_run(tmp_path / "e", finished=False, **keys(name="iuc"))
+    found = collect(tmp_path, experiments=["huc"])
+    assert [run.name for run in found.runs] == ["b", "c"]
+    assert [run.path.name for run in found.unfinished] == ["d"]
+    assert [run.name for run in collect(tmp_path, ["huc"], [0.1]).runs] == ["c"]
+    assert [run.name for run in collect(tmp_path, fractions=[0.05]).runs] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"experiments": ["hux"]}, "has experiment hux; there are huc, iuc"),
+        ({"fractions": [0.2]}, r"has full_fraction 0.2; there are 0.05, 0.1"),
+    ],
+)
+def test_asking_for_what_no_run_has(tmp_path, asked, said) -> None:
+    make_run(tmp_path / "a", **keys(name="iuc"))
+    make_run(tmp_path / "b", **keys(name="huc", fraction=0.1))
+    with pytest.raises(ReportError, match=said):
+        collect(tmp_path, **asked)
