@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -11,7 +11,7 @@ from neoseg.cohort.entities import choose, parse_name, with_suffix
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
 from neoseg.cohort.meaning import from_names, resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.problems import Problems, parse_settings, shorten
+from neoseg.cohort.problems import OnError, Problems, parse_settings, shorten
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.labels import Convention, LabelSpace
@@ -36,6 +36,7 @@ def read_bids(
     max_subjects: int | None = None,
     max_birth_age: float | None = None,
     require_modalities: bool = False,
+    on_error: OnError = "stop",
 ) -> Cohort:
     """Find `sub-*/[ses-*/]anat/*_<modality>.nii.gz` with its `*_dseg` and `*_mask`.
 
@@ -43,7 +44,8 @@ def read_bids(
     without one, a name that has none is taken, else the only one there is. The integers of the
     label files mean what `convention` says, else what the names in the `dseg.tsv` of the root say,
     else they are the indices of the table ("identity" asks for the latter). Scans without label
-    file are unlabelled. The rest are the filters of `Selection`.
+    file are unlabelled. With `on_error="skip"` scans with errors are left out. The rest are the
+    filters of `Selection`.
 
     Raises:
         CohortError: with every problem found.
@@ -75,9 +77,11 @@ def read_bids(
             root,
             f"{len(lacking)} sessions have no {modalities[0]}: {shorten(lacking)}",
             action="they are left out",
+            kind="missing-image",
         )
     if not sessions:
-        problems.error(root, *_nothing_found(root, known, selection, modalities[0]))
+        nothing = _nothing_found(root, known, selection, modalities[0])
+        problems.error(root, *nothing, kind="no-scans")
         problems.settle(f"cohort '{name}'")
 
     pick = _Picker(problems)
@@ -91,6 +95,8 @@ def read_bids(
                 f"has no {modalities[0]} with desc-{image_desc}",
                 "one file for each session",
                 "change cohort.image_desc, or exclude the subject",
+                "missing-image",
+                [item.id],
             )
             continue
         age = ages[item.subject, item.session]
@@ -109,9 +115,10 @@ def read_bids(
     pick.report()
     _check_labels(scans, sessions, label_desc, problems)
     meaning = _convention(root, space, convention, label_desc, sessions, problems)
-    kept = selection.apply(scans, problems)
-    warnings = problems.settle(f"cohort '{name}'")
-    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), warnings)
+    skipped = problems.skipped() if on_error == "skip" else frozenset()
+    kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
+    found = problems.settle(f"cohort '{name}'", on_error)
+    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
 
 
 def _nothing_found(
@@ -136,7 +143,7 @@ def _nothing_found(
 class _Ambiguous:
     example: SessionFolder
     names: list[str]
-    sessions: int = 0
+    sessions: list[str] = field(default_factory=list)
 
 
 class _Picker:
@@ -153,7 +160,7 @@ class _Picker:
         if len(names) > 1:
             shown = [name.text for name in names]
             entry = self.several.setdefault((option, tuple(shown)), _Ambiguous(item, shown))
-            entry.sessions += 1
+            entry.sessions.append(item.id)
         return item.usable(names[0].text, self.problems) if names else None
 
     def report(self) -> None:
@@ -163,11 +170,13 @@ class _Picker:
             self.problems.error(
                 entry.example.path,
                 f"has several files that would do: {', '.join(entry.names)} "
-                f"({entry.sessions} sessions are like this)",
+                f"({len(entry.sessions)} sessions are like this)",
                 "one file for each session",
                 f"set {option} to one of {', '.join(descs)}"
                 if len(descs) > 1
                 else "move the ones that are not wanted out of the folder",
+                "several-files",
+                entry.sessions,
             )
 
 
@@ -189,6 +198,7 @@ def _check_labels(
             "labels",
             f"{len(without)} of {len(scans)} scans have no label file: {shorten(without)}",
             action="they count as unlabelled",
+            kind="no-labels",
         )
 
 

@@ -9,7 +9,7 @@ from typing import cast
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
 from neoseg.cohort.meaning import resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.problems import Problem, Problems, parse_settings, shorten
+from neoseg.cohort.problems import OnError, Problems, parse_settings, shorten
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
@@ -33,13 +33,15 @@ def read_dhcp(
     max_subjects: int | None = None,
     max_birth_age: float | None = None,
     require_modalities: bool = False,
+    on_error: OnError = "stop",
 ) -> Cohort:
     """Find the scans of a dHCP tree; the release is told by the names of its files.
 
     `root` is the top of the tree or the folder of the pipeline in it. `labels` picks the 9 tissues
     or the 87 structures; tissues can also be read in a space of the 87, as sets of them.
     `restore` picks the bias-corrected images. `convention` adds label values, or changes what
-    some mean. The rest are the filters of `Selection`. Only names and sizes of files are checked.
+    some mean. With `on_error="skip"` scans with errors are left out. The rest are the filters of
+    `Selection`. Only names and sizes of files are checked.
 
     Raises:
         CohortError: with every problem found.
@@ -65,7 +67,7 @@ def read_dhcp(
     selection.check(list_subjects(base), problems)
     sessions = find_sessions(base, selection.wants, problems)
     if not sessions:
-        problems.error(root, *_nothing_found(root, base))
+        problems.error(root, *_nothing_found(root, base), kind="no-scans")
         problems.settle(f"cohort '{name}'")
 
     release = _detect(sessions, problems)
@@ -85,9 +87,10 @@ def read_dhcp(
         if (images := _images(item, release, modalities, restore, problems))[0] is not None
     ]
     _check_labels(scans, sessions, release, labels, problems)
-    scans = list(selection.apply(scans, problems))
-    warnings = problems.settle(f"cohort '{name}'")
-    return Cohort(name, tuple(scans), cast(Convention, meaning), tuple(modalities), warnings)
+    skipped = problems.skipped() if on_error == "skip" else frozenset()
+    kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
+    found = problems.settle(f"cohort '{name}'", on_error)
+    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
 
 
 def _check_options(labels: str, modalities: Sequence[str], problems: Problems) -> None:
@@ -161,8 +164,14 @@ def _detect(sessions: Sequence[SessionFolder], problems: Problems) -> Release:
             f"release {number} in {len(ids)} sessions ({shorten(ids, 3)})"
             for number, ids in sorted(by_release.items())
         )
+        minority = sorted(by_release, key=lambda n: len(by_release[n]))[:-1]
         problems.error(
-            "files", f"are named as in {counts}", "one release", "keep the releases in two roots"
+            "files",
+            f"are named as in {counts}",
+            "one release",
+            "keep the releases in two roots",
+            "mixed-releases",
+            dict.fromkeys(scan for number in minority for scan in by_release[number]),
         )
     # Without any name that tells, only images are there, and release 3 knows all shared ones.
     number = max(by_release, key=lambda n: len(by_release[n]), default=RELEASES[0].number)
@@ -187,6 +196,8 @@ def _images(
                 f"has no {item.id}_{release.images[modality, restore]}{has_other}",
                 f"the {'' if restore else 'un'}corrected {modality} (release {release.number})",
                 f"set restore={not restore}" if has_other else "fetch it, or exclude the subject",
+                "missing-image",
+                [item.id],
             )
         paths.append(path)
     return tuple(paths)
@@ -210,16 +221,16 @@ def _check_labels(
         if other != labels and any(file in item.files for item in sessions)
     ]
     if len(without) == len(scans) and others:
-        problems.errors.append(
-            Problem(
-                "labels",
-                f"no scan has a file {name}, but files of {', '.join(others)} exist",
-                action=f"set cohort.labels={others[0]}",
-            )
+        problems.error(
+            "labels",
+            f"no scan has a file {name}, but files of {', '.join(others)} exist",
+            action=f"set cohort.labels={others[0]}",
+            kind="no-labels",
         )
     else:
         problems.warn(
             "labels",
             f"{len(without)} of {len(scans)} scans have no file {name}: {shorten(without)}",
             action="they count as unlabelled",
+            kind="no-labels",
         )

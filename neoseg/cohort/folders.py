@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,16 @@ class SessionFolder:
             return None
         if not path.is_file():
             found = "is a link to a file that is not there" if path.is_symlink() else "is no file"
-            problems.error(path, found, "a NIfTI file", "fetch the file, or exclude the subject")
+            action = "fetch the file, or exclude the subject"
+            problems.error(path, found, "a NIfTI file", action, "missing-file", [self.id])
         elif path.stat().st_size == 0:
             problems.error(
-                path, "is empty", "a NIfTI file", "fetch it again, or exclude the subject"
+                path,
+                "is empty (0 bytes)",
+                "a NIfTI file",
+                "fetch it again, or exclude the subject",
+                "empty-file",
+                [self.id],
             )
         return path
 
@@ -71,9 +78,77 @@ def find_sessions(
             sessions.append(SessionFolder(subject, session, folder, files))
         else:
             problems.warn(
-                folder, "holds no NIfTI file of this session", "images", "the session is left out"
+                folder,
+                "holds no NIfTI file of this session",
+                "images",
+                "the session is left out",
+                "no-images",
             )
-    return sorted(sessions, key=lambda item: (item.subject, item.session or ""))
+    sessions = sorted(sessions, key=lambda item: (item.subject, item.session or ""))
+    _check_links(root, sessions, problems)
+    _check_twins(sessions, problems)
+    return sessions
+
+
+def _check_links(root: Path, sessions: Sequence[SessionFolder], problems: Problems) -> None:
+    """Note files that links lead out of the root; they are read, and can vanish or change."""
+    inside = root.resolve()
+    outside = [
+        path
+        for item in sessions
+        for path in item.files.values()
+        if not path.resolve().is_relative_to(inside)
+    ]
+    if outside:
+        problems.warn(
+            root,
+            f"holds {len(outside)} images that are links to places outside it: "
+            f"{shorten((p.relative_to(root) for p in outside), 3)}",
+            f"files below {inside}",
+            "they are read where they are; copy them if that is not meant",
+            "outside-root",
+        )
+
+
+def _check_twins(sessions: Sequence[SessionFolder], problems: Problems) -> None:
+    """Note sessions that are one folder, and ids that differ in case or leading zeros alone."""
+    places: dict[Path, SessionFolder] = {}
+    for item in sessions:
+        first = places.setdefault(item.path.resolve(), item)
+        if first is not item:
+            problems.error(
+                item.path,
+                f"is the same folder as {first.path}",
+                "one folder for each session",
+                "remove the link, or exclude one of the two",
+                "duplicate-scan",
+                [item.id],
+            )
+    alike: dict[tuple[str, str | None], set[str]] = defaultdict(set)
+    for item in sessions:
+        session = None if item.session is None else _plain_id(item.session)
+        alike[_plain_id(item.subject), session].add(item.id)
+        if item.session is None and any(s.subject == item.subject and s.session for s in sessions):
+            problems.warn(
+                item.path,
+                f"lies beside folders ses-* of sub-{item.subject}",
+                "either sessions or none",
+                "it counts as a session of its own; move it away if it is a copy",
+                "duplicate-scan",
+            )
+    for ids in alike.values():
+        if len(ids) > 1:
+            problems.warn(
+                ", ".join(sorted(ids)),
+                "have names that differ in case or leading zeros alone",
+                "one name for each scan",
+                "they count as different scans; exclude one if they are copies",
+                "duplicate-scan",
+            )
+
+
+def _plain_id(name: str) -> str:
+    return name.casefold().lstrip("0")
 
 
 def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
@@ -86,6 +161,14 @@ def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
         if extension is None or path.name.startswith("."):
             continue
         stem = path.name.removesuffix(extension)
+        if stem.removeprefix(f"{scan}_") in files:
+            problems.warn(
+                folder,
+                f"holds {stem} both as .nii and as .nii.gz",
+                "one of them",
+                f"{path.name} is taken; remove one of the two",
+                "several-files",
+            )
         if stem.startswith(f"{scan}_"):
             files[stem.removeprefix(f"{scan}_")] = path
         else:
@@ -96,5 +179,6 @@ def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
             f"holds images of another scan ({shorten(strange)})",
             f"names that begin with {scan}_",
             "they are ignored",
+            "foreign-file",
         )
     return files

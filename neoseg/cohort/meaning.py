@@ -11,6 +11,8 @@ from neoseg.cohort.table import read_rows
 from neoseg.labels import Convention, LabelError, LabelSpace
 from neoseg.labels.convention import Meaning
 
+KIND = "label-meaning"
+
 
 def resolve(
     space: LabelSpace, mapping: Mapping[Any, Meaning], where: object, problems: Problems
@@ -26,7 +28,9 @@ def resolve(
             # Keys that come from a command line or JSON are text.
             number = int(value)
         except (TypeError, ValueError):
-            problems.error(where, f"has the key {value!r}", "the whole numbers of the label files")
+            problems.error(
+                where, f"has the key {value!r}", "the whole numbers of the label files", kind=KIND
+            )
             good = False
             continue
         whole[number] = meaning
@@ -36,14 +40,15 @@ def resolve(
                 try:
                     space.label_set(name)
                 except LabelError as error:
-                    problems.error(f"{where}, value {value}", str(error), action=_known(space))
+                    at = f"{where}, value {value}"
+                    problems.error(at, str(error), action=_known(space), kind=KIND)
                 good = False
     if not good:
         return None
     try:
         return Convention.from_mapping(space, whole)
     except LabelError as error:
-        problems.error(where, str(error))
+        problems.error(where, str(error), kind=KIND)
         return None
 
 
@@ -60,7 +65,8 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
         names = [name for name in (row["name"], row.get("abbreviation", "")) if name]
         found = next((name for name in names if _has(space, name)), None)
         if row["index"] in mapping:
-            problems.error(path, f"lists the index {row['index']} twice", "one row for each index")
+            found_twice = f"lists the index {row['index']} twice"
+            problems.error(path, found_twice, "one row for each index", kind="duplicate-row")
         elif found is None:
             lost.append(f"{row['index']} {row['name']!r}")
         mapping[row["index"]] = found
@@ -70,6 +76,7 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
             f"has names that label table '{space.name}' lacks: {', '.join(lost)}",
             _known(space),
             "map the integers with the cohort's `convention`, or rename the table's entries",
+            KIND,
         )
     if len(problems.errors) > before:
         return None

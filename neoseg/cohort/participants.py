@@ -16,6 +16,8 @@ MISSING_NUMBERS = frozenset({-999.0, 0.0})
 AGE_RANGE = (15.0, 60.0)
 """Weeks of post-menstrual age that a fetal or neonatal scan can have."""
 
+UNKNOWN_AGE = "the age is taken as not known"
+
 BIRTH_COLUMNS = ("birth_age", "birth_ga")
 SCAN_COLUMNS = ("scan_age", "scan_ga", "age")
 
@@ -44,7 +46,7 @@ def parse_age(text: str, where: str, problems: Problems) -> float | None:
     try:
         age = float(text)
     except ValueError:
-        problems.warn(where, f"found {text!r}", "weeks, or n/a", "the age is taken as not known")
+        problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
         return None
     if age in MISSING_NUMBERS:
         return None
@@ -54,7 +56,8 @@ def parse_age(text: str, where: str, problems: Problems) -> float | None:
             where,
             f"found {text}",
             f"{low:g} to {high:g} weeks of post-menstrual age",
-            "the age is taken as not known",
+            UNKNOWN_AGE,
+            "impossible-age",
         )
         return None
     return age
@@ -82,6 +85,7 @@ def read_ages(
             "participants.tsv",
             f"is in none of {shorten(folders)}",
             action="ages at birth are not known",
+            kind="missing-age",
         )
     else:
         table = read_rows(participants, ["participant_id"], problems)
@@ -112,6 +116,7 @@ def read_ages(
             "scan_age",
             f"is not known for {len(ageless)} of {len(ages)} scans: {shorten(ageless)}",
             action="they count as age group 'unknown'",
+            kind="missing-age",
         )
     return ages
 
@@ -133,7 +138,18 @@ def _collect(
         text = bare_id(row.get("session_id", ""), "ses-")
         session = None if text.casefold() in MISSING_TEXT else text
         if not name or (subject and not session):
-            problems.warn(f"{path} row {number}", "has no id", action="the row is ignored")
+            problems.warn(
+                f"{path} row {number}", "has no id", action="the row is ignored", kind="bad-table"
+            )
+            continue
+        if {"/", "\\", ".."} & {name, session or "", *name, *(session or "")}:
+            problems.warn(
+                f"{path} row {number}",
+                f"has the id {scan_id(name, session)!r}",
+                "a name, not a path",
+                "the row is ignored",
+                "outside-root",
+            )
             continue
         where = f"{path} row {number} ({scan_id(name, session)})"
         ages = Ages(
@@ -142,10 +158,11 @@ def _collect(
                 for columns in (BIRTH_COLUMNS, SCAN_COLUMNS)
             )
         )
-        if rows.get((name, session), ages) != ages:
-            problems.error(
-                where, "contradicts an earlier row of the same scan", "one row", "delete one"
-            )
+        if (name, session) in rows:
+            note = problems.warn if rows[name, session] == ages else problems.error
+            what = "repeats" if rows[name, session] == ages else "contradicts"
+            found = f"{what} an earlier row of the same scan"
+            note(where, found, "one row", "delete one", kind="duplicate-row")
         rows.setdefault((name, session), ages)
 
 
@@ -153,7 +170,17 @@ def _compare(path: Path, listed: set[str], found: set[str], problems: Problems) 
     """Note rows without files and files without rows."""
     if listed - found:
         names = shorten(sorted(listed - found))
-        problems.warn(path, f"{len(listed - found)} rows have no files: {names}")
+        problems.warn(
+            path,
+            f"{len(listed - found)} rows have no files: {names}",
+            action="fetch the files if these scans should take part",
+            kind="row-without-files",
+        )
     if found - listed:
         names = shorten(sorted(found - listed))
-        problems.warn(path, f"{len(found - listed)} of the scans on disk have no row: {names}")
+        problems.warn(
+            path,
+            f"{len(found - listed)} of the scans on disk have no row: {names}",
+            action="add rows, or their ages stay unknown",
+            kind="files-without-row",
+        )

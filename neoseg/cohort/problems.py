@@ -4,35 +4,73 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from neoseg.cohort.kinds import KINDS
 
 log = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+OnError = Literal["stop", "skip"]
+"""Whether errors about single scans end everything, or those scans are left out."""
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One finding: the file or key, what is there, what should be, and what to do about it."""
+    """One finding: the file or key, what is there, what should be, and what to do about it.
+
+    `kind` is a code of `KINDS`; `scans` are the ids of the scans that cannot be used because of
+    an error, empty where it concerns the whole cohort.
+    """
 
     where: str
     found: str
     expected: str = ""
     action: str = ""
+    kind: str = "setting"
+    scans: tuple[str, ...] = ()
+    severity: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"'{self.kind}' is not a kind of problem; add it to KINDS")
 
     def __str__(self) -> str:
         expected = f"expected {self.expected}" if self.expected else ""
         return f"{self.where}: " + "; ".join(p for p in (self.found, expected, self.action) if p)
 
+    @property
+    def sentence(self) -> str:
+        """Where, finding, expectation and remedy as one sentence."""
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{self.where} {self.found}{expected}" + (f"; {self.action}" if self.action else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return asdict(self) | {"scans": list(self.scans)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Problem:
+        """Undo `to_dict`."""
+        return cls(**{**raw, "scans": tuple(raw["scans"])})
+
 
 class CohortError(ValueError):
-    """A cohort, split or annotation plan that cannot be used; lists all that was found."""
+    """A cohort, split or annotation plan that cannot be used; lists all errors that were found.
 
-    def __init__(self, title: str, problems: Sequence[Problem] = ()) -> None:
+    `warnings` are what was found beside them.
+    """
+
+    def __init__(
+        self, title: str, problems: Sequence[Problem] = (), warnings: Sequence[Problem] = ()
+    ) -> None:
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
 
 
@@ -43,27 +81,45 @@ class Problems:
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    def error(self, where: object, found: str, expected: str = "", action: str = "") -> None:
-        """Note something that the cohort cannot be used with."""
-        self.errors.append(Problem(str(where), found, expected, action))
+    def error(
+        self,
+        where: object,
+        found: str,
+        expected: str = "",
+        action: str = "",
+        kind: str = "setting",
+        scans: Iterable[str] = (),
+    ) -> None:
+        """Note something that the cohort, or only the named scans, cannot be used with."""
+        self.errors.append(Problem(str(where), found, expected, action, kind, tuple(scans)))
 
-    def warn(self, where: object, found: str, expected: str = "", action: str = "") -> None:
+    def warn(
+        self, where: object, found: str, expected: str = "", action: str = "", kind: str = "setting"
+    ) -> None:
         """Note something that the user should know but that stops nothing."""
-        self.warnings.append(Problem(str(where), found, expected, action))
+        self.warnings.append(Problem(str(where), found, expected, action, kind, severity="warning"))
 
-    def settle(self, subject: str) -> tuple[str, ...]:
-        """Log the warnings and return them as text.
+    def settle(self, subject: str, on_error: OnError = "stop") -> tuple[Problem, ...]:
+        """Log the warnings and return them, with the errors that `on_error="skip"` puts up with.
+
+        Those are the errors that name the scans which they concern; see `skipped`.
 
         Raises:
-            CohortError: with every error, if there are any.
+            CohortError: with every error, if there are any others.
         """
         for warning in self.warnings:
             log.warning("%s: %s", subject, warning)
-        if self.errors:
+        if self.errors and (on_error == "stop" or not all(error.scans for error in self.errors)):
             number = len(self.errors)
             noun = "problem" if number == 1 else "problems"
-            raise CohortError(f"{subject} cannot be used, {number} {noun}:", self.errors)
-        return tuple(str(warning) for warning in self.warnings)
+            raise CohortError(
+                f"{subject} cannot be used, {number} {noun}:", self.errors, self.warnings
+            )
+        return (*self.errors, *self.warnings)
+
+    def skipped(self) -> frozenset[str]:
+        """Return the ids of the scans that cannot be used because of an error."""
+        return frozenset(scan for error in self.errors for scan in error.scans)
 
 
 def shorten(names: Iterable[object], limit: int = 8) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.problems import Problem
 from neoseg.labels import Convention
 
 TERM_AGE = 37.0
@@ -45,14 +46,20 @@ class Scan:
 class Cohort:
     """Scans (sorted by subject and session) that share a label convention and modalities.
 
-    `warnings` are the findings that did not stop the reading; they were logged too.
+    `problems` are the findings that did not stop the reading: warnings, and where errors are to be
+    skipped the errors about scans that were left out.
     """
 
     name: str
     scans: tuple[Scan, ...]
     convention: Convention
     modalities: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings as text."""
+        return tuple(map(str, self.problems))
 
     @property
     def subjects(self) -> tuple[str, ...]:

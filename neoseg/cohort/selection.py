@@ -46,7 +46,11 @@ class Selection(BaseModel):
             )
         needless = sorted(set(self.exclude) - set(known))
         if needless:
-            problems.warn("exclude", f"names {shorten(needless)}, which the cohort does not have")
+            problems.warn(
+                "exclude",
+                f"names {shorten(needless)}, which the cohort does not have",
+                action="correct the ids, or take them out",
+            )
 
     def apply(self, scans: Sequence[Scan], problems: Problems) -> tuple[Scan, ...]:
         """Return the scans that pass, with a warning for each kind that was left out."""
@@ -69,6 +73,7 @@ class Selection(BaseModel):
                 "filters",
                 f"leave none of the {len(scans)} scans",
                 action="loosen max_birth_age or require_modalities",
+                kind="no-scans",
             )
         return tuple(kept)
 
@@ -79,6 +84,8 @@ def _keep(
     left_out = [scan.id for scan, good in zip(scans, passes, strict=True) if not good]
     if left_out:
         problems.warn(
-            "filters", f"{len(left_out)} scans {why} and are left out: {shorten(left_out)}"
+            "filters",
+            f"{len(left_out)} scans {why} and are left out: {shorten(left_out)}",
+            kind="left-out",
         )
     return [scan for scan, good in zip(scans, passes, strict=True) if good]

@@ -20,7 +20,13 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        problems.error(path, f"cannot be read ({error})", "a UTF-8 text table")
+        problems.error(
+            path,
+            f"cannot be read ({error})",
+            "a UTF-8 text table",
+            "save it as UTF-8, or restore it",
+            "bad-table",
+        )
         return []
     header, *lines = [*csv.reader(text.splitlines(), delimiter=delimiter)] or [[]]
     names = [name.strip().casefold() for name in header]
@@ -31,6 +37,7 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
             f"has the columns {', '.join(names) or 'none'}",
             f"the columns {', '.join(required)}",
             f"add {', '.join(lacking)}; columns are parted by {delimiter!r}",
+            "bad-table",
         )
         return []
     # Tables edited by hand often lose trailing empty cells; they read as empty.
