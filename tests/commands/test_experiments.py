@@ -17,8 +17,8 @@ from neoseg.run import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALLER = {
-    "paper_2d": ["patches.size=[1,48,48]"],
     "partial_pseudo_label_ensemble": ["recipe.ensemble=2"],
+    **{name: ["patches.size=[1,48,48]"] for name in EXPERIMENTS if name.startswith("paper_")},
 }
 """What an experiment needs to be run on a tiny phantom in a few seconds."""
 
@@ -38,6 +38,14 @@ NEEDED = {
     "label_set",
     "label_set_mean_teacher",
     "paper_2d",
+    "paper_supervised",
+    "paper_pseudo_label",
+    "paper_full",
+    "paper_huc",
+    "paper_weight",
+    "paper_wnorm",
+    "partial_tree_min",
+    "partial_tissues",
 }
 
 
