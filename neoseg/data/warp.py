@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch.nn import functional as F
 
+from neoseg.data.resample import PatchMap, Triple, resample
 from neoseg.data.store import StoreEntry
 from neoseg.labels import UNKNOWN
 
-Triple = tuple[int, int, int]
+SLACK = 0.01
+"""Voxels by which rounding may carry a coordinate beyond the computed extremes."""
 
 
 class SpatialSettings(BaseModel):
@@ -103,84 +104,46 @@ def cut_patch(
     repeat its border in the image and are unknown in the codes. `annotated_slices` (bool, along
     `slice_axis`) marks where the annotation exists.
     """
-    positions = _positions(centre, size, geometry)
+    place = PatchMap.of(centre, size, geometry.matrix, geometry.elastic)
     shape = np.array(entry.shape)
-    low = np.clip(np.floor([axis.min() for axis in positions]).astype(int), 0, shape - 1)
-    high = np.clip(np.ceil([axis.max() for axis in positions]).astype(int) + 1, low + 1, shape)
+    slack = 0.0 if geometry.is_identity else SLACK
+    low = np.clip(np.floor(place.low - slack).astype(int), 0, shape - 1)
+    high = np.clip(np.ceil(place.high + slack).astype(int) + 1, low + 1, shape)
     block = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    image = np.asarray(entry.image[(slice(None), *block)], dtype=np.float32)
-    nearest = [np.rint(axis).astype(np.int64) for axis in positions]
-    inside = np.ones(size, dtype=bool)
-    for axis in range(3):
-        inside &= (nearest[axis] >= 0) & (nearest[axis] < shape[axis])
-    local = [np.clip(n - a, 0, b - a - 1) for n, a, b in zip(nearest, low, high, strict=True)]
-    if geometry.is_identity:
-        patch = image[:, local[0], local[1], local[2]]
-    else:
-        patch = _interpolate(image, [p - a for p, a in zip(positions, low, strict=True)])
-
-    codes = np.full(size, UNKNOWN, dtype=np.uint8)
+    image = np.asarray(entry.image[(slice(None), *block)])
+    codes = None
     if entry.annotated:
-        native = np.asarray(entry.codes[block])
-        codes = lookup[native[local[0], local[1], local[2]]]
+        codes = np.take(lookup, np.asarray(entry.codes[block]))
         if annotated_slices is not None:
-            inside &= annotated_slices[np.clip(nearest[slice_axis], 0, shape[slice_axis] - 1)]
-        codes = np.where(inside, codes, np.uint8(UNKNOWN))
-    return patch, codes
-
-
-def _positions(centre: Sequence[int], size: Triple, geometry: Geometry3D) -> list[np.ndarray]:
-    """Scan coordinates (voxels, float32) of every output voxel, one array `[*size]` per axis.
-
-    The map turns about the middle of the patch, which lies between two voxels where the size is
-    even; so a flip shows the very voxels that the patch shows without it.
-    """
-    offsets = [
-        (np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)).reshape(
-            [-1 if a == axis else 1 for a in range(3)]
-        )
-        for axis, n in enumerate(size)
-    ]
-    middle = [c - n // 2 + (n - 1) / 2 for c, n in zip(centre, size, strict=True)]
-    bend = _upsample(geometry.elastic, size) if geometry.elastic is not None else None
-    result = []
-    for axis in range(3):
-        row = geometry.matrix[axis].astype(np.float32)
-        # Summed term by term: a matrix product may round differently with the number of threads.
-        position = np.float32(middle[axis]) + (row[0] * offsets[0] + row[1] * offsets[1])
-        position = position + row[2] * offsets[2]
-        if bend is not None:
-            position = position + bend[axis]
-        result.append(np.broadcast_to(position, size))
-    return result
-
-
-def _upsample(control: np.ndarray, size: Triple) -> np.ndarray:
-    """Smooth displacement `[3, *size]` from control points `[3, a, b, c]` (a quadratic spline).
-
-    A box average of the control points before linear interpolation softens its kinks.
-    """
-    smooth = F.avg_pool3d(torch.from_numpy(control)[None], 2, stride=1)
-    dense = F.interpolate(smooth, size=size, mode="trilinear", align_corners=True)
-    # Averaging 8 independent points divides the deviation by sqrt(8).
-    return dense[0].numpy() * np.float32(np.sqrt(8.0))
-
-
-def _interpolate(image: np.ndarray, local: list[np.ndarray]) -> np.ndarray:
-    """Linear interpolation of `[M, x, y, z]` at block coordinates, border repeated."""
-    shape = image.shape[1:]
-    grid = torch.empty((1, *local[0].shape, 3), dtype=torch.float32)
-    for axis in range(3):  # grid_sample wants the last axis first
-        span = max(shape[axis] - 1, 1)
-        grid[0, ..., 2 - axis] = torch.from_numpy(2 * local[axis] / np.float32(span) - 1)
-    sampled = F.grid_sample(
-        torch.from_numpy(image)[None],
-        grid,
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=True,
+            hidden = ~annotated_slices[block[slice_axis]]
+            codes[(slice(None),) * slice_axis + (hidden,)] = UNKNOWN
+    if geometry.is_identity:
+        return _pick(image, codes, low, entry.shape, place)
+    patch, found = resample(
+        torch.from_numpy(image),
+        None if codes is None else torch.from_numpy(codes),
+        low.tolist(),
+        entry.shape,
+        place,
     )
-    return sampled[0].numpy()
+    nothing = np.full(size, UNKNOWN, dtype=np.uint8)
+    return patch.numpy(), nothing if found is None else found.numpy()
+
+
+def _pick(
+    image: np.ndarray, codes: np.ndarray | None, low: np.ndarray, limit: Triple, place: PatchMap
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whole voxels of a block whose first voxel is `low`, for a map that moves none."""
+    lines = [np.rint(line).astype(np.int64) for line in place.lines()]
+    local = [
+        np.clip(line - a, 0, n - 1) for line, a, n in zip(lines, low, image.shape[1:], strict=True)
+    ]
+    patch = image[(slice(None), *np.ix_(*local))].astype(np.float32)
+    if codes is None:
+        return patch, np.full(place.size, UNKNOWN, dtype=np.uint8)
+    x, y, z = ((line >= 0) & (line < n) for line, n in zip(lines, limit, strict=True))
+    inside = x[:, None, None] & y[:, None] & z
+    return patch, np.where(inside, codes[np.ix_(*local)], np.uint8(UNKNOWN))
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
