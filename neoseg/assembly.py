@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from neoseg.cohort import (
+    Annotated,
     AnnotationSettings,
+    Assignment,
     Cohort,
+    MissingModality,
     Split,
     SplitSettings,
     parse_settings,
-    plan_annotation,
     split_cohort,
+    with_modalities,
 )
 from neoseg.config import plain
 from neoseg.data import (
@@ -27,15 +30,18 @@ from neoseg.data import (
     PrepareSettings,
     Store,
 )
-from neoseg.data.datamodule import Annotated, MixedDataModule
+from neoseg.data.datamodule import MixedDataModule
+from neoseg.extra_cohorts import KEY, extra_sources, source_of
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.targets import TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-COHORT_TARGETS = ("neoseg.cohort.",)
+COHORT_TARGETS = ("neoseg.cohort",)
+"""Where the readers are that a configuration, also one found in a run folder, may call."""
 
 
 class ConfigError(ValueError):
@@ -66,17 +72,22 @@ def cohort_of(
 ) -> Cohort:
     """Read the cohort (generating the phantom where it is missing).
 
+    Scans that lack a modality are treated as `missing_modality` says.
+
     Raises:
         ConfigError: a target that is not one of neoseg's readers, or options that it lacks.
         CohortError: what is wrong with the data.
     """
     raw = plain(config.cohort)
     target = str(raw.get("_target_", ""))
-    if not target.startswith(COHORT_TARGETS):
+    try:
+        if not target:
+            raise TargetError("it has no _target_")
+        require_targets(raw, COHORT_TARGETS, is_reader, "reader")
+    except TargetError as error:
         raise ConfigError(
-            f"cohort._target_ is '{target}', expected a reader in neoseg.cohort; choose one of "
-            "conf/cohort with cohort=<name>"
-        )
+            f"cohort cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
+        ) from None
     extra = {"progress": progress} if target.endswith("read_phantom") else {}
     try:
         # In two steps: Hydra would take a dataclass among its arguments for a configuration.
@@ -84,7 +95,8 @@ def cohort_of(
     except InstantiationException as error:
         raise ConfigError(f"cohort: {error}") from None
     try:
-        return reader(space=space, **extra)
+        cohort = reader(space=space, **extra)
+        return with_modalities(cohort, cohort.modalities, missing_modality_of(config))
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -97,11 +109,40 @@ def split_of(config: DictConfig, cohort: Cohort) -> Split:
     return split_cohort(cohort.scans, settings)
 
 
+def missing_modality_of(config: DictConfig) -> MissingModality | None:
+    """Return what happens to scans that lack a modality; None for runs of earlier versions."""
+    if config.get("missing_modality") is None:
+        return None
+    return settings_of(MissingModality, config, "missing_modality")
+
+
 def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Annotated:
-    """Plan who is annotated how, and collect the label sets that follow."""
+    """Plan who is annotated how in all cohorts, and collect the label sets that follow.
+
+    Args:
+        config: of the run, with the further cohorts, which are read here.
+        cohort: the first.
+        split: of the first.
+
+    Raises:
+        ConfigError, CohortError: a cohort that cannot be used, or not with the others.
+        LabelError: protocols that name unknown structures, or too many label sets.
+    """
     settings = parse_settings(AnnotationSettings, plain(config.annotation), "annotation")
-    protocols = settings.protocols(cohort.convention.space)
-    return Annotated.plan(cohort, plan_annotation(cohort.scans, split, settings), protocols)
+    weight = config.get("cohort_weight", 1.0)
+    if weight is not None and not 0 < weight < float("inf"):
+        raise ConfigError(f"cohort_weight is {weight}, expected a number above 0, or null")
+    missing = missing_modality_of(config)
+
+    def read(raw: dict[str, Any]) -> Cohort:
+        try:
+            return cohort_of(OmegaConf.create({"cohort": raw}), cohort.convention.space)
+        except ConfigError as error:
+            raise ConfigError(f"{KEY}.{raw['name']}: {error}") from None
+
+    entries = plain(config.get(KEY)) or {}
+    first = source_of(cohort, split, settings, weight)
+    return Annotated.of([first, *extra_sources(entries, cohort.modalities, missing, read)])
 
 
 def store_of(config: DictConfig) -> Store:
@@ -116,11 +157,13 @@ def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
         ConfigError, LossError, NetworkError: keys that do not fit each other.
     """
     loss = plain(config.loss)
+    missing = missing_modality_of(config)
     try:
         return SegmentationModule(
             labels=plain(config.labels),
             label_sets=plain_label_sets(annotated.codebook),
-            modalities=list(annotated.cohort.modalities),
+            modalities=list(annotated.modalities),
+            missing_modality=None if missing is None else missing.model_dump(),
             prepare=settings_of(PrepareSettings, config, "store").model_dump(),
             patch_size=list(config.patches.size),
             network=plain(config.network),
@@ -154,16 +197,27 @@ def data_of(
         seed=config.seed,
         teacher_view=teacher_view,
         progress=progress,
+        missing_modality=missing_modality_of(config),
     )
 
 
 def describe(annotated: Annotated) -> dict[str, Any]:
-    """Return the counts of scans by split and stream, and the label sets in words."""
-    counts: dict[str, dict[str, int]] = {}
-    for item in annotated.assignments:
-        row = counts.setdefault(item.split, {})
-        row[item.stream] = row.get(item.stream, 0) + 1
+    """Return the counts of scans by split and stream, and the label sets in words.
+
+    The counts of each cohort stand beside where there are several.
+    """
+    counts = _counts(annotated.assignments)
+    cohorts = {s.cohort.name: _counts(s.assignments) for s in annotated.sources}
     space = annotated.codebook.space
     merged = annotated.codebook.sets[space.num_leaves + 1 :]
     sets = ["{" + ", ".join(space.leaves[k].abbreviation for k in sorted(s)) + "}" for s in merged]
-    return {"scans": counts, "merged_label_sets": sets}
+    several = {"cohorts": cohorts} if len(cohorts) > 1 else {}
+    return {"scans": counts, **several, "merged_label_sets": sets}
+
+
+def _counts(assignments: Iterable[Assignment]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for item in assignments:
+        row = counts.setdefault(item.split, {})
+        row[item.stream] = row.get(item.stream, 0) + 1
+    return counts

@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError, cohort_of, settings_of, split_of
+from neoseg.assembly import annotated_of, cohort_of, settings_of, split_of
+from neoseg.cohort import with_modalities
 from neoseg.command import command
 from neoseg.config import plain
-from neoseg.evaluation import ScoreSettings, hidden_classes, rich_table, score_scans
+from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
 from neoseg.inference import Provenance
 from neoseg.loading import load_config, load_module, segmenter_of
 from neoseg.progress import progress_bar
@@ -33,21 +34,23 @@ def main(config: DictConfig) -> None:
         trained.split = config.split
     with progress_bar("phantom") as bar:
         cohort = cohort_of(trained, module.space, bar.update_to)
-    if list(cohort.modalities) != list(module.hparams["modalities"]):
-        raise ConfigError(
-            f"the run was trained on {module.hparams['modalities']}, the cohort has "
-            f"{list(cohort.modalities)}; set cohort.modalities to the run's"
-        )
+    cohort = with_modalities(cohort, module.hparams["modalities"], module.missing_modality)
     part = config.part or ("all" if other else "test")
-    scans = list(cohort.scans)
-    if part != "all":
-        scans = list(split_of(trained, cohort).scans(scans, part))
-    output = Path(config.output) if config.output else run / "evaluation" / cohort.name
-    with progress_bar("score", total=len(scans)) as bar:
-        table = score_scans(
+    if other:
+        cohorts = [(cohort, None if part == "all" else split_of(trained, cohort))]
+    else:
+        sources = annotated_of(trained, cohort, split_of(trained, cohort)).sources
+        cohorts = [(source.cohort, source.split) for source in sources]
+    parts = [
+        Scored(c, c.scans if part == "all" or split is None else split.scans(c.scans, part))
+        for c, split in cohorts
+    ]
+    name = "+".join(part.cohort.name for part in parts)
+    output = Path(config.output) if config.output else run / "evaluation" / name
+    with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
+        table = score_cohorts(
             segmenter_of(module, **plain(config.window)),
-            scans,
-            cohort.convention,
+            parts,
             output,
             Provenance("neoseg", __version__, run.resolve().name),
             hidden=hidden_classes(module.codebook),
@@ -55,7 +58,7 @@ def main(config: DictConfig) -> None:
             settings=settings_of(ScoreSettings, config, "scoring"),
             progress=bar.advance,
         )
-    Console().print(rich_table(table, f"{run.name} on {cohort.name}"))
+    Console().print(rich_table(table, f"{run.name} on {name}"))
     log.info("scores: %s", output / "scores.csv")
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from neoseg.assembly import ConfigError, module_of
 from neoseg.config import plain
-from neoseg.data.datamodule import Annotated
+from neoseg.cohort import Annotated
 from neoseg.files import write_text
 from neoseg.stage import prepared_data
 from neoseg.trainer import make_trainer

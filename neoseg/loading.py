@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import ValidationError
 
 from neoseg.assembly import ConfigError
 from neoseg.data import PrepareSettings
+from neoseg.foreign import ForeignError, read_config
 from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners
 from neoseg.training import SegmentationModule
 from neoseg.training.callbacks import CHECKPOINTS, LAST
+from neoseg.training.checkpoint import CheckpointError, read_checkpoint
 
 
 def load_config(run: Path) -> DictConfig:
-    """Return `config.yaml` of a run folder; raises `ConfigError` where there is none."""
+    """Return `config.yaml` of a run folder; raises `ConfigError` where there is no sound one."""
     path = run / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{run} is not a run folder: it has no config.yaml")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return config
+    try:
+        return read_config(path)
+    except ForeignError as error:
+        raise ConfigError(str(error)) from None
 
 
 def load_module(
@@ -47,16 +49,15 @@ def load_module(
     path = run / CHECKPOINTS / LAST
     if not path.is_file():
         raise ConfigError(f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run")
+    changes: dict[str, Any] = {} if predict_with is None else {"predict_with": predict_with}
     try:
-        changes: dict[str, Any] = {} if predict_with is None else {"predict_with": predict_with}
-        module = SegmentationModule.load_from_checkpoint(
-            path, map_location="cpu", weights_only=True, **changes
-        )
-    except pickle.UnpicklingError as error:
-        raise ConfigError(
-            f"{path} holds more than tensors and plain data and was not loaded: {error}"
-        ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        content = read_checkpoint(path)
+        # Not by Lightning's own loader: names in a checkpoint would tell it what to import.
+        module = SegmentationModule(**{**content["hyper_parameters"], **changes})
+        module.load_state_dict(content["state_dict"])
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from None
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be loaded: {error}") from None
     module.eval()
     return module.to(choose_device(device))
@@ -87,7 +88,8 @@ def segmenter_of(module: SegmentationModule, **window: Any) -> Segmenter:
         raise ConfigError(f"window.mirror: {error}") from None
     _check_patch(module, settings.patch_size)
     prepare = PrepareSettings(**module.hparams["prepare"])
-    return Segmenter(module.predictor, module.head, settings, prepare, module.device)
+    missing = module.missing_modality
+    return Segmenter(module.predictor, module.head, settings, prepare, module.device, missing)
 
 
 def _check_patch(module: SegmentationModule, size: Sequence[int]) -> None:

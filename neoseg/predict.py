@@ -91,6 +91,9 @@ def main(config: DictConfig) -> None:
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
             log.info("%d of %d scans have no %s", lacking, len(scans), modality)
+    if _drops(segmenter):
+        scans = [scan for scan in scans if None not in scan.images]
+        log.info("%d scans are left, since the training left out such scans too", len(scans))
     targets = plan_derivatives(output, [scan.source for scan in scans])
     waiting = [s for s in scans if config.overwrite or not job.is_done(s, targets[s.source])]
     if len(waiting) < len(scans):
@@ -120,6 +123,12 @@ def _trained_on(run: Path) -> str | None:
     if cohort.get("image_desc"):
         return str(cohort.image_desc)
     return "none" if cohort.get("restore") is False else None
+
+
+def _drops(segmenter: Segmenter | Ensemble) -> bool:
+    """Tell whether some network was trained without the scans that lack an image."""
+    members = segmenter.members.values() if isinstance(segmenter, Ensemble) else [segmenter]
+    return any(m.missing is not None and m.missing.policy == "drop" for m in members)
 
 
 def _is_list(value: object) -> bool:

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,13 +21,14 @@ from rich.console import Console
 
 from neoseg import __version__
 from neoseg.assembly import describe, settings_of, store_of
-from neoseg.data.datamodule import Annotated
+from neoseg.cohort import Annotated
 from neoseg.energy import EnergyMeter
 from neoseg.evaluation import (
+    Scored,
     ScoreSettings,
     hidden_classes,
     rich_table,
-    score_scans,
+    score_cohorts,
     write_card,
 )
 from neoseg.files import write_text
@@ -34,6 +36,7 @@ from neoseg.inference import Provenance
 from neoseg.loading import segmenter_of
 from neoseg.progress import progress_bar
 from neoseg.provenance import git_state, versions
+from neoseg.results import send_results
 from neoseg.training import SegmentationModule
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ def conclude(
     }
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     write_card(folder)
+    send_results(trainer.loggers, folder)
     log.info("run folder: %s", folder)
     return dice
 
@@ -96,16 +100,18 @@ def _score(
     annotated: Annotated,
     trainer: L.Trainer,
 ) -> float:
-    test = [scan for scan, _ in annotated.of_split("test")]
-    if not any(scan.label is not None for scan in test):
+    parts = [
+        Scored(source.cohort, tuple(scan for scan, _ in source.of_split("test")))
+        for source in annotated.sources
+    ]
+    if not any(part.is_labelled for part in parts):
         log.warning("no test scan has labels: nothing to score")
         return float("nan")
     module.to(trainer.strategy.root_device)
-    with progress_bar("score", total=len(test)) as bar:
-        table = score_scans(
+    with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
+        table = score_cohorts(
             segmenter_of(module),
-            test,
-            annotated.cohort.convention,
+            parts,
             folder,
             Provenance("neoseg", __version__, folder.name),
             hidden=hidden_classes(annotated.codebook),
@@ -119,10 +125,17 @@ def _score(
 
 def _data_fingerprint(config: DictConfig, annotated: Annotated) -> str:
     """Return 16 hex digits that change with the files, the preparation or the plan of the run."""
-    store, cohort = store_of(config), annotated.cohort
-    entries = [store.folder(scan, cohort).name for scan in cohort.scans]
-    content = json.dumps([entries, [asdict(item) for item in annotated.assignments]])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    store = store_of(config)
+    content: list[list[Any]] = []
+    for source in annotated.sources:
+        cohort = source.cohort
+        entries = [store.folder(scan, cohort).name for scan in cohort.scans]
+        plan = [{k: v for k, v in asdict(a).items() if k != "cohort"} for a in source.assignments]
+        content.append([entries, plan])
+    # The name of a cohort alone does not change what is learnt.
+    weights = [source.weight for source in annotated.sources]
+    text = json.dumps([*content, weights] if len(content) > 1 else content[0])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _device_name() -> str:

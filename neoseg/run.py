@@ -17,8 +17,8 @@ from neoseg.assembly import (
     space_of,
     split_of,
 )
-from neoseg.cohort import read_plan, write_plan, write_split
-from neoseg.data.datamodule import Annotated
+from neoseg.claim import claimed
+from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
 from neoseg.energy import EnergyMeter
 from neoseg.files import write_text
 from neoseg.find_rate import find_rate
@@ -26,6 +26,8 @@ from neoseg.progress import progress_bar
 from neoseg.record import conclude, finished_dice
 from neoseg.resume import CONFIG, warn_of_changes
 from neoseg.stage import run_stage
+from neoseg.training.failure import failure_noted
+from neoseg.training.loggers import close_mirrors
 from neoseg.training.recipe import RecipeSettings, before, stages_of
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,11 @@ def train(config: DictConfig, folder: Path) -> float:
     dice = finished_dice(folder)
     if dice is not None:
         return dice
+    with claimed(folder), failure_noted(folder):
+        return _train(config, folder, started)
+
+
+def _train(config: DictConfig, folder: Path, started: float) -> float:
     energy = EnergyMeter()
     stages = stages_of(settings_of(RecipeSettings, config, "recipe"))
     L.seed_everything(config.seed, workers=True, verbose=False)
@@ -57,13 +64,16 @@ def train(config: DictConfig, folder: Path) -> float:
     for stage in stages:
         trained = run_stage(config, folder, annotated, stage, before(stage, stages))
     assert trained is not None  # the last stage is never skipped
-    if trained.trainer.interrupted or not trained.trainer.is_global_zero:
-        return float("nan")
-    return conclude(config, folder, trained.module, annotated, trained.trainer, started, energy)
+    try:
+        if trained.trainer.interrupted or not trained.trainer.is_global_zero:
+            return float("nan")
+        return conclude(config, folder, trained.module, annotated, trained.trainer, started, energy)
+    finally:
+        close_mirrors(trained.trainer.loggers)
 
 
 def _planned(config: DictConfig, folder: Path) -> Annotated:
-    """Read the cohort, plan who is annotated how, and write both with the configuration.
+    """Read the cohorts, plan who is annotated how, and write both with the configuration.
 
     Raises:
         ConfigError: the plan is no longer that with which the run started.
@@ -73,7 +83,7 @@ def _planned(config: DictConfig, folder: Path) -> Annotated:
     split = split_of(config, cohort)
     annotated = annotated_of(config, cohort, split)
     plan = folder / "annotation.csv"
-    if plan.is_file() and read_plan(plan) != annotated.assignments:
+    if plan.is_file() and read_plan(plan, cohort.name) != annotated.assignments:
         raise ConfigError(
             f"{plan} says who was annotated how when the run started, and the cohort, split or "
             "annotation gives another plan now; bring them back, or start a run in a new folder"
@@ -81,6 +91,6 @@ def _planned(config: DictConfig, folder: Path) -> Annotated:
     OmegaConf.resolve(config)
     warn_of_changes(config, folder)
     write_text(folder / CONFIG, OmegaConf.to_yaml(config))
-    write_split(folder / "split.csv", split, cohort.scans)
+    write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in annotated.sources])
     write_plan(plan, annotated.assignments)
     return annotated

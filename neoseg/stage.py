@@ -6,27 +6,31 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 from omegaconf import DictConfig
 
 from neoseg import __version__
-from neoseg.assembly import data_of, module_of, settings_of
+from neoseg.assembly import ConfigError, data_of, module_of, settings_of
+from neoseg.cohort import Annotated
 from neoseg.data import needs_prediction
-from neoseg.data.datamodule import Annotated, MixedDataModule
+from neoseg.data.datamodule import MixedDataModule
 from neoseg.files import write_text
 from neoseg.inference import Provenance, PseudoLabeller
 from neoseg.loading import load_module, segmenter_of
 from neoseg.progress import progress_bar
 from neoseg.trainer import stage_trainer
 from neoseg.training import SegmentationModule
-from neoseg.training.checkpoint import CHECKPOINTS, LAST
-from neoseg.training.loggers import close_wandb
+from neoseg.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, read_checkpoint
+from neoseg.training.loggers import close_mirrors
 from neoseg.training.recipe import RecipeSettings, Stage
 
 log = logging.getLogger(__name__)
+
+RESUMABLE = frozenset({"loops", "callbacks", "optimizer_states", "lr_schedulers", "global_step"})
+"""What a checkpoint needs for a training to go on, beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def run_stage(
     config: DictConfig, run: Path, annotated: Annotated, stage: Stage, before: Sequence[Stage]
 ) -> Trained | None:
     """Train one stage of the run in folder `run`; None for an earlier stage that has ended already.
+
+    The W&B run of the last stage is left open for the scores.
 
     Args:
         config: of the run.
@@ -76,18 +82,41 @@ def run_stage(
     checkpoint = stage.folder(run) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
     if found:
+        require_fitting(checkpoint, module)
         log.info("going on from %s", checkpoint)
     try:
         with warnings.catch_warnings():
             # The sampler starts at the right step; Lightning cannot know.
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
             trainer.fit(module, data, ckpt_path=checkpoint if found else None, weights_only=True)
-    finally:
-        close_wandb()
+    except BaseException:
+        close_mirrors(trainer.loggers, failed=True)
+        raise
+    if not stage.last:
+        close_mirrors(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
         write_text(stage.marker(run), json.dumps(record) + "\n")
     return Trained(module, trainer)
+
+
+def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
+    """Raise `ConfigError` for a checkpoint from which this network cannot go on."""
+    try:
+        content = read_checkpoint(checkpoint, also=RESUMABLE)
+    except CheckpointError as error:
+        raise ConfigError(f"{error}; delete it to train this stage again from its start") from None
+    there = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    differing = sorted(name for name in there | here if there.get(name) != here.get(name))
+    if differing:
+        name = differing[0]
+        raise ConfigError(
+            f"{checkpoint} holds another network: {len(differing)} of {len(there | here)} weights "
+            f"differ, such as {name}, {there.get(name, 'absent')} there and "
+            f"{here.get(name, 'absent')} here; bring network, head, loss and teacher back to what "
+            "they were, or start a run in a new folder"
+        )
 
 
 def prepared_data(
@@ -117,7 +146,11 @@ def _predict(
     labeller = PseudoLabeller(segmenters, annotated.codebook, min_confidence, limit)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, run.name)
-        labeller.label(scans, codes, run / "pseudo_labels", provenance, bar.advance)
+        for place, source in enumerate(annotated.sources):
+            own = [scan for scan in scans if scan.source == place]
+            labels = annotated.folder(codes, source)
+            shown = annotated.folder(run / "pseudo_labels", source)
+            labeller.label(own, labels, shown, provenance, bar.advance)
 
 
 def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> MixedDataModule:
@@ -131,5 +164,4 @@ def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> M
 
 def _fully_labelled(annotated: Annotated) -> Annotated:
     """Leave out the training scans that are not fully labelled; the codebook stays."""
-    kept = (a for a in annotated.assignments if a.split != "train" or a.stream == "full")
-    return replace(annotated, assignments=tuple(kept))
+    return annotated.keeping(lambda item: item.split != "train" or item.stream == "full")

@@ -1,8 +1,10 @@
 """Scans and where they lie, splits, and who is annotated how."""
 
+from neoseg.cohort.annotated import Annotated, Source, cohort_folder
 from neoseg.cohort.annotation import (
     AnnotationSettings,
     Assignment,
+    ExtraAnnotationSettings,
     plan,
     plan_annotation,
     read_plan,
@@ -10,6 +12,7 @@ from neoseg.cohort.annotation import (
 )
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
+from neoseg.cohort.modality import MissingModality, with_modalities
 from neoseg.cohort.problems import CohortError, Problem, Problems, parse_settings
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
@@ -20,20 +23,26 @@ from neoseg.cohort.split import (
     read_split,
     split_cohort,
     write_split,
+    write_splits,
 )
 from neoseg.cohort.synthetic import read_phantom
 
 __all__ = [
+    "Annotated",
     "AnnotationSettings",
     "Assignment",
     "Cohort",
     "CohortError",
+    "ExtraAnnotationSettings",
+    "MissingModality",
     "Problem",
     "Problems",
     "Scan",
     "Selection",
+    "Source",
     "Split",
     "SplitSettings",
+    "cohort_folder",
     "make_split",
     "parse_settings",
     "plan",
@@ -44,6 +53,8 @@ __all__ = [
     "read_plan",
     "read_split",
     "split_cohort",
+    "with_modalities",
     "write_plan",
     "write_split",
+    "write_splits",
 ]

@@ -22,7 +22,7 @@ from neoseg.labels.protocol import ProtocolRow
 log = logging.getLogger(__name__)
 
 Stream = Literal["full", "partial", "unlabelled"]
-COLUMNS = ("subject", "session", "split", "stream", "protocol")
+COLUMNS = ("cohort", "subject", "session", "split", "stream", "protocol")
 FULL, UNLABELLED = "full", "unlabelled"
 """Names of the protocols that tell everything and nothing."""
 
@@ -59,6 +59,11 @@ class AnnotationSettings(BaseModel):
             )
         return self
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a cohort without any label file cannot be annotated so."""
+        return True
+
     def protocols(self, space: LabelSpace) -> dict[str, Protocol]:
         """Return the protocols that a plan can name; raises `LabelError` for unknown structures."""
         own = Protocol.parse(space, self.protocol.model_dump())
@@ -67,6 +72,18 @@ class AnnotationSettings(BaseModel):
             UNLABELLED: Protocol.unlabelled(space),
             own.name: own,
         }
+
+
+class ExtraAnnotationSettings(AnnotationSettings):
+    """The same for a further cohort of a run, which need not have a fully labelled subject."""
+
+    full_fraction: float = Field(default=1.0, ge=0, le=1)
+    protocol: ProtocolRow = ProtocolRow(name=FULL)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether something is told of the scans at all."""
+        return self.full_fraction > 0 and not self.protocol.unlabelled
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,7 @@ class Assignment:
     split: str
     stream: Stream
     protocol: str
+    cohort: str = ""
 
 
 def plan_annotation(
@@ -94,6 +112,7 @@ def plan_annotation(
         rest_stream="unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial",
         use_rest=settings.use_rest,
         unlabelled_fraction=settings.unlabelled_fraction,
+        needs_labels=settings.needs_labels,
     )
 
 
@@ -107,18 +126,20 @@ def plan(
     rest_stream: Stream = "partial",
     use_rest: bool = True,
     unlabelled_fraction: float = 0.0,
+    needs_labels: bool = True,
 ) -> tuple[Assignment, ...]:
     """Assign every scan a stream and a protocol, sorted by subject and session.
 
     The training subjects with labels are put in an order that depends on their ids and `draw`
-    alone. The first `full_fraction` of them (rounded, at least one) are fully labelled, the last
-    `unlabelled_fraction` unlabelled, the others get the protocol; so the subjects of a smaller
-    fraction are among those of a larger one. Scans without label file are unlabelled; those of
-    validation and test are otherwise full. Without `use_rest` the plan leaves out every training
-    scan that is not full.
+    alone. The first `full_fraction` of them (rounded, at least one unless it is 0) are fully
+    labelled, the last `unlabelled_fraction` unlabelled, the others get the protocol; so the
+    subjects of a smaller fraction are among those of a larger one. Scans without label file are
+    unlabelled; those of validation and test are otherwise full. Without `use_rest` the plan leaves
+    out every training scan that is not full.
 
     Raises:
-        CohortError: subjects that no split has, or no labelled training subject.
+        CohortError: subjects that no split has, or no labelled training subject where
+            `needs_labels`.
     """
     problems = Problems()
     homeless = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
@@ -128,7 +149,7 @@ def plan(
         )
     labelled = {scan.subject for scan in scans if scan.label is not None}
     order = shuffled((s for s in split.train if s in labelled), "annotation", draw)
-    if not order:
+    if not order and needs_labels:
         problems.error(
             "training split",
             f"has no subject with labels among its {len(split.train)}",
@@ -138,7 +159,8 @@ def plan(
     problems.settle("annotation plan")
 
     # Halves round up, so that the count never falls where the fraction grows.
-    number = min(len(order), max(1, floor(full_fraction * len(order) + 0.5)))
+    least = min(len(order), int(full_fraction > 0))
+    number = min(len(order), max(least, floor(full_fraction * len(order) + 0.5)))
     bare = min(len(order) - number, floor(unlabelled_fraction * len(order) + 0.5))
     full = frozenset(order[:number])
     unlabelled = frozenset(order[len(order) - bare :])
@@ -152,7 +174,8 @@ def plan(
             stream, protocol = "full", FULL
         is_rest = part == "train" and (scan.subject not in full or scan.label is None)
         if use_rest or not is_rest:
-            assignments.append(Assignment(scan.subject, scan.session, part, stream, protocol))
+            key = (scan.subject, scan.session)
+            assignments.append(Assignment(*key, part, stream, protocol, scan.cohort))
     log.info("annotation plan: %s", _summary(assignments))
     return tuple(assignments)
 
@@ -165,34 +188,36 @@ def _summary(assignments: Iterable[Assignment]) -> str:
 
 
 def write_plan(path: Path, assignments: Iterable[Assignment]) -> None:
-    """Write the table subject, session, split, stream, protocol."""
+    """Write the table cohort, subject, session, split, stream, protocol."""
     rows: list[Mapping[str, str]] = [
         {key: value or "" for key, value in asdict(item).items()} for item in assignments
     ]
     write_rows(path, COLUMNS, rows)
 
 
-def read_plan(path: str | Path) -> tuple[Assignment, ...]:
+def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:
     """Read a table that `write_plan` wrote or a user edited.
+
+    `cohort` is that of scans in tables of earlier versions, which have no such column.
 
     Raises:
         CohortError: listing unknown splits and streams, and scans with two rows.
     """
     path = Path(path)
     problems = Problems()
-    found: dict[tuple[str, str | None], Assignment] = {}
+    found: dict[tuple[str, str, str | None], Assignment] = {}
     allowed = {"split": SPLITS, "stream": get_args(Stream)}
-    for number, row in enumerate(read_rows(path, COLUMNS, problems), start=2):
+    for number, row in enumerate(read_rows(path, COLUMNS[1:], problems), start=2):
         where = f"{path} row {number}"
-        key = (row["subject"], row["session"] or None)
+        scan = (row["subject"], row["session"] or None)
+        key = (row.get("cohort") or cohort, *scan)
         for column, values in allowed.items():
             if row[column] not in values:
                 problems.error(where, f"found {column} {row[column]!r}", f"one of {values}")
         if key in found:
-            problems.error(where, f"names the scan {key} again", "one row for each scan")
-        found[key] = Assignment(
-            *key, split=row["split"], stream=cast(Stream, row["stream"]), protocol=row["protocol"]
-        )
+            problems.error(where, f"names the scan {scan} again", "one row for each scan")
+        stream = cast(Stream, row["stream"])
+        found[key] = Assignment(*scan, row["split"], stream, row["protocol"], key[0])
     if problems.errors:
         raise CohortError(f"{path} is not a valid annotation plan:", tuple(problems.errors))
     return tuple(found.values())

@@ -14,7 +14,7 @@ from neoseg.cohort.scan import Scan, bare_id
 from neoseg.cohort.table import read_rows, write_rows
 
 SPLITS = ("train", "val", "test")
-COLUMNS = ("subject", "session", "split", "age_group")
+COLUMNS = ("cohort", "subject", "session", "split", "age_group")
 
 
 class SplitSettings(BaseModel):
@@ -145,22 +145,31 @@ def _totals(number: int, fractions: Sequence[float]) -> list[int]:
 
 
 def write_split(path: Path, split: Split, scans: Iterable[Scan]) -> None:
-    """Write one row per scan: subject, session, split, age group."""
+    """Write one row per scan: cohort, subject, session, split, age group."""
+    write_splits(path, [(split, scans)])
+
+
+def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> None:
+    """Write the splits of several cohorts, each with its scans, into one table."""
     rows = [
         {
+            "cohort": scan.cohort,
             "subject": scan.subject,
             "session": scan.session or "",
             "split": name,
             "age_group": scan.age_group,
         }
+        for split, scans in parts
         for scan in sorted(scans, key=lambda s: (s.subject, s.session or ""))
         if (name := split.of(scan.subject)) is not None
     ]
     write_rows(path, COLUMNS, rows)
 
 
-def read_split(path: str | Path, scans: Iterable[Scan], subset: bool = False) -> Split:
+def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) -> Split:
     """Read a table with the columns subject and split (train, val or test), by row or by scan.
+
+    Where a column `cohort` tells several apart, the rows of the scans' own cohort count.
 
     Raises:
         CohortError: listing subjects in two splits, splits with other names, subjects of the
@@ -170,7 +179,7 @@ def read_split(path: str | Path, scans: Iterable[Scan], subset: bool = False) ->
     path = Path(path).expanduser()
     problems = Problems()
     chosen: dict[str, set[str]] = {}
-    for number, row in enumerate(read_rows(path, ["subject", "split"], problems), start=2):
+    for number, row in _own_rows(read_rows(path, ["subject", "split"], problems), scans):
         subject, name = bare_id(row["subject"], "sub-"), row["split"].casefold()
         if name not in SPLITS:
             problems.error(f"{path} row {number}", f"found split {row['split']!r}", str(SPLITS))
@@ -182,6 +191,16 @@ def read_split(path: str | Path, scans: Iterable[Scan], subset: bool = False) ->
     return Split(
         *(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS),
     )
+
+
+def _own_rows(
+    rows: Sequence[dict[str, str]], scans: Sequence[Scan]
+) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of the scans' cohort with their numbers in the file, all if it has one."""
+    own = {scan.cohort for scan in scans}
+    several = len({row.get("cohort", "") for row in rows}) > 1
+    numbered = enumerate(rows, start=2)
+    return [(n, row) for n, row in numbered if not several or row["cohort"] in own]
 
 
 def _check_subjects(

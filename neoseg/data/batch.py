@@ -26,6 +26,8 @@ class Batch:
             loss term asked for a teacher.
         noise_seed: int64 `[B]` beside it: seeds of the noise in further passes of the teacher, a
             function of (seed, step, item) as the patch is.
+        present: bool `[B, M]`, which images the network may see, the student and the teacher
+            alike, where a run has several modalities and fills in missing ones.
     """
 
     image: Tensor
@@ -34,6 +36,7 @@ class Batch:
     scan: Tensor
     teacher_image: Tensor | None = None
     noise_seed: Tensor | None = None
+    present: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`."""

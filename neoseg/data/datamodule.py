@@ -1,16 +1,15 @@
-"""The LightningDataModule: fully, partially and unlabelled scans of a cohort, mixed in batches."""
+"""The LightningDataModule: fully, partially and unlabelled scans of all cohorts in batches."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning as L
 from torch.utils.data import DataLoader
 
-from neoseg.cohort import Assignment, Cohort, Scan
+from neoseg.cohort import Annotated, MissingModality, Source
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
 from neoseg.data.patches import (
@@ -26,36 +25,7 @@ from neoseg.data.pseudo import with_pseudo_labels
 from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
-from neoseg.labels import PLANE_AXIS, Codebook, Protocol
-
-
-@dataclass(frozen=True)
-class Annotated:
-    """A cohort with the plan of who is annotated how, and the label sets that follow from it."""
-
-    cohort: Cohort
-    assignments: tuple[Assignment, ...]
-    protocols: dict[str, Protocol]
-    codebook: Codebook
-
-    @classmethod
-    def plan(
-        cls, cohort: Cohort, assignments: Sequence[Assignment], protocols: dict[str, Protocol]
-    ) -> Annotated:
-        """Build the codebook of every (convention, protocol) pair that can occur."""
-        sets = cohort.convention.sets
-        space = cohort.convention.space
-        told = [protocol.apply(s) for protocol in protocols.values() for s in sets]
-        return cls(cohort, tuple(assignments), protocols, Codebook.build(space, told))
-
-    def of_split(self, split: str) -> list[tuple[Scan, Assignment]]:
-        """Return the scans of "train", "val" or "test" that the plan uses."""
-        scans = {(scan.subject, scan.session): scan for scan in self.cohort.scans}
-        return [
-            (scans[(item.subject, item.session)], item)
-            for item in self.assignments
-            if item.split == split
-        ]
+from neoseg.labels import PLANE_AXIS
 
 
 class MixedDataModule(L.LightningDataModule):
@@ -75,8 +45,9 @@ class MixedDataModule(L.LightningDataModule):
         progress: Callable[[str], None] | None = None,
         first_step: int = 0,
         pseudo_labels: Path | None = None,
+        missing_modality: MissingModality | None = None,
     ) -> None:
-        """Take the parts; the last two are for a later stage of a recipe.
+        """Take the parts; two are for a later stage of a recipe.
 
         `first_step` is the number of its first step in the stream of patches, a multiple of the
         steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan.
@@ -91,14 +62,16 @@ class MixedDataModule(L.LightningDataModule):
         self.progress = progress
         self.first_step = first_step
         self.pseudo_labels = pseudo_labels
+        self.missing_modality = missing_modality
         self.train: tuple[TrainingScan, ...] = ()
         self.val: tuple[TrainingScan, ...] = ()
         self.composition: Composition | None = None
 
     def prepare_data(self) -> None:
         """Prepare every scan of training and validation (one process per machine)."""
-        scans = [scan for s in ("train", "val") for scan, _ in self.annotated.of_split(s)]
-        self.store.prepare(self.annotated.cohort, scans, self.progress)
+        for source in self.annotated.sources:
+            scans = [scan for name in ("train", "val") for scan, _ in source.of_split(name)]
+            self.store.prepare(source.cohort, scans, self.progress)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and restrict it to what the protocols tell.
@@ -112,26 +85,34 @@ class MixedDataModule(L.LightningDataModule):
         if not self.train:
             raise DataError("no scan is left for training; check split, annotation and cohort")
         self.composition = compose(
-            [scan.stream for scan in self.train], self.patches.batch_size, self.patches.mix
+            [scan.stream for scan in self.train],
+            self.patches.batch_size,
+            self.patches.mix,
+            [scan.source for scan in self.train],
+            [source.weight for source in self.annotated.sources],
         )
 
     def _open(self, split: str) -> tuple[TrainingScan, ...]:
-        pairs = self.annotated.of_split(split)
-        cohort, codebook = self.annotated.cohort, self.annotated.codebook
-        entries = self.store.prepare(cohort, [scan for scan, _ in pairs])
-        result = []
+        sources = enumerate(self.annotated.sources)
+        return tuple(scan for place, s in sources for scan in self._open_source(place, s, split))
+
+    def _open_source(self, place: int, source: Source, split: str) -> Iterator[TrainingScan]:
+        pairs, codebook = source.of_split(split), self.annotated.codebook
+        limit = self.store.settings.locations
+        entries = self.store.prepare(source.cohort, [scan for scan, _ in pairs])
         for entry, (scan, item) in zip(entries, pairs, strict=True):
-            protocol = self.annotated.protocols[item.protocol]
-            lookup = codebook.lookup([protocol.apply(s) for s in cohort.convention.sets])
+            protocol = source.protocols[item.protocol]
+            lookup = source.lookup(item.protocol, codebook)
             axis = PLANE_AXIS[protocol.slices.plane] if protocol.slices else 0
-            seed = (self.seed, zlib.crc32(scan.id.encode()))
-            limit = self.store.settings.locations
+            # The name of a subject may occur in several cohorts.
+            name = f"{scan.cohort}/{scan.id}" if place else scan.id
+            seed = (self.seed, zlib.crc32(name.encode()))
             annotation = annotate(entry, lookup, protocol, codebook, seed, axis, limit)
-            known = TrainingScan(entry, STREAMS.index(item.stream), annotation)
+            known = TrainingScan(entry, STREAMS.index(item.stream), annotation, place)
             if split == "train" and self.pseudo_labels is not None:
-                known = with_pseudo_labels(known, self.pseudo_labels, codebook, limit)
-            result.append(known)
-        return tuple(result)
+                folder = self.annotated.folder(self.pseudo_labels, source)
+                known = with_pseudo_labels(known, folder, codebook, limit)
+            yield known
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of one epoch of composed batches, this rank's share."""
@@ -145,6 +126,7 @@ class MixedDataModule(L.LightningDataModule):
             self.augment,
             self.seed,
             self.teacher_view,
+            self.missing_modality,
         )
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 

@@ -12,15 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from neoseg.cohort import MissingModality
 from neoseg.data.batch import Batch
 from neoseg.data.centres import Annotation, draw_centre
 from neoseg.data.intensity import IntensitySettings, augment_intensity
+from neoseg.data.modality import draw_presence, presence
 from neoseg.data.store import StoreEntry
 from neoseg.data.streams import Composition
 from neoseg.data.warp import SpatialSettings, cut_patch, draw_geometry
 from neoseg.labels import UNKNOWN, Codebook
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
+MODALITY = 9
 """Independent random streams of one patch, so that a teacher's view leaves the student's as is.
 
 None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
@@ -56,11 +59,12 @@ class AugmentSettings(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingScan:
-    """A prepared scan with what the run may know of it."""
+    """A prepared scan with what the run may know of it; `source` is the number of its cohort."""
 
     entry: StoreEntry
     stream: int
     annotation: Annotation
+    source: int = 0
 
 
 class PatchDataset(Dataset[Batch]):
@@ -79,6 +83,7 @@ class PatchDataset(Dataset[Batch]):
         augment: AugmentSettings,
         seed: int,
         teacher_view: bool,
+        missing_modality: MissingModality | None = None,
     ) -> None:
         self.scans = tuple(scans)
         self.mirror = codebook.mirror
@@ -87,6 +92,7 @@ class PatchDataset(Dataset[Batch]):
         self.augment = augment
         self.seed = seed
         self.teacher_view = teacher_view
+        self.missing_modality = missing_modality
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         step, item = key
@@ -113,6 +119,11 @@ class PatchDataset(Dataset[Batch]):
             codes=torch.from_numpy(np.ascontiguousarray(codes))[None],
             stream=torch.tensor([stream], dtype=torch.uint8),
             scan=torch.tensor([number]),
+            present=draw_presence(
+                scan.entry.scan,
+                self.missing_modality,
+                np.random.default_rng([self.seed, step, item, MODALITY]),
+            ),
         )
         if not self.teacher_view:
             return batch
@@ -169,17 +180,20 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 @dataclass(frozen=True)
 class VolumeSample:
-    """A whole prepared scan: image `[M, X, Y, Z]`, codes uint8 `[X, Y, Z]`, its number."""
+    """A whole prepared scan: image `[M, X, Y, Z]`, codes uint8 `[X, Y, Z]`, its number, and which
+    of its images it has.
+    """
 
     image: Tensor
     codes: Tensor
     number: int
+    present: tuple[bool, ...] = ()
 
     def to(self, *args: object, **kwargs: object) -> VolumeSample:
         """Move the tensors, as `Tensor.to`."""
         image = self.image.to(*args, **kwargs)  # type: ignore[call-overload]
         codes = self.codes.to(*args, **kwargs)  # type: ignore[call-overload]
-        return VolumeSample(image, codes, self.number)
+        return VolumeSample(image, codes, self.number, self.present)
 
 
 class VolumeDataset(Dataset[VolumeSample]):
@@ -200,4 +214,5 @@ class VolumeDataset(Dataset[VolumeSample]):
             if annotation.slices is not None:
                 axes = [axis for axis in range(3) if axis != annotation.slice_axis]
                 codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))
-        return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number)
+        present = presence(entry.scan)
+        return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number, present)

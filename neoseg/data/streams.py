@@ -5,11 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from neoseg.data.batch import STREAMS
 from neoseg.data.volume import DataError
+
+FINEST = 10**6
+"""Largest denominator of a share: shares are fractions, so that no step rounds differently."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The scans of one cohort in one stream.
+
+    Attributes:
+        cohort: its number.
+        scans: numbers of training scans.
+        share: of the stream's items, all pools together 1.
+    """
+
+    cohort: int
+    scans: tuple[int, ...]
+    share: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -18,11 +37,11 @@ class Composition:
 
     Attributes:
         counts: items per stream, in the order of `STREAMS`.
-        members: numbers of the training scans of each stream.
+        pools: of each stream, by cohort.
     """
 
     counts: tuple[int, ...]
-    members: tuple[tuple[int, ...], ...]
+    pools: tuple[tuple[Pool, ...], ...]
 
     @property
     def batch_size(self) -> int:
@@ -32,8 +51,9 @@ class Composition:
     def scan_of(self, seed: int, step: int, item: int) -> tuple[int, int]:
         """Return (stream, scan) of an item.
 
-        Each stream goes through its scans in rounds; every round is a permutation of its own, so
-        that all scans come equally often, and any round can be computed without those before.
+        The cohorts of a stream take turns, evenly spread by their shares. Each goes through its
+        scans in rounds; every round is a permutation of its own, so that all scans of a cohort
+        come equally often, and any round can be computed without those before.
         """
         if not 0 <= item < self.batch_size:
             raise IndexError(f"item {item} of a step with {self.batch_size}")
@@ -41,32 +61,61 @@ class Composition:
         while place >= self.counts[stream]:
             place -= self.counts[stream]
             stream += 1
-        scans = self.members[stream]
-        drawn, position = divmod(step * self.counts[stream] + place, len(scans))
-        order = np.random.default_rng([seed, stream, drawn]).permutation(len(scans))
-        return stream, scans[int(order[position])]
+        pool, number = turn(self.pools[stream], step * self.counts[stream] + place)
+        drawn, position = divmod(number, len(pool.scans))
+        # The first cohort's rounds are those that it has alone. The 0 keeps the others' apart from
+        # the seeds of patches.
+        key = [seed, stream, drawn, *((0, pool.cohort) if pool.cohort else ())]
+        order = np.random.default_rng(key).permutation(len(pool.scans))
+        return stream, pool.scans[int(order[position])]
+
+
+def turn(pools: Sequence[Pool], number: int) -> tuple[Pool, int]:
+    """Return whose turn item `number` of a stream is, and how many items the pool had before.
+
+    After any number of items the first pool has had its share, rounded down; what is left goes to
+    the next ones in the same way. So it is a function of the number, and exact for any.
+    """
+    rest = Fraction(1)
+    for pool in pools[:-1]:
+        share = pool.share / rest
+        before = number * share.numerator // share.denominator
+        if (number + 1) * share.numerator // share.denominator > before:
+            return pool, before
+        number -= before
+        rest -= pool.share
+    return pools[-1], number
 
 
 def compose(
-    streams: Sequence[int], batch_size: int, mix: Mapping[str, float] | None
+    streams: Sequence[int],
+    batch_size: int,
+    mix: Mapping[str, float] | None,
+    cohorts: Sequence[int] | None = None,
+    weights: Sequence[float | None] = (None,),
 ) -> Composition:
-    """Divide a batch among the streams that have scans.
+    """Divide a batch among the streams that have scans, and each stream among the cohorts.
 
     Args:
         streams: the stream of each training scan.
         batch_size: items of a step.
         mix: relative share of each stream; streams without scans give theirs to the others, a
             share of 0 leaves a stream out. None shares by the number of scans.
+        cohorts: the cohort of each training scan; None is one cohort.
+        weights: of each cohort, its share of the items of a stream relative to those of the
+            others that have scans there; 0 leaves it out, None is the number of its scans.
 
     Raises:
         DataError: unknown streams, negative shares, nothing to train on, or a batch too small to
             hold one item of each stream.
     """
-    members = tuple(
-        tuple(number for number, found in enumerate(streams) if found == stream)
-        for stream in range(len(STREAMS))
-    )
-    shares = {name: float(len(m)) for name, m in zip(STREAMS, members, strict=True)}
+    cohorts = [0] * len(streams) if cohorts is None else cohorts
+    pools = tuple(_pools(stream, streams, cohorts, weights) for stream in range(len(STREAMS)))
+    members = {
+        name: sum(len(pool.scans) for pool in found)
+        for name, found in zip(STREAMS, pools, strict=True)
+    }
+    shares = {name: float(count) for name, count in members.items()}
     if mix is not None:
         unknown = set(mix) - set(STREAMS)
         if unknown or not all(0 <= value < math.inf for value in mix.values()):
@@ -78,7 +127,7 @@ def compose(
     if total == 0:
         raise DataError(
             "no training scans are left for the streams of patches.mix; give a share to a stream "
-            f"that has scans: { {n: len(m) for n, m in zip(STREAMS, members, strict=True)} }"
+            f"that has scans: {members}"
         )
     used = [name for name in STREAMS if shares[name] > 0]
     if batch_size < len(used):
@@ -94,4 +143,26 @@ def compose(
         gap = {n: exact[n] - counts[n] for n in used if grow or counts[n] > 1}
         name = max(gap, key=gap.__getitem__) if grow else min(gap, key=gap.__getitem__)
         counts[name] += 1 if grow else -1
-    return Composition(tuple(counts.get(name, 0) for name in STREAMS), members)
+    return Composition(tuple(counts.get(name, 0) for name in STREAMS), pools)
+
+
+def _pools(
+    stream: int,
+    streams: Sequence[int],
+    cohorts: Sequence[int],
+    weights: Sequence[float | None],
+) -> tuple[Pool, ...]:
+    """Return the scans of a stream by cohort, without cohorts that have none or no weight."""
+    found: dict[int, list[int]] = {}
+    for number, (own, cohort) in enumerate(zip(streams, cohorts, strict=True)):
+        if own == stream and weights[cohort] != 0:
+            found.setdefault(cohort, []).append(number)
+    sizes = {cohort: _fraction(weights[cohort], len(scans)) for cohort, scans in found.items()}
+    total = sum(sizes.values(), start=Fraction(0))
+    return tuple(Pool(c, tuple(found[c]), sizes[c] / total) for c in sorted(found))
+
+
+def _fraction(weight: float | None, scans: int) -> Fraction:
+    if weight is None:
+        return Fraction(scans)
+    return max(Fraction(weight).limit_denominator(FINEST), Fraction(1, FINEST))

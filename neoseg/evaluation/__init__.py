@@ -1,6 +1,7 @@
 """Scores of predictions, score tables, run cards, and the comparison of runs in `report`."""
 
 from neoseg.evaluation.card import CardError, run_card, write_card
+from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.markup import latex, markdown
 from neoseg.evaluation.report import ReportError, ReportSettings, collect, write_report
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
@@ -21,6 +22,7 @@ __all__ = [
     "ReportError",
     "ReportSettings",
     "ScoreSettings",
+    "Scored",
     "View",
     "collect",
     "hidden_classes",
@@ -33,6 +35,7 @@ __all__ = [
     "rich_table",
     "run_card",
     "scorable_classes",
+    "score_cohorts",
     "score_frame",
     "score_scan",
     "score_scans",

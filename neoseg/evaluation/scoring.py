@@ -90,6 +90,7 @@ def score_scans(
                 scan_age=scan.scan_age,
                 age_group=scan.age_group,
                 hidden=hidden,
+                cohort=scan.cohort,
             )
         )
         _write(found, scan, truth, codebook, output, provenance, settings.views)

@@ -22,15 +22,21 @@ METRICS = (
 AGE_GROUPS = ("all", "preterm", "term")
 
 _NA = float("nan")
-_TEXT = ("subject", "session", "age_group", "class", "abbreviation")
+_TEXT = ("cohort", "subject", "session", "age_group", "class", "abbreviation")
 _FLAGS = ("hidden", "is_leaf", "missed", "invented")
 _VOLUMES = ("truth_ml", "prediction_ml")
-_LATER = {"nsd": _NA, "nsd_tolerance": _NA, "known": 1.0, "violation": _NA, "ece": _NA}
-"""Numbers that tables of earlier versions lack, and what stands for them."""
+_LATER: dict[str, float | str] = {
+    **{"nsd": _NA, "nsd_tolerance": _NA, "known": 1.0, "violation": _NA, "ece": _NA},
+    "cohort": "",
+}
+"""What tables of earlier versions lack, and what stands for it."""
+
+SCAN = ("cohort", "subject", "session")
+"""What tells scans apart."""
 
 _NUMBERS = ("scan_age", *METRICS, *_VOLUMES, "volume_error_ml", "nsd_tolerance", "known")
 COLUMNS = (
-    *("subject", "session", "scan_age", "age_group", "class", "abbreviation"),
+    *(*SCAN, "scan_age", "age_group", "class", "abbreviation"),
     *("hidden", "is_leaf", *METRICS, *_VOLUMES, "volume_error_ml", "missed", "invented"),
     *("nsd_tolerance", "known"),
 )
@@ -47,6 +53,7 @@ def score_frame(
     scan_age: float | None,
     age_group: str,
     hidden: Collection[str] = (),
+    cohort: str = "",
 ) -> pd.DataFrame:
     """Return the rows of one scan.
 
@@ -59,7 +66,7 @@ def score_frame(
         row |= {"volume_error": score.volume_error, "volume_error_ml": score.volume_error_ml}
         row["class"] = row.pop("name")
         row |= {"subject": subject, "session": session or "", "age_group": age_group}
-        row |= {"scan_age": scan_age, "hidden": score.abbreviation in hidden}
+        row |= {"scan_age": scan_age, "hidden": score.abbreviation in hidden, "cohort": cohort}
         rows.append(row)
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
@@ -165,7 +172,7 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
     tables = []
     for group in groups:
         count = scores if group == "all" else scores[scores["age_group"] == group]
-        scans = len(count[["subject", "session"]].drop_duplicates())
+        scans = len(count[list(SCAN)].drop_duplicates())
         table = Table(title=f"{title}: {group} ({scans} scan{'s' if scans > 1 else ''})")
         table.add_column("class", no_wrap=True)
         columns = [name for name in frame.columns if name.endswith(f" {group}")]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.data import Geometry, prepare_images, prepare_labels, to_canonical
+from neoseg.data import Geometry, prepare_labels, to_canonical
 from neoseg.inference.placement import is_resampled, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.segmenter import Segmentation, Segmenter
@@ -74,7 +74,7 @@ class Ensemble:
             scratch: folder for them while they are written; None keeps them in memory.
 
         Raises:
-            DataError: images that cannot be read or do not share a grid.
+            DataError: as `Segmenter.volume`.
         """
         members = list(self.members.values())
         share = 1 / len(members)
@@ -83,9 +83,9 @@ class Ensemble:
         first: tuple[np.ndarray, Geometry] | None = None
         total: _Sum | None = None
         for member in members:
-            image, geometry = prepare_images(images, member.prepare)
+            image, geometry = member.volume(images)
             if first is None or total is None:
-                first = image[0], geometry
+                first = image[0].numpy(), geometry
                 canonical = len(grids) > 1
                 shape = geometry.canonical_shape if canonical else geometry.prepared_shape
                 values = room_for(len(classes), shape, scratch)
@@ -131,12 +131,12 @@ class _Sum:
     high: list[int]
 
     @torch.no_grad()
-    def add(self, member: Segmenter, image: np.ndarray, geometry: Geometry, share: float) -> None:
+    def add(self, member: Segmenter, image: Tensor, geometry: Geometry, share: float) -> None:
         """Add `share` of the probabilities of one member."""
         head, count = member.head, self.space.num_leaves
         pieces = predict_pieces(
             member.network,
-            torch.from_numpy(image),
+            image,
             head,
             member.window,
             member.device,

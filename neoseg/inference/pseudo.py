@@ -17,6 +17,7 @@ from neoseg.data import (
     PseudoLabels,
     TrainingScan,
     VolumeDataset,
+    VolumeSample,
     is_written,
     restrict,
     to_canonical,
@@ -81,7 +82,7 @@ class PseudoLabeller:
                     with FileLock(root / f".{scan.entry.scan.id}.lock", timeout=timeout):
                         if not is_written(scan, root):
                             sample = samples[number]
-                            labels = self._predict(sample.image, sample.codes)
+                            labels = self._predict(sample)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
                             write_pseudo_labels(scan, labels, root, self.limit)
@@ -92,14 +93,20 @@ class PseudoLabeller:
                     progress(scan.entry.scan.id)
             waiting = busy
 
-    def _predict(self, image: Tensor, codes: Tensor) -> PseudoLabels:
+    def _predict(self, sample: VolumeSample) -> PseudoLabels:
         head = self.segmenters[0].head
         found = (
-            predict_logits(use.network, image, use.head, use.window, use.device)
+            predict_logits(
+                use.network,
+                use.completed(sample.image, sample.present),
+                use.head,
+                use.window,
+                use.device,
+            )
             for use in self.segmenters
         )
         logits = ensemble_logits(found, head) if len(self.segmenters) > 1 else next(found)
-        return decide(logits, codes, head, self.codebook, self.min_confidence)
+        return decide(logits, sample.codes, head, self.codebook, self.min_confidence)
 
 
 def ensemble_logits(found: Iterable[Tensor], head: Head) -> Tensor:

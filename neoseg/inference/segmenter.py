@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neoseg.data import Geometry, PrepareSettings, prepare_images, to_canonical, to_native
+from neoseg.cohort import MissingModality
+from neoseg.data import (
+    DataError,
+    Geometry,
+    PrepareSettings,
+    prepare_images,
+    to_canonical,
+    to_native,
+)
+from neoseg.data.modality import complete
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.sweep import Region
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
@@ -37,13 +46,41 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A network with everything that is needed to segment a scan from disk."""
+    """A network with everything that is needed to segment a scan from disk.
+
+    `missing` is what its training did with scans that lack an image; None, as in runs of earlier
+    versions, puts zeros in its place, and nothing tells.
+    """
 
     network: nn.Module
     head: Head
     window: WindowSettings
     prepare: PrepareSettings
     device: torch.device
+    missing: MissingModality | None = None
+
+    def volume(self, images: Sequence[Path | None]) -> tuple[Tensor, Geometry]:
+        """Return what the network gets of a scan, float32 `[channels, X, Y, Z]`, and its geometry.
+
+        Raises:
+            DataError: images that cannot be read or do not share a grid, or one that is missing
+                where the network was trained on whole scans alone.
+        """
+        present = [path is not None for path in images]
+        if self.missing is not None and not self.missing.fills and not all(present):
+            raise DataError(
+                f"{images[0]} has no image {present.index(False) + 1} of {len(images)}, and the "
+                "network was trained on scans that have all "
+                f"(missing_modality.policy={self.missing.policy}); add the file beside it"
+            )
+        image, geometry = prepare_images(images, self.prepare)
+        return self.completed(torch.from_numpy(image), present), geometry
+
+    def completed(self, image: Tensor, present: Sequence[bool]) -> Tensor:
+        """Return `[channels, X, Y, Z]`: prepared images `[M, X, Y, Z]` as the training has them."""
+        if self.missing is None or not self.missing.fills:
+            return image
+        return complete(image[None], present)[0]
 
     def segment(
         self,
@@ -62,12 +99,11 @@ class Segmenter:
             scratch: folder for them while they are written; None keeps them in memory.
 
         Raises:
-            DataError: images that cannot be read or do not share a grid.
+            DataError: as `volume`.
         """
-        image, geometry = prepare_images(images, self.prepare)
+        volume, geometry = self.volume(images)
         leaves = np.empty(geometry.prepared_shape, dtype=np.uint8)
         values = room_for(len(classes), leaves.shape, scratch)
-        volume = torch.from_numpy(image)
         pieces = predict_pieces(self.network, volume, self.head, self.window, self.device)
         for region, logits in pieces:
             leaves[region] = leaf_map(self.head, logits)
@@ -81,4 +117,4 @@ class Segmenter:
             outside = values_outside(space, classes)
             probabilities = ClassProbabilities(tuple(classes), values, outside, geometry)
         full = to_canonical(leaves, geometry, space.background)
-        return Segmentation(full, leaves, image[0], geometry, probabilities)
+        return Segmentation(full, leaves, volume[0].numpy(), geometry, probabilities)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from neoseg.cohort import MissingModality
 from neoseg.data import Batch, VolumeSample
+from neoseg.data.modality import complete
 from neoseg.inference import WindowSettings, predict_volume
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective, Prediction
@@ -58,6 +61,8 @@ class SegmentationModule(L.LightningModule):
         window: sliding-window settings of validation and prediction, `patch_size` left out.
         predict_with: "student", "teacher", "peer", or "auto": the teacher where there is one.
         compile: compile the networks with torch.compile.
+        missing_modality: what happens to scans that lack a modality; None: they have zeros in its
+            place, and nothing tells.
     """
 
     def __init__(
@@ -76,13 +81,18 @@ class SegmentationModule(L.LightningModule):
         window: dict[str, Any],
         predict_with: str = "auto",
         compile: bool = False,
+        missing_modality: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.missing_modality = MissingModality(**missing_modality) if missing_modality else None
+        channels = len(modalities)
+        if self.missing_modality is not None:
+            channels = self.missing_modality.channels(channels)
         self.space = LabelSpace.from_table(LabelTable.parse(labels))
         self.codebook = Codebook(self.space, tuple(frozenset(row) for row in label_sets))
         self.head = make_head(head, self.space, decoding)
-        self.network = build_network(network, len(modalities), self.head.channels, patch_size)
+        self.network = build_network(network, channels, self.head.channels, patch_size)
         self.objective = Objective(loss, self.codebook, head)
         self.optimizer_settings = OptimizerSettings(**optimizer)
         self.teacher_settings = TeacherSettings(**teacher)
@@ -92,7 +102,7 @@ class SegmentationModule(L.LightningModule):
         self.peer: nn.Module | None = None
         if self.objective.needs_peer:
             # Drawn after the student, whose initial weights are the same without a peer.
-            self.peer = build_network(network, len(modalities), self.head.channels, patch_size)
+            self.peer = build_network(network, channels, self.head.channels, patch_size)
         self.window = WindowSettings(patch_size=tuple(patch_size), **window)
         self.predict_with = self._chosen(predict_with)
         if compile:
@@ -129,6 +139,7 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
+        batch = self._completed(batch)
         outputs = {name: heads_of(net(batch.image)) for name, net in self.learners.items()}
         teacher, teacher_mean = self._taught(batch)
         losses = []
@@ -152,6 +163,15 @@ class SegmentationModule(L.LightningModule):
         # `StepCurves` writes these to the loggers, before a checkpoint of the same step.
         self.log("train/loss", total, prog_bar=True, logger=False, batch_size=len(batch))
         return total
+
+    def _completed(self, batch: Batch) -> Batch:
+        """Fill in missing images, after all that changes images has been done."""
+        if batch.present is None:
+            return batch
+        taught = batch.teacher_image
+        if taught is not None:
+            taught = complete(taught, batch.present)
+        return replace(batch, image=complete(batch.image, batch.present), teacher_image=taught)
 
     def _taught(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Return the teacher's logits and its mean probabilities, where a term asks for them."""
@@ -182,13 +202,18 @@ class SegmentationModule(L.LightningModule):
         if self.teacher is not None:
             self.teacher.update(self.network)
 
-    def validation_step(self, sample: VolumeSample, batch_idx: int) -> None:
-        """Segment a whole scan with the student and, where there are some, teacher and peer."""
+    def validation_step(self, sample: VolumeSample, batch_idx: int) -> Tensor:
+        """Segment a whole scan with all networks; return the leaves of the one that predicts."""
+        found = {}
+        image = sample.image
+        if self.missing_modality is not None and self.missing_modality.fills:
+            image = complete(image[None], sample.present)[0]
         for name, network in self.networks.items():
-            leaves = predict_volume(network, sample.image, self.head, self.window, self.device)
+            leaves = predict_volume(network, image, self.head, self.window, self.device)
             codes = sample.codes.to("cpu")
-            dice = class_dice(torch.from_numpy(leaves), codes, self.codebook)
-            self._dice.setdefault(name, []).append(dice)
+            found[name] = torch.from_numpy(leaves)
+            self._dice.setdefault(name, []).append(class_dice(found[name], codes, self.codebook))
+        return found[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice per class and over leaves."""

@@ -148,7 +148,7 @@ def test_written_splits_are_read_again(tmp_path: Path, name: str) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
     lines = (tmp_path / "new" / name).read_text().splitlines()
     assert len(lines) == len(scans) + 1
-    assert lines[0].replace("\t", ",") == "subject,session,split,age_group"
+    assert lines[0].replace("\t", ",") == "cohort,subject,session,split,age_group"
     settings = parse_settings(SplitSettings, {"file": str(tmp_path / "new" / name)}, "split")
     assert split_cohort(scans, settings) == split
 

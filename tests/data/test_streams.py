@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from neoseg.data.streams import compose
@@ -89,3 +91,82 @@ def test_an_item_outside_the_step_is_an_error(item: int) -> None:
 def test_what_cannot_be_composed_is_refused(streams, size, mix, message: str) -> None:
     with pytest.raises(DataError, match=message):
         compose(streams, size, mix)
+
+
+COHORTS = [0, 1, 0, 0, 1, 1, 2, 0, 0, 2]
+"""Of the ten scans above: the streams have the cohorts {0, 1}, {0, 1, 2} and {0, 2}."""
+
+
+def cohorts_of(weights: list[float | None], steps: range, size: int = 6) -> list[list[Counter]]:
+    """Count the items of each cohort, by step and stream."""
+    mix = {"full": 1, "partial": 1, "unlabelled": 1}
+    composition = compose(STREAMS, size, mix, COHORTS, weights)
+    found = []
+    for step in steps:
+        row = [Counter() for _ in range(3)]
+        for item in range(size):
+            stream, scan = composition.scan_of(5, step, item)
+            assert STREAMS[scan] == stream
+            row[stream][COHORTS[scan]] += 1
+        found.append(row)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"),
+    [
+        ([1.0, 1.0, 1.0], [{0: 1 / 2, 1: 1 / 2}, {0: 1 / 3, 1: 1 / 3, 2: 1 / 3}, {0: 0.5, 2: 0.5}]),
+        ([3.0, 1.0, 1.0], [{0: 3 / 4, 1: 1 / 4}, {0: 0.6, 1: 0.2, 2: 0.2}, {0: 3 / 4, 2: 1 / 4}]),
+        ([1.0, 0.3, 0.0], [{0: 10 / 13, 1: 3 / 13}, {0: 10 / 13, 1: 3 / 13}, {0: 1.0}]),
+        ([None, None, None], [{0: 0.5, 1: 0.5}, {0: 0.4, 1: 0.4, 2: 0.2}, {0: 2 / 3, 2: 1 / 3}]),
+    ],
+)
+def test_each_cohort_has_its_share_of_every_stream(weights, shares) -> None:
+    steps = 390
+    rows = cohorts_of(weights, range(steps))
+    for stream in range(3):
+        total = sum((row[stream] for row in rows), Counter())
+        assert set(total) == set(shares[stream])
+        for cohort, share in shares[stream].items():
+            assert abs(total[cohort] - 2 * steps * share) < 2
+        # Evenly spread: no stretch of the training goes without its share.
+        for start in range(0, steps - 30, 7):
+            part = sum((row[stream] for row in rows[start : start + 30]), Counter())
+            assert all(abs(part[c] - 60 * s) <= 2 for c, s in shares[stream].items())
+
+
+def test_far_steps_are_as_exact_as_the_first() -> None:
+    far = 10**12
+    rows = cohorts_of([1.0, 0.3, 0.7], range(far, far + 260))
+    total = sum((row[0] for row in rows), Counter())
+    assert abs(total[1] - 520 * 3 / 13) < 2
+
+
+def test_scans_of_each_cohort_come_in_rounds_of_their_own() -> None:
+    composition = compose(STREAMS, 3, {"partial": 1}, COHORTS, [1.0, 0.5, 2.0])
+    drawn = [composition.scan_of(3, step, item)[1] for step in range(70) for item in range(3)]
+    for cohort, members in ((0, {2, 3}), (1, {4, 5}), (2, {6})):
+        own = [scan for scan in drawn if COHORTS[scan] == cohort]
+        rounds = [own[i : i + len(members)] for i in range(0, len(own) - 1, len(members))]
+        assert all(set(one) == members for one in rounds if len(one) == len(members))
+
+
+def test_further_cohorts_leave_the_rounds_of_the_first() -> None:
+    alone = compose([0, 0, 0, 0], 1, None)
+    both = compose([0, 0, 0, 0, 0], 1, None, [0, 0, 0, 0, 1], [1.0, 1.0])
+    first = [alone.scan_of(7, step, 0)[1] for step in range(40)]
+    found = [both.scan_of(7, step, 0)[1] for step in range(80)]
+    assert [scan for scan in found if scan < 4] == first
+
+
+def test_a_scan_of_several_cohorts_is_a_function_of_its_item() -> None:
+    composition = compose(STREAMS, 6, None, COHORTS, [1.0, 0.3, 0.7])
+    keys = [(step, item) for step in range(9) for item in range(6)]
+    there = [composition.scan_of(1, *key) for key in keys]
+    back = [composition.scan_of(1, *key) for key in reversed(keys)]
+    assert there == back[::-1]
+
+
+def test_a_cohort_without_weight_that_is_alone_in_a_stream_leaves_the_stream_empty() -> None:
+    composition = compose([0, 2], 2, {"full": 1, "unlabelled": 1}, [0, 1], [1.0, 0.0])
+    assert composition.counts == (2, 0, 0)

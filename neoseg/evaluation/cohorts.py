@@ -1,0 +1,74 @@
+"""Score a network on the scans of several cohorts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neoseg.cohort import Cohort, Scan, cohort_folder
+from neoseg.evaluation.scoring import score_scans
+from neoseg.evaluation.table import write_scores
+from neoseg.inference import Provenance, Segmenter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scans of a cohort that are to be scored."""
+
+    cohort: Cohort
+    scans: tuple[Scan, ...]
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any of the scans can be scored."""
+        return any(scan.label is not None for scan in self.scans)
+
+
+def score_cohorts(
+    segmenter: Segmenter,
+    parts: Sequence[Scored],
+    output: Path,
+    provenance: Provenance,
+    **options: Any,
+) -> pd.DataFrame:
+    """Segment and score scans; the scores of all cohorts stand in one `scores.csv`.
+
+    What else is written about the first cohort lies in `output` itself, about the others in
+    `cohorts/<name>` below it. Cohorts without any labels are left out, with a note in the log.
+
+    Args:
+        segmenter: the network and how to use it.
+        parts: by cohort.
+        output: see `score_scans`.
+        provenance: goes into the derivatives' description.
+        options: of `score_scans`.
+
+    Returns:
+        One row per scan and class.
+
+    Raises:
+        ValueError: if no scan has labels, or a file cannot be used.
+    """
+    frames = []
+    for number, part in enumerate(parts):
+        name = part.cohort.name
+        if part.scans and not part.is_labelled and len(parts) > 1:
+            log.warning("no scan of cohort '%s' has labels to score with", name)
+        if part.is_labelled or len(parts) == 1:
+            folder = cohort_folder(output, name) if number else output
+            meaning = part.cohort.convention
+            found = score_scans(segmenter, part.scans, meaning, folder, provenance, **options)
+            frames.append(found)
+    if not frames:
+        raise ValueError("none of the scans to score has a label file; choose another split")
+    table = pd.concat(frames, ignore_index=True)
+    if len(parts) > 1:
+        write_scores(output / "scores.csv", table)
+    return table
