@@ -12,7 +12,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
-from neoseg.data.volume import DataError, read_volume, require_same_grid
+from neoseg.cohort.problems import Problem
+from neoseg.data.checks import check_contrast, check_grid
+from neoseg.data.nifti import DataError
+from neoseg.data.volume import Volume, read_volume
 
 Shape = tuple[int, int, int]
 
@@ -30,6 +33,9 @@ class PrepareSettings(BaseModel):
     crop_margin: float | None = Field(default=4.0, ge=0, description="mm; null keeps everything")
     dtype: Literal["float16", "float32"] = "float16"
     locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
+    processes: int | None = Field(
+        default=None, ge=1, exclude=True, description="that prepare scans; changes no entry"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,17 +93,42 @@ def prepare_images(
         float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
 
     Raises:
-        DataError: unreadable files, grids that differ, an image that is constant.
+        DataError: unreadable files, grids that differ, an image that is constant; all of them.
     """
+    return prepare_volumes(read_images(paths), settings)
+
+
+def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
+    """Read the modalities of one scan; raises `DataError` as `prepare_images`."""
     if not paths or paths[0] is None:
         raise DataError("a scan needs at least the image of the cohort's first modality")
-    volumes = [None if path is None else read_volume(path) for path in paths]
+    volumes: list[Volume | None] = []
+    found: list[Problem] = []
+    for path in paths:
+        volume = None
+        try:
+            volume = None if path is None else read_volume(path)
+        except DataError as error:
+            found += error.problems
+        volumes.append(volume)
+        if path is None or volume is None:
+            continue
+        found += check_contrast(path, volume.data)
+        first = volumes[0]
+        if first is not None:
+            grid = (first.native_shape, first.native_affine)
+            found += check_grid(path, volume.native_shape, volume.native_affine, paths[0], *grid)
+    if found:
+        raise DataError.of(found)
+    return volumes
+
+
+def prepare_volumes(
+    volumes: Sequence[Volume | None], settings: PrepareSettings
+) -> tuple[np.ndarray, Geometry]:
+    """Reorient, crop, resample and normalise what `read_images` has read; see `prepare_images`."""
     first = volumes[0]
     assert first is not None
-    for path, volume in zip(paths[1:], volumes[1:], strict=True):
-        if path is not None and volume is not None:
-            require_same_grid(path, volume, paths[0], first.native_shape, first.native_affine)
-
     box = _crop_box(first.data, first.affine, settings.crop_margin)
     start = np.array([low for low, _ in box])
     affine = first.affine.copy()
@@ -107,11 +138,11 @@ def prepare_images(
         shape, affine = _resampled_grid(shape, affine, settings.spacing)
 
     channels = []
-    for path, volume in zip(paths, volumes, strict=True):
-        if path is None or volume is None:
+    for volume in volumes:
+        if volume is None:
             channels.append(np.zeros(shape, dtype=np.float32))
             continue
-        normal = _normalise(volume.data, settings.normalise, path)
+        normal = _normalise(volume.data, settings.normalise)
         cropped = normal[tuple(slice(low, high) for low, high in box)]
         channels.append(_resample(cropped, shape, order=1))
     geometry = Geometry(
@@ -184,22 +215,20 @@ def _crop_box(data: np.ndarray, affine: np.ndarray, margin: float | None) -> lis
     return box
 
 
-def _normalise(data: np.ndarray, how: str, path: Path) -> np.ndarray:
+def _normalise(data: np.ndarray, how: str) -> np.ndarray:
     """Scale one channel; the foreground is what is brighter than the mean, as for the crop."""
     low, high = float(data.min()), float(data.max())
-    if low == high:
-        raise DataError(f"{path} is constant ({low:g} everywhere); it holds no image, drop it")
     if how == "minmax":
         return (data - low) / (high - low)
     foreground = data[data > data.mean(dtype=np.float64)]
     if how == "percentile":
-        bottom, top = np.percentile(data, 0.5), np.percentile(foreground, 99.5)
+        bottom, top = float(np.percentile(data, 0.5)), float(np.percentile(foreground, 99.5))
         return np.clip((data - bottom) / max(top - bottom, 1e-6), 0.0, 1.0).astype(np.float32)
-    mean, std = foreground.mean(dtype=np.float64), foreground.std(dtype=np.float64)
+    mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
     if std < 1e-6 * (high - low):  # as in a mask: all of the head has one value
-        std = data.std(dtype=np.float64)
+        std = float(data.std(dtype=np.float64))
     # A store in float16 must not turn an outlier into infinity.
-    return np.clip((data - mean) / std, -LARGEST, LARGEST).astype(np.float32)
+    return np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:

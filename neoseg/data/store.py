@@ -2,73 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 from filelock import FileLock
 
-from neoseg.cohort import Cohort, Scan
+from neoseg.cohort import Cohort, Problem, Scan
+from neoseg.data.entry import (
+    CODES,
+    IMAGE,
+    LOCATIONS,
+    RECORD,
+    DamagedError,
+    StoreEntry,
+    describe_files,
+    open_entry,
+    write_array,
+)
+from neoseg.data.fingerprint import fingerprint
 from neoseg.data.locations import sample_locations
-from neoseg.data.preprocess import Geometry, PrepareSettings, prepare_images, prepare_labels
-from neoseg.data.volume import DataError, read_volume, require_same_grid
-from neoseg.labels import Convention, LabelError
+from neoseg.data.nifti import DataError
+from neoseg.data.pool import count_processes, work_through
+from neoseg.data.preprocess import PrepareSettings, prepare_labels
+from neoseg.data.reading import read_codes, read_scan
+from neoseg.labels import Convention
+
+__all__ = ["Examined", "Store", "StoreEntry", "StoreError", "read_codes"]
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 1
-"""Version of the entry layout; raise it when entries written before can no longer be read."""
-
-CHUNK = (32, 32, 32)
-
 
 @dataclass(frozen=True)
-class StoreEntry:
-    """One prepared scan: `image.b2nd` `[M, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
-    codes, absent where the scan has no labels), `entry.json`, `locations.npz`.
+class Examined:
+    """What came of one scan: its entry, or the errors because of which it has none.
+
+    Attributes:
+        problems: errors or warnings, remembered from when the entry was built.
+        voxels: number of voxels by native code, of the whole file; empty without labels.
+        digest: of the first image's voxels in canonical axes; "" where there is no entry.
     """
 
     scan: Scan
-    folder: Path
-    geometry: Geometry
+    entry: StoreEntry | None
+    problems: tuple[Problem, ...] = ()
+    voxels: tuple[int, ...] = ()
+    digest: str = ""
 
     @property
-    def annotated(self) -> bool:
-        """Whether the scan came with a label file."""
-        return (self.folder / "codes.b2nd").exists()
-
-    @cached_property
-    def image(self) -> blosc2.NDArray:
-        """Float `[M, X, Y, Z]`, memory-mapped; index it to read a block."""
-        return blosc2.open(str(self.folder / "image.b2nd"), mode="r", mmap_mode="r")
-
-    @cached_property
-    def codes(self) -> blosc2.NDArray:
-        """Uint8 native codes `[X, Y, Z]`, memory-mapped."""
-        return blosc2.open(str(self.folder / "codes.b2nd"), mode="r", mmap_mode="r")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Prepared shape."""
-        return self.geometry.prepared_shape
-
-    def locations(self) -> dict[int, np.ndarray]:
-        """Bounded positions per native code."""
-        with np.load(self.folder / "locations.npz", allow_pickle=False) as archive:
-            return {int(key): archive[key] for key in archive.files}
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Open arrays do not travel to loader workers; each opens its own mapping.
-        return {k: self.__dict__[k] for k in ("scan", "folder", "geometry")}
+    def errors(self) -> tuple[Problem, ...]:
+        """The findings that keep the scan from being used."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
 class Store:
@@ -91,109 +82,161 @@ class Store:
         Raises:
             DataError: after all scans were tried, listing every problem that was found.
         """
-        entries, problems = [], []
-        for scan in scans:
-            try:
-                entries.append(self._entry(scan, cohort))
-            except (DataError, LabelError) as error:
-                problems.append(f"  {scan.id}: {error}")
+        examined = self.examine(cohort, scans, progress)
+        bad = [item for item in examined if item.entry is None]
+        if bad:
+            lines = [f"  {item.scan.id}: {DataError.of(item.errors)}" for item in bad]
+            raise DataError(
+                f"{len(bad)} of {len(scans)} scans of cohort '{cohort.name}' cannot be used:\n"
+                + "\n".join(lines)
+                + "\nrepair them, leave them out with cohort.exclude=[...], or set on_error=skip",
+                [problem for item in bad for problem in item.errors],
+            )
+        return [item.entry for item in examined if item.entry is not None]
+
+    def examine(
+        self,
+        cohort: Cohort,
+        scans: Sequence[Scan],
+        progress: Callable[[str], None] | None = None,
+        verify: bool = False,
+    ) -> list[Examined]:
+        """Return what came of each scan, in order, after building the entries that are missing.
+
+        Scans in the store are not read again. `verify` compares checksums of what is there.
+
+        Raises:
+            DataError: a store that cannot be written, or a process that was killed.
+        """
+        found: dict[int, Examined] = {}
+        missing: list[int] = []
+        for number, scan in enumerate(scans):
+            known = self._known(scan, cohort, verify)
+            if known is None:
+                missing.append(number)
+                continue
+            found[number] = known
             if progress is not None:
                 progress(scan.id)
-        if problems:
-            raise DataError(
-                f"{len(problems)} of {len(scans)} scans of cohort '{cohort.name}' cannot be used:\n"
-                + "\n".join(problems)
-                + "\nrepair them, or leave them out with cohort.exclude=[...]"
-            )
-        return entries
+        sizes = [_size(scans[number].images[0]) for number in missing]
+        processes = count_processes(self.settings.processes, sizes)
+        build = partial(self._made, cohort=cohort, verify=verify)
+        for place, made in work_through(build, [scans[n] for n in missing], processes):
+            for note in made.problems:
+                if note.kind == "damaged-entry":
+                    log.warning("%s", note)
+            found[missing[place]] = made
+            if progress is not None:
+                progress(made.scan.id)
+        return [found[number] for number in range(len(scans))]
 
-    def _entry(self, scan: Scan, cohort: Cohort) -> StoreEntry:
-        folder = self.folder(scan, cohort)
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
+    def _known(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined | None:
+        """Return what is known of a scan without reading it; None where it has to be built."""
+        try:
+            folder = self.folder(scan, cohort)
+            return _examined(*open_entry(scan, folder, verify)) if folder.exists() else None
+        except DataError as error:
+            return _failed(scan, error)
+        except DamagedError:
+            return None
+
+    def _made(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined:
+        """Build an entry, or take that of a process which was faster."""
+        try:
+            folder = self.folder(scan, cohort)
+            with _writing(folder.parent):
+                folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(f"{folder.name}.lock")):
-                if not folder.exists():
-                    self._build(scan, cohort.convention, folder)
-        record = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-        return StoreEntry(scan, folder, Geometry.from_dict(record["geometry"]))
+                damage = ""
+                if folder.exists():
+                    try:
+                        return _examined(*open_entry(scan, folder, verify))
+                    except DamagedError as error:
+                        damage = str(error)
+                self._build(scan, cohort.convention, folder)
+            made = _examined(*open_entry(scan, folder))
+        except StoreError:
+            raise
+        except DataError as error:
+            return _failed(scan, error)
+        except DamagedError as error:
+            raise StoreError(
+                f"{folder} was written and cannot be read back: {error}; check the disk"
+            ) from None
+        if not damage:
+            return made
+        note = Problem(
+            str(folder),
+            f"was damaged: {damage}",
+            "an entry as it was written",
+            "it was built again; if this comes again, check the disk",
+            "damaged-entry",
+            severity="warning",
+        )
+        return replace(made, problems=(*made.problems, note))
 
     def _build(self, scan: Scan, convention: Convention, folder: Path) -> None:
         """Write an entry beside its final name, then rename it, so that it is whole or absent.
 
         The caller holds the entry's lock, so a draft that is there was left by a killed process.
         """
-        image, geometry = prepare_images(scan.images, self.settings)
+        image, geometry, codes, record = read_scan(scan, convention, self.settings)
         draft = folder.with_name(f".draft-{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            draft.mkdir()
-            write_array(draft / "image.b2nd", image.astype(self.settings.dtype))
-            if scan.label is not None:
-                codes = prepare_labels(read_codes(scan, convention, geometry), geometry)
-                write_array(draft / "codes.b2nd", codes)
-                found = sample_locations(codes, self.settings.locations)
-                samples: dict[str, Any] = {str(code): at for code, at in found.items()}
-                np.savez(draft / "locations.npz", **samples)
-            record = {
-                "layout": LAYOUT,
-                "scan": scan.id,
-                "files": [str(p) for p in (*scan.images, scan.label) if p is not None],
-                "settings": self.settings.model_dump(),
-                "values": list(convention.values),
-                "geometry": geometry.to_dict(),
-            }
-            (draft / "entry.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            draft.rename(folder)
+            with _writing(draft):
+                draft.mkdir()
+                write_array(draft / IMAGE, image.astype(self.settings.dtype))
+                if codes is not None:
+                    codes = prepare_labels(codes, geometry)
+                    write_array(draft / CODES, codes)
+                    found = sample_locations(codes, self.settings.locations)
+                    samples: dict[str, Any] = {str(code): at for code, at in found.items()}
+                    np.savez(draft / LOCATIONS, **samples)
+                record |= {"content": describe_files(draft)}
+                (draft / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+                if folder.exists():  # a damaged entry
+                    shutil.rmtree(folder)
+                draft.rename(folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
 
 
-def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.ndarray:
-    """Return the native codes of a scan's label file on the canonical, uncropped grid.
-
-    Raises:
-        DataError: a file that cannot be read or does not lie on the image's grid.
-        LabelError: values outside the convention.
-    """
-    if scan.label is None or scan.images[0] is None:
-        raise DataError(f"{scan.id} has no label file")
-    labels = read_volume(scan.label, dtype=np.int64)
-    affine = np.array(geometry.affine)
-    require_same_grid(scan.label, labels, scan.images[0], geometry.shape, affine)
-    return convention.encode(labels.data, str(scan.label))
+class StoreError(DataError):
+    """A store that cannot be written; it concerns all scans."""
 
 
-def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -> str:
-    """Return 16 hex digits that change with the files' size or time, the settings, the labels.
-
-    The folder in which the files lie does not count, so a moved cohort keeps its entries.
-    """
-    files: list[list[str | int] | None] = []
-    for path in (*scan.images, scan.label):
-        if path is None:
-            files.append(None)
-            continue
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from None
-        files.append([path.name, stat.st_size, stat.st_mtime_ns])
-    content = json.dumps(
-        [LAYOUT, files, list(convention.values), settings.model_dump()], sort_keys=True
-    )
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # blosc2 raises the latter where a disk is full
+        why = getattr(error, "strerror", None) or error
+        raise StoreError(
+            f"{path} cannot be written ({why}); make room or set paths.data to another disk. "
+            "What is prepared is kept"
+        ) from None
 
 
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a compressed array whose chunks are blocks of `CHUNK` voxels."""
-    chunks = (1,) * (array.ndim - 3) + tuple(
-        min(c, s) for c, s in zip(CHUNK, array.shape[-3:], strict=True)
-    )
-    blosc2.asarray(
-        np.ascontiguousarray(array),
-        urlpath=str(path),
-        mode="w",
-        chunks=chunks,
-        cparams={"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1},
-    )
+def _examined(entry: StoreEntry, record: Mapping[str, Any]) -> Examined:
+    """Make of an entry's record what was found when it was built."""
+    scan = entry.scan
+    paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
+    findings = [Problem.from_dict(raw) for raw in record["findings"]]
+    # The cohort may have moved since.
+    here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
+    return Examined(scan, entry, tuple(here), tuple(record["voxels"]), record["digest"])
+
+
+def _failed(scan: Scan, error: DataError) -> Examined:
+    problems = error.problems or (Problem(scan.id, str(error), kind="unreadable-file"),)
+    own = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
+    return Examined(scan, None, tuple(own))
+
+
+def _size(path: Path | None) -> int:
+    try:
+        return 0 if path is None else path.stat().st_size
+    except OSError:
+        return 0

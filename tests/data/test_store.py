@@ -300,3 +300,136 @@ def test_the_record_says_what_the_entry_was_made_of(tmp_path: Path) -> None:
     assert [Path(f).name for f in record["files"]] == ["image.nii.gz", "labels.nii.gz"]
     assert record["values"] == [0, 1, 11, 12, 20]
     assert Geometry.from_dict(record["geometry"]) == entry.geometry
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def other_shape(path: Path) -> None:
+    record = json.loads(path.read_text())
+    record["geometry"]["prepared_shape"][0] += 1
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "why"),
+    [
+        ("image.b2nd", cut, "were written"),
+        ("image.b2nd", Path.unlink, "cannot be read"),
+        ("codes.b2nd", Path.unlink, "cannot be read"),
+        ("locations.npz", cut, "were written"),
+        ("entry.json", cut, "is not what was written"),
+        ("entry.json", Path.unlink, "cannot be read"),
+        ("entry.json", lambda p: p.write_text("[]"), "is not what was written"),
+        ("entry.json", other_shape, "holds float16"),
+    ],
+)
+def test_a_damaged_entry_is_noticed_and_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, spoil, why: str
+) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first, other = store_at(tmp_path).prepare(cohort, cohort.scans)
+    image = np.asarray(first.image[:])
+    spoil(first.folder / name)
+    before = other.folder.stat().st_mtime_ns
+    again, same = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert f"{first.folder}: was damaged" in caplog.text
+    assert why in caplog.text
+    np.testing.assert_array_equal(np.asarray(again.image[:]), image)
+    assert same.folder.stat().st_mtime_ns == before
+    assert len(contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["image.b2nd", "codes.b2nd", "locations.npz"])
+def test_checksums_find_single_bytes(tmp_path: Path, name: str) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    store = store_at(tmp_path)
+    (entry,) = store.prepare(cohort, cohort.scans)
+    content = (entry.folder / name).read_bytes()
+    flip(entry.folder / name)
+    (found,) = store.examine(cohort, cohort.scans, verify=True)
+    assert [problem.kind for problem in found.problems] == ["damaged-entry"]
+    assert name in found.problems[0].found
+    assert (entry.folder / name).read_bytes() == content
+
+
+def test_a_damaged_entry_whose_inputs_are_gone_is_a_problem(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    (entry,) = store_at(tmp_path).prepare(cohort, cohort.scans)
+    cut(entry.folder / "image.b2nd")
+    label = cohort.scans[0].label
+    assert label is not None
+    label.unlink()
+    with pytest.raises(DataError, match=r"labels\.nii\.gz cannot be read"):
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_store_in_order(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 5)
+    cut(tmp_path / "sub-03" / "image.nii.gz")
+    one = Store(tmp_path / "one", PrepareSettings(locations=40, processes=1))
+    two = Store(tmp_path / "two", PrepareSettings(locations=40, processes=2))
+    seen: list[str] = []
+    serial = one.examine(cohort, cohort.scans)
+    parallel = two.examine(cohort, cohort.scans, seen.append)
+    assert sorted(seen) == [scan.id for scan in cohort.scans]
+    for a, b in zip(serial, parallel, strict=True):
+        assert (a.scan, a.problems, a.voxels, a.digest) == (b.scan, b.problems, b.voxels, b.digest)
+        if a.entry is not None and b.entry is not None:
+            assert a.entry.folder.name == b.entry.folder.name
+            for path in a.entry.folder.glob("*.b2nd"):
+                assert (b.entry.folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_number_of_processes_names_no_entry(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    one = Store(tmp_path, PrepareSettings(processes=1))
+    assert one.folder(cohort.scans[0], cohort) == Store(tmp_path, PrepareSettings()).folder(
+        cohort.scans[0], cohort
+    )
+    assert "processes" not in PrepareSettings(processes=3).model_dump()
+
+
+def test_a_store_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"cannot be written .*paths\.data") as caught:
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_findings_are_remembered_without_reading_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    image, _ = head(np.random.default_rng(0))
+    save(tmp_path / "sub-00" / "image.nii.gz", image[..., None])
+    (first,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert [problem.kind for problem in first.problems] == ["trailing-axis"]
+    assert sum(first.voxels) == image.size
+    monkeypatch.setattr(store_module, "read_scan", None)
+    (again,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert (again.problems, again.voxels, again.digest) == (
+        first.problems,
+        first.voxels,
+        first.digest,
+    )
+
+
+def test_all_that_is_wrong_with_a_scan_is_told_at_once(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    image, labels = head(np.random.default_rng(0))
+    image[3, 3, 3] = np.nan
+    save(tmp_path / "sub-00" / "image.nii.gz", image)
+    save(tmp_path / "sub-00" / "labels.nii.gz", np.where(labels == 20, 33, labels))
+    (found,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert [problem.kind for problem in found.errors] == ["not-finite", "label-values"]
+    assert {problem.scans for problem in found.errors} == {("sub-00",)}

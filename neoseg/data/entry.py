@@ -1,0 +1,160 @@
+"""One prepared scan of the store: its files, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+
+from neoseg.cohort import Scan
+from neoseg.data.nifti import DataError
+from neoseg.data.preprocess import Geometry
+
+RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.npz"
+
+CHUNK, BLOCK = 64, 16
+"""Voxels along each axis of what is compressed together and of what is unpacked at a time.
+
+Not taken from the patch size, so that all runs of a sweep share one store. Small blocks serve
+every patch: of 16 voxels, they cost a patch of 48 a quarter of the time of blocks of 32 and a
+slice half, and patches of 128 no more.
+"""
+
+
+class DamagedError(Exception):
+    """An entry that is not whole; it can be built again."""
+
+
+@dataclass(frozen=True)
+class StoreEntry:
+    """One prepared scan: `image.b2nd` `[M, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
+    codes, absent where the scan has no labels), `entry.json`, `locations.npz`.
+    """
+
+    scan: Scan
+    folder: Path
+    geometry: Geometry
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the scan came with a label file."""
+        return (self.folder / CODES).exists()
+
+    @cached_property
+    def image(self) -> blosc2.NDArray:
+        """Float `[M, X, Y, Z]`, memory-mapped; index it to read a block."""
+        return self._open(IMAGE)
+
+    @cached_property
+    def codes(self) -> blosc2.NDArray:
+        """Uint8 native codes `[X, Y, Z]`, memory-mapped."""
+        return self._open(CODES)
+
+    def _open(self, name: str) -> blosc2.NDArray:
+        try:
+            return blosc2.open(str(self.folder / name), mode="r", mmap_mode="r")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self.folder / name} was whole when the run began and cannot be read now "
+                f"({error}); start the run again, which builds it anew and goes on"
+            ) from None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Prepared shape."""
+        return self.geometry.prepared_shape
+
+    def locations(self) -> dict[int, np.ndarray]:
+        """Bounded positions per native code."""
+        with np.load(self.folder / LOCATIONS, allow_pickle=False) as archive:
+            return {int(key): archive[key] for key in archive.files}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open arrays do not travel to loader workers; each opens its own mapping.
+        return {k: self.__dict__[k] for k in ("scan", "folder", "geometry")}
+
+
+def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEntry, dict[str, Any]]:
+    """Return an entry and its record after checking that nothing is missing or cut off.
+
+    Sizes, shapes and types are looked at every time, which takes a millisecond; `verify` also reads
+    every byte and compares checksums.
+
+    Raises:
+        DamagedError: saying what is wrong.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        geometry, files = Geometry.from_dict(record["geometry"]), record["content"]
+        if (CODES in files) != (scan.label is not None):
+            raise DamagedError(f"{RECORD} does not fit the scan")
+        for name, wanted in files.items():
+            _check_file(folder / name, wanted, verify)
+        _check_array(folder / IMAGE, (record["channels"], *geometry.prepared_shape), record["type"])
+        if CODES in files:
+            _check_array(folder / CODES, geometry.prepared_shape, "uint8")
+    except OSError as error:
+        name = Path(error.filename or folder).name
+        raise DamagedError(f"{name} cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{RECORD} is not what was written ({error!r})") from None
+    return StoreEntry(scan, folder, geometry), record
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, int]]:
+    """Return size and checksum of every file of an entry, for its record."""
+    files = sorted(folder.iterdir())
+    return {p.name: {"bytes": p.stat().st_size, "crc32": _checksum(p)} for p in files}
+
+
+def _check_file(path: Path, wanted: Mapping[str, int], verify: bool) -> None:
+    size = path.stat().st_size
+    if size != wanted["bytes"]:
+        raise DamagedError(f"{path.name} has {size} bytes, {wanted['bytes']} were written")
+    if verify and _checksum(path) != wanted["crc32"]:
+        raise DamagedError(f"{path.name} does not have the checksum with which it was written")
+
+
+def _check_array(path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    try:
+        array = blosc2.open(str(path), mode="r", mmap_mode="r")
+    except (RuntimeError, ValueError) as error:
+        raise DamagedError(f"{path.name} cannot be opened ({error})") from None
+    if tuple(array.shape) != tuple(shape) or str(array.dtype) != dtype:
+        found = f"{array.dtype} {tuple(array.shape)}"
+        raise DamagedError(f"{path.name} holds {found}, not {dtype} {tuple(shape)}")
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a compressed array `[..., X, Y, Z]` in chunks and blocks of spatial cubes."""
+    flat = (1,) * (array.ndim - 3)
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(path),
+        mode="w",
+        chunks=flat + tuple(min(CHUNK, length) for length in array.shape[-3:]),
+        blocks=flat + tuple(min(BLOCK, length) for length in array.shape[-3:]),
+        cparams={
+            "codec": blosc2.Codec.ZSTD,
+            "clevel": 3,
+            "nthreads": 1,
+            # Bit by bit: packs labels as well, and unpacks images in two thirds of the time.
+            "filters": [blosc2.Filter.BITSHUFFLE],
+            "filters_meta": [0],
+        },
+    )

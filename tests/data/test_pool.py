@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from neoseg.data import pool
+from neoseg.data.nifti import DataError
+from neoseg.data.pool import count_processes, work_through
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sizes", "expected"),
+    [
+        (None, [1000] * 50, 1),
+        (None, [20 << 20] * 50, 8),
+        (None, [20 << 20] * 10, 4),
+        (None, [], 1),
+        (3, [1] * 2, 2),
+        (3, [1] * 50, 3),
+        (1, [20 << 20] * 50, 1),
+    ],
+)
+def test_processes_are_as_many_as_the_work_is_worth(
+    monkeypatch: pytest.MonkeyPatch, wanted: int | None, sizes: list[int], expected: int
+) -> None:
+    monkeypatch.setattr(pool, "usable_cores", lambda: 8)
+    monkeypatch.setattr(pool, "free_memory", lambda: 64 << 30)
+    assert count_processes(wanted, sizes) == expected
+
+
+def test_memory_bounds_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "usable_cores", lambda: 64)
+    monkeypatch.setattr(pool, "free_memory", lambda: 7 << 30)
+    assert count_processes(None, [20 << 20] * 500) == 3
+
+
+def test_this_machine_has_cores_and_memory() -> None:
+    assert pool.usable_cores() >= 1
+    assert pool.free_memory() > 1 << 20
+
+
+def die_at(number: int, item: int) -> int:
+    if item == number:
+        os._exit(9)
+    return item
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_with_one_message() -> None:
+    with pytest.raises(DataError, match=r"store\.processes=1"):
+        list(work_through(partial(die_at, 1), [0, 1, 2], 2))
+
+
+def test_one_process_works_in_order(tmp_path: Path) -> None:
+    assert list(work_through(partial(die_at, 9), [3, 1, 2], 1)) == [(0, 3), (1, 1), (2, 2)]
