@@ -1,7 +1,9 @@
-"""Writing files so that they are whole or absent."""
+"""Writing files so that they are whole or absent, also where the power fails."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +11,73 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, draft: str | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there at the end, or remove it on an error.
 
-    The temporary name keeps the suffixes, by which some writers choose their format.
+    What was written is on the disk before it gets its name. The temporary name keeps the suffixes,
+    by which some writers choose their format; a process that is killed leaves a hidden file, which
+    no reader takes for anything.
+
+    Args:
+        path: the file to be, in a folder that is made where it is missing.
+        draft: the temporary name, for a file that one process at a time writes: a later call
+            then overwrites what a killed one left. None is a name that nobody else has.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(draft or f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
+        flush(temporary)
         temporary.replace(path)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder` to fill; rename it at the end, remove it on an error.
+
+    One process at a time may build a folder: what a killed one has left is deleted first.
+    """
+    draft = folder.with_name(f".draft-{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for path in draft.iterdir():
+            flush(path)
+        flush(draft)
+        draft.rename(folder)
+        flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def flush(path: Path) -> None:
+    """Bring a file or folder to the disk, where the file system can.
+
+    Raises:
+        OSError: if the disk turns out to be full or broken; a folder's is not told.
+    """
+    is_folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        if is_folder:  # Windows opens no folders
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not is_folder:
+            raise
+    finally:
+        os.close(handle)

@@ -14,10 +14,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.assembly import ConfigError
 from neoseg.config import CONFIG_DIR, plain
+from neoseg.foreign import ForeignError, read_config
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
+
+_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster")
+"""Keys that may change between two starts of a run."""
 
 
 def resumed_config(run: Path, overrides: Sequence[str]) -> DictConfig:
@@ -33,8 +37,10 @@ def resumed_config(run: Path, overrides: Sequence[str]) -> DictConfig:
     path = run / CONFIG
     if not path.is_file():
         raise ConfigError(f"resume={run} is not a run folder: it has no {CONFIG}")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    try:
+        config = read_config(path)
+    except ForeignError as error:
+        raise ConfigError(str(error)) from None
     OmegaConf.set_struct(config, True)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element().lstrip("+~")
@@ -71,9 +77,12 @@ def warn_of_changes(config: DictConfig, folder: Path) -> None:
     path = folder / CONFIG
     if not path.is_file():
         return
-    old, new = dict(_leaves(OmegaConf.load(path))), dict(_leaves(config))
+    try:
+        old, new = dict(_leaves(read_config(path))), dict(_leaves(config))
+    except (ForeignError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     for key in sorted(set(old) | set(new)):
-        if key != "resume" and old.get(key) != new.get(key):
+        if key.split(".")[0] not in _NO_RESULT and old.get(key) != new.get(key):
             log.warning("%s was %r when the run started, now %r", key, old.get(key), new.get(key))
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.evaluation.card_text import card_markdown
-from neoseg.evaluation.table import read_scores, summarise
+from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
+from neoseg.foreign import read_config
 
 CARD = "card"
 """Name of the two files in a run folder, `card.json` and `card.md`."""
@@ -45,8 +45,8 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
     """
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        config: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        config: Any = OmegaConf.to_container(read_config(run / "config.yaml"), resolve=True)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
         raise CardError(
             f"{run} has no run.json and config.yaml that can be read: {error}"
         ) from None
@@ -56,7 +56,7 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
         "run": name or run.resolve().name,
         "experiment": _of(config, "name"),
         "data": {
-            "cohort": _of(config, "cohort.name"),
+            "cohort": _cohorts(config),
             "modalities": _of(config, "cohort.modalities"),
             "fingerprint": _of(record, "data"),
             "labels": _of(config, "labels.name"),
@@ -78,6 +78,8 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
         "cost": {
             "device": _of(record, "device"),
             "seconds": _of(record, "seconds"),
+            "step_seconds": _of(record, "step_seconds"),
+            "data_wait_share": _of(record, "data_wait_share"),
             "peak_memory_gib": _of(record, "peak_memory_gib"),
             "peak_gpu_memory_gib": _of(record, "peak_gpu_memory_gib"),
             "energy_joules": {
@@ -111,15 +113,19 @@ def write_card(run: Path, folder: Path | None = None, name: str | None = None) -
 
 
 def protocol_counts(path: Path) -> list[dict[str, Any]]:
-    """Return how many scans and subjects of each split are annotated how, from the plan's table."""
+    """Return how many scans and subjects of each split are annotated how, from the plan's table.
+
+    By cohort where there are several.
+    """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    keys = ("split", "stream", "protocol")
+    several = len({row.get("cohort") for row in rows}) > 1
+    keys = (*(["cohort"] if several else []), "split", "stream", "protocol")
     scans = Counter(tuple(row.get(key) or NA for key in keys) for row in rows)
     pairs = {(*(row.get(key) or NA for key in keys), row.get("subject")) for row in rows}
-    subjects = Counter(pair[:3] for pair in pairs)
+    subjects = Counter(pair[:-1] for pair in pairs)
     return [
         dict(zip(keys, group, strict=True)) | {"scans": count, "subjects": subjects[group]}
         for group, count in scans.items()
@@ -130,19 +136,24 @@ def limits_of_use(
     config: dict[str, Any], record: dict[str, Any], scores: pd.DataFrame | None
 ) -> list[str]:
     """Return sentences about where the network has not been shown to work."""
-    cohort = str(_of(config, "cohort.name"))
+    cohorts = _cohorts(config)
+    named = cohorts if isinstance(cohorts, list) else [cohorts]
     found = ["Research software, not a medical device: not for diagnosis or treatment."]
-    if "phantom" in str(_of(config, "cohort._target_")):
+    extras = _of(config, "extra_cohorts", {}).values()
+    targets = [_of(config, "cohort._target_"), *(_of(e, "cohort._target_") for e in extras)]
+    if all("phantom" in str(target) for target in targets):
         found.append("Trained and tested on synthetic scans: it says nothing about real ones.")
-    if cohort == "dhcp":
+    if any(str(target).endswith("read_dhcp") for target in targets) or "dhcp" in named:
         found.append(
             "The dHCP's labels are automatic (DrawEM): scores measure agreement with DrawEM."
         )
     if scores is None or scores.empty:
         return [*found, "Not tested: the run was not scored."]
-    scans = scores.drop_duplicates(["subject", "session"])
-    subjects = scans["subject"].nunique()
-    text = f"Tested on {_count(len(scans), 'scan')} of {_count(subjects, 'subject')} of '{cohort}'"
+    scans = scores.drop_duplicates(list(SCAN))
+    subjects = len(scans.drop_duplicates(list(SCAN[:2])))
+    tested = [str(n) for n in named if len(named) == 1 or n in set(scans["cohort"])]
+    text = f"Tested on {_count(len(scans), 'scan')} of {_count(subjects, 'subject')}"
+    text += f" of '{', '.join(tested)}'"
     ages = scans["scan_age"].dropna()
     if len(ages):
         text += f", {ages.min():.1f} to {ages.max():.1f} weeks at the scan"
@@ -180,6 +191,12 @@ def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
                 | {"misses": row["misses"], "inventions": row["inventions"]}
             )
     return rows
+
+
+def _cohorts(config: dict[str, Any]) -> Any:
+    """Return the name of the cohort, or a list of names where there are several."""
+    extras = sorted(_of(config, "extra_cohorts", {}))
+    return [_of(config, "cohort.name"), *extras] if extras else _of(config, "cohort.name")
 
 
 def _of(source: Any, key: str, default: Any = NA) -> Any:

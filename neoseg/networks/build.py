@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
+from neoseg.targets import TargetError, data_only, is_class, require_targets
 
 ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
 """Packages whose classes a configuration, also one found in a checkpoint, may build."""
@@ -51,12 +52,17 @@ def build_network(
     """
     name, divisor, net = _read(config)
     allowed = (*ALLOWED_TARGETS, *allow_targets)
-    for target in _targets(net):
-        _check_target(name, target, allowed)
     try:
-        network = instantiate(
-            net, in_channels=in_channels, out_channels=out_channels, _convert_="all"
-        )
+        require_targets(net, allowed, is_class, "class")
+    except TargetError as error:
+        raise NetworkError(
+            f"network '{name}': {error}, or add its package to `allow_targets`"
+        ) from None
+    try:
+        with data_only():
+            network = instantiate(
+                net, in_channels=in_channels, out_channels=out_channels, _convert_="all"
+            )
     except InstantiationException as error:
         cause = error.__cause__ or error
         raise NetworkError(
@@ -95,41 +101,6 @@ def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
             f"network '{name}': `net` must name its class as `_target_`, found {net!r}"
         )
     return str(name), divisor, net
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Yield every `_target_` in nested containers."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _targets(value)
-
-
-def _check_target(name: str, target: str, allowed: tuple[str, ...]) -> None:
-    """Raise `NetworkError` unless `target` is a class that an allowed package defines."""
-
-    def inside(path: str) -> bool:
-        return any(f"{path}.".startswith(f"{package}.") for package in allowed)
-
-    problem = "lies outside"
-    if inside(target):
-        try:
-            found = get_object(target)
-        except (ImportError, ValueError) as error:
-            raise NetworkError(f"network '{name}': _target_ cannot be found: {error}") from error
-        # A dotted path can leave its package through a module that it imports, and a function
-        # may download or load what it likes: only classes, and only where they are defined.
-        if isinstance(found, type) and inside(found.__module__):
-            return
-        problem = "is no class of"
-    raise NetworkError(
-        f"network '{name}': _target_ '{target}' {problem} {', '.join(allowed)}; choose a class "
-        "from these packages or add its package to `allow_targets`"
-    )
 
 
 def _check_patch(name: str, divisor: int, size: tuple[int, ...], flat: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,50 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from pydantic import BaseModel, ConfigDict, Field
 
+from neoseg.files import replacing
+from neoseg.targets import data_only
+from neoseg.training.stopping import StopSignals, Wish
+
 CHECKPOINTS = "checkpoints"
 LAST = "last.ckpt"
+
+
+NEEDED = frozenset({"hyper_parameters", "state_dict"})
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, or that holds more than data."""
+
+
+def read_checkpoint(path: Path, also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the content of a checkpoint on the CPU; nothing in the file is executed.
+
+    Args:
+        path: of a checkpoint, of this project or of a stranger.
+        also: keys that must be there beside hyper-parameters and weights.
+
+    Raises:
+        CheckpointError: a file that cannot be read, or that is no checkpoint of a run.
+    """
+    try:
+        with data_only():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain data and was not loaded: {error}"
+        ) from None
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
+    missing = NEEDED | also
+    if isinstance(content, dict):
+        missing -= {key for key, value in content.items() if value is not None}
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {', '.join(sorted(missing))}; it is not a checkpoint of a run"
+        )
+    if not all(isinstance(content[key], dict) for key in NEEDED):
+        raise CheckpointError(f"{path} is not a checkpoint of a run: its parts are no mappings")
+    return content
 
 
 class CheckpointSettings(BaseModel):
@@ -40,10 +83,12 @@ class LastCheckpoint(Checkpoint):
         self.every_steps = every_steps
         self._seen = self._saved = -1
         self._at_rest = True
+        self._signals = StopSignals()
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Count from where the run goes on; end at once what had been stopped early."""
         self._seen = self._saved = trainer.global_step
+        self._signals.listen(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping):
                 stopped = callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
@@ -60,10 +105,13 @@ class LastCheckpoint(Checkpoint):
         self._seen = step
         if self.every_steps and step % self.every_steps == 0 and self._at_rest:
             self._save(trainer)
+        if self._at_rest:
+            self._obey(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save with the validation, the plateau and early stopping of the epoch behind."""
         self._save(trainer)
+        self._obey(trainer)
 
     def on_exception(
         self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
@@ -72,17 +120,23 @@ class LastCheckpoint(Checkpoint):
         if isinstance(exception, SIGTERMException) and self._at_rest:
             self._save(trainer)
 
+    def _obey(self, trainer: L.Trainer) -> None:
+        wish = self._signals.agreed(trainer)
+        if wish is not Wish.NOTHING:
+            self._save(trainer)
+        if wish is Wish.SAVE_AND_END:
+            raise SIGTERMException
+
     def _save(self, trainer: L.Trainer) -> None:
         if trainer.global_step == self._saved or trainer.sanity_checking:
             return
         self._saved = trainer.global_step
         # Every rank takes part; the first one alone writes.
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if trainer.is_global_zero:
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
-            temporary.replace(self.path)
+        draft = f".{self.path.name}.tmp"
+        first = trainer.is_global_zero
+        writing = replacing(self.path, draft) if first else nullcontext(self.path.with_name(draft))
+        with writing as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)
         trainer.strategy.barrier()
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from neoseg.evaluation.table import read_scores
+from neoseg.foreign import ForeignError, read_config
 
 log = logging.getLogger(__name__)
 
@@ -155,14 +155,16 @@ class _Wanted:
 
 def _run_keys(path: Path) -> dict[str, str | float]:
     try:
-        config = OmegaConf.load(path)
+        config = read_config(path)
         values = {
             "experiment": OmegaConf.select(config, "name"),
             "full_fraction": OmegaConf.select(config, "annotation.full_fraction"),
             "draw": OmegaConf.select(config, "annotation.draw"),
             "seed": OmegaConf.select(config, "seed"),
         }
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+    except ForeignError as error:
+        raise ReportError(str(error)) from None
+    except OmegaConfBaseException as error:
         raise ReportError(f"{path} cannot be read: {error}") from None
     if not values["experiment"]:
         raise ReportError(f"{path} has no key 'name', expected the name of the experiment")
