@@ -14,6 +14,7 @@ import blosc2
 import numpy as np
 
 from neoseg.cohort import Scan
+from neoseg.data.arrays import open_array
 from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import Geometry
 
@@ -59,7 +60,7 @@ class StoreEntry:
 
     def _open(self, name: str) -> blosc2.NDArray:
         try:
-            return blosc2.open(str(self.folder / name), mode="r", mmap_mode="r")
+            return open_array(self.folder / name)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{self.folder / name} was whole when the run began and cannot be read now "
@@ -124,7 +125,7 @@ def _check_file(path: Path, wanted: Mapping[str, int], verify: bool) -> None:
 
 def _check_array(path: Path, shape: tuple[int, ...], dtype: str) -> None:
     try:
-        array = blosc2.open(str(path), mode="r", mmap_mode="r")
+        array = open_array(path)
     except (RuntimeError, ValueError) as error:
         raise DamagedError(f"{path.name} cannot be opened ({error})") from None
     if tuple(array.shape) != tuple(shape) or str(array.dtype) != dtype:

@@ -6,7 +6,6 @@ scan's own codes wherever those are read.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.data.arrays import open_array
 from neoseg.data.centres import annotate
 from neoseg.data.locations import sample_locations
 from neoseg.data.patches import TrainingScan
 from neoseg.data.store import StoreEntry, write_array
+from neoseg.files import building
 from neoseg.labels import MAX_CODES, Codebook, Protocol
 
 CERTAIN = 255
@@ -95,16 +96,13 @@ def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, li
     `limit` is the number of voxel positions that are kept per code.
     """
     folder = root / scan.entry.scan.id
-    draft = folder.with_name(f".draft-{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    write_array(draft / "codes.b2nd", labels.codes)
-    write_array(draft / "confidence.b2nd", labels.confidence)
     found: dict[str, Any] = {
         str(code): at for code, at in sample_locations(labels.codes, limit).items()
     }
-    np.savez(draft / "locations.npz", **found)
-    draft.rename(folder)
+    with building(folder) as draft:
+        write_array(draft / "codes.b2nd", labels.codes)
+        write_array(draft / "confidence.b2nd", labels.confidence)
+        np.savez(draft / "locations.npz", **found)
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class PseudoEntry(StoreEntry):
     @cached_property
     def codes(self) -> blosc2.NDArray:
         """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
-        return blosc2.open(str(self.labels / "codes.b2nd"), mode="r", mmap_mode="r")
+        return open_array(self.labels / "codes.b2nd")
 
     def locations(self) -> dict[int, np.ndarray]:
         """Bounded positions per row of the codebook."""

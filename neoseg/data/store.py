@@ -33,6 +33,7 @@ from neoseg.data.nifti import DataError
 from neoseg.data.pool import count_processes, work_through
 from neoseg.data.preprocess import PrepareSettings, prepare_labels
 from neoseg.data.reading import read_codes, read_scan
+from neoseg.files import flush
 from neoseg.labels import Convention
 
 __all__ = ["Examined", "Store", "StoreEntry", "StoreError", "read_codes"]
@@ -195,6 +196,8 @@ class Store:
                     np.savez(draft / LOCATIONS, **samples)
                 record |= {"content": describe_files(draft)}
                 (draft / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+                for path in (*draft.iterdir(), draft):
+                    flush(path)  # before the name that says it is whole
                 if folder.exists():  # a damaged entry
                     shutil.rmtree(folder)
                 draft.rename(folder)
