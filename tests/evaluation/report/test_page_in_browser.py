@@ -224,6 +224,15 @@ def test_hostile_names_stay_text(window: Browser, tmp_path: Path) -> None:
     assert "<script" not in text.replace("\\<script", "")
 
 
+def test_a_single_run_is_shown_without_comparisons(window: Browser, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "a", dice_of(0.5))
+    window.open(write_report(tmp_path / "runs", tmp_path / "out"))
+    note = window.script("return document.getElementById('tests-note').textContent")
+    assert note == "One arm alone: there is nothing to compare."
+    assert len(column(window, "#scores", 0)) > 3
+    assert window.complaints() == []
+
+
 def test_the_policy_stops_what_would_slip_through(shown: Browser) -> None:
     """Were markup ever to get into the page, neither it nor a connection would work."""
     shown.script(

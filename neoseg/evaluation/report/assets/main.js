@@ -27,6 +27,10 @@ function drawTests() {
   const rows = DATA.tests.filter((row) => row.metric === state.metric && row.group === state.group
     && state.arms.has(row.first) && state.arms.has(row.second));
   const place = document.getElementById("tests");
+  if (DATA.arms.length < 2) {
+    replace("tests-note", "One arm alone: there is nothing to compare.");
+    return;
+  }
   const listed = DATA.tests.some((row) => row.metric === state.metric);
   replace("tests-note", listed
     ? `${metric().title}, ${state.group} scans: first minus second arm on the same scans. Holm corrects the permutation test for all pairs and structures of this score and age.`
