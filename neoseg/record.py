@@ -38,6 +38,7 @@ from neoseg.progress import progress_bar
 from neoseg.provenance import git_state, versions
 from neoseg.results import send_results
 from neoseg.training import SegmentationModule
+from neoseg.training.curves import METRICS, mean_times
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def conclude(
         "test_dice": None if math.isnan(dice) else dice,
         "steps": trainer.global_step,
         "seconds": round(time.time() - started, 1),
+        **mean_times(folder / METRICS),
         "peak_memory_gib": round(usage / unit, 3),
         "peak_gpu_memory_gib": None if gpu is None else round(gpu, 3),
         "energy_joules": energy.joules(),

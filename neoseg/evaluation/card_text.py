@@ -48,6 +48,8 @@ def card_markdown(card: dict[str, Any]) -> str:
         *_facts(
             device=cost["device"],
             time=_time(cost["seconds"]),
+            time_of_a_training_step=_unit(cost["step_seconds"], "s"),
+            waiting_for_data=_percent(cost["data_wait_share"]),
             peak_memory=_unit(cost["peak_memory_gib"], "GiB"),
             peak_GPU_memory=_unit(cost["peak_gpu_memory_gib"], "GiB"),
             energy=", ".join(used) or _NA,
@@ -121,6 +123,11 @@ def _indented(text: str) -> list[str]:
 
 def _unit(value: Any, unit: str) -> str:
     return f"{value} {unit}" if isinstance(value, int | float) else _NA
+
+
+def _percent(share: Any) -> str:
+    known = isinstance(share, int | float)
+    return f"{100 * share:.1f} % of the time of a step" if known else _NA
 
 
 def _energy(joules: float) -> str:

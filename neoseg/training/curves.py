@@ -18,6 +18,8 @@ from neoseg.files import write_text
 
 METRICS = "metrics.csv"
 FIRST = ("epoch", "step")
+WAIT, STEP = "time/data_wait_share", "time/step_seconds"
+"""Share of the time that training waited for batches, and seconds of a batch, waiting included."""
 
 
 class CurveLogger(Logger):
@@ -47,6 +49,11 @@ class CurveLogger(Logger):
     def save_dir(self) -> str:
         """Folder of the file."""
         return str(self.path.parent)
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """What the file holds."""
+        return [{name: float(value) for name, value in row.items()} for row in self._rows]
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -92,13 +99,18 @@ class StepCurves(Callback):
         self._logged = -1
         self._end: float | None = None
         self._waited = self._total = self._start = self._lr = 0.0
+        self._batches = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Continue the file where the checkpoint stopped."""
         self._logged = trainer.global_step
         for logger in trainer.loggers:
-            if isinstance(logger, CurveLogger):
+            if hasattr(logger, "rewind"):
                 logger.rewind(trainer.global_step)
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Begin to wait: for loader processes to start, and for their first batch."""
+        self._end = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Note when the batch arrived, and the learning rate, which changes before its end."""
@@ -112,6 +124,7 @@ class StepCurves(Callback):
         now = time.perf_counter()
         if self._end is not None:
             self._total += now - self._end
+            self._batches += 1
         self._end = now
         done, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
         if done == self._logged or done % every:  # unchanged while gradients accumulate
@@ -121,8 +134,8 @@ class StepCurves(Callback):
         row: dict[str, Any] = {k: v for k, v in values.items() if k.startswith("train/")}
         row["lr"] = self._lr
         if self._total > 0:
-            row["time/data_wait_share"] = self._waited / self._total
-            self._waited = self._total = 0.0
+            row |= {WAIT: self._waited / self._total, STEP: self._total / self._batches}
+            self._waited, self._total, self._batches = 0.0, 0.0, 0
         numbers = {"epoch": trainer.current_epoch, **{k: _number(v) for k, v in row.items()}}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=done - 1)
@@ -130,6 +143,21 @@ class StepCurves(Callback):
     def on_train_epoch_end(self, *_: Any) -> None:
         """Leave validation out of the times."""
         self._end = None
+
+
+def mean_times(path: Path) -> dict[str, float | None]:
+    """Return `data_wait_share` and `step_seconds` of a whole training from its `metrics.csv`.
+
+    Interruptions do not count, steps that were lost to them neither; None where nothing was
+    measured.
+    """
+    rows = [row for row in _read(path)[0] if WAIT in row and STEP in row]
+    steps = [float(row[STEP]) for row in rows]
+    if not sum(steps):
+        return {"data_wait_share": None, "step_seconds": None}
+    waits = [float(row[WAIT]) * step for row, step in zip(rows, steps, strict=True)]
+    share, mean = sum(waits) / sum(steps), sum(steps) / len(steps)
+    return {"data_wait_share": round(share, 5), "step_seconds": round(mean, 5)}
 
 
 def _number(value: Any) -> float | int:

@@ -18,6 +18,11 @@ from neoseg.run import train
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALLER = {
     "partial_pseudo_label_ensemble": ["recipe.ensemble=2"],
+    "several_cohorts": [
+        "patches.batch_size=3",
+        *(f"extra_cohorts.{name}.cohort.phantom.subjects=3" for name in ("clinic", "archive")),
+        *(f"extra_cohorts.{name}.cohort.phantom.spacing=4.0" for name in ("clinic", "archive")),
+    ],
     **{name: ["patches.size=[1,48,48]"] for name in EXPERIMENTS if name.startswith("paper_")},
 }
 """What an experiment needs to be run on a tiny phantom in a few seconds."""
@@ -46,6 +51,7 @@ NEEDED = {
     "paper_wnorm",
     "partial_tree_min",
     "partial_tissues",
+    "several_cohorts",
 }
 
 

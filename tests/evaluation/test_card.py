@@ -149,3 +149,38 @@ def test_a_folder_without_a_run_is_named(tmp_path) -> None:
 
 def test_no_plan_has_no_counts(tmp_path) -> None:
     assert protocol_counts(tmp_path / "annotation.csv") == []
+
+
+def test_several_cohorts_are_named_and_counted_apart(run) -> None:
+    extra = {"fetal": {"cohort": {"_target_": "neoseg.cohort.read_bids"}}, "bare": {"cohort": {}}}
+    (run / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"extra_cohorts": extra}))
+    (run / "annotation.csv").write_text(
+        "cohort,subject,session,split,stream,protocol\n"
+        "phantom,a,1,train,full,full\nfetal,a,1,train,full,full\nfetal,a,2,train,full,full\n"
+    )
+    frames = [
+        score_frame(
+            [SCORE], subject="c", session="1", scan_age=33, age_group="preterm", cohort=cohort
+        )
+        for cohort in ("phantom", "fetal")
+    ]
+    write_scores(run / "scores.csv", pd.concat(frames))
+    card = run_card(run)
+    assert card["data"]["cohort"] == ["phantom", "bare", "fetal"]
+    assert [(row["cohort"], row["scans"], row["subjects"]) for row in card["data"]["scans"]] == [
+        ("phantom", 1, 1),
+        ("fetal", 2, 1),
+    ]
+    limits = "\n".join(card["limits"])
+    assert "Tested on 2 scans of 2 subjects of 'phantom, fetal'" in limits
+    assert "synthetic" not in limits
+
+
+def test_waiting_for_data_is_stated(run) -> None:
+    assert "- waiting for data: n/a" in write_card(run).read_text(encoding="utf-8")
+    record = RECORD | {"data_wait_share": 0.0123, "step_seconds": 0.5}
+    (run / "run.json").write_text(json.dumps(record))
+    assert run_card(run)["cost"]["data_wait_share"] == 0.0123
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "- waiting for data: 1.2 % of the time of a step" in text
+    assert "- time of a training step: 0.5 s" in text
