@@ -22,6 +22,7 @@ from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.training.loggers import LoggerError
 
 USER_ERRORS = (
     CardError,
@@ -30,6 +31,7 @@ USER_ERRORS = (
     DataError,
     DerivativeError,
     LabelError,
+    LoggerError,
     LossError,
     NetworkError,
     ReportError,

@@ -19,7 +19,7 @@ from neoseg.assembly import ConfigError, settings_of
 from neoseg.config import plain
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
-from neoseg.training.loggers import WandbSettings, make_loggers
+from neoseg.training.loggers import LoggerSettings, make_loggers, mirroring
 from neoseg.training.recipe import Stage
 
 REFUSED = {
@@ -58,9 +58,10 @@ def stage_trainer(config: DictConfig, run: Path, stage: Stage) -> L.Trainer:
         raise ConfigError(
             f"trainer.max_time is {max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
         ) from None
-    name, wandb = str(config.name), WandbSettings(**plain(config.logger.wandb))
+    name, settings = str(config.name), settings_of(LoggerSettings, config, "logger")
     group = str(config.sweep) if _sweeping() else None
-    loggers = make_loggers(folder, run, wandb, name, group, plain(config))
+    loggers = make_loggers(folder, run, settings, name, group, plain(config))
+    callbacks += mirroring(loggers)
     return make_trainer(arguments, config.patches.batch_size, folder, callbacks, loggers)
 
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from neoseg.files import replacing
+from neoseg.inference.planes import PLANES, centre_of, cut
 from neoseg.labels import UNKNOWN, Codebook
 
-_PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))
 _OPACITY = 0.6
 _WRONG = "#ffd60a"
 _UNKNOWN_COLOUR = "#9e9e9e"
@@ -65,7 +65,7 @@ def write_overlay(
     box = _box(reference, codes, space.background + 1, spacing)
     image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
     truth_codes = None if truth_codes is None else reference
-    centre = _centre(reference, space.background + 1)
+    centre = centre_of(reference, space.background + 1)
     palette, shown = _palette(codebook)
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
@@ -91,9 +91,9 @@ def write_overlay(
     for number, (name, overlay) in enumerate(rows):
         line = panels[number]
         for axis, axes in enumerate(line):
-            picture = np.repeat(_cut(grey, axis, centre)[..., None], 3, axis=-1)
+            picture = np.repeat(cut(grey, axis, centre)[..., None], 3, axis=-1)
             if overlay is not None:
-                layer = _cut(overlay, axis, centre)
+                layer = cut(overlay, axis, centre)
                 if layer.dtype == bool:
                     _blend(picture, layer, np.array(to_rgb(_WRONG)), 0.85)
                 else:
@@ -126,19 +126,6 @@ def _box(
     return tuple(box)
 
 
-def _centre(codes: np.ndarray, background: int) -> tuple[int, int, int]:
-    """Return the centre of mass of what is neither background nor unknown, else the middle."""
-    labelled = (codes != background) & (codes != UNKNOWN)
-    centre = []
-    for axis, length in enumerate(codes.shape):
-        others = tuple(other for other in range(3) if other != axis)
-        profile = labelled.sum(axis=others)
-        total = profile.sum()
-        middle = (profile * np.arange(length)).sum() / total if total else (length - 1) / 2
-        centre.append(round(float(middle)))
-    return centre[0], centre[1], centre[2]
-
-
 def _palette(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     """Return RGB per code, and whether it is painted at all (the background is not)."""
     colours = {entry.leaves: entry.color for entry in codebook.space.classes}
@@ -146,11 +133,6 @@ def _palette(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     shown = np.ones(codebook.size, dtype=bool)
     shown[codebook.space.background + 1] = False
     return np.array(rgb), shown
-
-
-def _cut(volume: np.ndarray, axis: int, centre: tuple[int, int, int]) -> np.ndarray:
-    """Return the slice across `axis` as rows from bottom to top."""
-    return np.take(volume, centre[axis], axis=axis).T
 
 
 def _blend(picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> None:
@@ -167,7 +149,7 @@ def _show(
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if first_row:
-        name, ends = _PLANES[axis]
+        name, ends = PLANES[axis]
         axes.set_title(name, color="white", fontsize=11)
         for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
             axes.text(

@@ -79,6 +79,14 @@ class Codebook:
         return np.array([self.code(self.space.mirrored(s)) for s in self.sets], dtype=np.uint8)
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Name of each row: "unknown", the class that has its leaves, or the leaves ("L or R")."""
+        classes = {entry.leaves: entry.abbreviation for entry in self.space.classes}
+        leaves = [entry.abbreviation for entry in self.space.leaves]
+        names = [classes.get(s, " or ".join(leaves[leaf] for leaf in sorted(s))) for s in self.sets]
+        return ("unknown", *names[1:])
+
+    @cached_property
     def _codes(self) -> dict[LabelSet, int]:
         return {leaves: code for code, leaves in enumerate(self.sets)}
 

@@ -1,68 +1,99 @@
-"""Step curves as CSV in the run folder, mirrored to Weights & Biases."""
+"""Where step curves go: `metrics.csv` always, W&B and TensorBoard where they are asked for."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.training.curves import METRICS, CurveLogger
+from neoseg.training.mirror import About, WandbMirror, WandbSettings
+from neoseg.training.overlays import Overlays
+from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
+
+__all__ = [
+    "LoggerError",
+    "LoggerSettings",
+    "close_mirrors",
+    "make_loggers",
+    "mirroring",
+    "mirrors_of",
+]
 
 
-class WandbSettings(BaseModel):
-    """What a user writes under `logger.wandb`."""
+class LoggerSettings(BaseModel):
+    """What a user writes in `conf/logger/*.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mode: str = Field(default="offline", pattern="^(offline|online|disabled)$")
-    project: str = "neoseg"
-    tags: tuple[str, ...] = ()
+    wandb: WandbSettings = Field(default_factory=WandbSettings)
+    tensorboard: TensorBoardSettings = Field(default_factory=TensorBoardSettings)
 
 
 def make_loggers(
     folder: Path,
     run: Path,
-    settings: WandbSettings,
+    settings: LoggerSettings,
     name: str,
     group: str | None,
     config: dict[str, Any],
 ) -> list[Logger]:
-    """Return the CSV logger (`metrics.csv`) and, unless disabled, the W&B mirror.
+    """Return the CSV logger (`metrics.csv`), and the others as far as they are asked for.
 
-    The W&B run is named after the arm and its seed, and after the stage if it is not the last;
-    it is grouped by sweep, with the arm as job type.
+    The W&B run is named after the arm, its draw and its seed, and after the stage if it is not the
+    last; it is grouped by sweep, with the arm as job type. Its configuration has one key more than
+    the run's: `stage`, "last" or the name of an earlier one.
 
     Args:
         folder: of this training: the run folder, or that of an earlier stage in it.
         run: the run folder, below which W&B writes.
-        settings: of the mirror.
+        settings: which loggers, and how.
         name: of the arm.
         group: the sweep.
         config: goes to W&B.
+
+    Raises:
+        LoggerError: TensorBoard is asked for and not installed.
     """
-    loggers: list[Logger] = [CurveLogger(folder / METRICS)]
-    if settings.mode != "disabled":
-        stage = f"-stage{folder.name}" if folder != run else ""
-        loggers.append(
-            WandbLogger(
-                name=f"{name}-draw{config['annotation']['draw']}-seed{config['seed']}{stage}",
-                save_dir=run,
-                offline=settings.mode == "offline",
-                project=settings.project,
-                tags=list(settings.tags),
-                group=group,
-                job_type=name,
-                config=config,
-            )
+    curves = CurveLogger(folder / METRICS)
+    loggers: list[Logger] = [curves]
+    if settings.tensorboard.enabled:
+        loggers.append(TensorBoardCurves(folder))
+    if settings.wandb.mode != "disabled":
+        stage = folder.name if folder != run else "last"
+        suffix = f"-stage{stage}" if folder != run else ""
+        about = About(
+            name=f"{name}-draw{config['annotation']['draw']}-seed{config['seed']}{suffix}",
+            job_type=name,
+            group=group,
+            tags=tuple(dict.fromkeys([*settings.wandb.tags, *_tags(config)])),
+            config=config | {"stage": stage},
         )
+        loggers.append(WandbMirror(settings.wandb, run, curves, about))
     return loggers
 
 
-def close_wandb() -> None:
-    """End the W&B run, so that the next stage or job does not write into it."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and getattr(wandb, "run", None) is not None:
-        wandb.finish()
+def mirroring(loggers: Iterable[Logger]) -> list[Callback]:
+    """Return the callbacks that send overlays to W&B."""
+    return [Overlays(mirror) for mirror in mirrors_of(loggers) if mirror.settings.overlays]
+
+
+def mirrors_of(loggers: Iterable[Logger]) -> list[WandbMirror]:
+    """Return those of the loggers that mirror the run in W&B."""
+    return [logger for logger in loggers if isinstance(logger, WandbMirror)]
+
+
+def close_mirrors(loggers: Iterable[Logger], failed: bool = False) -> None:
+    """End the W&B runs, so that the next stage or job does not write into them."""
+    for mirror in mirrors_of(loggers):
+        mirror.close(failed)
+
+
+def _tags(config: dict[str, Any]) -> list[str]:
+    """Return the names of cohort, labels and network."""
+    parts = (config.get(group) for group in ("cohort", "labels", "network"))
+    return [str(part["name"])[:64] for part in parts if isinstance(part, dict) and part.get("name")]

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from neoseg.inference import overlay, write_overlay
+from neoseg.inference.planes import centre_of
 
 SHAPE = (30, 40, 24)
 SPACING = (1.0, 0.8, 1.5)
@@ -89,7 +90,7 @@ def test_empty_predictions_can_be_drawn(tmp_path, scene, codebook) -> None:
 def test_centre_is_the_centre_of_mass_of_the_structures(scene, codebook) -> None:
     codes = scene[1] + np.uint8(1)
     where = np.argwhere(scene[1] > 0).mean(axis=0)
-    assert overlay._centre(codes, 1) == tuple(round(v) for v in where)
+    assert centre_of(codes, 1) == tuple(round(v) for v in where)
 
 
 def test_shapes_must_agree(tmp_path, scene, codebook) -> None:

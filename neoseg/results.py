@@ -1,0 +1,64 @@
+"""What a finished run tells W&B: summary values, the score table and the run card."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.loggers import Logger
+
+from neoseg.evaluation import read_scores
+from neoseg.evaluation.card import CARD
+from neoseg.training.loggers import mirrors_of
+
+COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")
+
+
+def send_results(loggers: Iterable[Logger], folder: Path) -> None:
+    """Send scores and card of the run in a folder to those of its loggers that mirror it."""
+    mirrors = mirrors_of(loggers)
+    if not mirrors:
+        return
+    card = json.loads((folder / f"{CARD}.json").read_text(encoding="utf-8"))
+    text = (folder / f"{CARD}.md").read_text(encoding="utf-8")
+    path = folder / "scores.csv"
+    scores = read_scores(path) if path.is_file() else None
+    files = [folder / f"{CARD}.json", folder / f"{CARD}.md"]
+    page = f"<pre style='white-space: pre-wrap'>{html.escape(text)}</pre>"
+    for mirror in mirrors:
+        mirror.log_results(summary_values(card, scores), scores, page, files)
+
+
+def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the values by which runs are compared; what does not apply is left out.
+
+    `test/dice` is the mean over leaves, `test/dice_hidden` and `test/dice_visible` over those that
+    the annotation of partially labelled scans hides and shows, `test/dice/<class>` of each class;
+    `test/full_fraction`, the share of fully labelled scans, is their abscissa.
+    """
+    cost, training, data = card["cost"], card["training"], card["data"]
+    values = {f"cost/{name}": cost[name] for name in COSTS}
+    values |= {f"cost/joules_{kind}": joules for kind, joules in cost["energy_joules"].items()}
+    values |= {"parameters": training["parameters"], "test/full_fraction": data["full_fraction"]}
+    if scores is not None and len(scores):
+        leaves = scores[scores["is_leaf"]]
+        values["test/dice"] = _mean(leaves, "dice")
+        values["test/dice_hidden"] = _mean(leaves[leaves["hidden"]], "dice")
+        values["test/dice_visible"] = _mean(leaves[~leaves["hidden"]], "dice")
+        values["test/missed"] = int(scores["missed"].sum())
+        for name, rows in scores.groupby("abbreviation", sort=False):
+            values[f"test/dice/{name}"] = rows["dice"].mean()
+            values[f"test/hd95/{name}"] = rows["hd95"].mean()
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    kept = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return kept | {"limits_of_use": "\n".join(card["limits"])}
+
+
+def _mean(rows: pd.DataFrame, metric: str) -> float:
+    """Return the mean over structures of their means over scans."""
+    return float(rows.groupby("abbreviation")[metric].mean().mean())

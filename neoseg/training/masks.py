@@ -1,0 +1,48 @@
+"""Slices with prediction and truth as masks that W&B can show and hide, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neoseg.inference.planes import Plane
+from neoseg.labels import UNKNOWN, Codebook
+
+if TYPE_CHECKING:
+    import wandb
+
+
+def masked_images(caption: str, planes: Sequence[Plane], codebook: Codebook) -> list[wandb.Image]:
+    """Return an image a plane with the masks "prediction" and "truth", whose classes are the same.
+
+    The truth is what the annotation tells: a merged label set is a class of its own.
+
+    Args:
+        caption: shown with the name of the plane.
+        planes: what to show.
+        codebook: names the classes of both masks.
+    """
+    import wandb
+
+    numbers = mask_numbers(codebook)
+    labels = {int(numbers[code]): name for code, name in enumerate(codebook.names)}
+    images = []
+    for plane in planes:
+        layers = {"prediction": plane.prediction, "truth": plane.truth}
+        masks = {
+            name: {"mask_data": numbers[layer], "class_labels": labels}
+            for name, layer in layers.items()
+        }
+        text = f"{caption}, {plane.name}"
+        images.append(wandb.Image(plane.image, mode="L", caption=text, masks=masks))
+    return images
+
+
+def mask_numbers(codebook: Codebook) -> np.ndarray:
+    """Return uint8 `[R]`: the number of each code in a mask, in which 0 is the background."""
+    numbers = np.arange(codebook.size, dtype=np.uint8)
+    background = codebook.space.background + 1
+    numbers[[background, UNKNOWN]] = UNKNOWN, background
+    return numbers

@@ -1,0 +1,239 @@
+"""A run in Weights & Biases: it mirrors what the run folder holds, and may break without harm."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.files import write_text
+from neoseg.inference.planes import Plane
+from neoseg.labels import Codebook
+from neoseg.training.curves import CurveLogger
+from neoseg.training.masks import masked_images
+
+log = logging.getLogger(__name__)
+
+STATE = "wandb.json"
+"""File beside the curves that keeps the id, so that a resumed training goes on as the same run."""
+
+OVERLAYS = "overlays"
+"""Overlays are logged as `overlays/1`, `overlays/2`, ..., one key a scan."""
+
+UPLOAD_SECONDS = 600.0
+"""How long the end of a run waits for what is not uploaded yet; `wandb sync` does the rest."""
+
+
+class WandbSettings(BaseModel):
+    """What a user writes under `logger.wandb`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: str = Field(default="offline", pattern="^(offline|online|disabled)$")
+    project: str = "neoseg"
+    entity: str | None = Field(default=None, description="user or team; null: the account's own")
+    tags: tuple[str, ...] = ()
+    overlays: int = Field(default=2, ge=0, description="validation scans that are shown")
+    overlay_every: int = Field(default=1, ge=1, description="validations between two overlays")
+
+
+@dataclass(frozen=True)
+class About:
+    """How a run is found among others.
+
+    Attributes:
+        name: of the run, such as "supervised-draw0-seed0".
+        job_type: the arm.
+        group: the sweep.
+        tags: words to filter by.
+        config: all of it.
+    """
+
+    name: str
+    job_type: str
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Let the first process alone do it, and let no error of W&B reach the training."""
+
+    @wraps(method)
+    def guarded(self: WandbMirror, *args: Any, **kwargs: Any) -> None:
+        if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self._give_up(error)
+
+    return guarded
+
+
+class WandbMirror(Logger):
+    """Sends curves, overlays and results to one W&B run, from the first process.
+
+    The run is opened by `rewind`, when training starts. Whatever goes wrong in W&B (no network, no
+    room, no service) is one warning, after which nothing more is sent: the run folder has it all.
+
+    A resumed training goes on under the id of the one before. Online, W&B appends to it; offline,
+    where it cannot, the curves so far are written again from `metrics.csv`, so that the newest
+    folder in `wandb/` holds the curves from the first step.
+
+    Args:
+        settings: what the user chose.
+        run: the run folder, in which W&B makes its folder `wandb`.
+        curves: the CSV logger, in whose folder the id is kept.
+        about: name, group, tags and configuration.
+    """
+
+    def __init__(
+        self, settings: WandbSettings, run: Path, curves: CurveLogger, about: About
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.folder = run
+        self.about = about
+        self.broken = False
+        self._curves = curves
+        self._run: Any = None
+
+    @property
+    def name(self) -> str:
+        """Name among the loggers."""
+        return "wandb"
+
+    @property
+    def version(self) -> str:
+        """No versions: a training has one run."""
+        return ""
+
+    @_guarded
+    def rewind(self, step: int) -> None:
+        """Open the run; tell one that is offline again what happened before `step`."""
+        self._open()
+
+    @_guarded
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Send one row of numbers."""
+        self._send(metrics, step)
+
+    @_guarded
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run starts with the whole configuration."""
+
+    @_guarded
+    def log_overlay(
+        self, number: int, caption: str, planes: Sequence[Plane], codebook: Codebook, step: int
+    ) -> None:
+        """Send the planes of a scan, with prediction and truth as masks that can be toggled.
+
+        Args:
+            number: of the scan, from 1.
+            caption, planes, codebook: as of `masked_images`.
+            step: as of `log_metrics`.
+        """
+        self._send({f"{OVERLAYS}/{number}": masked_images(caption, planes, codebook)}, step)
+
+    @_guarded
+    def log_results(
+        self,
+        values: Mapping[str, Any],
+        scores: pd.DataFrame | None,
+        page: str,
+        files: Sequence[Path],
+    ) -> None:
+        """Send what the run reached.
+
+        Args:
+            values: numbers and text of the summary; numbers are points of a curve, too.
+            scores: rows of `scores.csv`.
+            page: the run card, HTML.
+            files: kept as an artefact of type "run-card".
+        """
+        import wandb
+
+        self._open()
+        content: dict[str, Any] = {"run_card": wandb.Html(page, inject=False)}
+        if scores is not None:
+            plain = scores.astype(object).where(scores.notna(), None)
+            content["scores"] = wandb.Table(
+                columns=list(plain.columns), data=plain.to_numpy().tolist(), allow_mixed_types=True
+            )
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        self._run.log(content | numbers)
+        self._run.summary.update(dict(values))
+        card = wandb.Artifact(f"run-card-{self._run.id}", type="run-card")
+        for path in files:
+            card.add_file(str(path))
+        self._run.log_artifact(card)
+
+    @_guarded
+    def close(self, failed: bool = False) -> None:
+        """End the run, so that the next stage or job has one of its own."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.finish(exit_code=int(failed))
+
+    def _send(self, content: Mapping[str, Any], step: int | None) -> None:
+        self._open()
+        self._run.log(dict(content) if step is None else {**content, "step": step})
+
+    def _open(self) -> None:
+        if self._run is not None:
+            return
+        import wandb
+
+        path = self._curves.path.with_name(STATE)
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        state = known or {"id": secrets.token_hex(4), "group": self.about.group}
+        online = self.settings.mode == "online"
+        self._run = wandb.init(
+            mode="online" if online else "offline",
+            project=self.settings.project,
+            entity=self.settings.entity,
+            dir=str(self.folder),
+            id=state["id"],
+            name=self.about.name,
+            group=state["group"],
+            job_type=self.about.job_type,
+            tags=list(self.about.tags),
+            config=self.about.config,
+            resume="allow" if online and known else None,
+            reinit="create_new",  # none of its own in the process is ended or gone on with
+            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS),
+        )
+        write_text(path, json.dumps(state) + "\n")
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step", step_sync=True)
+        if known and not online:
+            for row in self._curves.rows:
+                self._run.log(row)
+
+    def _give_up(self, error: Exception) -> None:
+        self.broken = True
+        reason = " ".join(str(error).split()) or "no reason given"
+        log.warning(
+            "W&B is switched off for the rest of this training, which goes on and is recorded in "
+            "%s all the same (%s: %s)",
+            self._curves.path,
+            type(error).__name__,
+            reason,
+        )
+        run, self._run = self._run, None
+        try:
+            if run is not None:
+                run.finish(exit_code=1)
+        except Exception as second:
+            log.debug("W&B could not end the run: %s", second)

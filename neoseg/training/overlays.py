@@ -1,0 +1,59 @@
+"""Sends pictures of the first validation scans to W&B while a network trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from neoseg.data import VolumeSample
+from neoseg.data.datamodule import MixedDataModule
+from neoseg.inference.planes import middle_planes
+from neoseg.training.mirror import WandbMirror
+
+
+class Overlays(Callback):
+    """Shows prediction and annotation of the same validation scans again and again.
+
+    The truth in the pictures is what the validation itself sees: the codes that the annotation of
+    the scan tells. Nothing here draws random numbers.
+    """
+
+    def __init__(self, mirror: WandbMirror) -> None:
+        self.mirror = mirror
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        outputs: Any,
+        batch: VolumeSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Send the planes through the middle of a scan, if it is one of the chosen ones."""
+        if batch_idx >= self.mirror.settings.overlays or not self._due(trainer):
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, MixedDataModule)
+        assert isinstance(outputs, Tensor)  # leaves, as `validation_step` returns them
+        codebook = data.annotated.codebook
+        planes = middle_planes(
+            batch.image[0].cpu().numpy(),
+            outputs.cpu().numpy(),
+            batch.codes.cpu().numpy(),
+            codebook,
+            data.val[batch.number].entry.geometry.spacing,
+        )
+        scan = data.annotated.of_split("val")[batch.number][0]
+        self.mirror.log_overlay(
+            batch_idx + 1, scan.id, planes, codebook, max(trainer.global_step - 1, 0)
+        )
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        if trainer.sanity_checking or self.mirror.broken or not trainer.is_global_zero:
+            return False
+        done = trainer.current_epoch + 1
+        return done % self.mirror.settings.overlay_every == 0 or done == trainer.max_epochs

@@ -1,0 +1,62 @@
+"""Step curves as TensorBoard's event files, where that is asked for and installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from pydantic import BaseModel, ConfigDict
+
+FOLDER = "tensorboard"
+
+WRITERS = ("tensorboard", "tensorboardX")
+"""Packages of which one is needed."""
+
+
+class LoggerError(ValueError):
+    """A logger that cannot work here; the message says what to install."""
+
+
+class TensorBoardSettings(BaseModel):
+    """What a user writes under `logger.tensorboard`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = False
+
+
+class TensorBoardCurves(TensorBoardLogger):
+    """Writes curves to `tensorboard/` in the folder of a training; nothing else.
+
+    Raises:
+        LoggerError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not any(find_spec(name) for name in WRITERS):
+            raise LoggerError(
+                "logger.tensorboard.enabled is true (as logger=tensorboard sets it), and neither "
+                f"{' nor '.join(WRITERS)} is installed; pip install 'neoseg[tensorboard]', or use "
+                "logger=csv"
+            )
+        super().__init__(folder, name=FOLDER, version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: `config.yaml` holds them."""
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Begin a file that takes the place of what was logged from `step` on."""
+        if step:
+            self.experiment.close()
+            self._experiment = None
+            self._kwargs["purge_step"] = step
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Put what waits into the file."""
+        self.experiment.flush()
