@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from neoseg.cohort import (
     Annotated,
     AnnotationSettings,
-    Assignment,
     Cohort,
     MissingModality,
+    OnError,
     Split,
     SplitSettings,
     parse_settings,
@@ -31,10 +31,12 @@ from neoseg.data import (
     Store,
 )
 from neoseg.data.datamodule import MixedDataModule
+from neoseg.doctor import without_bad_scans
 from neoseg.extra_cohorts import KEY, extra_sources, source_of
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.progress import progress_bar
 from neoseg.targets import TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
 
@@ -42,6 +44,10 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 COHORT_TARGETS = ("neoseg.cohort",)
 """Where the readers are that a configuration, also one found in a run folder, may call."""
+
+
+SHARED = ("paths", "store", "on_error")
+"""Keys that a run's further cohorts are read with as well."""
 
 
 class ConfigError(ValueError):
@@ -68,11 +74,15 @@ def space_of(config: DictConfig) -> LabelSpace:
 
 
 def cohort_of(
-    config: DictConfig, space: LabelSpace, progress: Callable[[int, int], None] | None = None
+    config: DictConfig,
+    space: LabelSpace,
+    progress: Callable[[int, int], None] | None = None,
+    on_error: OnError = "stop",
 ) -> Cohort:
     """Read the cohort (generating the phantom where it is missing).
 
-    Scans that lack a modality are treated as `missing_modality` says.
+    Scans that lack a modality are treated as `missing_modality` says; `on_error` is that of the
+    readers, which look at names and tables alone.
 
     Raises:
         ConfigError: a target that is not one of neoseg's readers, or options that it lacks.
@@ -88,7 +98,9 @@ def cohort_of(
         raise ConfigError(
             f"cohort cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
         ) from None
-    extra = {"progress": progress} if target.endswith("read_phantom") else {}
+    extra: dict[str, Any] = {"progress": progress} if target.endswith("read_phantom") else {}
+    if on_error != "stop":
+        extra["on_error"] = on_error
     try:
         # In two steps: Hydra would take a dataclass among its arguments for a configuration.
         reader = instantiate(config.cohort, _partial_=True)
@@ -103,9 +115,35 @@ def cohort_of(
         raise ConfigError(f"cohort has a key that {target} does not know: {error}") from None
 
 
+def usable_cohort_of(
+    config: DictConfig, space: LabelSpace, progress: Callable[[int, int], None] | None = None
+) -> Cohort:
+    """Read the cohort; with `on_error=skip` prepare it too, and leave out the scans with errors.
+
+    Raises:
+        ConfigError, CohortError: as `cohort_of`; no scan that is left.
+    """
+    on_error = on_error_of(config)
+    cohort = cohort_of(config, space, progress, on_error)
+    if on_error == "stop":
+        return cohort
+    with progress_bar("examine", total=len(cohort.scans)) as bar:
+        return without_bad_scans(cohort, store_of(config), bar.advance)
+
+
+def on_error_of(config: DictConfig) -> OnError:
+    """Return "stop" or "skip"; the former for runs of earlier versions."""
+    value = config.get("on_error", "stop")
+    if value not in ("stop", "skip"):
+        raise ConfigError(f"on_error is {value!r}; use stop, or skip to leave out bad scans")
+    return value
+
+
 def split_of(config: DictConfig, cohort: Cohort) -> Split:
-    """Read or draw the split."""
+    """Read or draw the split; scans that were skipped may stand in a table."""
     settings = parse_settings(SplitSettings, plain(config.split), "split")
+    if any(problem.severity == "error" for problem in cohort.problems):
+        settings = settings.model_copy(update={"subset": True})
     return split_cohort(cohort.scans, settings)
 
 
@@ -136,7 +174,9 @@ def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Annotated:
 
     def read(raw: dict[str, Any]) -> Cohort:
         try:
-            return cohort_of(OmegaConf.create({"cohort": raw}), cohort.convention.space)
+            own = OmegaConf.create({key: config[key] for key in SHARED if key in config})
+            own.cohort = raw
+            return usable_cohort_of(own, cohort.convention.space)
         except ConfigError as error:
             raise ConfigError(f"{KEY}.{raw['name']}: {error}") from None
 
@@ -199,25 +239,3 @@ def data_of(
         progress=progress,
         missing_modality=missing_modality_of(config),
     )
-
-
-def describe(annotated: Annotated) -> dict[str, Any]:
-    """Return the counts of scans by split and stream, and the label sets in words.
-
-    The counts of each cohort stand beside where there are several.
-    """
-    counts = _counts(annotated.assignments)
-    cohorts = {s.cohort.name: _counts(s.assignments) for s in annotated.sources}
-    space = annotated.codebook.space
-    merged = annotated.codebook.sets[space.num_leaves + 1 :]
-    sets = ["{" + ", ".join(space.leaves[k].abbreviation for k in sorted(s)) + "}" for s in merged]
-    several = {"cohorts": cohorts} if len(cohorts) > 1 else {}
-    return {"scans": counts, **several, "merged_label_sets": sets}
-
-
-def _counts(assignments: Iterable[Assignment]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-    for item in assignments:
-        row = counts.setdefault(item.split, {})
-        row[item.stream] = row.get(item.stream, 0) + 1
-    return counts

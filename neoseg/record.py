@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import describe, settings_of, store_of
+from neoseg.assembly import settings_of, store_of
 from neoseg.cohort import Annotated
+from neoseg.description import describe
 from neoseg.energy import EnergyMeter
 from neoseg.evaluation import (
     Scored,

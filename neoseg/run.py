@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from neoseg.assembly import (
     ConfigError,
     annotated_of,
-    cohort_of,
     settings_of,
     space_of,
     split_of,
+    usable_cohort_of,
 )
 from neoseg.claim import claimed
 from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
@@ -79,7 +79,7 @@ def _planned(config: DictConfig, folder: Path) -> Annotated:
         ConfigError: the plan is no longer that with which the run started.
     """
     with progress_bar("phantom") as bar:
-        cohort = cohort_of(config, space_of(config), bar.update_to)
+        cohort = usable_cohort_of(config, space_of(config), bar.update_to)
     split = split_of(config, cohort)
     annotated = annotated_of(config, cohort, split)
     plan = folder / "annotation.csv"

@@ -11,8 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
-    *("files", "foreign", "targets", "labels", "cohort", "data", "networks", "losses"),
-    *("inference", "training", "evaluation"),
+    *("files", "foreign", "targets", "labels", "cohort", "data", "doctor", "networks"),
+    *("losses", "inference", "training", "evaluation"),
 )
 """Each may import those before it; the commands and what they share may import all."""
 

@@ -13,7 +13,7 @@ from neoseg.cohort.annotation import (
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.modality import MissingModality, with_modalities
-from neoseg.cohort.problems import CohortError, Problem, Problems, parse_settings
+from neoseg.cohort.problems import CohortError, OnError, Problem, Problems, parse_settings
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.cohort.split import (
@@ -35,6 +35,7 @@ __all__ = [
     "CohortError",
     "ExtraAnnotationSettings",
     "MissingModality",
+    "OnError",
     "Problem",
     "Problems",
     "Scan",

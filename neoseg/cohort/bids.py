@@ -44,8 +44,8 @@ def read_bids(
     without one, a name that has none is taken, else the only one there is. The integers of the
     label files mean what `convention` says, else what the names in the `dseg.tsv` of the root say,
     else they are the indices of the table ("identity" asks for the latter). Scans without label
-    file are unlabelled. With `on_error="skip"` scans with errors are left out. The rest are the
-    filters of `Selection`.
+    file are unlabelled. `on_error="skip"` leaves scans with errors out, "collect" also keeps the
+    other errors to be told later. The rest are the filters of `Selection`.
 
     Raises:
         CohortError: with every problem found.
@@ -115,9 +115,10 @@ def read_bids(
     pick.report()
     _check_labels(scans, sessions, label_desc, problems)
     meaning = _convention(root, space, convention, label_desc, sessions, problems)
-    skipped = problems.skipped() if on_error == "skip" else frozenset()
+    skipped = problems.skipped(on_error)
     kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
-    found = problems.settle(f"cohort '{name}'", on_error)
+    usable = meaning is not None and bool(kept)
+    found = problems.settle(f"cohort '{name}'", on_error, usable)
     return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
 
 

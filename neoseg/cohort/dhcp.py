@@ -40,8 +40,8 @@ def read_dhcp(
     `root` is the top of the tree or the folder of the pipeline in it. `labels` picks the 9 tissues
     or the 87 structures; tissues can also be read in a space of the 87, as sets of them.
     `restore` picks the bias-corrected images. `convention` adds label values, or changes what
-    some mean. With `on_error="skip"` scans with errors are left out. The rest are the filters of
-    `Selection`. Only names and sizes of files are checked.
+    some mean. `on_error="skip"` leaves scans with errors out, "collect" also keeps the other errors
+    to be told later. The rest are the filters of `Selection`. Only names and sizes are checked.
 
     Raises:
         CohortError: with every problem found.
@@ -87,9 +87,10 @@ def read_dhcp(
         if (images := _images(item, release, modalities, restore, problems))[0] is not None
     ]
     _check_labels(scans, sessions, release, labels, problems)
-    skipped = problems.skipped() if on_error == "skip" else frozenset()
+    skipped = problems.skipped(on_error)
     kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
-    found = problems.settle(f"cohort '{name}'", on_error)
+    usable = meaning is not None and bool(kept)
+    found = problems.settle(f"cohort '{name}'", on_error, usable)
     return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
 
 

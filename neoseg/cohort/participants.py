@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def read_ages(
         )
     else:
         table = read_rows(participants, ["participant_id"], problems)
-        _collect(table, participants, None, rows, problems)
+        _collect(table, participants, None, rows, on_disk, problems)
         _compare(participants, {s for s, _ in rows if wanted(s)}, set(subjects), problems)
 
     for subject in subjects:
@@ -97,7 +97,7 @@ def read_ages(
         if path is None:
             continue
         own: dict[Key, Ages] = {}
-        _collect(read_rows(path, ["session_id"], problems), path, subject, own, problems)
+        _collect(read_rows(path, ["session_id"], problems), path, subject, own, on_disk, problems)
         _compare(
             path,
             {scan_id(*key).removeprefix("sub-") for key in own},
@@ -130,9 +130,10 @@ def _collect(
     path: Path,
     subject: str | None,
     rows: dict[Key, Ages],
+    on_disk: Collection[Key],
     problems: Problems,
 ) -> None:
-    """Add the ages of a table's rows; two rows of one scan that differ are an error."""
+    """Add the ages of a table's rows; two rows of one scan that differ are an error of the scan."""
     for number, row in enumerate(table, start=2):
         name = subject or bare_id(row["participant_id"], "sub-")
         text = bare_id(row.get("session_id", ""), "ses-")
@@ -159,10 +160,14 @@ def _collect(
             )
         )
         if (name, session) in rows:
-            note = problems.warn if rows[name, session] == ages else problems.error
-            what = "repeats" if rows[name, session] == ages else "contradicts"
-            found = f"{what} an earlier row of the same scan"
-            note(where, found, "one row", "delete one", kind="duplicate-row")
+            told = ("one row", "delete one", "duplicate-row")
+            concerned = [key for key in on_disk if key[0] == name and session in (None, key[1])]
+            if rows[name, session] == ages or not concerned:
+                problems.warn(where, "repeats an earlier row of the same scan", *told)
+            else:
+                scans = [scan_id(*key) for key in sorted(concerned, key=str)]
+                found = "contradicts an earlier row of the same scan"
+                problems.error(where, found, *told, scans)
         rows.setdefault((name, session), ages)
 
 

@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-OnError = Literal["stop", "skip"]
-"""Whether errors about single scans end everything, or those scans are left out."""
+OnError = Literal["stop", "skip", "collect"]
+"""What errors do: stop; skip those that name the scans which they concern, and these scans; or
+collect all that a cohort can be put together with, to be told later.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,28 @@ class Problems:
         """Note something that the user should know but that stops nothing."""
         self.warnings.append(Problem(str(where), found, expected, action, kind, severity="warning"))
 
-    def settle(self, subject: str, on_error: OnError = "stop") -> tuple[Problem, ...]:
-        """Log the warnings and return them, with the errors that `on_error="skip"` puts up with.
+    def settle(
+        self, subject: str, on_error: OnError = "stop", usable: bool = True
+    ) -> tuple[Problem, ...]:
+        """Log the warnings and return them, with the errors that `on_error` puts up with.
 
-        Those are the errors that name the scans which they concern; see `skipped`.
+        Nothing is logged where all is collected; `usable` tells whether anything could come of it.
 
         Raises:
             CohortError: with every error, if there are any others.
         """
-        for warning in self.warnings:
-            log.warning("%s: %s", subject, warning)
-        if self.errors and (on_error == "stop" or not all(error.scans for error in self.errors)):
+        if on_error != "collect":
+            for warning in self.warnings:
+                log.warning("%s: %s", subject, warning)
+        bearable = (
+            usable
+            and {
+                "stop": not self.errors,
+                "skip": all(error.scans for error in self.errors),
+                "collect": True,
+            }[on_error]
+        )
+        if self.errors and not bearable:
             number = len(self.errors)
             noun = "problem" if number == 1 else "problems"
             raise CohortError(
@@ -117,8 +130,10 @@ class Problems:
             )
         return (*self.errors, *self.warnings)
 
-    def skipped(self) -> frozenset[str]:
-        """Return the ids of the scans that cannot be used because of an error."""
+    def skipped(self, on_error: OnError) -> frozenset[str]:
+        """Return the ids of the scans that are left out because of an error."""
+        if on_error == "stop":
+            return frozenset()
         return frozenset(scan for error in self.errors for scan in error.scans)
 
 

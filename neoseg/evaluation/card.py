@@ -64,6 +64,7 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
             "draw": _of(config, "annotation.draw"),
             "scans": protocol_counts(run / "annotation.csv"),
             "merged_label_sets": _of(annotation, "merged_label_sets", []),
+            "skipped": _of(annotation, "skipped", []),
         },
         "training": {
             "seed": _of(record, "seed", _of(config, "seed")),
@@ -173,6 +174,9 @@ def limits_of_use(
     if len(weak):
         listed = ", ".join(f"{name} ({value:.2f})" for name, value in weak.items())
         found.append(f"Mean Dice below {_WEAK}: {listed}.")
+    skipped = {(row["cohort"], row["scan"]) for row in _of(record, "annotation.skipped", [])}
+    if skipped:
+        found.append(f"{_count(len(skipped), 'scan')} could not be used and took no part.")
     if _of(record, "git.changed", False) is True:
         found.append("The code had changes that its commit does not hold.")
     return found

@@ -39,6 +39,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         ),
         "",
         _frame(data["scans"], "No table of annotations."),
+        *([_frame(data["skipped"], ""), ""] if data["skipped"] else []),
         "## Training",
         "",
         *_facts(experiment=card["experiment"], **training),

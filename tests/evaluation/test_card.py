@@ -33,7 +33,12 @@ RECORD = {
     "energy_joules": {"processors": 7200.0, "gpus": None},
     "device": "CPU, 2 cores",
     "data": "0123456789abcdef",
-    "annotation": {"merged_label_sets": ["{GM, WM}"]},
+    "annotation": {
+        "merged_label_sets": ["{GM, WM}"],
+        "skipped": [
+            {"cohort": "phantom", "scan": "sub-z", "kind": "not-finite", "why": "z.nii.gz has NaN"}
+        ],
+    },
     "versions": {"python": "3.11", "torch": "2.13"},
     "git": {"commit": "abc", "changed": True},
     "command": "python -m neoseg.train",
@@ -184,3 +189,12 @@ def test_waiting_for_data_is_stated(run) -> None:
     text = write_card(run).read_text(encoding="utf-8")
     assert "- waiting for data: 1.2 % of the time of a step" in text
     assert "- time of a training step: 0.5 s" in text
+
+
+def test_skipped_scans_stand_in_the_card_with_reasons(run):
+    card = run_card(run)
+    assert [row["scan"] for row in card["data"]["skipped"]] == ["sub-z"]
+    assert "1 scan could not be used and took no part." in card["limits"]
+    text = write_card(run).read_text()
+    assert "sub-z" in text
+    assert "z.nii.gz has NaN" in text

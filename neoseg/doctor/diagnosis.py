@@ -1,0 +1,144 @@
+"""The findings of one pass over a cohort, and how they are written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neoseg.cohort import CohortError, Problem, Scan
+from neoseg.cohort.kinds import KINDS
+from neoseg.files import write_text
+
+FORMAT = 1
+"""Version of `report.json`."""
+
+LISTED = 10
+"""Findings of one kind that are shown on a screen; the files hold all."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a cohort.
+
+    Attributes:
+        cohort: its name.
+        good: the scans that can be used.
+        problems: errors and warnings, each once.
+    """
+
+    cohort: str
+    good: tuple[Scan, ...]
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of_error(cls, cohort: str, error: CohortError) -> Diagnosis:
+        """Return that of a cohort whose scans could not be found."""
+        problems = error.problems or (Problem(f"cohort '{cohort}'", str(error)),)
+        return cls(cohort, (), (*problems, *error.warnings))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The findings that keep scans, or the cohort, from being used."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """The other findings."""
+        return tuple(p for p in self.problems if p.severity == "warning")
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Sorted ids of the scans that cannot be used."""
+        return tuple(sorted({scan for problem in self.errors for scan in problem.scans}))
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cohort can be used without the skipped scans."""
+        return bool(self.good) and all(problem.scans for problem in self.errors)
+
+    def groups(self) -> Iterator[tuple[str, str, list[Problem]]]:
+        """Yield (severity, kind, findings), errors first, kinds in their own order."""
+        for severity, found in (("error", self.errors), ("warning", self.warnings)):
+            for kind in KINDS:
+                members = [problem for problem in found if problem.kind == kind]
+                if members:
+                    yield severity, kind, members
+
+    def summary(self) -> str:
+        """One line: how many scans of how many subjects, with labels and by age group."""
+        ages = [scan.age_group for scan in self.good]
+        groups = ", ".join(f"{ages.count(group)} {group}" for group in sorted(set(ages)))
+        subjects = len({scan.subject for scan in self.good})
+        labelled = sum(scan.label is not None for scan in self.good)
+        return (
+            f"cohort '{self.cohort}': {len(self.good)} usable scans of {subjects} subjects"
+            + (f" ({groups}), {labelled} with labels" if ages else "")
+            + f"; {len(self.errors)} errors, {len(self.warnings)} warnings"
+        )
+
+    def text(self, listed: int | None = LISTED) -> str:
+        """Return all groups for a screen, of each at most `listed` findings."""
+        lines = []
+        for severity, kind, members in self.groups():
+            lines.append(f"{severity.upper()} {KINDS[kind]} [{kind}], {len(members)}:")
+            lines += [f"  - {problem}" for problem in members[:listed]]
+            more = len(members) - len(members[:listed])
+            lines += [f"    and {more} more, see the report"] if more else []
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return {
+            "format": FORMAT,
+            "cohort": self.cohort,
+            "usable_scans": len(self.good),
+            "skipped_scans": list(self.skipped),
+            "errors": len(self.errors),
+            "warnings": len(self.warnings),
+            "problems": [
+                problem.to_dict() | {"title": KINDS[kind]}
+                for _, kind, members in self.groups()
+                for problem in members
+            ],
+        }
+
+    def markdown(self) -> str:
+        """Return the report for people: a table for each kind."""
+        lines = [f"# Examination of cohort '{self.cohort}'", "", self.summary() + ".", ""]
+        for severity, kind, members in self.groups():
+            lines += [f"## {severity.capitalize()}: {KINDS[kind]} (`{kind}`)", ""]
+            lines += markdown_table(members)
+        if not self.problems:
+            lines += ["Nothing was found.", ""]
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> Path:
+        """Write `path` as JSON, whatever its suffix, and its neighbour `.md`; return the latter."""
+        write_text(
+            path.with_suffix(".json"),
+            json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n",
+        )
+        write_text(path.with_suffix(".md"), self.markdown())
+        return path.with_suffix(".md")
+
+
+def markdown_table(problems: Sequence[Problem]) -> list[str]:
+    """Return the lines of a table of findings and an empty one."""
+    rows = [(p.where, p.found, p.expected, p.action) for p in problems]
+    cells = [tuple(map(_cell, row)) for row in rows]
+    return [
+        "| where | found | expected | what to do |",
+        "| --- | --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in cells),
+        "",
+    ]
+
+
+def _cell(text: str) -> str:
+    """Escape what would end a cell or be taken for markup."""
+    for special in "\\`*<[|":
+        text = text.replace(special, f"\\{special}")
+    return " ".join(text.split())

@@ -1,0 +1,96 @@
+"""Examine every scan of a cohort in one pass, preparing the store on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
+from neoseg.data import Store
+from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.whole import (
+    duplicate_images,
+    shown_sets,
+    told_sets,
+    unseen_leaves,
+    untold_classes,
+)
+from neoseg.labels import Protocol
+
+log = logging.getLogger(__name__)
+
+
+def diagnose(
+    cohort: Cohort,
+    store: Store,
+    plan: Callable[[Cohort], Source] | None = None,
+    progress: Callable[[str], None] | None = None,
+    verify: bool = False,
+) -> Diagnosis:
+    """Examine the scans of a cohort, and what its good scans show under an annotation plan.
+
+    Args:
+        cohort: read so that errors about single scans are among its problems.
+        store: filled on the way.
+        plan: of a cohort without the bad scans; None takes every scan for training, fully labelled.
+        progress: called with the id of each scan.
+        verify: compare checksums of what the store holds already.
+
+    Raises:
+        DataError: a store that cannot be written.
+    """
+    examined = store.examine(cohort, cohort.scans, progress, verify)
+    found = [*cohort.problems, *(p for item in examined for p in item.problems)]
+    found += duplicate_images(examined)
+    bad = {scan for p in found if p.severity == "error" for scan in p.scans}
+    good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
+    if any(scan.label is not None for scan in good.scans):
+        try:
+            source = (plan or _everything)(good)
+        except CohortError as error:
+            found += error.problems
+        else:
+            space = cohort.convention.space
+            found += unseen_leaves(space, shown_sets(source, examined))
+            found += untold_classes(space, told_sets(source))
+    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)))
+
+
+def without_bad_scans(
+    cohort: Cohort, store: Store, progress: Callable[[str], None] | None = None
+) -> Cohort:
+    """Return the cohort without the scans that cannot be used, and why among its problems.
+
+    Raises:
+        CohortError: no scan that is left, or errors that concern the whole cohort.
+    """
+    diagnosis = diagnose(cohort, store, progress=progress)
+    fatal = [problem for problem in diagnosis.errors if not problem.scans]
+    if fatal or not diagnosis.good:
+        raise CohortError(
+            f"cohort '{cohort.name}' cannot be used, also without the scans with errors:",
+            fatal or diagnosis.errors,
+        )
+    if diagnosis.errors:
+        skipped = len(diagnosis.skipped)
+        log.warning(
+            "cohort '%s': %d scans are left out (on_error=skip)\n%s",
+            cohort.name,
+            skipped,
+            "\n".join(f"  - {problem}" for problem in diagnosis.errors),
+        )
+    kept = tuple(p for p in diagnosis.problems if p.severity == "error" or p in cohort.problems)
+    return replace(cohort, scans=diagnosis.good, problems=kept)
+
+
+def _everything(cohort: Cohort) -> Source:
+    """Every scan for training, with all that its labels tell."""
+    full = Protocol.full(cohort.convention.space)
+    assignments = [
+        Assignment(scan.subject, scan.session, "train", "full", full.name, scan.cohort)
+        for scan in cohort.scans
+        if scan.label is not None
+    ]
+    split = Split(cohort.subjects, (), ())
+    return Source(cohort, split, tuple(assignments), {full.name: full})
