@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,11 +19,15 @@ from neoseg.cohort import CohortError
 from neoseg.config import CONFIG_DIR
 from neoseg.data import DataError
 from neoseg.evaluation import CardError, ReportError
+from neoseg.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.targets import FORCE
 from neoseg.training.loggers import LoggerError
+from neoseg.training.nonfinite import NonFiniteLossError
+from neoseg.training.stopping import in_submitit
 
 USER_ERRORS = (
     CardError,
@@ -34,6 +39,7 @@ USER_ERRORS = (
     LoggerError,
     LossError,
     NetworkError,
+    NonFiniteLossError,
     ReportError,
 )
 """Errors whose message says what to do; a traceback would only hide it."""
@@ -43,6 +49,8 @@ log = logging.getLogger(__name__)
 
 def quieten() -> None:
     """Silence notes of libraries that tell a user of these commands nothing."""
+    logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
+    os.environ[FORCE] = "1"  # no library unpickles anything in a command either
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -55,11 +63,19 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def command(
+    name: str, keep_going: bool = False
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make a command of a function of the configuration `conf/<name>.yaml`.
 
-    An error for the user ends a single run with its message and exit status 2; in a sweep it
-    fails its own job alone.
+    An error for the user ends a single run with its message and exit status 2, a fault of the
+    machine with one and status 1; its traceback is in the log file, or with HYDRA_FULL_ERROR=1 on
+    the screen.
+
+    Args:
+        name: of the configuration.
+        keep_going: in a sweep, log whatever ends a job and go on with the next; the job returns
+            NaN, or ends its process where that is the job's own.
     """
 
     def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -68,11 +84,22 @@ def command(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[]
             quieten()
             try:
                 return function(config)
-            except USER_ERRORS as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
+            except Exception as error:
+                told = isinstance(error, USER_ERRORS)
+                fault = None if told or wants_traceback() else fault_message(error)
+                message = fault or without_traceback(str(error))
+                if fault is not None:
+                    note_traceback(log, error)
+                sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+                if sweeping and keep_going:
+                    log.error("%s", message, exc_info=not told and fault is None)
+                    if in_submitit():
+                        sys.exit(1)
+                    return float("nan")
+                if sweeping or not (told or fault):
                     raise
-                log.error("%s", error)
-                sys.exit(2)
+                log.error("%s", message)
+                sys.exit(2 if told else 1)
 
         return hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(
             guarded

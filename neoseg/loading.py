@@ -49,6 +49,13 @@ def load_module(
     path = run / CHECKPOINTS / LAST
     if not path.is_file():
         raise ConfigError(f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run")
+    module = restored(path, predict_with)
+    module.eval()
+    return module.to(choose_device(device))
+
+
+def restored(path: Path, predict_with: str | None = None) -> SegmentationModule:
+    """Return the network of a checkpoint on the CPU, in training mode; raises `ConfigError`."""
     changes: dict[str, Any] = {} if predict_with is None else {"predict_with": predict_with}
     try:
         content = read_checkpoint(path)
@@ -59,8 +66,7 @@ def load_module(
         raise ConfigError(str(error)) from None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be loaded: {error}") from None
-    module.eval()
-    return module.to(choose_device(device))
+    return module
 
 
 def choose_device(name: str) -> torch.device:

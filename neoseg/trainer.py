@@ -14,12 +14,15 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig
+from pydantic import ValidationError
 
 from neoseg.assembly import ConfigError, settings_of
 from neoseg.config import plain
+from neoseg.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings, make_loggers, mirroring
+from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.recipe import Stage
 
 REFUSED = {
@@ -53,13 +56,20 @@ def stage_trainer(config: DictConfig, run: Path, stage: Stage) -> L.Trainer:
             config.early_stopping,
             bool(arguments.get("enable_progress_bar", True)),
             max_time,
+            NonFiniteSettings(
+                on_nan=config.get("on_nan", "stop"), max_skipped=config.get("max_skipped", 10)
+            ),
         )
+    except ValidationError as error:
+        lines = [f"{e['loc'][0]} is {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("; ".join(lines)) from None
     except MisconfigurationException:
         raise ConfigError(
             f"trainer.max_time is {max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
         ) from None
     name, settings = str(config.name), settings_of(LoggerSettings, config, "logger")
-    group = str(config.sweep) if _sweeping() else None
+    sweep = Path(config.paths.runs) / "sweeps" / str(config.sweep)
+    group = str(config.sweep) if run.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(folder, run, settings, name, group, plain(config))
     callbacks += mirroring(loggers)
     return make_trainer(arguments, config.patches.batch_size, folder, callbacks, loggers)
@@ -88,6 +98,7 @@ def make_trainer(
     for key, instead in REFUSED.items():
         if arguments.get(key) is not None:
             raise ConfigError(f"trainer.{key} is {arguments[key]}; {instead}")
+    environment = cluster_environment()
     precision = arguments.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
         raise ConfigError(f"trainer.precision is {precision!r}; use {', '.join(PRECISIONS)}")
@@ -97,6 +108,7 @@ def make_trainer(
             warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
             trainer = L.Trainer(
                 **arguments,
+                plugins=None if environment is None else [environment],
                 default_root_dir=folder,
                 logger=list(loggers),
                 callbacks=list(callbacks),
@@ -128,8 +140,9 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
     if _sweeping() and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
         # Each further process would start the whole sweep itself.
         raise ConfigError(
-            f"a sweep (-m) cannot start {trainer.world_size} processes a job on this machine; use "
-            "trainer.devices=1, start the jobs one by one without -m, or give them to a cluster"
+            f"a sweep (-m) cannot start {trainer.world_size} processes a job in its own process; "
+            "add cluster=local (jobs as commands of their own on this machine) or cluster=slurm to "
+            "the same command, or use trainer.devices=1"
         )
 
 

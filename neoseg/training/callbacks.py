@@ -22,6 +22,7 @@ from neoseg.training.checkpoint import (
 )
 from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
+from neoseg.training.nonfinite import FOLDER, NonFiniteLoss, NonFiniteSettings
 
 __all__ = ["CHECKPOINTS", "LAST", "make_callbacks"]
 
@@ -34,6 +35,7 @@ def make_callbacks(
     early_stopping: int | None,
     progress: bool,
     max_time: str | dict[str, int] | None = None,
+    non_finite: NonFiniteSettings | None = None,
 ) -> list[Callback]:
     """Return the callbacks of a training in `folder`.
 
@@ -47,12 +49,14 @@ def make_callbacks(
         max_time: DD:HH:MM:SS, interruptions not counted; training ends with the epoch in which it
             has passed. Lightning's own limit ends within an epoch, from where a run cannot go on
             as if it had not stopped.
+        non_finite: what happens to a loss that is no number; None stops the training.
 
     Raises:
         MisconfigurationException: a time that is not written so.
     """
     callbacks: list[Callback] = [
         StepSeed(seed, first_step),
+        NonFiniteLoss(folder / FOLDER, non_finite or NonFiniteSettings(), seed, first_step),
         StepCurves(),
         LastCheckpoint(folder / CHECKPOINTS / LAST, settings.every_steps),
     ]

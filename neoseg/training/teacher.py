@@ -39,6 +39,7 @@ class Teacher(nn.Module):
     def __init__(self, student: nn.Module, decay: float) -> None:
         super().__init__()
         self.decay = decay
+        self.paused = False  # while a step is left out
         self.average = AveragedModel(student, multi_avg_fn=self._mix, use_buffers=True)
         self.requires_grad_(False)
         self.eval()
@@ -61,7 +62,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
         """Move the average towards the student; call once after each optimizer step."""
-        self.average.update_parameters(student)
+        if not self.paused:
+            self.average.update_parameters(student)
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:

@@ -1,0 +1,222 @@
+"""A loss that is NaN or infinite: the training stops, or leaves the step out, and keeps the patch.
+
+Adding a number that is none to the weights would lose them; so the loss is looked at before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.optim import Optimizer
+
+from neoseg.data import Batch
+from neoseg.files import replacing
+
+log = logging.getLogger(__name__)
+
+FOLDER = "nan"
+WEIGHTS = "weights.ckpt"
+"""The network with which the loss became no number, beside the patches."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A training whose loss is no number any more; the message says where, and what was kept."""
+
+
+class NonFiniteSettings(BaseModel):
+    """What a user writes as `on_nan` and `max_skipped`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    on_nan: Literal["stop", "skip"] = "stop"
+    max_skipped: int = Field(default=10, ge=0, description="steps of a training; one more stops it")
+
+
+@dataclass
+class KeptBatch:
+    """A batch whose loss was no number, with where it came from.
+
+    Attributes:
+        batch: this rank's items.
+        about: seed, step, items, scans, loss.
+    """
+
+    batch: Batch
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class NonFiniteLoss(Callback):
+    """Watches the loss of every step, before its gradients; all ranks decide alike.
+
+    With "skip" the weights, their optimizer's state, the batch statistics and the teacher stay as
+    they were, while schedules and the stream of patches go on; so a resumed run skips the same.
+    """
+
+    def __init__(
+        self, folder: Path, settings: NonFiniteSettings, seed: int, first_step: int
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.seed = seed
+        self.first_step = first_step
+        self.skipped = 0
+        self._batch: Batch | None = None
+        self._before: dict[str, Tensor] = {}
+        self._bad = self._void = False  # the batch, and the step that it is part of
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were left out: the limit is for the whole training."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = int(state_dict["skipped"])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: Any, *_: Any
+    ) -> None:
+        """Remember the batch and, where steps may be skipped, what a forward pass changes."""
+        self._batch, self._bad = batch, False
+        if self.settings.on_nan == "skip":
+            self._before = {name: value.clone() for name, value in module.named_buffers()}
+
+    def on_before_backward(
+        self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Stop, or mark the step, where the loss of any rank is no number.
+
+        Raises:
+            NonFiniteLossError: with `stop`, or when too many steps were skipped.
+        """
+        bad = ~torch.isfinite(loss.detach()).all()
+        anywhere = bad
+        if trainer.world_size > 1:
+            anywhere = trainer.strategy.reduce(bad.float(), reduce_op="max") > 0
+        if not bool(anywhere):
+            return
+        stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
+        told = self._keep(trainer, module, float(loss.detach()), bool(bad), stopping)
+        if stopping:
+            raise NonFiniteLossError(told)
+        log.warning("%s", told)
+        if not self._void:
+            self.skipped += 1
+        self._bad = self._void = True
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Take the gradients of a marked step away; the optimizer then leaves everything alone."""
+        teacher = getattr(module, "teacher", None)
+        if teacher is not None:
+            teacher.paused = self._void
+        if self._void and getattr(trainer.precision_plugin, "scaler", None) is None:
+            # A gradient scaler skips the step by itself, and insists on seeing gradients.
+            optimizer.zero_grad(set_to_none=True)
+        self._void = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+        """Bring back what the forward pass of a marked batch changed."""
+        if self._bad:
+            now = dict(module.named_buffers())
+            for name, value in self._before.items():
+                now[name].copy_(value)
+        self._batch = None
+
+    def _keep(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        loss: float,
+        mine: bool,
+        stopping: bool,
+    ) -> str:
+        """Save what is needed to compute the loss again, and say so."""
+        step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        assert self._batch is not None  # a step begins with its batch
+        batch = self._batch.lit()
+        share = len(batch)
+        items = [trainer.global_rank * share + place for place in range(share)]
+        train = trainer.datamodule.train  # type: ignore[attr-defined]
+        scans = [train[number].entry.scan for number in batch.scan.tolist()]
+        about = {
+            "seed": self.seed,
+            "step": step,
+            "rank": trainer.global_rank,
+            "items": items,
+            "scans": [scan.id for scan in scans],
+            "files": [[str(path) for path in scan.images if path] for scan in scans],
+            "loss": repr(loss),
+        }
+        suspects = _suspects(batch, about["scans"])
+        path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
+        if not mine:
+            return f"the loss of step {step} is no number in another process, which says more"
+        write_batch(path, KeptBatch(batch, about))
+        if stopping:
+            content = {
+                "hyper_parameters": dict(module.hparams),
+                "state_dict": module.state_dict(),
+            }
+            with replacing(self.folder / WEIGHTS) as temporary:
+                torch.save(content, temporary)
+        ending = (
+            f"; {self.skipped} steps were left out before (max_skipped)"
+            if self.settings.on_nan == "skip"
+            else "; on_nan=skip leaves such steps out"
+        )
+        what = (
+            "the training stops, and the last checkpoint is from before"
+            if stopping
+            else f"the step is left out, number {self.skipped + 1} of {self.settings.max_skipped}"
+        )
+        return (
+            f"the loss is {loss} in step {step} (items {items}): {what}. {suspects}. The patches "
+            f"are in {path}; see again what each gives with python -m neoseg.replay patch={path}. "
+            "Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
+            + (ending if stopping else "")
+        )
+
+
+def write_batch(path: Path, kept: KeptBatch) -> None:
+    """Write a batch as arrays and JSON text, whole or not at all."""
+    values = {item.name: getattr(kept.batch, item.name) for item in fields(kept.batch)}
+    arrays: dict[str, Any] = {
+        name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)
+    }
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, about=np.array(json.dumps(kept.about)), **arrays)
+
+
+def read_batch(path: Path) -> KeptBatch:
+    """Read what `write_batch` wrote, as data only.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            about = json.loads(str(content["about"]))
+            tensors = {n: torch.from_numpy(content[n]) for n in content.files if n != "about"}
+        return KeptBatch(Batch(**tensors), about)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{path} is not a patch that a training has kept: {error}") from None
+
+
+def _suspects(batch: Batch, scans: list[str]) -> str:
+    """Say which items have images that are no numbers; of the others nothing is known."""
+    finite = torch.isfinite(batch.image).flatten(1).all(1).tolist()
+    bad = sorted({scan for scan, good in zip(scans, finite, strict=True) if not good})
+    if bad:
+        return f"The patch of {', '.join(bad)} holds voxels that are no numbers"
+    return f"All patches are sound; they are of {', '.join(sorted(set(scans)))}"
