@@ -1,0 +1,65 @@
+"""Training on two real processes: as on one, and as without an interruption."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from interruption import assert_same_runs, curves
+
+HERE = Path(__file__).parent
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here"),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs `one`, `two` (processes) and `resumed` (two, killed in between)."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = [str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    done = subprocess.run(
+        [sys.executable, str(HERE / "two_processes.py"), str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return folder
+
+
+def test_each_process_has_its_share_of_a_batch(runs: Path) -> None:
+    notes = {name: sorted((runs / name).glob("rank-*.txt")) for name in ("one", "two", "resumed")}
+    assert [path.read_text() for path in notes["one"]] == ["1 4"]
+    for name in ("two", "resumed"):
+        assert [path.read_text() for path in notes[name]] == ["2 2", "2 2"]
+
+
+def test_two_processes_learn_what_one_learns(runs: Path) -> None:
+    states = [
+        torch.load(runs / name / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("one", "two")
+    ]
+    assert [state["global_step"] for state in states] == [8, 8]
+    one, two = (state["state_dict"] for state in states)
+    assert list(one) == list(two)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_their_losses_are_those_of_the_whole_batch(runs: Path) -> None:
+    rows = [[r for r in curves(runs / name) if r["train/loss"]] for name in ("one", "two")]
+    assert len(rows[0]) == len(rows[1]) == 8
+    for one, two in zip(*rows, strict=True):
+        assert float(two["train/loss"]) == pytest.approx(float(one["train/loss"]), rel=1e-4)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(runs: Path) -> None:
+    assert_same_runs(runs / "two", runs / "resumed")
