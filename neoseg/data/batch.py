@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoseg.data.view import View, apply_views
+
 STREAMS = ("full", "partial", "unlabelled")
 """Names of the streams; a batch stores their positions."""
 
@@ -28,6 +30,8 @@ class Batch:
             function of (seed, step, item) as the patch is.
         present: bool `[B, M]`, which images the network may see, the student and the teacher
             alike, where a run has several modalities and fills in missing ones.
+        views, teacher_views: what is still to be done with `image`, which then is the patch as it
+            was cut, item by item; see `lit`.
     """
 
     image: Tensor
@@ -37,6 +41,8 @@ class Batch:
     teacher_image: Tensor | None = None
     noise_seed: Tensor | None = None
     present: Tensor | None = None
+    views: tuple[View, ...] | None = None
+    teacher_views: tuple[View, ...] | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`."""
@@ -48,7 +54,20 @@ class Batch:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
+        tensors: dict[str, Any] = {
+            k: function(v) for k, v in values.items() if isinstance(v, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def lit(self) -> Batch:
+        """Return the batch with its views applied, on the device where it is."""
+        if self.views is None:
+            return self
+        teacher = self.teacher_image
+        if self.teacher_views is not None:
+            teacher = apply_views(self.image, self.codes, self.teacher_views)
+        image = apply_views(self.image, self.codes, self.views)
+        return replace(self, image=image, teacher_image=teacher, views=None, teacher_views=None)
 
     def __len__(self) -> int:
         return self.image.shape[0]
@@ -56,11 +75,12 @@ class Batch:
 
 def collate(items: Sequence[Batch]) -> Batch:
     """Concatenate single-item batches."""
-    columns = {f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)}
-    return Batch(
-        **{
-            name: torch.cat(values)
-            for name, values in columns.items()
-            if all(value is not None for value in values)
-        }
-    )
+    columns: dict[str, list[Any]] = {
+        f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)
+    }
+    joined: dict[str, Any] = {
+        name: torch.cat(values) if isinstance(values[0], Tensor) else sum(values, start=())
+        for name, values in columns.items()
+        if all(value is not None for value in values)
+    }
+    return Batch(**joined)

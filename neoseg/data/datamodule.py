@@ -149,6 +149,12 @@ class MixedDataModule(L.LightningDataModule):
             multiprocessing_context="spawn" if self.patches.workers else None,
         )
 
+    def on_after_batch_transfer(
+        self, batch: Batch | VolumeSample, dataloader_idx: int
+    ) -> Batch | VolumeSample:
+        """Do on the device what `augment.device` left to it."""
+        return batch.lit() if isinstance(batch, Batch) else batch
+
     def val_dataloader(self) -> DataLoader[VolumeSample]:
         """Return whole validation scans, one at a time."""
         return DataLoader(VolumeDataset(self.val), batch_size=None)

@@ -1,10 +1,22 @@
-"""Random intensity changes of one patch: what differs between scanners, ages and sessions."""
+"""Random intensity changes of one patch: what differs between scanners, ages and sessions.
+
+What is drawn (NumPy, a function of its generator) is kept apart from what is done with it (torch,
+on whichever device), so that the same patch comes out of a loader process and of an accelerator.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
+from torch import Tensor
+
+from neoseg.data.artefact import Motion, Spike, ghosting
+from neoseg.data.axis import NONE, Matrices, along, apply, combine, gaussian, slices
+
+Triple = tuple[int, int, int]
 
 
 class IntensitySettings(BaseModel):
@@ -27,56 +39,148 @@ class IntensitySettings(BaseModel):
     blur_probability: float = Field(default=0.15, ge=0, le=1)
     noise: float = Field(default=0.15, ge=0, description="largest noise, standard deviations")
     noise_probability: float = Field(default=0.3, ge=0, le=1)
+    low_resolution: float = Field(default=2.0, ge=1, description="largest voxel size, voxels")
+    low_resolution_probability: float = Field(default=0.0, ge=0, le=1)
+    thick_slices: float = Field(default=4.0, ge=1, description="largest thickness, voxels")
+    thick_slices_probability: float = Field(default=0.0, ge=0, le=1)
+    ghosting: float = Field(default=0.4, ge=0, le=1, description="largest loss of weak lines")
+    ghosting_probability: float = Field(default=0.0, ge=0, le=1)
+    motion: float = Field(default=3.0, ge=0, description="largest shift (voxels), turn (degrees)")
+    motion_probability: float = Field(default=0.0, ge=0, le=1)
+    spike: float = Field(default=0.3, ge=0, description="largest height, standard deviations")
+    spike_probability: float = Field(default=0.0, ge=0, le=1)
 
 
-def augment_intensity(
-    image: np.ndarray, settings: IntensitySettings | None, rng: np.random.Generator
-) -> np.ndarray:
-    """Return a changed copy of `image` (float32 `[M, X, Y, Z]`), each channel on its own.
+@dataclass(frozen=True)
+class Intensity:
+    """One draw for one channel; None where a part was not drawn.
 
-    NumPy and SciPy only: their sums do not depend on the number of threads, so a patch is the
-    same to the bit in the main process and in a loader worker.
+    Attributes:
+        motion: another pose of the head in some lines of k-space.
+        bias: coefficients `[3, 3, 3]` of a polynomial, and its largest magnitude as a log gain.
+        gamma: exponent.
+        contrast: factor about the mean, and shift in deviations.
+        matrices: blur, coarse voxels, thick slices and ghosts.
+        spike: a wave.
+        noise: in deviations, and the seed of its generator.
+        parts: names of what was drawn, in the order in which it is applied.
     """
-    if settings is None:
-        return image
-    return np.stack([_augment_channel(channel, settings, rng) for channel in image])
+
+    motion: Motion | None = None
+    bias: tuple[np.ndarray, float] | None = None
+    gamma: float | None = None
+    contrast: tuple[float, float] | None = None
+    matrices: Matrices = NONE
+    spike: Spike | None = None
+    noise: tuple[float, int] | None = None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether mean and deviation of the patch are asked for."""
+        return self.contrast is not None or self.spike is not None or self.noise is not None
+
+    def apply(self, x: Tensor, mean: float, deviation: float) -> Tensor:
+        """Return a changed copy of `x` (float32 `[X, Y, Z]`).
+
+        `mean` and `deviation` are those of the patch as it was cut: computed beforehand, they do
+        not depend on the device. The extremes, which are exact everywhere, are taken here.
+        """
+        x = x.clone() if self.motion is None else self.motion.apply(x)
+        if self.bias is not None:
+            low = x.amin()
+            field = _smooth_field(*self.bias, x)
+            x.sub_(low).mul_(field.exp_()).add_(low)
+        if self.gamma is not None:
+            low, high = torch.aminmax(x)
+            span = high - low + 1e-6
+            x.sub_(low).div_(span).clamp_(min=0).pow_(self.gamma).mul_(span).add_(low)
+        if self.contrast is not None:
+            factor, shift = self.contrast
+            x.mul_(factor).add_(mean * (1 - factor) + shift * deviation)
+        x = apply(x, self.matrices)
+        if self.spike is not None:
+            self.spike.add_to(x, deviation)
+        if self.noise is not None:
+            level, seed = self.noise
+            generator = torch.Generator(x.device).manual_seed(seed)
+            noise = torch.randn(x.shape, generator=generator, device=x.device)
+            x.add_(noise, alpha=level * deviation)
+        return x
 
 
-def _augment_channel(x: np.ndarray, s: IntensitySettings, rng: np.random.Generator) -> np.ndarray:
-    # Every number is drawn whether or not it is used: switching one part off leaves the others.
+def draw_intensity(
+    settings: IntensitySettings, rng: np.random.Generator, extra: np.random.Generator, size: Triple
+) -> Intensity:
+    """Draw what happens to one channel of a patch.
+
+    Every number is drawn whether or not it is used: switching one part off leaves the others.
+    `extra` is a second generator for resolution and artefacts, which thus leave the rest as it
+    was before there were any.
+    """
+    s = settings
     use = rng.random(5)
     field = rng.uniform(-1, 1, (3, 3, 3))
     log_gamma, contrast, brightness = rng.normal(), rng.uniform(-1, 1), rng.uniform(-1, 1)
     width, level = rng.uniform(0.3, 1), rng.uniform(0, 1)
-    noise_seed = rng.integers(2**63)
+    noise_seed = int(rng.integers(2**63))
 
-    mean, std = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)) + 1e-6
-    low = float(x.min())
-    if use[0] < s.bias_probability:
-        gain = np.exp(s.bias * _smooth_field(field, x.shape))
-        x = (x - low) * gain + low
-    if use[1] < s.gamma_probability:
-        span = float(x.max()) - low + 1e-6
-        gamma = np.float32(np.exp(s.gamma * log_gamma))
-        x = np.power(np.maximum((x - low) / span, 0), gamma) * span + low
-    if use[2] < s.contrast_probability:
-        x = (x - mean) * (1 + s.contrast * contrast) + mean + s.brightness * brightness * std
+    # Sharpest first: the head moves, the scanner blurs, its lines are weakened.
+    use_more = extra.random(5)
+    motion = Motion.draw(extra, size, s.motion)
+    voxel, thickness = (
+        1 + extra.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
+    )
+    phases, picked = extra.random(4), extra.random()
+    ghost = ghosting(extra, size, s.ghosting)
+    spike = Spike.draw(extra, size, s.spike)
+    thick = [axis for axis in range(3) if size[axis] > 1]
+
+    parts, matrices = [], NONE
     if use[3] < s.blur_probability:
-        sigma = [0 if n == 1 else s.blur * width for n in x.shape]
-        x = ndimage.gaussian_filter(x, sigma)
-    if use[4] < s.noise_probability:
-        noise = np.random.default_rng(noise_seed).standard_normal(x.shape, dtype=np.float32)
-        x = x + noise * np.float32(s.noise * level * std)
-    return x.astype(np.float32)
+        parts.append("blur")
+        for axis in thick:
+            matrices = combine(matrices, along(axis, gaussian(size[axis], s.blur * width)))
+    if use_more[1] < s.low_resolution_probability:
+        parts.append("low resolution")
+        for axis in thick:
+            matrices = combine(matrices, along(axis, slices(size[axis], voxel, phases[axis])))
+    if use_more[2] < s.thick_slices_probability and thick:
+        parts.append("thick slices")
+        axis = thick[int(picked * len(thick))]
+        matrices = combine(matrices, along(axis, slices(size[axis], thickness, phases[3])))
+    if use_more[3] < s.ghosting_probability:
+        parts.append("ghosting")
+        matrices = combine(matrices, ghost)
+    moved, biased = use_more[0] < s.motion_probability, use[0] < s.bias_probability
+    bent, shifted = use[1] < s.gamma_probability, use[2] < s.contrast_probability
+    spiked, noisy = use_more[4] < s.spike_probability, use[4] < s.noise_probability
+    before = {"motion": moved, "bias field": biased, "gamma": bent, "contrast": shifted}
+    after = {"spike": spiked, "noise": noisy}
+    return Intensity(
+        motion=motion if moved else None,
+        bias=(field, s.bias) if biased else None,
+        gamma=float(np.exp(s.gamma * log_gamma)) if bent else None,
+        contrast=(1 + s.contrast * contrast, s.brightness * brightness) if shifted else None,
+        matrices=matrices,
+        spike=spike if spiked else None,
+        noise=(s.noise * level, noise_seed) if noisy else None,
+        parts=(
+            *(name for name, used in before.items() if used),
+            *parts,
+            *(name for name, used in after.items() if used),
+        ),
+    )
 
 
-def _smooth_field(coefficients: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Product polynomial of degree 2 per axis in [-1, 1], scaled to a largest magnitude of 1."""
-    axes = [
-        np.linspace(-1, 1, n, dtype=np.float32) if n > 1 else np.zeros(1, np.float32) for n in shape
-    ]
-    powers = [np.stack([np.ones_like(a), a, a * a]).astype(np.float32) for a in axes]
-    plane = (coefficients[..., None] * powers[2][None, None]).sum(axis=2)
-    sheet = (plane[:, :, None, :] * powers[1][None, :, :, None]).sum(axis=1)
-    field = (sheet[:, None] * powers[0][:, :, None, None]).sum(axis=0)
-    return (field / max(float(np.abs(field).max()), 1e-6)).astype(np.float32)
+def _smooth_field(coefficients: np.ndarray, largest: float, like: Tensor) -> Tensor:
+    """Product polynomial of degree 2 per axis, scaled to a magnitude of `largest`."""
+    powers = []
+    for n in like.shape:
+        line = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
+        powers.append(torch.stack([torch.ones_like(line), line, line * line], 1).to(like.device))
+    terms = torch.from_numpy(coefficients.astype(np.float32)).to(like.device)
+    sheet = powers[1] @ (terms @ powers[2].T)
+    field = (powers[0] @ sheet.flatten(1)).view(like.shape)
+    low, high = torch.aminmax(field)
+    return field.mul_(largest / torch.maximum(-low, high).clamp_(min=1e-6))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,17 +12,20 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from neoseg.cohort import MissingModality
+from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import Batch
 from neoseg.data.centres import Annotation, draw_centre
-from neoseg.data.intensity import IntensitySettings, augment_intensity
+from neoseg.data.label_contrast import Groups
 from neoseg.data.modality import draw_presence, presence
 from neoseg.data.store import StoreEntry
 from neoseg.data.streams import Composition
-from neoseg.data.warp import SpatialSettings, cut_patch, draw_geometry
+from neoseg.data.torchio_transforms import apply_torchio
+from neoseg.data.view import View, draw_view
+from neoseg.data.warp import Geometry3D, cut_patch, draw_geometry
 from neoseg.labels import UNKNOWN, Codebook
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
-MODALITY = 9
+TORCHIO, MODALITY = 8, 9
 """Independent random streams of one patch, so that a teacher's view leaves the student's as is.
 
 None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
@@ -45,18 +47,6 @@ class PatchSettings(BaseModel):
     workers: int = Field(default=2, ge=0, description="loader processes per device")
 
 
-class AugmentSettings(BaseModel):
-    """What a user writes in `conf/augment/*.yaml`; null switches a part off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    spatial: SpatialSettings | None = None
-    intensity: IntensitySettings | None = None
-    teacher: Literal["same"] | IntensitySettings | None = Field(
-        default="same", description="of the teacher's view; same: as intensity, drawn anew"
-    )
-
-
 @dataclass(frozen=True)
 class TrainingScan:
     """A prepared scan with what the run may know of it; `source` is the number of its cohort."""
@@ -65,6 +55,26 @@ class TrainingScan:
     stream: int
     annotation: Annotation
     source: int = 0
+
+
+@dataclass(frozen=True)
+class DrawnPatch:
+    """A patch as it was cut, and what is to be done with its intensities.
+
+    Attributes:
+        scan: its number among the training scans.
+        geometry: by which it was cut.
+        image: float32 `[M, X, Y, Z]`.
+        codes: uint8 `[X, Y, Z]`, mirrored where the patch is.
+        view, teacher_view: of the student, and of the teacher where there is one.
+    """
+
+    scan: int
+    geometry: Geometry3D
+    image: np.ndarray
+    codes: np.ndarray
+    view: View
+    teacher_view: View | None
 
 
 class PatchDataset(Dataset[Batch]):
@@ -93,10 +103,12 @@ class PatchDataset(Dataset[Batch]):
         self.seed = seed
         self.teacher_view = teacher_view
         self.missing_modality = missing_modality
+        contrast = augment.label_contrast
+        self.groups = None if contrast is None else Groups.of(contrast, codebook)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        step, item = key
-        stream, number = self.composition.scan_of(self.seed, step, item)
+    def draw(self, step: int, item: int) -> DrawnPatch:
+        """Cut a patch and draw what happens to its intensities."""
+        _, number = self.composition.scan_of(self.seed, step, item)
         scan = self.scans[number]
         rng = np.random.default_rng([self.seed, step, item, GEOMETRY])
         size = self.patches.size
@@ -113,39 +125,67 @@ class PatchDataset(Dataset[Batch]):
         )
         if geometry.flipped:
             codes = self.mirror[codes]
-        settings = self.augment.intensity
+        views = [
+            draw_view(
+                image,
+                settings,
+                self.groups,
+                np.random.default_rng([self.seed, step, item, purpose]),
+            )
+            for settings, purpose in ((self.augment, STUDENT), (self.augment.of_teacher, TEACHER))
+            if purpose == STUDENT or self.teacher_view
+        ]
+        teacher = views[1] if self.teacher_view else None
+        return DrawnPatch(number, geometry, image, codes, views[0], teacher)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        step, item = key
+        patch = self.draw(step, item)
+        scan = self.scans[patch.scan]
         batch = Batch(
-            image=self._view(image, settings, step, item, STUDENT),
-            codes=torch.from_numpy(np.ascontiguousarray(codes))[None],
-            stream=torch.tensor([stream], dtype=torch.uint8),
-            scan=torch.tensor([number]),
+            image=torch.from_numpy(patch.image)[None],
+            codes=torch.from_numpy(patch.codes)[None],
+            stream=torch.tensor([scan.stream], dtype=torch.uint8),
+            scan=torch.tensor([patch.scan]),
             present=draw_presence(
                 scan.entry.scan,
                 self.missing_modality,
                 np.random.default_rng([self.seed, step, item, MODALITY]),
             ),
+            noise_seed=self._seed(step, item, NOISE) if self.teacher_view else None,
+            views=(patch.view,),
+            teacher_views=None if patch.teacher_view is None else (patch.teacher_view,),
         )
-        if not self.teacher_view:
+        if self.augment.device == "accelerator":
             return batch
-        settings = settings if self.augment.teacher == "same" else self.augment.teacher
-        noise = np.random.SeedSequence([self.seed, step, item, NOISE]).generate_state(1, np.uint64)
-        return replace(
-            batch,
-            teacher_image=self._view(image, settings, step, item, TEACHER),
-            noise_seed=torch.tensor([int(noise[0] >> np.uint64(1))]),
-        )
+        batch = batch.lit()
+        if not self.augment.torchio:
+            return batch
+        image = self._with_torchio(batch.image, self.augment, scan, (step, item, STUDENT))
+        teacher = batch.teacher_image
+        if teacher is not None:
+            settings = self.augment.of_teacher
+            teacher = self._with_torchio(teacher, settings, scan, (step, item, TEACHER))
+        return replace(batch, image=image, teacher_image=teacher)
 
-    def _view(
+    def _with_torchio(
         self,
-        image: np.ndarray,
-        settings: IntensitySettings | None,
-        step: int,
-        item: int,
-        purpose: int,
+        image: Tensor,
+        settings: AugmentSettings,
+        scan: TrainingScan,
+        purpose: tuple[int, int, int],
     ) -> Tensor:
-        rng = np.random.default_rng([self.seed, step, item, purpose])
-        view = augment_intensity(image, settings, rng)
-        return torch.from_numpy(np.ascontiguousarray(view))[None]
+        if not settings.torchio:
+            return image
+        spacing = scan.entry.geometry.spacing
+        seed = int(self._seed(*purpose, TORCHIO))
+        changed, _ = apply_torchio(image[0].numpy(), settings.torchio, spacing, seed)
+        return torch.from_numpy(changed)[None]
+
+    def _seed(self, *purpose: int) -> Tensor:
+        """Int64 `[1]`, 0 or above, for a generator other than NumPy's."""
+        sequence = np.random.SeedSequence([self.seed, *purpose])
+        return torch.tensor([int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))])
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

@@ -48,7 +48,8 @@ class PatchMap:
     ) -> PatchMap:
         """Prepare the map of one patch; `elastic` `[3, a, b, c]` displaces control points."""
         middle = np.array([c - n // 2 + (n - 1) / 2 for c, n in zip(centre, size, strict=True)])
-        nodes, control, bend = (2, 2, 2), None, None
+        nodes: Sequence[int] = (2, 2, 2)
+        control = bend = None
         if elastic is not None:
             control = _smooth(elastic)
             nodes = control.shape[1:]

@@ -138,7 +138,7 @@ def _pick(
     local = [
         np.clip(line - a, 0, n - 1) for line, a, n in zip(lines, low, image.shape[1:], strict=True)
     ]
-    patch = image[(slice(None), *np.ix_(*local))].astype(np.float32)
+    patch = image[(slice(None), *np.ix_(*local))].astype(np.float32, order="C")
     if codes is None:
         return patch, np.full(place.size, UNKNOWN, dtype=np.uint8)
     x, y, z = ((line >= 0) & (line < n) for line, n in zip(lines, limit, strict=True))

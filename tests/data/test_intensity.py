@@ -3,27 +3,39 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage, optimize
 
-from neoseg.data.intensity import IntensitySettings, augment_intensity
+from neoseg.data.augment import AugmentSettings
+from neoseg.data.intensity import IntensitySettings
+from neoseg.data.view import apply_views, draw_view
 
-NONE = {f"{part}_probability": 0.0 for part in ("bias", "gamma", "contrast", "blur", "noise")}
+CLASSIC = ("bias", "gamma", "contrast", "blur", "noise")
+ARTEFACTS = ("low_resolution", "thick_slices", "ghosting", "motion", "spike")
+PARTS = (*CLASSIC, *ARTEFACTS)
+NONE = {f"{part}_probability": 0.0 for part in PARTS}
+OFF = dict.fromkeys(PARTS, 0.0) | {"brightness": 0.0, "low_resolution": 1.0, "thick_slices": 1.0}
 IMAGE = np.random.default_rng(1).normal(2, 3, (2, 9, 10, 11)).astype(np.float32)
 
 
+def changed(image: np.ndarray, settings: IntensitySettings | None, seed: int) -> np.ndarray:
+    view = draw_view(image, AugmentSettings(intensity=settings), None, np.random.default_rng(seed))
+    codes = torch.zeros(1, *image.shape[1:], dtype=torch.uint8)
+    return apply_views(torch.from_numpy(image)[None], codes, [view])[0].numpy()
+
+
 def augmented(image: np.ndarray, seed: int = 5, **parts: float) -> np.ndarray:
-    settings = IntensitySettings(**{**NONE, **parts})
-    return augment_intensity(image, settings, np.random.default_rng(seed))
+    return changed(image, IntensitySettings(**{**NONE, **parts}), seed)
 
 
-def test_none_returns_the_image_itself() -> None:
-    assert augment_intensity(IMAGE, None, np.random.default_rng(0)) is IMAGE
+def test_none_changes_nothing() -> None:
+    np.testing.assert_array_equal(changed(IMAGE, None, 0), IMAGE)
 
 
 def test_all_probabilities_zero_change_nothing() -> None:
     np.testing.assert_array_equal(augmented(IMAGE), IMAGE)
 
 
-@pytest.mark.parametrize("part", ["bias", "gamma", "contrast", "blur", "noise"])
+@pytest.mark.parametrize("part", PARTS)
 def test_each_part_alone_changes_the_image_and_leaves_the_input(part: str) -> None:
     before = IMAGE.copy()
     view = augmented(IMAGE, **{f"{part}_probability": 1.0})
@@ -37,10 +49,9 @@ def test_each_part_alone_changes_the_image_and_leaves_the_input(part: str) -> No
     assert not np.array_equal(same[0], same[1])
 
 
-@pytest.mark.parametrize("part", ["bias", "gamma", "contrast", "blur", "noise"])
+@pytest.mark.parametrize("part", PARTS)
 def test_strength_zero_is_no_change(part: str) -> None:
-    strengths = {part: 0.0} | ({"brightness": 0.0} if part == "contrast" else {})
-    view = augmented(IMAGE, **{f"{part}_probability": 1.0, **strengths})
+    view = augmented(IMAGE, **{**OFF, f"{part}_probability": 1.0})
     np.testing.assert_allclose(view, IMAGE, atol=1e-4)
 
 
@@ -87,7 +98,7 @@ def test_noise_is_in_units_of_the_deviation() -> None:
 def test_slices_stay_finite(shape: tuple[int, ...]) -> None:
     always = IntensitySettings(**dict.fromkeys(NONE, 1.0))
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    view = augment_intensity(image, always, np.random.default_rng(0))
+    view = changed(image, always, 0)
     assert view.shape == shape
     assert np.isfinite(view).all()
 
@@ -97,7 +108,7 @@ def test_a_constant_channel_stays_finite_and_nearly_constant(value: float) -> No
     always = IntensitySettings(**dict.fromkeys(NONE, 1.0))
     image = np.full((1, 8, 8, 8), value, np.float32)
     for seed in range(10):
-        view = augment_intensity(image, always, np.random.default_rng(seed))
+        view = changed(image, always, seed)
         assert np.isfinite(view).all()
         np.testing.assert_allclose(view, image, rtol=1e-4, atol=1e-4)
 
@@ -109,10 +120,57 @@ def test_same_seed_same_bits_whatever_the_number_of_threads() -> None:
         views = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            views.append(augment_intensity(IMAGE, always, np.random.default_rng(7)))
+            views.append(changed(IMAGE, always, 7))
     finally:
         torch.set_num_threads(before)
     for view in views[1:]:
         np.testing.assert_array_equal(view, views[0])
-    other = augment_intensity(IMAGE, always, np.random.default_rng(8))
+    other = changed(IMAGE, always, 8)
     assert not np.array_equal(other, views[0])
+
+
+def test_artefacts_leave_what_was_drawn_before_there_were_any() -> None:
+    classic = dict.fromkeys((f"{part}_probability" for part in CLASSIC), 1.0)
+    for seed in range(5):
+        settings = (
+            IntensitySettings(**{**NONE, **classic, f"{part}_probability": on})
+            for part in ARTEFACTS
+            for on in (0.0, 1.0)
+        )
+        draws = [
+            draw_view(IMAGE, AugmentSettings(intensity=s), None, np.random.default_rng(seed))
+            for s in settings
+        ]
+        for view in draws[1:]:
+            for channel, first in zip(view, draws[0], strict=True):
+                one, other = channel.intensity, first.intensity
+                assert one is not None
+                assert other is not None
+                np.testing.assert_array_equal(one.bias[0], other.bias[0])  # type: ignore[index]
+                assert (one.gamma, one.contrast, one.noise) == (
+                    *(other.gamma, other.contrast, other.noise),
+                )
+
+
+def test_blur_is_that_of_scipy() -> None:
+    view = augmented(IMAGE, blur_probability=1.0, blur=1.2)
+    widths = np.linspace(0.3, 1, 701) * 1.2
+    for channel, original in zip(view, IMAGE, strict=True):
+        gaps = [np.abs(ndimage.gaussian_filter(original, w) - channel).max() for w in widths[::50]]
+        near = widths[::50][int(np.argmin(gaps))]
+        found = optimize.minimize_scalar(
+            lambda w, o=original, c=channel: float(np.abs(ndimage.gaussian_filter(o, w) - c).max()),
+            bounds=(near - 0.1, near + 0.1),
+            method="bounded",
+            options={"xatol": 1e-7},
+        )
+        assert found.fun < 1e-4
+
+
+def test_parts_are_named_in_the_order_in_which_they_are_applied() -> None:
+    always = IntensitySettings(**dict.fromkeys(NONE, 1.0))
+    view = draw_view(IMAGE, AugmentSettings(intensity=always), None, np.random.default_rng(0))
+    assert view[0].parts == (
+        *("motion", "bias field", "gamma", "contrast"),
+        *("blur", "low resolution", "thick slices", "ghosting", "spike", "noise"),
+    )

@@ -167,10 +167,12 @@ def test_sagittal_slices_are_patches(data: MixedDataModule) -> None:
 def test_no_two_random_streams_are_the_same() -> None:
     from neoseg.data import patches
 
-    purposes = {patches.GEOMETRY, patches.STUDENT, patches.TEACHER, patches.NOISE}
-    seeds = [[3, 1, 2, purpose] for purpose in purposes] + [[3, 1, 2]]  # the last: scan order
-    draws = {np.random.default_rng(seed).integers(2**62) for seed in seeds}
-    assert len(draws) == 5
+    names = ("GEOMETRY", "STUDENT", "TEACHER", "NOISE", "MODALITY")
+    seeds = [[3, 1, 2, getattr(patches, name)] for name in names]
+    torchio = [[*seed, patches.TORCHIO] for seed in seeds[1:3]]
+    rngs = [np.random.default_rng(seed) for seed in (*seeds, *torchio, [3, 1, 2])]  # scan order
+    rngs += [child for rng in rngs[1:3] for child in rng.spawn(2)]
+    assert len({rng.integers(2**62) for rng in rngs}) == len(rngs) == 12
 
 
 def test_batches_are_joined_in_order_and_keep_their_teacher(data: MixedDataModule) -> None:
