@@ -76,8 +76,9 @@ def run_stage(
         del teachers
 
     data = prepared_data(config, annotated, stage, module.objective.needs_teacher)
-    if data.teacher_view and data.augment.intensity is None and data.augment.teacher == "same":
-        log.warning("augment.intensity is null: student and teacher see the very same patch")
+    augment = data.augment
+    if data.teacher_view and augment.teacher == "same" and not augment.changes_intensities:
+        log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
     checkpoint = stage.folder(run) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
