@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+from neoseg.cohort import CohortError
 from neoseg.loading import load_predictor
 from neoseg.predict import main
 
@@ -255,3 +256,23 @@ def test_only_the_networks_that_predict_are_kept(make_run) -> None:
     for member in ensemble.members.values():
         assert member.window.overlap == 0.25
         assert not hasattr(member.network, "average")
+
+
+def test_scans_that_lack_a_modality(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    both = "cohort.modalities=[T2w,T1w]"
+    with pytest.raises(CohortError, match="scans have no T1w"):
+        make_run("R", both, "missing_modality.policy=require")
+    runs = {
+        policy: make_run(policy, both, f"missing_modality.policy={policy}")
+        for policy in ("drop", "dropout")
+    }
+    whole = len(list(tree.rglob("*_desc-restore_T1w.nii.gz")))
+    sessions = len(list(tree.rglob("*_desc-restore_T2w.nii.gz")))
+    assert 0 < whole < sessions
+    for policy, expected in (("drop", whole), ("dropout", sessions)):
+        out = tmp_path / policy
+        predict(
+            monkeypatch, f"run={runs[policy]}", f"input={tree}", f"output={out}", "picture=false"
+        )
+        assert len(list(out.rglob("*_dseg.nii.gz"))) == expected
+    assert "since the training left out such scans too" in capsys.readouterr().out
