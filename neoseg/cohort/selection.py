@@ -86,6 +86,7 @@ def _keep(
         problems.warn(
             "filters",
             f"{len(left_out)} scans {why} and are left out: {shorten(left_out)}",
+            action="complete the tables or files, or change the filter, if they should take part",
             kind="left-out",
         )
     return [scan for scan, good in zip(scans, passes, strict=True) if good]

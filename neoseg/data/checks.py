@@ -57,7 +57,9 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
             )
         ]
     affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    finite = bool(np.isfinite(affine).all())
+    if not finite or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
         return [
             Problem(
                 str(path),
@@ -68,7 +70,6 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
                 "singular-affine",
             )
         ]
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = VOXEL_SIZES
     if sizes.min() < low or sizes.max() > high:
         shown = " x ".join(f"{size:.3g}" for size in sizes)

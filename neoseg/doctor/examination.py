@@ -49,7 +49,10 @@ def diagnose(
         try:
             source = (plan or _everything)(good)
         except CohortError as error:
-            found += error.problems
+            # Whatever it is called elsewhere: here it is the plan that the cohort does not allow.
+            found += [
+                replace(p, kind="plan" if p.kind == "setting" else p.kind) for p in error.problems
+            ]
         else:
             space = cohort.convention.space
             found += unseen_leaves(space, shown_sets(source, examined))
