@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -235,5 +237,9 @@ class WandbMirror(Logger):
         try:
             if run is not None:
                 run.finish(exit_code=1)
+                return
         except Exception as second:
             log.debug("W&B could not end the run: %s", second)
+        # Its service may be dead; the next run of this process gets another.
+        with suppress(Exception):
+            sys.modules["wandb"].teardown(exit_code=1)

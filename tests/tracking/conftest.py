@@ -1,0 +1,78 @@
+"""One tiny run that W&B mirrors offline, and what its own `wandb sync` makes of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from neoseg.config import CONFIG_DIR
+from neoseg.run import train
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from recording_server import RecordingServer, recording, sync
+from small_mirror import Mirrored
+
+TINY = (
+    "cohort.phantom.subjects=6",
+    "cohort.phantom.spacing=5.0",
+    "cohort.workers=1",
+    "patches.size=[16,16,16]",
+    "patches.batch_size=2",
+    "patches.steps_per_epoch=2",
+    "patches.workers=0",
+    "network.divisor=2",
+    "network.net.channels=[4,8]",
+    "network.net.strides=[2]",
+    "window.overlap=0.0",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "+trainer.num_sanity_val_steps=0",
+    "pictures=0",
+    "scoring.views=false",
+)
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def configured(data_folder: Path) -> Callable[..., DictConfig]:
+    """Compose the configuration of a tiny run."""
+
+    def composed(*overrides: str) -> DictConfig:
+        given = ["+experiment=partial_superclass", *TINY, f"paths.data={data_folder}", *overrides]
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose("train", given)
+
+    return composed
+
+
+@pytest.fixture
+def server() -> Iterator[RecordingServer]:
+    with recording() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mirrored(
+    configured: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Mirrored:
+    """A job of the sweep "ablation", sent to the server when it had ended."""
+    runs = tmp_path_factory.mktemp("runs")
+    folder = runs / "sweeps" / "ablation" / "job"
+    options = ("sweep=ablation", "logger.wandb.tags=[tried]", "logger.wandb.overlays=1")
+    train(configured(f"paths.runs={runs}", "split.fractions=[0.5,0.34,0.16]", *options), folder)
+    with recording() as server:
+        sync(server, sorted((folder / "wandb").glob("offline-run-*")), runs)
+        (run,) = server.runs.values()
+        return Mirrored(folder, run, server.files)
