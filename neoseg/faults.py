@@ -60,6 +60,11 @@ def fault_message(error: BaseException) -> str | None:
     return None
 
 
+def is_full(error: BaseException) -> bool:
+    """Tell whether a disk has no more room, for whatever is written next as well."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def _of_files(error: OSError) -> str | None:
     place = error.filename2 or error.filename or _place_of(error)
     where = f"{place}" if place else "a file"

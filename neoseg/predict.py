@@ -13,11 +13,13 @@ from neoseg import __version__
 from neoseg.assembly import ConfigError
 from neoseg.command import USER_ERRORS, command
 from neoseg.config import plain
+from neoseg.faults import fault_message, is_full, note_traceback
 from neoseg.inference import (
     Ensemble,
     Provenance,
     ScanFiles,
     Segmenter,
+    derivative_path,
     find_scans,
     plan_derivatives,
     probability_paths,
@@ -58,9 +60,8 @@ class _Job:
         found = self.segmenter.segment(scan.images, classes=self.classes, scratch=output)
         if found.probabilities is not None:
             write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
-        target = write_derivative(output, scan.source, found.native, space, self.provenance)
         if self.picture:
-            name = target.name.split(".nii")[0]
+            name = derivative_path(output, scan.source).name.split(".nii")[0]
             write_overlay(
                 output / "pictures" / f"{name}.png",
                 found.image,
@@ -70,6 +71,7 @@ class _Job:
                 found.geometry.spacing,
                 scan=name,
             )
+        write_derivative(output, scan.source, found.native, space, self.provenance)
 
 
 @command("predict")
@@ -103,11 +105,14 @@ def main(config: DictConfig) -> None:
         for scan in waiting:
             try:
                 job.run(scan)
-            except (*USER_ERRORS, OSError) as error:
+            except USER_ERRORS as error:
                 failures.append(f"  {scan.source}: {error}")
             except Exception as error:  # one strange scan must not cost the night's other ones
-                log.debug("%s", scan.source, exc_info=True)
-                failures.append(f"  {scan.source}: {type(error).__name__}: {error}")
+                if is_full(error):
+                    raise  # they would all fail
+                note_traceback(log, error)
+                told = fault_message(error) or f"{type(error).__name__}: {error}"
+                failures.append(f"  {scan.source}: {told}")
             bar.advance(scan.source.name)
     log.info("%d scans segmented into %s", len(waiting) - len(failures), output)
     if failures:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import settings_of, store_of
+from neoseg.assembly import ConfigError, settings_of, store_of
 from neoseg.cohort import Annotated
 from neoseg.description import describe
 from neoseg.energy import EnergyMeter
@@ -32,6 +32,7 @@ from neoseg.evaluation import (
     score_cohorts,
     write_card,
 )
+from neoseg.evaluation.card import CARD
 from neoseg.files import write_text
 from neoseg.inference import Provenance
 from neoseg.loading import segmenter_of
@@ -51,9 +52,18 @@ def finished_dice(folder: Path) -> float | None:
     path = folder / RECORD
     if not path.is_file():
         return None
+    try:
+        dice = json.loads(path.read_text(encoding="utf-8"))["test_dice"]
+        found = float("nan") if dice is None else float(dice)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
+            "scored again from its last checkpoint"
+        ) from None
     log.info("%s is finished already (%s); delete it to run it again", folder, path)
-    dice = json.loads(path.read_text(encoding="utf-8"))["test_dice"]
-    return float("nan") if dice is None else float(dice)
+    if not (folder / f"{CARD}.md").is_file():  # killed in between
+        write_card(folder)
+    return found
 
 
 def conclude(

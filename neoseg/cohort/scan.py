@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from neoseg.cohort.problems import Problem
+from neoseg.cohort.problems import CohortError, Problem
 from neoseg.labels import Convention
 
 TERM_AGE = 37.0
@@ -28,6 +28,11 @@ class Scan:
     scan_age: float | None
     birth_age: float | None
     cohort: str
+
+    def __post_init__(self) -> None:
+        require_plain_name(self.subject, "the subject id")
+        if self.session is not None:
+            require_plain_name(self.session, "the session id")
 
     @property
     def id(self) -> str:
@@ -56,6 +61,9 @@ class Cohort:
     modalities: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
 
+    def __post_init__(self) -> None:
+        require_plain_name(self.name, "cohort.name")
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """The findings as text."""
@@ -75,3 +83,12 @@ def scan_id(subject: str, session: str | None) -> str:
 def bare_id(text: str, prefix: str) -> str:
     """Strip `sub-` or `ses-` from an id that may or may not carry it."""
     return text.strip().removeprefix(prefix)
+
+
+def require_plain_name(name: str, what: str) -> None:
+    """Raise `CohortError` for a name that, as part of a path, would lead elsewhere."""
+    if name.strip(". ") == "" or set("/\\\0") & set(name):
+        raise CohortError(
+            f"{what} is {name!r}; it names files and folders, so it must have letters or digits "
+            "and no slash"
+        )

@@ -96,6 +96,11 @@ def read_scores(path: Path) -> pd.DataFrame:
             f"{path} has no column {', '.join(missing)}; it is not a score table of this version, "
             "evaluate the run again"
         )
+    for name in ("subject", "session"):
+        # They name files: of a stranger's run they must not lead out of its folder.
+        odd = {text for text in frame[name] if set("/\\\0") & set(text)}
+        if odd:
+            raise ValueError(f"{path}, column {name}: {min(odd)!r} is no id, it has a slash")
     for name in _FLAGS:
         odd = set(frame[name]) - {"True", "False"}
         if odd:

@@ -41,6 +41,8 @@ def write_report(runs: Path, output: Path, settings: ReportSettings | None = Non
         ReportError: if there is no finished run.
     """
     comparison = compare(runs, settings or ReportSettings())
+    # The page comes last: an old one would be taken for that of the new tables.
+    (output / "report.html").unlink(missing_ok=True)
     for name, table in (
         ("scores", comparison.collected.scores),
         ("summary", comparison.summary),
