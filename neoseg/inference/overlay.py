@@ -66,7 +66,7 @@ def write_overlay(
     image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
     truth_codes = None if truth_codes is None else reference
     centre = centre_of(reference, space.background + 1)
-    palette, shown = _palette(codebook)
+    palette, shown = palette_of(codebook)
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
 
@@ -95,9 +95,9 @@ def write_overlay(
             if overlay is not None:
                 layer = cut(overlay, axis, centre)
                 if layer.dtype == bool:
-                    _blend(picture, layer, np.array(to_rgb(_WRONG)), 0.85)
+                    blend(picture, layer, np.array(to_rgb(_WRONG)), 0.85)
                 else:
-                    _blend(picture, shown[layer], palette[layer][shown[layer]], _OPACITY)
+                    blend(picture, shown[layer], palette[layer][shown[layer]], _OPACITY)
                     for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
                         used[int(code)] = used.get(int(code), 0) + int(count)
             _show(axes, picture, axis, spacing, first_row=number == 0)
@@ -126,7 +126,7 @@ def _box(
     return tuple(box)
 
 
-def _palette(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
+def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     """Return RGB per code, and whether it is painted at all (the background is not)."""
     colours = {entry.leaves: entry.color for entry in codebook.space.classes}
     rgb = [to_rgb(colours.get(leaves, _UNKNOWN_COLOUR)) for leaves in codebook.sets]
@@ -135,7 +135,8 @@ def _palette(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rgb), shown
 
 
-def _blend(picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> None:
+def blend(picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> None:
+    """Lay a colour over the pixels `where` of an RGB picture, in place."""
     picture[where] = (1 - opacity) * picture[where] + opacity * colour
 
 

@@ -66,11 +66,11 @@ def middle_planes(
         # A predicted leaf is shown as the code of that leaf alone.
         leaves = cut(prediction, axis, centre).astype(np.int64) + 1
         slices = (np.round(grey), leaves, cut(truth_codes, axis, centre))
-        layers.append([_square(layer, axis, spacing).astype(np.uint8) for layer in slices])
+        layers.append([square(layer, axis, spacing).astype(np.uint8) for layer in slices])
     shape = np.max([layer[0].shape for layer in layers], axis=0)
     outside = (0, background, background)
     return tuple(
-        Plane(name, *(_padded(o, shape, fill) for o, fill in zip(three, outside, strict=True)))
+        Plane(name, *(padded(o, shape, fill) for o, fill in zip(three, outside, strict=True)))
         for (name, _), three in zip(PLANES, layers, strict=True)
     )
 
@@ -93,7 +93,7 @@ def cut(volume: np.ndarray, axis: int, centre: tuple[int, int, int]) -> np.ndarr
     return np.take(volume, centre[axis], axis=axis).T
 
 
-def _square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarray:
+def square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarray:
     """Repeat pixels along the coarser side, and put the top row first."""
     across, up = (spacing[other] for other in range(3) if other != axis)
     size = min(across, up)
@@ -104,7 +104,7 @@ def _square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarra
     return np.ascontiguousarray(layer[rows][:, columns][::-1])
 
 
-def _padded(layer: np.ndarray, shape: Sequence[int], value: int) -> np.ndarray:
+def padded(layer: np.ndarray, shape: Sequence[int], value: int) -> np.ndarray:
     """Put a picture into the middle of a larger one."""
     gaps = [whole - n for whole, n in zip(shape, layer.shape, strict=True)]
     return np.pad(layer, [(gap // 2, gap - gap // 2) for gap in gaps], constant_values=value)
