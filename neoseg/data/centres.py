@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -11,6 +13,40 @@ from neoseg.data.store import StoreEntry
 from neoseg.labels import Codebook, Protocol
 
 Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class StoredPositions(Sequence[np.ndarray]):
+    """Positions of each class of one scan, read when they are asked for.
+
+    Kept in memory, those of a cohort with many structures would take megabytes a scan and process.
+
+    Attributes:
+        entry: has positions by native code.
+        lookup: uint8 `[256]`, native code to row of the codebook.
+        codes: of each class, the native codes whose rows lie inside it.
+        limit: positions of each row.
+    """
+
+    entry: StoreEntry
+    lookup: np.ndarray
+    codes: tuple[tuple[int, ...], ...]
+    limit: int
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[np.ndarray, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> np.ndarray | tuple[np.ndarray, ...]:
+        if isinstance(place, slice):
+            return tuple(self[number] for number in range(*place.indices(len(self))))
+        found = self.entry.locations(self.codes[place])
+        return np.concatenate([*merge_locations(found, self.lookup, self.limit).values()])
 
 
 @dataclass(frozen=True)
@@ -27,7 +63,7 @@ class Annotation:
     protocol: Protocol
     slices: np.ndarray | None
     slice_axis: int
-    positions: tuple[np.ndarray, ...]
+    positions: Sequence[np.ndarray]
 
 
 def annotate(
@@ -44,22 +80,28 @@ def annotate(
     The positions are those that the scan would have yielded had the hidden labels never existed
     (see `locations`).
     """
-    slices, found = None, {}
-    if entry.annotated:
-        if protocol.slices is None:
-            found = merge_locations(entry.locations(), lookup, limit)
-        else:
-            slices = protocol.annotated_slices(entry.shape[slice_axis], slice_seed)
-            codes = protocol.hide_slices(lookup[np.asarray(entry.codes[:])], slice_seed)
-            found = sample_locations(codes, limit)
-    membership = codebook.membership
+    slices: np.ndarray | None = None
+    positions: Sequence[np.ndarray] = ()
+    if entry.annotated and protocol.slices is None:
+        rows = {code: int(lookup[code]) for code in entry.located()}
+        inside = _inside(sorted(set(rows.values())), codebook)
+        codes = tuple(tuple(c for c, row in rows.items() if row in found) for found in inside)
+        if codes:
+            positions = StoredPositions(entry, lookup, codes, limit)
+    elif entry.annotated:
+        slices = protocol.annotated_slices(entry.shape[slice_axis], slice_seed)
+        shown = protocol.hide_slices(lookup[np.asarray(entry.codes[:])], slice_seed)
+        at = sample_locations(shown, limit)
+        positions = tuple(np.concatenate([at[row] for row in r]) for r in _inside(at, codebook))
+    return Annotation(lookup, protocol, slices, slice_axis, positions)
+
+
+def _inside(rows: Iterable[int], codebook: Codebook) -> list[list[int]]:
+    """Return the rows that lie inside each class, without background and classes with no row."""
     background = codebook.space.class_leaves[:, codebook.space.background]
-    positions = []
-    for number in np.flatnonzero(~background):
-        codes_inside = [code for code in found if membership[code, number] == 1]
-        if codes_inside:
-            positions.append(np.concatenate([found[code] for code in codes_inside]))
-    return Annotation(lookup, protocol, slices, slice_axis, tuple(positions))
+    table, rows = codebook.membership, list(rows)
+    inside = [[row for row in rows if table[row, c] == 1] for c in np.flatnonzero(~background)]
+    return [found for found in inside if found]
 
 
 def draw_centre(

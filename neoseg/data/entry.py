@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import blosc2
 import numpy as np
 
 from neoseg.cohort import Scan
-from neoseg.data.arrays import open_array
+from neoseg.data.arrays import mapped, open_array
+from neoseg.data.locations import read_located, read_locations
 from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import Geometry
 
@@ -48,19 +48,19 @@ class StoreEntry:
         """Whether the scan came with a label file."""
         return (self.folder / CODES).exists()
 
-    @cached_property
+    @property
     def image(self) -> blosc2.NDArray:
         """Float `[M, X, Y, Z]`, memory-mapped; index it to read a block."""
         return self._open(IMAGE)
 
-    @cached_property
+    @property
     def codes(self) -> blosc2.NDArray:
         """Uint8 native codes `[X, Y, Z]`, memory-mapped."""
         return self._open(CODES)
 
     def _open(self, name: str) -> blosc2.NDArray:
         try:
-            return open_array(self.folder / name)
+            return mapped(self.folder / name)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{self.folder / name} was whole when the run began and cannot be read now "
@@ -72,14 +72,13 @@ class StoreEntry:
         """Prepared shape."""
         return self.geometry.prepared_shape
 
-    def locations(self) -> dict[int, np.ndarray]:
-        """Bounded positions per native code."""
-        with np.load(self.folder / LOCATIONS, allow_pickle=False) as archive:
-            return {int(key): archive[key] for key in archive.files}
+    def located(self) -> tuple[int, ...]:
+        """Return the native codes that occur."""
+        return read_located(self.folder / LOCATIONS)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Open arrays do not travel to loader workers; each opens its own mapping.
-        return {k: self.__dict__[k] for k in ("scan", "folder", "geometry")}
+    def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
+        """Return bounded positions of some native codes, or of all that occur."""
+        return read_locations(self.folder / LOCATIONS, codes)
 
 
 def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEntry, dict[str, Any]]:

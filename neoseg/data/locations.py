@@ -9,6 +9,9 @@ sample that it would have yielded had its members never been told apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 
 
@@ -50,3 +53,16 @@ def merge_locations(
     for code, positions in locations.items():
         groups.setdefault(int(lookup[code]), []).append(positions)
     return {code: bottom_k(np.concatenate(parts), k) for code, parts in sorted(groups.items())}
+
+
+def read_located(path: Path) -> tuple[int, ...]:
+    """Return the codes of which a file of positions has some."""
+    with np.load(path, allow_pickle=False) as archive:
+        return tuple(map(int, archive.files))
+
+
+def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
+    """Read the positions of some codes, or of all; nothing else of the file is read."""
+    with np.load(path, allow_pickle=False) as archive:
+        wanted = archive.files if codes is None else map(str, codes)
+        return {int(key): archive[key] for key in wanted}

@@ -6,8 +6,8 @@ scan's own codes wherever those are read.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.data.arrays import open_array
+from neoseg.data.arrays import mapped
 from neoseg.data.centres import annotate
-from neoseg.data.locations import sample_locations
+from neoseg.data.locations import read_located, read_locations, sample_locations
 from neoseg.data.patches import TrainingScan
 from neoseg.data.store import StoreEntry, write_array
 from neoseg.files import building
@@ -81,8 +81,8 @@ def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
     """Whether the annotation of a scan can leave a voxel open."""
     if not scan.entry.annotated or scan.annotation.slices is not None:
         return True
-    with_label = scan.entry.locations()  # the codes that occur
-    return any(codebook.rows[scan.annotation.lookup[code]].sum() > 1 for code in with_label)
+    shown = scan.entry.located()
+    return any(codebook.rows[scan.annotation.lookup[code]].sum() > 1 for code in shown)
 
 
 def is_written(scan: TrainingScan, root: Path) -> bool:
@@ -116,18 +116,18 @@ class PseudoEntry(StoreEntry):
         """Always: every voxel has a code."""
         return True
 
-    @cached_property
+    @property
     def codes(self) -> blosc2.NDArray:
         """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
-        return open_array(self.labels / "codes.b2nd")
+        return mapped(self.labels / "codes.b2nd")
 
-    def locations(self) -> dict[int, np.ndarray]:
-        """Bounded positions per row of the codebook."""
-        with np.load(self.labels / "locations.npz", allow_pickle=False) as archive:
-            return {int(key): archive[key] for key in archive.files}
+    def located(self) -> tuple[int, ...]:
+        """Return the rows of the codebook that occur."""
+        return read_located(self.labels / "locations.npz")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "labels": self.labels}
+    def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
+        """Return bounded positions of some rows of the codebook, or of all that occur."""
+        return read_locations(self.labels / "locations.npz", codes)
 
 
 def with_pseudo_labels(

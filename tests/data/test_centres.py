@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.data.centres import Annotation, annotate, draw_centre
+from neoseg.data.locations import merge_locations
 from neoseg.data.preprocess import PrepareSettings
 from neoseg.data.store import Store, StoreEntry
 from neoseg.labels import Codebook, LabelSpace, Protocol
@@ -80,6 +82,32 @@ def test_centres_are_of_the_classes_that_the_annotation_shows(
         assert np.isin(positions, where).all(), key
         assert positions.size >= min(LIMIT, where.size)
         assert np.unique(positions).size == positions.size
+
+
+@pytest.mark.parametrize("name", ["full", "super", "nested", "missing"])
+def test_positions_that_are_read_are_those_of_all_codes_together(
+    tmp_path: Path, space: LabelSpace, name: str
+) -> None:
+    entry = opened(tmp_path)[0]
+    annotation, codebook = annotated(entry, protocols(space)[name])
+    merged = merge_locations(entry.locations(), annotation.lookup, LIMIT)
+    classes = [c for c in range(space.num_classes) if space.classes[c].leaves != {space.background}]
+    wanted = [[m for r, m in merged.items() if codebook.membership[r, c] == 1] for c in classes]
+    wanted = [np.concatenate(parts) for parts in wanted if parts]
+    assert len(annotation.positions) == len(wanted)
+    for found, expected in zip(annotation.positions, wanted, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_positions_are_not_held(tmp_path: Path, space: LabelSpace) -> None:
+    """What a process has of a scan does not depend on how many positions the store keeps."""
+    made, sizes = write_cohort(tmp_path, 1), []
+    for limit in (10, 1000):
+        (entry,) = Store(tmp_path, PrepareSettings(locations=limit)).prepare(made, made.scans)
+        annotation, _ = annotated(entry, protocols(space)["full"])
+        sizes.append(len(pickle.dumps(annotation)))
+        assert len(annotation.positions[0]) > 0
+    assert abs(sizes[1] - sizes[0]) < 50
 
 
 @pytest.mark.parametrize("name", ["super", "nested", "unlabelled"])
