@@ -1,0 +1,137 @@
+"""The panels of a W&B workspace that compares the arms of a sweep, by what the runs log."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.assembly import ConfigError
+from neoseg.labels import LabelSpace
+from neoseg.training import MONITOR
+from neoseg.training.curves import WAIT
+from neoseg.training.mirror import OVERLAYS
+
+if TYPE_CHECKING:
+    import wandb_workspaces.workspaces as ws
+
+ARM = "JobType"
+SHARE = "test/full_fraction"
+
+GROUPS = {
+    "test/dice": "all structures",
+    "test/dice_hidden": "structures that partial labels hide",
+    "test/dice_visible": "structures that partial labels show",
+}
+"""Mean test Dice, and over what."""
+
+
+class PanelSettings(BaseModel):
+    """What a user writes under `panels`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str | None = None
+    classes: int = Field(default=16, ge=0)
+    overlays: int = Field(default=2, ge=0)
+    interval: Literal["stderr", "stddev", "minmax"] = "stderr"
+
+
+def make_workspace(
+    sweep: str, space: LabelSpace, settings: PanelSettings, project: str, entity: str
+) -> ws.Workspace:
+    """Return the workspace; nothing is sent.
+
+    Its runs are those of the sweep (W&B's group), without the earlier stages of recipes, grouped by
+    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm.
+
+    Args:
+        sweep: name of the sweep.
+        space: of the labels of the runs.
+        settings: how much is shown.
+        project, entity: where the runs are; an empty entity is filled in by whoever saves.
+
+    Raises:
+        ConfigError: the library is not installed.
+    """
+    if find_spec("wandb_workspaces") is None:
+        raise ConfigError(
+            "the dashboard is built with wandb-workspaces, which is not installed; pip install "
+            "'neoseg[dashboard]'"
+        )
+    import wandb_workspaces.expr as expr
+    import wandb_workspaces.workspaces as ws
+
+    runs = ws.RunsetSettings(
+        filters=expr.And(expr.Metric("Group") == sweep, expr.Config("stage") == "last"),
+        groupby=[expr.Metric(ARM)],
+        order=[expr.Ordering(expr.Metric(ARM), ascending=True)],
+        pinned_columns=["summary:test/dice", f"summary:{SHARE}"],
+    )
+    sections = [
+        ws.Section(name=name, panels=panels, is_open=True)
+        for name, panels in _sections(space, settings).items()
+        if panels
+    ]
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=settings.title or f"Sweep {sweep}",
+        sections=sections,
+        settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
+        runset_settings=runs,
+    )
+
+
+def _sections(space: LabelSpace, settings: PanelSettings) -> dict[str, list[Any]]:
+    import wandb_workspaces.reports.v2 as wr
+
+    def bars(metric: str, title: str) -> Any:
+        return wr.BarPlot(title=title, metrics=[metric], range_x=(0, 1), **grouped)
+
+    def lines(metric: str, title: str, x: str = "step") -> Any:
+        return wr.LinePlot(title=title, x=x, y=[metric], **grouped)
+
+    grouped: dict[str, Any] = {
+        "groupby": wr.Metric(ARM),
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": settings.interval,
+    }
+    shown = [
+        entry.abbreviation
+        for number, entry in enumerate(space.classes)
+        if number != space.background
+    ][: settings.classes]
+    media = [f"{OVERLAYS}/{number}" for number in range(1, settings.overlays + 1)]
+    return {
+        "Test Dice by arm": [bars(name, f"Test Dice, {what}") for name, what in GROUPS.items()],
+        "Label share": [
+            lines(name, f"Test Dice by share of full labels, {what}", x=SHARE)
+            for name, what in GROUPS.items()
+        ],
+        "Structures": [bars(f"test/dice/{name}", f"Test Dice, {name}") for name in shown],
+        "Training": [
+            lines(MONITOR, "Validation Dice"),
+            lines("train/loss", "Training loss"),
+            *(lines(f"val/dice/{name}", f"Validation Dice, {name}") for name in shown),
+        ],
+        "Machine": [
+            lines("lr", "Learning rate"),
+            lines(WAIT, "Share of the time in which training waits for data"),
+        ],
+        "Overlays": [
+            wr.MediaBrowser(
+                title=f"Validation scan {number}: prediction and annotation",
+                media_keys=[key],
+                mode="grid",
+                grid_x_axis="step",
+                grid_y_axis="run",
+            )
+            for number, key in enumerate(media, 1)
+        ],
+        "Scores and run cards": [
+            wr.WeavePanelSummaryTable(table_name="scores"),
+            wr.MediaBrowser(title="Run card", media_keys=["run_card"]),
+        ],
+    }
