@@ -7,6 +7,7 @@ import math
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,9 @@ def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
 
 def _part(batch: Batch, place: int) -> Batch:
     values = {item.name: getattr(batch, item.name) for item in fields(batch)}
-    one = {n: v[place : place + 1] for n, v in values.items() if isinstance(v, Tensor)}
+    one: dict[str, Any] = {
+        n: v[place : place + 1] for n, v in values.items() if isinstance(v, Tensor)
+    }
     return replace(batch, **one)
 
 

@@ -207,7 +207,8 @@ def read_batch(path: Path) -> KeptBatch:
     try:
         with np.load(path, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
-            tensors = {n: torch.from_numpy(content[n]) for n in content.files if n != "about"}
+            names = [name for name in content.files if name != "about"]
+            tensors: dict[str, Any] = {name: torch.from_numpy(content[name]) for name in names}
         return KeptBatch(Batch(**tensors), about)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is not a patch that a training has kept: {error}") from None
