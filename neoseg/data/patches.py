@@ -161,26 +161,22 @@ class PatchDataset(Dataset[Batch]):
         batch = batch.lit()
         if not self.augment.torchio:
             return batch
-        image = self._with_torchio(batch.image, self.augment, scan, (step, item, STUDENT))
+        image = self._with_torchio(batch.image, scan, step, item, STUDENT)
         teacher = batch.teacher_image
-        if teacher is not None:
-            settings = self.augment.of_teacher
-            teacher = self._with_torchio(teacher, settings, scan, (step, item, TEACHER))
+        if teacher is not None and self.augment.of_teacher.torchio:
+            teacher = self._with_torchio(teacher, scan, step, item, TEACHER)
         return replace(batch, image=image, teacher_image=teacher)
 
     def _with_torchio(
-        self,
-        image: Tensor,
-        settings: AugmentSettings,
-        scan: TrainingScan,
-        purpose: tuple[int, int, int],
+        self, image: Tensor, scan: TrainingScan, step: int, item: int, view: int
     ) -> Tensor:
-        if not settings.torchio:
-            return image
-        spacing = scan.entry.geometry.spacing
-        seed = int(self._seed(*purpose, TORCHIO))
-        changed, _ = apply_torchio(image[0].numpy(), settings.torchio, spacing, seed)
+        spacing, seed = scan.entry.geometry.spacing, self.torchio_seed(step, item, view)
+        changed, _ = apply_torchio(image[0].numpy(), self.augment.torchio, spacing, seed)
         return torch.from_numpy(changed)[None]
+
+    def torchio_seed(self, step: int, item: int, view: int = STUDENT) -> int:
+        """Return what TorchIO is seeded with for the view of a patch."""
+        return int(self._seed(step, item, view, TORCHIO))
 
     def _seed(self, *purpose: int) -> Tensor:
         """Int64 `[1]`, 0 or above, for a generator other than NumPy's."""

@@ -51,6 +51,13 @@ class Geometry3D:
         """Whether the patch can be cut without interpolation."""
         return self.elastic is None and np.array_equal(np.abs(self.matrix), np.eye(3))
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what it does."""
+        moved = not np.array_equal(np.abs(self.matrix), np.eye(3))
+        done = {"affine": moved, "elastic": self.elastic is not None, "flip": self.flipped}
+        return tuple(name for name, used in done.items() if used)
+
 
 def draw_geometry(
     settings: SpatialSettings | None,
