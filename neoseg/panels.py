@@ -53,8 +53,13 @@ def make_workspace(
         project, entity: where the runs are; an empty entity is filled in by whoever saves.
 
     Raises:
-        ConfigError: the library is not installed.
+        ConfigError: the library is not installed, or a name that its filters cannot hold.
     """
+    if set(sweep) & set("'\"\\"):
+        raise ConfigError(
+            f"sweep is {sweep!r}; W&B's filters cannot hold quotes and backslashes, give the sweep "
+            "another name"
+        )
     if find_spec("wandb_workspaces") is None:
         raise ConfigError(
             "the dashboard is built with wandb-workspaces, which is not installed; pip install "

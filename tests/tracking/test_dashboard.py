@@ -108,6 +108,12 @@ def test_no_more_panels_of_classes_than_asked_for(drawem87: LabelSpace) -> None:
     assert drawem87.leaves[drawem87.background].abbreviation not in str(found["Structures"])
 
 
+@pytest.mark.parametrize("name", ["o'brien", 'a"b', "a\\b"])
+def test_a_name_that_filters_cannot_hold_is_one_message(name: str, drawem9: LabelSpace) -> None:
+    with pytest.raises(ConfigError, match="another name"):
+        make_workspace(name, drawem9, ONE, "p", "")
+
+
 def configured(*overrides: str) -> Any:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("dashboard", [*overrides])

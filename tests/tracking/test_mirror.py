@@ -135,13 +135,14 @@ def test_other_processes_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_a_resumed_training_is_the_same_run(
+def test_a_resumed_training_is_the_same_run_and_learns_as_without_a_mirror(
     configured: Callable[..., DictConfig],
     server: RecordingServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = configured("score=false", "logger.wandb.overlays=0", "checkpoint.every_steps=1")
+    settings = ("score=false", "+network.net.dropout=0.2", "checkpoint.every_steps=1")
+    config = configured(*settings)
     plain, calls = SegmentationModule.training_step, [0]
 
     def dying(*args: Any) -> Any:
@@ -164,6 +165,13 @@ def test_a_resumed_training_is_the_same_run(
     written = [row for row in CurveLogger(run / "metrics.csv").rows if row]
     assert [row["step"] for row in sent] == [row["step"] for row in written]
     assert [row.get("train/loss") for row in sent] == [row.get("train/loss") for row in written]
+
+    train(configured(*settings, "logger=csv"), tmp_path / "alone")
+    mirrored, alone = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("run", "alone")
+    )
+    assert all(torch.equal(value, alone[name]) for name, value in mirrored.items())
 
 
 @pytest.mark.slow
