@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from neoseg.labels.convention import Meaning
 KIND = "label-meaning"
 
 
+WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+
+
 def resolve(
     space: LabelSpace, mapping: Mapping[Any, Meaning], where: object, problems: Problems
 ) -> Convention | None:
@@ -24,16 +28,18 @@ def resolve(
     whole: dict[int, Meaning] = {}
     good = True
     for value, meaning in mapping.items():
-        try:
-            # Keys that come from a command line or JSON are text.
-            number = int(value)
-        except (TypeError, ValueError):
+        # Keys that come from a command line or JSON are text; not all that int() takes is a number.
+        if not WHOLE.fullmatch(str(value)) or int(value) in whole:
+            why = "twice" if WHOLE.fullmatch(str(value)) else ""
             problems.error(
-                where, f"has the key {value!r}", "the whole numbers of the label files", kind=KIND
+                where,
+                f"has the key {value!r} {why}".strip(),
+                "the whole numbers of the label files, each once",
+                kind=KIND,
             )
             good = False
             continue
-        whole[number] = meaning
+        whole[int(value)] = meaning
         names = [] if meaning is None else [meaning] if isinstance(meaning, int | str) else meaning
         for name in names:
             if not _has(space, name):

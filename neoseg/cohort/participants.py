@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ AGE_RANGE = (15.0, 60.0)
 """Weeks of post-menstrual age that a fetal or neonatal scan can have."""
 
 UNKNOWN_AGE = "the age is taken as not known"
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 BIRTH_COLUMNS = ("birth_age", "birth_ga")
 SCAN_COLUMNS = ("scan_age", "scan_ga", "age")
@@ -43,9 +46,9 @@ def parse_age(text: str, where: str, problems: Problems) -> float | None:
     """Read an age in weeks; None for missing values and, with a warning, for impossible ones."""
     if text.casefold() in MISSING_TEXT:
         return None
-    try:
-        age = float(text)
-    except ValueError:
+    # Not all that Python takes for a number: it reads 4_0 as 40.
+    age = float(text) if NUMBER.fullmatch(text) else None
+    if age is None:
         problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
         return None
     if age in MISSING_NUMBERS:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from neoseg.cohort.problems import Problems
+from neoseg.cohort.problems import Problems, shorten
 from neoseg.files import replacing
 
 
@@ -18,32 +20,50 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     """
     delimiter = "," if path.suffix == ".csv" else "\t"
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_bytes().decode("utf-8-sig")
+        # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
+        lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         problems.error(
             path,
             f"cannot be read ({error})",
             "a UTF-8 text table",
-            "save it as UTF-8, or restore it",
+            "save it as UTF-8 with paired quotation marks, or restore it",
             "bad-table",
         )
         return []
-    header, *lines = [*csv.reader(text.splitlines(), delimiter=delimiter)] or [[]]
-    names = [name.strip().casefold() for name in header]
+    names = [name.strip().casefold() for name in (lines[0] if lines else [])]
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     lacking = [name for name in required if name not in names]
-    if lacking:
+    long = [
+        str(number)
+        for number, cells in enumerate(lines[1:], start=2)
+        if any(cell.strip() for cell in cells[len(names) :])
+    ]
+    if lacking or twice:
         problems.error(
             path,
-            f"has the columns {', '.join(names) or 'none'}",
-            f"the columns {', '.join(required)}",
-            f"add {', '.join(lacking)}; columns are parted by {delimiter!r}",
+            f"has the columns {shorten(names) or 'none'}",
+            f"the columns {', '.join(required)}, each once",
+            f"add {', '.join(lacking)}; columns are parted by {delimiter!r}"
+            if lacking
+            else f"rename or remove the second {shorten(twice)}",
+            "bad-table",
+        )
+        return []
+    if long:
+        problems.error(
+            path,
+            f"has more cells than columns in row {shorten(long)}",
+            f"{len(names)} cells",
+            f"quote cells that contain {delimiter!r}",
             "bad-table",
         )
         return []
     # Tables edited by hand often lose trailing empty cells; they read as empty.
     return [
         dict.fromkeys(names, "") | dict(zip(names, map(str.strip, cells), strict=False))
-        for cells in lines
+        for cells in lines[1:]
         if any(cell.strip() for cell in cells)
     ]
 

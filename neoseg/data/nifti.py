@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +13,24 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from neoseg.cohort.problems import Problem
 
 KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """Image class by the number in the first four bytes, the size of the header."""
+
+HEADER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+)
+"""What nibabel raises for a header that is none."""
 
 AGAIN = "copy or download it again"
 
@@ -66,12 +80,32 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
         raw = _unpack(path, raw)
     try:
         image: Any = nib.load(path) if raw is None else _from_bytes(raw)
-    except (OSError, ValueError, TypeError, ImageFileError, HeaderDataError) as error:
+        announced, there = _extent(image), size if raw is None else len(raw)
+    except HEADER_ERRORS as error:
         raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
+    if announced > there:
+        # Said before anything of that size is made.
+        why = f"its header announces {announced} bytes, {there} are there"
+        raise _broken(path, size, why, "truncated-file")
     try:
         return image, np.asanyarray(image.dataobj)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+
+
+def _extent(image: Any) -> int:
+    """Return where the voxels of an image end, in bytes from the start of the unpacked file.
+
+    Raises:
+        ValueError: lengths or an offset that cannot be.
+    """
+    shape = [int(length) for length in image.shape]
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {tuple(shape)}")
+    offset = float(image.dataobj.offset)
+    if not 0 <= offset < 2**62:
+        raise ValueError(f"its voxels begin at byte {offset:g}")
+    return int(offset) + math.prod(shape) * image.get_data_dtype().itemsize
 
 
 def _unpack(path: Path, packed: bytes) -> bytes:
