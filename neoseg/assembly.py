@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ValidationError
 
 from neoseg.cohort import (
     Annotated,
@@ -37,10 +36,9 @@ from neoseg.labels import LabelSpace, LabelTable
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 from neoseg.progress import progress_bar
+from neoseg.settings import ConfigError, settings_of
 from neoseg.targets import TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
-
-Settings = TypeVar("Settings", bound=BaseModel)
 
 COHORT_TARGETS = ("neoseg.cohort",)
 """Where the readers are that a configuration, also one found in a run folder, may call."""
@@ -48,24 +46,6 @@ COHORT_TARGETS = ("neoseg.cohort",)
 
 SHARED = ("paths", "store", "on_error")
 """Keys that a run's further cohorts are read with as well."""
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot work; the message names the key."""
-
-
-def settings_of(model: type[Settings], config: DictConfig, key: str) -> Settings:
-    """Check one part of the configuration; raises `ConfigError` that lists every wrong key."""
-    try:
-        return model.model_validate(plain(config[key]))
-    except ValidationError as error:
-        known = ", ".join(model.model_fields)
-        lines = [
-            f"  {key}.{'.'.join(map(str, item['loc']))} = {item['input']!r}: {item['msg']}"
-            + (f" (known: {known})" if item["type"] == "extra_forbidden" else "")
-            for item in error.errors()
-        ]
-        raise ConfigError(f"{key} is not valid:\n" + "\n".join(lines)) from None
 
 
 def space_of(config: DictConfig) -> LabelSpace:

@@ -24,6 +24,7 @@ from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.preflight import explain_arguments
 from neoseg.targets import FORCE
 from neoseg.training.loggers import LoggerError
 from neoseg.training.nonfinite import NonFiniteLossError
@@ -101,8 +102,17 @@ def command(
                 log.error("%s", message)
                 sys.exit(2 if told else 1)
 
-        return hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(
-            guarded
-        )
+        launch = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
+        main = launch(guarded)
+
+        @wraps(function)
+        def start() -> None:
+            wrong = explain_arguments(name, sys.argv[1:])
+            if wrong is not None:
+                sys.stderr.write(f"{wrong}\n")
+                sys.exit(2)
+            main()
+
+        return start
 
     return decorate

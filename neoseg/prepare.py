@@ -24,6 +24,7 @@ from neoseg.config import plain
 from neoseg.doctor import Diagnosis, diagnose
 from neoseg.extra_cohorts import source_of
 from neoseg.labels import LabelSpace
+from neoseg.preflight import check_cohort
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Read every scan once, tell all problems together, fill the store and write the report."""
+    check_cohort(config, "prepare")
     on_error, store, space = on_error_of(config), store_of(config), space_of(config)
     plan = planner(config, space)
     name = str(config.cohort.get("name", "cohort"))

@@ -22,6 +22,7 @@ from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
 from neoseg.energy import EnergyMeter
 from neoseg.files import write_text
 from neoseg.find_rate import find_rate
+from neoseg.preflight import check_plan
 from neoseg.progress import progress_bar
 from neoseg.record import conclude, finished_dice
 from neoseg.resume import CONFIG, warn_of_changes
@@ -82,6 +83,7 @@ def _planned(config: DictConfig, folder: Path) -> Annotated:
         cohort = usable_cohort_of(config, space_of(config), bar.update_to)
     split = split_of(config, cohort)
     annotated = annotated_of(config, cohort, split)
+    check_plan(config, annotated)
     plan = folder / "annotation.csv"
     if plan.is_file() and read_plan(plan, cohort.name) != annotated.assignments:
         raise ConfigError(

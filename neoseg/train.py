@@ -10,23 +10,34 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
+from neoseg.assembly import ConfigError
 from neoseg.command import command
+from neoseg.preflight import check_train
 from neoseg.resume import resumed_config
 from neoseg.run import train
+from neoseg.training.failure import failure_noted
+from neoseg.training.stopping import in_submitit, requeue
 
 
-@command("train")
+@command("train", keep_going=True)
 def main(config: DictConfig) -> float:
     """Train, score and write the run folder that Hydra chose."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if config.resume is not None:
+    if config.dry_run:
+        raise ConfigError("dry_run lists the jobs of a sweep; add -m")
+    if config.resume is None:
+        check_train(config)
+    else:
         config = resumed_config(folder, list(hydra.overrides.task))
     try:
         return train(config, folder)
     except SIGTERMException:
-        # Lightning's exception would end the process as if all were well.
-        sys.exit(128 + signal.SIGTERM)
+        with failure_noted(folder):
+            requeue()
+        # Lightning's exception would end the process as if all were well. That of a job which goes
+        # back into the queue must not take the first one down before it has said so.
+        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -51,13 +53,7 @@ def build_network(
             nearest sizes that do.
     """
     name, divisor, net = _read(config)
-    allowed = (*ALLOWED_TARGETS, *allow_targets)
-    try:
-        require_targets(net, allowed, is_class, "class")
-    except TargetError as error:
-        raise NetworkError(
-            f"network '{name}': {error}, or add its package to `allow_targets`"
-        ) from None
+    _require_allowed(name, net, allow_targets)
     try:
         with data_only():
             network = instantiate(
@@ -76,6 +72,48 @@ def build_network(
         )
     _check_patch(name, divisor, tuple(patch_size), flat=isinstance(network, SliceWise))
     return with_head_list(network)
+
+
+def check_network(
+    config: Mapping[str, Any], patch_size: Sequence[int], allow_targets: Sequence[str] = ()
+) -> None:
+    """Check a `conf/network` entry as `build_network` does, without building anything.
+
+    Raises:
+        NetworkError: as `build_network`, and settings that a class does not have.
+    """
+    name, divisor, net = _read(config)
+    _require_allowed(name, net, allow_targets)
+    _require_settings(name, net, "network.net")
+    flat = get_object(net["_target_"]) is SliceWise
+    _check_patch(name, divisor, tuple(patch_size), flat)
+
+
+def _require_allowed(name: str, net: Any, allow_targets: Sequence[str]) -> None:
+    try:
+        require_targets(net, (*ALLOWED_TARGETS, *allow_targets), is_class, "class")
+    except TargetError as error:
+        raise NetworkError(
+            f"network '{name}': {error}, or add its package to `allow_targets`"
+        ) from None
+
+
+def _require_settings(name: str, node: Any, place: str) -> None:
+    """Raise `NetworkError` for a key that the class of its `_target_` does not take."""
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node:
+        known = signature(get_object(node["_target_"])).parameters
+        anything = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
+        for key in node:
+            if key not in known and not anything and not str(key).startswith("_"):
+                near = get_close_matches(str(key), known, n=2) or list(known)
+                raise NetworkError(
+                    f"network '{name}': {node['_target_']} has no setting '{key}' ({place}.{key}); "
+                    f"did you mean {' or '.join(map(repr, near))}?"
+                )
+    for key, below in node.items():
+        _require_settings(name, below, f"{place}.{key}")
 
 
 def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:

@@ -1,0 +1,170 @@
+"""Explaining command lines that cannot be composed, with the nearest name that can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from re import search
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neoseg.config import CONFIG_DIR
+from neoseg.losses.registry import nearest
+
+ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
+LOOKING = ("help", "hydra_help", "version", "info", "shell_completion")
+"""Flags of Hydra that compose something else, or that only look."""
+
+
+def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with the arguments of a command, or None where they compose.
+
+    Of a sweep every choice of a group is tried, so that it ends before its first job and not at
+    the last. What cannot be explained is left to Hydra.
+
+    Args:
+        name: of the configuration.
+        arguments: of the command line, without the program.
+    """
+    try:
+        found = get_args_parser().parse_args(list(arguments))
+    except SystemExit:
+        return None
+    if any(getattr(found, flag, None) for flag in (*ANOTHER_CONFIG, *LOOKING)):
+        return None
+    if GlobalHydra.instance().is_initialized():
+        return None
+    for overrides in _cases(found.overrides):
+        try:
+            config = _compose(name, overrides)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            told = explain(error, name, overrides)
+            if told is not None:
+                return told
+            continue
+        # A run that goes on has its own configuration.
+        if not found.cfg and not config.get("resume"):
+            missing = list(unset_keys(config))
+            if missing:
+                return "\n".join(missing)
+    return None
+
+
+def unset_keys(config: DictConfig) -> Iterator[str]:
+    """Yield a message for each value that has to be given and was not."""
+    for key in sorted(OmegaConf.missing_keys(config)):
+        yield f"{key} is not set; give it, as in {key}=..."
+
+
+def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None:
+    """Return what a failed composition is about, or None where that is not clear."""
+    if isinstance(error, OverrideParseException):
+        first = str(error.message).splitlines()[0]
+        return f"'{error.override}' cannot be read: {first}; write key=value, 'key=[a,b]' in quotes"
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error)
+    if isinstance(error, ConfigCompositionException):
+        match = search(r"Could not override '([^']+)'", str(error))
+        return None if match is None else _unknown_key(match[1], name, overrides)
+    for override in _parsed(overrides):
+        if _is_group(override.key_or_group) and override.value() is None:
+            group = override.key_or_group
+            return f"'{override.input_line}': a group is taken away with '~{group}'"
+    return None
+
+
+def _cases(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the overrides, of a sweep with each choice of a group once."""
+    parsed = _parsed(overrides)
+    if not parsed:
+        yield list(overrides)
+        return
+    choices = [
+        [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
+        if item.is_sweep_override()
+        else [str(item.input_line)]
+        for item in parsed
+    ]
+    first = [options[0] for options in choices]
+    yield first
+    for place, (item, options) in enumerate(zip(parsed, choices, strict=True)):
+        if _is_group(item.key_or_group):
+            for option in options[1:]:
+                yield [*first[:place], option, *first[place + 1 :]]
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException:
+        return []
+
+
+def _is_group(key: str) -> bool:
+    return (CONFIG_DIR / key.split("@")[0]).is_dir()
+
+
+def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+def _unknown_option(error: MissingConfigException) -> str | None:
+    group, _, option = str(error.missing_cfg_file or "").rpartition("/")
+    known = sorted({path.stem for path in (CONFIG_DIR / group).glob("*.yaml")})
+    known = sorted({*known, *(error.options or ())})
+    if not group or not known:
+        return None
+    return f"there is no {group} '{option}'{nearest(option, known)}"
+
+
+def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
+    """Name the keys near one that the configuration does not have."""
+    written = next((o for o in overrides if o.lstrip("+~").startswith(f"{key}=")), key)
+    if _is_group(key) and key != "":
+        return f"'{written}': {key} has no default; choose it with a plus, +{written}"
+    try:
+        config = _compose(name, [o for o in overrides if _is_group(o.lstrip("+~").split("=")[0])])
+    except (HydraException, OmegaConfBaseException, ValueError):
+        config = _compose(name, [])
+    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+    known = {*_keys(config), *groups}
+    parent, part, rest = _first_wrong(key, known)
+    siblings = sorted({k[len(parent) :].split(".")[0] for k in known if k.startswith(parent)})
+    matches = get_close_matches(part, siblings, n=2, cutoff=0.6)
+    near = [f"{parent}{match}{rest}" for match in matches]
+    near = [k if k in known else k.removesuffix(rest) for k in near]
+    near += [k for k in sorted(known) if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    found = list(dict.fromkeys(near))[:3]
+    there = f"it can be {', '.join(f'{parent}{name}' for name in siblings)}"
+    hint = f"did you mean {' or '.join(map(repr, found))}?" if found else there
+    return f"'{written}': there is no key '{key}'; {hint}"
+
+
+def _first_wrong(key: str, known: set[str]) -> tuple[str, str, str]:
+    """Split a dotted key around its first part that does not exist, dots with the others."""
+    parts = key.split(".")
+    depth = next((d for d in range(len(parts)) if ".".join(parts[: d + 1]) not in known), 0)
+    parent = "".join(f"{part}." for part in parts[:depth])
+    return parent, parts[depth], "".join(f".{part}" for part in parts[depth + 1 :])
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        name = f"{prefix}{key!s}"
+        yield name
+        below = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+        if isinstance(below, DictConfig) and not below._is_none():
+            yield from _keys(below, f"{name}.")
