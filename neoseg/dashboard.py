@@ -27,6 +27,15 @@ HOW = "log in with `wandb login`, or write the dashboard to a file with output=F
 @command("dashboard")
 def main(config: DictConfig) -> None:
     """Build the dashboard, and save it in W&B or in a file."""
+    build(config)
+
+
+def build(config: DictConfig) -> None:
+    """Do what the configuration of the command says.
+
+    Raises:
+        ConfigError: settings that cannot work, a library that is missing, or W&B's refusal.
+    """
     settings = settings_of(PanelSettings, config, "panels")
     entity = str(config.entity or "")
     if not config.output and not entity:

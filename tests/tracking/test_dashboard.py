@@ -124,8 +124,7 @@ def test_a_file_takes_the_place_of_an_account(
 ) -> None:
     monkeypatch.setattr(dashboard, "default_entity", lambda: pytest.fail("asked W&B"))
     path = tmp_path / "board.json"
-    run = dashboard.main.__wrapped__.__wrapped__  # type: ignore[attr-defined]
-    run(configured("sweep=ablation", f"output={path}"))
+    dashboard.build(configured("sweep=ablation", f"output={path}"))
     written = json.loads(path.read_text())
     assert (written["project"], written["displayName"]) == ("neoseg", "Sweep ablation")
     assert set(metrics(written)) <= set(metrics_of_all(drawem9))
