@@ -14,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 LARGEST = 4 * 2**20
 """Bytes of a configuration; real ones have some ten thousand."""
 
+DEEPEST = 50
+"""Levels of keys; real ones have six."""
+
 _CALL = re.compile(r"\$\{[^}]*:")
 
 
@@ -38,8 +41,7 @@ def read_config(path: Path) -> DictConfig:
                 f"{path} has {size} bytes, more than the {LARGEST} that a configuration may have"
             )
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ForeignError(f"{path} has YAML aliases, which no run writes; write values out")
+        _require_plain(path, text)
         raw = yaml.safe_load(text)
         if not isinstance(raw, dict):
             raise ForeignError(f"{path} holds {type(raw).__name__}, expected keys and values")
@@ -52,10 +54,20 @@ def read_config(path: Path) -> DictConfig:
         config = OmegaConf.create(raw)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ForeignError(f"{path} cannot be read: {error}") from None
-    except RecursionError:
-        raise ForeignError(f"{path} is nested too deeply to be a configuration") from None
     assert isinstance(config, DictConfig)
     return config
+
+
+def _require_plain(path: Path, text: str) -> None:
+    """Raise `ForeignError` for YAML that grows or nests without bound."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ForeignError(f"{path} has YAML aliases, which no run writes; write values out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ForeignError(f"{path} is nested too deeply to be a configuration")
 
 
 def _strings(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

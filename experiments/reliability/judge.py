@@ -280,7 +280,8 @@ def plain_rows(path: Path) -> list[dict[str, str]]:
     names = [name.strip().casefold() for name in lines[0]]
     rows = [dict(zip(names, map(str.strip, line), strict=False)) for line in lines[1:]]
     filled = [dict.fromkeys(names, "") | row for row in rows if any(row.values())]
-    require(len(set(names)) == len(names), f"accepted, and two columns are called alike: {names}")
+    called = [name for name in names if name]
+    require(len(set(called)) == len(called), f"accepted, and columns are called alike: {called}")
     return filled
 
 

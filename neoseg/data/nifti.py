@@ -126,6 +126,8 @@ def _from_bytes(raw: bytes) -> Any:
     found = next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
     if found is None:
         raise ImageFileError("its first bytes are not those of NIfTI-1 or NIfTI-2")
+    if found is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
+        raise ImageFileError("its header is one of NIfTI-2 and calls itself NIfTI-1")
     return found.from_bytes(raw)
 
 

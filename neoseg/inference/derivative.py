@@ -164,7 +164,10 @@ def _count(
     labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
 ) -> tuple[dict[str, int], float]:
     """Return the voxels of each class but the background, and the volume of one in ml."""
-    unit = _MILLIMETRES[image.header.get_xyzt_units()[0]]
+    try:
+        unit = _MILLIMETRES[image.header.get_xyzt_units()[0]]
+    except KeyError:  # a code that stands for nothing
+        unit = 1.0
     voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) * unit**3 / 1000
     per_leaf = np.bincount(labels.ravel(), minlength=space.num_leaves)
     per_class = (space.class_leaves.astype(np.int64) @ per_leaf).tolist()

@@ -1,41 +1,66 @@
+"""Arrays of a store are opened as numbers, or not at all."""
+
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
+from small_cohort import write_cohort
 
-from neoseg.data.arrays import KEPT, mapped
+from neoseg.data import DataError, PrepareSettings, Store
+from neoseg.data.arrays import open_array
 from neoseg.data.entry import write_array
 
 
-def write(path: Path, value: int) -> Path:
-    write_array(path, np.full((4, 5, 6), value, np.uint8))
-    return path
+def test_a_plain_array_opens(tmp_path: Path) -> None:
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    write_array(tmp_path / "a.b2nd", array)
+    np.testing.assert_array_equal(open_array(tmp_path / "a.b2nd")[:], array)
 
 
-def test_the_last_ones_stay_open(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.b2nd", 3)
-    assert mapped(path) is mapped(path)
-    assert (mapped(path)[:] == 3).all()
+def recipe(path: Path) -> None:
+    operand = blosc2.asarray(np.arange(10.0), urlpath=str(path.with_name("x.b2nd")), mode="w")
+    (operand + 1).save(urlpath=str(path))
 
 
-def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.b2nd", 3)
-    assert mapped(path)[0, 0, 0] == 3
-    write(tmp_path / "b.b2nd", 4).replace(path)
-    assert mapped(path)[0, 0, 0] == 4
+def raw_chunks(path: Path) -> None:
+    blosc2.SChunk(data=b"1" * 100, urlpath=str(path), mode="w")
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files cannot be counted here")
-def test_open_files_do_not_grow_with_the_number_of_scans(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{number}.b2nd", number) for number in range(3 * KEPT)]
-    before = len(os.listdir("/proc/self/fd"))
-    assert [mapped(path)[0, 0, 0] for path in paths] == list(range(3 * KEPT))
-    assert len(os.listdir("/proc/self/fd")) <= before + KEPT
+def texts(path: Path) -> None:
+    blosc2.asarray(np.array(["a", "b"]), urlpath=str(path), mode="w")
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"):
-        mapped(tmp_path / "nowhere.b2nd")
+@pytest.mark.parametrize("write", [recipe, raw_chunks, texts])
+def test_what_is_no_plain_array_is_refused(tmp_path: Path, write) -> None:
+    write(tmp_path / "a.b2nd")
+    with pytest.raises(ValueError, match="no plain array of numbers"):
+        open_array(tmp_path / "a.b2nd")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\0" * 200])
+def test_what_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.b2nd").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        open_array(tmp_path / "a.b2nd")
+    with pytest.raises(FileNotFoundError):
+        open_array(tmp_path / "b.b2nd")
+
+
+def test_a_store_of_a_stranger(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    store = Store(tmp_path / "store", PrepareSettings())
+    (entry,) = store.prepare(cohort, cohort.scans)
+    evil = np.array([{"a": 1}], dtype=object)
+    np.savez(entry.folder / "locations.npz", **{"0": evil})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        entry.locations()
+    # An array that is a recipe is taken for damage: the entry is built again from the scan.
+    recipe(entry.folder / "image.b2nd")
+    (again,) = Store(tmp_path / "store", PrepareSettings()).prepare(cohort, cohort.scans)
+    assert again.image.shape[1:] == again.shape
+    recipe(again.folder / "codes.b2nd")
+    with pytest.raises(DataError, match="cannot be read now"):
+        _ = again.codes

@@ -1,0 +1,238 @@
+"""Commands that are killed at random moments and started again, against an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    *("+experiment=partial_superclass", "cohort.phantom.subjects=6", "cohort.phantom.spacing=5.0"),
+    *("cohort.workers=1", "patches.size=[16,16,16]", "patches.batch_size=2", "patches.workers=0"),
+    *("patches.steps_per_epoch=20", "network.divisor=2", "network.net.channels=[4,8]"),
+    *("network.net.strides=[2]", "optimizer.warmup_steps=2", "window.overlap=0.0"),
+    *("trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.log_every_n_steps=1"),
+    *("trainer.enable_progress_bar=false", "logger.wandb.mode=disabled", "pictures=1"),
+    "checkpoint.every_steps=5",
+)
+PHANTOM = [item for item in TINY if item.startswith("cohort.")]
+OLD = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, where it writes, and what must be there in the end."""
+
+    name: str
+    arguments: tuple[str, ...]
+    output: str
+    content: Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One command that was killed and started again."""
+
+    command: str
+    seconds: float
+    ended_before: bool
+    survived: bool
+    detail: str = ""
+
+
+def commands(run: Path) -> tuple[Command, ...]:
+    """Return every command that writes, on the tiny phantom; `run` is a finished one."""
+    sweep = ("-m", "annotation.draw=0,1", "sweep=s", "score=false")
+    return (
+        Command("prepare", tuple(PHANTOM), "data/store", store_content),
+        Command("train", (*TINY, "hydra.run.dir=out"), "out", run_content),
+        Command(
+            "predict",
+            (f"run={run}", f"input={images_of(run)}", "output=out", "device=cpu", "probseg=[WM]"),
+            "out",
+            image_content,
+        ),
+        Command("evaluate", (f"run={run}", "output=out", "device=cpu"), "out", score_content),
+        Command("report", (f"runs={run.parent}", "output=out"), "out", report_content),
+        Command("train", (*TINY, *sweep), "runs/sweeps/s", sweep_content),
+    )
+
+
+def start(command: Command, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a command in a folder, in a process group of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", f"neoseg.{command.name}", *command.arguments],
+            cwd=folder,
+            env={**os.environ, **OLD},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def undisturbed(command: Command, folder: Path) -> float:
+    """Run a command to its end; return the seconds that it took."""
+    began = time.monotonic()
+    process = start(command, folder)
+    if process.wait(timeout=900):
+        raise RuntimeError(f"{command.name} failed: {(folder / 'output.txt').read_text()[-2000:]}")
+    return time.monotonic() - began
+
+
+def killed_once(command: Command, folder: Path, whole: Path, moment: float) -> Kill:
+    """Kill a command after so many seconds, start it again, and compare what it made."""
+    process = start(command, folder)
+    try:
+        process.wait(timeout=moment)
+        ended = True
+    except subprocess.TimeoutExpired:
+        ended = False
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    seconds = round(moment, 2)
+    try:
+        undisturbed(command, folder)
+        expected = command.content(whole / command.output)
+        found = command.content(folder / command.output)
+        same = found == expected
+        detail = "" if same else f"{_difference(expected, found)}"
+    except Exception as error:
+        same, detail = False, f"{type(error).__name__}: {error}"
+    return Kill(_title(command), seconds, ended, same, detail)
+
+
+def kill_all(work: Path, number: int, seed: int, only: str | None = None) -> list[Kill]:
+    """Kill every command so often at random moments between its start and its end."""
+    rng = random.Random(seed)
+    first = Command("train", (*TINY, "hydra.run.dir=runs/a"), "runs/a", run_content)
+    undisturbed(first, work / "finished")
+    kills = []
+    for command in commands(work / "finished" / "runs" / "a"):
+        if only is not None and _title(command) != only:
+            continue
+        whole = work / f"{_title(command)}-whole"
+        seconds = undisturbed(command, whole)
+        for attempt in range(number):
+            folder = work / f"{_title(command)}-{attempt}"
+            # Imports alone take a good part; the work is what follows.
+            moment = rng.uniform(0.25, 0.98) * seconds
+            kills.append(killed_once(command, folder, whole, moment))
+            print(kills[-1], flush=True)
+            if kills[-1].survived:
+                shutil.rmtree(folder)
+    return kills
+
+
+def _title(command: Command) -> str:
+    return "sweep" if "-m" in command.arguments else command.name
+
+
+def _difference(expected: object, found: object) -> str:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = sorted(set(expected) | set(found))
+        return ", ".join(k for k in keys if expected.get(k) != found.get(k))[:500]
+    return f"{expected!r:.200} and {found!r:.200}"
+
+
+# What a command has made, without what clocks say.
+
+
+def images_of(run: Path) -> Path:
+    """Return the phantom's folder of a finished run."""
+    (folder,) = (run.parents[1] / "data" / "phantom").glob("*/derivatives/dhcp_anat_pipeline")
+    return folder
+
+
+def store_content(folder: Path) -> object:
+    """Every array of the store, by the id of its scan."""
+    from neoseg.data.arrays import open_array
+
+    entries = sorted(path.parent for path in folder.rglob("entry.json") if _shown(path, folder))
+    return {
+        f"{entry.name[:-17]}/{path.name}": np.asarray(open_array(path)[:]).tobytes()
+        for entry in entries
+        for path in sorted(entry.glob("*.b2nd"))
+    }
+
+
+def run_content(folder: Path) -> object:
+    """Weights, optimizer and scores of a run, its plan, and the number of its steps."""
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    found: dict[str, object] = {
+        name: value.numpy().tobytes() for name, value in state["state_dict"].items()
+    }
+    for number, moments in state["optimizer_states"][0]["state"].items():
+        found |= {f"{number}.{key}": value.numpy().tobytes() for key, value in moments.items()}
+    with (folder / "metrics.csv").open(encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    found["curves"] = [{k: v for k, v in r.items() if not k.startswith("time/")} for r in rows]
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    found |= {name: record[name] for name in ("test_dice", "steps")}
+    found["card"] = (folder / "card.md").is_file()
+    for name in ("annotation.csv", "split.csv", "scores.csv"):
+        path = folder / name
+        found[name] = path.read_text(encoding="utf-8") if path.is_file() else None
+    return found | _images(folder / "segmentations")
+
+
+def sweep_content(folder: Path) -> object:
+    """The content of every job."""
+    jobs = sorted(path.parent for path in folder.glob("*/run.json"))
+    return {f"{job.name} {k}": v for job in jobs for k, v in run_content(job).items()}  # type: ignore[attr-defined]
+
+
+def image_content(folder: Path) -> object:
+    """Voxels of every image, the tables, and which pictures there are."""
+    tables = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted(folder.glob("*"))
+        if path.suffix in (".tsv", ".json") and _shown(path, folder)
+    }
+    pictures = sorted(path.name for path in folder.rglob("*.png") if _shown(path, folder))
+    return _images(folder) | tables | {"pictures": pictures}
+
+
+def score_content(folder: Path) -> object:
+    """Scores and segmentations."""
+    return {"scores": (folder / "scores.csv").read_text(encoding="utf-8")} | _images(folder)
+
+
+def report_content(folder: Path) -> object:
+    """Tables and texts, the names of the figures, and whether the page is whole."""
+    found: dict[str, object] = {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".csv", ".md", ".tex") and _shown(path, folder)
+    }
+    found["figures"] = sorted(p.name for p in folder.rglob("*.png") if _shown(p, folder))
+    found["page"] = (folder / "report.html").read_text(encoding="utf-8").rstrip()[-7:]
+    return found
+
+
+def _images(folder: Path) -> dict[str, object]:
+    return {
+        path.relative_to(folder).as_posix(): np.asarray(nib.load(path).dataobj).tobytes()
+        for path in sorted(folder.rglob("*.nii.gz"))
+        if _shown(path, folder)
+    }
+
+
+def _shown(path: Path, folder: Path) -> bool:
+    """Tell a file from a draft that a killed process left."""
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -1,0 +1,70 @@
+"""The configuration of a stranger's run folder is data, or it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neoseg.assembly import ConfigError
+from neoseg.foreign import LARGEST, ForeignError, read_config
+from neoseg.loading import load_config
+from neoseg.resume import resumed_config
+
+BOMB = "a: &a [1, 1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: ${oc.env:HOME}", "would call a resolver"),
+        ("name: a${oc.decode:'1'}", "would call a resolver"),
+        ("a: {b: [x, '${oc.env:HOME,}']}", r"a.b\[1\]"),
+        ("a: ${b.${oc.env:HOME}}", "would call a resolver"),
+        ("${oc.env:HOME}: 1", "would call a resolver"),
+        ("a: ${first:x}", "would call a resolver"),
+        ("a: !!python/object/apply:os.system [touch mark]", "cannot be read"),
+        ("a: !!python/name:os.system", "cannot be read"),
+        ("a: !!python/object/new:type [x, [], {}]", "cannot be read"),
+        (BOMB, "aliases"),
+        ("- 1\n- 2", "holds list"),
+        ("", "holds NoneType"),
+        ("a: [", "cannot be read"),
+        ("[" * 500, "nested too deeply"),
+        ("\x00", "cannot be read"),
+        ("a: 1\n" * (LARGEST // 4), "bytes, more than"),
+    ],
+    ids=range(16),
+)
+def test_what_is_no_run_s_configuration_is_refused(
+    tmp_path: Path, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ForeignError, match=words) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "mark").exists()
+    for read in (load_config, lambda run: resumed_config(run, [])):
+        with pytest.raises(ConfigError, match=r"config\.yaml"):
+            read(tmp_path)
+
+
+def test_a_secret_does_not_reach_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_TEST", "s3cr3t")
+    (tmp_path / "config.yaml").write_text("name: ${oc.env:TOKEN_OF_TEST}")
+    with pytest.raises(ForeignError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_values_stay_values(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: 1\nb: ${a}\nc: '__import__(\"os\")'\nd: 'x: y'\n")
+    config = read_config(tmp_path / "config.yaml")
+    assert (config.a, config.b, config.c, config.d) == (1, 1, '__import__("os")', "x: y")
