@@ -177,8 +177,8 @@ def _smooth_field(coefficients: np.ndarray, largest: float, like: Tensor) -> Ten
     """Product polynomial of degree 2 per axis, scaled to a magnitude of `largest`."""
     powers = []
     for n in like.shape:
-        line = torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1)
-        powers.append(torch.stack([torch.ones_like(line), line, line * line], 1).to(like.device))
+        line = torch.linspace(-1, 1, n, device=like.device) * (n > 1)
+        powers.append(torch.stack([torch.ones_like(line), line, line * line], 1))
     terms = torch.from_numpy(coefficients.astype(np.float32)).to(like.device)
     sheet = powers[1] @ (terms @ powers[2].T)
     field = (powers[0] @ sheet.flatten(1)).view(like.shape)

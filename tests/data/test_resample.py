@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from neoseg.data import resample as module
+from neoseg.data.resample import PatchMap, resample
+from neoseg.data.warp import SpatialSettings, draw_geometry
+
+RNG = np.random.default_rng(0)
+SHAPE = (20, 22, 24)
+IMAGE = torch.from_numpy(RNG.normal(size=(2, *SHAPE)).astype(np.float32))
+CODES = torch.from_numpy(RNG.integers(1, 200, SHAPE).astype(np.uint8))
+SPATIAL = SpatialSettings(rotation=40, elastic=2, elastic_grid=6, probability=1)
+SIZE = (9, 10, 11)
+
+
+def mapped(seed: int, centre: Sequence[int] = (10, 11, 12)) -> PatchMap:
+    geometry = draw_geometry(SPATIAL, np.random.default_rng(seed), SIZE, (1, 1, 1))
+    return PatchMap.of(centre, SIZE, geometry.matrix, geometry.elastic)
+
+
+def everything(place: PatchMap) -> list[np.ndarray]:
+    """Scan coordinates of all voxels."""
+    found = []
+    for axis, (column, sheet) in enumerate(place.sheets()):
+        where = column[:, None, None] + sheet
+        for plane in range(SIZE[0]):
+            bend = torch.empty(SIZE[1:])
+            place.bend_plane(axis, plane, bend)
+            where[plane] += bend
+        found.append(where.numpy())
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_are_those_of_scipy(seed: int) -> None:
+    place = mapped(seed)
+    where = everything(place)
+    image, codes = resample(IMAGE, CODES, (0, 0, 0), SHAPE, place)
+    for channel, original in zip(image.numpy(), IMAGE.numpy(), strict=True):
+        expected = ndimage.map_coordinates(original, where, order=1, mode="nearest")
+        np.testing.assert_allclose(channel, expected, atol=1e-4)
+    near = [np.rint(axis).astype(int) for axis in where]
+    inside = np.all([(n >= 0) & (n < m) for n, m in zip(near, SHAPE, strict=True)], axis=0)
+    local = [np.clip(n, 0, m - 1) for n, m in zip(near, SHAPE, strict=True)]
+    clear = np.abs(np.stack(where) - np.floor(where) - 0.5).min(axis=0) > 1e-3
+    expected = np.where(inside, CODES.numpy()[tuple(local)], 0)
+    assert codes is not None
+    np.testing.assert_array_equal(codes.numpy()[clear], expected[clear])
+
+
+@pytest.mark.parametrize("voxels", [1, 110, 250, 700, 10**6])
+def test_slabs_do_not_show(voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = resample(IMAGE, CODES, (0, 0, 0), SHAPE, mapped(1, (1, 20, 12)))
+    monkeypatch.setattr(module, "SLAB", voxels)
+    parts = resample(IMAGE, CODES, (0, 0, 0), SHAPE, mapped(1, (1, 20, 12)))
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.equal(one, other)  # type: ignore[arg-type]
+
+
+def test_the_extremes_are_those_of_all_voxels() -> None:
+    for seed in range(20):
+        place = mapped(seed)
+        where = everything(place)
+        low, high = np.min(where, axis=(1, 2, 3)), np.max(where, axis=(1, 2, 3))
+        assert (place.low <= low + 1e-4).all()
+        assert (place.high >= high - 1e-4).all()
+        # They are met, or hardly more is read than is needed.
+        assert (place.low > low - 1).all()
+        assert (place.high < high + 1).all()
+
+
+def test_threads_and_the_type_of_the_image_do_not_matter() -> None:
+    before, found = torch.get_num_threads(), []
+    half = IMAGE.half()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(resample(half, CODES, (0, 0, 0), SHAPE, mapped(2)))
+    finally:
+        torch.set_num_threads(before)
+    found.append(resample(half.float(), CODES, (0, 0, 0), SHAPE, mapped(2)))
+    for image, codes in found[1:]:
+        assert torch.equal(image, found[0][0])
+        assert torch.equal(codes, found[0][1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 22, 24), (20, 1, 24), (20, 22, 1), (1, 1, 1)])
+def test_a_scan_may_be_one_voxel_thin(shape: tuple[int, int, int]) -> None:
+    image = torch.rand(1, *shape) + 1
+    found, codes = resample(image, None, (0, 0, 0), shape, mapped(3))
+    assert codes is None
+    assert found.min() >= image.min() - 1e-5
+    assert found.max() <= image.max() + 1e-5
+
+
+def test_names_of_what_a_geometry_does() -> None:
+    parts = [
+        draw_geometry(settings, np.random.default_rng(0), SIZE, (1, 1, 1)).parts
+        for settings in (
+            None,
+            SPATIAL.model_copy(update={"flip": 0.0}),
+            SPATIAL.model_copy(update={"flip": 1.0, "probability": 0.0}),
+            SPATIAL.model_copy(update={"flip": 1.0, "elastic": 0.0}),
+        )
+    ]
+    assert parts == [(), ("affine", "elastic"), ("flip",), ("affine", "flip")]
