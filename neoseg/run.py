@@ -69,6 +69,9 @@ def _train(config: DictConfig, folder: Path, started: float) -> float:
         if trained.trainer.interrupted or not trained.trainer.is_global_zero:
             return float("nan")
         return conclude(config, folder, trained.module, annotated, trained.trainer, started, energy)
+    except BaseException:
+        close_mirrors(trained.trainer.loggers, failed=True)
+        raise
     finally:
         close_mirrors(trained.trainer.loggers)
 

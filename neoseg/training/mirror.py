@@ -32,8 +32,11 @@ STATE = "wandb.json"
 OVERLAYS = "overlays"
 """Overlays are logged as `overlays/1`, `overlays/2`, ..., one key a scan."""
 
-UPLOAD_SECONDS = 600.0
-"""How long the end of a run waits for what is not uploaded yet; `wandb sync` does the rest."""
+UPLOAD_SECONDS = 60.0
+"""How long the end of a run waits for what is not uploaded yet; `wandb sync` does the rest.
+
+Short enough for the notice that a cluster gives before it takes a machine away.
+"""
 
 
 class WandbSettings(BaseModel):

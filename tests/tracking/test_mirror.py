@@ -42,6 +42,24 @@ def planes(codebook: Codebook) -> Any:
     return middle_planes(image, leaves, codes, codebook, (1.0, 1.0, 1.0))
 
 
+class FakeRun:
+    """A W&B run of which only the end counts; it goes wrong."""
+
+    id = "x"
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+
+    def log(self, *_: Any, **__: Any) -> None:
+        pass
+
+    define_metric = log
+
+    def finish(self, exit_code: int) -> None:
+        self.codes.append(exit_code)
+        raise wandb.Error("and again")
+
+
 def services() -> list[int]:
     """Return the W&B services that this process started."""
     children = [
@@ -91,23 +109,10 @@ def test_an_error_of_wandb_is_one_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Run:
-        id = "x"
-        ended = 0
-
-        def log(self, *_: Any, **__: Any) -> None:
-            pass
-
-        define_metric = log
-
-        def finish(self, exit_code: int) -> None:
-            self.ended += 1
-            raise wandb.Error("and again")
-
     def broken(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    run = Run()
+    run = FakeRun()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     monkeypatch.setattr(wandb, where, broken)
     mirror = configured_mirror(tmp_path)
@@ -121,7 +126,22 @@ def test_an_error_of_wandb_is_one_warning(
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
     assert str(tmp_path / "metrics.csv") in record.getMessage()
-    assert run.ended == (where == "Image")
+    assert run.codes == ([1] if where == "Image" else [])
+
+
+def test_a_run_that_cannot_be_scored_has_failed(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no scores")
+
+    run = FakeRun()
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    monkeypatch.setattr(wandb, "Image", lambda *_, **__: None)
+    monkeypatch.setattr("neoseg.run.conclude", broken)
+    with pytest.raises(RuntimeError, match="no scores"):
+        train(configured(), tmp_path)
+    assert run.codes == [1]
 
 
 def test_other_processes_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
