@@ -57,7 +57,9 @@ class _Job:
     def run(self, scan: ScanFiles) -> None:
         """Segment one scan and write everything about it; the label map says that it is done."""
         output, space = self.output, self.space
-        found = self.segmenter.segment(scan.images, classes=self.classes, scratch=output)
+        found = self.segmenter.segment(
+            scan.images, classes=self.classes, scratch=output, mask=scan.mask
+        )
         if found.probabilities is not None:
             write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
         if self.picture:

@@ -14,13 +14,11 @@ from scipy import ndimage
 
 from neoseg.cohort.problems import Problem
 from neoseg.data.checks import check_contrast, check_grid
+from neoseg.data.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.data.nifti import DataError
 from neoseg.data.volume import Volume, read_volume
 
 Shape = tuple[int, int, int]
-
-LARGEST = 6e4
-"""Largest magnitude of a z-score; float16 ends at 65504."""
 
 
 class PrepareSettings(BaseModel):
@@ -30,6 +28,9 @@ class PrepareSettings(BaseModel):
 
     normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
     spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
+    foreground: Literal["head", "mask"] = Field(
+        default="head", description="what crop and brightness go by: bright voxels, the brain mask"
+    )
     crop_margin: float | None = Field(default=4.0, ge=0, description="mm; null keeps everything")
     dtype: Literal["float16", "float32"] = "float16"
     locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
@@ -83,19 +84,35 @@ class Geometry:
 
 
 def prepare_images(
-    paths: Sequence[Path | None], settings: PrepareSettings
+    paths: Sequence[Path | None], settings: PrepareSettings, mask: Path | None = None
 ) -> tuple[np.ndarray, Geometry]:
     """Read, reorient, crop, resample and normalise the modalities of one scan.
 
-    A modality whose path is None becomes a channel of zeros (the mean under z-score).
+    A modality whose path is None becomes a channel of zeros (the mean under z-score). The brain
+    mask is read where the settings go by it; else they look at the image alone.
 
     Returns:
         float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
 
     Raises:
         DataError: unreadable files, grids that differ, an image that is constant; all of them.
+            No usable mask where one is needed.
     """
-    return prepare_volumes(read_images(paths), settings)
+    volumes = read_images(paths)
+    return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
+
+
+def brain_of(
+    volumes: Sequence[Volume | None],
+    paths: Sequence[Path | None],
+    settings: PrepareSettings,
+    mask: Path | None,
+) -> np.ndarray | None:
+    """Return the brain mask in canonical axes where the settings go by it; raises `DataError`."""
+    first, path = volumes[0], paths[0]
+    if settings.foreground != "mask" or first is None or path is None:
+        return None
+    return read_mask(mask, first, path)
 
 
 def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
@@ -124,12 +141,14 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
 
 
 def prepare_volumes(
-    volumes: Sequence[Volume | None], settings: PrepareSettings
+    volumes: Sequence[Volume | None], settings: PrepareSettings, brain: np.ndarray | None = None
 ) -> tuple[np.ndarray, Geometry]:
-    """Reorient, crop, resample and normalise what `read_images` has read; see `prepare_images`."""
+    """Crop, resample and normalise what `read_images` and `brain_of` have read."""
     first = volumes[0]
     assert first is not None
-    box = _crop_box(first.data, first.affine, settings.crop_margin)
+    # Without a mask this looks at the image alone, so that training and prediction crop alike.
+    inside = head_of(first.data) if brain is None else brain
+    box = crop_box(inside, first.affine, settings.crop_margin)
     start = np.array([low for low, _ in box])
     affine = first.affine.copy()
     affine[:3, 3] += first.affine[:3, :3] @ start
@@ -142,7 +161,9 @@ def prepare_volumes(
         if volume is None:
             channels.append(np.zeros(shape, dtype=np.float32))
             continue
-        normal = _normalise(volume.data, settings.normalise)
+        if brain is None and volume is not first:
+            inside = head_of(volume.data)
+        normal = normalise(volume.data, settings.normalise, inside, brain is not None)
         cropped = normal[tuple(slice(low, high) for low, high in box)]
         channels.append(_resample(cropped, shape, order=1))
     geometry = Geometry(
@@ -193,42 +214,6 @@ def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndar
 
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in matrix)
-
-
-def _crop_box(data: np.ndarray, affine: np.ndarray, margin: float | None) -> list[tuple[int, int]]:
-    """Bounding box of the head: the voxels brighter than the image's mean, and a margin.
-
-    It looks at the image alone, so that training and prediction crop alike.
-    """
-    if margin is None:
-        return [(0, length) for length in data.shape]
-    head = data > data.mean(dtype=np.float64)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    box = []
-    for axis, length in enumerate(data.shape):
-        hit = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            box.append((0, length))
-            continue
-        pad = int(np.ceil(margin / spacing[axis]))
-        box.append((max(0, int(hit[0]) - pad), min(length, int(hit[-1]) + 1 + pad)))
-    return box
-
-
-def _normalise(data: np.ndarray, how: str) -> np.ndarray:
-    """Scale one channel; the foreground is what is brighter than the mean, as for the crop."""
-    low, high = float(data.min()), float(data.max())
-    if how == "minmax":
-        return (data - low) / (high - low)
-    foreground = data[data > data.mean(dtype=np.float64)]
-    if how == "percentile":
-        bottom, top = float(np.percentile(data, 0.5)), float(np.percentile(foreground, 99.5))
-        return np.clip((data - bottom) / max(top - bottom, 1e-6), 0.0, 1.0).astype(np.float32)
-    mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
-    if std < 1e-6 * (high - low):  # as in a mask: all of the head has one value
-        std = float(data.std(dtype=np.float64))
-    # A store in float16 must not turn an outlier into infinity.
-    return np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.data.checks import check_content, check_grid, check_values
+from neoseg.data.foreground import check_mask
 from neoseg.data.nifti import DataError
-from neoseg.data.preprocess import Geometry, PrepareSettings, prepare_volumes, read_images
+from neoseg.data.preprocess import Geometry, PrepareSettings, brain_of, prepare_volumes, read_images
 from neoseg.data.volume import Volume, read_volume
 from neoseg.labels import Convention, LabelError
 
@@ -39,7 +40,8 @@ def read_scan(
         volumes = read_images(scan.images)
         found += [note for volume in volumes if volume is not None for note in volume.notes]
         record["digest"] = _digest(volumes[0])
-        image, geometry = prepare_volumes(volumes, settings)
+        brain = brain_of(volumes, scan.images, settings, scan.mask)
+        image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = geometry.to_dict()
         del volumes
     except DataError as error:
@@ -51,7 +53,8 @@ def read_scan(
             record["voxels"] = voxels.tolist()
         except DataError as error:
             found += error.problems
-    found += _mask_problems(scan, geometry)
+    if settings.foreground != "mask":
+        found += _mask_problems(scan, geometry)
     if any(problem.severity == "error" for problem in found):
         raise DataError.of(found)
     assert image is not None
@@ -107,13 +110,10 @@ def _mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
     except DataError as error:
         found = list(error.problems)
     else:
-        found = []
-        if geometry is not None and scan.images[0] is not None:
-            native = (mask.native_shape, mask.native_affine)
+        grid = (mask.native_shape, mask.native_affine)
+        if geometry is not None:
             grid = (geometry.shape, np.array(geometry.affine))
-            found = check_grid(scan.mask, *native, scan.images[0], *grid)
-        if not mask.data.any():
-            found.append(Problem(str(scan.mask), "is empty (0 everywhere)", "a brain"))
+        found = check_mask(scan.mask, mask, scan.images[0] or scan.mask, *grid)
     unused = "the mask is not used for training; repair it before others rely on it"
     return [replace(p, action=unused, kind="mask", severity="warning") for p in found]
 

@@ -79,7 +79,7 @@ def score_scans(
     frames = []
     for number, scan in enumerate(labelled):
         look = _Inspection(scan, convention, codebook, segmenter.head, settings)
-        found = segmenter.segment(scan.images, look)
+        found = segmenter.segment(scan.images, look, mask=scan.mask)
         truth = look.truth(found.geometry)
         scores = look.scores(found, truth)
         frames.append(

@@ -61,6 +61,7 @@ class Ensemble:
         images: Sequence[Path | None],
         classes: Sequence[int] = (),
         scratch: Path | None = None,
+        mask: Path | None = None,
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
@@ -72,18 +73,19 @@ class Ensemble:
             images: a path per modality of the networks.
             classes: positions of the classes whose mean probabilities are kept.
             scratch: folder for them while they are written; None keeps them in memory.
+            mask: of the brain, for members whose preparation goes by it.
 
         Raises:
             DataError: as `Segmenter.volume`.
         """
         members = list(self.members.values())
         share = 1 / len(members)
-        grids = {(m.prepare.spacing, m.prepare.crop_margin) for m in members}
+        grids = {(m.prepare.spacing, m.prepare.crop_margin, m.prepare.foreground) for m in members}
         space = self.head.space
         first: tuple[np.ndarray, Geometry] | None = None
         total: _Sum | None = None
         for member in members:
-            image, geometry = member.volume(images)
+            image, geometry = member.volume(images, mask)
             if first is None or total is None:
                 first = image[0].numpy(), geometry
                 canonical = len(grids) > 1

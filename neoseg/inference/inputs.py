@@ -9,20 +9,27 @@ from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
+from neoseg.cohort.releases import RELEASES
 from neoseg.data import DataError
 
 log = logging.getLogger(__name__)
 
 ENDINGS = (".nii.gz", ".nii")
+MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
+"""How brain masks are called in BIDS (as in release 3 of the dHCP) and in its other releases."""
+
 CORRECTED = "restore"
 """What the dHCP calls an image whose bias field was corrected."""
 
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """One scan to segment: a file per modality, None where it lacks one (never the first)."""
+    """One scan to segment: a file per modality, None where it lacks one (never the first), and
+    the brain mask that lies beside them, if there is one.
+    """
 
     images: tuple[Path | None, ...]
+    mask: Path | None = None
 
     @property
     def source(self) -> Path:
@@ -174,4 +181,12 @@ def _with_partners(path: Path, images: Sequence[_Image], modalities: Sequence[st
             default=None,
         )
         partners.append(None if best is None else best.path)
-    return ScanFiles(tuple(partners))
+    return ScanFiles(tuple(partners), _mask_of(path, first))
+
+
+def _mask_of(path: Path, image: _Image | None) -> Path | None:
+    """Return the mask that has the image's name but for what was measured and how."""
+    if image is None:
+        return None
+    names = ("_".join([*image.rest, mask]) + ending for mask in MASKS for ending in ENDINGS)
+    return next((path.parent / name for name in names if (path.parent / name).is_file()), None)

@@ -59,12 +59,15 @@ class Segmenter:
     device: torch.device
     missing: MissingModality | None = None
 
-    def volume(self, images: Sequence[Path | None]) -> tuple[Tensor, Geometry]:
+    def volume(
+        self, images: Sequence[Path | None], mask: Path | None = None
+    ) -> tuple[Tensor, Geometry]:
         """Return what the network gets of a scan, float32 `[channels, X, Y, Z]`, and its geometry.
 
         Raises:
             DataError: images that cannot be read or do not share a grid, or one that is missing
-                where the network was trained on whole scans alone.
+                where the network was trained on whole scans alone; no usable brain mask where
+                the preparation goes by it.
         """
         present = [path is not None for path in images]
         if self.missing is not None and not self.missing.fills and not all(present):
@@ -73,7 +76,7 @@ class Segmenter:
                 "network was trained on scans that have all "
                 f"(missing_modality.policy={self.missing.policy}); add the file beside it"
             )
-        image, geometry = prepare_images(images, self.prepare)
+        image, geometry = prepare_images(images, self.prepare, mask)
         return self.completed(torch.from_numpy(image), present), geometry
 
     def completed(self, image: Tensor, present: Sequence[bool]) -> Tensor:
@@ -88,6 +91,7 @@ class Segmenter:
         inspect: Callable[[Tensor, Region, Geometry], None] | None = None,
         classes: Sequence[int] = (),
         scratch: Path | None = None,
+        mask: Path | None = None,
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
@@ -97,11 +101,12 @@ class Segmenter:
                 in it the piece lies.
             classes: positions of the classes whose probabilities are kept.
             scratch: folder for them while they are written; None keeps them in memory.
+            mask: of the brain; read only where the preparation goes by it.
 
         Raises:
             DataError: as `volume`.
         """
-        volume, geometry = self.volume(images)
+        volume, geometry = self.volume(images, mask)
         leaves = np.empty(geometry.prepared_shape, dtype=np.uint8)
         values = room_for(len(classes), leaves.shape, scratch)
         pieces = predict_pieces(self.network, volume, self.head, self.window, self.device)

@@ -229,3 +229,67 @@ def test_a_second_modality_on_another_grid_is_refused(tmp_path: Path) -> None:
     second = save(tmp_path / "t1.nii.gz", IMAGE[:-1])
     with pytest.raises(DataError, match=r"t1\.nii\.gz has shape .*t2\.nii\.gz"):
         prepare_images([first, second], PrepareSettings())
+
+
+BRAIN = LABELS > 1
+
+
+def masked(tmp_path: Path, mask: np.ndarray | None = BRAIN, **settings: object):
+    path = save(tmp_path / "image.nii.gz", IMAGE)
+    where = None if mask is None else save(tmp_path / "mask.nii.gz", mask.astype(np.uint8))
+    wanted = PrepareSettings(foreground="mask", **settings)  # type: ignore[arg-type]
+    return prepare_images([path], wanted, where)
+
+
+def test_the_crop_goes_by_the_mask(tmp_path: Path) -> None:
+    array, geometry = masked(tmp_path, crop_margin=0.0)
+    hit = np.argwhere(BRAIN)
+    expected = tuple((int(a), int(b) + 1) for a, b in zip(hit.min(0), hit.max(0), strict=True))
+    assert geometry.crop == expected
+    assert array.shape[1:] == tuple(b - a for a, b in expected)
+    _, head_geometry = prepared(tmp_path, crop_margin=0.0)
+    assert all(a[0] >= b[0] for a, b in zip(geometry.crop, head_geometry.crop, strict=True))
+    assert geometry.crop != head_geometry.crop
+    labels = restore_labels(prepare_labels(LABELS, geometry), geometry, 0)
+    np.testing.assert_array_equal(labels[BRAIN], LABELS[BRAIN])
+
+
+def test_zscore_in_the_mask(tmp_path: Path) -> None:
+    array, _ = masked(tmp_path, crop_margin=None)
+    assert array[0][BRAIN].mean() == pytest.approx(0, abs=1e-4)
+    assert array[0][BRAIN].std() == pytest.approx(1, abs=1e-4)
+    assert array[0][~BRAIN].std() > 0, "what lies outside stays"
+
+
+@pytest.mark.parametrize("how", ["minmax", "percentile"])
+def test_ranges_are_those_in_the_mask(tmp_path: Path, how: str) -> None:
+    array, _ = masked(tmp_path, crop_margin=None, normalise=how)
+    assert array.min() == 0
+    assert array.max() == 1
+    assert array[0][BRAIN].min() == pytest.approx(0, abs=0.01)
+    assert array[0][BRAIN].max() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (None, "has no brain mask"),
+        (np.zeros_like(BRAIN), "is empty"),
+        (BRAIN[1:], "has shape"),
+    ],
+)
+def test_a_mask_that_is_needed_must_be_usable(tmp_path: Path, mask, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        masked(tmp_path, mask)
+    assert {problem.kind for problem in caught.value.problems} == {"mask"}
+    assert "store.foreground=head" in str(caught.value)
+
+
+def test_a_mask_that_is_not_asked_for_changes_nothing(tmp_path: Path) -> None:
+    path = save(tmp_path / "image.nii.gz", IMAGE)
+    broken = tmp_path / "mask.nii.gz"
+    broken.write_text("no mask")
+    with_mask = prepare_images([path], PrepareSettings(), broken)
+    without = prepare_images([path], PrepareSettings())
+    np.testing.assert_array_equal(with_mask[0], without[0])
+    assert with_mask[1] == without[1]

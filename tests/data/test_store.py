@@ -433,3 +433,23 @@ def test_all_that_is_wrong_with_a_scan_is_told_at_once(tmp_path: Path) -> None:
     (found,) = store_at(tmp_path).examine(cohort, cohort.scans)
     assert [problem.kind for problem in found.errors] == ["not-finite", "label-values"]
     assert {problem.scans for problem in found.errors} == {("sub-00",)}
+
+
+def test_a_broken_mask_matters_only_where_it_is_used(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    mask = tmp_path / "sub-00" / "mask.nii.gz"
+    mask.write_bytes(b"broken")
+    scan = replace(cohort.scans[0], mask=mask)
+    (by_head,) = store_at(tmp_path, crop_margin=0.0).examine(cohort, [scan])
+    assert [(p.kind, p.severity) for p in by_head.problems] == [("mask", "warning")]
+    assert by_head.entry is not None
+    masked = store_at(tmp_path, foreground="mask", crop_margin=0.0)
+    (by_mask,) = masked.examine(cohort, [scan])
+    assert [(p.kind, p.severity) for p in by_mask.problems] == [("mask", "error")]
+    assert by_mask.entry is None
+    _, labels = head(np.random.default_rng(0))
+    save(mask, (labels > 1).astype(np.uint8))
+    (mended,) = masked.examine(cohort, [scan])
+    assert mended.entry is not None
+    assert mended.problems == ()
+    assert mended.entry.shape < by_head.entry.shape

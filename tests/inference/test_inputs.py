@@ -190,3 +190,18 @@ def test_nothing_there(tmp_path) -> None:
     make(tmp_path, f"{A}/{P}_T1w", f"{A}/{P}_FLAIR")
     with pytest.raises(DataError, match=r"2 NIfTI files, and none is \*_T2w"):
         found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["desc-brain_mask", "desc-bet_space-T2w_brainmask", "brainmask_drawem"]
+)
+def test_the_brain_mask_of_the_same_session_comes_along(tmp_path, name) -> None:
+    folder = tmp_path / "sub-A" / "ses-1" / "anat"
+    make(folder, "sub-A_ses-1_desc-restore_T2w.nii.gz", f"sub-A_ses-1_{name}.nii.gz")
+    make(folder, "sub-A_ses-2_desc-brain_mask.nii.gz")
+    (scan,) = find_scans(tmp_path, ["T2w"])
+    assert scan.mask == folder / f"sub-A_ses-1_{name}.nii.gz"
+    (alone,) = find_scans(folder / "sub-A_ses-1_desc-restore_T2w.nii.gz", ["T2w"])
+    assert alone.mask == scan.mask
+    (folder / f"sub-A_ses-1_{name}.nii.gz").unlink()
+    assert find_scans(tmp_path, ["T2w"])[0].mask is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_segmenter import Steps, segmenter, write_scan
 
+from neoseg.data import DataError
 from neoseg.inference import Provenance, write_derivative
 from neoseg.networks import make_head
 
@@ -122,3 +123,17 @@ def test_probabilities_are_those_of_the_logits(tmp_path, space, leaves, head, on
     )
     if on_disk:
         assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_preparation_by_the_mask_needs_one_and_uses_it(tmp_path, space, leaves) -> None:
+    source = write_scan(tmp_path / "a_T2w.nii.gz", leaves)
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[0:4, 0:6, 0:5] = 1
+    mask = write_scan(tmp_path / "mask.nii.gz", inside, dtype=np.uint8)
+    use = segmenter(space, Scaled(4), foreground="mask", crop_margin=0.0)
+    with pytest.raises(DataError, match="has no brain mask"):
+        use.segment([source])
+    found = use.segment([source], mask=mask)
+    assert found.geometry.prepared_shape == (4, 6, 5)
+    np.testing.assert_array_equal(found.leaves[:4, :6, :5], leaves[:4, :6, :5])
+    assert not found.leaves[4:].any()
