@@ -56,7 +56,7 @@ class Kill:
 
 def commands(run: Path) -> tuple[Command, ...]:
     """Return every command that writes, on the tiny phantom; `run` is a finished one."""
-    sweep = ("-m", "annotation.draw=0,1", "sweep=s", "score=false")
+    sweep = ("annotation.draw=0,1", "sweep=s", "score=false")
     return (
         Command("prepare", tuple(PHANTOM), "data/store", store_content),
         Command("train", (*TINY, "hydra.run.dir=out"), "out", run_content),
@@ -68,7 +68,7 @@ def commands(run: Path) -> tuple[Command, ...]:
         ),
         Command("evaluate", (f"run={run}", "output=out", "device=cpu"), "out", score_content),
         Command("report", (f"runs={run.parent}", "output=out"), "out", report_content),
-        Command("train", (*TINY, *sweep), "runs/sweeps/s", sweep_content),
+        Command("train", ("-m", *TINY, *sweep), "runs/sweeps/s", sweep_content),
     )
 
 
