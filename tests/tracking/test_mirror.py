@@ -186,6 +186,7 @@ def test_a_resumed_training_is_the_same_run_and_learns_as_without_a_mirror(
     assert [row["step"] for row in sent] == [row["step"] for row in written]
     assert [row.get("train/loss") for row in sent] == [row.get("train/loss") for row in written]
 
+    assert list(found.artifacts.values()) == ["run-card"]  # though there are no scores
     train(configured(*settings, "logger=csv"), tmp_path / "alone")
     mirrored, alone = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
