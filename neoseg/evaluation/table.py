@@ -26,7 +26,11 @@ _TEXT = ("cohort", "subject", "session", "age_group", "class", "abbreviation")
 _FLAGS = ("hidden", "is_leaf", "missed", "invented")
 _VOLUMES = ("truth_ml", "prediction_ml")
 _LATER: dict[str, float | str] = {
-    **{"nsd": _NA, "nsd_tolerance": _NA, "known": 1.0, "violation": _NA, "ece": _NA},
+    "nsd": _NA,
+    "nsd_tolerance": _NA,
+    "known": 1.0,
+    "violation": _NA,
+    "ece": _NA,
     "cohort": "",
 }
 """What tables of earlier versions lack, and what stands for it."""

@@ -55,6 +55,14 @@ def test_round_trip_is_exact(tmp_path, frame) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["scores.csv"]
 
 
+def test_the_cohort_is_text_and_may_be_missing(tmp_path, frame) -> None:
+    path = tmp_path / "scores.csv"
+    write_scores(path, frame.assign(cohort=["007", "007", "b", "b"]))
+    assert read_scores(path)["cohort"].tolist() == ["007", "007", "b", "b"]
+    frame.drop(columns="cohort").to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_scores(path), frame)
+
+
 def test_failed_write_leaves_the_old_file(tmp_path, frame) -> None:
     path = tmp_path / "scores.csv"
     write_scores(path, frame)

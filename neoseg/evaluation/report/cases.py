@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from neoseg.cohort import cohort_folder
 from neoseg.cohort.scan import scan_id
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.collect import FinishedRun
@@ -45,7 +46,7 @@ class Case:
     Attributes:
         kind: "worst" or "median", by the mean Dice over structures, of all scans and draws.
         arm: the arm that it stands for.
-        scan: `sub-X_ses-Y`.
+        scan: `sub-X_ses-Y`, after the name of its cohort and a slash where there are several.
         scan_age: weeks, NaN where unknown.
         shown: the run of each arm that is shown; of the other arms the one with the same draw.
     """
@@ -60,7 +61,7 @@ class Case:
 def choose_cases(frame: pd.DataFrame) -> list[Case]:
     """Return the worst and the median case of each arm; `frame` comes from `with_arms`."""
     means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
-    means["scan"] = [scan_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
+    means["scan"] = [_scan(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
     means = means.sort_values(["experiment", "full_fraction"], kind="stable")
     cases = []
     for arm, part in means.groupby("arm", sort=False):
@@ -95,7 +96,7 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
     found: dict[str, View] = {}
     order = [case.arm, *(arm for arm in case.shown if arm != case.arm)]
     for arm in order:
-        path = runs[case.shown[arm].run].path / VIEWS / f"{case.scan}.npz"
+        path = _file(runs[case.shown[arm].run], VIEWS, case.scan, ".npz")
         if path.is_file():
             try:
                 view = read_view(path)
@@ -110,8 +111,22 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
 
 def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> Path | None:
     """Return the picture that the arm's run drew of the scan, where there is one."""
-    path = runs[case.shown[arm].run].path / "pictures" / f"{case.scan}.png"
+    path = _file(runs[case.shown[arm].run], "pictures", case.scan, ".png")
     return path if path.is_file() else None
+
+
+def _scan(subject: str, session: str) -> str:
+    """Return the id of a scan; the name of a cohort before the subject comes first."""
+    cohort, slash, bare = subject.rpartition("/")
+    return cohort + slash + scan_id(bare, session)
+
+
+def _file(run: FinishedRun, folder: str, scan: str, suffix: str) -> Path:
+    """Return where a run keeps something about a scan, its first cohort on top."""
+    cohort, _, name = scan.rpartition("/")
+    own = cohort_folder(run.path, cohort)
+    root = own if cohort and own.is_dir() else run.path
+    return root / folder / f"{name}{suffix}"
 
 
 def middle(view: View) -> tuple[int, int, int]:

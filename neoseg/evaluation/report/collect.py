@@ -48,7 +48,8 @@ class Collected:
     """All scores, with the columns experiment, full_fraction, draw, seed and run, and the rest.
 
     `full_fraction` and `draw` are NaN where the run's configuration has none; `run` is the
-    folder relative to the one searched, the name of a finished run.
+    folder relative to the one searched, the name of a finished run. Where the runs were tested on
+    several cohorts, a `subject` is preceded by the name of its cohort and a slash.
     """
 
     scores: pd.DataFrame
@@ -105,7 +106,7 @@ def collect(
             if missing:
                 raise ReportError(f"no {' and no '.join(missing)}")
             record = _record(path / "run.json")
-            frame = read_scores(path / "scores.csv")
+            frame = _with_cohort(read_scores(path / "scores.csv"), path / "config.yaml")
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
@@ -122,6 +123,8 @@ def collect(
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
     scores = pd.concat(frames, ignore_index=True)
+    if scores["cohort"].nunique() > 1:
+        scores["subject"] = scores["cohort"] + "/" + scores["subject"]
     _warn_of_twins(scores)
     return Collected(scores, tuple(runs), tuple(unfinished))
 
@@ -175,6 +178,14 @@ def _run_keys(path: Path) -> dict[str, str | float]:
         except (TypeError, ValueError):
             raise ReportError(f"{path}: {name} is {value!r}, expected a number") from None
     return keys
+
+
+def _with_cohort(frame: pd.DataFrame, config: Path) -> pd.DataFrame:
+    """Name the cohort in a table of an earlier version, in which all scans were of the first."""
+    if (frame["cohort"] == "").any():
+        first = str(OmegaConf.select(read_config(config), "cohort.name") or "")
+        frame["cohort"] = frame["cohort"].replace("", first)
+    return frame
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Runs that were tested on several cohorts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from sweep import scores_of, write_run
+
+from neoseg.cohort import cohort_folder
+from neoseg.evaluation import collect, write_scores
+from neoseg.evaluation.report.arms import summarise_arms, with_arms
+from neoseg.evaluation.report.cases import case_views, choose_cases
+
+OWN = {("p1", "1"): {"GM": 0.9, "WM": 0.8}, ("t2", "1"): {"GM": 0.7, "WM": 0.7}}
+OTHER = {("p1", "1"): {"GM": 0.2, "WM": 0.4}}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """One run of the phantom alone, and one with another cohort in which a name comes again."""
+    write_run(tmp_path / "alone", OWN, name="alone")
+    both = write_run(tmp_path / "both", OWN, name="both")
+    extra = {"fetal": {"cohort": {"_target_": "neoseg.cohort.read_bids"}}}
+    config = yaml.safe_load((both / "config.yaml").read_text())
+    (both / "config.yaml").write_text(yaml.safe_dump(config | {"extra_cohorts": extra}))
+    write_run(cohort_folder(both, "fetal"), OTHER, name="unused")
+    (cohort_folder(both, "fetal") / "config.yaml").unlink()
+    tables = [scores_of(OWN).assign(cohort="phantom"), scores_of(OTHER).assign(cohort="fetal")]
+    write_scores(both / "scores.csv", pd.concat(tables))
+    return tmp_path
+
+
+def test_scans_of_one_name_are_paired_within_their_cohort(runs: Path) -> None:
+    found = collect(runs)
+    assert set(found.scores["subject"]) == {"phantom/p1", "phantom/t2", "fetal/p1"}
+    frame = with_arms(found.scores)
+    table = summarise_arms(frame[frame["age_group"] == "preterm"], resamples=50)
+    grey = table[(table["abbreviation"] == "GM") & (table["metric"] == "dice")]
+    rows = grey[grey["age_group"] == "preterm"].set_index("experiment")
+    assert rows.loc["alone", ["scans", "subjects"]].tolist() == [1, 1]
+    assert rows.loc["both", ["scans", "subjects"]].tolist() == [2, 2]
+    assert rows.loc["both", "mean"] == pytest.approx(0.55)
+
+
+def test_cases_show_the_views_of_their_cohort(runs: Path) -> None:
+    found = collect(runs)
+    by_name = {run.name: run for run in found.runs}
+    cases = {(c.kind, c.arm.split(",")[0]): c for c in choose_cases(with_arms(found.scores))}
+    worst = cases["worst", "both"]
+    assert worst.scan == "fetal/sub-p1_ses-1"
+    assert list(case_views(worst, by_name)) == [worst.arm]
+    first = cases["worst", "alone"]
+    assert first.scan == "phantom/sub-t2_ses-1"
+    assert set(case_views(first, by_name)) == set(first.shown)
+    assert len(first.shown) == 2
+
+
+def test_one_cohort_keeps_the_plain_names(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", OWN)
+    found = collect(tmp_path)
+    assert set(found.scores["subject"]) == {"p1", "t2"}
+    assert set(found.scores["cohort"]) == {"phantom"}
