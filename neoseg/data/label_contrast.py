@@ -111,9 +111,11 @@ class LabelContrast:
 
         known = look_up(~np.isnan(self.mean))
         painted = look_up(np.nan_to_num(self.mean)).mul_(deviation).add_(mean)
-        generator = torch.Generator(x.device).manual_seed(self.seed)
-        grain = torch.randn(x.shape, generator=generator, device=x.device)
-        painted.addcmul_(look_up(np.nan_to_num(self.noise)), grain, value=deviation)
+        noise = np.nan_to_num(self.noise)
+        if noise.any():
+            generator = torch.Generator(x.device).manual_seed(self.seed)
+            grain = torch.randn(x.shape, generator=generator, device=x.device)
+            painted.addcmul_(look_up(noise), grain, value=deviation)
         painted.lerp_(texture, self.keep)
         # Both are blurred alike, so that a border mixes what lies on its two sides.
         painted, known = (apply(part, self.matrices) for part in (painted * known, known))

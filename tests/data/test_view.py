@@ -204,3 +204,30 @@ def test_batches_without_views_can_be_joined(data: MixedDataModule) -> None:
     item = patches[0, 0]
     assert collate([item, item]).views == (*item.views, *item.views)  # type: ignore[misc]
     assert collate([replace(item, views=None)] * 2).views is None
+
+
+def without_noise() -> dict[str, object]:
+    """Settings with everything but noise, whose generators differ between kinds of devices."""
+    intensity = IntensitySettings(**{**dict.fromkeys(PARTS, 1.0), "noise_probability": 0.0})
+    contrast = LabelContrastSettings(probability=1.0, noise=0.0, invert=0.5)
+    return {"label_contrast": contrast, "intensity": intensity, "device": "accelerator"}
+
+
+def test_views_stay_on_the_device_of_the_batch(data: MixedDataModule) -> None:
+    """A device without memory refuses whatever was left on the CPU."""
+    for batch in batches(data, **without_noise()):
+        lit = batch.to("meta").lit()
+        assert lit.image.device.type == "meta"
+        assert lit.image.shape == batch.image.shape
+        assert lit.teacher_image is not None
+        assert lit.teacher_image.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives(data: MixedDataModule) -> None:
+    for batch in batches(data, **without_noise()):
+        here, there = batch.lit(), batch.to("cuda").lit().to("cpu")
+        scale = float(here.image.abs().max())
+        for name in ("image", "teacher_image"):
+            one, other = getattr(here, name), getattr(there, name)
+            assert torch.allclose(one, other, rtol=0, atol=1e-5 * scale), name
