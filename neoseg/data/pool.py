@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from neoseg.data.nifti import DataError
@@ -64,7 +67,9 @@ def work_through(
 ) -> Iterator[tuple[int, Result]]:
     """Yield (number, result) of every item as it is done.
 
-    With one process in this one, in order. `function` and `items` must travel by pickle.
+    With one process in this one, in order. `function` and `items` must travel by pickle, and must
+    not be defined in the main module. An interruption ends the processes at once, wherever they
+    are: what they write must be whole or absent.
 
     Raises:
         DataError: a process that was killed from outside.
@@ -81,7 +86,8 @@ def work_through(
         while True:
             # Few are handed out at a time, so that an interruption leaves little to wait for.
             for number, item in rest:
-                running[pool.submit(function, item)] = number
+                with _without_main():
+                    running[pool.submit(function, item)] = number
                 if len(running) > processes:
                     break
             if not running:
@@ -95,8 +101,26 @@ def work_through(
             "memory; what is done is kept: start again with fewer, such as "
             f"store.processes={max(1, processes // 2)}"
         ) from None
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the main module anew.
+
+    That of a command imports the whole framework, which takes longer than to prepare a scan.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _begin() -> None:
