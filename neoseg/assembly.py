@@ -37,12 +37,8 @@ from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 from neoseg.progress import progress_bar
 from neoseg.settings import ConfigError, settings_of
-from neoseg.targets import TargetError, is_reader, require_targets
+from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
-
-COHORT_TARGETS = ("neoseg.cohort",)
-"""Where the readers are that a configuration, also one found in a run folder, may call."""
-
 
 SHARED = ("paths", "store", "on_error")
 """Keys that a run's further cohorts are read with as well."""

@@ -17,6 +17,10 @@ FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
 
 
+COHORT_TARGETS = ("neoseg.cohort",)
+"""Where the readers are that a configuration, also one found in a run folder, may call."""
+
+
 class TargetError(ValueError):
     """A `_target_` that a configuration may not name."""
 

@@ -20,6 +20,7 @@ from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings
 from neoseg.evaluation import ScoreSettings
 from neoseg.losses.registry import nearest
 from neoseg.settings import ConfigError, parse
+from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.optimisation import OptimizerSettings
 from neoseg.training.recipe import RecipeSettings
@@ -101,8 +102,9 @@ def wrong_cohort(raw: Mapping[str, Any]) -> Iterator[str]:
     """
     target = str(raw.get("_target_", ""))
     try:
+        require_targets(raw, COHORT_TARGETS, is_reader, "reader")
         reader = get_object(target)
-    except (ImportError, ValueError):
+    except (TargetError, ImportError, ValueError):
         return
     options = set(inspect.signature(reader).parameters)
     if "reading" in options:
