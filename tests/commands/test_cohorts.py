@@ -1,0 +1,158 @@
+"""A run of three cohorts, from the configuration to its files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from neoseg.assembly import ConfigError, annotated_of, cohort_of, space_of, split_of
+from neoseg.cohort import Annotated, CohortError, read_plan
+from neoseg.evaluate import main as evaluate
+from neoseg.evaluation import read_scores
+from neoseg.labels import LabelError
+from neoseg.run import train
+
+SMALL = [
+    "patches.batch_size=3",
+    *(f"extra_cohorts.{name}.cohort.phantom.subjects=3" for name in ("clinic", "archive")),
+    *(f"extra_cohorts.{name}.cohort.phantom.spacing=4.0" for name in ("clinic", "archive")),
+]
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Path]:
+    """The run, once it has been made."""
+    return {}
+
+
+@pytest.fixture
+def run(
+    compose_train: Callable[..., DictConfig],
+    whole: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    if not whole:
+        folder = tmp_path_factory.mktemp("run")
+        train(compose_train("+experiment=several_cohorts", *SMALL), folder)
+        whole["run"] = folder
+    return whole["run"]
+
+
+def planned(config: DictConfig) -> Annotated:
+    cohort = cohort_of(config, space_of(config))
+    return annotated_of(config, cohort, split_of(config, cohort))
+
+
+@pytest.mark.slow
+def test_tables_name_the_cohort(run: Path) -> None:
+    plan = read_plan(run / "annotation.csv")
+    streams = {
+        name: {item.stream for item in plan if item.cohort == name and item.split == "train"}
+        for name in ("phantom", "clinic", "archive")
+    }
+    assert streams["clinic"] == {"partial"}
+    assert streams["archive"] == {"unlabelled"}
+    assert streams["phantom"] == {"full", "partial"}
+    assert {item.split for item in plan if item.cohort == "archive"} == {"train"}
+    assert (run / "split.csv").read_text().startswith("cohort,subject")
+    scores = read_scores(run / "scores.csv")
+    assert set(scores["cohort"]) == {"phantom", "clinic"}
+    # Its label files tell fluid as one: neither part can be scored.
+    clinic = scores[scores["cohort"] == "clinic"]
+    assert not {"CSF", "VENT"} & set(clinic["abbreviation"])
+    assert {"WM", "TCV"} <= set(clinic["abbreviation"])
+
+
+@pytest.mark.slow
+def test_files_of_further_cohorts_lie_apart(run: Path) -> None:
+    own = run / "cohorts" / "clinic"
+    for folder in (run, own):
+        assert len(list((folder / "segmentations").rglob("*_dseg.nii.gz"))) > 0
+        assert len(list((folder / "views").glob("*.npz"))) > 0
+    assert not (run / "cohorts" / "archive").exists()
+    record = json.loads((run / "run.json").read_text())
+    assert set(record["annotation"]["cohorts"]) == {"phantom", "clinic", "archive"}
+    card = json.loads((run / "card.json").read_text())
+    assert card["data"]["cohort"] == ["phantom", "archive", "clinic"]
+
+
+@pytest.mark.slow
+def test_evaluate_scores_all_cohorts_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    GlobalHydra.instance().clear()
+    arguments = [f"run='{run}'", f"output={tmp_path}", "device=cpu", "pictures=0"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    evaluate()
+    first, again = read_scores(run / "scores.csv"), read_scores(tmp_path / "scores.csv")
+    keys = ["cohort", "subject", "session", "abbreviation"]
+    assert first[keys].equals(again[keys])
+    assert first["dice"].equals(again["dice"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["+extra_cohorts.phantom={cohort: ${cohort}}"], CohortError, "name of two cohorts"),
+        (["+extra_cohorts.b={cohort: {root: /x}}"], ConfigError, r"extra_cohorts\.b: .*_target_"),
+        (
+            ["+cohort@extra_cohorts.b.cohort=bids", "extra_cohorts.b.cohort.root=/nowhere"],
+            CohortError,
+            r"extra_cohorts\.b: .*[\s\S]*/nowhere: is not a folder",
+        ),
+        (["+extra_cohorts.b={cohort: {}, wait: 1}"], CohortError, r"extra_cohorts\.b\.wait"),
+        (["+extra_cohorts.b={cohort: {}, weight: -1}"], CohortError, r"extra_cohorts\.b\.weight"),
+        (["cohort_weight=0"], ConfigError, "cohort_weight is 0"),
+        (
+            [
+                "+cohort@extra_cohorts.b.cohort=phantom",
+                "extra_cohorts.b.cohort.phantom.subjects=6",
+                "extra_cohorts.b.cohort.phantom.spacing=4.0",
+                "+extra_cohorts.b.annotation={protocol: {name: p, merge: [cortex]}}",
+            ],
+            LabelError,
+            "cortex",
+        ),
+        (
+            [
+                "+cohort@extra_cohorts.b.cohort=phantom",
+                "extra_cohorts.b.cohort.phantom.subjects=6",
+                "extra_cohorts.b.cohort.phantom.spacing=4.0",
+                "extra_cohorts.b.cohort.modalities=[T2w,T1w]",
+            ],
+            CohortError,
+            r"extra_cohorts\.b: cohort 'b' does not fit the run",
+        ),
+    ],
+)
+def test_what_cannot_be(
+    compose_train: Callable[..., DictConfig],
+    options: list[str],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        planned(compose_train(*options))
+
+
+def test_a_cohort_without_a_modality_fits_where_it_is_filled_in(
+    compose_train: Callable[..., DictConfig],
+) -> None:
+    extra = [
+        "+cohort@extra_cohorts.b.cohort=phantom",
+        "extra_cohorts.b.cohort.phantom.subjects=6",
+        "extra_cohorts.b.cohort.phantom.spacing=4.0",
+    ]
+    annotated = planned(compose_train("cohort.modalities=[T2w,T1w]", *extra))
+    assert annotated.modalities == ("T2w", "T1w")
+    assert {scan.images[1] for scan in annotated.sources[1].cohort.scans} == {None}
+    policy = "missing_modality.policy=require"
+    both = ["cohort.modalities=[T2w,T1w]", "cohort.require_modalities=true"]
+    with pytest.raises(CohortError, match="'b' lacks images"):
+        planned(compose_train(*both, policy, *extra))
