@@ -1,0 +1,119 @@
+"""The jobs of a sweep and what their folders tell of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from neoseg.assembly import settings_of
+from neoseg.claim import is_claimed
+from neoseg.record import RECORD
+from neoseg.resume import CONFIG
+from neoseg.training.curves import METRICS
+from neoseg.training.failure import FAILED, failure_of
+from neoseg.training.recipe import RecipeSettings, stages_of
+
+State = Literal["new", "running", "interrupted", "failed", "finished"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: what the sweep sets for it, as on the command line.
+        folder: where it runs, the same each time that the sweep is started.
+        config: composed, with the node `hydra`.
+    """
+
+    overrides: tuple[str, ...]
+    folder: Path
+    config: DictConfig
+
+    @property
+    def arm(self) -> str:
+        """Name of its experiment."""
+        return str(self.config.name)
+
+    @property
+    def state(self) -> State:
+        """What its folder tells."""
+        if (self.folder / RECORD).is_file():
+            return "finished"
+        if is_claimed(self.folder):
+            return "running"
+        if (self.folder / FAILED).is_file():
+            return "failed"
+        return "interrupted" if (self.folder / CONFIG).is_file() else "new"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do; a test of learning rates leaves no record."""
+        tested = self.config.get("find_lr") is not None
+        return self.state == "finished" or (tested and self.state == "interrupted")
+
+    @property
+    def reason(self) -> str:
+        """Why it has not finished, in one line."""
+        if self.state == "failed":
+            return failure_of(self.folder) or ""
+        return "" if self.ended else f"{self.state}: start the sweep again to go on"
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all its trainings."""
+        trainer, patches = self.config.trainer, self.config.patches
+        accumulated = int(trainer.get("accumulate_grad_batches") or 1)
+        per_epoch = math.ceil(patches.steps_per_epoch / accumulated)
+        stages = stages_of(settings_of(RecipeSettings, self.config, "recipe"))
+        return per_epoch * sum(
+            int(trainer.max_epochs if stage.epochs is None else stage.epochs) for stage in stages
+        )
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that its curves have, those of earlier stages included."""
+        if self.state == "finished":
+            return self.steps
+        return sum(map(_last_step, self.folder.rglob(METRICS)))
+
+    @property
+    def devices(self) -> int:
+        """Processes that work on it together, as far as the configuration gives a number."""
+        trainer = self.config.trainer
+        count = trainer.devices if isinstance(trainer.devices, int) else 1
+        return max(count, 1) * int(trainer.num_nodes)
+
+
+def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str]) -> Job:
+    """Compose the job of a sweep that has the given overrides."""
+    config = loader.load_sweep_config(sweep, list(overrides))
+    folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
+    folder /= str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    return Job(tuple(overrides), folder.resolve(), config)
+
+
+def seconds_per_step(jobs: Iterable[Job]) -> dict[str, float]:
+    """Return the time of a step (scores and validation included) by arm, from finished jobs."""
+    times: dict[str, list[float]] = {}
+    for job in jobs:
+        if job.state == "finished":
+            record = json.loads((job.folder / RECORD).read_text(encoding="utf-8"))
+            if record.get("steps") and record.get("seconds"):
+                # `steps` of the record are those of the last stage alone.
+                times.setdefault(job.arm, []).append(record["seconds"] / max(job.steps, 1))
+    return {arm: sorted(found)[len(found) // 2] for arm, found in times.items()}
+
+
+def _last_step(curve: Path) -> int:
+    with curve.open(encoding="utf-8") as handle:
+        cells = [row.get("step") or "" for row in csv.DictReader(handle)]
+    return max((int(cell) + 1 for cell in cells if cell.isdigit()), default=0)

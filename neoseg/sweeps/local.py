@@ -1,0 +1,200 @@
+"""Jobs as commands of their own on this machine, several at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.assembly import ConfigError, settings_of
+from neoseg.sweeps.jobs import Job, compose_job
+from neoseg.sweeps.places import Places, visible_gpus
+from neoseg.training.failure import forget_failure, note_failure
+
+log = logging.getLogger(__name__)
+
+OUTPUT = "output.log"
+"""In each job's folder: what the command wrote."""
+
+
+class LocalSettings(BaseModel):
+    """What a user writes in `conf/cluster/local.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jobs: int | None = Field(default=None, ge=1)
+    jobs_per_gpu: int = Field(default=1, ge=1)
+    gpus: tuple[int, ...] | None = None
+    threads: int | None = Field(default=None, ge=1)
+    grace: float = Field(default=60.0, ge=0)
+
+    def places(self) -> Places:
+        """Return the places of this machine."""
+        found = visible_gpus() if self.gpus is None else [str(number) for number in self.gpus]
+        return Places(found, self.jobs_per_gpu, self.jobs)
+
+
+def run_here(
+    loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]]
+) -> None:
+    """Run jobs in processes of their own and wait for them; a failed one stops no other.
+
+    Each is the leader of a process group, so that it can start further processes, one a GPU. Ctrl-C
+    and SIGTERM are passed on, so that the jobs save where they are.
+
+    Raises:
+        ConfigError: keys of `cluster`, or jobs that do not fit this machine.
+    """
+    settings = settings_of(LocalSettings, config, "cluster")
+    jobs = [compose_job(loader, config, overrides) for overrides in job_overrides]
+    on_cpu = [str(job.config.trainer.accelerator) == "cpu" for job in jobs]
+    for job in jobs:
+        if int(job.config.trainer.num_nodes) > 1:
+            raise ConfigError(
+                f"trainer.num_nodes is {job.config.trainer.num_nodes}, and cluster=local is this "
+                "machine alone; use cluster=slurm"
+            )
+    places = Places((), jobs=settings.jobs) if all(on_cpu) else settings.places()
+    pool = _Pool(places, settings, _shared_arguments(config))
+    with _ctrl_c_on_sigterm():
+        pool.run(jobs)
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen[bytes]
+    gpus: tuple[str, ...]
+    started: float = field(default_factory=time.monotonic)
+
+
+class _Pool:
+    def __init__(self, places: Places, settings: LocalSettings, shared: Sequence[str]) -> None:
+        self.places = places
+        self.settings = settings
+        self.shared = tuple(shared)
+        self.running: list[_Running] = []
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        waiting, done = list(jobs), 0
+        try:
+            while waiting or self.running:
+                if waiting:
+                    gpus = self.places.take(waiting[0].devices)
+                    if gpus is not None:
+                        self._start(waiting.pop(0), gpus)
+                        continue
+                time.sleep(0.1)
+                for item in [r for r in self.running if r.process.poll() is not None]:
+                    done += 1
+                    self._end(item, f"{done} of {len(jobs)}")
+        except BaseException:
+            self._stop()
+            raise
+
+    def _start(self, job: Job, gpus: tuple[str, ...]) -> None:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        forget_failure(job.folder)
+        environment = dict(os.environ)
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        if self.settings.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(self.settings.threads)
+        command = [sys.executable, "-m", "neoseg.train", *self.shared, *_own_arguments(job)]
+        with (job.folder / OUTPUT).open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.running.append(_Running(job, process, gpus))
+        where = f" on GPU {', '.join(gpus)}" if gpus else ""
+        log.info("started %s%s", job.folder.name, where)
+
+    def _end(self, item: _Running, count: str) -> None:
+        self.running.remove(item)
+        self.places.give_back(item.gpus)
+        status = item.process.returncode
+        if status not in (0, 128 + signal.SIGTERM):
+            # Whoever could say more has done so already.
+            output = item.job.folder / OUTPUT
+            note_failure(item.job.folder, f"{_words(status)}: see {output}", last_line(output))
+        what = item.job.reason or "finished"
+        seconds = time.monotonic() - item.started
+        log.info("%s after %.0f s: %s (%s)", item.job.folder.name, seconds, what, count)
+
+    def _stop(self) -> None:
+        """Let all jobs save where they are, then end what is left of them."""
+        for item in self.running:
+            item.process.terminate()
+        deadline = time.monotonic() + self.settings.grace
+        for item in self.running:
+            with suppress(subprocess.TimeoutExpired):
+                item.process.wait(max(0.0, deadline - time.monotonic()))
+            with suppress(ProcessLookupError):
+                os.killpg(item.process.pid, signal.SIGKILL)
+            item.process.wait()
+
+
+def last_line(path: Any) -> str:
+    """Return the last line of a text file that says something."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _words(status: int) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+def _shared_arguments(config: DictConfig) -> list[str]:
+    """Return the options of the sweep's command that its jobs need as well."""
+    arguments = ["--config-name", str(config.hydra.job.config_name)]
+    for source in config.hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            arguments += ["--config-dir", str(source.path)]
+    return arguments
+
+
+def _own_arguments(job: Job) -> list[str]:
+    kept = [item for item in job.overrides if not _key(item).startswith("cluster")]
+    for item in job.config.hydra.overrides.hydra:
+        key = _key(item)
+        if not key.startswith(("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra/")):
+            kept.append(item)
+    return [*kept, "cluster=none", "hydra.mode=RUN", f'hydra.run.dir="{job.folder}"']
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0].lstrip("+~")
+
+
+@contextmanager
+def _ctrl_c_on_sigterm() -> Iterator[None]:
+    def handler(signum: int, _: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

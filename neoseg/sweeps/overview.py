@@ -1,0 +1,78 @@
+"""What a sweep is going to do and what it has done, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from neoseg.sweeps.jobs import Job, State, seconds_per_step
+
+
+def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
+    """List the jobs with their state, steps and estimated time, and the sums.
+
+    Args:
+        jobs: of the sweep.
+        assumed: seconds of a step in arms of which no job has finished; None leaves them open.
+    """
+    known = seconds_per_step(jobs)
+    table = Table("job", "arm", "state", "steps", "time left", "devices", show_footer=True)
+    left = device_seconds = 0.0
+    unknown = 0
+    for job in jobs:
+        done, steps = job.steps_done, job.steps
+        rate = known.get(job.arm, assumed)
+        seconds = 0.0 if job.ended else None if rate is None else max(steps - done, 0) * rate
+        if seconds is None:
+            unknown += 1
+        else:
+            left += seconds
+            device_seconds += seconds * job.devices
+        table.add_row(
+            escape(job.folder.name),
+            escape(job.arm),
+            job.state,
+            f"{done} of {steps}" if done else str(steps),
+            "unknown" if seconds is None else duration(seconds),
+            str(job.devices),
+        )
+    states = Counter(job.state for job in jobs)
+    told = ", ".join(f"{states[s]} {s}" for s in get_args(State) if states[s])
+    more = f" and {unknown} unknown" if unknown else ""
+    footers = (
+        *(f"{len(jobs)} jobs", "", told, str(sum(job.steps for job in jobs))),
+        *(duration(left) + more, f"{duration(device_seconds)} of a device{more}"),
+    )
+    for column, footer in zip(table.columns, footers, strict=True):
+        column.footer = footer
+    return table
+
+
+def results_table(jobs: Sequence[Job]) -> Table:
+    """List the jobs that have not ended, with their folder and the reason."""
+    table = Table("job", "state", "why")
+    for job in jobs:
+        if not job.ended:
+            table.add_row(escape(job.folder.name), job.state, escape(job.reason))
+    return table
+
+
+def wide_console() -> Console:
+    """Return a console that cuts nothing off where the output is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people read it."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h"

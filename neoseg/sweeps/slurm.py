@@ -1,0 +1,211 @@
+"""Jobs as elements of SLURM arrays, through submitit and Hydra's launcher for it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.singleton import Singleton
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.assembly import ConfigError, settings_of
+from neoseg.sweeps.jobs import Job, compose_job
+from neoseg.sweeps.local import last_line
+from neoseg.training.failure import forget_failure, note_failure
+
+log = logging.getLogger(__name__)
+
+POLL = 2.0
+"""Seconds between two looks for results."""
+
+LOOK = 30.0
+"""Seconds between two looks into the queue, for jobs that died without a word."""
+
+
+class SlurmSettings(BaseModel):
+    """What a user writes in `conf/cluster/slurm.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nodes: int = Field(ge=1)
+    tasks_per_node: int = Field(ge=1)
+    gpus_per_node: int | Literal["auto"] | None = "auto"
+    gres: str | None = None
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    memory: float | None = Field(default=None, gt=0)
+    time: int = Field(ge=1)
+    requeues: int = Field(default=100, ge=0)
+    warning: int = Field(default=120, ge=1)
+    jobs: int = Field(default=16, ge=1)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    setup: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+
+    def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
+        """Return the parameters of submitit's executor."""
+        gpus = self.gpus_per_node
+        if gpus == "auto":
+            gpus = None if on_cpu or self.gres is not None else self.tasks_per_node
+        found = {
+            "name": name,
+            "nodes": self.nodes,
+            "tasks_per_node": self.tasks_per_node,
+            "cpus_per_task": self.cpus_per_task,
+            "gpus_per_node": gpus,
+            "mem_gb": self.memory,
+            "timeout_min": self.time,
+            "stderr_to_stdout": True,
+            "slurm_gres": self.gres,
+            "slurm_signal_delay_s": self.warning,
+            "slurm_array_parallelism": self.jobs,
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "slurm_qos": self.qos,
+            "slurm_constraint": self.constraint,
+            "slurm_exclude": self.exclude,
+            "slurm_setup": list(self.setup),
+            # One process of several that fails would leave the others waiting for it.
+            "slurm_srun_args": ["--kill-on-bad-exit=1"],
+            "slurm_additional_parameters": {"requeue": True, **self.options},
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def run_on_slurm(
+    context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+) -> None:
+    """Submit jobs, one array for each size that they have, and wait for all of them.
+
+    A job that fails or is lost stops no other; its folder tells why. The jobs go on when this
+    process is ended.
+
+    Raises:
+        ConfigError: keys of `cluster`, a machine without SLURM, or what `sbatch` refuses.
+    """
+    jobs = [compose_job(context.config_loader, config, overrides) for overrides in job_overrides]
+    arrays: dict[str, list[tuple[int, Job]]] = {}
+    for number, job in enumerate(jobs, first):
+        arrays.setdefault(_settings(job).model_dump_json() + _device(job), []).append((number, job))
+    submitted = [
+        pair
+        for members in arrays.values()
+        for pair in _submit(context, task_function, config, members)
+    ]
+    log.info("waiting for %d jobs; they go on if this command is ended", len(submitted))
+    _wait(submitted)
+
+
+def _settings(job: Job) -> SlurmSettings:
+    return settings_of(SlurmSettings, job.config, "cluster")
+
+
+def _device(job: Job) -> str:
+    return str(job.config.trainer.accelerator)
+
+
+def _submit(
+    context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    members: Sequence[tuple[int, Job]],
+) -> list[tuple[Job, Any]]:
+    """Submit one array and return its jobs with submitit's."""
+    try:
+        import submitit
+        from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (
+            SlurmLauncher as HydraLauncher,
+        )
+        from submitit.core.utils import FailedSubmissionError
+    except ImportError as error:
+        raise ConfigError(
+            f"cluster=slurm needs hydra-submitit-launcher ({error}); install 'neoseg[slurm]'"
+        ) from None
+    for program in ("sbatch", "srun", "squeue"):
+        if shutil.which(program) is None:
+            raise ConfigError(
+                f"cluster=slurm needs SLURM's {program}, which is not on this machine; start the "
+                "sweep on a login node, or use cluster=local"
+            )
+    settings = _settings(members[0][1])
+    folder = Path(config.hydra.sweep.dir).resolve() / ".submitit" / "%j"
+    launcher = HydraLauncher(submitit_folder=str(folder))
+    launcher.setup(hydra_context=context, task_function=task_function, config=config)
+    executor = submitit.AutoExecutor(
+        folder=folder, cluster="slurm", slurm_max_num_timeout=settings.requeues
+    )
+    executor.update_parameters(
+        **settings.parameters(str(config.sweep), _device(members[0][1]) == "cpu")
+    )
+    arguments = [
+        (list(job.overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
+        for number, job in members
+    ]
+    try:
+        found = executor.map_array(launcher, *zip(*arguments, strict=True))
+    except (FailedSubmissionError, subprocess.CalledProcessError) as error:
+        raise ConfigError(
+            f"sbatch refuses the jobs, look at the keys of cluster: {error}"
+        ) from None
+    pairs = [(job, submission) for (_, job), submission in zip(members, found, strict=True)]
+    for job, submission in pairs:
+        forget_failure(job.folder)
+        log.info("submitted %s as job %s", job.folder.name, submission.job_id)
+    return pairs
+
+
+def _wait(submitted: Sequence[tuple[Job, Any]]) -> None:
+    waiting, looked, missing = list(submitted), time.monotonic(), set[str]()
+    while waiting:
+        time.sleep(POLL)
+        gone = set[str]()
+        if time.monotonic() - looked >= LOOK or all(job.ended for job, _ in waiting):
+            looked = time.monotonic()
+            queued = _queued([submission.job_id for _, submission in waiting])
+            absent = {s.job_id for _, s in waiting} - queued if queued is not None else set()
+            # Twice absent: a job that goes back into the queue may be between two states.
+            gone, missing = absent & missing, absent
+        for pair in list(waiting):
+            job, submission = pair
+            told = _has_result(submission) or job.state == "failed"
+            if not told and submission.job_id not in gone:
+                continue
+            waiting.remove(pair)
+            if not job.ended:
+                log_file = submission.task(0).paths.stdout
+                reason = f"job {submission.job_id} left no result: see {log_file}"
+                note_failure(job.folder, reason, last_line(log_file))
+            count = f"{len(submitted) - len(waiting)} of {len(submitted)}"
+            log.info("%s: %s (%s)", job.folder.name, job.reason or "finished", count)
+
+
+def _has_result(submission: Any) -> bool:
+    tasks = [submission.task(number) for number in range(submission.num_tasks)]
+    return all(task.paths.result_pickle.exists() for task in tasks)
+
+
+def _queued(ids: Sequence[str]) -> set[str] | None:
+    """Return which jobs are waiting or running, None where SLURM does not say."""
+    arrays = ",".join(sorted({job_id.split("_")[0] for job_id in ids}))
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if result.returncode and "Invalid job id" not in result.stderr:
+        return None
+    return set(result.stdout.split())

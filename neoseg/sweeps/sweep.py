@@ -1,0 +1,94 @@
+"""A sweep that can be started again: what has ended is left out, what failed is listed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
+
+from neoseg.assembly import ConfigError
+from neoseg.sweeps.jobs import Job, compose_job
+from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
+
+log = logging.getLogger(__name__)
+
+Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
+
+
+def run_sweep(
+    context: HydraContext,
+    config: DictConfig,
+    batches: Sequence[Sequence[Sequence[str]]],
+    launch: Launch,
+) -> list[Sequence[Any]]:
+    """Run the jobs of a sweep that have not ended, and return what the launcher returned.
+
+    The process ends with status 1 where a job has not ended well, with 2 where none could be
+    started.
+
+    Args:
+        context: of Hydra.
+        config: of the sweep.
+        batches: the overrides of each job, in the groups in which they are started.
+        launch: starts a group of jobs and waits for them.
+    """
+    loader: ConfigLoader = context.config_loader
+    OmegaConf.save(config, _made(Path(config.hydra.sweep.dir)) / "multirun.yaml")
+    jobs = [[compose_job(loader, config, overrides) for overrides in batch] for batch in batches]
+    everything = [job for batch in jobs for job in batch]
+    try:
+        _require_own_folders(everything)
+        if config.get("dry_run"):
+            wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
+            return []
+        returns = []
+        first = 0
+        for batch in jobs:
+            left = [job for job in batch if not job.ended]
+            for job in batch:
+                if job.ended:
+                    log.info("%s is finished already", job.folder)
+            if left:
+                returns.append(launch([job.overrides for job in left], first))
+            first += len(left)
+    except ConfigError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    _conclude(everything)
+    return returns
+
+
+def _conclude(jobs: Sequence[Job]) -> None:
+    ended = sum(job.ended for job in jobs)
+    log.info("%d of %d jobs have finished", ended, len(jobs))
+    if ended == len(jobs):
+        return
+    console = wide_console()
+    console.print(results_table(jobs))
+    folder = jobs[0].folder.parent
+    console.print(f"Started again, the sweep goes on with these jobs, in {escape(str(folder))}")
+    sys.exit(1)
+
+
+def _require_own_folders(jobs: Sequence[Job]) -> None:
+    seen: dict[Path, Job] = {}
+    for job in jobs:
+        if job.folder in seen:
+            raise ConfigError(
+                f"two jobs of the sweep have the folder {job.folder}: '{' '.join(job.overrides)}' "
+                f"and '{' '.join(seen[job.folder].overrides)}'; sweep over keys that change a "
+                "result, or name the folders apart with hydra.sweep.subdir"
+            )
+        seen[job.folder] = job
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

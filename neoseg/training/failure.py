@@ -1,0 +1,76 @@
+"""Why a run failed: `failed.json` in its folder, until it is started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neoseg.files import write_text
+
+FAILED = "failed.json"
+
+
+@contextmanager
+def failure_noted(folder: Path) -> Iterator[None]:
+    """Forget an earlier failure of the run in `folder`, and note the error that ends the block.
+
+    Interruptions (Ctrl-C, SIGTERM, a job that goes back into the queue) are no failures.
+    """
+    if is_first_process():
+        forget_failure(folder)
+    try:
+        yield
+    except Exception as error:
+        text = str(error).strip()
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        note_failure(folder, reason, traceback.format_exc())
+        raise
+
+
+def note_failure(folder: Path, reason: str, details: str = "") -> None:
+    """Keep why a run failed; of several processes the first one that says so is right.
+
+    Args:
+        folder: of the run.
+        reason: its first line is shown in lists.
+        details: such as a traceback.
+    """
+    path = folder / FAILED
+    if path.is_file():
+        return
+    record = {
+        "reason": reason,
+        "host": socket.gethostname(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "details": details,
+    }
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def forget_failure(folder: Path) -> None:
+    """Remove what an earlier start of a run left."""
+    (folder / FAILED).unlink(missing_ok=True)
+
+
+def failure_of(folder: Path) -> str | None:
+    """Return in one line why the run in `folder` failed, or None where nothing says that it did."""
+    try:
+        reason = json.loads((folder / FAILED).read_text(encoding="utf-8"))["reason"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{FAILED} cannot be read"
+    lines = str(reason).strip().splitlines()
+    return lines[0] if lines else "no reason given"
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is the first of those that share a run, or the only one."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "0") == "0"

@@ -1,0 +1,92 @@
+"""Ending a training at a step on which all of its processes agree, when the machine asks for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from enum import IntEnum
+from types import FrameType
+
+import lightning as L
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Wish(IntEnum):
+    """What the machine asks of a training; of several wishes the largest counts."""
+
+    NOTHING = 0
+    SAVE = 1
+    SAVE_AND_END = 2
+
+
+class StopSignals:
+    """Listens to SIGTERM and to a cluster's warning, and tells all processes what was heard.
+
+    Lightning ends a training in one process well on SIGTERM; that stays as it is. With several
+    processes, each of which hears a signal at another step, they agree on one here. A job of
+    submitit is warned with `SIGUSR2` (or what `SUBMITIT_PREEMPT_SIGNAL` says): it saves and ends,
+    and `requeue` puts it back into the queue. SIGTERM may come before that warning or before the
+    kill, so such a job saves and goes on.
+    """
+
+    def __init__(self) -> None:
+        self._wish = Wish.NOTHING
+
+    def listen(self, trainer: L.Trainer) -> None:
+        """Take the signals over; Lightning gives them back at the end of the training."""
+        self._wish = Wish.NOTHING
+        if threading.current_thread() is not threading.main_thread():
+            return
+        warning = warning_signal()
+        if warning is not None:
+            signal.signal(warning, self._heard_end)
+            signal.signal(signal.SIGTERM, self._heard_save)
+        elif trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self._heard_end)
+
+    def agreed(self, trainer: L.Trainer) -> Wish:
+        """Return the largest wish that any process has heard; all must ask at the same step."""
+        heard = torch.tensor(int(self._wish), device=trainer.strategy.root_device)
+        if trainer.world_size > 1:
+            heard = trainer.strategy.reduce(heard, reduce_op="max")
+        wish = Wish(int(heard))
+        if wish is Wish.SAVE:
+            self._wish = Wish.NOTHING
+        return wish
+
+    def _heard_save(self, signum: int, _: FrameType | None) -> None:
+        log.info("%s: saving at the next step", signal.Signals(signum).name)
+        self._wish = max(self._wish, Wish.SAVE)
+
+    def _heard_end(self, signum: int, _: FrameType | None) -> None:
+        log.info("%s: saving and ending at the next step", signal.Signals(signum).name)
+        self._wish = Wish.SAVE_AND_END
+
+
+def in_submitit() -> bool:
+    """Tell whether this process belongs to a job that submitit has started."""
+    return bool(os.environ.get("SUBMITIT_EXECUTOR"))
+
+
+def warning_signal() -> signal.Signals | None:
+    """Return the signal with which a cluster warns this job; None outside of one."""
+    if not in_submitit():
+        return None
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+
+def requeue() -> None:
+    """Put this job of submitit back into the queue; it is started again with the same folder.
+
+    The first process ends here; the others return.
+
+    Raises:
+        submitit.core.utils.UncompletedJobError: its time has run out too often.
+    """
+    warning = warning_signal()
+    if warning is not None:
+        signal.raise_signal(warning)  # submitit listens again: the training is over
