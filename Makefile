@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make train     train partial_superclass on the phantom cohort (ARGS='...' adds overrides)"
-	@echo "make test      run the tests                                  (ARGS='...' adds options)"
+	@echo "make test      run the tests, one process a core              (ARGS='...' adds options)"
 	@echo "make lint      ruff and mypy;  make format  rewrites;  make wheel  builds dist/*.whl"
 
 install: $(INSTALLED)
@@ -24,7 +24,7 @@ train: $(INSTALLED)
 	$(BIN)/python -m neoseg.train +experiment=partial_superclass $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
