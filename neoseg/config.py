@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,30 @@ _PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """`conf/` of the checkout, or the copy that travels inside an installed package."""
 
+LONGEST_NAME = 200
+"""Bytes of the name of a job's folder; file systems allow 255, also for files named after it."""
+
 
 def register_resolvers() -> None:
-    """Make `${first:a,b}` known: the first argument that is neither null nor empty."""
+    """Make `${first:a,b}` known, the first argument that is neither null nor empty, and others.
+
+    `${folder_name:text}` is the text without slashes, or where file systems refuse so long a name
+    its start and a fingerprint.
+    """
     OmegaConf.register_new_resolver(
         "first",
         lambda *values: next((v for v in values if v not in (None, "", "None")), None),
         replace=True,
     )
+    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+
+
+def _folder_name(text: str) -> str:
+    text = text.replace("/", "-")  # one folder, here: not one that a value such as ../x leads to
+    if len(text.encode()) <= LONGEST_NAME:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{text.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
 
 
 def plain(node: Any) -> Any:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from neoseg.assembly import ConfigError, cohort_of
 from neoseg.labels import LabelSpace
 from neoseg.networks import NetworkError, build_network
+from neoseg.preflight.sections import wrong_cohort
 from neoseg.targets import FORCE, TargetError, data_only, is_class, is_reader, require_targets
 
 
@@ -97,3 +98,19 @@ def test_torch_reads_data_only_whoever_asks_for_more(tmp_path: Path) -> None:
         torch.load(tmp_path / "evil.pt", weights_only=False)
     assert os.environ.get(FORCE) == before
     assert not (tmp_path / "mark").exists()
+
+
+def test_checking_a_cohort_s_keys_imports_nothing_foreign(tmp_path: Path) -> None:
+    (tmp_path / "evil_reader.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        assert list(wrong_cohort({"_target_": "evil_reader.read_x", "root": "x"})) == []
+    assert not (tmp_path / "mark").exists()
+    assert list(wrong_cohort({"_target_": "neoseg.cohort.read_bids", "rot": "x"}))
+
+
+@pytest.mark.parametrize("text", ["split.file-../../x.csv", "a-/etc/x", "../..", "x" * 500 + "/y"])
+def test_the_folder_of_a_job_is_one_folder(text: str, tmp_path: Path) -> None:
+    name = str(OmegaConf.create({"a": text, "b": "${folder_name:${a}}"}).b)
+    assert "/" not in name
+    (tmp_path / "sweep" / f"{name}").mkdir(parents=True)

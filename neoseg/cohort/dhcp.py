@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
-from neoseg.cohort.meaning import resolve
+from neoseg.cohort.meaning import resolve, whole_keys
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.problems import OnError, Problems, parse_settings, shorten
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
@@ -127,7 +127,7 @@ def _convention(
             f"set labels={labels} (the table), or read other label files with cohort.labels",
         )
         return None
-    return resolve(space, mapping | dict(changes), "convention", problems)
+    return resolve(space, mapping | whole_keys(changes), "convention", problems)
 
 
 def _pipeline_folder(root: Path) -> Path:

@@ -58,6 +58,11 @@ def resolve(
         return None
 
 
+def whole_keys(mapping: Mapping[Any, Meaning]) -> dict[Any, Meaning]:
+    """Return the mapping with keys that are the text of a number as numbers."""
+    return {int(k) if WHOLE.fullmatch(str(k)) else k: value for k, value in mapping.items()}
+
+
 def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention | None:
     """Match the names (else abbreviations) of a `dseg.tsv` with the leaves and classes of a space.
 

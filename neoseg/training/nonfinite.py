@@ -149,16 +149,17 @@ class NonFiniteLoss(Callback):
         items = [trainer.global_rank * share + place for place in range(share)]
         train = trainer.datamodule.train  # type: ignore[attr-defined]
         scans = [train[number].entry.scan for number in batch.scan.tolist()]
-        about = {
+        ids = [scan.id for scan in scans]
+        about: dict[str, Any] = {
             "seed": self.seed,
             "step": step,
             "rank": trainer.global_rank,
             "items": items,
-            "scans": [scan.id for scan in scans],
+            "scans": ids,
             "files": [[str(path) for path in scan.images if path] for scan in scans],
             "loss": repr(loss),
         }
-        suspects = _suspects(batch, about["scans"])
+        suspects = _suspects(batch, ids)
         path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
         if not mine:
             return f"the loss of step {step} is no number in another process, which says more"
