@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neoseg.cohort import MissingModality, Scan
+from neoseg.data.batch import Batch
 
 
 def presence(scan: Scan) -> tuple[bool, ...]:
@@ -50,3 +52,22 @@ def complete(image: Tensor, present: Tensor | Sequence[bool]) -> Tensor:
     shown = rows[:, :, None, None, None]
     flags = shown[:, 1:].to(image.dtype).expand(-1, -1, *image.shape[2:])
     return torch.cat([image.masked_fill(~shown, 0.0), flags], dim=1)
+
+
+def complete_batch(batch: Batch) -> Batch:
+    """Return a batch with `complete` images, the student's and the teacher's alike."""
+    if batch.present is None:
+        return batch
+    taught = batch.teacher_image
+    if taught is not None:
+        taught = complete(taught, batch.present)
+    return replace(batch, image=complete(batch.image, batch.present), teacher_image=taught)
+
+
+def complete_volume(
+    image: Tensor, present: Sequence[bool], missing: MissingModality | None
+) -> Tensor:
+    """Return `[channels, X, Y, Z]` of prepared images `[M, X, Y, Z]`, as the training has them."""
+    if missing is None or not missing.fills:
+        return image
+    return complete(image[None], present)[0]

@@ -19,7 +19,7 @@ from neoseg.data import (
     to_canonical,
     to_native,
 )
-from neoseg.data.modality import complete
+from neoseg.data.modality import complete_volume
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.sweep import Region
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
@@ -81,9 +81,7 @@ class Segmenter:
 
     def completed(self, image: Tensor, present: Sequence[bool]) -> Tensor:
         """Return `[channels, X, Y, Z]`: prepared images `[M, X, Y, Z]` as the training has them."""
-        if self.missing is None or not self.missing.fills:
-            return image
-        return complete(image[None], present)[0]
+        return complete_volume(image, present, self.missing)
 
     def segment(
         self,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -15,13 +13,18 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from neoseg.cohort import MissingModality
 from neoseg.data import Batch, VolumeSample
-from neoseg.data.modality import complete
+from neoseg.data.modality import complete_batch, complete_volume
 from neoseg.inference import WindowSettings, predict_volume
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective, Prediction
 from neoseg.networks import build_network, make_head
 from neoseg.training.agreement import class_dice
-from neoseg.training.optimisation import OptimizerSettings, make_optimizer, make_schedules
+from neoseg.training.optimisation import (
+    OptimizerSettings,
+    make_optimizer,
+    make_schedules,
+    total_steps,
+)
 from neoseg.training.supervision import deep_objective, heads_of
 from neoseg.training.teacher import Teacher, TeacherSettings
 
@@ -139,7 +142,7 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
-        batch = self._completed(batch)
+        batch = complete_batch(batch)  # after all that changes images
         outputs = {name: heads_of(net(batch.image)) for name, net in self.learners.items()}
         teacher, teacher_mean = self._taught(batch)
         losses = []
@@ -163,15 +166,6 @@ class SegmentationModule(L.LightningModule):
         # `StepCurves` writes these to the loggers, before a checkpoint of the same step.
         self.log("train/loss", total, prog_bar=True, logger=False, batch_size=len(batch))
         return total
-
-    def _completed(self, batch: Batch) -> Batch:
-        """Fill in missing images, after all that changes images has been done."""
-        if batch.present is None:
-            return batch
-        taught = batch.teacher_image
-        if taught is not None:
-            taught = complete(taught, batch.present)
-        return replace(batch, image=complete(batch.image, batch.present), teacher_image=taught)
 
     def _taught(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Return the teacher's logits and its mean probabilities, where a term asks for them."""
@@ -205,9 +199,7 @@ class SegmentationModule(L.LightningModule):
     def validation_step(self, sample: VolumeSample, batch_idx: int) -> Tensor:
         """Segment a whole scan with all networks; return the leaves of the one that predicts."""
         found = {}
-        image = sample.image
-        if self.missing_modality is not None and self.missing_modality.fills:
-            image = complete(image[None], sample.present)[0]
+        image = complete_volume(sample.image, sample.present, self.missing_modality)
         for name, network in self.networks.items():
             leaves = predict_volume(network, image, self.head, self.window, self.device)
             codes = sample.codes.to("cpu")
@@ -248,25 +240,15 @@ class SegmentationModule(L.LightningModule):
         parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
         optimizer = make_optimizer(self.optimizer_settings, parameters)
         entries: list[dict[str, Any]] = []
-        for schedule in make_schedules(self.optimizer_settings, optimizer, self._total_steps()):
+        for schedule in make_schedules(
+            self.optimizer_settings, optimizer, total_steps(self.trainer)
+        ):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
                 # Never by Lightning, see `on_train_epoch_end`.
                 entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
             entries.append(entry)
         return [optimizer], entries
-
-    def _total_steps(self) -> int:
-        """Optimizer steps of the whole training.
-
-        Lightning's own estimate starts the loader, which in a resumed run would fetch its first
-        batches before the progress is restored: those of step 0.
-        """
-        trainer = self.trainer
-        batches: int = trainer.datamodule.patches.steps_per_epoch  # type: ignore[attr-defined]
-        epochs = trainer.max_epochs or 0
-        epochs = epochs if epochs > 0 else sys.maxsize  # endless: a schedule never gets anywhere
-        return math.ceil(batches / trainer.accumulate_grad_batches) * epochs
 
 
 def plain_label_sets(codebook: Codebook) -> list[list[int]]:

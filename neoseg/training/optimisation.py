@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import lightning as L
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -78,3 +80,15 @@ def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
     if settings.schedule == "poly":
         return (1 - t) ** 0.9
     return 1.0
+
+
+def total_steps(trainer: L.Trainer) -> int:
+    """Return the optimizer steps of a whole training.
+
+    Lightning's own estimate starts the loader, which in a resumed run would fetch its first
+    batches before the progress is restored: those of step 0.
+    """
+    batches: int = trainer.datamodule.patches.steps_per_epoch  # type: ignore[attr-defined]
+    epochs = trainer.max_epochs or 0
+    epochs = epochs if epochs > 0 else sys.maxsize  # endless: a schedule never gets anywhere
+    return math.ceil(batches / trainer.accumulate_grad_batches) * epochs

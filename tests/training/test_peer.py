@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,7 +67,9 @@ def test_each_learns_by_the_whole_objective_with_the_other_as_its_peer(
 def test_one_optimizer_trains_both_and_no_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     module = make_module(loss=CROSSED | CONSISTENT)
-    monkeypatch.setattr(SegmentationModule, "_total_steps", lambda _: 10)
+    data = SimpleNamespace(patches=SimpleNamespace(steps_per_epoch=10))
+    fake = SimpleNamespace(datamodule=data, max_epochs=1, accumulate_grad_batches=1)
+    monkeypatch.setattr(SegmentationModule, "trainer", fake)
     (optimizer,), _ = module.configure_optimizers()
     learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert module.peer is not None
