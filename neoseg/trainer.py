@@ -137,7 +137,12 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
             f"{trainer.world_size} devices cannot share evenly; use a multiple of "
             f"{trainer.world_size}"
         )
-    if _sweeping() and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    launcher = trainer.strategy.launcher
+    starts_others = (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and not launcher.cluster_environment.creates_processes_externally
+    )
+    if _sweeping() and starts_others:
         # Each further process would start the whole sweep itself.
         raise ConfigError(
             f"a sweep (-m) cannot start {trainer.world_size} processes a job in its own process; "
