@@ -96,6 +96,33 @@ def test_evaluate_scores_all_cohorts_again(
     assert first["dice"].equals(again["dice"])
 
 
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(run: Path, compose_train: Callable[..., DictConfig]) -> None:
+    plan, scores = (run / "annotation.csv").read_text(), read_scores(run / "scores.csv")
+    (run / "run.json").unlink()  # as if killed while scoring
+    train(compose_train("+experiment=several_cohorts", *SMALL), run)
+    assert (run / "annotation.csv").read_text() == plan
+    assert read_scores(run / "scores.csv")["dice"].equals(scores["dice"])
+
+
+@pytest.mark.slow
+def test_pseudo_labels_of_all_cohorts(
+    compose_train: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = compose_train(
+        "+experiment=several_cohorts", *SMALL, "recipe=pseudo_label", "score=false"
+    )
+    train(config, tmp_path)
+    plan = [item for item in read_plan(tmp_path / "annotation.csv") if item.split == "train"]
+    codes = tmp_path / "stages" / "2" / "codes"
+    for name, root in (("phantom", codes), ("archive", codes / "cohorts" / "archive")):
+        left_open = [a for a in plan if a.cohort == name and a.stream != "full"]
+        assert len(list(root.glob("sub-*"))) == len(left_open) > 0
+    assert len(list((codes / "cohorts" / "clinic").glob("sub-*"))) > 0
+    shown = tmp_path / "pseudo_labels" / "cohorts" / "archive"
+    assert len(list(shown.rglob("*_dseg.nii.gz"))) > 0
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
