@@ -276,3 +276,41 @@ def test_scans_that_lack_a_modality(make_run, tree, tmp_path, monkeypatch, capsy
         )
         assert len(list(out.rglob("*_dseg.nii.gz"))) == expected
     assert "since the training left out such scans too" in capsys.readouterr().out
+
+
+def test_the_label_map_comes_last(make_run, tree, tmp_path, monkeypatch) -> None:
+    import neoseg.predict as command
+
+    run, out = make_run("A"), tmp_path / "out"
+    arguments = [f"run={run}", f"input={one_scan(tree)}", f"output={out}", "probseg=[WM]"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(command, "write_derivative", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict(context, *arguments)
+    # All that belongs to a scan is there before what says that it is done.
+    assert len(list(out.rglob("*.png"))) == len(list(out.rglob("*_probseg.nii.gz"))) == 1
+    assert not list(out.rglob("*_dseg.nii.gz"))
+    predict(monkeypatch, *arguments)
+    assert len(list(out.rglob("*_dseg.nii.gz"))) == 1
+
+
+def test_a_full_disk_ends_it_at_once(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    import neoseg.predict as command
+
+    tried = []
+
+    def full(output: Path, source: Path, *_: object) -> None:
+        tried.append(source)
+        raise OSError(28, "No space left on device", str(output / "x.nii.gz"))
+
+    monkeypatch.setattr(command, "write_derivative", full)
+    arguments = [f"run={make_run('A')}", f"input={tree}", f"output={tmp_path / 'out'}"]
+    predict(monkeypatch, *arguments, "picture=false", status=1)
+    text = capsys.readouterr().out
+    assert len(tried) == 1
+    assert "x.nii.gz cannot be written: No space left on device. Make room" in text
+    assert "Traceback" not in text
