@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from omegaconf import DictConfig
@@ -10,6 +11,7 @@ from neoseg.cohort import Annotated, AnnotationSettings, CohortError, parse_sett
 from neoseg.config import plain
 from neoseg.data import STREAMS, DataError, PatchSettings
 from neoseg.data.streams import compose
+from neoseg.doctor.whole import told_sets, untold_classes
 from neoseg.inference import WindowSettings
 from neoseg.labels import Codebook, LabelError, LabelSpace, LabelTable
 from neoseg.losses import LossError, Objective
@@ -17,6 +19,8 @@ from neoseg.networks import NetworkError, check_network
 from neoseg.preflight.overrides import unset_keys
 from neoseg.preflight.sections import unknown_keys, wrong_cohort, wrong_sections
 from neoseg.settings import ConfigError, parse, settings_of
+
+log = logging.getLogger(__name__)
 
 USER_ERRORS = (CohortError, ConfigError, DataError, LabelError, LossError, NetworkError)
 
@@ -52,6 +56,8 @@ def check_cohort(config: DictConfig, name: str) -> None:
 def check_plan(config: DictConfig, annotated: Annotated) -> None:
     """Check that every item of a batch has scans, before any of them is prepared.
 
+    Classes that no annotation tells are logged as warnings.
+
     Raises:
         DataError: nothing to train on, or a batch too small for its streams.
     """
@@ -70,6 +76,9 @@ def check_plan(config: DictConfig, annotated: Annotated) -> None:
         [place for _, place in pairs],
         [source.weight for source in annotated.sources],
     )
+    told = {leaves for source in annotated.sources for leaves in told_sets(source)}
+    for problem in untold_classes(annotated.space, told):
+        log.warning("%s", problem)
 
 
 def _listed(found: list[str]) -> str:

@@ -242,3 +242,16 @@ def test_streams_without_scans_stop_before_the_store(
     annotated = annotated_of(config, cohort, split_of(config, cohort))
     with pytest.raises(DataError, match=hint):
         check_plan(config, annotated)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warned"), [(["labels=drawem87", "annotation=full"], True), ([], False)]
+)
+def test_classes_that_no_annotation_tells_are_named(
+    overrides: list[str], warned: bool, compose_train: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Files of the 9 tissues tell nothing about the single structures of the 87.
+    config = compose_train(*overrides)
+    cohort = cohort_of(config, space_of(config))
+    check_plan(config, annotated_of(config, cohort, split_of(config, cohort)))
+    assert ("no protocol annotates" in caplog.text) is warned
