@@ -9,10 +9,15 @@ sample that it would have yielded had its members never been told apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from neoseg.data.nifti import DataError
 
 
 def hashes(positions: np.ndarray) -> np.ndarray:
@@ -56,13 +61,28 @@ def merge_locations(
 
 
 def read_located(path: Path) -> tuple[int, ...]:
-    """Return the codes of which a file of positions has some."""
-    with np.load(path, allow_pickle=False) as archive:
+    """Return the codes of which a file of positions has some; raises `DataError`."""
+    with _opened(path) as archive:
         return tuple(map(int, archive.files))
 
 
 def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-    """Read the positions of some codes, or of all; nothing else of the file is read."""
-    with np.load(path, allow_pickle=False) as archive:
+    """Read the positions of some codes, or of all; nothing else of the file is read.
+
+    Raises:
+        DataError: a file that is damaged, or that holds more than numbers.
+    """
+    with _opened(path) as archive:
         wanted = archive.files if codes is None else map(str, codes)
         return {int(key): archive[key] for key in wanted}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is not what was written ({error}); delete {path.parent}, it is made again"
+        ) from None
