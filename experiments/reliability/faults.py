@@ -1,6 +1,6 @@
 """Damage files and kill commands by the hundred, and count what comes of it.
 
-python experiments/reliability/faults.py --count 2000 --kills 3
+python experiments/reliability/faults.py --count 2000 --kills 2
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def write(rows: Sequence[dict], folder: Path, command: str, seconds: float) -> N
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, help="images; half as many tables")
-    parser.add_argument("--kills", type=int, default=3, help="of each command")
+    parser.add_argument("--kills", type=int, default=2, help="of each command")
     parser.add_argument("--only", help="kill this command alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")

@@ -172,11 +172,18 @@ def _lines(rows: list[dict[str, str]], columns: list[str]) -> str:
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Return the rows and columns of a file; a last line that was cut off does not count."""
+    """Return the rows and columns of a file; lines that were cut off or damaged do not count."""
     if not path.is_file():
         return [], []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(whole))
-    rows = [{name: value for name, value in row.items() if value} for row in reader]
-    return rows, list(reader.fieldnames or [])
+    columns = list(reader.fieldnames or [])
+    if not set(FIRST) <= set(columns):
+        return [], []
+    rows = [
+        {name: value for name, value in row.items() if value}
+        for row in reader
+        if None not in row and (row["step"] or "").isdecimal()
+    ]
+    return rows, columns

@@ -80,3 +80,24 @@ def test_what_was_not_measured_is_not_known(tmp_path: Path, text: str | None) ->
     if text is not None:
         (tmp_path / METRICS).write_text(text)
     assert mean_times(tmp_path / METRICS) == {"data_wait_share": None, "step_seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (b"0,1,2.0\n0,2,1", 1),
+        (b"0,1,2.0\n\0\0\0\0\0\n0,3,1.0\n", 2),
+        (b"0,1,2.0\n0,x,1.0\n", 1),
+        (b"0,1,2.0\n0,2,1.0,7,7\n", 1),
+        (b"0,1,\xff\xfe\n", 1),
+    ],
+)
+def test_damaged_lines_do_not_count(tmp_path: Path, damage: bytes, kept: int) -> None:
+    path = tmp_path / METRICS
+    path.write_bytes(b"epoch,step,train/loss\n" + damage)
+    logger = CurveLogger(path)
+    logger.rewind(9)
+    assert len(path.read_text().splitlines()) == 1 + kept
+    path.write_bytes(b"\0" * 50 + b"\n")
+    CurveLogger(path).rewind(9)
+    assert not path.exists()
