@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import DictConfig
 
 from neoseg.assembly import ConfigError, module_of
-from neoseg.config import plain
 from neoseg.cohort import Annotated
+from neoseg.config import plain
 from neoseg.files import write_text
 from neoseg.stage import prepared_data
 from neoseg.trainer import make_trainer
