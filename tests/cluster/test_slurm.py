@@ -1,0 +1,214 @@
+"""A sweep on a real SLURM: jobs over two nodes, one of them preempted, with the right results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from slurm_cluster import SlurmCluster
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 240.0
+"""Seconds that a command may take."""
+
+ARMS = ("partial_superclass", "supervised")
+TINY = (
+    "cohort.phantom.subjects=6",
+    "cohort.phantom.spacing=5.0",
+    "cohort.workers=1",
+    "patches.size=[16,16,16]",
+    "patches.batch_size=2",
+    "patches.steps_per_epoch=4",
+    "patches.workers=0",
+    "network.divisor=2",
+    "network.net.channels=[4,8]",
+    "network.net.strides=[2]",
+    "optimizer.warmup_steps=2",
+    "window.overlap=0.0",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=6",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "+trainer.num_sanity_val_steps=0",
+    "logger.wandb.mode=disabled",
+    "pictures=0",
+)
+LAST_STEP = 23
+SLURM = (
+    "cluster=slurm",
+    "trainer.num_nodes=2",
+    "trainer.devices=1",
+    "trainer.strategy=ddp",
+    "cluster.cpus_per_task=1",
+    "cluster.time=10",
+    'cluster.setup=["export OMP_NUM_THREADS=1","export MASTER_ADDR=127.0.0.1",'
+    '"export GLOO_SOCKET_IFNAME=lo"]',
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep on the cluster has left."""
+
+    status: int
+    output: str
+    folders: Mapping[str, Path]
+    runs: Mapping[str, int]  # how often each job was started
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workplace")
+
+
+@pytest.fixture(scope="module")
+def sweep(cluster: SlurmCluster, workplace: Path) -> Sweep:
+    """A sweep whose first job was told in the middle that its place is needed."""
+    names = f"+experiment={','.join(ARMS)}"
+    process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
+    try:
+        first = preempt_at(6, workplace, cluster, process)
+        release(first, cluster)
+        output, _ = process.communicate(timeout=LIMIT)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    found = {arm: folder_of(workplace, arm) for arm in ARMS}
+    logs = [
+        path.read_text()
+        for path in sorted((workplace / "runs/sweeps/default/.submitit").rglob("*_0_log.out"))
+    ]
+    starts = {arm: logs[number].count("Loading pickle") for number, arm in enumerate(ARMS)}
+    assert first in output
+    return Sweep(process.returncode, output, found, starts)
+
+
+def start(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Start a training command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "neoseg.train", *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def preempt_at(
+    step: int, folder: Path, cluster: SlurmCluster, process: subprocess.Popen[str]
+) -> str:
+    """Send the first job that reaches a step what SLURM sends before it takes a node away."""
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline and process.poll() is None:
+        if max((last_step(path) for path in folder.rglob("metrics.csv")), default=-1) >= step:
+            (job,) = (name for name, state in cluster.queue().items() if state == "RUNNING")
+            cluster.run("scancel", "--signal=USR2", job)
+            return job
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(
+        f"no job came to step {step}\n{process.communicate()[0]}\n{cluster.logs()}"
+    )
+
+
+def release(job: str, cluster: SlurmCluster) -> None:
+    """Let a job that is back in the queue start at once; SLURM makes it wait for two minutes."""
+    deadline = time.monotonic() + 60
+    while cluster.queue().get(job) != "PENDING":
+        assert time.monotonic() < deadline, cluster.logs()
+        time.sleep(0.2)
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def last_step(curve: Path) -> int:
+    with curve.open() as handle:
+        cells = [row.get("step") or "" for row in csv.DictReader(handle)]
+    return max((int(cell) for cell in cells if cell.isdigit()), default=-1)
+
+
+def folder_of(workplace: Path, arm: str) -> Path:
+    (found,) = (workplace / "runs/sweeps/default").glob(f"+experiment-{arm}_*")
+    return found
+
+
+def train(folder: Path, *arguments: str) -> Path:
+    """Train outside of the cluster, on the same data; return the run folder."""
+    run = folder / "alone"
+    process = start(folder, os.environ, *arguments, f"hydra.run.dir={run}", f"paths.runs={folder}")
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    return run
+
+
+def checkpoint(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def curves(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def test_all_jobs_finish(sweep: Sweep) -> None:
+    assert sweep.status == 0, sweep.output
+    assert "2 of 2 jobs have finished" in sweep.output
+    for folder in sweep.folders.values():
+        record = json.loads((folder / "run.json").read_text())
+        assert record["steps"] == LAST_STEP + 1
+        assert (folder / "scores.csv").is_file()
+        assert not (folder / "failed.json").exists()
+
+
+def test_only_the_preempted_job_was_started_twice(sweep: Sweep) -> None:
+    assert sweep.runs == {ARMS[0]: 2, ARMS[1]: 1}, sweep.output
+
+
+def test_the_preempted_job_is_as_if_nothing_had_disturbed_it(
+    sweep: Sweep, workplace: Path, tmp_path: Path
+) -> None:
+    """The same two processes on one machine, without SLURM and undisturbed, give the same bits."""
+    two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={workplace / 'data'}")
+    alone = train(tmp_path, f"+experiment={ARMS[0]}", *TINY, *two)
+    ours, theirs = checkpoint(sweep.folders[ARMS[0]]), checkpoint(alone)
+    assert ours["global_step"] == theirs["global_step"] == LAST_STEP + 1
+    assert list(ours["state_dict"]) == list(theirs["state_dict"])
+    for name, value in ours["state_dict"].items():
+        assert torch.equal(value, theirs["state_dict"][name]), name
+    assert curves(sweep.folders[ARMS[0]]) == curves(alone)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_two_processes_learn_what_one_learns(
+    arm: str, sweep: Sweep, workplace: Path, tmp_path: Path
+) -> None:
+    one = train(tmp_path, f"+experiment={arm}", *TINY, f"paths.data={workplace / 'data'}")
+    ours, theirs = checkpoint(sweep.folders[arm])["state_dict"], checkpoint(one)["state_dict"]
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_finished_sweep_asks_for_no_node(
+    sweep: Sweep, cluster: SlurmCluster, workplace: Path
+) -> None:
+    before = {arm: (path / "run.json").stat() for arm, path in sweep.folders.items()}
+    names = f"+experiment={','.join(ARMS)}"
+    process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    assert "submitted" not in output
+    assert {arm: (path / "run.json").stat() for arm, path in sweep.folders.items()} == before
