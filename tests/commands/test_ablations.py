@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
@@ -50,15 +51,15 @@ def test_every_arm_composes_under_a_name_of_its_own(
 
 
 @pytest.mark.parametrize("name", REDUCED)
-def test_reduced_settings_fit_the_experiments(
-    name: str, compose_train: Callable[..., DictConfig]
-) -> None:
+def test_reduced_settings_win_over_the_experiment(name: str) -> None:
     arm = "paper_supervised" if name == "slices" else "supervised"
-    # In a sweep the experiment, a parameter of the ablation, comes before the command line.
-    config = compose_train(f"+experiment={arm}", f"+reduced={name}")
-    thin = config.patches.size[0] == 1
-    assert thin == (name == "slices")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        # In a sweep the experiment, a parameter of the ablation, comes before the command line.
+        config = compose("train", [f"+experiment={arm}", f"+reduced={name}"])
     assert config.name == arm
+    assert (config.patches.size[0] == 1) == (name == "slices")
+    assert config.trainer.max_epochs < 5
+    assert config.early_stopping is None
 
 
 def test_the_paper_has_its_shares_and_draws() -> None:
