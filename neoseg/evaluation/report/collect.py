@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.evaluation.table import read_scores
 from neoseg.foreign import ForeignError, read_config
+from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +61,22 @@ class Collected:
 def find_runs(folder: Path) -> list[Path]:
     """Return the run directories below `folder` (or itself), sorted.
 
-    A run directory holds `config.yaml`; hidden folders such as Hydra's own are not searched.
+    A run directory holds `config.yaml`, or says that the run failed before it was written; hidden
+    folders such as Hydra's own are not searched.
 
     Raises:
         ReportError: if `folder` is not a folder or has no run.
     """
     if not folder.is_dir():
         raise ReportError(f"{folder} is not a folder; name the one that holds the runs")
-    found = [
-        path.parent
-        for path in sorted(folder.rglob("config.yaml"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    found = sorted(
+        {
+            path.parent
+            for name in ("config.yaml", FAILED)
+            for path in folder.rglob(name)
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        }
+    )
     if not found:
         raise ReportError(f"{folder} has no run (a folder with config.yaml) at any depth")
     return found
@@ -99,12 +104,16 @@ def collect(
     unfinished: list[Unfinished] = []
     for path in find_runs(folder):
         missing = [name for name in _REQUIRED if not (path / name).is_file()]
+        failure = failure_of(path)
         try:
+            if failure is not None and not (path / "config.yaml").is_file():
+                raise ReportError(f"failed: {failure}")
             keys = _run_keys(path / "config.yaml")
             if keys not in wanted:
                 continue
             if missing:
-                raise ReportError(f"no {' and no '.join(missing)}")
+                lack = f"no {' and no '.join(missing)}"
+                raise ReportError(lack if failure is None else f"failed: {failure}")
             record = _record(path / "run.json")
             frame = _with_cohort(read_scores(path / "scores.csv"), path / "config.yaml")
         except ValueError as error:

@@ -10,6 +10,7 @@ import yaml
 
 from neoseg.evaluation import ClassScore, ReportError, collect, score_frame, write_scores
 from neoseg.evaluation.report import find_runs
+from neoseg.training.failure import note_failure
 
 SCORE = ClassScore("Fluid", "CSF", True, 0.5, 1, 2, 1, 3, 3, False, False, 0.5, 4)
 
@@ -127,3 +128,16 @@ def test_asking_for_what_no_run_has(tmp_path, asked, said) -> None:
     make_run(tmp_path / "b", **keys(name="huc", fraction=0.1))
     with pytest.raises(ReportError, match=said):
         collect(tmp_path, **asked)
+
+
+def test_a_failed_run_is_named_with_its_reason(tmp_path) -> None:
+    make_run(tmp_path / "good", **keys())
+    make_run(tmp_path / "late", finished=False, **keys(draw=2))
+    (tmp_path / "early").mkdir()
+    note_failure(tmp_path / "late", "RuntimeError: out of memory\nmore")
+    note_failure(tmp_path / "early", "ConfigError: no such class")
+    reasons = {run.path.name: run.reason for run in collect(tmp_path).unfinished}
+    assert reasons == {
+        "late": "failed: RuntimeError: out of memory",
+        "early": "failed: ConfigError: no such class",
+    }

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from neoseg.training.stopping import StopSignals, Wish
+
+
+@pytest.fixture
+def trainer() -> Any:
+    """One process of two, of which the other has heard nothing."""
+    strategy = SimpleNamespace(root_device=torch.device("cpu"), reduce=lambda x, reduce_op: x)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    yield SimpleNamespace(world_size=2, strategy=strategy)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_sigterm_ends_a_training_of_several_processes(trainer: Any) -> None:
+    signals = StopSignals()
+    signals.listen(trainer)
+    assert signals.agreed(trainer) is Wish.NOTHING
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.agreed(trainer) is Wish.SAVE_AND_END
+
+
+def test_what_another_process_has_heard_counts(trainer: Any) -> None:
+    trainer.strategy.reduce = lambda x, reduce_op: torch.full_like(x, Wish.SAVE_AND_END)
+    assert StopSignals().agreed(trainer) is Wish.SAVE_AND_END
+
+
+def test_a_job_of_submitit_saves_on_sigterm_and_ends_on_the_warning(
+    trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    signals = StopSignals()
+    signals.listen(trainer)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.agreed(trainer) is Wish.SAVE
+    assert signals.agreed(trainer) is Wish.NOTHING
+    os.kill(os.getpid(), signal.SIGUSR2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert signals.agreed(trainer) is Wish.SAVE_AND_END
+
+
+def test_one_process_is_left_to_lightning(trainer: Any) -> None:
+    trainer.world_size = 1
+    before = signal.getsignal(signal.SIGTERM)
+    StopSignals().listen(trainer)
+    assert signal.getsignal(signal.SIGTERM) is before
