@@ -27,7 +27,8 @@ def main(config: DictConfig) -> float:
     if config.dry_run:
         raise ConfigError("dry_run lists the jobs of a sweep; add -m")
     if config.resume is None:
-        check_train(config)
+        with failure_noted(folder):
+            check_train(config)
     else:
         config = resumed_config(folder, list(hydra.overrides.task))
     try:

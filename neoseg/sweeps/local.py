@@ -133,7 +133,7 @@ class _Pool:
         if status not in (0, 128 + signal.SIGTERM):
             # Whoever could say more has done so already.
             output = item.job.folder / OUTPUT
-            note_failure(item.job.folder, f"{_words(status)}: see {output}", last_line(output))
+            note_failure(item.job.folder, f"{_words(status)}: {last_line(output)} (see {output})")
         what = item.job.reason or "finished"
         seconds = time.monotonic() - item.started
         log.info("%s after %.0f s: %s (%s)", item.job.folder.name, seconds, what, count)

@@ -187,8 +187,8 @@ def _wait(submitted: Sequence[tuple[Job, Any]]) -> None:
             waiting.remove(pair)
             if not job.ended:
                 log_file = submission.task(0).paths.stdout
-                reason = f"job {submission.job_id} left no result: see {log_file}"
-                note_failure(job.folder, reason, last_line(log_file))
+                reason = f"job {submission.job_id} left no result: {last_line(log_file)}"
+                note_failure(job.folder, f"{reason} (see {log_file})")
             count = f"{len(submitted) - len(waiting)} of {len(submitted)}"
             log.info("%s: %s (%s)", job.folder.name, job.reason or "finished", count)
 
