@@ -1,0 +1,115 @@
+"""A sweep that is killed in the middle and started again, with a job that cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "cohort.phantom.subjects=6",
+    "cohort.phantom.spacing=5.0",
+    "cohort.workers=1",
+    "patches.size=[16,16,16]",
+    "patches.batch_size=2",
+    "patches.steps_per_epoch=4",
+    "patches.workers=0",
+    "network.divisor=2",
+    "network.net.channels=[4,8]",
+    "network.net.strides=[2]",
+    "optimizer.warmup_steps=2",
+    "window.overlap=0.0",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=2",
+    "trainer.enable_progress_bar=false",
+    "+trainer.num_sanity_val_steps=0",
+    "logger.wandb.mode=disabled",
+    "score=false",
+)
+EIGHT = ("-m", "+experiment=supervised,partial_superclass", "annotation.draw=0,1,2,3")
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a sweep as the leader of a process group."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "neoseg.train", *arguments, *TINY],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder: Path, *arguments: str) -> tuple[int, str]:
+    process = start(folder, *arguments)
+    try:
+        output, _ = process.communicate(timeout=400)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, output
+
+
+def finished(folder: Path) -> dict[str, int]:
+    """Return when each finished job of the sweep was written."""
+    found = folder.glob("runs/sweeps/default/*/run.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+
+def test_eight_jobs_end_after_a_kill_without_repeating_any(tmp_path: Path) -> None:
+    process = start(tmp_path, *EIGHT)
+    deadline = time.monotonic() + 300
+    while len(finished(tmp_path)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = finished(tmp_path)
+    assert 3 <= len(before) < 8
+
+    status, output = finish(tmp_path, *EIGHT, "dry_run=true", "seconds_per_step=100")
+    assert status == 0, output
+    assert f"{len(before)} finished" in output
+    assert finished(tmp_path) == before
+
+    status, output = finish(tmp_path, *EIGHT)
+    assert status == 0, output
+    after = finished(tmp_path)
+    assert len(after) == 8
+    assert {name: after[name] for name in before} == before
+    assert output.count("is finished already") == len(before)
+
+
+@pytest.mark.parametrize("cluster", [("cluster=none",), ("cluster=local", "cluster.jobs=2")])
+def test_a_job_that_fails_stops_no_other_and_is_listed(
+    cluster: tuple[str, ...], tmp_path: Path
+) -> None:
+    sizes = "patches.batch_size=2,0"
+    arguments = ("-m", "+experiment=supervised", *cluster, sizes)
+    tiny = [item for item in TINY if not item.startswith("patches.batch_size")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neoseg.train", *arguments, *tiny],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1, output
+    assert "1 of 2 jobs have finished" in output
+    (good,) = finished(tmp_path)
+    (note,) = tmp_path.glob("runs/sweeps/default/*/failed.json")
+    assert note.parent.name != good
+    assert "batch_size" in json.loads(note.read_text())["reason"]
+    assert note.parent.name[:20] in output.split("1 of 2 jobs have finished")[1]
