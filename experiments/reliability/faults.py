@@ -10,7 +10,6 @@ import csv
 import resource
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +62,20 @@ def rows_of(outcomes: Sequence[judge.Outcome], killed: Sequence[kills.Kill]) -> 
     return rows
 
 
-def write(rows: Sequence[dict], folder: Path, command: str, seconds: float) -> None:
+def merged(rows: list[dict], path: Path) -> list[dict]:
+    """Put the rows in place of those in an earlier table; what was not tried again stays."""
+    if not path.is_file():
+        return rows
+    with path.open(encoding="utf-8", newline="") as handle:
+        earlier = [
+            {key: text if key == "what" else int(text) for key, text in row.items()}
+            for row in csv.DictReader(handle)
+        ]
+    tried = {row["what"] for row in rows}
+    return rows + [row for row in earlier if row["what"] not in tried]
+
+
+def write(rows: Sequence[dict], folder: Path) -> None:
     """Write `results.csv` and `results.md`."""
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
@@ -76,8 +88,7 @@ def write(rows: Sequence[dict], folder: Path, command: str, seconds: float) -> N
     lines += ["| **all** | " + " | ".join(f"**{value}**" for value in total.values()) + " |"]
     lost = total["wrong_result"] + total["traceback"]
     text = (
-        f"`{command}`, {seconds / 60:.0f} minutes, Python {sys.version.split()[0]}.\n\n"
-        + "\n".join(lines)
+        "\n".join(lines)
         + f"\n\nInputs tried: {total['tried']}. Faults survived: {total['tried'] - lost}. "
         f"Work lost: {lost or 'none'}.\n"
     )
@@ -92,7 +103,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     options = parser.parse_args()
-    began = time.monotonic()
     killed: list[kills.Kill] = []
     with tempfile.TemporaryDirectory() as scratch:
         if options.kills:
@@ -107,10 +117,8 @@ def main() -> int:
     for kill in killed:
         if not kill.survived:
             print(kill)
-    rows = rows_of(outcomes, killed)
-    arguments = f"--count {options.count} --kills {options.kills} --seed {options.seed}"
-    command = f"python experiments/reliability/faults.py {arguments}"
-    write(rows, options.output, command, time.monotonic() - began)
+    rows = merged(rows_of(outcomes, killed), options.output / "results.csv")
+    write(rows, options.output)
     print((options.output / "results.md").read_text(encoding="utf-8"))
     return int(any(row["wrong_result"] + row["traceback"] for row in rows))
 

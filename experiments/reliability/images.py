@@ -151,7 +151,8 @@ def odd_voxels(rng: Rng, content: bytes) -> bytes:
     array = np.array(array, dtype=[np.float32, np.float64][int(rng.integers(2))])
     places = rng.integers(0, array.size, int(rng.integers(1, 5)))
     array.ravel()[places] = rng.choice([np.nan, np.inf, -np.inf, 1e30, 0.25, -7.0], places.size)
-    made: bytes = nib.Nifti1Image(array, image.affine).to_bytes()
+    sizes = np.diag([0.8, 1.0, 1.2, 1.0])  # that of the file may be damaged already
+    made: bytes = nib.Nifti1Image(array, sizes).to_bytes()
     return made
 
 

@@ -80,11 +80,13 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
     seen = foreground if masked else data
     low, high = float(seen.min()), float(seen.max())
     if how == "minmax":
-        scaled = (data - low) / max(high - low, 1e-6)
+        # No lower limit: an image in small units, such as m²/s, has a range of 1e-9.
+        scaled = (data - low) / (high - low if high > low else 1e-6)
         return np.clip(scaled, 0.0, 1.0) if masked else scaled
     if how == "percentile":
         bottom, top = float(np.percentile(seen, 0.5)), float(np.percentile(foreground, 99.5))
-        return np.clip((data - bottom) / max(top - bottom, 1e-6), 0.0, 1.0).astype(np.float32)
+        span = top - bottom if top > bottom else 1e-6
+        return np.clip((data - bottom) / span, 0.0, 1.0).astype(np.float32)
     mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
     if std < 1e-6 * (high - low) or std == 0:  # as in a mask: all of the head has one value
         std = float(data.std(dtype=np.float64))
