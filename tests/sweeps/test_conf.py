@@ -1,0 +1,94 @@
+"""The groups of conf/cluster, and where a job runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from omegaconf import OmegaConf
+
+from neoseg.config import CONFIG_DIR
+from neoseg.slurm import cluster_environment
+from neoseg.sweeps.local import LocalSettings
+from neoseg.sweeps.slurm import SlurmSettings
+
+
+def composed(*overrides: str) -> dict:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+    return {
+        "cluster": OmegaConf.to_container(config.cluster, resolve=True) if config.cluster else None,
+        "launcher": config.hydra.launcher["_target_"].split(".")[-1],
+        "exclude": set(config.hydra.job.config.override_dirname.exclude_keys),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "launcher"),
+    [("none", "BasicLauncher"), ("local", "LocalLauncher"), ("slurm", "SlurmLauncher")],
+)
+def test_a_cluster_chooses_its_launcher_and_its_keys_name_no_folder(
+    name: str, launcher: str
+) -> None:
+    found = composed(f"cluster={name}")
+    assert found["launcher"] == launcher
+    keys = yaml.safe_load((CONFIG_DIR / "cluster" / f"{name}.yaml").read_text())["cluster"] or ()
+    assert {f"cluster.{key}" for key in keys} | {"cluster"} <= found["exclude"]
+
+
+def test_the_trainer_says_how_large_a_job_is() -> None:
+    found = composed("cluster=slurm", "trainer.num_nodes=2", "trainer.devices=4")
+    settings = SlurmSettings.model_validate(found["cluster"])
+    parameters = settings.parameters("sweep", on_cpu=False)
+    assert (parameters["nodes"], parameters["tasks_per_node"], parameters["gpus_per_node"]) == (
+        *(2, 4),
+        4,
+    )
+    assert "gpus_per_node" not in settings.parameters("sweep", on_cpu=True)
+    LocalSettings.model_validate(composed("cluster=local")["cluster"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, LightningEnvironment),
+        (
+            {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"},
+            SLURMEnvironment,
+        ),
+        (
+            {
+                "SLURM_JOB_ID": "7",
+                "SLURM_STEP_ID": "0",
+                "SLURM_PROCID": "0",
+                "SLURM_JOB_NAME": "bash",
+            },
+            LightningEnvironment,
+        ),
+    ],
+    ids=["no SLURM", "salloc", "srun", "srun --pty bash"],
+)
+def test_only_what_srun_started_is_one_of_several(
+    variables: dict[str, str], expected: type | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JOB_ID", "STEP_ID", "PROCID", "NTASKS", "JOB_NAME"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = cluster_environment()
+    assert found is None if expected is None else type(found) is expected
+    if isinstance(found, SLURMEnvironment):
+        assert not found.auto_requeue
+
+
+def test_long_names_of_folders_are_cut_and_stay_apart() -> None:
+    resolver = "${folder_name:'%s'}"
+    names = {str(OmegaConf.create({"a": resolver % ("x" * 300 + end)}).a) for end in "ab"}
+    assert len(names) == 2
+    assert all(len(Path(name).name) == 200 for name in names)
+    assert OmegaConf.create({"a": resolver % "short"}).a == "short"
