@@ -68,14 +68,8 @@ class Sweep:
     runs: Mapping[str, int]  # how often each job was started
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("workplace")
-
-
-@pytest.fixture(scope="module")
-def sweep(cluster: SlurmCluster, workplace: Path) -> Sweep:
-    """A sweep whose first job was told in the middle that its place is needed."""
+def run_sweep(cluster: SlurmCluster, workplace: Path) -> Sweep:
+    """Run a sweep whose first job was told in the middle that its place is needed."""
     names = f"+experiment={','.join(ARMS)}"
     process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
     try:
@@ -147,6 +141,7 @@ def folder_of(workplace: Path, arm: str) -> Path:
 
 def train(folder: Path, *arguments: str) -> Path:
     """Train outside of the cluster, on the same data; return the run folder."""
+    folder.mkdir()
     run = folder / "alone"
     process = start(folder, os.environ, *arguments, f"hydra.run.dir={run}", f"paths.runs={folder}")
     output, _ = process.communicate(timeout=LIMIT)
@@ -164,7 +159,7 @@ def curves(run: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
 
 
-def test_all_jobs_finish(sweep: Sweep) -> None:
+def check_all_jobs_finish(sweep: Sweep) -> None:
     assert sweep.status == 0, sweep.output
     assert "2 of 2 jobs have finished" in sweep.output
     for folder in sweep.folders.values():
@@ -174,16 +169,16 @@ def test_all_jobs_finish(sweep: Sweep) -> None:
         assert not (folder / "failed.json").exists()
 
 
-def test_only_the_preempted_job_was_started_twice(sweep: Sweep) -> None:
+def check_only_the_preempted_job_was_started_twice(sweep: Sweep) -> None:
     assert sweep.runs == {ARMS[0]: 2, ARMS[1]: 1}, sweep.output
 
 
-def test_the_preempted_job_is_as_if_nothing_had_disturbed_it(
-    sweep: Sweep, workplace: Path, tmp_path: Path
+def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
+    sweep: Sweep, workplace: Path, folder: Path
 ) -> None:
     """The same two processes on one machine, without SLURM and undisturbed, give the same bits."""
     two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={workplace / 'data'}")
-    alone = train(tmp_path, f"+experiment={ARMS[0]}", *TINY, *two)
+    alone = train(folder, f"+experiment={ARMS[0]}", *TINY, *two)
     ours, theirs = checkpoint(sweep.folders[ARMS[0]]), checkpoint(alone)
     assert ours["global_step"] == theirs["global_step"] == LAST_STEP + 1
     assert list(ours["state_dict"]) == list(theirs["state_dict"])
@@ -192,23 +187,45 @@ def test_the_preempted_job_is_as_if_nothing_had_disturbed_it(
     assert curves(sweep.folders[ARMS[0]]) == curves(alone)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_two_processes_learn_what_one_learns(
-    arm: str, sweep: Sweep, workplace: Path, tmp_path: Path
+def check_two_processes_learn_what_one_learns(
+    arm: str, sweep: Sweep, workplace: Path, folder: Path
 ) -> None:
-    one = train(tmp_path, f"+experiment={arm}", *TINY, f"paths.data={workplace / 'data'}")
+    one = train(folder, f"+experiment={arm}", *TINY, f"paths.data={workplace / 'data'}")
     ours, theirs = checkpoint(sweep.folders[arm])["state_dict"], checkpoint(one)["state_dict"]
     for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
+        # Instance normalisation takes these biases away: their gradients are rounding alone.
+        if name.replace("conv.bias", "adn.A.weight") in ours and name.endswith("conv.bias"):
+            continue
+        torch.testing.assert_close(value, theirs[name], rtol=1e-5, atol=1e-6)
+    for our_row, their_row in zip(curves(sweep.folders[arm]), curves(one), strict=True):
+        assert list(our_row) == list(their_row)
+        for name, cell in our_row.items():
+            if cell or their_row[name]:
+                assert float(cell) == pytest.approx(float(their_row[name]), abs=1e-6, nan_ok=True)
 
 
-def test_the_finished_sweep_asks_for_no_node(
+def check_the_finished_sweep_asks_for_no_node(
     sweep: Sweep, cluster: SlurmCluster, workplace: Path
 ) -> None:
-    before = {arm: (path / "run.json").stat() for arm, path in sweep.folders.items()}
+    before = {arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()}
     names = f"+experiment={','.join(ARMS)}"
     process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "submitted" not in output
-    assert {arm: (path / "run.json").stat() for arm, path in sweep.folders.items()} == before
+    assert {
+        arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()
+    } == before
+
+
+def test_a_sweep_over_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """One test, so that workers that share the tests out do not each repeat the sweep."""
+    workplace = tmp_path / "workplace"
+    workplace.mkdir()
+    sweep = run_sweep(cluster, workplace)
+    check_all_jobs_finish(sweep)
+    check_only_the_preempted_job_was_started_twice(sweep)
+    check_the_preempted_job_is_as_if_nothing_had_disturbed_it(sweep, workplace, tmp_path / "two")
+    for arm in ARMS:
+        check_two_processes_learn_what_one_learns(arm, sweep, workplace, tmp_path / arm)
+    check_the_finished_sweep_asks_for_no_node(sweep, cluster, workplace)
