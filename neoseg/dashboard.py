@@ -14,8 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError, settings_of, space_of
-from neoseg.command import command
+from neoseg.configuration.assembly import ConfigError, settings_of, space_of
+from neoseg.configuration.command import command
 from neoseg.files import write_text
 from neoseg.panels import PanelSettings, make_workspace
 

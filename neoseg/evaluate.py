@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import annotated_of, cohort_of, settings_of, split_of
 from neoseg.cohort import with_modalities
-from neoseg.command import command
-from neoseg.config import plain
+from neoseg.configuration.assembly import annotated_of, cohort_of, settings_of, split_of
+from neoseg.configuration.command import command
+from neoseg.configuration.config import plain
 from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
 from neoseg.inference import Provenance
-from neoseg.loading import load_config, load_module, segmenter_of
 from neoseg.progress import progress_bar
+from neoseg.runs.loading import load_config, load_module, segmenter_of
 
 log = logging.getLogger(__name__)
 

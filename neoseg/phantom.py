@@ -9,9 +9,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
-from neoseg.command import command
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.command import command
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)

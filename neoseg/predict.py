@@ -10,10 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError
-from neoseg.command import USER_ERRORS, command
-from neoseg.config import plain
-from neoseg.faults import fault_message, is_full, note_traceback
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.command import USER_ERRORS, command
+from neoseg.configuration.config import plain
+from neoseg.configuration.faults import fault_message, is_full, note_traceback
 from neoseg.inference import (
     Ensemble,
     Provenance,
@@ -28,9 +28,9 @@ from neoseg.inference import (
     write_probabilities,
 )
 from neoseg.labels import Codebook, LabelSpace
-from neoseg.loading import load_config, load_predictor
 from neoseg.progress import progress_bar
-from neoseg.resume import CONFIG
+from neoseg.runs.loading import load_config, load_predictor
+from neoseg.runs.resume import CONFIG
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from neoseg.assembly import cohort_of, on_error_of, space_of, split_of, store_of
 from neoseg.cohort import (
     AnnotationSettings,
     Cohort,
@@ -20,10 +19,11 @@ from neoseg.cohort import (
     Split,
     parse_settings,
 )
-from neoseg.command import command
-from neoseg.config import plain
+from neoseg.configuration.assembly import cohort_of, on_error_of, space_of, split_of, store_of
+from neoseg.configuration.command import command
+from neoseg.configuration.config import plain
+from neoseg.configuration.extra_cohorts import source_of
 from neoseg.doctor import Diagnosis, diagnose
-from neoseg.extra_cohorts import source_of
 from neoseg.labels import LabelSpace
 from neoseg.preflight import check_cohort
 from neoseg.progress import progress_bar

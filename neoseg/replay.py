@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from neoseg.assembly import ConfigError
-from neoseg.command import command
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.command import command
 from neoseg.data import Batch
-from neoseg.loading import restored
+from neoseg.runs.loading import restored
 from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import CHECKPOINTS, LAST
 from neoseg.training.nonfinite import WEIGHTS, KeptBatch, read_batch

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from neoseg.assembly import (
+from neoseg.configuration.assembly import (
     ConfigError,
     annotated_of,
     data_of,
@@ -17,8 +17,8 @@ from neoseg.assembly import (
     split_of,
     usable_cohort_of,
 )
-from neoseg.command import command
-from neoseg.config import plain
+from neoseg.configuration.command import command
+from neoseg.configuration.config import plain
 from neoseg.data import STREAMS, AugmentSettings
 from neoseg.data.patches import PatchDataset
 from neoseg.data.torchio_transforms import apply_torchio

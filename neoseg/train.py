@@ -10,11 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError
-from neoseg.command import command
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.command import command
 from neoseg.preflight import check_train
-from neoseg.resume import resumed_config
-from neoseg.run import train
+from neoseg.runs.resume import resumed_config
+from neoseg.runs.run import train
 from neoseg.training.failure import failure_noted
 from neoseg.training.stopping import in_submitit, requeue
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoseg.faults import fault_message, is_full, note_traceback, without_traceback
+from neoseg.configuration.faults import fault_message, is_full, note_traceback, without_traceback
 
 WORKER = """Caught DataError in DataLoader worker process 1.
 Original Traceback (most recent call last):

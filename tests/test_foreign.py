@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.assembly import ConfigError
+from neoseg.configuration.assembly import ConfigError
 from neoseg.foreign import LARGEST, ForeignError, read_config
-from neoseg.loading import load_config
-from neoseg.resume import resumed_config
+from neoseg.runs.loading import load_config
+from neoseg.runs.resume import resumed_config
 
 BOMB = "a: &a [1, 1]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"

@@ -16,9 +16,9 @@ sys.path.append(str(Path(__file__).parent / "training"))
 
 from small_module import make_module, module_arguments
 
-from neoseg.assembly import ConfigError
-from neoseg.loading import load_module
-from neoseg.stage import require_fitting
+from neoseg.configuration.assembly import ConfigError
+from neoseg.runs.loading import load_module
+from neoseg.runs.stage import require_fitting
 
 
 class Evil:

@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).parent / "evaluation" / "report"))
 
 from sweep import dice_of, write_run
 
-from neoseg.assembly import ConfigError
-from neoseg.record import finished_dice
+from neoseg.configuration.assembly import ConfigError
+from neoseg.runs.record import finished_dice
 
 
 def test_a_folder_without_one_is_not_finished(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ import nibabel as nib
 import numpy as np
 import tables
 
-from neoseg.assembly import ConfigError
 from neoseg.cohort import CohortError, Scan, read_bids, read_plan, read_split
+from neoseg.configuration.assembly import ConfigError
 from neoseg.data import DataError, read_volume
 from neoseg.data.preprocess import PrepareSettings
 from neoseg.data.reading import read_labels, read_scan

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from neoseg.cohort import Annotated, AnnotationSettings, CohortError, parse_settings
-from neoseg.config import plain
+from neoseg.configuration.config import plain
+from neoseg.configuration.settings import ConfigError, parse, settings_of
 from neoseg.data import STREAMS, DataError, PatchSettings
 from neoseg.data.streams import compose
 from neoseg.doctor.whole import told_sets, untold_classes
@@ -18,7 +19,6 @@ from neoseg.losses import LossError, Objective
 from neoseg.networks import NetworkError, check_network
 from neoseg.preflight.overrides import unset_keys
 from neoseg.preflight.sections import unknown_keys, wrong_cohort, wrong_sections
-from neoseg.settings import ConfigError, parse, settings_of
 
 log = logging.getLogger(__name__)
 

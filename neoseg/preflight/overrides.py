@@ -20,7 +20,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.losses.registry import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.cohort import AnnotationSettings, MissingModality, SplitSettings
 from neoseg.cohort.phantom import PhantomSettings
-from neoseg.config import CONFIG_DIR, plain
+from neoseg.configuration.config import CONFIG_DIR, plain
+from neoseg.configuration.settings import ConfigError, parse
 from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings
 from neoseg.evaluation import ScoreSettings
 from neoseg.losses.registry import nearest
-from neoseg.settings import ConfigError, parse
 from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.optimisation import OptimizerSettings

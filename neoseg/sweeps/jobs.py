@@ -13,10 +13,10 @@ from typing import Literal
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.assembly import settings_of
-from neoseg.claim import is_claimed
-from neoseg.record import RECORD
-from neoseg.resume import CONFIG
+from neoseg.configuration.assembly import settings_of
+from neoseg.runs.claim import is_claimed
+from neoseg.runs.record import RECORD
+from neoseg.runs.resume import CONFIG
 from neoseg.training.curves import METRICS
 from neoseg.training.failure import FAILED, failure_of
 from neoseg.training.recipe import RecipeSettings, stages_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from neoseg.assembly import ConfigError
+from neoseg.configuration.assembly import ConfigError
 
 
 class Places:

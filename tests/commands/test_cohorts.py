@@ -11,12 +11,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError, annotated_of, cohort_of, space_of, split_of
 from neoseg.cohort import Annotated, CohortError, read_plan
+from neoseg.configuration.assembly import ConfigError, annotated_of, cohort_of, space_of, split_of
 from neoseg.evaluate import main as evaluate
 from neoseg.evaluation import read_scores
 from neoseg.labels import LabelError
-from neoseg.run import train
+from neoseg.runs.run import train
 
 SMALL = [
     "patches.batch_size=3",

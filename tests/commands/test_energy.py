@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.energy import EnergyMeter, nvml_counter
+from neoseg.runs.energy import EnergyMeter, nvml_counter
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import yaml
 from omegaconf import DictConfig
 
 from neoseg.cohort import read_plan
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.evaluation import read_scores
-from neoseg.run import train
+from neoseg.runs.run import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALLER = {

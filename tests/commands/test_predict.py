@@ -16,10 +16,10 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from neoseg.assembly import annotated_of, cohort_of, module_of, space_of, split_of
 from neoseg.cohort import CohortError
-from neoseg.loading import load_predictor
+from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
 from neoseg.predict import main
+from neoseg.runs.loading import load_predictor
 
 MakeRun = Callable[..., Path]
 

@@ -10,11 +10,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.assembly import annotated_of, cohort_of, space_of, split_of
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import DataError
 from neoseg.preflight import check_cohort, check_plan, check_train, explain_arguments
-from neoseg.settings import ConfigError
 
 Make = Callable[..., DictConfig]
 

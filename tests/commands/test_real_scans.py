@@ -14,7 +14,7 @@ import pytest
 from omegaconf import DictConfig
 
 from neoseg.cohort import read_plan
-from neoseg.run import train
+from neoseg.runs.run import train
 
 
 @pytest.mark.slow

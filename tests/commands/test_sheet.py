@@ -16,12 +16,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.assembly import annotated_of, cohort_of, data_of, space_of, split_of
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, space_of, split_of
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.data import AugmentSettings
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.gallery import Panel, Sample, write_sheet
-from neoseg.run import train
+from neoseg.runs.run import train
 from neoseg.sheet import sample_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.assembly import (
+from neoseg.cohort import CohortError, read_split
+from neoseg.configuration.assembly import (
     ConfigError,
     annotated_of,
     cohort_of,
@@ -17,9 +18,8 @@ from neoseg.assembly import (
     split_of,
     usable_cohort_of,
 )
-from neoseg.cohort import CohortError, read_split
-from neoseg.description import describe
-from neoseg.run import _planned
+from neoseg.runs.description import describe
+from neoseg.runs.run import _planned
 
 
 @pytest.fixture

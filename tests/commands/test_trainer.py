@@ -14,9 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import DictConfig
 
-from neoseg import trainer as trainers
-from neoseg.assembly import ConfigError
-from neoseg.run import train
+from neoseg.configuration.assembly import ConfigError
+from neoseg.runs import trainer as trainers
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 from neoseg.training.recipe import Stage
 

@@ -11,8 +11,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
-from neoseg.config import CONFIG_DIR
-from neoseg.slurm import cluster_environment
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.runs.slurm import cluster_environment
 from neoseg.sweeps.local import LocalSettings
 from neoseg.sweeps.slurm import SlurmSettings
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg import trainer as trainers
-from neoseg.assembly import ConfigError
-from neoseg.run import train
+from neoseg.configuration.assembly import ConfigError
+from neoseg.runs import trainer as trainers
+from neoseg.runs.run import train
 from neoseg.training.curves import CurveLogger
 from neoseg.training.loggers import LoggerError
 from neoseg.training.recipe import Stage

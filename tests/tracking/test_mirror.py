@@ -21,7 +21,7 @@ from small_mirror import configured_mirror
 
 from neoseg.inference.planes import middle_planes
 from neoseg.labels import Codebook
-from neoseg.run import train
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 from neoseg.training.curves import CurveLogger
 from neoseg.training.masks import mask_numbers, masked_images
@@ -138,7 +138,7 @@ def test_a_run_that_cannot_be_scored_has_failed(
     run = FakeRun()
     monkeypatch.setattr(wandb, "init", lambda **_: run)
     monkeypatch.setattr(wandb, "Image", lambda *_, **__: None)
-    monkeypatch.setattr("neoseg.run.conclude", broken)
+    monkeypatch.setattr("neoseg.runs.run.conclude", broken)
     with pytest.raises(RuntimeError, match="no scores"):
         train(configured(), tmp_path)
     assert run.codes == [1]

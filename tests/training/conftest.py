@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 
 sys.path.insert(0, str(Path(__file__).parent))
 

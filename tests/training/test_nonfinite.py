@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError
+from neoseg.configuration.assembly import ConfigError
 from neoseg.data import Batch
 from neoseg.data.patches import PatchDataset
 from neoseg.replay import main as replay
-from neoseg.run import train
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 from neoseg.training.nonfinite import (
     NonFiniteLoss,

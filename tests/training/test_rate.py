@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError
-from neoseg.run import train
+from neoseg.configuration.assembly import ConfigError
+from neoseg.runs.run import train
 from neoseg.training.rate import HIGHEST, LOWEST, RateCurve, RateTest, running_mean
 
 

@@ -14,12 +14,12 @@ from interruption import Killed, assert_same, assert_same_runs, die_at
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
-from neoseg.assembly import ConfigError, annotated_of, cohort_of, data_of, split_of
 from neoseg.cohort import read_plan
+from neoseg.configuration.assembly import ConfigError, annotated_of, cohort_of, data_of, split_of
 from neoseg.data import VolumeDataset
 from neoseg.inference import PseudoLabeller, predict_logits
-from neoseg.loading import load_module
-from neoseg.run import train
+from neoseg.runs.loading import load_module
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 

@@ -21,10 +21,10 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.assembly import ConfigError
-from neoseg.config import CONFIG_DIR
-from neoseg.resume import resumed_config
-from neoseg.run import train
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.runs.resume import resumed_config
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import LastCheckpoint
 

@@ -18,10 +18,10 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from neoseg.command import quieten
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.command import quieten
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.data import Batch
-from neoseg.run import train
+from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 
 OPTIONS = (

@@ -84,7 +84,7 @@ def prepare(folder: Path) -> None:
 def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     """Return the training patches of the scan, as a training makes them."""
     from neoseg.cohort import Annotated, Assignment, Cohort, Scan
-    from neoseg.config import CONFIG_DIR
+    from neoseg.configuration.config import CONFIG_DIR
     from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings, Store
     from neoseg.data.datamodule import MixedDataModule
     from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
@@ -120,7 +120,7 @@ def augment_of(case: str) -> dict[str, Any]:
     """Return the settings of a case."""
     import yaml
 
-    from neoseg.config import CONFIG_DIR
+    from neoseg.configuration.config import CONFIG_DIR
 
     if case not in ("basic", "strong"):
         return ALWAYS

@@ -87,10 +87,10 @@ def steps(options: argparse.Namespace) -> None:
     from hydra import compose, initialize_config_dir
     from torch.utils.data import DataLoader
 
-    from neoseg.assembly import annotated_of, cohort_of, module_of, space_of, split_of
-    from neoseg.command import quieten
-    from neoseg.config import CONFIG_DIR
-    from neoseg.stage import prepared_data
+    from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+    from neoseg.configuration.command import quieten
+    from neoseg.configuration.config import CONFIG_DIR
+    from neoseg.runs.stage import prepared_data
     from neoseg.training.recipe import Stage
 
     quieten()
@@ -199,8 +199,8 @@ def one_phantom(data: Path, spacing: float) -> Any:
     """Return the cohort of one phantom subject."""
     from hydra import compose, initialize_config_dir
 
-    from neoseg.assembly import cohort_of, space_of
-    from neoseg.config import CONFIG_DIR
+    from neoseg.configuration.assembly import cohort_of, space_of
+    from neoseg.configuration.config import CONFIG_DIR
 
     overrides = [f"paths.data={data}", f"cohort.phantom.spacing={spacing}"]
     overrides += ["cohort.phantom.subjects=1", "cohort.phantom.t1w_missing_share=0.0"]

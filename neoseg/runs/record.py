@@ -20,10 +20,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError, settings_of, store_of
 from neoseg.cohort import Annotated
-from neoseg.description import describe
-from neoseg.energy import EnergyMeter
+from neoseg.configuration.assembly import ConfigError, settings_of, store_of
 from neoseg.evaluation import (
     Scored,
     ScoreSettings,
@@ -35,10 +33,12 @@ from neoseg.evaluation import (
 from neoseg.evaluation.card import CARD
 from neoseg.files import write_text
 from neoseg.inference import Provenance
-from neoseg.loading import segmenter_of
 from neoseg.progress import progress_bar
-from neoseg.provenance import git_state, versions
-from neoseg.results import send_results
+from neoseg.runs.description import describe
+from neoseg.runs.energy import EnergyMeter
+from neoseg.runs.loading import segmenter_of
+from neoseg.runs.provenance import git_state, versions
+from neoseg.runs.results import send_results
 from neoseg.training import SegmentationModule
 from neoseg.training.curves import METRICS, mean_times
 

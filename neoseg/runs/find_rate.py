@@ -12,12 +12,12 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError, module_of
 from neoseg.cohort import Annotated
-from neoseg.config import plain
+from neoseg.configuration.assembly import ConfigError, module_of
+from neoseg.configuration.config import plain
 from neoseg.files import write_text
-from neoseg.stage import prepared_data
-from neoseg.trainer import make_trainer
+from neoseg.runs.stage import prepared_data
+from neoseg.runs.trainer import make_trainer
 from neoseg.training.checkpoint import StepSeed
 from neoseg.training.rate import FEWEST_STEPS, RateCurve, RateTest
 from neoseg.training.recipe import Stage

@@ -14,12 +14,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from neoseg.assembly import ConfigError
 from neoseg.cohort import CohortError
-from neoseg.config import CONFIG_DIR
+from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.faults import (
+    fault_message,
+    note_traceback,
+    wants_traceback,
+    without_traceback,
+)
 from neoseg.data import DataError
 from neoseg.evaluation import CardError, ReportError
-from neoseg.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError

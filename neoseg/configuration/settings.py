@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from omegaconf import DictConfig
 from pydantic import BaseModel, ValidationError
 
-from neoseg.config import plain
+from neoseg.configuration.config import plain
 from neoseg.losses.registry import nearest
 
 Settings = TypeVar("Settings", bound=BaseModel)

@@ -9,7 +9,8 @@ from pathlib import Path
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.assembly import (
+from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
+from neoseg.configuration.assembly import (
     ConfigError,
     annotated_of,
     settings_of,
@@ -17,16 +18,15 @@ from neoseg.assembly import (
     split_of,
     usable_cohort_of,
 )
-from neoseg.claim import claimed
-from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
-from neoseg.energy import EnergyMeter
 from neoseg.files import write_text
-from neoseg.find_rate import find_rate
 from neoseg.preflight import check_plan
 from neoseg.progress import progress_bar
-from neoseg.record import conclude, finished_dice
-from neoseg.resume import CONFIG, warn_of_changes
-from neoseg.stage import run_stage
+from neoseg.runs.claim import claimed
+from neoseg.runs.energy import EnergyMeter
+from neoseg.runs.find_rate import find_rate
+from neoseg.runs.record import conclude, finished_dice
+from neoseg.runs.resume import CONFIG, warn_of_changes
+from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
 from neoseg.training.loggers import close_mirrors
 from neoseg.training.recipe import RecipeSettings, before, stages_of

@@ -13,15 +13,15 @@ import lightning as L
 from omegaconf import DictConfig
 
 from neoseg import __version__
-from neoseg.assembly import ConfigError, data_of, module_of, settings_of
 from neoseg.cohort import Annotated
+from neoseg.configuration.assembly import ConfigError, data_of, module_of, settings_of
 from neoseg.data import needs_prediction
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.files import write_text
 from neoseg.inference import Provenance, PseudoLabeller
-from neoseg.loading import load_module, segmenter_of
 from neoseg.progress import progress_bar
-from neoseg.trainer import stage_trainer
+from neoseg.runs.loading import load_module, segmenter_of
+from neoseg.runs.trainer import stage_trainer
 from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, read_checkpoint
 from neoseg.training.loggers import close_mirrors

@@ -22,7 +22,9 @@ from neoseg.cohort import (
     split_cohort,
     with_modalities,
 )
-from neoseg.config import plain
+from neoseg.configuration.config import plain
+from neoseg.configuration.extra_cohorts import KEY, extra_sources, source_of
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.data import (
     AugmentSettings,
     PatchSettings,
@@ -31,12 +33,10 @@ from neoseg.data import (
 )
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.doctor import without_bad_scans
-from neoseg.extra_cohorts import KEY, extra_sources, source_of
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 from neoseg.progress import progress_bar
-from neoseg.settings import ConfigError, settings_of
 from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
 

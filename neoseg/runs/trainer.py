@@ -16,9 +16,9 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
-from neoseg.assembly import ConfigError, settings_of
-from neoseg.config import plain
-from neoseg.slurm import cluster_environment
+from neoseg.configuration.assembly import ConfigError, settings_of
+from neoseg.configuration.config import plain
+from neoseg.runs.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings, make_loggers, mirroring

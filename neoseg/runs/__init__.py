@@ -1,0 +1,1 @@
+"""A run: its trainer, stages, folder, record, and going on with it."""
