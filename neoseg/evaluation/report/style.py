@@ -73,13 +73,22 @@ def tidy(axes: Axes, grid: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+_ROWS, _ROW = 2, 0.21
+"""Rows of a legend for which a figure has room, and the height of a further one in inches."""
+
+
 def legend_above(figure: Figure, axes: Axes) -> None:
-    """Put the legend of some axes above the figure, in as many columns as fit."""
+    """Put the legend of some axes above the figure, in as many columns as fit.
+
+    The figure grows with the rows of the legend, so that many arms leave the axes their size.
+    """
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
     # About ten characters of this size fit into an inch; a key and its gaps take seven more.
     columns = max(1, int(figure.get_figwidth() * 10 / (longest(labels) + 7)))
+    more = max(0, -(-len(handles) // columns) - _ROWS)
+    figure.set_figheight(figure.get_figheight() + _ROW * more)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 

@@ -95,3 +95,17 @@ def test_age_figure_has_a_point_per_scan(frame) -> None:
     own = scans[(scans["arm"] == "a, 2 %") & (scans["abbreviation"] == MEAN_OF_HIDDEN)]
     assert np.asarray(places) == pytest.approx(own[["scan_age", "dice"]].to_numpy())
     assert age_figure(scans.assign(scan_age=NAN)) is None
+
+
+def test_the_legend_of_many_arms_leaves_the_axes_their_size() -> None:
+    heights = {}
+    for count in (3, 20):
+        names = [f"a_rather_long_name_{number}" for number in range(count)]
+        parts = [frame_of(dice_of(0.5), name=name, run=name) for name in names]
+        figure = age_figure(scan_means(with_arms(pd.concat(parts))))
+        figure.draw_without_rendering()
+        box = figure.axes[0].get_window_extent()
+        heights[count] = box.height
+        (legend,) = figure.legends
+        assert legend.get_window_extent().y0 >= box.y1
+    assert heights[20] >= 0.9 * heights[3]
