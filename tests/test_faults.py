@@ -88,3 +88,15 @@ def test_the_traceback_is_in_the_log_file_alone(
         handler.close()
     assert "Traceback" in (tmp_path / "x.log").read_text()
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [ConnectionResetError, EOFError, FileNotFoundError])
+def test_a_loader_that_dies_while_it_hands_over_a_patch(kind: type[Exception]) -> None:
+    room = {"__name__": "torch.multiprocessing.reductions", "kind": kind}
+    exec(
+        "def rebuild():\n    raise kind()", room
+    )  # what is raised in that module, and nothing else
+    with pytest.raises(kind) as caught:
+        room["rebuild"]()
+    assert "a process that loads patches died" in (fault_message(caught.value) or "")
+    assert "loads patches" not in (fault_message(kind()) or "")

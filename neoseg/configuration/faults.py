@@ -27,6 +27,7 @@ _GPU_MEMORY = re.compile(r"CUDA out of memory|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_S
 _CPU_MEMORY = re.compile(r"DefaultCPUAllocator: .*alloc|std::bad_alloc|Unable to allocate")
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")
 _WORKERS_ERROR = re.compile(r"^Caught \w+ in DataLoader worker process (\d+)\.")
+_SHARING = {"torch.multiprocessing.reductions", "multiprocessing.resource_sharer"}
 _LINE_OF_ERROR = re.compile(r"\n[\w.]*(?:Error|Exception|Interrupt)(?:: |\n|$)")
 _TORCH_WRITE = re.compile(r"PytorchStreamWriter failed|file write failed")
 
@@ -45,11 +46,11 @@ def fault_message(error: BaseException) -> str | None:
             f"the machine has too little memory: {LOWER}, or patches.workers, each of which is a "
             f"process of its own; {LOWER_SCORING}. {GO_ON} ({_first(text) or 'MemoryError'})"
         )
-    if _WORKER.search(text):
+    if _WORKER.search(text) or _while_sharing(error):
         return (
-            f"a process that loads patches died: {_first(text)}. If nobody ended it, it was killed "
-            "for want of memory (also shared memory, /dev/shm): lower patches.workers or "
-            f"patches.size. {GO_ON}"
+            f"a process that loads patches died: {_first(text) or type(error).__name__}. If nobody "
+            "ended it, it was killed for want of memory (also shared memory, /dev/shm): lower "
+            f"patches.workers or patches.size. {GO_ON}"
         )
     if isinstance(error, OSError) and _WORKERS_ERROR.match(text):
         return f"a process that loads patches failed: {without_traceback(text)}. {GO_ON}"
@@ -86,6 +87,14 @@ def _of_files(error: OSError) -> str | None:
     if error.errno in _BROKEN:
         return f"{where} cannot be read or written: {error.strerror}. Check the disk. {GO_ON}"
     return None
+
+
+def _while_sharing(error: BaseException) -> bool:
+    """Tell whether a tensor was being fetched from another process, which then must be gone."""
+    if not isinstance(error, OSError | EOFError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") in _SHARING for frame, _ in frames)
 
 
 def _place_of(error: BaseException) -> str:

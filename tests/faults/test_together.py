@@ -5,28 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+sys.path.append(str(Path(__file__).resolve().parent))
 
+from preparing import prepare_and_tell
 from small_cohort import write_cohort
-
-from neoseg.cohort import Cohort
-from neoseg.data import PrepareSettings, Store
-
-
-def prepare_and_tell(root: Path, cohort: Cohort, start: Any, queue: Any) -> None:
-    built: list[int] = []
-    build = Store._build
-    Store._build = lambda self, *a: (built.append(1), build(self, *a))[1]  # type: ignore[method-assign]
-    start.wait()
-    entries = Store(root / "store", PrepareSettings(locations=50)).prepare(cohort, cohort.scans)
-    queue.put((len(built), [(e.folder.name, e.image[:].sum().item()) for e in entries]))
 
 
 def test_ten_jobs_that_prepare_one_store_at_once(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path / "cohort", 3)
-    context = multiprocessing.get_context("fork")
+    # A server without threads forks the jobs; a process that has threads must not.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["neoseg.data"])
     start, queue = context.Barrier(10), context.Queue()
     jobs = [
         context.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))
