@@ -217,7 +217,7 @@ class WandbMirror(Logger):
             config=self.about.config,
             resume="allow" if online and known else None,
             reinit="create_new",  # none of its own in the process is ended or gone on with
-            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS),
+            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS, quiet=True),
         )
         write_text(path, json.dumps(state) + "\n")
         self._run.define_metric("step")
