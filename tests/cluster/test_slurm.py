@@ -68,22 +68,22 @@ class Sweep:
     runs: Mapping[str, int]  # how often each job was started
 
 
-def run_sweep(cluster: SlurmCluster, workplace: Path) -> Sweep:
+def run_sweep(cluster: SlurmCluster, base: Path) -> Sweep:
     """Run a sweep whose first job was told in the middle that its place is needed."""
     names = f"+experiment={','.join(ARMS)}"
-    process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
+    process = start(base, cluster.environment, "-m", names, *SLURM, *TINY)
     try:
-        first = preempt_at(6, workplace, cluster, process)
+        first = preempt_at(6, base, cluster, process)
         release(first, cluster)
         output, _ = process.communicate(timeout=LIMIT)
     except BaseException:
         process.kill()
         process.wait()
         raise
-    found = {arm: folder_of(workplace, arm) for arm in ARMS}
+    found = {arm: folder_of(base, arm) for arm in ARMS}
     logs = [
         path.read_text()
-        for path in sorted((workplace / "runs/sweeps/default/.submitit").rglob("*_0_log.out"))
+        for path in sorted((base / "runs/sweeps/default/.submitit").rglob("*_0_log.out"))
     ]
     starts = {arm: logs[number].count("Loading pickle") for number, arm in enumerate(ARMS)}
     assert first in output
@@ -134,8 +134,8 @@ def last_step(curve: Path) -> int:
     return max((int(cell) for cell in cells if cell.isdigit()), default=-1)
 
 
-def folder_of(workplace: Path, arm: str) -> Path:
-    (found,) = (workplace / "runs/sweeps/default").glob(f"+experiment-{arm}_*")
+def folder_of(base: Path, arm: str) -> Path:
+    (found,) = (base / "runs/sweeps/default").glob(f"+experiment-{arm}_*")
     return found
 
 
@@ -174,10 +174,10 @@ def check_only_the_preempted_job_was_started_twice(sweep: Sweep) -> None:
 
 
 def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
-    sweep: Sweep, workplace: Path, folder: Path
+    sweep: Sweep, base: Path, folder: Path
 ) -> None:
     """The same two processes on one machine, without SLURM and undisturbed, give the same bits."""
-    two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={workplace / 'data'}")
+    two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={base / 'data'}")
     alone = train(folder, f"+experiment={ARMS[0]}", *TINY, *two)
     ours, theirs = checkpoint(sweep.folders[ARMS[0]]), checkpoint(alone)
     assert ours["global_step"] == theirs["global_step"] == LAST_STEP + 1
@@ -188,9 +188,9 @@ def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
 
 
 def check_two_processes_learn_what_one_learns(
-    arm: str, sweep: Sweep, workplace: Path, folder: Path
+    arm: str, sweep: Sweep, base: Path, folder: Path
 ) -> None:
-    one = train(folder, f"+experiment={arm}", *TINY, f"paths.data={workplace / 'data'}")
+    one = train(folder, f"+experiment={arm}", *TINY, f"paths.data={base / 'data'}")
     ours, theirs = checkpoint(sweep.folders[arm])["state_dict"], checkpoint(one)["state_dict"]
     for name, value in ours.items():
         # Instance normalisation takes these biases away: their gradients are rounding alone.
@@ -205,11 +205,11 @@ def check_two_processes_learn_what_one_learns(
 
 
 def check_the_finished_sweep_asks_for_no_node(
-    sweep: Sweep, cluster: SlurmCluster, workplace: Path
+    sweep: Sweep, cluster: SlurmCluster, base: Path
 ) -> None:
     before = {arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()}
     names = f"+experiment={','.join(ARMS)}"
-    process = start(workplace, cluster.environment, "-m", names, *SLURM, *TINY)
+    process = start(base, cluster.environment, "-m", names, *SLURM, *TINY)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "submitted" not in output
@@ -220,12 +220,12 @@ def check_the_finished_sweep_asks_for_no_node(
 
 def test_a_sweep_over_two_nodes(cluster: SlurmCluster, tmp_path: Path) -> None:
     """One test, so that workers that share the tests out do not each repeat the sweep."""
-    workplace = tmp_path / "workplace"
-    workplace.mkdir()
-    sweep = run_sweep(cluster, workplace)
+    base = tmp_path / "base"
+    base.mkdir()
+    sweep = run_sweep(cluster, base)
     check_all_jobs_finish(sweep)
     check_only_the_preempted_job_was_started_twice(sweep)
-    check_the_preempted_job_is_as_if_nothing_had_disturbed_it(sweep, workplace, tmp_path / "two")
+    check_the_preempted_job_is_as_if_nothing_had_disturbed_it(sweep, base, tmp_path / "two")
     for arm in ARMS:
-        check_two_processes_learn_what_one_learns(arm, sweep, workplace, tmp_path / arm)
-    check_the_finished_sweep_asks_for_no_node(sweep, cluster, workplace)
+        check_two_processes_learn_what_one_learns(arm, sweep, base, tmp_path / arm)
+    check_the_finished_sweep_asks_for_no_node(sweep, cluster, base)
