@@ -14,8 +14,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from neoseg.configuration.assembly import ConfigError, settings_of, space_of
+from neoseg.configuration.assembly import space_of
 from neoseg.configuration.command import command
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.files import write_text
 from neoseg.panels import PanelSettings, make_workspace
 

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from neoseg import __version__
 from neoseg.cohort import with_modalities
-from neoseg.configuration.assembly import annotated_of, cohort_of, settings_of, split_of
+from neoseg.configuration.assembly import annotated_of, cohort_of, split_of
 from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
+from neoseg.configuration.settings import settings_of
 from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
 from neoseg.inference import Provenance
 from neoseg.progress import progress_bar

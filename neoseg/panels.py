@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.training import MONITOR
 from neoseg.training.curves import WAIT

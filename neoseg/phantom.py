@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.command import command
+from neoseg.configuration.settings import ConfigError
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from neoseg import __version__
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.command import USER_ERRORS, command
 from neoseg.configuration.config import plain
 from neoseg.configuration.faults import fault_message, is_full, note_traceback
+from neoseg.configuration.settings import ConfigError
 from neoseg.inference import (
     Ensemble,
     Provenance,

@@ -19,7 +19,13 @@ from neoseg.cohort import (
     Split,
     parse_settings,
 )
-from neoseg.configuration.assembly import cohort_of, on_error_of, space_of, split_of, store_of
+from neoseg.configuration.assembly import (
+    cohort_of,
+    on_error_of,
+    space_of,
+    split_of,
+    store_of,
+)
 from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
 from neoseg.configuration.extra_cohorts import source_of

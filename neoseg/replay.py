@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.command import command
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import Batch
 from neoseg.runs.loading import restored
 from neoseg.training import SegmentationModule

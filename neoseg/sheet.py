@@ -10,7 +10,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.assembly import (
-    ConfigError,
     annotated_of,
     data_of,
     space_of,
@@ -19,6 +18,7 @@ from neoseg.configuration.assembly import (
 )
 from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import STREAMS, AugmentSettings
 from neoseg.data.patches import PatchDataset
 from neoseg.data.torchio_transforms import apply_torchio

@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.command import command
+from neoseg.configuration.settings import ConfigError
 from neoseg.preflight import check_train
 from neoseg.runs.resume import resumed_config
 from neoseg.runs.run import train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from neoseg.labels import Codebook, LabelSpace, LabelTable, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(Path(__file__).parent))  # what several folders of tests import
 
 
 def label_space(name: str) -> LabelSpace:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from neoseg.configuration.assembly import ConfigError, cohort_of
+from neoseg.configuration.assembly import cohort_of
+from neoseg.configuration.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.networks import NetworkError, build_network
 from neoseg.preflight.sections import wrong_cohort

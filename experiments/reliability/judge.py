@@ -23,7 +23,7 @@ import numpy as np
 import tables
 
 from neoseg.cohort import CohortError, Scan, read_bids, read_plan, read_split
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import DataError, read_volume
 from neoseg.data.preprocess import PrepareSettings
 from neoseg.data.reading import read_labels, read_scan

@@ -15,7 +15,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.faults import (
     fault_message,
@@ -23,6 +22,7 @@ from neoseg.configuration.faults import (
     wants_traceback,
     without_traceback,
 )
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import DataError
 from neoseg.evaluation import CardError, ReportError
 from neoseg.inference import DerivativeError

@@ -4,9 +4,9 @@ The data module is imported from `neoseg.data.datamodule`: loader workers import
 need not wait for Lightning.
 """
 
+from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch
 from neoseg.data.patches import (
-    AugmentSettings,
     PatchSettings,
     TrainingScan,
     VolumeDataset,

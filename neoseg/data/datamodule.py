@@ -10,10 +10,10 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from neoseg.cohort import Annotated, MissingModality, Source
+from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
 from neoseg.data.patches import (
-    AugmentSettings,
     PatchDataset,
     PatchSettings,
     StepSampler,

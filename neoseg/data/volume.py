@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from neoseg.cohort.problems import Problem
-from neoseg.data.checks import check_affine, check_dimensions, check_grid, check_numbers
+from neoseg.data.checks import check_affine, check_dimensions, check_numbers
 from neoseg.data.nifti import DataError, load_nifti
 
 
@@ -66,12 +65,3 @@ def _native(data: np.ndarray) -> np.ndarray:
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8:
         return data.astype(np.int32 if np.abs(data).max(initial=0) < 2**31 else np.float64)
     return data.astype(data.dtype.newbyteorder("="), copy=False)
-
-
-def require_same_grid(
-    path: Path, volume: Volume, reference: Path, shape: Sequence[int], affine: np.ndarray
-) -> None:
-    """Raise `DataError` where `volume` does not lie on the native grid of `reference`."""
-    found = check_grid(path, volume.native_shape, volume.native_affine, reference, shape, affine)
-    if found:
-        raise DataError.of(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.training.failure import is_first_process
 
 log = logging.getLogger(__name__)

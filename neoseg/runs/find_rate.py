@@ -13,8 +13,9 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import DictConfig
 
 from neoseg.cohort import Annotated
-from neoseg.configuration.assembly import ConfigError, module_of
+from neoseg.configuration.assembly import module_of
 from neoseg.configuration.config import plain
+from neoseg.configuration.settings import ConfigError
 from neoseg.files import write_text
 from neoseg.runs.stage import prepared_data
 from neoseg.runs.trainer import make_trainer

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import PrepareSettings
 from neoseg.foreign import ForeignError, read_config
 from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from neoseg import __version__
 from neoseg.cohort import Annotated
-from neoseg.configuration.assembly import ConfigError, settings_of, store_of
+from neoseg.configuration.assembly import store_of
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.evaluation import (
     Scored,
     ScoreSettings,

@@ -12,8 +12,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.config import CONFIG_DIR, plain
+from neoseg.configuration.settings import ConfigError
 from neoseg.foreign import ForeignError, read_config
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,8 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
-from neoseg.configuration.assembly import (
-    ConfigError,
-    annotated_of,
-    settings_of,
-    space_of,
-    split_of,
-    usable_cohort_of,
-)
+from neoseg.configuration.assembly import annotated_of, space_of, split_of, usable_cohort_of
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.files import write_text
 from neoseg.preflight import check_plan
 from neoseg.progress import progress_bar

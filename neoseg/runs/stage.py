@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from neoseg import __version__
 from neoseg.cohort import Annotated
-from neoseg.configuration.assembly import ConfigError, data_of, module_of, settings_of
+from neoseg.configuration.assembly import data_of, module_of
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.data import needs_prediction
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.files import write_text

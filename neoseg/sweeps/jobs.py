@@ -13,7 +13,7 @@ from typing import Literal
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.assembly import settings_of
+from neoseg.configuration.settings import settings_of
 from neoseg.runs.claim import is_claimed
 from neoseg.runs.record import RECORD
 from neoseg.runs.resume import CONFIG

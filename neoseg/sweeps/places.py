@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 
 
 class Places:

@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
 

@@ -16,30 +16,19 @@ from typing import Any
 import pytest
 import torch
 from slurm_cluster import SlurmCluster
+from tiny_run import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240.0
 """Seconds that a command may take."""
 
 ARMS = ("partial_superclass", "supervised")
-TINY = (
-    "cohort.phantom.subjects=6",
-    "cohort.phantom.spacing=5.0",
-    "cohort.workers=1",
-    "patches.size=[16,16,16]",
-    "patches.batch_size=2",
+RUN = (
+    *TINY,
     "patches.steps_per_epoch=4",
-    "patches.workers=0",
-    "network.divisor=2",
-    "network.net.channels=[4,8]",
-    "network.net.strides=[2]",
     "optimizer.warmup_steps=2",
-    "window.overlap=0.0",
-    "trainer.accelerator=cpu",
     "trainer.max_epochs=6",
     "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "+trainer.num_sanity_val_steps=0",
     "logger.wandb.mode=disabled",
     "pictures=0",
 )
@@ -71,7 +60,7 @@ class Sweep:
 def run_sweep(cluster: SlurmCluster, base: Path) -> Sweep:
     """Run a sweep whose first job was told in the middle that its place is needed."""
     names = f"+experiment={','.join(ARMS)}"
-    process = start(base, cluster.environment, "-m", names, *SLURM, *TINY)
+    process = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
     try:
         first = preempt_at(6, base, cluster, process)
         release(first, cluster)
@@ -178,7 +167,7 @@ def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
 ) -> None:
     """The same two processes on one machine, without SLURM and undisturbed, give the same bits."""
     two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={base / 'data'}")
-    alone = train(folder, f"+experiment={ARMS[0]}", *TINY, *two)
+    alone = train(folder, f"+experiment={ARMS[0]}", *RUN, *two)
     ours, theirs = checkpoint(sweep.folders[ARMS[0]]), checkpoint(alone)
     assert ours["global_step"] == theirs["global_step"] == LAST_STEP + 1
     assert list(ours["state_dict"]) == list(theirs["state_dict"])
@@ -190,7 +179,7 @@ def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
 def check_two_processes_learn_what_one_learns(
     arm: str, sweep: Sweep, base: Path, folder: Path
 ) -> None:
-    one = train(folder, f"+experiment={arm}", *TINY, f"paths.data={base / 'data'}")
+    one = train(folder, f"+experiment={arm}", *RUN, f"paths.data={base / 'data'}")
     ours, theirs = checkpoint(sweep.folders[arm])["state_dict"], checkpoint(one)["state_dict"]
     for name, value in ours.items():
         # Instance normalisation takes these biases away: their gradients are rounding alone.
@@ -209,7 +198,7 @@ def check_the_finished_sweep_asks_for_no_node(
 ) -> None:
     before = {arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()}
     names = f"+experiment={','.join(ARMS)}"
-    process = start(base, cluster.environment, "-m", names, *SLURM, *TINY)
+    process = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "submitted" not in output

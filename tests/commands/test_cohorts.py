@@ -12,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.cohort import Annotated, CohortError, read_plan
-from neoseg.configuration.assembly import ConfigError, annotated_of, cohort_of, space_of, split_of
+from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
+from neoseg.configuration.settings import ConfigError
 from neoseg.evaluate import main as evaluate
 from neoseg.evaluation import read_scores
 from neoseg.labels import LabelError

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+from neoseg.configuration.assembly import (
+    annotated_of,
+    cohort_of,
+    module_of,
+    space_of,
+    split_of,
+)
 from neoseg.configuration.config import CONFIG_DIR
 
 TRAINERS = {"cpu": ("cpu", 1), "gpu": ("gpu", 1), "ddp": ("gpu", 4)}

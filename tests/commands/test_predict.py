@@ -17,7 +17,13 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError
-from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+from neoseg.configuration.assembly import (
+    annotated_of,
+    cohort_of,
+    module_of,
+    space_of,
+    split_of,
+)
 from neoseg.predict import main
 from neoseg.runs.loading import load_predictor
 

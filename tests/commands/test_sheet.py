@@ -16,7 +16,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, space_of, split_of
+from neoseg.configuration.assembly import (
+    annotated_of,
+    cohort_of,
+    data_of,
+    space_of,
+    split_of,
+)
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.data import AugmentSettings
 from neoseg.data.datamodule import MixedDataModule

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError, read_split
 from neoseg.configuration.assembly import (
-    ConfigError,
     annotated_of,
     cohort_of,
     space_of,
     split_of,
     usable_cohort_of,
 )
+from neoseg.configuration.settings import ConfigError
 from neoseg.runs.description import describe
 from neoseg.runs.run import _planned
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from neoseg.cohort import Assignment, Cohort, Scan
 from neoseg.data import PatchSettings, PrepareSettings, Store
+from neoseg.data.augment import AugmentSettings
 from neoseg.data.datamodule import Annotated, MixedDataModule
 from neoseg.data.intensity import IntensitySettings
-from neoseg.data.patches import AugmentSettings
 from neoseg.data.warp import SpatialSettings
 from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from small_cohort import AUGMENT, SPATIAL, annotate_cohort, make_data, write_cohort
 
+from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import Batch, collate
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.data.intensity import IntensitySettings
 from neoseg.data.patches import (
-    AugmentSettings,
     PatchDataset,
     PatchSettings,
     StepSampler,

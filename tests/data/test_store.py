@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 from small_cohort import AFFINE, head, save, small_space, write_cohort
 
-from neoseg.cohort import Cohort
 from neoseg.data import store as store_module
 from neoseg.data.locations import sample_locations
 from neoseg.data.preprocess import Geometry, PrepareSettings
@@ -209,33 +207,6 @@ def test_an_entry_can_be_read_by_whoever_may_read_the_store(tmp_path: Path) -> N
         os.umask(before)
     assert entry.folder.stat().st_mode & 0o777 == 0o755
     assert all(p.stat().st_mode & 0o444 == 0o444 for p in entry.folder.iterdir())
-
-
-def prepare_and_tell(root: Path, cohort: Cohort, start, queue) -> None:
-    built = []
-    build = Store._build
-    Store._build = lambda self, *a: (built.append(1), build(self, *a))[1]  # type: ignore[method-assign]
-    start.wait()
-    entries = store_at(root).prepare(cohort, cohort.scans)
-    queue.put((len(built), [str(e.folder) for e in entries]))
-
-
-def test_two_processes_at_once_build_each_entry_once(tmp_path: Path) -> None:
-    cohort = write_cohort(tmp_path, 3)
-    context = multiprocessing.get_context("fork")
-    start, queue = context.Barrier(2), context.Queue()
-    jobs = [
-        context.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))
-        for _ in range(2)
-    ]
-    for job in jobs:
-        job.start()
-    told = [queue.get(timeout=60) for _ in jobs]
-    for job in jobs:
-        job.join(timeout=60)
-    assert told[0][1] == told[1][1]
-    assert told[0][0] + told[1][0] == 3
-    assert len(contents(tmp_path)) == 3
 
 
 def test_every_problem_is_listed_and_the_good_scans_are_kept(tmp_path: Path) -> None:

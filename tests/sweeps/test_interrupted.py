@@ -11,25 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_run import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = (
-    "cohort.phantom.subjects=6",
-    "cohort.phantom.spacing=5.0",
-    "cohort.workers=1",
-    "patches.size=[16,16,16]",
-    "patches.batch_size=2",
+RUN = (
+    *TINY,
     "patches.steps_per_epoch=4",
-    "patches.workers=0",
-    "network.divisor=2",
-    "network.net.channels=[4,8]",
-    "network.net.strides=[2]",
     "optimizer.warmup_steps=2",
-    "window.overlap=0.0",
-    "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
-    "trainer.enable_progress_bar=false",
-    "+trainer.num_sanity_val_steps=0",
     "logger.wandb.mode=disabled",
     "score=false",
 )
@@ -41,7 +30,7 @@ pytestmark = pytest.mark.slow
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a sweep as the leader of a process group."""
     return subprocess.Popen(
-        [sys.executable, "-m", "neoseg.train", *arguments, *TINY],
+        [sys.executable, "-m", "neoseg.train", *arguments, *RUN],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -96,7 +85,7 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
 ) -> None:
     sizes = "patches.batch_size=2,0"
     arguments = ("-m", "+experiment=supervised", *cluster, sizes)
-    tiny = [item for item in TINY if not item.startswith("patches.batch_size")]
+    tiny = [item for item in RUN if not item.startswith("patches.batch_size")]
     process = subprocess.Popen(
         [sys.executable, "-m", "neoseg.train", *arguments, *tiny],
         cwd=tmp_path,

@@ -17,24 +17,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from recording_server import RecordingServer, recording, sync
 from small_mirror import Mirrored
+from tiny_run import TINY
 
-TINY = (
-    "cohort.phantom.subjects=6",
-    "cohort.phantom.spacing=5.0",
-    "cohort.workers=1",
-    "patches.size=[16,16,16]",
-    "patches.batch_size=2",
+RUN = (
+    *TINY,
     "patches.steps_per_epoch=2",
-    "patches.workers=0",
-    "network.divisor=2",
-    "network.net.channels=[4,8]",
-    "network.net.strides=[2]",
-    "window.overlap=0.0",
-    "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "+trainer.num_sanity_val_steps=0",
     "pictures=0",
     "scoring.views=false",
 )
@@ -50,7 +39,7 @@ def configured(data_folder: Path) -> Callable[..., DictConfig]:
     """Compose the configuration of a tiny run."""
 
     def composed(*overrides: str) -> DictConfig:
-        given = ["+experiment=partial_superclass", *TINY, f"paths.data={data_folder}", *overrides]
+        given = ["+experiment=partial_superclass", *RUN, f"paths.data={data_folder}", *overrides]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return compose("train", given)
 

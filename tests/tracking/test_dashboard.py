@@ -15,8 +15,8 @@ from recording_server import RecordingServer
 from small_mirror import Mirrored
 
 from neoseg import dashboard, panels
-from neoseg.configuration.assembly import ConfigError
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.panels import PanelSettings, make_workspace
 

@@ -13,7 +13,13 @@ import torch
 from omegaconf import DictConfig
 
 from neoseg.cohort import Annotated
-from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, space_of, split_of
+from neoseg.configuration.assembly import (
+    annotated_of,
+    cohort_of,
+    data_of,
+    space_of,
+    split_of,
+)
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.training.mirror import WandbSettings
 from neoseg.training.overlays import Overlays

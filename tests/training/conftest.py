@@ -12,27 +12,18 @@ from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-TINY = (
-    "cohort.phantom.subjects=6",
-    "cohort.phantom.spacing=5.0",
-    "cohort.workers=1",
-    "patches.size=[16,16,16]",
-    "patches.batch_size=2",
+from tiny_run import TINY
+
+RUN = (
+    *TINY,
     "patches.steps_per_epoch=4",
-    "patches.workers=0",
-    "network.divisor=2",
-    "network.net.channels=[4,8]",
-    "network.net.strides=[2]",
     "+network.net.dropout=0.2",
     "optimizer.warmup_steps=2",
-    "window.overlap=0.0",
-    "trainer.accelerator=cpu",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "+trainer.num_sanity_val_steps=0",
     "logger.wandb.mode=disabled",
     "score=false",
 )
@@ -50,7 +41,7 @@ def tiny(data_folder: Path) -> Callable[..., list[str]]:
     """Return the overrides of a tiny run of an experiment."""
 
     def overrides(experiment: str, *more: str) -> list[str]:
-        return [f"+experiment={experiment}", *TINY, f"paths.data={data_folder}", *more]
+        return [f"+experiment={experiment}", *RUN, f"paths.data={data_folder}", *more]
 
     return overrides
 

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig
 
-from neoseg.configuration.assembly import ConfigError
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import Batch
 from neoseg.data.patches import PatchDataset
 from neoseg.replay import main as replay

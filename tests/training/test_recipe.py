@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from pydantic import ValidationError
 
 from neoseg.cohort import read_plan
-from neoseg.configuration.assembly import ConfigError, annotated_of, cohort_of, data_of, split_of
+from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, split_of
+from neoseg.configuration.settings import ConfigError
 from neoseg.data import VolumeDataset
 from neoseg.inference import PseudoLabeller, predict_logits
 from neoseg.runs.loading import load_module

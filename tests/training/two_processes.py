@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import TINY
+from conftest import RUN
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -26,7 +26,7 @@ from neoseg.training import SegmentationModule
 
 OPTIONS = (
     "+experiment=partial_mean_teacher",
-    *TINY,
+    *RUN,
     # Dropout is drawn on each process for its own items.
     "network.net.dropout=0.0",
     "optimizer=sgd",

@@ -87,7 +87,13 @@ def steps(options: argparse.Namespace) -> None:
     from hydra import compose, initialize_config_dir
     from torch.utils.data import DataLoader
 
-    from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
+    from neoseg.configuration.assembly import (
+        annotated_of,
+        cohort_of,
+        module_of,
+        space_of,
+        split_of,
+    )
     from neoseg.configuration.command import quieten
     from neoseg.configuration.config import CONFIG_DIR
     from neoseg.runs.stage import prepared_data
