@@ -9,7 +9,6 @@ import math
 import os
 import resource
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from neoseg.files import write_text
 from neoseg.inference import Provenance
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe
-from neoseg.runs.energy import EnergyMeter
+from neoseg.runs.effort import Effort
 from neoseg.runs.loading import segmenter_of
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
@@ -73,8 +72,7 @@ def conclude(
     module: SegmentationModule,
     annotated: Annotated,
     trainer: L.Trainer,
-    started: float,
-    energy: EnergyMeter,
+    effort: Effort,
 ) -> float:
     """Score the test scans with the final weights, write record and card; return the mean Dice."""
     dice = _score(config, folder, module, annotated, trainer) if config.score else float("nan")
@@ -86,11 +84,11 @@ def conclude(
         "seed": config.seed,
         "test_dice": None if math.isnan(dice) else dice,
         "steps": trainer.global_step,
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(effort.seconds(), 1),
         **mean_times(folder / METRICS),
         "peak_memory_gib": round(usage / unit, 3),
         "peak_gpu_memory_gib": None if gpu is None else round(gpu, 3),
-        "energy_joules": energy.joules(),
+        "energy_joules": effort.joules(),
         "device": _device_name(),
         "predict_with": module.predict_with,
         "parameters": sum(p.numel() for p in module.network.parameters()),

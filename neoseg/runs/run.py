@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import lightning as L
@@ -16,7 +15,7 @@ from neoseg.files import write_text
 from neoseg.preflight import check_plan
 from neoseg.progress import progress_bar
 from neoseg.runs.claim import claimed
-from neoseg.runs.energy import EnergyMeter
+from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.resume import CONFIG, warn_of_changes
@@ -39,16 +38,14 @@ def train(config: DictConfig, folder: Path) -> float:
         ConfigError, CohortError, DataError, ...: errors for the person who has to act.
         SIGTERMException: the machine asked for an end; the last step is saved.
     """
-    started = time.time()
     dice = finished_dice(folder)
     if dice is not None:
         return dice
-    with claimed(folder), failure_noted(folder):
-        return _train(config, folder, started)
+    with claimed(folder), failure_noted(folder), effort_counted(folder) as effort:
+        return _train(config, folder, effort)
 
 
-def _train(config: DictConfig, folder: Path, started: float) -> float:
-    energy = EnergyMeter()
+def _train(config: DictConfig, folder: Path, effort: Effort) -> float:
     stages = stages_of(settings_of(RecipeSettings, config, "recipe"))
     L.seed_everything(config.seed, workers=True, verbose=False)
     annotated = _planned(config, folder)
@@ -62,7 +59,7 @@ def _train(config: DictConfig, folder: Path, started: float) -> float:
     try:
         if trained.trainer.interrupted or not trained.trainer.is_global_zero:
             return float("nan")
-        return conclude(config, folder, trained.module, annotated, trained.trainer, started, energy)
+        return conclude(config, folder, trained.module, annotated, trained.trainer, effort)
     except BaseException:
         close_mirrors(trained.trainer.loggers, failed=True)
         raise
