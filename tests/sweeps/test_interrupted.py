@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_run import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,3 +103,40 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
     assert note.parent.name != good
     assert "batch_size" in json.loads(note.read_text())["reason"]
     assert note.parent.name[:20] in output.split("1 of 2 jobs have finished")[1]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return what the only finished job below a folder has learnt."""
+    (record,) = folder.glob("runs/sweeps/*/*/run.json")
+    checkpoint = record.parent / "checkpoints" / "last.ckpt"
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def test_a_local_job_of_two_processes_learns_what_one_learns(tmp_path: Path) -> None:
+    # Biases that instance normalisation takes away have gradients of rounding alone; Adam would
+    # scale these up.
+    job = ("-m", "+experiment=partial_superclass", "cluster=local", "optimizer=sgd")
+    found = {}
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        sizes = (
+            f"trainer.devices={devices}",
+            f"trainer.strategy={'ddp' if devices > 1 else 'auto'}",
+        )
+        status, output = finish(folder, *job, *sizes)
+        assert status == 0, output
+        log = "".join(path.read_text() for path in folder.rglob("*.log"))
+        assert ("MEMBER: 2/2" in log) is (devices == 2), log
+        found[devices] = weights(folder)
+    assert found[1].keys() == found[2].keys()
+    for name, one in found[1].items():
+        torch.testing.assert_close(found[2][name], one, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_ddp_inside_a_plain_sweep_is_refused_with_what_works(tmp_path: Path) -> None:
+    sizes = ("trainer.devices=2", "trainer.strategy=ddp")
+    status, output = finish(tmp_path, "-m", "+experiment=supervised", *sizes)
+    assert status == 1, output
+    assert "add cluster=local" in output
+    assert not finished(tmp_path)
