@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
-    *("files", "foreign", "targets", "labels", "cohort", "data", "doctor", "networks"),
+    *("files", "foreign", "processes", "targets", "labels", "cohort", "data", "doctor", "networks"),
     *("losses", "inference", "training", "evaluation"),
 )
 """Each may import those before it; the commands and what they share may import all."""

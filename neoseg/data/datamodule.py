@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
 from neoseg.labels import PLANE_AXIS
+from neoseg.processes import LIGHT_SPAWN, give_way
 
 
 class MixedDataModule(L.LightningDataModule):
@@ -146,9 +146,8 @@ class MixedDataModule(L.LightningDataModule):
             collate_fn=collate,
             persistent_workers=self.patches.workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            # Spawned workers never inherit locks or threads; forked ones can hang.
-            multiprocessing_context="spawn" if self.patches.workers else None,
-            worker_init_fn=_give_way if self.patches.workers else None,
+            multiprocessing_context=LIGHT_SPAWN if self.patches.workers else None,
+            worker_init_fn=give_way if self.patches.workers else None,
         )
 
     def on_after_batch_transfer(
@@ -160,13 +159,3 @@ class MixedDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[VolumeSample]:
         """Return whole validation scans, one at a time."""
         return DataLoader(VolumeDataset(self.val), batch_size=None)
-
-
-def _give_way(_: int) -> None:
-    """Let the network go first where cores are short: loader processes fill its pauses.
-
-    A network that computes on as many threads as there are cores waits, at the end of each
-    operation, for the thread whose core was taken.
-    """
-    if hasattr(os, "nice"):
-        os.nice(10)

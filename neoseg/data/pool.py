@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, parent_process
 from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 from neoseg.data.nifti import DataError
+from neoseg.processes import LIGHT_SPAWN
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -78,16 +76,14 @@ def work_through(
         for number, item in enumerate(items):
             yield number, function(item)
         return
-    # Spawned, not forked: the parent may hold threads (torch, a logger) that a fork would break.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(processes, mp_context=LIGHT_SPAWN, initializer=_begin)
     running = {}
     rest = iter(enumerate(items))
     try:
         while True:
             # Few are handed out at a time, so that an interruption leaves little to wait for.
             for number, item in rest:
-                with _without_main():
-                    running[pool.submit(function, item)] = number
+                running[pool.submit(function, item)] = number
                 if len(running) > processes:
                     break
             if not running:
@@ -107,20 +103,6 @@ def work_through(
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the main module anew.
-
-    That of a command imports the whole framework, which takes longer than to prepare a scan.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _begin() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +88,26 @@ def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: 
     # The processes stay for the next epoch.
     other.trainer.fit_loop.epoch_loop.batch_progress.total.ready = 3
     assert_equal(here, [*there, *loader])
+
+
+def test_a_loader_process_need_not_wait_for_the_framework(
+    data: MixedDataModule, tmp_path: Path
+) -> None:
+    other = MixedDataModule(
+        data.annotated, data.store, settings(workers=1), data.augment, data.seed
+    )
+    other.setup()
+    loader = other.train_dataloader()
+    # What is sent to a loader process when it starts.
+    sent = (loader.dataset, loader.collate_fn, loader.worker_init_fn)
+    (tmp_path / "sent").write_bytes(pickle.dumps(sent))
+    script = (
+        "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'));"
+        "print(*{'lightning', 'monai', 'hydra', 'pandas'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "sent")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_ranks_share_the_items_of_each_step(data: MixedDataModule) -> None:

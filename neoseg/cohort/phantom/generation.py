@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from neoseg.processes import LIGHT_SPAWN
 
 from .scan import generate_scan
 from .settings import PhantomSettings
@@ -85,8 +86,7 @@ def _work(
             make_scan(pipeline, settings, number, visit)
             yield
         return
-    # Spawned, not forked: the parent may hold threads (torch, a logger) that a fork would break.
-    with ProcessPoolExecutor(min(workers, len(pending)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(pending)), mp_context=LIGHT_SPAWN) as pool:
         running = {pool.submit(make_scan, pipeline, settings, *item) for item in pending}
         try:
             while running:

@@ -1,0 +1,64 @@
+"""Processes that work started are light, and give way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neoseg.processes import LIGHT_SPAWN
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = """
+import os
+with open("imported.txt", "a") as handle:
+    print(os.getpid(), file=handle)
+"""
+MAIN = """
+import heavy, multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+from neoseg.processes import LIGHT_SPAWN
+if __name__ == "__main__":
+    contexts = {"light": LIGHT_SPAWN, "plain": multiprocessing.get_context("spawn")}
+    with ProcessPoolExecutor(1, mp_context=contexts[sys.argv[1]]) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
+"""
+
+
+@pytest.mark.parametrize(("kind", "imports"), [("light", 1), ("plain", 2)])
+def test_the_main_module_is_not_imported_anew(tmp_path: Path, kind: str, imports: int) -> None:
+    (tmp_path / "heavy.py").write_text(HEAVY)
+    (tmp_path / "main.py").write_text(MAIN)
+    subprocess.run(
+        [sys.executable, "main.py", kind],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert len((tmp_path / "imported.txt").read_text().split()) == imports
+
+
+def test_the_main_module_is_back_after_a_start() -> None:
+    main = sys.modules["__main__"]
+    process = LIGHT_SPAWN.Process(target=os.getpid)
+    process.start()
+    assert sys.modules["__main__"] is main
+    process.join()
+    assert process.exitcode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="priorities are those of POSIX")
+def test_giving_way_lowers_the_priority() -> None:
+    command = "import os; from neoseg.processes import give_way; give_way(0); print(os.nice(0))"
+    before = os.nice(0)
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == min(before + 10, 19)
