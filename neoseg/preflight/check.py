@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from neoseg.cohort import Annotated, AnnotationSettings, CohortError, parse_settings
 from neoseg.configuration.config import plain
@@ -21,6 +21,9 @@ from neoseg.preflight.overrides import unset_keys
 from neoseg.preflight.sections import unknown_keys, wrong_cohort, wrong_sections
 
 log = logging.getLogger(__name__)
+
+VALIDATED = ("early_stopping", "checkpoint.best")
+"""Keys that look at the Dice of the validation scans."""
 
 USER_ERRORS = (CohortError, ConfigError, DataError, LabelError, LossError, NetworkError)
 
@@ -60,6 +63,7 @@ def check_plan(config: DictConfig, annotated: Annotated) -> None:
 
     Raises:
         DataError: nothing to train on, or a batch too small for its streams.
+        ConfigError: what looks at the validation, without scans for it.
     """
     pairs = [
         (item.stream, place)
@@ -76,6 +80,13 @@ def check_plan(config: DictConfig, annotated: Annotated) -> None:
         [place for _, place in pairs],
         [source.weight for source in annotated.sources],
     )
+    if not any(source.of_split("val") for source in annotated.sources):
+        wanted = [key for key in VALIDATED if OmegaConf.select(config, key)]
+        if wanted:
+            raise ConfigError(
+                f"no scan is in val, and {' and '.join(wanted)} cannot do without its Dice; give "
+                "val some subjects (split), or leave the keys at their defaults"
+            )
     told = {leaves for source in annotated.sources for leaves in told_sets(source)}
     for problem in untold_classes(annotated.space, told):
         log.warning("%s", problem)

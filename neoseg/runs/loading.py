@@ -15,7 +15,7 @@ from neoseg.data import PrepareSettings
 from neoseg.foreign import ForeignError, read_config
 from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners
 from neoseg.training import SegmentationModule
-from neoseg.training.callbacks import CHECKPOINTS, LAST
+from neoseg.training.callbacks import BEST, CHECKPOINTS, LAST
 from neoseg.training.checkpoint import CheckpointError, read_checkpoint
 
 
@@ -33,7 +33,7 @@ def load_config(run: Path) -> DictConfig:
 def load_module(
     run: Path, device: str = "auto", predict_with: str | None = None
 ) -> SegmentationModule:
-    """Load the last checkpoint of a run for prediction.
+    """Load the network of a run for prediction: the best where the run kept it, else the last.
 
     Nothing in the file is executed: it is read with `weights_only=True`.
 
@@ -46,12 +46,18 @@ def load_module(
         ConfigError: no checkpoint, a damaged one, one that holds more than data, or one without
             the network that is to predict.
     """
-    path = run / CHECKPOINTS / LAST
+    path = predicting_checkpoint(run)
     if not path.is_file():
         raise ConfigError(f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run")
     module = restored(path, predict_with)
     module.eval()
     return module.to(choose_device(device))
+
+
+def predicting_checkpoint(run: Path) -> Path:
+    """Return the checkpoint with which a run predicts, which need not be there yet."""
+    best = run / CHECKPOINTS / BEST
+    return best if best.is_file() else run / CHECKPOINTS / LAST
 
 
 def restored(path: Path, predict_with: str | None = None) -> SegmentationModule:

@@ -36,7 +36,7 @@ from neoseg.inference import Provenance
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe
 from neoseg.runs.effort import Effort
-from neoseg.runs.loading import segmenter_of
+from neoseg.runs.loading import predicting_checkpoint, segmenter_of
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
 from neoseg.training import SegmentationModule
@@ -91,6 +91,7 @@ def conclude(
         "energy_joules": effort.joules(),
         "device": _device_name(),
         "predict_with": module.predict_with,
+        "checkpoint": predicting_checkpoint(folder).name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(annotated),
         "data": _data_fingerprint(config, annotated),

@@ -21,7 +21,7 @@ from neoseg.data.datamodule import MixedDataModule
 from neoseg.files import write_text
 from neoseg.inference import Provenance, PseudoLabeller
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_module, segmenter_of
+from neoseg.runs.loading import load_module, predicting_checkpoint, segmenter_of
 from neoseg.runs.trainer import stage_trainer
 from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, read_checkpoint
@@ -99,7 +99,21 @@ def run_stage(
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
         write_text(stage.marker(run), json.dumps(record) + "\n")
+    if stage.last and not trainer.interrupted:
+        _take_best(stage.folder(run), module)
     return Trained(module, trainer)
+
+
+def _take_best(folder: Path, module: SegmentationModule) -> None:
+    """Give the module the weights with which the run predicts, where these are not the last."""
+    path = predicting_checkpoint(folder)
+    if path.name == LAST:
+        return
+    try:
+        module.load_state_dict(read_checkpoint(path)["state_dict"])
+    except CheckpointError as error:
+        raise ConfigError(f"{error}; delete it to predict with {CHECKPOINTS}/{LAST}") from None
+    log.info("predicting with %s, the weights of the best validation Dice", path)
 
 
 def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:

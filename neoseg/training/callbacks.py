@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
 )
 from rich.console import Console
 
+from neoseg.training.best import BEST, BestCheckpoint
 from neoseg.training.checkpoint import (
     CHECKPOINTS,
     LAST,
@@ -24,7 +25,7 @@ from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import FOLDER, NonFiniteLoss, NonFiniteSettings
 
-__all__ = ["CHECKPOINTS", "LAST", "make_callbacks"]
+__all__ = ["BEST", "CHECKPOINTS", "LAST", "make_callbacks"]
 
 
 def make_callbacks(
@@ -40,8 +41,8 @@ def make_callbacks(
     """Return the callbacks of a training in `folder`.
 
     Args:
-        folder: gets `checkpoints/last.ckpt`.
-        settings: when it is written.
+        folder: gets `checkpoints/last.ckpt`, and `best.ckpt` where the settings say so.
+        settings: when they are written.
         seed: of dropout.
         first_step: number of the first batch in the stream of patches.
         early_stopping: epochs without a better validation Dice; None trains to the end.
@@ -58,6 +59,8 @@ def make_callbacks(
         StepSeed(seed, first_step),
         NonFiniteLoss(folder / FOLDER, non_finite or NonFiniteSettings(), seed, first_step),
         StepCurves(),
+        # Before the last one, which keeps what the best value is.
+        *([BestCheckpoint(folder / CHECKPOINTS / BEST)] if settings.best else []),
         LastCheckpoint(folder / CHECKPOINTS / LAST, settings.every_steps),
     ]
     if early_stopping is not None:

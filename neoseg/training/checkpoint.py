@@ -69,6 +69,9 @@ class CheckpointSettings(BaseModel):
     every_steps: int | None = Field(
         default=None, ge=1, description="optimizer steps between two; null: at each epoch's end"
     )
+    best: bool = Field(
+        default=False, description="predict with the weights of the best validation Dice"
+    )
 
 
 class LastCheckpoint(Checkpoint):

@@ -244,6 +244,16 @@ def test_streams_without_scans_stop_before_the_store(
         check_plan(config, annotated)
 
 
+@pytest.mark.parametrize("key", ["early_stopping=3", "checkpoint.best=true"])
+def test_what_looks_at_the_validation_needs_scans_for_it(key: str, compose_train: Make) -> None:
+    config = compose_train(key, "split.fractions=[0.8,0.0,0.2]")
+    check_train(config)
+    cohort = cohort_of(config, space_of(config))
+    annotated = annotated_of(config, cohort, split_of(config, cohort))
+    with pytest.raises(ConfigError, match=rf"no scan is in val.*{key.split('=')[0]}"):
+        check_plan(config, annotated)
+
+
 @pytest.mark.parametrize(
     ("overrides", "warned"), [(["labels=drawem87", "annotation=full"], True), ([], False)]
 )
