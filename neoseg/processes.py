@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,30 @@ def _without_main() -> Iterator[None]:
 
 
 def give_way(_: int) -> None:
-    """Let the process that trains go first where cores are short: loaders fill its pauses.
+    """Begin a loader process: let the process that trains go first where cores are short.
 
     A network that computes on as many threads as there are cores waits, at the end of each
     operation, for the thread whose core was taken.
     """
     if hasattr(os, "nice"):
         os.nice(10)
+    leave_warnings()
+
+
+def leave_warnings() -> None:
+    """Leave a cluster's warning to the process that trains: some send it to all of a job's."""
+    warning = warning_signal()
+    if warning is not None:
+        signal.signal(warning, signal.SIG_IGN)
+
+
+def in_submitit() -> bool:
+    """Tell whether this process belongs to a job that submitit has started."""
+    return bool(os.environ.get("SUBMITIT_EXECUTOR"))
+
+
+def warning_signal() -> signal.Signals | None:
+    """Return the signal with which a cluster warns this job; None outside of one."""
+    if not in_submitit():
+        return None
+    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]

@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from neoseg.configuration.command import command
 from neoseg.configuration.settings import ConfigError
 from neoseg.preflight import check_train
+from neoseg.processes import in_submitit
 from neoseg.runs.resume import resumed_config
 from neoseg.runs.run import train
 from neoseg.training.failure import failure_noted
-from neoseg.training.stopping import in_submitit, requeue
+from neoseg.training.stopping import requeue
 
 
 @command("train", keep_going=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,16 @@ def test_giving_way_lowers_the_priority() -> None:
         check=True,
     )
     assert int(done.stdout) == min(before + 10, 19)
+
+
+@pytest.mark.parametrize(("variable", "survives"), [("SUBMITIT_EXECUTOR", True), ("OTHER", False)])
+def test_a_loader_leaves_a_cluster_s_warning_to_the_training(variable: str, survives: bool) -> None:
+    command = (
+        "import os, signal; from neoseg.processes import give_way; give_way(0);"
+        "os.kill(os.getpid(), signal.SIGUSR2)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), variable: "slurm"},
+    )
+    assert done.returncode == (0 if survives else -signal.SIGUSR2)

@@ -30,10 +30,10 @@ from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 from neoseg.preflight import explain_arguments
+from neoseg.processes import in_submitit
 from neoseg.targets import FORCE
 from neoseg.training.loggers import LoggerError
 from neoseg.training.nonfinite import NonFiniteLossError
-from neoseg.training.stopping import in_submitit
 
 USER_ERRORS = (
     CardError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ LONGEST_NAME = 200
 def register_resolvers() -> None:
     """Make `${first:a,b}` known, the first argument that is neither null nor empty, and others.
 
-    `${folder_name:text}` is the text without slashes, or where file systems refuse so long a name
-    its start and a fingerprint.
+    `${folder_name:text}` is the text without slashes and quotes, or where file systems refuse so
+    long a name its start and a fingerprint.
     """
     OmegaConf.register_new_resolver(
         "first",
@@ -32,7 +33,9 @@ def register_resolvers() -> None:
 
 
 def _folder_name(text: str) -> str:
-    text = text.replace("/", "-")  # one folder, here: not one that a value such as ../x leads to
+    # One folder, here: not one that a value such as ../x leads to. Without quotes, so that it can
+    # stand between quotes in a command.
+    text = re.sub(r"[\"'\\]", "", text.replace("/", "-"))
     if len(text.encode()) <= LONGEST_NAME:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from neoseg.data.nifti import DataError
-from neoseg.processes import LIGHT_SPAWN
+from neoseg.processes import LIGHT_SPAWN, leave_warnings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -108,6 +108,7 @@ def work_through(
 def _begin() -> None:
     """Leave an interruption to the parent, and end when it does, however hard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_warnings()
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

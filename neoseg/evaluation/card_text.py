@@ -56,8 +56,8 @@ def card_markdown(card: dict[str, Any]) -> str:
             energy=", ".join(used) or _NA,
         ),
         "",
-        "Time and energy are those of the process that ended the run; energy is that of the whole "
-        "devices.",
+        "Time and energy are those of all starts of the run; energy is that of the whole devices, "
+        "on the machine of the first process.",
         "",
         "## Scores",
         "",

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import resource
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -97,13 +99,25 @@ def conclude(
         "data": _data_fingerprint(config, annotated),
         "versions": versions(),
         "git": git_state(),
-        "command": " ".join([sys.executable, "-m", "neoseg.train", *sys.argv[1:]]),
+        "command": _command(),
     }
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     write_card(folder)
     send_results(trainer.loggers, folder)
     log.info("run folder: %s", folder)
     return dice
+
+
+def _command() -> str:
+    """Return the command of this run alone, also where a sweep or a cluster has started it."""
+    arguments = sys.argv[1:]
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        arguments = [*hydra.overrides.task]
+        for source in hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                arguments = ["--config-dir", str(source.path), *arguments]
+    return shlex.join([sys.executable, "-m", "neoseg.train", *arguments])
 
 
 def _score(

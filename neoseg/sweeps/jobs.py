@@ -14,12 +14,17 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.settings import settings_of
+from neoseg.files import write_text
 from neoseg.runs.claim import is_claimed
+from neoseg.runs.find_rate import NAME
 from neoseg.runs.record import RECORD
 from neoseg.runs.resume import CONFIG
 from neoseg.training.curves import METRICS
 from neoseg.training.failure import FAILED, failure_of
 from neoseg.training.recipe import RecipeSettings, stages_of
+
+SUBMISSION = "submission.json"
+RATES = f"{NAME}.json"
 
 State = Literal["new", "running", "interrupted", "failed", "finished"]
 
@@ -56,9 +61,21 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do; a test of learning rates leaves no record."""
+        """Whether nothing is left to do; a test of learning rates leaves a record of its own."""
         tested = self.config.get("find_lr") is not None
-        return self.state == "finished" or (tested and self.state == "interrupted")
+        return self.state == "finished" or (tested and (self.folder / RATES).is_file())
+
+    @property
+    def submission(self) -> str | None:
+        """The number with which it was last given to SLURM, whatever became of it."""
+        try:
+            return str(json.loads((self.folder / SUBMISSION).read_text(encoding="utf-8"))["job"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def submitted_as(self, number: str) -> None:
+        """Keep the number with which it was given to SLURM."""
+        write_text(self.folder / SUBMISSION, json.dumps({"job": number}) + "\n")
 
     @property
     def reason(self) -> str:
@@ -70,6 +87,8 @@ class Job:
     @property
     def steps(self) -> int:
         """Optimizer steps of all its trainings."""
+        if self.config.get("find_lr") is not None:
+            return int(self.config.find_lr)
         trainer, patches = self.config.trainer, self.config.patches
         accumulated = int(trainer.get("accumulate_grad_batches") or 1)
         per_epoch = math.ceil(patches.steps_per_epoch / accumulated)
@@ -89,7 +108,9 @@ class Job:
     def devices(self) -> int:
         """Processes that work on it together, as far as the configuration gives a number."""
         trainer = self.config.trainer
-        count = trainer.devices if isinstance(trainer.devices, int) else 1
+        listed = OmegaConf.is_list(trainer.devices)
+        count = len(trainer.devices) if listed else trainer.devices
+        count = count if isinstance(count, int) else 1
         return max(count, 1) * int(trainer.num_nodes)
 
 

@@ -51,8 +51,8 @@ def run_here(
 ) -> None:
     """Run jobs in processes of their own and wait for them; a failed one stops no other.
 
-    Each is the leader of a process group, so that it can start further processes, one a GPU. Ctrl-C
-    and SIGTERM are passed on, so that the jobs save where they are.
+    Each is the leader of a process group, so that it can start further processes, one a GPU.
+    Ctrl-C, SIGTERM and SIGHUP are passed on, so that the jobs save where they are.
 
     Raises:
         ConfigError: keys of `cluster`, or jobs that do not fit this machine.
@@ -67,8 +67,10 @@ def run_here(
                 "machine alone; use cluster=slurm"
             )
     places = Places((), jobs=settings.jobs) if all(on_cpu) else settings.places()
+    for job in jobs:
+        places.require(job.devices)
     pool = _Pool(places, settings, _shared_arguments(config))
-    with _ctrl_c_on_sigterm():
+    with _ending_on_signals():
         pool.run(jobs)
 
 
@@ -129,8 +131,11 @@ class _Pool:
     def _end(self, item: _Running, count: str) -> None:
         self.running.remove(item)
         self.places.give_back(item.gpus)
+        # Processes that it has started, one a GPU, must not outlive it.
+        with suppress(ProcessLookupError):
+            os.killpg(item.process.pid, signal.SIGKILL)
         status = item.process.returncode
-        if status not in (0, 128 + signal.SIGTERM):
+        if item.job.state != "running" and status not in (0, 128 + signal.SIGTERM):
             # Whoever could say more has done so already.
             output = item.job.folder / OUTPUT
             note_failure(item.job.folder, f"{_words(status)}: {last_line(output)} (see {output})")
@@ -139,16 +144,22 @@ class _Pool:
         log.info("%s after %.0f s: %s (%s)", item.job.folder.name, seconds, what, count)
 
     def _stop(self) -> None:
-        """Let all jobs save where they are, then end what is left of them."""
-        for item in self.running:
-            item.process.terminate()
-        deadline = time.monotonic() + self.settings.grace
-        for item in self.running:
-            with suppress(subprocess.TimeoutExpired):
-                item.process.wait(max(0.0, deadline - time.monotonic()))
-            with suppress(ProcessLookupError):
-                os.killpg(item.process.pid, signal.SIGKILL)
-            item.process.wait()
+        """Let all jobs save where they are, then end what is left of them.
+
+        A further Ctrl-C ends them at once.
+        """
+        try:
+            for item in self.running:
+                item.process.terminate()
+            deadline = time.monotonic() + self.settings.grace
+            for item in self.running:
+                with suppress(subprocess.TimeoutExpired):
+                    item.process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for item in self.running:
+                with suppress(ProcessLookupError):
+                    os.killpg(item.process.pid, signal.SIGKILL)
+                item.process.wait()
 
 
 def last_line(path: Any) -> str:
@@ -189,12 +200,18 @@ def _key(override: str) -> str:
 
 
 @contextmanager
-def _ctrl_c_on_sigterm() -> Iterator[None]:
+def _ending_on_signals() -> Iterator[None]:
     def handler(signum: int, _: FrameType | None) -> None:
         sys.exit(128 + signum)
 
-    before = signal.signal(signal.SIGTERM, handler)
+    # SIGHUP comes when the terminal is closed; where it is ignored (nohup), it stays so.
+    names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {name: signal.getsignal(name) for name in names}
+    for name in names:
+        if before[name] is not signal.SIG_IGN:
+            signal.signal(name, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name in names:
+            signal.signal(name, before[name])

@@ -21,16 +21,15 @@ class Places:
         self._free = dict.fromkeys(gpus, per_gpu)
         self._jobs = jobs if jobs is not None or gpus else 1
 
-    def take(self, devices: int) -> tuple[str, ...] | None:
-        """Return the GPUs of a job that needs so many, the emptiest first; None if it must wait.
-
-        Raises:
-            ConfigError: more GPUs than there are.
-        """
+    def require(self, devices: int) -> None:
+        """Raise `ConfigError` for a job that needs more GPUs than there are."""
         if self._free and devices > len(self._free):
             raise ConfigError(
                 f"trainer.devices is {devices}, and cluster=local has {len(self._free)} GPUs"
             )
+
+    def take(self, devices: int) -> tuple[str, ...] | None:
+        """Return the GPUs of a job that needs so many, the emptiest first; None if it must wait."""
         if self._jobs == 0:
             return None
         chosen: tuple[str, ...] = ()

@@ -94,20 +94,52 @@ def run_on_slurm(
     A job that fails or is lost stops no other; its folder tells why. The jobs go on when this
     process is ended.
 
+    Those that an earlier start has submitted are not submitted again, but waited for.
+
     Raises:
         ConfigError: keys of `cluster`, a machine without SLURM, or what `sbatch` refuses.
     """
     jobs = [compose_job(context.config_loader, config, overrides) for overrides in job_overrides]
+    submitted = _submitted_before(config, jobs)
+    known = {job.folder for job, _ in submitted}
     arrays: dict[str, list[tuple[int, Job]]] = {}
     for number, job in enumerate(jobs, first):
+        if job.folder in known:
+            continue
+        if job.state == "running":
+            log.warning("%s is left to a process outside of SLURM", job.folder)
+            continue
         arrays.setdefault(_settings(job).model_dump_json() + _device(job), []).append((number, job))
-    submitted = [
-        pair
-        for members in arrays.values()
-        for pair in _submit(context, task_function, config, members)
-    ]
+    for members in arrays.values():
+        submitted += _submit(context, task_function, config, members)
     log.info("waiting for %d jobs; they go on if this command is ended", len(submitted))
     _wait(submitted)
+
+
+def _submitted_before(config: DictConfig, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+    """Return the jobs that an earlier start of the sweep submitted and that SLURM still has."""
+    numbers = {job.submission: job for job in jobs if job.submission is not None}
+    if not numbers:
+        return []
+    from submitit.slurm.slurm import SlurmJob
+
+    queued = _queued(list(numbers))
+    if queued is None:
+        raise ConfigError(
+            "squeue does not say which jobs of this sweep are still queued; start it again when "
+            "SLURM answers, or none would be safe from being trained twice"
+        )
+    found: list[tuple[Job, Any]] = []
+    for number in sorted(queued & set(numbers)):
+        job = numbers[number]
+        tasks = list(range(_settings(job).nodes * _settings(job).tasks_per_node))
+        found.append((job, SlurmJob(_folder(config), number, tasks)))
+        log.info("%s is job %s already", job.folder.name, number)
+    return found
+
+
+def _folder(config: DictConfig) -> Path:
+    return Path(config.hydra.sweep.dir).resolve() / ".submitit" / "%j"
 
 
 def _settings(job: Job) -> SlurmSettings:
@@ -142,7 +174,7 @@ def _submit(
                 "sweep on a login node, or use cluster=local"
             )
     settings = _settings(members[0][1])
-    folder = Path(config.hydra.sweep.dir).resolve() / ".submitit" / "%j"
+    folder = _folder(config)
     launcher = HydraLauncher(submitit_folder=str(folder))
     launcher.setup(hydra_context=context, task_function=task_function, config=config)
     executor = submitit.AutoExecutor(
@@ -164,6 +196,7 @@ def _submit(
     pairs = [(job, submission) for (_, job), submission in zip(members, found, strict=True)]
     for job, submission in pairs:
         forget_failure(job.folder)
+        job.submitted_as(submission.job_id)
         log.info("submitted %s as job %s", job.folder.name, submission.job_id)
     return pairs
 
@@ -185,7 +218,7 @@ def _wait(submitted: Sequence[tuple[Job, Any]]) -> None:
             if not told and submission.job_id not in gone:
                 continue
             waiting.remove(pair)
-            if not job.ended:
+            if not job.ended and job.state != "running":
                 log_file = submission.task(0).paths.stdout
                 reason = f"job {submission.job_id} left no result: {last_line(log_file)}"
                 note_failure(job.folder, f"{reason} (see {log_file})")

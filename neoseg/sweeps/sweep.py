@@ -51,10 +51,15 @@ def run_sweep(
         returns = []
         first = 0
         for batch in jobs:
-            left = [job for job in batch if not job.ended]
+            # Those that a cluster has are waited for; its launcher knows how.
+            waits = str(config.hydra.launcher._target_).endswith("SlurmLauncher")
+            elsewhere = [job for job in batch if job.state == "running" and not waits]
+            left = [job for job in batch if not job.ended and job not in elsewhere]
             for job in batch:
                 if job.ended:
                     log.info("%s is finished already", job.folder)
+            for job in elsewhere:
+                log.warning("%s is left to another process, which is training there", job.folder)
             if left:
                 returns.append(launch([job.overrides for job in left], first))
             first += len(left)

@@ -116,6 +116,12 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
         self._obey(trainer)
 
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """End within a validation where the machine asks for it; the epoch is repeated."""
+        # What was heard within the sanity check is obeyed after the first step.
+        if not trainer.sanity_checking and self._signals.agreed(trainer) is Wish.SAVE_AND_END:
+            raise SIGTERMException
+
     def on_exception(
         self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
     ) -> None:

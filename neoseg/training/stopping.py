@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from enum import IntEnum
@@ -11,6 +10,8 @@ from types import FrameType
 
 import lightning as L
 import torch
+
+from neoseg.processes import warning_signal
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +66,6 @@ class StopSignals:
     def _heard_end(self, signum: int, _: FrameType | None) -> None:
         log.info("%s: saving and ending at the next step", signal.Signals(signum).name)
         self._wish = Wish.SAVE_AND_END
-
-
-def in_submitit() -> bool:
-    """Tell whether this process belongs to a job that submitit has started."""
-    return bool(os.environ.get("SUBMITIT_EXECUTOR"))
-
-
-def warning_signal() -> signal.Signals | None:
-    """Return the signal with which a cluster warns this job; None outside of one."""
-    if not in_submitit():
-        return None
-    return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 
 def requeue() -> None:

@@ -74,6 +74,9 @@ def test_a_sweep_gives_a_folder_for_each_job(sweep_folder: Path) -> None:
         record = json.loads((job / "run.json").read_text())
         assert card["data"]["fingerprint"] == record["data"]
         assert set(record["energy_joules"]) == {"processors", "gpus"}
+        # That of the job, not of the sweep.
+        assert "-m neoseg.train +experiment=" in record["command"]
+        assert "annotation.draw=0,1" not in record["command"]
         assert {row["scans"] for row in card["scores"]} >= {"all"}
         assert (job / "card.md").read_text().startswith("# Run ")
     plans = {(job / "annotation.csv").read_text() for job in found}

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from tiny_run import TINY
+
+from neoseg.runs.claim import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = (
@@ -140,3 +143,13 @@ def test_ddp_inside_a_plain_sweep_is_refused_with_what_works(tmp_path: Path) -> 
     assert status == 1, output
     assert "add cluster=local" in output
     assert not finished(tmp_path)
+
+
+def test_a_sweep_leaves_a_run_to_the_process_that_has_it(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "sweeps" / "default" / "job"
+    folder.mkdir(parents=True)
+    with FileLock(folder / LOCK):
+        status, output = finish(tmp_path, "-m", "+experiment=supervised", "hydra.sweep.subdir=job")
+    assert status == 1, output
+    assert "left to another process" in output
+    assert [path.name for path in folder.iterdir()] == [LOCK]

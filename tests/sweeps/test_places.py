@@ -30,7 +30,7 @@ def test_a_job_with_two_devices_gets_two_gpus() -> None:
 
 def test_more_devices_than_gpus() -> None:
     with pytest.raises(ConfigError, match=r"trainer.devices is 3, and cluster=local has 2 GPUs"):
-        Places(["0", "1"]).take(3)
+        Places(["0", "1"]).require(3)
 
 
 @pytest.mark.parametrize(("jobs", "expected"), [(None, 1), (3, 3)])

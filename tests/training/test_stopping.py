@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from interruption import assert_same_runs
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig
 
+from neoseg.runs.run import train
+from neoseg.training import SegmentationModule
 from neoseg.training.stopping import StopSignals, Wish
 
 
@@ -53,3 +60,29 @@ def test_one_process_is_left_to_lightning(trainer: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     StopSignals().listen(trainer)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_warning_within_a_validation_is_obeyed_there(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = SegmentationModule.validation_step, [0]
+
+    def warned(*args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:  # the second epoch: there is one scan in val
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return plain(*args)
+
+    config = configured("supervised")
+    with monkeypatch.context() as context:
+        context.setenv("SUBMITIT_EXECUTOR", "slurm")
+        context.setattr(SegmentationModule, "validation_step", warned)
+        before = signal.getsignal(signal.SIGUSR2)
+        with pytest.raises(SIGTERMException):
+            train(config.copy(), tmp_path / "warned")
+        signal.signal(signal.SIGUSR2, before)
+    saved = torch.load(tmp_path / "warned/checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4  # the epoch before
+    for name in ("warned", "whole"):
+        train(config.copy(), tmp_path / name)
+    assert_same_runs(tmp_path / "whole", tmp_path / "warned")

@@ -1,0 +1,185 @@
+"""What a job's folder tells, and what becomes of jobs that others have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.settings import ConfigError
+from neoseg.runs.claim import LOCK
+from neoseg.sweeps import local, slurm
+from neoseg.sweeps.jobs import Job
+from neoseg.sweeps.local import LocalSettings, _Pool, _Running
+from neoseg.sweeps.places import Places
+
+
+def job(folder: Path, *overrides: str) -> Job:
+    folder.mkdir(exist_ok=True)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return Job(overrides, folder, compose("train", list(overrides)))
+
+
+def test_a_learning_rate_test_has_ended_when_it_has_its_result(tmp_path: Path) -> None:
+    tested = job(tmp_path, "find_lr=30")
+    assert tested.steps == 30
+    (tmp_path / "config.yaml").write_text("")
+    assert (tested.state, tested.ended) == ("interrupted", False)
+    (tmp_path / "learning_rate.json").write_text("{}")
+    assert tested.ended
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"), [("2", 2), ("[0,3,5]", 3), ("auto", 1), ("-1", 1)]
+)
+def test_devices_are_counted(devices: str, expected: int, tmp_path: Path) -> None:
+    assert job(tmp_path, f"trainer.devices={devices}").devices == expected
+
+
+def test_quotes_in_a_value_name_no_folder() -> None:
+    text = OmegaConf.create({"text": "loss-[\"iuc\",a/b]\\ 'c'", "name": "${folder_name:${text}}"})
+    assert text.name == "loss-[iuc,a-b] c"
+
+
+def test_a_job_too_large_for_the_machine_stops_none_half_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = {"small": job(tmp_path / "a"), "large": job(tmp_path / "b", "trainer.devices=8")}
+    monkeypatch.setattr(local, "compose_job", lambda loader, config, name: jobs[name])
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(local, "_shared_arguments", lambda config: [])
+    config = OmegaConf.create({"cluster": {"grace": 0}})
+    with pytest.raises(ConfigError, match=r"trainer\.devices is 8.*has 2 GPUs"):
+        local.run_here(None, config, ["small", "large"])  # type: ignore[arg-type,list-item]
+    assert not (tmp_path / "a" / "output.log").exists()
+
+
+def running(folder: Path, script: str) -> tuple[_Pool, _Running, int]:
+    """Start a leader that has a child; return the pool, the leader, and the child's number."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    item = _Running(job(folder), process, ())
+    pool = _Pool(Places((), jobs=2), LocalSettings(grace=30), ())
+    pool.running.append(item)
+    pool.places.take(1)
+    return pool, item, child
+
+
+def is_gone(process: int) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+CHILD = "import subprocess, sys; c = subprocess.Popen(['sleep', '300']); print(c.pid, flush=True);"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@needs_proc
+def test_what_a_job_has_started_ends_with_it(tmp_path: Path) -> None:
+    pool, item, child = running(tmp_path, CHILD + "import os; os.kill(os.getpid(), 9)")
+    item.process.wait()
+    pool._end(item, "1 of 1")
+    assert is_gone(child)
+    assert "killed by SIGKILL" in job(tmp_path).reason
+
+
+@needs_proc
+def test_a_second_ctrl_c_ends_the_jobs_at_once(tmp_path: Path) -> None:
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN);"
+    pool, item, child = running(tmp_path, stubborn + CHILD + "time.sleep(300)")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            pool._stop()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert item.process.poll() == -signal.SIGKILL
+    assert is_gone(child)
+
+
+def test_a_closed_terminal_ends_a_sweep_as_ctrl_c_does() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(SystemExit) as stop, local._ending_on_signals():
+        signal.raise_signal(signal.SIGHUP)
+    assert stop.value.code == 128 + signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_no_failure_is_noted_where_another_process_trains(tmp_path: Path) -> None:
+    pool, item, _ = running(tmp_path, CHILD + "c.kill(); sys.exit(3)")
+    item.process.wait()
+    script = (
+        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print(flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / LOCK)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout is not None
+    other.stdout.readline()
+    pool._end(item, "1 of 1")
+    assert job(tmp_path).state == "running"
+    other.communicate(b"")
+    assert not (tmp_path / "failed.json").exists()
+
+
+def test_jobs_that_slurm_still_has_are_not_submitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "squeue").write_text("#!/bin/sh\necho 7_0\necho 7_1\n")
+    (bin_ / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}{os.pathsep}{os.environ['PATH']}")
+    names = {"queued": "7_1", "gone": "6_0", "new": None}
+    jobs = []
+    for name, number in names.items():
+        jobs.append(job(tmp_path / name, "cluster=slurm", "trainer.num_nodes=2"))
+        if number is not None:
+            jobs[-1].submitted_as(number)
+    assert [j.submission for j in jobs] == ["7_1", "6_0", None]
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    ((found, submission),) = slurm._submitted_before(config, jobs)
+    assert found is jobs[0]
+    assert (submission.job_id, submission.num_tasks) == ("7_1", 2)
+
+    (bin_ / "squeue").write_text("#!/bin/sh\necho down >&2\nexit 1\n")
+    with pytest.raises(ConfigError, match="squeue does not say"):
+        slurm._submitted_before(config, jobs)
+
+
+def test_a_waiting_sweep_notes_no_failure_of_a_job_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = job(tmp_path)
+    monkeypatch.setattr(Job, "state", property(lambda self: "running"))
+    monkeypatch.setattr(slurm, "POLL", 0.0)
+    monkeypatch.setattr(slurm, "_has_result", lambda submission: True)
+    submission: Any = SimpleNamespace(job_id="7_0")
+    slurm._wait([(waiting, submission)])
+    assert not (tmp_path / "failed.json").exists()
