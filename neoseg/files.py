@@ -69,7 +69,8 @@ def flush(path: Path) -> None:
     """
     is_folder = path.is_dir()
     try:
-        handle = os.open(path, os.O_RDONLY)
+        # Windows flushes what was opened for writing alone.
+        handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     except OSError:
         if is_folder:  # Windows opens no folders
             return

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import blosc2
+
+from neoseg.data.nifti import DataError
 
 _PLAIN = frozenset({"b2nd"})
 """What the metadata of a plain array holds; a recipe to compute one has more."""
@@ -31,6 +35,23 @@ def mapped(path: Path) -> blosc2.NDArray:
 @lru_cache(maxsize=KEPT)
 def _mapped(path: Path, inode: int, changed: int) -> blosc2.NDArray:
     return open_array(path)
+
+
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Name the array of the store that cannot be unpacked while the block runs.
+
+    Raises:
+        DataError: saying what to do.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise DataError(
+            f"{path} is damaged ({error}); python -m neoseg.prepare, with the cohort and the store "
+            "of this run, compares checksums and builds anew what is not as it was written. Then "
+            "start the run again"
+        ) from None
 
 
 def open_array(path: Path) -> blosc2.NDArray:

@@ -90,7 +90,7 @@ def annotate(
             positions = StoredPositions(entry, lookup, codes, limit)
     elif entry.annotated:
         slices = protocol.annotated_slices(entry.shape[slice_axis], slice_seed)
-        shown = protocol.hide_slices(lookup[np.asarray(entry.codes[:])], slice_seed)
+        shown = protocol.hide_slices(lookup[entry.read_codes()], slice_seed)
         at = sample_locations(shown, limit)
         positions = tuple(np.concatenate([at[row] for row in r]) for r in _inside(at, codebook))
     return Annotation(lookup, protocol, slices, slice_axis, positions)

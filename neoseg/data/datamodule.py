@@ -28,6 +28,9 @@ from neoseg.data.volume import DataError
 from neoseg.labels import PLANE_AXIS
 from neoseg.processes import LIGHT_SPAWN, give_way
 
+SEEN = ("train", "val")
+"""Splits that a training sees."""
+
 
 class MixedDataModule(L.LightningDataModule):
     """Feeds patches composed of the streams, and whole scans for validation.
@@ -69,10 +72,26 @@ class MixedDataModule(L.LightningDataModule):
         self.composition: Composition | None = None
 
     def prepare_data(self) -> None:
-        """Prepare every scan of training and validation (one process per machine)."""
+        """Prepare every scan of training and validation (one process per machine).
+
+        Raises:
+            DataError: scans that cannot be used, or one image in both.
+        """
+        seen: dict[str, tuple[str, Path | None]] = {}
         for source in self.annotated.sources:
-            scans = [scan for name in ("train", "val") for scan, _ in source.of_split(name)]
+            pairs = [(name, scan) for name in SEEN for scan, _ in source.of_split(name)]
+            scans = [scan for _, scan in pairs]
             self.store.prepare(source.cohort, scans, self.progress)
+            for (split, scan), item in zip(
+                pairs, self.store.examine(source.cohort, scans), strict=True
+            ):
+                path = scan.images[0]
+                known, other = seen.setdefault(item.digest, (split, path))
+                if known != split:
+                    raise DataError(
+                        f"{path} is for {split} and shows the same voxels as {other}, which is for "
+                        f"{known}: one person under two names; give both to one split, or keep one"
+                    )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and restrict it to what the protocols tell.

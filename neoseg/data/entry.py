@@ -13,7 +13,7 @@ import blosc2
 import numpy as np
 
 from neoseg.cohort import Scan
-from neoseg.data.arrays import mapped, open_array
+from neoseg.data.arrays import mapped, open_array, unpacking
 from neoseg.data.locations import read_located, read_locations
 from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import Geometry
@@ -57,6 +57,20 @@ class StoreEntry:
     def codes(self) -> blosc2.NDArray:
         """Uint8 native codes `[X, Y, Z]`, memory-mapped."""
         return self._open(CODES)
+
+    def read_image(self, block: tuple[slice, ...] = ()) -> np.ndarray:
+        """Return float `[M, ...]` of a block of voxels, of all by default.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        with unpacking(self.folder / IMAGE):
+            return np.asarray(self.image[(slice(None), *block)])
+
+    def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
+        """Return the native codes of a block of voxels, of all by default; raises as the image."""
+        with unpacking(self.folder / CODES):
+            return np.asarray(self.codes[block or slice(None)])
 
     def _open(self, name: str) -> blosc2.NDArray:
         try:

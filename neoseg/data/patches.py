@@ -243,10 +243,10 @@ class VolumeDataset(Dataset[VolumeSample]):
 
     def __getitem__(self, number: int) -> VolumeSample:
         entry, annotation = self.scans[number].entry, self.scans[number].annotation
-        image = np.asarray(entry.image[:], dtype=np.float32)
+        image = entry.read_image().astype(np.float32)
         codes = np.zeros(entry.shape, dtype=np.uint8)
         if entry.annotated:
-            codes = annotation.lookup[np.asarray(entry.codes[:])]
+            codes = annotation.lookup[entry.read_codes()]
             if annotation.slices is not None:
                 axes = [axis for axis in range(3) if axis != annotation.slice_axis]
                 codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +19,12 @@ from neoseg.processes import LIGHT_SPAWN, leave_warnings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+STAT = "memory.stat"
+"""Files of a control group: the limit, what is used, and in the third file what of it is cached."""
 
 MEMORY = 2 << 30
 """Bytes that the preparation of one large scan may need."""
@@ -46,18 +54,37 @@ def usable_cores() -> int:
 
 def free_memory() -> int:
     """Return the bytes that are available now, within the limit of a cluster's job."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
+    found = list(_group_memory(GROUPS, OWN_GROUPS))
+    if hasattr(os, "sysconf"):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError, IndexError):  # another system
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        if limit.isdigit():
-            used = (group / "memory.current").read_text(encoding="ascii")
-            found.append(max(0, int(limit) - int(used)))
-    except (OSError, ValueError, IndexError):
-        pass  # another system: the physical memory has to do
-    return min(found)
+    return min(found, default=sys.maxsize)
+
+
+def _group_memory(root: Path, own: Path) -> Iterator[int]:
+    """Yield what is free within each control group that this process is in (Linux).
+
+    A cluster limits the group of a job, which lies below others. Pages of files that were read
+    count as used there; they are given back when memory is short.
+    """
+    with suppress(OSError):
+        for line in own.read_text(encoding="ascii").splitlines():
+            _, kinds, name = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            # Version 2 has one hierarchy without kinds, version 1 one for each kind.
+            top, files = (root, V2) if not kinds else (root / "memory", V1)
+            place = top / name.lstrip("/")
+            for folder in (place, *place.parents):
+                if not folder.is_relative_to(top):
+                    break
+                with suppress(OSError, ValueError):
+                    limit, used = (int((folder / file).read_text()) for file in files[:2])
+                    fields = (text.split() for text in (folder / STAT).read_text().splitlines())
+                    cached = {key: int(value) for key, value in fields}.get(files[2], 0)
+                    yield max(0, limit - used + cached)
 
 
 def work_through(

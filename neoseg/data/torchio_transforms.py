@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from neoseg.data.threads import one_thread
+
 NAMES = (
     "Blur",
     "Clamp",
@@ -27,11 +29,10 @@ NAMES = (
     "RandomMotion",
     "RandomNoise",
     "RandomSpike",
-    "RandomSwap",
     "RescaleIntensity",
     "ZNormalization",
 )
-"""The intensity transforms of TorchIO 1.2 that need nothing but an image."""
+"""The intensity transforms of TorchIO 1.2 that need nothing but an image and move no voxels."""
 
 
 class TorchioTransform(BaseModel):
@@ -95,6 +96,10 @@ def _made(description: str) -> Any:
     return make(TorchioTransform.model_validate_json(description))
 
 
+def _is_constant(subject: Any) -> bool:
+    return any(float(channel.std()) == 0 for channel in subject["image"].data)
+
+
 def apply_torchio(
     image: np.ndarray, transforms: Sequence[TorchioTransform], spacing: Sequence[float], seed: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -112,9 +117,12 @@ def apply_torchio(
     subject: Any = torchio.Subject(
         image=torchio.ScalarImage(tensor=torch.from_numpy(image).clone(), affine=affine)
     )
-    with torch.random.fork_rng(devices=[]):
+    # On one thread, as `view`: a loader process has one, and more would round differently.
+    with torch.random.fork_rng(devices=[]), one_thread(torch.device("cpu")):
         torch.manual_seed(seed)
         for transform in transforms:
+            if transform.name == "ZNormalization" and _is_constant(subject):
+                continue  # a patch of air has no deviation
             subject = _made(transform.model_dump_json())(subject)
     done = tuple(item.name for item in subject.history)
     return subject["image"].data.to(torch.float32).numpy(), done

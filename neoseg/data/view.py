@@ -1,14 +1,14 @@
 """One look at a patch: what was drawn for its intensities, and the image that comes of it.
 
 A view is drawn in NumPy and applied in torch, in a loader process or on the accelerator: the same
-code, item by item, so that neither the device nor what else is in the batch changes a patch. On a
-CPU it runs on one thread, whatever the process has: products and sums would round differently.
+code, item by item, so that nothing else in the batch changes a patch. On a CPU it runs on one
+thread, whatever the process has: products and sums would round differently. An accelerator draws
+other noise than a CPU for the same seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.intensity import Intensity, draw_intensity
 from neoseg.data.label_contrast import Groups, LabelContrast, draw_label_contrast
+from neoseg.data.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def apply_views(image: Tensor, codes: Tensor, views: Sequence[View]) -> Tensor:
     if not any(channel.parts for view in views for channel in view):
         return image
     result = torch.empty_like(image)
-    with _one_thread(image.device):
+    with one_thread(image.device):
         for item, view in enumerate(views):
             for number, channel in enumerate(view):
                 x = image[item, number]
@@ -85,17 +86,3 @@ def apply_views(image: Tensor, codes: Tensor, views: Sequence[View]) -> Tensor:
                     x = channel.intensity.apply(x, channel.mean, channel.deviation)
                 result[item, number] = x
     return result
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Have torch compute on one thread of the CPU; accelerators go on as they are."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

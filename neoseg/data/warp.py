@@ -67,11 +67,13 @@ def draw_geometry(
 ) -> Geometry3D:
     """Draw a geometry for one patch; None gives the identity.
 
-    A patch that is one voxel thin (a slice) is rotated and bent within its plane only.
+    A patch that is one voxel thin (a slice) is rotated and bent within its plane only, and not
+    mirrored across it.
     """
     if settings is None:
         return Geometry3D(np.eye(3), None, False)
-    flipped = bool(rng.random() < settings.flip)
+    # One voxel has no mirror image: left and right must not change places in the labels alone.
+    flipped = bool(rng.random() < settings.flip) and size[0] > 1
     mirror = np.diag([-1.0 if flipped else 1.0, 1.0, 1.0])
     warped = rng.random() < settings.probability
     angles = np.deg2rad(rng.uniform(-1, 1, 3) * settings.rotation)
@@ -117,10 +119,10 @@ def cut_patch(
     low = np.clip(np.floor(place.low - slack).astype(int), 0, shape - 1)
     high = np.clip(np.ceil(place.high + slack).astype(int) + 1, low + 1, shape)
     block = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    image = np.asarray(entry.image[(slice(None), *block)])
+    image = entry.read_image(block)
     codes = None
     if entry.annotated:
-        codes = np.take(lookup, np.asarray(entry.codes[block]))
+        codes = np.take(lookup, entry.read_codes(block))
         if annotated_slices is not None:
             hidden = ~annotated_slices[block[slice_axis]]
             codes[(slice(None),) * slice_axis + (hidden,)] = UNKNOWN

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -155,6 +156,36 @@ def test_every_scan_of_training_and_validation_is_prepared_and_told(tmp_path: Pa
     data.prepare_data()
     assert told == ["sub-00", "sub-01"]
     assert len([p for p in (tmp_path / "store" / "small").iterdir() if p.is_dir()]) == 2
+
+
+def test_one_image_in_training_and_validation_is_an_error(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    shutil.copy(cohort.scans[0].images[0], cohort.scans[2].images[0])
+    apart = annotate_cohort(cohort, ["full"] * 3, ["train", "train", "val"])
+    with pytest.raises(DataError, match=r"sub-02.* is for val and shows.*sub-00.* is for train"):
+        make_data(apart, tmp_path / "store").prepare_data()
+    together = annotate_cohort(cohort, ["full"] * 3, ["train", "val", "train"])
+    make_data(together, tmp_path / "store").prepare_data()
+
+
+def test_a_damaged_block_is_told_with_its_file(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    annotated = annotate_cohort(cohort, ["full"] * 2, ["train", "val"])
+    data = make_data(annotated, tmp_path / "store")
+    data.prepare_data()
+    data.setup()
+    path = data.train[0].entry.folder / "image.b2nd"
+    whole = path.read_bytes()
+    told = []
+    for place in range(len(whole) // 3, len(whole) - 60, 7):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        path.write_bytes(bytes(changed))
+        try:
+            data.train[0].entry.read_image()
+        except DataError as error:
+            told.append(str(error))
+    assert any(str(path) in text and "neoseg.prepare" in text for text in told)
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:

@@ -42,6 +42,34 @@ def test_this_machine_has_cores_and_memory() -> None:
     assert pool.free_memory() > 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("own", "folder", "names"),
+    [
+        ("0::/slurm/job_7\n", "slurm/job_7", pool.V2),
+        ("3:cpu:/x\n9:memory,hugetlb:/job_7\n", "memory/job_7", pool.V1),
+    ],
+)
+def test_the_limit_of_a_job_lies_in_its_control_group(
+    own: str, folder: str, names: tuple[str, str, str], tmp_path: Path
+) -> None:
+    def group(place: Path, limit: str, used: int, cached: int) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / names[0]).write_text(f"{limit}\n")
+        (place / names[1]).write_text(f"{used}\n")
+        (place / pool.STAT).write_text(f"anon 1\n{names[2]} {cached}\n")
+
+    (tmp_path / "own").write_text(own)
+    group(tmp_path / folder, str(16 << 30), 15 << 30, 12 << 30)
+    group((tmp_path / folder).parent, str(64 << 30), 20 << 30, 0)
+    assert list(pool._group_memory(tmp_path, tmp_path / "own")) == [13 << 30, 44 << 30]
+    group(tmp_path / folder, "max", 0, 0)
+    assert list(pool._group_memory(tmp_path, tmp_path / "own")) == [44 << 30]
+
+
+def test_no_control_groups_limit_nothing(tmp_path: Path) -> None:
+    assert list(pool._group_memory(tmp_path, tmp_path / "none")) == []
+
+
 def die_at(number: int, item: int) -> int:
     if item == number:
         os._exit(9)

@@ -17,8 +17,7 @@ NEEDED = {"Blur": {"std": 1.0}, "Clamp": {"out_min": -0.5}, "Gamma": {"gamma": 1
 @pytest.mark.parametrize("name", NAMES)
 def test_a_transform_is_a_function_of_its_seed(name: str) -> None:
     assert issubclass(getattr(torchio.transforms, name), IntensityTransform)
-    given = {"patch_size": 3} if name == "RandomSwap" else NEEDED.get(name, {})
-    transform = TorchioTransform(name=name, **given)  # type: ignore[arg-type]
+    transform = TorchioTransform(name=name, **NEEDED.get(name, {}))  # type: ignore[arg-type]
     first, done = apply_torchio(IMAGE, [transform], (1, 1, 1), 3)
     assert len(done) == 1
     assert first.dtype == np.float32
@@ -67,3 +66,30 @@ def test_torchio_is_not_for_the_accelerator() -> None:
     raw = {"torchio": [{"name": "RandomNoise"}], "device": "accelerator"}
     with pytest.raises(ValidationError, match=r"device\n.* use augment\.device=loader"):
         AugmentSettings.model_validate(raw)
+
+
+@pytest.mark.parametrize("name", ["RandomGamma", "ZNormalization", "RandomBiasField"])
+def test_the_number_of_threads_changes_nothing(name: str) -> None:
+    image = np.random.default_rng(0).normal(size=(1, 37, 50, 45)).astype(np.float32)
+    found, threads = [], torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append(apply_torchio(image, [TorchioTransform(name=name)], (1, 1, 1), 3)[0])
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+def test_air_is_not_normalised() -> None:
+    air = np.zeros((2, 4, 4, 4), np.float32)
+    changed, done = apply_torchio(air, [TorchioTransform(name="ZNormalization")], (1, 1, 1), 3)
+    np.testing.assert_array_equal(changed, air)
+    assert done == ()
+
+
+def test_what_moves_voxels_is_no_intensity_transform() -> None:
+    with pytest.raises(ValidationError, match="'RandomSwap' is not one of"):
+        TorchioTransform(name="RandomSwap")

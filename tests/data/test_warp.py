@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,25 @@ IDENTITY = Geometry3D(np.eye(3), None, False)
 FLIP = Geometry3D(np.diag([-1.0, 1, 1]), None, True)
 
 
-def scan(image: np.ndarray = IMAGE, codes: np.ndarray | None = CODES) -> Any:
+class Prepared:
     """What `cut_patch` reads of a store entry."""
-    return SimpleNamespace(
-        image=image, codes=codes, shape=image.shape[1:], annotated=codes is not None
-    )
+
+    def __init__(self, image: np.ndarray, codes: np.ndarray | None) -> None:
+        self.image: Any = image
+        self.codes = codes
+        self.shape = image.shape[1:]
+        self.annotated = codes is not None
+
+    def read_image(self, block: tuple[slice, ...]) -> np.ndarray:
+        return self.image[(slice(None), *block)]
+
+    def read_codes(self, block: tuple[slice, ...]) -> np.ndarray:
+        assert self.codes is not None
+        return self.codes[block]
+
+
+def scan(image: np.ndarray = IMAGE, codes: np.ndarray | None = CODES) -> Any:
+    return Prepared(image, codes)
 
 
 def box(centre: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
@@ -240,6 +253,18 @@ def test_only_the_block_that_the_patch_reaches_is_read() -> None:
     cut_patch(entry, (6, 7, 8), (4, 4, 4), IDENTITY, LOOKUP)
     assert len(read) == 1
     assert all(part.stop - part.start <= 5 for part in read[0][1:])
+
+
+def test_a_sagittal_slice_is_not_mirrored_across_itself() -> None:
+    settings = spatial(flip=1, rotation=20)
+    for seed in range(20):
+        draws = [
+            draw_geometry(settings, np.random.default_rng(seed), size, (1, 1, 1))
+            for size in ((1, 8, 8), (2, 8, 8))
+        ]
+        assert [draw.flipped for draw in draws] == [False, True]
+        assert np.linalg.det(draws[0].matrix) > 0
+        assert np.linalg.det(draws[1].matrix) < 0
 
 
 def test_a_flip_swaps_left_and_right_on_the_87_structures(drawem87: LabelSpace) -> None:
