@@ -43,19 +43,11 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def give_way(_: int) -> None:
-    """Begin a loader process: let the process that trains go first where cores are short.
+def leave_warnings(_: int = 0) -> None:
+    """Leave a cluster's warning to the process that trains: some send it to all of a job's.
 
-    A network that computes on as many threads as there are cores waits, at the end of each
-    operation, for the thread whose core was taken.
+    The argument is the number that a loader process is begun with.
     """
-    if hasattr(os, "nice"):
-        os.nice(10)
-    leave_warnings()
-
-
-def leave_warnings() -> None:
-    """Leave a cluster's warning to the process that trains: some send it to all of a job's."""
     warning = warning_signal()
     if warning is not None:
         signal.signal(warning, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Processes that work started are light, and give way."""
+"""Processes that work has started are light, and leave a warning to the one that started them."""
 
 from __future__ import annotations
 
@@ -51,24 +51,10 @@ def test_the_main_module_is_back_after_a_start() -> None:
     assert process.exitcode == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="priorities are those of POSIX")
-def test_giving_way_lowers_the_priority() -> None:
-    command = "import os; from neoseg.processes import give_way; give_way(0); print(os.nice(0))"
-    before = os.nice(0)
-    done = subprocess.run(
-        [sys.executable, "-c", command],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) == min(before + 10, 19)
-
-
 @pytest.mark.parametrize(("variable", "survives"), [("SUBMITIT_EXECUTOR", True), ("OTHER", False)])
 def test_a_loader_leaves_a_cluster_s_warning_to_the_training(variable: str, survives: bool) -> None:
     command = (
-        "import os, signal; from neoseg.processes import give_way; give_way(0);"
+        "import os, signal; from neoseg.processes import leave_warnings; leave_warnings(0);"
         "os.kill(os.getpid(), signal.SIGUSR2)"
     )
     done = subprocess.run(

@@ -26,7 +26,7 @@ from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
 from neoseg.labels import PLANE_AXIS
-from neoseg.processes import LIGHT_SPAWN, give_way
+from neoseg.processes import LIGHT_SPAWN, leave_warnings
 
 SEEN = ("train", "val")
 """Splits that a training sees."""
@@ -166,7 +166,7 @@ class MixedDataModule(L.LightningDataModule):
             persistent_workers=self.patches.workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             multiprocessing_context=LIGHT_SPAWN if self.patches.workers else None,
-            worker_init_fn=give_way if self.patches.workers else None,
+            worker_init_fn=leave_warnings if self.patches.workers else None,
         )
 
     def on_after_batch_transfer(
