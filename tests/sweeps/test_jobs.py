@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,12 +120,29 @@ def test_a_second_ctrl_c_ends_the_jobs_at_once(tmp_path: Path) -> None:
     assert is_gone(child)
 
 
-def test_a_closed_terminal_ends_a_sweep_as_ctrl_c_does() -> None:
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Put the handler of SIGHUP back; under nohup the tests themselves ignore it."""
     before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
+def test_a_closed_terminal_ends_a_sweep_as_ctrl_c_does() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with pytest.raises(SystemExit) as stop, local._ending_on_signals():
         signal.raise_signal(signal.SIGHUP)
     assert stop.value.code == 128 + signal.SIGHUP
-    assert signal.getsignal(signal.SIGHUP) is before
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("hangup")
+def test_under_nohup_a_sweep_outlives_its_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with local._ending_on_signals():
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_no_failure_is_noted_where_another_process_trains(tmp_path: Path) -> None:
