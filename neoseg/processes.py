@@ -1,4 +1,4 @@
-"""Processes that start quickly: without what the command that starts them has imported."""
+"""Processes that do part of a command's work: quick to start, deaf to a cluster's warning."""
 
 from __future__ import annotations
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from neoseg.files import replacing
+from neoseg.training.checkpoint import save_whole
 from neoseg.training.module import MONITOR
 
 BEST = "best.ckpt"
@@ -34,13 +33,7 @@ class BestCheckpoint(Checkpoint):
         if trainer.sanity_checking or not dice > (-1.0 if self.dice is None else self.dice):
             return
         self.dice = dice
-        # Every rank takes part; the first one alone writes.
-        draft = f".{self.path.name}.tmp"
-        first = trainer.is_global_zero
-        writing = replacing(self.path, draft) if first else nullcontext(self.path.with_name(draft))
-        with writing as temporary:
-            trainer.save_checkpoint(temporary, weights_only=True)
-        trainer.strategy.barrier()
+        save_whole(trainer, self.path, weights_only=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""

@@ -74,6 +74,22 @@ class CheckpointSettings(BaseModel):
     )
 
 
+def save_whole(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:
+    """Replace a checkpoint so that it is whole at any time; every rank must call it.
+
+    Args:
+        trainer: of which the first process alone writes.
+        path: of the checkpoint.
+        weights_only: leave out what only a training that goes on needs.
+    """
+    draft = f".{path.name}.tmp"
+    first = trainer.is_global_zero
+    writing = replacing(path, draft) if first else nullcontext(path.with_name(draft))
+    with writing as temporary:
+        trainer.save_checkpoint(temporary, weights_only=weights_only)
+    trainer.strategy.barrier()
+
+
 class LastCheckpoint(Checkpoint):
     """Replaces one file, whole, at the end of each epoch, every so many steps, and on SIGTERM.
 
@@ -140,13 +156,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.global_step == self._saved or trainer.sanity_checking:
             return
         self._saved = trainer.global_step
-        # Every rank takes part; the first one alone writes.
-        draft = f".{self.path.name}.tmp"
-        first = trainer.is_global_zero
-        writing = replacing(self.path, draft) if first else nullcontext(self.path.with_name(draft))
-        with writing as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)
-        trainer.strategy.barrier()
+        save_whole(trainer, self.path)
 
 
 class StepSeed(Callback):
