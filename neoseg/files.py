@@ -1,11 +1,11 @@
-"""Writing files so that they are whole or absent, also where the power fails."""
+"""Writing files so that they are whole or absent, and finding them while others still write."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,19 @@ def building(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def find(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the files below `folder` (or in it) that have one of the names, sorted.
+
+    Hidden folders are not searched. Another process may write and delete below `folder` meanwhile;
+    `Path.rglob` ends with an error where a folder goes before it was listed.
+    """
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if name in names]
+    return sorted(found)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoseg.files import building, flush, replacing, write_text
+from neoseg.files import building, find, flush, replacing, write_text
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("x" * 100_000),
@@ -94,3 +95,27 @@ def test_a_draft_with_a_name_is_used_again(tmp_path: Path) -> None:
         assert temporary.name == ".a.tmp"
         temporary.write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_are_found_by_name_at_any_depth(tmp_path: Path) -> None:
+    for name in ("b", "a/a", "a/.git/a", "a/other", ".hidden/a"):
+        write_text(tmp_path / "top" / name, "")
+    assert find(tmp_path / "top", ["a", "b"]) == [tmp_path / "top/a/a", tmp_path / "top/b"]
+    assert find(tmp_path / "nothing", ["a"]) == []
+
+
+def test_a_folder_may_go_while_files_are_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the drafts of a store that other jobs build do: between its parent's listing and its."""
+    scandir = os.scandir
+
+    def vanishing(path):  # type: ignore[no-untyped-def]
+        if path == str(tmp_path / "draft"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    write_text(tmp_path / "draft" / "a", "")
+    write_text(tmp_path / "kept" / "a", "")
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert find(tmp_path, ["a"]) == [tmp_path / "kept" / "a"]

@@ -14,7 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.settings import settings_of
-from neoseg.files import write_text
+from neoseg.files import find, write_text
 from neoseg.runs.claim import is_claimed
 from neoseg.runs.find_rate import NAME
 from neoseg.runs.record import RECORD
@@ -102,7 +102,7 @@ class Job:
         """Steps that its curves have, those of earlier stages included."""
         if self.state == "finished":
             return self.steps
-        return sum(map(_last_step, self.folder.rglob(METRICS)))
+        return sum(map(_last_step, find(self.folder, [METRICS])))
 
     @property
     def devices(self) -> int:

@@ -18,6 +18,8 @@ import torch
 from slurm_cluster import SlurmCluster
 from tiny_run import TINY
 
+from neoseg.files import find
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240.0
 """Seconds that a command may take."""
@@ -97,7 +99,8 @@ def preempt_at(
     """Send the first job that reaches a step what SLURM sends before it takes a node away."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline and process.poll() is None:
-        if max((last_step(path) for path in folder.rglob("metrics.csv")), default=-1) >= step:
+        curves = find(folder / "runs", ["metrics.csv"])
+        if max(map(last_step, curves), default=-1) >= step:
             (job,) = (name for name, state in cluster.queue().items() if state == "RUNNING")
             cluster.run("scancel", "--signal=USR2", job)
             return job

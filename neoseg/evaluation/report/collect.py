@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.evaluation.table import read_scores
+from neoseg.files import find
 from neoseg.foreign import ForeignError, read_config
 from neoseg.training.failure import FAILED, failure_of
 
@@ -69,14 +70,7 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ReportError(f"{folder} is not a folder; name the one that holds the runs")
-    found = sorted(
-        {
-            path.parent
-            for name in ("config.yaml", FAILED)
-            for path in folder.rglob(name)
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        }
-    )
+    found = sorted({path.parent for path in find(folder, ("config.yaml", FAILED))})
     if not found:
         raise ReportError(f"{folder} has no run (a folder with config.yaml) at any depth")
     return found
