@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ where its codes are.
 """
 
 
+@lru_cache(maxsize=32)
 def _wave_numbers(n: int) -> np.ndarray:
     """Magnitude of the integer wave number of each line of k-space `[n]`."""
     return np.abs(np.fft.fftfreq(n, 1 / n)).round().astype(int)
@@ -53,13 +55,13 @@ class Motion:
         axis: along which the lines are counted (phase encoding).
         turn: radians about each axis.
         shift: voxels along each axis.
-        matrix: `[n, n]` that keeps the lines that were read in the second pose.
+        moved: bool `[n]`, the lines that were read in the second pose.
     """
 
     axis: int
     turn: np.ndarray
     shift: np.ndarray
-    matrix: np.ndarray
+    moved: np.ndarray
 
     @classmethod
     def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Motion:
@@ -75,7 +77,7 @@ class Motion:
         numbers = _wave_numbers(n)
         # Excitations are interleaved: of the lines that came later every `apart`-th is concerned.
         moved = (numbers > part * n / 2) & (numbers % apart == 0) & ~_spared(n)
-        return cls(axis, np.deg2rad(turn), shift, _circulant(moved.astype(float)))
+        return cls(axis, np.deg2rad(turn), shift, moved)
 
     def apply(self, x: Tensor) -> Tensor:
         """Return `x` `[X, Y, Z]` with the lines of the second pose in place of the first's."""
@@ -93,7 +95,8 @@ class Motion:
             column = row[0] * lines[0] + float(self.shift[axis]) / half[axis]
             torch.add(column[:, None, None], sheet, out=grid[0, ..., 2 - axis])
         posed = F.grid_sample(x[None, None], grid, padding_mode="border", align_corners=True)
-        return x + apply(posed[0, 0] - x, along(self.axis, self.matrix))
+        changed = along(self.axis, _circulant(self.moved.astype(float)))
+        return x + apply(posed[0, 0] - x, changed)
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,22 @@ class Spike:
         return x.addcmul_(at(-first.imag)[:, None, None], at(plane.imag))
 
 
-def ghosting(rng: np.random.Generator, size: Triple, strength: float) -> Matrices:
-    """Draw ghosts of at most `strength` along one axis of a patch."""
-    thick = [axis for axis in range(3) if size[axis] > 1]
-    picked, number, share = rng.random(), int(rng.integers(2, 7)), rng.uniform(0.3, 1)
-    axis = thick[int(picked * len(thick))] if thick else 0
-    return along(axis, ghosts(size[axis], number, min(1.0, strength * float(share))))
+@dataclass(frozen=True)
+class Ghosting:
+    """`number` faint copies along one axis, of lines weakened by `strength`."""
+
+    axis: int
+    number: int
+    strength: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Ghosting:
+        """Draw ghosts of at most `strength`."""
+        thick = [axis for axis in range(3) if size[axis] > 1]
+        picked, number, share = rng.random(), int(rng.integers(2, 7)), rng.uniform(0.3, 1)
+        axis = thick[int(picked * len(thick))] if thick else 0
+        return cls(axis, number, min(1.0, strength * float(share)))
+
+    def matrices(self, size: Triple) -> Matrices:
+        """Return what lays them over a patch."""
+        return along(self.axis, ghosts(size[self.axis], self.number, self.strength))

@@ -11,7 +11,7 @@ from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import PrepareSettings
 from neoseg.labels import Convention
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the entry layout; raise it when entries written before can no longer be read."""
 
 

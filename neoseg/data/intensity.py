@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from neoseg.data.artefact import Motion, Spike, ghosting
+from neoseg.data.artefact import Ghosting, Motion, Spike
 from neoseg.data.axis import NONE, Matrices, along, apply, combine, gaussian, slices
 
 Triple = tuple[int, int, int]
@@ -132,7 +132,7 @@ def draw_intensity(
         1 + extra.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
     )
     phases, picked = extra.random(4), extra.random()
-    ghost = ghosting(extra, size, s.ghosting)
+    ghost = Ghosting.draw(extra, size, s.ghosting)
     spike = Spike.draw(extra, size, s.spike)
     thick = [axis for axis in range(3) if size[axis] > 1]
 
@@ -151,7 +151,7 @@ def draw_intensity(
         matrices = combine(matrices, along(axis, slices(size[axis], thickness, phases[3])))
     if use_more[3] < s.ghosting_probability:
         parts.append("ghosting")
-        matrices = combine(matrices, ghost)
+        matrices = combine(matrices, ghost.matrices(size))
     moved, biased = use_more[0] < s.motion_probability, use[0] < s.bias_probability
     bent, shifted = use[1] < s.gamma_probability, use[2] < s.contrast_probability
     spiked, noisy = use_more[4] < s.spike_probability, use[4] < s.noise_probability

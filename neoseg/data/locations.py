@@ -9,15 +9,19 @@ sample that it would have yielded had its members never been told apart.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from neoseg.data.nifti import DataError
+from neoseg.labels import MAX_CODES
+
+NUMBER = np.dtype("<i8")
+"""How positions are written."""
 
 
 def hashes(positions: np.ndarray) -> np.ndarray:
@@ -60,29 +64,52 @@ def merge_locations(
     return {code: bottom_k(np.concatenate(parts), k) for code, parts in sorted(groups.items())}
 
 
+def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
+    """Write positions as plain numbers: how many each of 256 codes has, those of code 0, 1, ...
+
+    A patch needs a few thousand of them, which a format with a header takes ten times as long to
+    give; size and checksum are in the entry's record.
+    """
+    counts = np.zeros(MAX_CODES, dtype=NUMBER)
+    for code, positions in locations.items():
+        counts[code] = len(positions)
+    found = [locations[code].astype(NUMBER) for code in sorted(locations)]
+    np.concatenate([counts, *found]).tofile(path)
+
+
 def read_located(path: Path) -> tuple[int, ...]:
     """Return the codes of which a file of positions has some; raises `DataError`."""
-    with _opened(path) as archive:
-        return tuple(map(int, archive.files))
+    with _opened(path) as (counts, _):
+        return tuple(map(int, np.flatnonzero(counts)))
 
 
 def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-    """Read the positions of some codes, or of all; nothing else of the file is read.
+    """Read the positions (int64) of some codes, or of all; nothing else of the file is read.
 
     Raises:
-        DataError: a file that is damaged, or that holds more than numbers.
+        DataError: a file that is damaged.
     """
-    with _opened(path) as archive:
-        wanted = archive.files if codes is None else map(str, codes)
-        return {int(key): archive[key] for key in wanted}
+    with _opened(path) as (counts, file):
+        starts = np.cumsum(counts) - counts + MAX_CODES
+        found = {}
+        for code in np.flatnonzero(counts) if codes is None else codes:
+            file.seek(int(starts[code]) * NUMBER.itemsize)
+            found[int(code)] = np.fromfile(file, NUMBER, int(counts[code])).astype(np.int64)
+        return found
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[tuple[np.ndarray, BinaryIO]]:
+    """Give how many positions each code has, and the file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            counts = np.fromfile(file, NUMBER, MAX_CODES)
+            sane = len(counts) == MAX_CODES and counts.min() >= 0 and counts.max() <= size
+            if not sane or (int(counts.sum()) + MAX_CODES) * NUMBER.itemsize != size:
+                raise ValueError(f"its {size} bytes are not the positions that it counts")
+            yield counts, file
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is not what was written ({error}); delete {path.parent}, it is made again"
         ) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import blosc2
 import numpy as np
@@ -18,7 +17,13 @@ from torch import Tensor
 
 from neoseg.data.arrays import mapped
 from neoseg.data.centres import annotate
-from neoseg.data.locations import read_located, read_locations, sample_locations
+from neoseg.data.entry import LOCATIONS
+from neoseg.data.locations import (
+    read_located,
+    read_locations,
+    sample_locations,
+    write_locations,
+)
 from neoseg.data.patches import TrainingScan
 from neoseg.data.store import StoreEntry, write_array
 from neoseg.files import building
@@ -96,13 +101,10 @@ def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, li
     `limit` is the number of voxel positions that are kept per code.
     """
     folder = root / scan.entry.scan.id
-    found: dict[str, Any] = {
-        str(code): at for code, at in sample_locations(labels.codes, limit).items()
-    }
     with building(folder) as draft:
         write_array(draft / "codes.b2nd", labels.codes)
         write_array(draft / "confidence.b2nd", labels.confidence)
-        np.savez(draft / "locations.npz", **found)
+        write_locations(draft / LOCATIONS, sample_locations(labels.codes, limit))
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,11 @@ class PseudoEntry(StoreEntry):
 
     def located(self) -> tuple[int, ...]:
         """Return the rows of the codebook that occur."""
-        return read_located(self.labels / "locations.npz")
+        return read_located(self.labels / LOCATIONS)
 
     def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
         """Return bounded positions of some rows of the codebook, or of all that occur."""
-        return read_locations(self.labels / "locations.npz", codes)
+        return read_locations(self.labels / LOCATIONS, codes)
 
 
 def with_pseudo_labels(

@@ -72,24 +72,23 @@ class PatchMap:
             for a, n in enumerate(self.size)
         ]
 
-    def sheets(self) -> list[tuple[Tensor, Tensor]]:
-        """For each scan axis what the first patch axis adds `[X]`, and the other two `[Y, Z]`."""
-        offsets = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.size]
-        result = []
-        for axis in range(3):
-            row = [float(value) for value in self.matrix[axis]]
-            # Summed term by term: a matrix product may round differently with the threads.
-            sheet = row[1] * offsets[1][:, None] + row[2] * offsets[2]
-            result.append((float(self.middle[axis]) + row[0] * offsets[0], sheet))
-        return result
+    def sheets(self) -> tuple[Tensor, Tensor]:
+        """What the first patch axis adds to the scan coordinates `[3, X]`, and the other two add
+        `[3, Y, Z]`, where nothing bends.
+        """
+        x, y, z = (torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.size)
+        middle, matrix = torch.from_numpy(self.middle), torch.from_numpy(self.matrix).float()
+        # Summed term by term: a matrix product may round differently with the threads.
+        column = middle.float()[:, None] + matrix[:, :1] * x
+        return column, matrix[:, 1, None, None] * y[:, None] + matrix[:, 2, None, None] * z
 
-    def bend_plane(self, axis: int, plane: int, out: Tensor) -> None:
-        """Write the displacement of one plane of the patch along one scan axis."""
+    def bend_plane(self, plane: int, out: Tensor) -> None:
+        """Write the displacement `[3, Y, Z]` of one plane of the patch."""
         assert self.bend is not None
-        known = self.bend[axis]
-        at = plane * (known.shape[0] - 1) / max(self.size[0] - 1, 1)
-        before = min(int(at), known.shape[0] - 2)
-        torch.lerp(known[before], known[before + 1], at - before, out=out)
+        last = self.bend.shape[1] - 1
+        at = plane * last / max(self.size[0] - 1, 1)
+        before = min(int(at), last - 1)
+        torch.lerp(self.bend[:, before], self.bend[:, before + 1], at - before, out=out)
 
 
 def _smooth(control: np.ndarray) -> Tensor:
@@ -118,28 +117,29 @@ def resample(
     result = torch.empty((image.shape[0], *size))
     labels = None if codes is None else torch.empty(size, dtype=torch.uint8)
     outside = bool((place.low < -0.5).any() or (place.high > np.array(limit) - 0.5).any())
-    sheets, work = place.sheets(), _Reader(image, codes, planes * size[1] * size[2])
+    (column, sheet), work = place.sheets(), _Reader(image, codes, planes * size[1] * size[2])
+    origin = torch.tensor(corner, dtype=torch.float32)
     for first in range(0, size[0], planes):
         rows = range(first, min(first + planes, size[0]))
         voxels = len(rows) * size[1] * size[2]
-        leaves = torch.zeros(voxels, dtype=torch.bool) if outside and labels is not None else None
-        for axis, (column, sheet) in enumerate(sheets):
-            where = work.where[axis][:voxels].view(len(rows), *size[1:])
-            torch.add(column[first : first + len(rows), None, None], sheet, out=where)
-            if place.bend is not None:
-                for number, plane in enumerate(rows):
-                    bend = work.share[: sheet.numel()].view(sheet.shape)
-                    place.bend_plane(axis, plane, bend)
-                    where[number].add_(bend)
-            if leaves is not None:
-                flat = where.flatten()
-                leaves |= (flat < -0.5) | (flat > limit[axis] - 0.5)
-            where.sub_(float(corner[axis]))
+        where = work.where[:, :voxels].view(3, len(rows), *size[1:])
+        torch.add(column[:, first : rows.stop, None, None], sheet[:, None], out=where)
+        if place.bend is not None:
+            bend = work.values[:3, :voxels].view(where.shape)
+            for number, plane in enumerate(rows):
+                place.bend_plane(plane, bend[:, number])
+            where.add_(bend)
+        leaves = None
+        if outside and labels is not None:
+            leaves = torch.zeros(voxels, dtype=torch.bool)
+            for axis, end in zip(where.flatten(1), limit, strict=True):
+                leaves |= (axis < -0.5) | (axis > end - 0.5)
+        where.sub_(origin[:, None, None, None])
         work.locate(voxels)
         for channel, target in zip(image, result, strict=True):
-            work.linear(channel, target[first : first + len(rows)].flatten())
+            work.linear(channel, target[first : rows.stop].flatten())
         if codes is not None and labels is not None:
-            found = labels[first : first + len(rows)].flatten()
+            found = labels[first : rows.stop].flatten()
             work.nearest(codes, found)
             if leaves is not None:
                 found.masked_fill_(leaves, 0)
@@ -154,9 +154,9 @@ class _Reader:
         strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
         # An axis of one voxel has no neighbour to mix with.
         self.steps = [s if n > 1 else 0 for s, n in zip(strides, self.shape, strict=True)]
-        self.where = [torch.empty(voxels) for _ in range(3)]
+        self.where = torch.empty(3, voxels)
         self.share, self.base = torch.empty(voxels), torch.empty(voxels)
-        self.values = [torch.empty(voxels) for _ in range(4)]
+        self.values = torch.empty(4, voxels)
         self.index = torch.empty(voxels, dtype=torch.int32)
         self.moved = torch.empty(voxels, dtype=torch.int32)
         self.raw = torch.empty(voxels, dtype=image.dtype)

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
 from neoseg.cohort import Cohort, Problem, Scan
@@ -28,7 +27,7 @@ from neoseg.data.entry import (
     write_array,
 )
 from neoseg.data.fingerprint import fingerprint
-from neoseg.data.locations import sample_locations
+from neoseg.data.locations import sample_locations, write_locations
 from neoseg.data.nifti import DataError
 from neoseg.data.pool import count_processes, work_through
 from neoseg.data.preprocess import PrepareSettings, prepare_labels
@@ -191,9 +190,9 @@ class Store:
                 if codes is not None:
                     codes = prepare_labels(codes, geometry)
                     write_array(draft / CODES, codes)
-                    found = sample_locations(codes, self.settings.locations)
-                    samples: dict[str, Any] = {str(code): at for code, at in found.items()}
-                    np.savez(draft / LOCATIONS, **samples)
+                    write_locations(
+                        draft / LOCATIONS, sample_locations(codes, self.settings.locations)
+                    )
                 record |= {"content": describe_files(draft)}
                 (draft / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
                 for path in (*draft.iterdir(), draft):

@@ -143,16 +143,20 @@ def _pick(
     image: np.ndarray, codes: np.ndarray | None, low: np.ndarray, limit: Triple, place: PatchMap
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return whole voxels of a block whose first voxel is `low`, for a map that moves none."""
-    lines = [np.rint(line).astype(np.int64) for line in place.lines()]
-    local = [
-        np.clip(line - a, 0, n - 1) for line, a, n in zip(lines, low, image.shape[1:], strict=True)
-    ]
-    patch = image[(slice(None), *np.ix_(*local))].astype(np.float32, order="C")
-    if codes is None:
-        return patch, np.full(place.size, UNKNOWN, dtype=np.uint8)
-    x, y, z = ((line >= 0) & (line < n) for line, n in zip(lines, limit, strict=True))
-    inside = x[:, None, None] & y[:, None] & z
-    return patch, np.where(inside, codes[np.ix_(*local)], np.uint8(UNKNOWN))
+    patch = torch.from_numpy(image)
+    rows = None if codes is None else torch.from_numpy(codes)
+    for axis, (line, end) in enumerate(zip(place.lines(), limit, strict=True)):
+        voxels = torch.from_numpy(np.rint(line).astype(np.int64))
+        local = (voxels - int(low[axis])).clamp_(0, patch.shape[axis + 1] - 1)
+        if not torch.equal(local, torch.arange(patch.shape[axis + 1])):
+            patch = patch.index_select(axis + 1, local)
+            rows = None if rows is None else rows.index_select(axis, local)
+        outside = torch.nonzero((voxels < 0) | (voxels >= end)).flatten()
+        if rows is not None and len(outside):
+            rows.index_fill_(axis, outside, UNKNOWN)
+    if rows is None:
+        rows = torch.full(place.size, UNKNOWN, dtype=torch.uint8)
+    return patch.float().numpy(), rows.numpy()
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from neoseg.data.artefact import Motion, Spike, ghosting, ghosts
+from neoseg.data.artefact import Ghosting, Motion, Spike, ghosts
 
 SHAPE = (24, 20, 22)
 X = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
@@ -29,11 +29,11 @@ def test_ghosts_weaken_every_so_manyth_line(n: int, number: int) -> None:
 def test_ghosts_lie_along_one_axis() -> None:
     axes = set()
     for seed in range(20):
-        matrices = ghosting(rng(seed), SHAPE, 0.5)
+        matrices = Ghosting.draw(rng(seed), SHAPE, 0.5).matrices(SHAPE)
         (axis,) = [a for a in range(3) if matrices[a] is not None]
         axes.add(axis)
     assert axes == {0, 1, 2}
-    assert ghosting(rng(), (1, 20, 1), 0.5)[0] is None
+    assert Ghosting.draw(rng(), (1, 20, 1), 0.5).axis == 1
 
 
 def test_a_head_that_did_not_move_is_unchanged() -> None:
@@ -44,7 +44,7 @@ def test_a_head_that_did_not_move_is_unchanged() -> None:
 def test_motion_replaces_lines_by_those_of_the_second_pose() -> None:
     smooth = ndimage.gaussian_filter(X, 2).astype(np.float32) * 10
     shift = np.array([2.0, 0.0, 0.0])
-    everything = Motion(0, np.zeros(3), shift, np.eye(SHAPE[0]))
+    everything = Motion(0, np.zeros(3), shift, np.ones(SHAPE[0], bool))
     moved = everything.apply(torch.from_numpy(smooth)).numpy()
     np.testing.assert_allclose(moved[:-2], smooth[2:], atol=1e-4)
     some = Motion.draw(rng(3), SHAPE, 3.0)
@@ -60,7 +60,7 @@ def test_motion_replaces_lines_by_those_of_the_second_pose() -> None:
 def test_motion_turns_as_scipy_does() -> None:
     smooth = ndimage.gaussian_filter(X, 2).astype(np.float32)
     angle = np.deg2rad(10.0)
-    motion = Motion(0, np.array([0, 0, angle]), np.zeros(3), np.eye(SHAPE[0]))
+    motion = Motion(0, np.array([0, 0, angle]), np.zeros(3), np.ones(SHAPE[0], bool))
     turn = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     )

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from neoseg.data.locations import bottom_k, hashes, merge_locations, sample_locations
+from neoseg.data.locations import (
+    bottom_k,
+    hashes,
+    merge_locations,
+    read_located,
+    read_locations,
+    sample_locations,
+    write_locations,
+)
+from neoseg.data.nifti import DataError
 
 
 def brute(codes: np.ndarray, k: int) -> dict[int, list[int]]:
@@ -48,3 +59,48 @@ def test_no_positions_give_none() -> None:
 def test_the_order_of_the_positions_does_not_matter() -> None:
     positions = np.random.default_rng(0).permutation(500)
     np.testing.assert_array_equal(bottom_k(positions, 20), bottom_k(np.arange(500), 20))
+
+
+def test_positions_come_back_code_by_code(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).choice(np.array([0, 3, 87, 255], np.uint8), (5, 6, 7))
+    found = sample_locations(codes, 9)
+    write_locations(tmp_path / "a.bin", found)
+    assert read_located(tmp_path / "a.bin") == (0, 3, 87, 255)
+    again = read_locations(tmp_path / "a.bin")
+    assert {c: at.tolist() for c, at in again.items()} == {c: a.tolist() for c, a in found.items()}
+    some = read_locations(tmp_path / "a.bin", [255, 1])
+    assert some[255].tolist() == found[255].tolist()
+    assert some[1].size == 0
+
+
+def test_a_scan_without_codes_has_no_positions(tmp_path: Path) -> None:
+    write_locations(tmp_path / "a.bin", {})
+    assert read_located(tmp_path / "a.bin") == ()
+    assert read_locations(tmp_path / "a.bin") == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.zeros(255, np.int64),
+        np.zeros(256, np.int32),
+        np.arange(300),
+        np.array([-1, 1] + [0] * 254),
+        np.array([2**62] * 4 + [0] * 252),
+    ],
+    ids=["short", "half", "sum", "negative", "overflow"],
+)
+def test_other_numbers_are_refused(tmp_path: Path, content: np.ndarray) -> None:
+    content.tofile(tmp_path / "a.bin")
+    why = f"its {content.nbytes} bytes are not the positions that it counts"
+    with pytest.raises(DataError, match=rf"a\.bin is not what was written \({why}"):
+        read_locations(tmp_path / "a.bin")
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    write_locations(tmp_path / "a.bin", {1: np.arange(50)})
+    content = (tmp_path / "a.bin").read_bytes()
+    for length in (0, 5, 100, 2048, len(content) - 8, len(content) - 1):
+        (tmp_path / "a.bin").write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"a\.bin is not what was written"):
+            read_located(tmp_path / "a.bin")

@@ -194,7 +194,7 @@ def test_a_draft_that_a_killed_process_left_is_not_taken_for_an_entry(
         "codes.b2nd",
         "entry.json",
         "image.b2nd",
-        "locations.npz",
+        "locations.bin",
     ]
 
 
@@ -295,7 +295,7 @@ def other_shape(path: Path) -> None:
         ("image.b2nd", cut, "were written"),
         ("image.b2nd", Path.unlink, "cannot be read"),
         ("codes.b2nd", Path.unlink, "cannot be read"),
-        ("locations.npz", cut, "were written"),
+        ("locations.bin", cut, "were written"),
         ("entry.json", cut, "is not what was written"),
         ("entry.json", Path.unlink, "cannot be read"),
         ("entry.json", lambda p: p.write_text("[]"), "is not what was written"),
@@ -318,7 +318,7 @@ def test_a_damaged_entry_is_noticed_and_built_again(
     assert len(contents(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("name", ["image.b2nd", "codes.b2nd", "locations.npz"])
+@pytest.mark.parametrize("name", ["image.b2nd", "codes.b2nd", "locations.bin"])
 def test_checksums_find_single_bytes(tmp_path: Path, name: str) -> None:
     cohort = write_cohort(tmp_path, 1)
     store = store_at(tmp_path)
