@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -13,6 +15,9 @@ from neoseg.data.view import View, apply_views
 
 STREAMS = ("full", "partial", "unlabelled")
 """Names of the streams; a batch stores their positions."""
+
+ALIGNMENT = 64
+"""Bytes at whose multiples each tensor of a batch begins on its way between processes."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,39 @@ def collate(items: Sequence[Batch]) -> Batch:
         if all(value is not None for value in values)
     }
     return Batch(**joined)
+
+
+Place = tuple[str, int, torch.dtype, tuple[int, ...]]
+"""Field, first byte, type and shape of a tensor within a block."""
+
+
+def _sent(batch: Batch) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+    """Lay the tensors of a batch into one block of shared memory.
+
+    Two processes hand each block over in a dialogue of its own, for which a loader has to leave
+    the next patch: that of four or five takes them a third of the time of the patches.
+    """
+    values = {f.name: getattr(batch, f.name) for f in fields(Batch)}
+    tensors = {name: values.pop(name) for name in list(values) if isinstance(values[name], Tensor)}
+    places: list[Place] = []
+    end = 0
+    for name, tensor in tensors.items():
+        places.append((name, end, tensor.dtype, tuple(tensor.shape)))
+        end += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+    block = torch.empty(end, dtype=torch.uint8).share_memory_()
+    for place in places:
+        _view(block, place).copy_(tensors[place[0]])
+    return _received, (block, tuple(places), values)
+
+
+def _received(block: Tensor, places: tuple[Place, ...], others: dict[str, Any]) -> Batch:
+    tensors: dict[str, Any] = {place[0]: _view(block, place) for place in places}
+    return Batch(**tensors, **others)
+
+
+def _view(block: Tensor, place: Place) -> Tensor:
+    _, start, dtype, shape = place
+    return block[start : start + prod(shape) * dtype.itemsize].view(dtype).view(shape)
+
+
+ForkingPickler.register(Batch, _sent)
