@@ -1,29 +1,31 @@
 """Time of a training step fed by the engine over that of a step on one batch in memory.
 
-    python experiments/benchmarks/data/steps.py [--blocks 30] [--steps 24] [override ...]
+    python experiments/benchmarks/data/steps.py [--blocks 60] [--steps 8] [override ...]
 
-The default network, patches and loader processes, in one training that takes turns every few
+The default network, patches and loader processes, in one training that takes turns every two
 seconds: a block of steps with batches of the engine, a block with one batch that stays in memory,
 while the loader processes are stopped. So whatever else disturbs the machine meets both alike. The
-first steps of a block do not count: batches that were ready before it would make the engine look
-faster than it is. Needs all cores for itself. Scans are phantoms, generated on first use below
-`--data`. Prints a Markdown table and replaces its rows in `loading.csv`.
+first steps of a block do not count: from the second on each takes one batch and has the loaders
+make one. Needs all cores for itself. Scans are phantoms, generated on first use below `--data`.
+Prints a Markdown table and replaces its rows in `loading.csv`.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
+from scipy import stats
 from table import parser_of, record
 from torch.utils.data import DataLoader
 
@@ -122,6 +124,7 @@ def measure(options: argparse.Namespace) -> None:
     fed, held = ([seconds for seconds, _ in found[part::2]] for part in (0, 1))
     ratios = [a / b for a, b in zip(fed, held, strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
+    first, last = between(ratios)
     waits = [wait / seconds for seconds, wait in found[::2]]
     counted = options.steps - options.warm
     about = f"{options.experiment}, {options.blocks} blocks of {counted} steps"
@@ -132,10 +135,19 @@ def measure(options: argparse.Namespace) -> None:
             (f"engine ({about})", statistics.median(fed), "s a step", ""),
             ("one batch in memory", statistics.median(held), "s a step", ""),
             ("engine / one batch, median of the blocks", statistics.median(ratios), "", reach),
+            ("95 % interval of that median from", first, f"to {last:.4g}", ""),
             ("half of the ratios lie from", low, f"to {high:.4g}", ""),
             ("share of a step between it and the last", 100 * statistics.median(waits), "%", ""),
         ],
     )
+
+
+def between(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the median, by the ranks of a binomial distribution."""
+    found = stats.binomtest(len(values) // 2, len(values)).proportion_ci()
+    ordered = sorted(values)
+    first, last = int(found.low * len(values)), math.ceil(found.high * len(values)) - 1
+    return ordered[first], ordered[last]
 
 
 def _feeding(data: MixedDataModule, batch: Batch, steps: int, blocks: int) -> MixedDataModule:
@@ -155,10 +167,10 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--experiment", default="partial_superclass")
     parser.add_argument(
-        "--blocks", type=int, default=30, help="with the engine, and as many without"
+        "--blocks", type=int, default=60, help="with the engine, and as many without"
     )
-    parser.add_argument("--steps", type=int, default=24, help="of a block")
-    parser.add_argument("--warm", type=int, default=8, help="first steps of a block, not counted")
+    parser.add_argument("--steps", type=int, default=8, help="of a block")
+    parser.add_argument("--warm", type=int, default=2, help="first steps of a block, not counted")
     parser.add_argument("override", nargs="*", help="of the configuration, such as patches=gpu")
     measure(parser.parse_args())
 
