@@ -181,8 +181,15 @@ def check_values(path: Path, labels: np.ndarray, convention: Convention) -> list
     ]
 
 
+OF_CONTENT = ("untold-labels", "empty-labels")
+"""Kinds of what `check_content` finds."""
+
+
 def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Labels that tell of something; `voxels` counts them by native code."""
+    """Labels that tell of something; `voxels` counts them by native code.
+
+    Not kept with an entry: whoever corrects what a value means has the same values.
+    """
     space = convention.space
     shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
     if shown == {space.everything}:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neoseg.cohort import Problem, Scan
-from neoseg.data.checks import check_content, check_grid, check_values
+from neoseg.data.checks import OF_CONTENT, check_content, check_grid, check_values
 from neoseg.data.foreground import check_mask
 from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import Geometry, PrepareSettings, brain_of, prepare_volumes, read_images
@@ -59,7 +59,8 @@ def read_scan(
         raise DataError.of(found)
     assert image is not None
     assert geometry is not None
-    record["findings"] = [problem.to_dict() for problem in found]
+    kept = [problem for problem in found if problem.kind not in OF_CONTENT]
+    record["findings"] = [problem.to_dict() for problem in kept]
     return image, geometry, codes, record
 
 

@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from neoseg.cohort import Cohort, Problem, Scan
+from neoseg.data.checks import check_content
 from neoseg.data.entry import (
     CODES,
     IMAGE,
@@ -134,7 +136,9 @@ class Store:
         """Return what is known of a scan without reading it; None where it has to be built."""
         try:
             folder = self.folder(scan, cohort)
-            return _examined(*open_entry(scan, folder, verify)) if folder.exists() else None
+            if not folder.exists():
+                return None
+            return _examined(*open_entry(scan, folder, verify), cohort.convention)
         except DataError as error:
             return _failed(scan, error)
         except DamagedError:
@@ -150,11 +154,11 @@ class Store:
                 damage = ""
                 if folder.exists():
                     try:
-                        return _examined(*open_entry(scan, folder, verify))
+                        return _examined(*open_entry(scan, folder, verify), cohort.convention)
                     except DamagedError as error:
                         damage = str(error)
                 self._build(scan, cohort.convention, folder)
-            made = _examined(*open_entry(scan, folder))
+            made = _examined(*open_entry(scan, folder), cohort.convention)
         except StoreError:
             raise
         except DataError as error:
@@ -221,14 +225,18 @@ def _writing(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _examined(entry: StoreEntry, record: Mapping[str, Any]) -> Examined:
-    """Make of an entry's record what was found when it was built."""
-    scan = entry.scan
+def _examined(entry: StoreEntry, record: Mapping[str, Any], convention: Convention) -> Examined:
+    """Make of an entry's record what was found when it was built, and what its labels tell."""
+    scan, voxels = entry.scan, tuple(record["voxels"])
     paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
     findings = [Problem.from_dict(raw) for raw in record["findings"]]
     # The cohort may have moved since.
     here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
-    return Examined(scan, entry, tuple(here), tuple(record["voxels"]), record["digest"])
+    if scan.label is not None:
+        here += check_content(scan.label, np.array(voxels), convention)
+    if any(problem.severity == "error" for problem in here):
+        return _failed(scan, DataError.of(here))
+    return Examined(scan, entry, tuple(here), voxels, record["digest"])
 
 
 def _failed(scan: Scan, error: DataError) -> Examined:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_cohort import AFFINE, head, save, small_space, write_cohort
 
+from neoseg.cohort import Cohort
 from neoseg.data import store as store_module
 from neoseg.data.locations import sample_locations
 from neoseg.data.preprocess import Geometry, PrepareSettings
@@ -393,6 +394,32 @@ def test_findings_are_remembered_without_reading_again(
         first.voxels,
         first.digest,
     )
+
+
+def test_what_labels_tell_is_judged_by_the_convention_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    values = cohort.convention.values
+
+    def meaning(of_all: object) -> Cohort:
+        found = Convention.from_mapping(small_space(), dict.fromkeys(values, of_all))  # type: ignore[arg-type]
+        return replace(cohort, convention=found)
+
+    (first,) = store_at(tmp_path).examine(meaning(None), cohort.scans)
+    assert [(p.kind, p.severity) for p in first.problems] == [("untold-labels", "warning")]
+    # Corrected, the same values have the same entry.
+    monkeypatch.setattr(store_module, "read_scan", None)
+    (right,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert right.problems == ()
+    assert right.entry is not None
+    (wrong,) = store_at(tmp_path).examine(meaning(0), cohort.scans)
+    assert [(p.kind, p.severity, p.scans) for p in wrong.problems] == [
+        ("empty-labels", "error", ("sub-00",))
+    ]
+    assert wrong.entry is None
+    with pytest.raises(DataError, match="shows no structure"):
+        store_at(tmp_path).prepare(meaning(0), cohort.scans)
 
 
 def test_all_that_is_wrong_with_a_scan_is_told_at_once(tmp_path: Path) -> None:
