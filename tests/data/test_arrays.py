@@ -60,3 +60,8 @@ def test_a_store_of_a_stranger(tmp_path: Path) -> None:
     recipe(again.folder / "codes.b2nd")
     with pytest.raises(DataError, match="cannot be read now"):
         _ = again.codes
+
+
+def test_arrays_are_unpacked_by_one_thread(tmp_path: Path) -> None:
+    write_array(tmp_path / "a.b2nd", np.zeros((8, 8, 8), np.uint8))
+    assert open_array(tmp_path / "a.b2nd").schunk.dparams.nthreads == 1
