@@ -15,9 +15,9 @@ from neoseg.data.nifti import DataError
 _PLAIN = frozenset({"b2nd"})
 """What the metadata of a plain array holds; a recipe to compute one has more."""
 
-blosc2.set_nthreads(1)
 # A patch is unpacked in less time than several threads take to agree on it, and every loader
 # process would have as many of them as the machine has cores.
+blosc2.set_nthreads(1)
 
 KEPT = 16
 """Arrays that a process keeps open. Each holds a file handle, of which a process has about a
