@@ -67,8 +67,8 @@ def merge_locations(
 def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
     """Write positions as plain numbers: how many each of 256 codes has, those of code 0, 1, ...
 
-    A patch needs a few thousand of them, which a format with a header takes ten times as long to
-    give; size and checksum are in the entry's record.
+    A patch needs a few thousand of them, and an archive spends more on its headers than on these;
+    size and checksum are in the entry's record.
     """
     counts = np.zeros(MAX_CODES, dtype=NUMBER)
     for code, positions in locations.items():

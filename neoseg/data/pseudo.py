@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neoseg.data.arrays import mapped
 from neoseg.data.centres import annotate
-from neoseg.data.entry import LOCATIONS
+from neoseg.data.entry import CODES, LOCATIONS
 from neoseg.data.locations import (
     read_located,
     read_locations,
@@ -102,7 +102,7 @@ def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, li
     """
     folder = root / scan.entry.scan.id
     with building(folder) as draft:
-        write_array(draft / "codes.b2nd", labels.codes)
+        write_array(draft / CODES, labels.codes)
         write_array(draft / "confidence.b2nd", labels.confidence)
         write_locations(draft / LOCATIONS, sample_locations(labels.codes, limit))
 
@@ -121,7 +121,7 @@ class PseudoEntry(StoreEntry):
     @property
     def codes(self) -> blosc2.NDArray:
         """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
-        return mapped(self.labels / "codes.b2nd")
+        return mapped(self.labels / CODES)
 
     def located(self) -> tuple[int, ...]:
         """Return the rows of the codebook that occur."""

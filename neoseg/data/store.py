@@ -47,7 +47,8 @@ class Examined:
     """What came of one scan: its entry, or the errors because of which it has none.
 
     Attributes:
-        problems: errors or warnings, remembered from when the entry was built.
+        problems: errors or warnings, remembered from when the entry was built; those about what
+            its labels tell are of now.
         voxels: number of voxels by native code, of the whole file; empty without labels.
         digest: of the first image's voxels in canonical axes; "" where there is no entry.
     """
