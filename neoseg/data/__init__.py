@@ -6,12 +6,7 @@ need not wait for Lightning.
 
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch
-from neoseg.data.patches import (
-    PatchSettings,
-    TrainingScan,
-    VolumeDataset,
-    VolumeSample,
-)
+from neoseg.data.patches import PatchSettings, TrainingScan
 from neoseg.data.preprocess import (
     Geometry,
     PrepareSettings,
@@ -30,6 +25,7 @@ from neoseg.data.pseudo import (
 )
 from neoseg.data.store import Store, StoreEntry, read_codes
 from neoseg.data.volume import DataError, read_volume
+from neoseg.data.whole import VolumeDataset, VolumeSample
 
 __all__ = [
     "STREAMS",

@@ -68,11 +68,11 @@ def open_array(path: Path) -> blosc2.NDArray:
         OSError: no such file.
         ValueError: a file that cannot be read, or that is no plain array.
     """
-    with path.open("rb"):
-        pass  # the library does not tell a missing file from a damaged one
     try:
         found: Any = blosc2.blosc2_ext.open(str(path), "r", 0, mmap_mode="r")
     except (RuntimeError, OverflowError, TypeError, KeyError, SyntaxError) as error:
+        with path.open("rb"):
+            pass  # the library does not tell a missing file from a damaged one
         raise ValueError(str(error)) from None
     is_array = isinstance(found, blosc2.NDArray)
     if not is_array or set(found.schunk.meta.keys()) != _PLAIN or found.dtype.kind not in "fiu":

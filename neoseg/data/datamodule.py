@@ -13,18 +13,12 @@ from neoseg.cohort import Annotated, MissingModality, Source
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
-from neoseg.data.patches import (
-    PatchDataset,
-    PatchSettings,
-    StepSampler,
-    TrainingScan,
-    VolumeDataset,
-    VolumeSample,
-)
+from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.data.pseudo import with_pseudo_labels
 from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
+from neoseg.data.whole import VolumeDataset, VolumeSample
 from neoseg.labels import PLANE_AXIS
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
 

@@ -50,6 +50,12 @@ class IntensitySettings(BaseModel):
     spike: float = Field(default=0.3, ge=0, description="largest height, standard deviations")
     spike_probability: float = Field(default=0.0, ge=0, le=1)
 
+    @property
+    def draws_more(self) -> bool:
+        """Whether resolution or artefacts can change at all."""
+        artefacts = self.motion_probability, self.ghosting_probability, self.spike_probability
+        return any((self.low_resolution_probability, self.thick_slices_probability, *artefacts))
+
 
 @dataclass(frozen=True)
 class Intensity:
@@ -126,50 +132,73 @@ def draw_intensity(
     noise_seed = int(rng.integers(2**63))
 
     # Sharpest first: the head moves, the scanner blurs, its lines are weakened.
-    use_more = extra.random(5)
-    motion = Motion.draw(extra, size, s.motion)
-    voxel, thickness = (
-        1 + extra.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
-    )
-    phases, picked = extra.random(4), extra.random()
-    ghost = Ghosting.draw(extra, size, s.ghosting)
-    spike = Spike.draw(extra, size, s.spike)
-    thick = [axis for axis in range(3) if size[axis] > 1]
-
+    found = _draw_more(s, extra, size) if s.draws_more else _More()
     parts, matrices = [], NONE
     if use[3] < s.blur_probability:
         parts.append("blur")
-        for axis in thick:
-            matrices = combine(matrices, along(axis, gaussian(size[axis], s.blur * width)))
-    if use_more[1] < s.low_resolution_probability:
-        parts.append("low resolution")
-        for axis in thick:
-            matrices = combine(matrices, along(axis, slices(size[axis], voxel, phases[axis])))
-    if use_more[2] < s.thick_slices_probability and thick:
-        parts.append("thick slices")
-        axis = thick[int(picked * len(thick))]
-        matrices = combine(matrices, along(axis, slices(size[axis], thickness, phases[3])))
-    if use_more[3] < s.ghosting_probability:
-        parts.append("ghosting")
-        matrices = combine(matrices, ghost.matrices(size))
-    moved, biased = use_more[0] < s.motion_probability, use[0] < s.bias_probability
-    bent, shifted = use[1] < s.gamma_probability, use[2] < s.contrast_probability
-    spiked, noisy = use_more[4] < s.spike_probability, use[4] < s.noise_probability
+        for axis in range(3):
+            if size[axis] > 1:
+                matrices = combine(matrices, along(axis, gaussian(size[axis], s.blur * width)))
+    for more in found.matrices:
+        matrices = combine(matrices, more)
+    biased, bent = use[0] < s.bias_probability, use[1] < s.gamma_probability
+    shifted, noisy = use[2] < s.contrast_probability, use[4] < s.noise_probability
+    moved, spiked = found.motion is not None, found.spike is not None
     before = {"motion": moved, "bias field": biased, "gamma": bent, "contrast": shifted}
     after = {"spike": spiked, "noise": noisy}
     return Intensity(
-        motion=motion if moved else None,
+        motion=found.motion,
         bias=(field, s.bias) if biased else None,
         gamma=float(np.exp(s.gamma * log_gamma)) if bent else None,
         contrast=(1 + s.contrast * contrast, s.brightness * brightness) if shifted else None,
         matrices=matrices,
-        spike=spike if spiked else None,
+        spike=found.spike,
         noise=(s.noise * level, noise_seed) if noisy else None,
         parts=(
             *(name for name, used in before.items() if used),
             *parts,
+            *found.parts,
             *(name for name, used in after.items() if used),
         ),
+    )
+
+
+@dataclass(frozen=True)
+class _More:
+    """Resolution and artefacts of one draw; `parts` names what `matrices` do, one after another."""
+
+    motion: Motion | None = None
+    matrices: tuple[Matrices, ...] = ()
+    spike: Spike | None = None
+    parts: tuple[str, ...] = ()
+
+
+def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> _More:
+    use = rng.random(5)
+    motion = Motion.draw(rng, size, s.motion)
+    voxel, thickness = (
+        1 + rng.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
+    )
+    phases, picked = rng.random(4), rng.random()
+    ghost = Ghosting.draw(rng, size, s.ghosting)
+    spike = Spike.draw(rng, size, s.spike)
+    thick = [axis for axis in range(3) if size[axis] > 1]
+    parts, matrices = [], []
+    if use[1] < s.low_resolution_probability:
+        parts.append("low resolution")
+        matrices += [along(axis, slices(size[axis], voxel, phases[axis])) for axis in thick]
+    if use[2] < s.thick_slices_probability and thick:
+        parts.append("thick slices")
+        axis = thick[int(picked * len(thick))]
+        matrices.append(along(axis, slices(size[axis], thickness, phases[3])))
+    if use[3] < s.ghosting_probability:
+        parts.append("ghosting")
+        matrices.append(ghost.matrices(size))
+    return _More(
+        motion if use[0] < s.motion_probability else None,
+        tuple(matrices),
+        spike if use[4] < s.spike_probability else None,
+        tuple(parts),
     )
 
 

@@ -19,7 +19,7 @@ def presence(scan: Scan) -> tuple[bool, ...]:
 
 
 def draw_presence(
-    scan: Scan, missing: MissingModality | None, rng: np.random.Generator
+    scan: Scan, missing: MissingModality | None, seed: Sequence[int]
 ) -> Tensor | None:
     """Return bool `[1, M]`: what training shows of a scan; None where nothing is filled in.
 
@@ -28,6 +28,7 @@ def draw_presence(
     """
     if missing is None or not missing.fills or len(scan.images) < 2:
         return None
+    rng = np.random.default_rng(seed)
     shown = rng.random(len(scan.images)) >= missing.hidden
     shown[0] = True
     return torch.from_numpy(shown & np.array(presence(scan)))[None]

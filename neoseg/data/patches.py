@@ -1,4 +1,4 @@
-"""Training patches and validation volumes as datasets."""
+"""Training patches as a dataset: each a function of (seed, step, item)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import Batch
 from neoseg.data.centres import Annotation, draw_centre
 from neoseg.data.label_contrast import Groups
-from neoseg.data.modality import draw_presence, presence
+from neoseg.data.modality import draw_presence
 from neoseg.data.store import StoreEntry
 from neoseg.data.streams import Composition
+from neoseg.data.threads import one_thread
 from neoseg.data.torchio_transforms import apply_torchio
 from neoseg.data.view import View, draw_view
 from neoseg.data.warp import Geometry3D, cut_patch, draw_geometry
-from neoseg.labels import UNKNOWN, Codebook
+from neoseg.labels import MAX_CODES, Codebook
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 TORCHIO, MODALITY = 8, 9
@@ -96,7 +97,9 @@ class PatchDataset(Dataset[Batch]):
         missing_modality: MissingModality | None = None,
     ) -> None:
         self.scans = tuple(scans)
-        self.mirror = codebook.mirror
+        # Any value can stand in a lookup, also for a code that does not occur.
+        self.mirror = np.arange(MAX_CODES, dtype=np.uint8)
+        self.mirror[: codebook.size] = codebook.mirror
         self.composition = composition
         self.patches = patches
         self.augment = augment
@@ -114,17 +117,16 @@ class PatchDataset(Dataset[Batch]):
         size = self.patches.size
         centre = draw_centre(scan.annotation, scan.entry.shape, size, self.patches.foreground, rng)
         geometry = draw_geometry(self.augment.spatial, rng, size, scan.entry.geometry.spacing)
+        lookup = scan.annotation.lookup
         image, codes = cut_patch(
             scan.entry,
             centre,
             size,
             geometry,
-            scan.annotation.lookup,
+            self.mirror[lookup] if geometry.flipped else lookup,
             scan.annotation.slices,
             scan.annotation.slice_axis,
         )
-        if geometry.flipped:
-            codes = self.mirror[codes]
         views = [
             draw_view(
                 image,
@@ -139,7 +141,11 @@ class PatchDataset(Dataset[Batch]):
         return DrawnPatch(number, geometry, image, codes, views[0], teacher)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        step, item = key
+        # A patch is too small for several threads: they cost more time than they save.
+        with one_thread(torch.device("cpu")):
+            return self._made(*key)
+
+    def _made(self, step: int, item: int) -> Batch:
         patch = self.draw(step, item)
         scan = self.scans[patch.scan]
         batch = Batch(
@@ -148,9 +154,7 @@ class PatchDataset(Dataset[Batch]):
             stream=torch.tensor([scan.stream], dtype=torch.uint8),
             scan=torch.tensor([patch.scan]),
             present=draw_presence(
-                scan.entry.scan,
-                self.missing_modality,
-                np.random.default_rng([self.seed, step, item, MODALITY]),
+                scan.entry.scan, self.missing_modality, [self.seed, step, item, MODALITY]
             ),
             noise_seed=self._seed(step, item, NOISE) if self.teacher_view else None,
             views=(patch.view,),
@@ -212,43 +216,3 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         end = (first // self.steps_per_epoch + 1) * self.steps_per_epoch
         for step in range(first, end):
             yield [(step, item) for item in self.items]
-
-
-@dataclass(frozen=True)
-class VolumeSample:
-    """A whole prepared scan: image `[M, X, Y, Z]`, codes uint8 `[X, Y, Z]`, its number, and which
-    of its images it has.
-    """
-
-    image: Tensor
-    codes: Tensor
-    number: int
-    present: tuple[bool, ...] = ()
-
-    def to(self, *args: object, **kwargs: object) -> VolumeSample:
-        """Move the tensors, as `Tensor.to`."""
-        image = self.image.to(*args, **kwargs)  # type: ignore[call-overload]
-        codes = self.codes.to(*args, **kwargs)  # type: ignore[call-overload]
-        return VolumeSample(image, codes, self.number, self.present)
-
-
-class VolumeDataset(Dataset[VolumeSample]):
-    """Whole scans with the codes that their annotation tells, for validation."""
-
-    def __init__(self, scans: Sequence[TrainingScan]) -> None:
-        self.scans = tuple(scans)
-
-    def __len__(self) -> int:
-        return len(self.scans)
-
-    def __getitem__(self, number: int) -> VolumeSample:
-        entry, annotation = self.scans[number].entry, self.scans[number].annotation
-        image = entry.read_image().astype(np.float32)
-        codes = np.zeros(entry.shape, dtype=np.uint8)
-        if entry.annotated:
-            codes = annotation.lookup[entry.read_codes()]
-            if annotation.slices is not None:
-                axes = [axis for axis in range(3) if axis != annotation.slice_axis]
-                codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))
-        present = presence(entry.scan)
-        return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number, present)

@@ -24,6 +24,7 @@ from neoseg.data.locations import (
     sample_locations,
     write_locations,
 )
+from neoseg.data.nifti import DataError
 from neoseg.data.patches import TrainingScan
 from neoseg.data.store import StoreEntry, write_array
 from neoseg.files import building
@@ -122,6 +123,20 @@ class PseudoEntry(StoreEntry):
     def codes(self) -> blosc2.NDArray:
         """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
         return mapped(self.labels / CODES)
+
+    def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
+        """Return the rows of a block of voxels, of all by default.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        try:
+            return np.asarray(self.codes[block or slice(None)])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self.labels / CODES} cannot be read ({error}); delete {self.labels} and start "
+                "the run again, which predicts these labels anew and goes on"
+            ) from None
 
     def located(self) -> tuple[int, ...]:
         """Return the rows of the codebook that occur."""

@@ -48,29 +48,21 @@ class PatchMap:
     ) -> PatchMap:
         """Prepare the map of one patch; `elastic` `[3, a, b, c]` displaces control points."""
         middle = np.array([c - n // 2 + (n - 1) / 2 for c, n in zip(centre, size, strict=True)])
-        nodes: Sequence[int] = (2, 2, 2)
-        control = bend = None
-        if elastic is not None:
-            control = _smooth(elastic)
-            nodes = control.shape[1:]
-            planes = control.flatten(0, 1)[None]
-            dense = F.interpolate(planes, size=size[1:], mode="bilinear", align_corners=True)
-            bend = dense.view(3, nodes[0], *size[1:])
+        if elastic is None:
+            reach = np.abs(matrix) @ ((np.array(size) - 1) / 2)
+            return cls(size, middle, matrix, None, middle - reach, middle + reach)
+        control = _smooth(elastic)
+        nodes = control.shape[1:]
+        planes = control.flatten(0, 1)[None]
+        dense = F.interpolate(planes, size=size[1:], mode="bilinear", align_corners=True)
+        bend = dense.view(3, nodes[0], *size[1:])
         # Between its nodes the map is linear along each axis: its extremes lie on them.
         axes = [np.linspace(-(n - 1) / 2, (n - 1) / 2, m) for n, m in zip(size, nodes, strict=True)]
         offsets = np.stack(np.meshgrid(*axes, indexing="ij"))
         reached = np.einsum("ij,jxyz->ixyz", matrix, offsets) + middle[:, None, None, None]
-        if control is not None:
-            reached += control.numpy()
+        reached += control.numpy()
         low, high = reached.min(axis=(1, 2, 3)), reached.max(axis=(1, 2, 3))
         return cls(size, middle, matrix, bend, low, high)
-
-    def lines(self) -> list[np.ndarray]:
-        """Scan coordinates along each axis; only where nothing turns or bends."""
-        return [
-            self.middle[a] + self.matrix[a, a] * (np.arange(n) - (n - 1) / 2)
-            for a, n in enumerate(self.size)
-        ]
 
     def sheets(self) -> tuple[Tensor, Tensor]:
         """What the first patch axis adds to the scan coordinates `[3, X]`, and the other two add
@@ -82,13 +74,17 @@ class PatchMap:
         column = middle.float()[:, None] + matrix[:, :1] * x
         return column, matrix[:, 1, None, None] * y[:, None] + matrix[:, 2, None, None] * z
 
-    def bend_plane(self, plane: int, out: Tensor) -> None:
-        """Write the displacement `[3, Y, Z]` of one plane of the patch."""
+    def bend_planes(self, planes: range, out: Tensor) -> None:
+        """Write the displacement `[3, planes, Y, Z]` of some planes of the patch."""
         assert self.bend is not None
         last = self.bend.shape[1] - 1
-        at = plane * last / max(self.size[0] - 1, 1)
-        before = min(int(at), last - 1)
-        torch.lerp(self.bend[:, before], self.bend[:, before + 1], at - before, out=out)
+        at = np.arange(planes.start, planes.stop) * last / max(self.size[0] - 1, 1)
+        before = np.minimum(at.astype(int), last - 1)
+        share = torch.from_numpy((at - before).astype(np.float32))[:, None, None]
+        for node in np.unique(before):
+            rows = slice(*np.searchsorted(before, [node, node + 1]))
+            low, high = self.bend[:, node, None], self.bend[:, node + 1, None]
+            torch.lerp(low, high, share[rows], out=out[:, rows])
 
 
 def _smooth(control: np.ndarray) -> Tensor:
@@ -126,14 +122,9 @@ def resample(
         torch.add(column[:, first : rows.stop, None, None], sheet[:, None], out=where)
         if place.bend is not None:
             bend = work.values[:3, :voxels].view(where.shape)
-            for number, plane in enumerate(rows):
-                place.bend_plane(plane, bend[:, number])
+            place.bend_planes(rows, bend)
             where.add_(bend)
-        leaves = None
-        if outside and labels is not None:
-            leaves = torch.zeros(voxels, dtype=torch.bool)
-            for axis, end in zip(where.flatten(1), limit, strict=True):
-                leaves |= (axis < -0.5) | (axis > end - 0.5)
+        leaves = _leaving(where, limit) if outside and labels is not None else None
         where.sub_(origin[:, None, None, None])
         work.locate(voxels)
         for channel, target in zip(image, result, strict=True):
@@ -142,8 +133,18 @@ def resample(
             found = labels[first : rows.stop].flatten()
             work.nearest(codes, found)
             if leaves is not None:
-                found.masked_fill_(leaves, 0)
+                np.copyto(found.numpy(), 0, where=leaves)
     return result, labels
+
+
+def _leaving(where: Tensor, limit: Triple) -> np.ndarray:
+    """Return bool `[voxels]`, whose coordinates `[3, ...]` lie outside a scan of this shape."""
+    axes = where.flatten(1).numpy()  # which compares in a fifth of the time
+    leaves, part = (np.zeros(axes.shape[1], dtype=bool) for _ in range(2))
+    for axis, end in zip(axes, limit, strict=True):
+        for compare, border in ((np.less, -0.5), (np.greater, end - 0.5)):
+            leaves |= compare(axis, np.float32(border), out=part)
+    return leaves
 
 
 class _Reader:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -65,9 +66,14 @@ class Composition:
         drawn, position = divmod(number, len(pool.scans))
         # The first cohort's rounds are those that it has alone. The 0 keeps the others' apart from
         # the seeds of patches.
-        key = [seed, stream, drawn, *((0, pool.cohort) if pool.cohort else ())]
-        order = np.random.default_rng(key).permutation(len(pool.scans))
-        return stream, pool.scans[int(order[position])]
+        key = (seed, stream, drawn, *((0, pool.cohort) if pool.cohort else ()))
+        return stream, pool.scans[_order(key, len(pool.scans))[position]]
+
+
+@lru_cache(maxsize=64)
+def _order(key: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """Return the order of the scans in one round; the next items ask for the same again."""
+    return tuple(np.random.default_rng(key).permutation(number).tolist())
 
 
 def turn(pools: Sequence[Pool], number: int) -> tuple[Pool, int]:

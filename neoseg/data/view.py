@@ -52,8 +52,9 @@ def draw_view(
     view = []
     for channel in image:
         contrast = intensity = None
-        if settings.label_contrast is not None and groups is not None:
-            contrast = draw_label_contrast(settings.label_contrast, groups, contrasts, size)
+        redrawn = settings.label_contrast
+        if redrawn is not None and redrawn.probability and groups is not None:
+            contrast = draw_label_contrast(redrawn, groups, contrasts, size)
         if settings.intensity is not None:
             intensity = draw_intensity(settings.intensity, rng, extra, size)
         mean, deviation = 0.0, 1.0

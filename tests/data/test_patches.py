@@ -12,12 +12,8 @@ from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import Batch, collate
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.data.intensity import IntensitySettings
-from neoseg.data.patches import (
-    PatchDataset,
-    PatchSettings,
-    StepSampler,
-    VolumeDataset,
-)
+from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler
+from neoseg.data.whole import VolumeDataset
 
 SETTINGS = PatchSettings(size=(8, 9, 10), batch_size=4, steps_per_epoch=3, workers=0)
 SLICES = {"name": "partial", "slices": {"plane": "coronal", "share": 0.3, "spacing": "random"}}

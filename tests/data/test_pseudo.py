@@ -8,7 +8,14 @@ import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, scramble, small_space, write_cohort
 
-from neoseg.data import PatchSettings, PseudoLabels, needs_prediction, restrict, write_pseudo_labels
+from neoseg.data import (
+    DataError,
+    PatchSettings,
+    PseudoLabels,
+    needs_prediction,
+    restrict,
+    write_pseudo_labels,
+)
 from neoseg.data.pseudo import is_written, with_pseudo_labels
 from neoseg.labels import UNKNOWN, Codebook, Protocol
 
@@ -105,6 +112,20 @@ def test_training_reads_them_in_place_of_the_annotation(
             assert set(codes.unique().tolist()) <= {code, UNKNOWN}, inside
     assert torch.equal(plain.scan, next(iter(data.train_dataloader())).scan)
     assert not isinstance(data.train[0].entry, type(data.train[1].entry))
+
+
+@pytest.mark.parametrize("kept", [0, 40, -300])
+def test_damaged_ones_are_told_by_their_own_file(
+    pseudo_labelled: tuple[Path, Path], kept: int
+) -> None:
+    tmp_path, root = pseudo_labelled
+    annotated = annotate_cohort(write_cohort(tmp_path / "c", 3), ["full", "partial", "unlabelled"])
+    data = make_data(annotated, tmp_path / "store")
+    found = with_pseudo_labels(data.train[1], root, annotated.codebook, 50)
+    path = root / "sub-01" / "codes.b2nd"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=rf"{path} cannot be read .*; delete {root / 'sub-01'} and"):
+        found.entry.read_codes()
 
 
 def test_a_later_stage_sees_other_patches(tmp_path: Path) -> None:

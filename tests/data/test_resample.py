@@ -29,9 +29,9 @@ def everything(place: PatchMap) -> list[np.ndarray]:
     column, sheet = place.sheets()
     where = column[:, :, None, None] + sheet[:, None]
     for plane in range(SIZE[0]):
-        bend = torch.empty(3, *SIZE[1:])
-        place.bend_plane(plane, bend)
-        where[:, plane] += bend
+        bend = torch.empty(3, 1, *SIZE[1:])
+        place.bend_planes(range(plane, plane + 1), bend)
+        where[:, plane] += bend[:, 0]
     return list(where.numpy())
 
 
