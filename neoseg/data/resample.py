@@ -1,99 +1,24 @@
 """Values of a block of a scan at the voxels of a bent patch: image linear, codes nearest.
 
-The work is done a few planes at a time in buffers that are made once: fresh memory for every
-intermediate result costs several times the arithmetic. Nothing depends on the number of threads.
+In C (`resample.c`) where there is a compiler, else in torch. There the work is done a few planes at
+a time in buffers that are made once: fresh memory for every intermediate result costs several times
+the arithmetic. Nothing depends on the number of threads, and both give the same bits on a processor
+with fused multiplication and addition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-Triple = tuple[int, int, int]
+from neoseg.data.patch_map import PatchMap, Triple
+from neoseg.data.resample_native import compiled, resample_native
 
 SLAB = 1 << 16
 """Voxels that are worked on at a time: the buffers stay in the cache."""
-
-
-@dataclass(frozen=True)
-class PatchMap:
-    """From output voxels to scan voxels: `middle + matrix @ offset + bend`.
-
-    The map turns about the middle of the patch, which lies between two voxels where the size is
-    even; so a flip shows the very voxels that the patch shows without it.
-
-    Attributes:
-        size: of the patch.
-        middle: scan coordinates of its middle.
-        matrix: `[3, 3]` from output offsets to scan offsets.
-        bend: displacement `[3, a, Y, Z]` at `a` planes across the first axis, linear in between.
-        low, high: extremes of the scan coordinates over the patch, `[3]`.
-    """
-
-    size: Triple
-    middle: np.ndarray
-    matrix: np.ndarray
-    bend: Tensor | None
-    low: np.ndarray
-    high: np.ndarray
-
-    @classmethod
-    def of(
-        cls, centre: Sequence[int], size: Triple, matrix: np.ndarray, elastic: np.ndarray | None
-    ) -> PatchMap:
-        """Prepare the map of one patch; `elastic` `[3, a, b, c]` displaces control points."""
-        middle = np.array([c - n // 2 + (n - 1) / 2 for c, n in zip(centre, size, strict=True)])
-        if elastic is None:
-            reach = np.abs(matrix) @ ((np.array(size) - 1) / 2)
-            return cls(size, middle, matrix, None, middle - reach, middle + reach)
-        control = _smooth(elastic)
-        nodes = control.shape[1:]
-        planes = control.flatten(0, 1)[None]
-        dense = F.interpolate(planes, size=size[1:], mode="bilinear", align_corners=True)
-        bend = dense.view(3, nodes[0], *size[1:])
-        # Between its nodes the map is linear along each axis: its extremes lie on them.
-        axes = [np.linspace(-(n - 1) / 2, (n - 1) / 2, m) for n, m in zip(size, nodes, strict=True)]
-        offsets = np.stack(np.meshgrid(*axes, indexing="ij"))
-        reached = np.einsum("ij,jxyz->ixyz", matrix, offsets) + middle[:, None, None, None]
-        reached += control.numpy()
-        low, high = reached.min(axis=(1, 2, 3)), reached.max(axis=(1, 2, 3))
-        return cls(size, middle, matrix, bend, low, high)
-
-    def sheets(self) -> tuple[Tensor, Tensor]:
-        """What the first patch axis adds to the scan coordinates `[3, X]`, and the other two add
-        `[3, Y, Z]`, where nothing bends.
-        """
-        x, y, z = (torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in self.size)
-        middle, matrix = torch.from_numpy(self.middle), torch.from_numpy(self.matrix).float()
-        # Summed term by term: a matrix product may round differently with the threads.
-        column = middle.float()[:, None] + matrix[:, :1] * x
-        return column, matrix[:, 1, None, None] * y[:, None] + matrix[:, 2, None, None] * z
-
-    def bend_planes(self, planes: range, out: Tensor) -> None:
-        """Write the displacement `[3, planes, Y, Z]` of some planes of the patch."""
-        assert self.bend is not None
-        last = self.bend.shape[1] - 1
-        at = np.arange(planes.start, planes.stop) * last / max(self.size[0] - 1, 1)
-        before = np.minimum(at.astype(int), last - 1)
-        share = torch.from_numpy((at - before).astype(np.float32))[:, None, None]
-        for node in np.unique(before):
-            rows = slice(*np.searchsorted(before, [node, node + 1]))
-            low, high = self.bend[:, node, None], self.bend[:, node + 1, None]
-            torch.lerp(low, high, share[rows], out=out[:, rows])
-
-
-def _smooth(control: np.ndarray) -> Tensor:
-    """Box average of control points `[3, a, b, c]`, which softens the kinks between them.
-
-    Interpolated linearly, the result is a quadratic spline.
-    """
-    # Averaging 8 independent points divides the deviation by sqrt(8).
-    return F.avg_pool3d(torch.from_numpy(control)[None], 2, stride=1)[0] * float(np.sqrt(8.0))
 
 
 def resample(
@@ -108,11 +33,27 @@ def resample(
         limit: shape of the scan; outside it the image repeats its border and the codes are 0.
         place: the map.
     """
+    image = image.contiguous()
+    codes = None if codes is None else codes.contiguous()
+    result = torch.empty((image.shape[0], *place.size))
+    labels = None if codes is None else torch.empty(place.size, dtype=torch.uint8)
+    fill = _resample_torch if compiled() is None else resample_native
+    fill(image, codes, corner, limit, place, result, labels)
+    return result, labels
+
+
+def _resample_torch(
+    image: Tensor,
+    codes: Tensor | None,
+    corner: Sequence[int],
+    limit: Triple,
+    place: PatchMap,
+    result: Tensor,
+    labels: Tensor | None,
+) -> None:
     size = place.size
     planes = max(1, min(size[0], SLAB // (size[1] * size[2])))
-    result = torch.empty((image.shape[0], *size))
-    labels = None if codes is None else torch.empty(size, dtype=torch.uint8)
-    outside = bool((place.low < -0.5).any() or (place.high > np.array(limit) - 0.5).any())
+    outside = place.leaves(limit)
     (column, sheet), work = place.sheets(), _Reader(image, codes, planes * size[1] * size[2])
     origin = torch.tensor(corner, dtype=torch.float32)
     for first in range(0, size[0], planes):
@@ -134,7 +75,6 @@ def resample(
             work.nearest(codes, found)
             if leaves is not None:
                 np.copyto(found.numpy(), 0, where=leaves)
-    return result, labels
 
 
 def _leaving(where: Tensor, limit: Triple) -> np.ndarray:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.data.resample import PatchMap, Triple, resample
+from neoseg.data.patch_map import PatchMap, Triple
+from neoseg.data.resample import resample
 from neoseg.data.store import StoreEntry
 from neoseg.labels import UNKNOWN
 

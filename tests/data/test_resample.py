@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from neoseg.data import resample as module
-from neoseg.data.resample import PatchMap, resample
+from neoseg.data.patch_map import PatchMap
+from neoseg.data.resample import resample
+from neoseg.data.resample_native import compiled
 from neoseg.data.warp import SpatialSettings, draw_geometry
 
 RNG = np.random.default_rng(0)
@@ -17,6 +20,19 @@ IMAGE = torch.from_numpy(RNG.normal(size=(2, *SHAPE)).astype(np.float32))
 CODES = torch.from_numpy(RNG.integers(1, 200, SHAPE).astype(np.uint8))
 SPATIAL = SpatialSettings(rotation=40, elastic=2, elastic_grid=6, probability=1)
 SIZE = (9, 10, 11)
+
+
+@pytest.fixture(params=["C", "torch"])
+def language(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which it is computed."""
+    if request.param == "torch":
+        in_torch(monkeypatch)
+    elif compiled() is None:
+        pytest.skip("no C compiler on this machine")
+
+
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "compiled", lambda: None)
 
 
 def mapped(seed: int, centre: Sequence[int] = (10, 11, 12)) -> PatchMap:
@@ -35,6 +51,7 @@ def everything(place: PatchMap) -> list[np.ndarray]:
     return list(where.numpy())
 
 
+@pytest.mark.usefixtures("language")
 @pytest.mark.parametrize("seed", range(4))
 def test_values_are_those_of_scipy(seed: int) -> None:
     place = mapped(seed)
@@ -54,6 +71,7 @@ def test_values_are_those_of_scipy(seed: int) -> None:
 
 @pytest.mark.parametrize("voxels", [1, 110, 250, 700, 10**6])
 def test_slabs_do_not_show(voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_torch(monkeypatch)
     whole = resample(IMAGE, CODES, (0, 0, 0), SHAPE, mapped(1, (1, 20, 12)))
     monkeypatch.setattr(module, "SLAB", voxels)
     parts = resample(IMAGE, CODES, (0, 0, 0), SHAPE, mapped(1, (1, 20, 12)))
@@ -73,6 +91,7 @@ def test_the_extremes_are_those_of_all_voxels() -> None:
         assert (place.high < high + 1).all()
 
 
+@pytest.mark.usefixtures("language")
 def test_threads_and_the_type_of_the_image_do_not_matter() -> None:
     before, found = torch.get_num_threads(), []
     half = IMAGE.half()
@@ -88,6 +107,7 @@ def test_threads_and_the_type_of_the_image_do_not_matter() -> None:
         assert torch.equal(codes, found[0][1])  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("language")
 @pytest.mark.parametrize("shape", [(1, 22, 24), (20, 1, 24), (20, 22, 1), (1, 1, 1)])
 def test_a_scan_may_be_one_voxel_thin(shape: tuple[int, int, int]) -> None:
     image = torch.rand(1, *shape) + 1
@@ -95,6 +115,80 @@ def test_a_scan_may_be_one_voxel_thin(shape: tuple[int, int, int]) -> None:
     assert codes is None
     assert found.min() >= image.min() - 1e-5
     assert found.max() <= image.max() + 1e-5
+
+
+def equal(one: tuple[Tensor, Tensor | None], other: tuple[Tensor, Tensor | None]) -> bool:
+    """Whether images and codes are the same to the bit, NaN included."""
+    return all(
+        a is b or torch.equal(a.nan_to_num(99.0), b.nan_to_num(99.0))  # type: ignore[union-attr]
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.skipif(compiled() is None, reason="no C compiler on this machine")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="without fused multiplication and addition the last bit may differ",
+)
+class TestBits:
+    """C and torch give the same bits."""
+
+    def check(
+        self, image: Tensor, codes: Tensor | None, place: PatchMap, patch: pytest.MonkeyPatch
+    ) -> None:
+        shape = image.shape[1], image.shape[2], image.shape[3]
+        found = resample(image, codes, (0, 0, 0), shape, place)
+        in_torch(patch)
+        assert equal(found, resample(image, codes, (0, 0, 0), shape, place))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+    @pytest.mark.parametrize("centre", [(10, 11, 12), (1, 20, 12), (19, 0, 40)])
+    @pytest.mark.parametrize("elastic", [0.0, 2.0])
+    def test_inside_and_outside(
+        self,
+        dtype: torch.dtype,
+        centre: tuple[int, int, int],
+        elastic: float,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        settings = SPATIAL.model_copy(update={"elastic": elastic})
+        for seed in range(5):
+            geometry = draw_geometry(settings, np.random.default_rng(seed), SIZE, (1, 1, 1))
+            place = PatchMap.of(centre, SIZE, geometry.matrix, geometry.elastic)
+            with monkeypatch.context() as patch:
+                self.check(IMAGE.to(dtype), CODES, place, patch)
+
+    @pytest.mark.parametrize("size", [(1, 70, 64), (70, 1, 3), (5, 66, 1), (33, 34, 35)])
+    def test_slices_and_rows_of_any_length(
+        self, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        geometry = draw_geometry(SPATIAL, np.random.default_rng(7), size, (1, 1, 1))
+        place = PatchMap.of((10, 11, 12), size, geometry.matrix, geometry.elastic)
+        self.check(IMAGE.half(), CODES, place, monkeypatch)
+
+    @pytest.mark.parametrize("shape", [(1, 22, 24), (20, 1, 24), (20, 22, 1), (1, 1, 1)])
+    def test_a_scan_one_voxel_thin(
+        self, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image, codes = torch.rand(2, *shape).half(), torch.full(shape, 7, dtype=torch.uint8)
+        self.check(image, codes, mapped(3), monkeypatch)
+
+    def test_every_half(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.float16)
+        place = PatchMap.of((16, 16, 32), (32, 32, 64), np.eye(3), None)
+        self.check(every.view(1, 32, 32, 64), None, place, monkeypatch)
+
+
+@pytest.mark.usefixtures("language")
+def test_a_block_is_the_scan_shifted() -> None:
+    place = mapped(1)
+    low = np.floor(place.low).astype(int).clip(0).tolist()
+    block = tuple(slice(start, None) for start in low)
+    part = resample(IMAGE[(slice(None), *block)], CODES[block], low, SHAPE, place)
+    assert max(low) > 0
+    whole = resample(IMAGE, CODES, (0, 0, 0), SHAPE, place)
+    torch.testing.assert_close(part[0], whole[0], atol=1e-4, rtol=0)
+    assert torch.equal(part[1], whole[1])  # type: ignore[arg-type]
 
 
 def test_names_of_what_a_geometry_does() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import pytest
@@ -10,8 +9,9 @@ import torch
 from cases import every_variant, make_case
 
 from neoseg.losses.fused import SumTerm
-from neoseg.losses.fused.native import library
+from neoseg.losses.fused.native import passes
 from neoseg.losses.registry import REGISTRY, make_term
+from neoseg.native import load
 
 VARIANTS = [
     variant
@@ -22,7 +22,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def compiled():
-    if library.load() is None:
+    if passes._kernels() is None:
         pytest.skip("no C compiler on this machine")
 
 
@@ -103,50 +103,15 @@ def test_logits_that_are_not_contiguous():
     assert torch.equal(logits.grad.transpose(1, 2), slope)
 
 
-@pytest.fixture
-def fresh_load(monkeypatch, tmp_path):
+def test_without_a_compiler_pytorch_computes(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library.load.cache_clear()
-    yield
-    library.load.cache_clear()
-
-
-@pytest.mark.usefixtures("fresh_load")
-def test_without_a_compiler_pytorch_computes_and_says_so_once(monkeypatch, caplog):
     monkeypatch.setenv("CC", "no-such-compiler")
-    case = make_case("overlapping", "softmax", dtype=torch.float32)
-    term = make_term("dice_ce", case.codebook, "softmax", {})
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            loss, _ = value_and_gradient(term, case)
-    assert torch.isfinite(loss)
-    assert len(caplog.records) == 1
-    assert "CC is 'no-such-compiler', which is not a command" in caplog.text
-    assert "Install a C compiler" in caplog.text
-
-
-@pytest.mark.usefixtures("fresh_load")
-def test_a_compiler_that_fails_is_reported(monkeypatch, caplog, tmp_path):
-    broken = tmp_path / "broken"
-    broken.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "no such target" >&2\nexit 1\n'
-    )
-    broken.chmod(0o755)
-    monkeypatch.setenv("CC", str(broken))
-    assert library.load() is None
-    assert "no such target" in caplog.text
-    assert not list((tmp_path / "neoseg").iterdir())
-
-
-@pytest.mark.usefixtures("fresh_load")
-def test_it_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv(library.SWITCH, "0")
-    assert library.load() is None
-
-
-def test_it_is_compiled_once(tmp_path):
-    library.build(tmp_path)
-    (made,) = tmp_path.iterdir()
-    stamp = made.stat().st_mtime_ns
-    library.build(tmp_path)
-    assert made.stat().st_mtime_ns == stamp
+    load.cache_clear()
+    try:
+        case = make_case("overlapping", "softmax", dtype=torch.float32)
+        term = make_term("dice_ce", case.codebook, "softmax", {})
+        loss, _ = value_and_gradient(term, case)
+        assert torch.isfinite(loss)
+        assert passes._kernels() is None
+    finally:
+        load.cache_clear()

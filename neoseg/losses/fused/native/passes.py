@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from neoseg.losses.fused.native.library import load
 from neoseg.losses.fused.slabs import empty_gradient
+from neoseg.native import REORDERED, load
+
+_SOURCE = Path(__file__).with_name("kernels.c")
 
 _LANES = 8
 _RANGE = 2**15
@@ -25,8 +28,12 @@ def usable(logits: Tensor, wanted: tuple[str, ...]) -> bool:
         logits.device.type == "cpu"
         and logits.dtype == torch.float32
         and "log1p" not in wanted
-        and load() is not None
+        and _kernels() is not None
     )
+
+
+def _kernels() -> ctypes.CDLL | None:
+    return load(_SOURCE, REORDERED)
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class _Call:
 
     def run(self, name: str, arguments: Callable[[int, int, int, int], tuple[object, ...]]) -> None:
         """Call the kernel `name` for all ranges; arguments(number, item, first, last) follow."""
-        kernel = getattr(load(), name)
+        kernel = getattr(_kernels(), name)
 
         def work(job: tuple[int, tuple[int, int, int]]) -> int:
             number, place = job

@@ -1,4 +1,4 @@
-"""Compiles `kernels.c` with the machine's C compiler, once, and loads it."""
+"""Compiles C files of the package with the machine's compiler, each once, and loads them."""
 
 from __future__ import annotations
 
@@ -12,60 +12,71 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.c")
 SWITCH = "NEOSEG_NATIVE"
-"""Environment variable; 0 keeps to the passes in PyTorch."""
-_FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-    "-fPIC",
-    "-shared",
-)
+"""Environment variable; 0 keeps to what PyTorch computes."""
+
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+
+EXACT = ("-ffp-contract=off",)
+"""Each operation rounds as it is written."""
+
+REORDERED = ("-fno-signed-zeros", "-fassociative-math")
+"""Sums may be taken in the order that suits the processor."""
 
 
 class BuildError(RuntimeError):
-    """The kernels cannot be compiled or loaded here; the message says why."""
+    """A C file cannot be compiled or loaded here; the message says why."""
 
 
 @cache
-def load() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None, with one note in the log, where there are none."""
+def load(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
+    """Return the compiled functions of a C file, or None where they cannot be had.
+
+    The log has one note then, however many files it concerns.
+    """
     if os.environ.get(SWITCH, "1") == "0":
-        log.info("%s=0: losses are computed by PyTorch alone", SWITCH)
+        log.info("%s=0: PyTorch computes what %s would", SWITCH, source.name)
         return None
     try:
-        return build(cache_folder())
+        return build(source, flags, cache_folder())
     except BuildError as error:
-        log.warning(
-            "the loss kernels could not be compiled (%s); losses on a CPU take about seven times "
-            "as long, with the same values. Install a C compiler (gcc or clang) or name one in CC, "
-            "or set %s=0 to silence this.",
-            error,
-            SWITCH,
-        )
+        _tell(str(error))
         return None
 
 
-def build(folder: Path) -> ctypes.CDLL:
-    """Compile the kernels into `folder` unless they are there for this source and processor.
+@cache
+def _tell(reason: str) -> None:
+    # Processes that a training starts for a part of its work would say the same again.
+    level = logging.WARNING if parent_process() is None else logging.DEBUG
+    log.log(
+        level,
+        "neoseg's C functions could not be compiled (%s); on a CPU losses take about seven times "
+        "as long and bending a patch five times, with the same values. Install a C compiler (gcc "
+        "or clang) or name one in CC, or set %s=0 to silence this.",
+        reason,
+        SWITCH,
+    )
+
+
+def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
+    """Compile a file into `folder` unless it is there for this source and processor.
 
     Raises:
         BuildError: no compiler, a compiler that fails, or a library that does not load.
     """
     compiler = find_compiler()
     version = _output([*compiler, "--version"])
-    text = "\0".join([SOURCE.read_text(), *_FLAGS, *compiler, version, _processor()])
-    target = folder / f"kernels-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    command = [*compiler, *_FLAGS, *flags]
+    text = "\0".join([source.read_text(), *command, version, _processor()])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    target = folder / f"{source.stem}-{digest}.so"
     if not target.is_file():
-        _compile(compiler, target)
+        _compile([*command, str(source)], target)
     try:
         return ctypes.CDLL(str(target))
     except OSError as error:
@@ -91,18 +102,18 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where compiled kernels are kept: `$XDG_CACHE_HOME/neoseg`, by default in ~/.cache."""
+    """Return where compiled files are kept: `$XDG_CACHE_HOME/neoseg`, by default in ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "neoseg"
 
 
-def _compile(compiler: list[str], target: Path) -> None:
+def _compile(command: list[str], target: Path) -> None:
     """Compile to a temporary name and rename, so that jobs that start together do no harm."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch) / target.name
-            _output([*compiler, *_FLAGS, str(SOURCE), "-o", str(made), "-lm"])
+            _output([*command, "-o", str(made), "-lm"])
             made.replace(target)
     except OSError as error:
         raise BuildError(f"cannot write {target}: {error}") from None
