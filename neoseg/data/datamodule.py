@@ -14,6 +14,7 @@ from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
 from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler, TrainingScan
+from neoseg.data.pool import count_loaders, usable_cores
 from neoseg.data.pseudo import with_pseudo_labels
 from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
@@ -143,6 +144,7 @@ class MixedDataModule(L.LightningDataModule):
             self.missing_modality,
         )
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        workers = self._loaders()
 
         def done() -> int:
             # Counts batches, so that it is right under gradient accumulation as well.
@@ -155,13 +157,23 @@ class MixedDataModule(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=sampler,
-            num_workers=self.patches.workers,
+            num_workers=workers,
             collate_fn=collate,
-            persistent_workers=self.patches.workers > 0,
+            persistent_workers=workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            multiprocessing_context=LIGHT_SPAWN if self.patches.workers else None,
-            worker_init_fn=leave_warnings if self.patches.workers else None,
+            multiprocessing_context=LIGHT_SPAWN if workers else None,
+            worker_init_fn=leave_warnings if workers else None,
         )
+
+    def _loaders(self) -> int:
+        """Return the loader processes of this training process."""
+        if self.patches.workers is not None or self.trainer is None:
+            return self.patches.workers or 0
+        strategy, cores = self.trainer.strategy, usable_cores()
+        environment = getattr(strategy, "cluster_environment", None)
+        if environment is None or not environment.creates_processes_externally:
+            cores //= self.trainer.num_devices  # else the cluster has given each process its own
+        return count_loaders(cores, strategy.root_device.type != "cpu")
 
     def on_after_batch_transfer(
         self, batch: Batch | VolumeSample, dataloader_idx: int

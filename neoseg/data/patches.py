@@ -45,7 +45,7 @@ class PatchSettings(BaseModel):
         default=0.7, ge=0, le=1, description="share of class-balanced centres"
     )
     mix: dict[str, float] | None = None
-    workers: int = Field(default=2, ge=0, description="loader processes per device")
+    workers: int | None = Field(default=None, ge=0, description="loader processes per device")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ def count_processes(wanted: int | None, sizes: Sequence[int]) -> int:
     return max(1, min(limits))
 
 
+def count_loaders(cores: int, accelerated: bool) -> int:
+    """Return how many processes should load patches for one that trains and has so many cores.
+
+    Beside an accelerator as many as there are cores, up to 8. Without one each operation of the
+    training is shared out to all cores, and a core that something else takes for a while holds up
+    the others; with few cores the training loses least if it cuts its patches itself.
+    """
+    return max(1, min(cores, 8)) if accelerated else min(cores // 4, 4)
+
+
 def usable_cores() -> int:
     """Return the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

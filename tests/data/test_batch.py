@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 from multiprocessing.reduction import ForkingPickler
 
+import pytest
 import torch
 from torch import Tensor
 
-from neoseg.data.batch import ALIGNMENT, Batch
+from neoseg.data import batch as module
+from neoseg.data.batch import ALIGNMENT, Batch, collate
 from neoseg.data.view import ChannelView
 
 BATCH = Batch(
@@ -27,8 +29,19 @@ def tensors(batch: Batch) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
+@pytest.fixture(autouse=True)
+def in_a_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "get_worker_info", lambda: object())
+
+
+def sent(*items: Batch) -> Batch:
+    found = pickle.loads(ForkingPickler.dumps(collate(items)))
+    assert isinstance(found, Batch)
+    return found
+
+
 def test_a_batch_arrives_as_it_was_in_one_block() -> None:
-    found = pickle.loads(ForkingPickler.dumps(BATCH))
+    found = sent(BATCH)
     before, after = tensors(BATCH), tensors(found)
     assert list(before) == list(after) == ["image", "codes", "stream", "scan", "present"]
     for name in before:
@@ -43,7 +56,7 @@ def test_a_batch_arrives_as_it_was_in_one_block() -> None:
 
 
 def test_tensors_do_not_overlap() -> None:
-    found = tensors(pickle.loads(ForkingPickler.dumps(BATCH)))
+    found = tensors(sent(BATCH))
     for name, value in found.items():
         others = {n: v.clone() for n, v in found.items() if n != name}
         value.zero_()
@@ -52,7 +65,17 @@ def test_tensors_do_not_overlap() -> None:
 
 def test_an_empty_batch_arrives() -> None:
     nothing = torch.zeros(0, dtype=torch.uint8)
-    found = pickle.loads(
-        ForkingPickler.dumps(Batch(torch.zeros(0, 1, 2, 2, 2), nothing, nothing, nothing))
-    )
+    found = sent(Batch(torch.zeros(0, 1, 2, 2, 2), nothing, nothing, nothing))
     assert found.image.shape == (0, 1, 2, 2, 2)
+
+
+def test_items_arrive_as_they_are_joined_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(BATCH, image=BATCH.image + 1, scan=BATCH.scan + 8)
+    there = sent(BATCH, other)
+    monkeypatch.setattr(module, "get_worker_info", lambda: None)
+    here = collate([BATCH, other])
+    assert isinstance(here, Batch)
+    assert len(here) == len(there) == 6
+    for name, value in tensors(here).items():
+        assert torch.equal(value, tensors(there)[name])
+    assert here.views == there.views == BATCH.views * 2  # type: ignore[operator]

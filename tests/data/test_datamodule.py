@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
+from neoseg.data import datamodule
 from neoseg.data.batch import Batch
 from neoseg.data.datamodule import MixedDataModule
 from neoseg.data.patches import PatchSettings
@@ -89,6 +90,37 @@ def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: 
     # The processes stay for the next epoch.
     other.trainer.fit_loop.epoch_loop.batch_progress.total.ready = 3
     assert_equal(here, [*there, *loader])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "devices", "external", "expected"),
+    [
+        (None, "cpu", 1, None, 4),
+        (None, "cuda", 1, None, 8),
+        (None, "cuda", 4, False, 4),
+        (None, "cuda", 4, True, 8),  # each process was given cores of its own
+        (3, "cuda", 1, None, 3),
+        (0, "cuda", 4, False, 0),
+    ],
+)
+def test_loader_processes_are_as_many_as_the_cores_of_a_device_allow(
+    data: MixedDataModule,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: int | None,
+    device: str,
+    devices: int,
+    external: bool | None,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(datamodule, "usable_cores", lambda: 16)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    if external is not None:
+        strategy.cluster_environment = SimpleNamespace(creates_processes_externally=external)
+    patches = settings(workers=wanted)
+    other = MixedDataModule(data.annotated, data.store, patches, data.augment, data.seed)
+    assert other._loaders() == (wanted or 0)
+    other.trainer = SimpleNamespace(strategy=strategy, num_devices=devices)  # type: ignore[assignment]
+    assert other._loaders() == expected
 
 
 def test_a_loader_process_need_not_wait_for_the_framework(

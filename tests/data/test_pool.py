@@ -8,7 +8,7 @@ import pytest
 
 from neoseg.data import pool
 from neoseg.data.nifti import DataError
-from neoseg.data.pool import count_processes, work_through
+from neoseg.data.pool import count_loaders, count_processes, work_through
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,15 @@ def test_memory_bounds_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "usable_cores", lambda: 64)
     monkeypatch.setattr(pool, "free_memory", lambda: 7 << 30)
     assert count_processes(None, [20 << 20] * 500) == 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "on_cpu", "beside_gpu"),
+    [(1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 4), (8, 2, 8), (16, 4, 8), (128, 4, 8), (0, 0, 1)],
+)
+def test_loaders_do_not_take_the_cores_that_train(cores: int, on_cpu: int, beside_gpu: int) -> None:
+    assert count_loaders(cores, accelerated=False) == on_cpu
+    assert count_loaders(cores, accelerated=True) == beside_gpu
 
 
 def test_this_machine_has_cores_and_memory() -> None:
