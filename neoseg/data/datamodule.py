@@ -13,6 +13,7 @@ from neoseg.cohort import Annotated, MissingModality, Source
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
+from neoseg.data.loader import PatchLoader
 from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.data.pool import count_loaders, usable_cores
 from neoseg.data.pseudo import with_pseudo_labels
@@ -129,7 +130,7 @@ class MixedDataModule(L.LightningDataModule):
                 known = with_pseudo_labels(known, folder, codebook, limit)
             yield known
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> PatchLoader:
         """Return the loader of one epoch of composed batches, this rank's share."""
         assert self.composition is not None
         trainer = self.trainer
@@ -154,7 +155,7 @@ class MixedDataModule(L.LightningDataModule):
         sampler = StepSampler(
             self.patches.steps_per_epoch, self.patches.batch_size, rank, ranks, done
         )
-        return DataLoader(
+        return PatchLoader(
             dataset,
             batch_sampler=sampler,
             num_workers=workers,

@@ -5,9 +5,11 @@
 The default network, patches and loader processes, in one training that takes turns every two
 seconds: a block of steps with batches of the engine, a block with one batch that stays in memory,
 while the loader processes are stopped. So whatever else disturbs the machine meets both alike. The
-first steps of a block do not count: from the second on each takes one batch and has the loaders
-make one. Needs all cores for itself. Scans are phantoms, generated on first use below `--data`.
-Prints a Markdown table and replaces its rows in `loading.csv`.
+first pair of blocks does not count. A block of a training that cuts its patches itself counts as a
+whole, with all that was cut for it; of one with loader processes the first two steps do not count:
+from then on each takes one batch and has the loaders make one. Needs all cores for itself. Scans
+are phantoms, generated on first use below `--data`. Prints a Markdown table and replaces its rows
+in `loading.csv`.
 """
 
 from __future__ import annotations
@@ -34,10 +36,14 @@ from neoseg.configuration.command import quieten
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.data import Batch
 from neoseg.data.datamodule import MixedDataModule
+from neoseg.data.loader import AHEAD
 from neoseg.runs.stage import prepared_data
 from neoseg.training.recipe import Stage
 
 LIMIT = 1.05
+
+UNSTEADY = 2
+"""First steps of a block that find batches which loader processes made before."""
 
 
 class InTurns:
@@ -45,23 +51,24 @@ class InTurns:
 
     def __init__(self, engine: DataLoader[Batch], batch: Batch, steps: int, blocks: int) -> None:
         self.engine, self.batch, self.steps, self.blocks = engine, batch, steps, blocks
+        self.loaders: list[int] = []
 
     def __len__(self) -> int:
         return 2 * self.steps * self.blocks
 
     def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.engine)
-        loaders = [process.pid for process in getattr(batches, "_workers", [])]
+        self.loaders = [process.pid for process in getattr(batches, "_workers", [])]
         for _ in range(self.blocks):
             for _ in range(self.steps):
                 yield next(batches)
             try:
-                for loader in loaders:
+                for loader in self.loaders:
                     os.kill(loader, signal.SIGSTOP)
                 for _ in range(self.steps):
                     yield self.batch
             finally:
-                for loader in loaders:
+                for loader in self.loaders:
                     os.kill(loader, signal.SIGCONT)
 
 
@@ -119,15 +126,20 @@ def measure(options: argparse.Namespace) -> None:
         use_distributed_sampler=False,
         callbacks=[clock],
     )
-    trainer.fit(module, _feeding(data, batch, options.steps, options.blocks))
-    found = [clock.block(n, options.steps, options.warm) for n in range(2 * options.blocks)]
+    turns: list[InTurns] = []
+    trainer.fit(module, _feeding(data, batch, options.steps, options.blocks, turns))
+    processes = len(turns[0].loaders)
+    warm = UNSTEADY if processes else 0
+    found = [clock.block(n, options.steps, warm) for n in range(2, 2 * options.blocks)]
     fed, held = ([seconds for seconds, _ in found[part::2]] for part in (0, 1))
     ratios = [a / b for a, b in zip(fed, held, strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
     first, last = between(ratios)
     waits = [wait / seconds for seconds, wait in found[::2]]
-    counted = options.steps - options.warm
-    about = f"{options.experiment}, {options.blocks} blocks of {counted} steps"
+    about = (
+        f"{options.experiment}, {len(fed)} blocks of {options.steps - warm} steps, "
+        f"{processes} loader processes"
+    )
     reach = f"at most {LIMIT}"
     record(
         "steps",
@@ -150,12 +162,15 @@ def between(values: Sequence[float]) -> tuple[float, float]:
     return ordered[first], ordered[last]
 
 
-def _feeding(data: MixedDataModule, batch: Batch, steps: int, blocks: int) -> MixedDataModule:
-    """Return the data module, now with batches in turns."""
+def _feeding(
+    data: MixedDataModule, batch: Batch, steps: int, blocks: int, made: list[InTurns]
+) -> MixedDataModule:
+    """Return the data module, now with batches in turns, which are kept in `made`."""
     engine = data.train_dataloader
 
     def in_turns() -> InTurns:
-        return InTurns(engine(), batch, steps, blocks)
+        made.append(InTurns(engine(), batch, steps, blocks))
+        return made[-1]
 
     data.train_dataloader = in_turns  # type: ignore[method-assign,assignment]
     return data
@@ -167,12 +182,16 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--experiment", default="partial_superclass")
     parser.add_argument(
-        "--blocks", type=int, default=60, help="with the engine, and as many without"
+        "--blocks", type=int, default=61, help="with the engine, and as many without"
     )
-    parser.add_argument("--steps", type=int, default=8, help="of a block")
-    parser.add_argument("--warm", type=int, default=2, help="first steps of a block, not counted")
+    parser.add_argument(
+        "--steps", type=int, default=2 * AHEAD, help=f"of a block, a multiple of {AHEAD}"
+    )
     parser.add_argument("override", nargs="*", help="of the configuration, such as patches=gpu")
-    measure(parser.parse_args())
+    options = parser.parse_args()
+    if options.steps % AHEAD or options.blocks < 2:
+        parser.error(f"--steps must be a multiple of {AHEAD}, --blocks 2 or more")
+    measure(options)
 
 
 if __name__ == "__main__":
