@@ -52,7 +52,7 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
     it. A row whose first cell is not empty starts a block where others are empty.
     """
     columns = f"l{'r' * (frame.shape[1] - 1)}"
-    body = [_latex_row(row) for row in frame.to_numpy()]
+    body = [_latex_row(list(row)) for row in frame.to_numpy()]
     starts = [bool(str(row[0])) for row in frame.to_numpy()]
     if not all(starts):
         body = [

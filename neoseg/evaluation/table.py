@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Group
@@ -140,7 +141,8 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd
     """
     grouped = scores.groupby(list(by), sort=False, dropna=False)
     table = grouped[list(METRICS)].agg(["mean", "std", "median", "count"])
-    table.columns = [f"{m}_{'n' if how == 'count' else how}" for m, how in table.columns]
+    pairs: Iterable[Any] = table.columns
+    table.columns = [f"{m}_{'n' if how == 'count' else how}" for m, how in pairs]
     table["misses"] = grouped["missed"].sum()
     table["inventions"] = grouped["invented"].sum()
     return table.reset_index()
@@ -159,11 +161,11 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
         summary = summarise(part).set_index("abbreviation")
         for metric, title, digits in _SHOWN:
             columns[f"{title} {group}"] = {
-                name: plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
+                str(name): plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
                 for name, row in summary.iterrows()
             }
         columns[f"missed {group}"] = {
-            name: f"{int(row['misses'])}/{int((part['abbreviation'] == name).sum())}"
+            str(name): f"{int(row['misses'])}/{int((part['abbreviation'] == name).sum())}"
             for name, row in summary.iterrows()
         }
     order = list(dict.fromkeys(scores["abbreviation"]))

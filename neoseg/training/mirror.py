@@ -173,8 +173,9 @@ class WandbMirror(Logger):
         content: dict[str, Any] = {"run_card": wandb.Html(page, inject=False)}
         if scores is not None:
             plain = scores.astype(object).where(scores.notna(), None)
+            rows: list[Any] = plain.to_numpy().tolist()
             content["scores"] = wandb.Table(
-                columns=list(plain.columns), data=plain.to_numpy().tolist(), allow_mixed_types=True
+                columns=list(plain.columns), data=rows, allow_mixed_types=True
             )
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         self._run.log(content | numbers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +19,7 @@ MEAN_OF_HIDDEN = "mean of hidden"
 """Stand among the abbreviations for the mean over the structures (leaves) of a scan, and over
 those that the annotation protocol of some run hides."""
 
-_KEEP = {"sort": False, "dropna": False}
+_KEEP: dict[str, Any] = {"sort": False, "dropna": False}
 
 
 def arm_name(experiment: str, full_fraction: float) -> str:
@@ -125,7 +127,8 @@ def summarise_arms(
 def wide(scans: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `scan_means` of one arm as a row per scan, columns (metric, abbreviation)."""
     keys = ["subject", "session", "abbreviation"]
-    return scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
+    table: Any = scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
+    return table
 
 
 def _summary(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,12 +81,13 @@ def by_share(
         for number, name in enumerate(names):
             row = ["" if number else group, f"{name}†" if name in hidden - {*_MEANS} else name]
             for arm in arms["arm"]:
-                if (arm, group, name) not in cells.index:
+                place: Any = (arm, group, name)
+                if place not in cells.index:
                     row.append("–")
                     continue
-                cell = cells.loc[(arm, group, name)]
+                cell = cells.loc[place]
                 text = plus_minus(cell["mean"], cell["std"], DIGITS[metric])
-                row.append(text + ("*" if (arm, group, name) in (better or ()) else ""))
+                row.append(text + ("*" if place in (better or ()) else ""))
             rows.append(row)
     heads = [
         (share_name(share), experiment)
@@ -131,7 +133,8 @@ def significant(tests: pd.DataFrame, metric: str, reference: str) -> set[tuple[s
     """
     found = set()
     part = tests[(tests["metric"] == metric) & (tests["permutation_holm"] < SIGNIFICANT)]
-    for row in part.itertuples(index=False):
+    comparisons: Iterable[Any] = part.itertuples(index=False)
+    for row in comparisons:
         first_wins = (row.difference > 0) == HIGHER_IS_BETTER[metric]
         winner, loser = (row.first, row.second) if first_wins else (row.second, row.first)
         if is_arm_of(loser, reference) and not is_arm_of(winner, reference):
@@ -148,6 +151,7 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
     """Return the comparisons of some classes as text: difference, interval, p-values, effect."""
     part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
     digits = DIGITS[metric]
+    comparisons: Iterable[Any] = part.itertuples(index=False)
     rows = [
         {
             "first": row.first,
@@ -163,7 +167,7 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
             "ANOVA": p_value(row.anova_p),
             "d": "–" if pd.isna(row.d_z) else f"{row.d_z:.2f}",
         }
-        for row in part.itertuples(index=False)
+        for row in comparisons
     ]
     return pd.DataFrame(rows)
 
