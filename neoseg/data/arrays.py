@@ -19,7 +19,7 @@ _PLAIN = frozenset({"b2nd"})
 # process would have as many of them as the machine has cores.
 blosc2.set_nthreads(1)
 
-KEPT = 64
+KEPT = 48
 """Arrays that a process keeps open. Each holds a file handle, of which a process has about a
 thousand, and counts the pages that were read of it as memory; to open one again takes half a
 millisecond.

@@ -142,7 +142,7 @@ def measure(options: argparse.Namespace) -> None:
     )
     reach = f"at most {LIMIT}"
     record(
-        "steps",
+        ", ".join(["steps", *options.override]),
         [
             (f"engine ({about})", statistics.median(fed), "s a step", ""),
             ("one batch in memory", statistics.median(held), "s a step", ""),
