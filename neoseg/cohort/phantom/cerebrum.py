@@ -1,7 +1,7 @@
 """Shape the cerebrum: hull, interhemispheric and Sylvian fissure, sulci and the cortical ribbon.
 
 Everything is a function of position, so a scan can be computed in blocks and on any grid.
-Coordinates as in `nuclei`; depths in mm of the 40-week reference brain.
+Coordinates as in `nucleus`; depths in mm of the 40-week reference brain.
 """
 
 from __future__ import annotations

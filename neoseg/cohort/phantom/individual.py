@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .deformation import SmoothField, Waves
-from .nuclei import NUCLEI
+from .nucleus import NUCLEI, Displacement
 
 SULCAL_SPACINGS = (24.0, 14.0, 10.5)
 """Mean distance in mm between neighbouring sulci of each wave of folding."""
@@ -15,14 +15,6 @@ SULCAL_SPACINGS = (24.0, 14.0, 10.5)
 HEAD_RADIUS = 45.0
 TEMPLATE_SEED = 1973
 """Primary sulci are mostly the same in everybody; they come from this one fixed draw."""
-
-
-@dataclass(frozen=True)
-class Displacement:
-    """Hold one nucleus' offset (mm, left and right `[2, 3]`) and relative size `[2, 3]`."""
-
-    offset: np.ndarray
-    size: np.ndarray
 
 
 @dataclass(frozen=True)
