@@ -56,8 +56,8 @@ def _tell(reason: str) -> None:
     log.log(
         level,
         "neoseg's C functions could not be compiled (%s); on a CPU losses take about seven times "
-        "as long and bending a patch five times, with the same values. Install a C compiler (gcc "
-        "or clang) or name one in CC, or set %s=0 to silence this.",
+        "as long and bending a patch five times, with the same values. They need a C compiler "
+        "(gcc, clang, or the one that CC names); %s=0 silences this.",
         reason,
         SWITCH,
     )
@@ -77,6 +77,10 @@ def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
     target = folder / f"{source.stem}-{digest}.so"
     if not target.is_file():
         _compile([*command, str(source)], target)
+    try:
+        return ctypes.CDLL(str(target))
+    except OSError:
+        _compile([*command, str(source)], target)  # it may have been cut off
     try:
         return ctypes.CDLL(str(target))
     except OSError as error:
@@ -102,9 +106,16 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where compiled files are kept: `$XDG_CACHE_HOME/neoseg`, by default in ~/.cache."""
+    """Return where compiled files are kept: `$XDG_CACHE_HOME/neoseg`, by default in ~/.cache.
+
+    Raises:
+        BuildError: neither is there.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "neoseg"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "neoseg"
+    except RuntimeError as error:  # a user without a home, as in some containers
+        raise BuildError(f"no folder to keep them in: {error}; set XDG_CACHE_HOME") from None
 
 
 def _compile(command: list[str], target: Path) -> None:
@@ -116,7 +127,7 @@ def _compile(command: list[str], target: Path) -> None:
             _output([*command, "-o", str(made), "-lm"])
             made.replace(target)
     except OSError as error:
-        raise BuildError(f"cannot write {target}: {error}") from None
+        raise BuildError(f"cannot write {target}: {error}; set XDG_CACHE_HOME") from None
 
 
 def _output(command: list[str]) -> str:

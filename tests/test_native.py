@@ -66,7 +66,7 @@ def test_without_a_compiler_one_note_says_so(
         assert [load(path, ()) for path in (source, other, source)] == [None] * 3
     assert len(caplog.records) == 1
     assert "CC is 'no-such-compiler', which is not a command" in caplog.text
-    assert "Install a C compiler" in caplog.text
+    assert "They need a C compiler" in caplog.text
     assert not cache.exists()
 
 
@@ -92,6 +92,32 @@ def test_a_compiler_that_fails_is_reported(
     assert load(source, ()) is None
     assert "no such target" in caplog.text
     assert not list(cache.iterdir())
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_file_that_was_cut_off_is_compiled_again(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiles, written = native._compile, []
+
+    def cut_off_once(command: list[str], target: Path) -> None:
+        compiles(command, target)
+        if not written:
+            target.write_bytes(target.read_bytes()[:100])
+        written.append(target)
+
+    monkeypatch.setattr(native, "_compile", cut_off_once)
+    assert build(source, (), cache).answer() == 42
+    assert len(written) == 2
+
+
+def test_a_user_without_a_home_is_told_what_to_set(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert load(source, ()) is None
+    assert "set XDG_CACHE_HOME" in caplog.text
 
 
 def test_it_can_be_switched_off(

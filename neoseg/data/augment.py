@@ -52,4 +52,9 @@ class AugmentSettings(BaseModel):
     @property
     def changes_intensities(self) -> bool:
         """Whether two views of a patch can differ at all."""
-        return bool(self.label_contrast or self.intensity or self.torchio)
+        redrawn, intensity = self.label_contrast, self.intensity
+        return (
+            (redrawn is not None and redrawn.probability > 0)
+            or (intensity is not None and intensity.changes)
+            or any(transform.p > 0 for transform in self.torchio)
+        )

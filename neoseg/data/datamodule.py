@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning as L
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch.utils.data import DataLoader
 
 from neoseg.cohort import Annotated, MissingModality, Source
@@ -172,8 +173,9 @@ class MixedDataModule(L.LightningDataModule):
             return self.patches.workers or 0
         strategy, cores = self.trainer.strategy, usable_cores()
         environment = getattr(strategy, "cluster_environment", None)
-        if environment is None or not environment.creates_processes_externally:
-            cores //= self.trainer.num_devices  # else the cluster has given each process its own
+        # SLURM gives each process cores of its own; processes that were started otherwise share.
+        if not isinstance(environment, SLURMEnvironment):
+            cores //= self.trainer.num_devices
         return count_loaders(cores, strategy.root_device.type != "cpu")
 
     def on_after_batch_transfer(

@@ -51,6 +51,12 @@ class IntensitySettings(BaseModel):
     spike_probability: float = Field(default=0.0, ge=0, le=1)
 
     @property
+    def changes(self) -> bool:
+        """Whether any part can be drawn."""
+        names = (name for name in type(self).model_fields if name.endswith("_probability"))
+        return any(getattr(self, name) > 0 for name in names)
+
+    @property
     def draws_more(self) -> bool:
         """Whether resolution or artefacts can change at all."""
         artefacts = self.motion_probability, self.ghosting_probability, self.spike_probability

@@ -81,6 +81,21 @@ def test_the_teacher_has_all_of_it_or_intensities_alone() -> None:
     assert not settings("none").changes_intensities
 
 
+def test_what_has_no_probability_changes_nothing() -> None:
+    off = {"intensity": {f"{name}_probability": 0.0 for name in ("bias", "gamma", "contrast")}}
+    off["intensity"] |= dict.fromkeys(("blur_probability", "noise_probability"), 0.0)
+    off["label_contrast"] = {"probability": 0.0}
+    assert not AugmentSettings.model_validate(off).changes_intensities
+    for more in (
+        {"intensity": {**off["intensity"], "spike_probability": 0.1}},
+        {"label_contrast": {"probability": 0.1}},
+        {"torchio": [{"name": "RandomNoise", "p": 0.1}]},
+    ):
+        assert AugmentSettings.model_validate({**off, **more}).changes_intensities
+    silent = {**off, "torchio": [{"name": "RandomNoise", "p": 0.0}]}
+    assert not AugmentSettings.model_validate(silent).changes_intensities
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

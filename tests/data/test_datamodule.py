@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.data import datamodule
@@ -76,7 +81,7 @@ def test_the_codebook_holds_every_label_set_that_can_occur(data: MixedDataModule
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: int) -> None:
     here = [*batches(data, trainer(done=0)), *batches(data, trainer(done=3))]
     data.trainer = None
@@ -93,14 +98,15 @@ def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "devices", "external", "expected"),
+    ("wanted", "device", "devices", "environment", "expected"),
     [
         (None, "cpu", 1, None, 4),
         (None, "cuda", 1, None, 8),
-        (None, "cuda", 4, False, 4),
-        (None, "cuda", 4, True, 8),  # each process was given cores of its own
+        (None, "cuda", 4, LightningEnvironment, 4),
+        (None, "cuda", 4, TorchElasticEnvironment, 4),
+        (None, "cuda", 4, SLURMEnvironment, 8),
         (3, "cuda", 1, None, 3),
-        (0, "cuda", 4, False, 0),
+        (0, "cuda", 4, LightningEnvironment, 0),
     ],
 )
 def test_loader_processes_are_as_many_as_the_cores_of_a_device_allow(
@@ -109,13 +115,14 @@ def test_loader_processes_are_as_many_as_the_cores_of_a_device_allow(
     wanted: int | None,
     device: str,
     devices: int,
-    external: bool | None,
+    environment: type | None,
     expected: int,
 ) -> None:
     monkeypatch.setattr(datamodule, "usable_cores", lambda: 16)
     strategy = SimpleNamespace(root_device=torch.device(device))
-    if external is not None:
-        strategy.cluster_environment = SimpleNamespace(creates_processes_externally=external)
+    if environment is not None:
+        monkeypatch.setenv("LOCAL_RANK", "0")  # which Lightning sets before it asks for loaders
+        strategy.cluster_environment = environment()
     patches = settings(workers=wanted)
     other = MixedDataModule(data.annotated, data.store, patches, data.augment, data.seed)
     assert other._loaders() == (wanted or 0)

@@ -38,6 +38,17 @@ def test_probability_zero_is_off_and_one_is_on() -> None:
     assert apply_torchio(IMAGE, transforms[1:], (1, 1, 1), 0)[1] == ("Noise",)
 
 
+@pytest.mark.parametrize("second", [0.0, 1.0])
+def test_a_missing_image_does_not_keep_the_others_from_being_normalised(second: float) -> None:
+    image = np.stack([IMAGE[0] + 5, np.full_like(IMAGE[0], second)])
+    normal, done = apply_torchio(image, [TorchioTransform(name="ZNormalization")], (1, 1, 1), 0)
+    assert done == ("ZNormalization",)
+    assert abs(normal.mean()) < 1e-5
+    air, done = apply_torchio(0 * image, [TorchioTransform(name="ZNormalization")], (1, 1, 1), 0)
+    assert done == ()
+    assert not air.any()
+
+
 def test_lengths_are_in_millimetres() -> None:
     blur = [TorchioTransform(name="Blur", std=1.0)]
     fine, coarse = (apply_torchio(IMAGE, blur, [mm] * 3, 0)[0].std() for mm in (0.5, 4.0))
