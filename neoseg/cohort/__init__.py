@@ -17,17 +17,18 @@ from neoseg.cohort.problems import CohortError, OnError, Problem, Problems, pars
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.cohort.split import (
+    SPLITS,
     Split,
     SplitSettings,
     make_split,
     read_split,
     split_cohort,
-    write_split,
     write_splits,
 )
 from neoseg.cohort.synthetic import read_phantom
 
 __all__ = [
+    "SPLITS",
     "Annotated",
     "AnnotationSettings",
     "Assignment",
@@ -56,6 +57,5 @@ __all__ = [
     "split_cohort",
     "with_modalities",
     "write_plan",
-    "write_split",
     "write_splits",
 ]

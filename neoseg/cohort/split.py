@@ -144,11 +144,6 @@ def _totals(number: int, fractions: Sequence[float]) -> list[int]:
     return totals
 
 
-def write_split(path: Path, split: Split, scans: Iterable[Scan]) -> None:
-    """Write one row per scan: cohort, subject, session, split, age group."""
-    write_splits(path, [(split, scans)])
-
-
 def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> None:
     """Write the splits of several cohorts, each with its scans, into one table."""
     rows = [

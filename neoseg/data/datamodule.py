@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch.utils.data import DataLoader
 
-from neoseg.cohort import Annotated, MissingModality, Source
+from neoseg.cohort import SPLITS, Annotated, MissingModality, Source
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
@@ -18,21 +18,18 @@ from neoseg.data.loader import PatchLoader
 from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.data.pool import count_loaders, usable_cores
 from neoseg.data.pseudo import with_pseudo_labels
-from neoseg.data.store import Store
+from neoseg.data.store import Store, entries_of
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
 from neoseg.data.whole import VolumeDataset, VolumeSample
 from neoseg.labels import PLANE_AXIS
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
 
-SEEN = ("train", "val")
-"""Splits that a training sees."""
-
 
 class MixedDataModule(L.LightningDataModule):
     """Feeds patches composed of the streams, and whole scans for validation.
 
-    The store is prepared by one process; the others wait and open it.
+    Processes that prepare the store at the same time share the scans, each of which one builds.
     """
 
     def __init__(
@@ -69,19 +66,18 @@ class MixedDataModule(L.LightningDataModule):
         self.composition: Composition | None = None
 
     def prepare_data(self) -> None:
-        """Prepare every scan of training and validation (one process per machine).
+        """Prepare every scan of the plan, those for the test too, which is to be read at the end.
 
         Raises:
-            DataError: scans that cannot be used, or one image in both.
+            DataError: scans that cannot be used, or one image in two splits.
         """
         seen: dict[str, tuple[str, Path | None]] = {}
         for source in self.annotated.sources:
-            pairs = [(name, scan) for name in SEEN for scan, _ in source.of_split(name)]
+            pairs = [(name, scan) for name in SPLITS for scan, _ in source.of_split(name)]
             scans = [scan for _, scan in pairs]
-            self.store.prepare(source.cohort, scans, self.progress)
-            for (split, scan), item in zip(
-                pairs, self.store.examine(source.cohort, scans), strict=True
-            ):
+            examined = self.store.examine(source.cohort, scans, self.progress)
+            entries_of(source.cohort, examined)
+            for (split, scan), item in zip(pairs, examined, strict=True):
                 path = scan.images[0]
                 known, other = seen.setdefault(item.digest, (split, path))
                 if known != split:

@@ -20,6 +20,9 @@ from neoseg.data.preprocess import Geometry
 
 RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.bin"
 
+CHECKSUM = "crc32"
+"""Key of the record's own checksum."""
+
 CHUNK, BLOCK = 64, 16
 """Voxels along each axis of what is compressed together and of what is unpacked at a time.
 
@@ -35,8 +38,10 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class StoreEntry:
-    """One prepared scan: `image.b2nd` `[M, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
+    """One prepared scan: `image.b2nd` `[images, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
     codes, absent where the scan has no labels), `entry.json`, `locations.bin`.
+
+    It holds the images that the scan has, so that runs with more modalities share it.
     """
 
     scan: Scan
@@ -50,7 +55,7 @@ class StoreEntry:
 
     @property
     def image(self) -> blosc2.NDArray:
-        """Float `[M, X, Y, Z]`, memory-mapped; index it to read a block."""
+        """Float `[images, X, Y, Z]`, those that the scan has, memory-mapped; index it to read."""
         return self._open(IMAGE)
 
     @property
@@ -59,13 +64,19 @@ class StoreEntry:
         return self._open(CODES)
 
     def read_image(self, block: tuple[slice, ...] = ()) -> np.ndarray:
-        """Return float `[M, ...]` of a block of voxels, of all by default.
+        """Return float `[M, ...]` of a block of voxels, of all by default; 0 for missing images.
 
         Raises:
             DataError: a damaged file.
         """
         with unpacking(self.folder / IMAGE):
-            return np.asarray(self.image[(slice(None), *block)])
+            found = np.asarray(self.image[(slice(None), *block)])
+        present = [path is not None for path in self.scan.images]
+        if all(present):
+            return found
+        image = np.zeros((len(present), *found.shape[1:]), found.dtype)
+        image[present] = found
+        return image
 
     def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
         """Return the native codes of a block of voxels, of all by default; raises as the image."""
@@ -106,8 +117,11 @@ def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEnt
     """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record.pop(CHECKSUM) != _checksum_of(record):
+            raise DamagedError(f"{RECORD} does not have the checksum with which it was written")
         geometry, files = Geometry.from_dict(record["geometry"]), record["content"]
-        if (CODES in files) != (scan.label is not None):
+        images = sum(path is not None for path in scan.images)
+        if (CODES in files) != (scan.label is not None) or record["channels"] != images:
             raise DamagedError(f"{RECORD} does not fit the scan")
         for name, wanted in files.items():
             _check_file(folder / name, wanted, verify)
@@ -122,8 +136,22 @@ def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEnt
     return StoreEntry(scan, folder, geometry), record
 
 
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of an entry, with size and checksum of its files and a checksum of its own.
+
+    The other files are there already.
+    """
+    whole = {**record, "content": describe_files(folder)}
+    text = json.dumps({**whole, CHECKSUM: _checksum_of(whole)}, indent=1)
+    (folder / RECORD).write_text(text, encoding="utf-8")
+
+
+def _checksum_of(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
 def describe_files(folder: Path) -> dict[str, dict[str, int]]:
-    """Return size and checksum of every file of an entry, for its record."""
+    """Return size and checksum of every file of a folder."""
     files = sorted(folder.iterdir())
     return {p.name: {"bytes": p.stat().st_size, "crc32": _checksum(p)} for p in files}
 

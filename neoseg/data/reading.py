@@ -10,6 +10,7 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.data.checks import OF_CONTENT, check_content, check_grid, check_values
+from neoseg.data.fingerprint import mask_state
 from neoseg.data.foreground import check_mask
 from neoseg.data.nifti import DataError
 from neoseg.data.preprocess import Geometry, PrepareSettings, brain_of, prepare_volumes, read_images
@@ -33,8 +34,9 @@ def read_scan(
         "settings": settings.model_dump(),
         "values": list(convention.values),
         "type": settings.dtype,
-        "channels": len(scan.images),
+        "channels": sum(path is not None for path in scan.images),
         "voxels": [],
+        "mask": mask_state(scan.mask),
     }
     try:
         volumes = read_images(scan.images)
@@ -54,7 +56,7 @@ def read_scan(
         except DataError as error:
             found += error.problems
     if settings.foreground != "mask":
-        found += _mask_problems(scan, geometry)
+        found += mask_problems(scan, geometry)
     if any(problem.severity == "error" for problem in found):
         raise DataError.of(found)
     assert image is not None
@@ -102,8 +104,8 @@ def read_labels(
     return codes, found, voxels
 
 
-def _mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
-    """Return warnings about the brain mask, which preparation does not need."""
+def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
+    """Return warnings about a brain mask that preparation does not use, of kind "mask"."""
     if scan.mask is None:
         return []
     try:

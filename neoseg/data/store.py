@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,19 +20,18 @@ from neoseg.data.entry import (
     CODES,
     IMAGE,
     LOCATIONS,
-    RECORD,
     DamagedError,
     StoreEntry,
-    describe_files,
     open_entry,
     write_array,
+    write_record,
 )
-from neoseg.data.fingerprint import fingerprint
+from neoseg.data.fingerprint import fingerprint, mask_state
 from neoseg.data.locations import sample_locations, write_locations
 from neoseg.data.nifti import DataError
 from neoseg.data.pool import count_processes, work_through
 from neoseg.data.preprocess import PrepareSettings, prepare_labels
-from neoseg.data.reading import read_codes, read_scan
+from neoseg.data.reading import mask_problems, read_codes, read_scan
 from neoseg.files import flush
 from neoseg.labels import Convention
 
@@ -85,17 +83,7 @@ class Store:
         Raises:
             DataError: after all scans were tried, listing every problem that was found.
         """
-        examined = self.examine(cohort, scans, progress)
-        bad = [item for item in examined if item.entry is None]
-        if bad:
-            lines = [f"  {item.scan.id}: {DataError.of(item.errors)}" for item in bad]
-            raise DataError(
-                f"{len(bad)} of {len(scans)} scans of cohort '{cohort.name}' cannot be used:\n"
-                + "\n".join(lines)
-                + "\nrepair them, leave them out with cohort.exclude=[...], or set on_error=skip",
-                [problem for item in bad for problem in item.errors],
-            )
-        return [item.entry for item in examined if item.entry is not None]
+        return entries_of(cohort, self.examine(cohort, scans, progress))
 
     def examine(
         self,
@@ -191,15 +179,15 @@ class Store:
         try:
             with _writing(draft):
                 draft.mkdir()
-                write_array(draft / IMAGE, image.astype(self.settings.dtype))
+                present = [path is not None for path in scan.images]
+                write_array(draft / IMAGE, image[present].astype(self.settings.dtype))
                 if codes is not None:
                     codes = prepare_labels(codes, geometry)
                     write_array(draft / CODES, codes)
                     write_locations(
                         draft / LOCATIONS, sample_locations(codes, self.settings.locations)
                     )
-                record |= {"content": describe_files(draft)}
-                (draft / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+                write_record(draft, record)
                 for path in (*draft.iterdir(), draft):
                     flush(path)  # before the name that says it is whole
                 if folder.exists():  # a damaged entry
@@ -208,6 +196,24 @@ class Store:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+
+
+def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:
+    """Return the entries of scans of a cohort.
+
+    Raises:
+        DataError: scans without one, each with every problem that was found.
+    """
+    bad = [item for item in examined if item.entry is None]
+    if bad:
+        lines = [f"  {item.scan.id}: {DataError.of(item.errors)}" for item in bad]
+        raise DataError(
+            f"{len(bad)} of {len(examined)} scans of cohort '{cohort.name}' cannot be used:\n"
+            + "\n".join(lines)
+            + "\nrepair them, leave them out with cohort.exclude=[...], or set on_error=skip",
+            [problem for item in bad for problem in item.errors],
+        )
+    return [item.entry for item in examined if item.entry is not None]
 
 
 class StoreError(DataError):
@@ -231,6 +237,9 @@ def _examined(entry: StoreEntry, record: Mapping[str, Any], convention: Conventi
     scan, voxels = entry.scan, tuple(record["voxels"])
     paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
     findings = [Problem.from_dict(raw) for raw in record["findings"]]
+    unused = record["settings"]["foreground"] != "mask"
+    if unused and record["mask"] != mask_state(scan.mask):  # it is another one since
+        findings = [p for p in findings if p.kind != "mask"] + mask_problems(scan, entry.geometry)
     # The cohort may have moved since.
     here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
     if scan.label is not None:

@@ -170,8 +170,9 @@ def _predict(
 
 
 def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> MixedDataModule:
-    needed = sum(item.split != "test" for item in annotated.assignments)
-    with progress_bar("prepare", total=needed) as bar:
+    if not config.score:  # nothing will read the scans for the test
+        annotated = annotated.keeping(lambda item: item.split != "test")
+    with progress_bar("prepare", total=len(annotated.assignments)) as bar:
         data = data_of(config, annotated, teacher_view, bar.advance)
         data.prepare_data()
     data.progress = None

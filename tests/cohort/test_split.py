@@ -15,7 +15,7 @@ from neoseg.cohort import (
     parse_settings,
     read_split,
     split_cohort,
-    write_split,
+    write_splits,
 )
 from neoseg.cohort.split import subject_strata
 
@@ -143,7 +143,7 @@ def test_scans_of_a_part() -> None:
 def test_written_splits_are_read_again(tmp_path: Path, name: str) -> None:
     scans = [*make_scans(preterm=5, both=4), make_scan("007", None, None)]
     split = make_split(scans, seed=2)
-    write_split(tmp_path / "new" / name, split, scans)
+    write_splits(tmp_path / "new" / name, [(split, scans)])
     assert read_split(tmp_path / "new" / name, scans) == split
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
     lines = (tmp_path / "new" / name).read_text().splitlines()
@@ -169,7 +169,7 @@ def test_all_problems_of_a_table_are_listed(tmp_path: Path) -> None:
 
 def test_a_part_of_the_cohort_may_use_the_whole_table(tmp_path: Path) -> None:
     scans = make_scans(preterm=9)
-    write_split(tmp_path / "split.csv", make_split(scans), scans)
+    write_splits(tmp_path / "split.csv", [(make_split(scans), scans)])
     with pytest.raises(CohortError, match=r"set split\.subset=true"):
         read_split(tmp_path / "split.csv", scans[:4])
     part = read_split(tmp_path / "split.csv", scans[:4], subset=True)
@@ -189,7 +189,7 @@ def test_a_failed_write_leaves_the_old_file(
 ) -> None:
     scans = make_scans(preterm=5)
     path = tmp_path / "split.csv"
-    write_split(path, make_split(scans), scans)
+    write_splits(path, [(make_split(scans), scans)])
     before = path.read_text()
 
     def fail(*_: object) -> None:
@@ -197,6 +197,6 @@ def test_a_failed_write_leaves_the_old_file(
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_split(path, make_split(scans, seed=1), scans)
+        write_splits(path, [(make_split(scans, seed=1), scans)])
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["split.csv"]

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,7 @@ def test_the_codebook_holds_every_label_set_that_can_occur(data: MixedDataModule
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, 4])
 def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: int) -> None:
     here = [*batches(data, trainer(done=0)), *batches(data, trainer(done=3))]
@@ -97,6 +99,7 @@ def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: 
     assert_equal(here, [*there, *loader])
 
 
+@pytest.mark.filterwarnings("ignore:The `srun` command")
 @pytest.mark.parametrize(
     ("wanted", "device", "devices", "environment", "expected"),
     [
@@ -186,25 +189,35 @@ def test_validation_has_whole_scans_in_order(tmp_path: Path) -> None:
         assert sample.codes.shape == scan.entry.shape
 
 
-def test_every_scan_of_training_and_validation_is_prepared_and_told(tmp_path: Path) -> None:
-    cohort = write_cohort(tmp_path, 3)
+def test_every_scan_of_the_plan_is_prepared_and_told(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 4)
+    cohort = replace(cohort, scans=cohort.scans[:3])
     annotated = annotate_cohort(cohort, ["full"] * 3, ["train", "val", "test"])
     data = make_data(annotated, tmp_path / "store")
     told: list[str] = []
     data.progress = told.append
     data.prepare_data()
-    assert told == ["sub-00", "sub-01"]
-    assert len([p for p in (tmp_path / "store" / "small").iterdir() if p.is_dir()]) == 2
+    assert told == ["sub-00", "sub-01", "sub-02"]
+    assert len([p for p in (tmp_path / "store" / "small").iterdir() if p.is_dir()]) == 3
 
 
-def test_one_image_in_training_and_validation_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_one_image_in_training_and_in_another_split_is_an_error(tmp_path: Path, name: str) -> None:
     cohort = write_cohort(tmp_path, 3)
     shutil.copy(cohort.scans[0].images[0], cohort.scans[2].images[0])
-    apart = annotate_cohort(cohort, ["full"] * 3, ["train", "train", "val"])
-    with pytest.raises(DataError, match=r"sub-02.* is for val and shows.*sub-00.* is for train"):
+    apart = annotate_cohort(cohort, ["full"] * 3, ["train", "train", name])
+    with pytest.raises(DataError, match=rf"sub-02.* is for {name} and shows.*sub-00.* is for tr"):
         make_data(apart, tmp_path / "store").prepare_data()
-    together = annotate_cohort(cohort, ["full"] * 3, ["train", "val", "train"])
+    together = annotate_cohort(cohort, ["full"] * 3, ["train", name, "train"])
     make_data(together, tmp_path / "store").prepare_data()
+
+
+def test_a_scan_for_the_test_that_cannot_be_read_is_told_before_training(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    annotated = annotate_cohort(cohort, ["full"] * 3, ["train", "val", "test"])
+    (tmp_path / "sub-02" / "image.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"sub-02.image\.nii\.gz"):
+        make_data(annotated, tmp_path / "store").prepare_data()
 
 
 def test_a_damaged_block_is_told_with_its_file(tmp_path: Path) -> None:

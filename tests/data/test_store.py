@@ -13,6 +13,7 @@ from small_cohort import AFFINE, head, save, small_space, write_cohort
 
 from neoseg.cohort import Cohort
 from neoseg.data import store as store_module
+from neoseg.data.entry import write_record
 from neoseg.data.locations import sample_locations
 from neoseg.data.preprocess import Geometry, PrepareSettings
 from neoseg.data.store import Store, StoreEntry, read_codes
@@ -290,6 +291,20 @@ def other_shape(path: Path) -> None:
     path.write_text(json.dumps(record))
 
 
+def record_of_another_shape(path: Path) -> None:
+    record = json.loads(path.read_text())
+    path.unlink()
+    record["geometry"]["prepared_shape"][0] += 1
+    del record["crc32"]
+    write_record(path.parent, record)
+
+
+def other_affine(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text.replace("0.8", "0.9"))
+    assert path.read_text() != text
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "why"),
     [
@@ -300,7 +315,9 @@ def other_shape(path: Path) -> None:
         ("entry.json", cut, "is not what was written"),
         ("entry.json", Path.unlink, "cannot be read"),
         ("entry.json", lambda p: p.write_text("[]"), "is not what was written"),
-        ("entry.json", other_shape, "holds float16"),
+        ("entry.json", other_shape, "checksum with which it was written"),
+        ("entry.json", other_affine, "checksum with which it was written"),
+        ("entry.json", record_of_another_shape, "holds float16"),
     ],
 )
 def test_a_damaged_entry_is_noticed_and_built_again(
@@ -431,6 +448,52 @@ def test_all_that_is_wrong_with_a_scan_is_told_at_once(tmp_path: Path) -> None:
     (found,) = store_at(tmp_path).examine(cohort, cohort.scans)
     assert [problem.kind for problem in found.errors] == ["not-finite", "label-values"]
     assert {problem.scans for problem in found.errors} == {("sub-00",)}
+
+
+def test_a_mask_that_is_not_used_makes_no_new_entry_but_is_looked_at_again(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    mask = tmp_path / "sub-00" / "mask.nii.gz"
+    _, labels = head(np.random.default_rng(0))
+    save(mask, (labels > 1).astype(np.uint8))
+    scan = replace(cohort.scans[0], mask=mask)
+    by_head, by_mask = store_at(tmp_path), store_at(tmp_path, foreground="mask")
+    (good,) = by_head.examine(cohort, [scan])
+    used = by_mask.folder(scan, cohort)
+    assert good.entry is not None
+    assert good.problems == ()
+    mask.write_bytes(b"broken")
+    for _ in range(2):
+        (now,) = by_head.examine(cohort, [scan])
+        assert now.entry == good.entry
+        assert [(p.kind, p.severity) for p in now.problems] == [("mask", "warning")]
+    assert by_mask.folder(scan, cohort) != used
+    save(mask, (labels > 1).astype(np.uint8))
+    (mended,) = by_head.examine(cohort, [scan])
+    assert mended.problems == ()
+    assert len(contents(tmp_path)) == 1
+
+
+def test_an_entry_holds_the_images_that_are_there(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first, second = (scan.images[0] for scan in cohort.scans)
+    alone = replace(cohort.scans[0], images=(first,))
+    store = store_at(tmp_path)
+    (entry,) = store.prepare(cohort, [alone])
+    (wider,) = store.prepare(cohort, [replace(alone, images=(first, None))])
+    assert wider.folder == entry.folder
+    assert wider.image.shape == entry.image.shape == (1, *entry.shape)
+    block = (slice(2, 9), slice(0, 5), slice(4, 6))
+    both = wider.read_image(block)
+    assert both.dtype == np.float16
+    assert both.shape == (2, 7, 5, 2)
+    np.testing.assert_array_equal(both[:1], entry.read_image(block))
+    assert not both[1].any()
+    (third,) = store.prepare(cohort, [replace(alone, images=(first, None, second))])
+    assert third.folder != entry.folder
+    whole = third.read_image()
+    np.testing.assert_array_equal(whole[0], entry.read_image()[0])
+    assert not whole[1].any()
+    assert whole[2].any()
 
 
 def test_a_broken_mask_matters_only_where_it_is_used(tmp_path: Path) -> None:
