@@ -30,6 +30,7 @@ class Source:
         protocols: by the names that the assignments use.
         weight: its share of the items of a stream, relative to the other cohorts' weights; None
             is the number of its scans in the stream, so that every scan counts alike.
+        draw: number of the draw of who is annotated how, which random slices follow.
     """
 
     cohort: Cohort
@@ -37,6 +38,7 @@ class Source:
     assignments: tuple[Assignment, ...]
     protocols: Mapping[str, Protocol]
     weight: float | None = None
+    draw: int = 0
 
     @property
     def label_sets(self) -> set[LabelSet]:

@@ -42,7 +42,7 @@ def source_of(
     """Plan who of a cohort is annotated how; raises `CohortError` and `LabelError`."""
     protocols = settings.protocols(cohort.convention.space)
     assignments = plan_annotation(cohort.scans, split, settings)
-    return Source(cohort, split, assignments, protocols, weight)
+    return Source(cohort, split, assignments, protocols, weight, settings.draw)
 
 
 def extra_sources(

@@ -56,6 +56,7 @@ class Annotation:
     Attributes:
         lookup: uint8 `[256]`, native code to row of the codebook.
         protocol: also hides slices where it says so.
+        slices: bool along `slice_axis`, those with the annotation; None where all have it.
         positions: for each class that the annotation shows somewhere, flat voxel positions.
     """
 

@@ -119,7 +119,7 @@ class MixedDataModule(L.LightningDataModule):
             axis = PLANE_AXIS[protocol.slices.plane] if protocol.slices else 0
             # The name of a subject may occur in several cohorts.
             name = f"{scan.cohort}/{scan.id}" if place else scan.id
-            seed = (self.seed, zlib.crc32(name.encode()))
+            seed = (source.draw, zlib.crc32(name.encode()))
             annotation = annotate(entry, lookup, protocol, codebook, seed, axis, limit)
             known = TrainingScan(entry, STREAMS.index(item.stream), annotation, place)
             if split == "train" and self.pseudo_labels is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.plugins.environments import (
@@ -218,6 +219,18 @@ def test_a_scan_for_the_test_that_cannot_be_read_is_told_before_training(tmp_pat
     (tmp_path / "sub-02" / "image.nii.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"sub-02.image\.nii\.gz"):
         make_data(annotated, tmp_path / "store").prepare_data()
+
+
+def test_random_slices_follow_the_draw_and_not_the_seed_of_the_training(tmp_path: Path) -> None:
+    protocol = {"name": "partial", "slices": {"share": 0.4, "spacing": "random"}}
+    plan = annotate_cohort(write_cohort(tmp_path, 2), ["full", "partial"], protocol=protocol)
+    again = replace(plan, sources=tuple(replace(source, draw=1) for source in plan.sources))
+    chosen = [
+        make_data(annotated, tmp_path / "store", seed=seed).train[1].annotation.slices
+        for annotated, seed in ((plan, 3), (plan, 4), (again, 3))
+    ]
+    assert np.array_equal(chosen[0], chosen[1])  # type: ignore[arg-type]
+    assert not np.array_equal(chosen[0], chosen[2])  # type: ignore[arg-type]
 
 
 def test_a_damaged_block_is_told_with_its_file(tmp_path: Path) -> None:
