@@ -181,5 +181,12 @@ class MixedDataModule(L.LightningDataModule):
         return batch.lit() if isinstance(batch, Batch) else batch
 
     def val_dataloader(self) -> DataLoader[VolumeSample]:
-        """Return whole validation scans, one at a time."""
-        return DataLoader(VolumeDataset(self.val), batch_size=None)
+        """Return whole validation scans, one at a time, this rank's share.
+
+        All ranks have equally many, since they agree on a stop after each: where the scans cannot
+        be shared evenly, some are seen twice.
+        """
+        trainer, number = self.trainer, len(self.val)
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        share = [(rank + ranks * turn) % number for turn in range(-(-number // ranks))]
+        return DataLoader(VolumeDataset(self.val), batch_size=None, sampler=share)

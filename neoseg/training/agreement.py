@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from neoseg.labels import Codebook
 
@@ -28,3 +30,15 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
     overlap = (predicted * positive.T).sum(1)
     size = (predicted * known.T).sum(1) + joint.sum(0) @ positive
     return torch.where(size > 0, 2 * overlap / size, torch.nan)
+
+
+def of_all_ranks(values: dict[int, Tensor]) -> list[Tensor]:
+    """Return the values by scan (its number) that the processes of a training found, in order.
+
+    All processes must call this. A scan that several have seen counts once.
+    """
+    found = [values]
+    if distributed.is_available() and distributed.is_initialized():
+        found = [{} for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(found, values)
+    return [value for _, value in sorted(ChainMap(*found).items())]

@@ -18,7 +18,7 @@ from neoseg.inference import WindowSettings, predict_volume
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective, Prediction
 from neoseg.networks import build_network, make_head
-from neoseg.training.agreement import class_dice
+from neoseg.training.agreement import class_dice, of_all_ranks
 from neoseg.training.optimisation import (
     OptimizerSettings,
     make_optimizer,
@@ -111,7 +111,7 @@ class SegmentationModule(L.LightningModule):
         if compile:
             for member in self.networks.values():
                 (member.average.module if isinstance(member, Teacher) else member).compile()
-        self._dice: dict[str, list[Tensor]] = {}
+        self._dice: dict[str, dict[int, Tensor]] = {}
 
     def _chosen(self, choice: str) -> str:
         if choice == "auto":
@@ -204,13 +204,14 @@ class SegmentationModule(L.LightningModule):
             leaves = predict_volume(network, image, self.head, self.window, self.device)
             codes = sample.codes.to("cpu")
             found[name] = torch.from_numpy(leaves)
-            self._dice.setdefault(name, []).append(class_dice(found[name], codes, self.codebook))
+            dice = class_dice(found[name], codes, self.codebook)
+            self._dice.setdefault(name, {})[sample.number] = dice
         return found[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean Dice per class and over leaves."""
+        """Log the mean Dice per class and over leaves, of the scans of all ranks."""
         for name, values in self._dice.items():
-            per_class = torch.stack(values).nanmean(dim=0)
+            per_class = torch.stack(of_all_ranks(values)).nanmean(dim=0)
             leaves = [k for k in range(self.space.num_leaves) if k != self.space.background]
             mean = per_class[leaves].nanmean()
             self._log_dice(f"val/dice_{name}", mean)

@@ -190,6 +190,19 @@ def test_validation_has_whole_scans_in_order(tmp_path: Path) -> None:
         assert sample.codes.shape == scan.entry.shape
 
 
+@pytest.mark.parametrize(("scans", "ranks"), [(1, 1), (3, 2), (4, 2), (2, 4), (5, 4)])
+def test_ranks_share_the_validation_evenly(tmp_path: Path, scans: int, ranks: int) -> None:
+    names = ["train", *["val"] * scans]
+    annotated = annotate_cohort(write_cohort(tmp_path, len(names)), ["full"] * len(names), names)
+    data = make_data(annotated, tmp_path / "store")
+    shares = []
+    for rank in range(ranks):
+        data.trainer = trainer(rank, ranks)
+        shares.append([sample.number for sample in data.val_dataloader()])
+    assert {len(share) for share in shares} == {-(-scans // ranks)}
+    assert set().union(*shares) == set(range(scans))
+
+
 def test_every_scan_of_the_plan_is_prepared_and_told(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path, 4)
     cohort = replace(cohort, scans=cohort.scans[:3])

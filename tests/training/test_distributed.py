@@ -61,5 +61,26 @@ def test_their_losses_are_those_of_the_whole_batch(runs: Path) -> None:
         assert float(two["train/loss"]) == pytest.approx(float(one["train/loss"]), rel=1e-4)
 
 
+def test_they_share_the_validation_and_find_the_same(runs: Path) -> None:
+    def seen(name: str) -> list[list[int]]:
+        notes = sorted((runs / name).glob("validated-*.txt"))
+        return [[int(line) for line in note.read_text().split()] for note in notes]
+
+    (alone,), shared = seen("one"), seen("two")
+    assert len(shared) == 2
+    assert len(set(alone)) > 1
+    assert set(alone) == set(shared[0]) | set(shared[1])
+    assert (
+        len(shared[0])
+        == len(shared[1])
+        == -(-len(set(alone)) // 2) * (len(alone) // len(set(alone)))
+    )
+    rows = [[r for r in curves(runs / name) if r.get("val/dice")] for name in ("one", "two")]
+    assert len(rows[0]) == len(rows[1]) > 0
+    for one, two in zip(*rows, strict=True):
+        for key in (key for key in one if key.startswith("val/") and one[key]):
+            assert float(two[key]) == pytest.approx(float(one[key]), abs=2e-3), key
+
+
 def test_an_interrupted_run_ends_with_the_same_bits(runs: Path) -> None:
     assert_same_runs(runs / "two", runs / "resumed")

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from neoseg.configuration.command import quieten
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.data import Batch
+from neoseg.data.whole import VolumeSample
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 
@@ -33,6 +34,7 @@ OPTIONS = (
     "optimizer.warmup_steps=2",
     "patches.batch_size=4",
     "checkpoint.every_steps=3",
+    "split.fractions=[0.5,0.5,0.0]",
 )
 DEADLY_STEP = 5
 SECONDS = 100
@@ -54,6 +56,8 @@ def run_rank(config: DictConfig, folder: Path, rank: int, port: int, dies: bool)
     step, note = SegmentationModule.training_step, folder / f"rank-{rank}.txt"
     watched = watching(step, note, DEADLY_STEP if dies else None)
     SegmentationModule.training_step = watched  # type: ignore[method-assign]
+    validation, seen = SegmentationModule.validation_step, folder / f"validated-{rank}.txt"
+    SegmentationModule.validation_step = noting(validation, seen)  # type: ignore[method-assign]
     train(config, folder)
 
 
@@ -70,6 +74,17 @@ def watching(step: Callable[..., Any], note: Path, deadly: int | None) -> Callab
             os._exit(137)
         calls[0] += 1
         return step(self, batch, number)
+
+    return wrapped
+
+
+def noting(step: Callable[..., Any], note: Path) -> Callable[..., Any]:
+    """Return a validation step that notes the numbers of its scans."""
+
+    def wrapped(self: SegmentationModule, sample: VolumeSample, number: int) -> Any:
+        with note.open("a") as file:
+            file.write(f"{sample.number}\n")
+        return step(self, sample, number)
 
     return wrapped
 
