@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from neoseg.configuration.assembly import cohort_of
+from neoseg.configuration.config import job_name
 from neoseg.configuration.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.networks import NetworkError, build_network
@@ -112,6 +113,6 @@ def test_checking_a_cohort_s_keys_imports_nothing_foreign(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("text", ["split.file-../../x.csv", "a-/etc/x", "../..", "x" * 500 + "/y"])
 def test_the_folder_of_a_job_is_one_folder(text: str, tmp_path: Path) -> None:
-    name = str(OmegaConf.create({"a": text, "b": "${folder_name:${a}}"}).b)
+    name = job_name([f"split.file={text}"], [])
     assert "/" not in name
     (tmp_path / "sweep" / f"{name}").mkdir(parents=True)

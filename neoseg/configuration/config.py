@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,33 @@ LONGEST_NAME = 200
 def register_resolvers() -> None:
     """Make `${first:a,b}` known, the first argument that is neither null nor empty, and others.
 
-    `${folder_name:text}` is the text without slashes and quotes, or where file systems refuse so
-    long a name its start and a fingerprint.
+    `${job_name:overrides,patterns}` names the folder of a job by its overrides, without those of
+    keys that match one of the patterns.
     """
     OmegaConf.register_new_resolver(
         "first",
         lambda *values: next((v for v in values if v not in (None, "", "None")), None),
         replace=True,
     )
-    OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
-def _folder_name(text: str) -> str:
-    # One folder, here: not one that a value such as ../x leads to. Without quotes, so that it can
-    # stand between quotes in a command.
-    text = re.sub(r"[\"'\\]", "", text.replace("/", "-"))
+def job_name(overrides: Iterable[str], patterns: Iterable[str]) -> str:
+    """Return the name of a job's folder, such as "+experiment-supervised_annotation.draw-1".
+
+    Where file systems refuse so long a name it is its start and a fingerprint.
+
+    Args:
+        overrides: as on the command line.
+        patterns: of the keys that do not name it; an asterisk stands for anything.
+    """
+    keys = {line: re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in overrides}
+    patterns = list(patterns)
+    named = (line for line, key in keys.items() if not any(fnmatchcase(key, p) for p in patterns))
+    # Without equals signs, so that the folder can be given to run= and resume=. One folder, here:
+    # not one that a value such as ../x leads to. Without quotes, to stand between quotes.
+    text = "_".join(sorted(named)).replace("=", "-").replace("/", "-")
+    text = re.sub(r"[\"'\\]", "", text)
     if len(text.encode()) <= LONGEST_NAME:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

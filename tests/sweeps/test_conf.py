@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR, job_name
 from neoseg.runs.slurm import cluster_environment
 from neoseg.sweeps.local import LocalSettings
 from neoseg.sweeps.slurm import SlurmSettings
@@ -23,7 +23,7 @@ def composed(*overrides: str) -> dict:
     return {
         "cluster": OmegaConf.to_container(config.cluster, resolve=True) if config.cluster else None,
         "launcher": config.hydra.launcher["_target_"].split(".")[-1],
-        "exclude": set(config.hydra.job.config.override_dirname.exclude_keys),
+        "exclude": list(config.hydra.job.config.override_dirname.exclude_keys),
     }
 
 
@@ -37,7 +37,8 @@ def test_a_cluster_chooses_its_launcher_and_its_keys_name_no_folder(
     found = composed(f"cluster={name}")
     assert found["launcher"] == launcher
     keys = yaml.safe_load((CONFIG_DIR / "cluster" / f"{name}.yaml").read_text())["cluster"] or ()
-    assert {f"cluster.{key}" for key in keys} | {"cluster"} <= found["exclude"]
+    overrides = [f"cluster={name}", *(f"cluster.{key}=1" for key in keys)]
+    assert job_name(["seed=3", *overrides], found["exclude"]) == "seed-3"
 
 
 def test_the_trainer_says_how_large_a_job_is() -> None:
@@ -87,8 +88,31 @@ def test_only_what_srun_started_is_one_of_several(
 
 
 def test_long_names_of_folders_are_cut_and_stay_apart() -> None:
-    resolver = "${folder_name:'%s'}"
-    names = {str(OmegaConf.create({"a": resolver % ("x" * 300 + end)}).a) for end in "ab"}
+    names = {job_name(["x" * 300 + end], []) for end in "ab"}
     assert len(names) == 2
     assert all(len(Path(name).name) == 200 for name in names)
-    assert OmegaConf.create({"a": resolver % "short"}).a == "short"
+    assert job_name(["short"], []) == "short"
+
+
+def test_what_changes_no_result_names_no_folder() -> None:
+    silent = (
+        "cluster=slurm",
+        "cluster.time=60",
+        "+cluster.options.mail-user=me@example.org",
+        "paths.data=/scratch/data",
+        "cohort.root=/data/dhcp",
+        "extra_cohorts.fetal.cohort.root=/data/fetal",
+        "patches.workers=4",
+        "logger=csv",
+        "logger.wandb.tags=[a,b]",
+        "trainer.devices=2",
+        "pictures=0",
+    )
+    named = ("seed=1", "+experiment=supervised", "+extra_cohorts.fetal.weight=0.5")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        fetal = "+cohort@extra_cohorts.fetal.cohort=bids"
+        config = compose("train", [fetal, *named, *silent], return_hydra_config=True)
+    assert config.hydra.sweep.subdir == (
+        "+cohort@extra_cohorts.fetal.cohort-bids_+experiment-supervised"
+        "_+extra_cohorts.fetal.weight-0.5_seed-1"
+    )

@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR, job_name
 from neoseg.configuration.settings import ConfigError
 from neoseg.runs.claim import LOCK
 from neoseg.sweeps import local, slurm
@@ -48,8 +48,7 @@ def test_devices_are_counted(devices: str, expected: int, tmp_path: Path) -> Non
 
 
 def test_quotes_in_a_value_name_no_folder() -> None:
-    text = OmegaConf.create({"text": "loss-[\"iuc\",a/b]\\ 'c'", "name": "${folder_name:${text}}"})
-    assert text.name == "loss-[iuc,a-b] c"
+    assert job_name(["loss=[\"iuc\",a/b]\\ 'c'"], []) == "loss-[iuc,a-b] c"
 
 
 def test_a_job_too_large_for_the_machine_stops_none_half_way(
