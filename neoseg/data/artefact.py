@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neoseg.data.axis import Matrices, along, apply
+from neoseg.data.rotation import rotation
 
 Triple = tuple[int, int, int]
 
@@ -83,11 +84,7 @@ class Motion:
         """Return `x` `[X, Y, Z]` with the lines of the second pose in place of the first's."""
         grid = torch.empty((1, *x.shape, 3), device=x.device)
         half = [max(n - 1, 1) / 2 for n in x.shape]
-        (cx, cy, cz), (sx, sy, sz) = np.cos(self.turn), np.sin(self.turn)
-        about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-        about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-        about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-        turn = about_z @ about_y @ about_x
+        turn = rotation(self.turn)
         lines = [torch.arange(n, device=x.device) - (n - 1) / 2 for n in x.shape]
         for axis in range(3):  # grid_sample counts from -1 to 1, and wants the last axis first
             row = [float(value) / half[axis] for value in turn[axis]]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.data.patch_map import PatchMap, Triple
 from neoseg.data.resample import resample
+from neoseg.data.rotation import rotation
 from neoseg.data.store import StoreEntry
 from neoseg.labels import UNKNOWN
 
@@ -34,7 +35,7 @@ class SpatialSettings(BaseModel):
     scaling: float = Field(default=0.15, ge=0, lt=1, description="isotropic factor 1 +- this")
     stretching: float = Field(default=0.05, ge=0, lt=1, description="per axis on top of it")
     elastic: float = Field(default=2.0, ge=0, description="mm, std of control points")
-    elastic_grid: float = Field(default=16.0, gt=0, description="mm between control points")
+    elastic_grid: float = Field(default=16.0, gt=0, description="mm between these, at most")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of left-right mirroring")
     probability: float = Field(default=0.8, ge=0, le=1, description="of affine and elastic")
 
@@ -92,9 +93,9 @@ def draw_geometry(
         angles[[other for other in range(3) if other != axis]] = 0
         displacement[axis] = 0
     voxel = np.asarray(spacing, dtype=np.float64)
-    rotation = _rotation(angles)
+    turn = rotation(angles)
     # Rotate in millimetres, so that anisotropic voxels do not shear.
-    matrix = np.diag(1 / voxel) @ rotation @ np.diag(stretch * voxel) @ mirror
+    matrix = np.diag(1 / voxel) @ turn @ np.diag(stretch * voxel) @ mirror
     bent = settings.elastic > 0
     elastic = displacement / voxel[:, None, None, None].astype(np.float32) if bent else None
     return Geometry3D(matrix, elastic, flipped)
@@ -181,12 +182,3 @@ def _translated(codes: np.ndarray, lookup: np.ndarray) -> np.ndarray:
     """Return `lookup[codes]` (both uint8) in half of the time that an index takes."""
     values = bytearray(np.ascontiguousarray(codes).data).translate(lookup.tobytes())
     return np.frombuffer(values, dtype=np.uint8).reshape(codes.shape)
-
-
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Rotation about x, then y, then z (radians)."""
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
