@@ -14,11 +14,12 @@ from neoseg.cohort import SPLITS, Annotated, MissingModality, Source
 from neoseg.data.augment import AugmentSettings
 from neoseg.data.batch import STREAMS, Batch, collate
 from neoseg.data.centres import annotate
+from neoseg.data.examined import entries_of
 from neoseg.data.loader import PatchLoader
 from neoseg.data.patches import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.data.pool import count_loaders, usable_cores
 from neoseg.data.pseudo import with_pseudo_labels
-from neoseg.data.store import Store, entries_of
+from neoseg.data.store import Store
 from neoseg.data.streams import Composition, compose
 from neoseg.data.volume import DataError
 from neoseg.data.whole import VolumeDataset, VolumeSample

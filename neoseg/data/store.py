@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
 from neoseg.cohort import Cohort, Problem, Scan
-from neoseg.data.checks import check_content
 from neoseg.data.entry import (
     CODES,
     IMAGE,
@@ -26,41 +23,19 @@ from neoseg.data.entry import (
     write_array,
     write_record,
 )
-from neoseg.data.fingerprint import fingerprint, mask_state
+from neoseg.data.examined import Examined, entries_of
+from neoseg.data.fingerprint import fingerprint
 from neoseg.data.locations import sample_locations, write_locations
 from neoseg.data.nifti import DataError
 from neoseg.data.pool import count_processes, work_through
 from neoseg.data.preprocess import PrepareSettings, prepare_labels
-from neoseg.data.reading import mask_problems, read_codes, read_scan
+from neoseg.data.reading import read_codes, read_scan
 from neoseg.files import flush
 from neoseg.labels import Convention
 
-__all__ = ["Examined", "Store", "StoreEntry", "StoreError", "read_codes"]
+__all__ = ["Store", "StoreEntry", "StoreError", "read_codes"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What came of one scan: its entry, or the errors because of which it has none.
-
-    Attributes:
-        problems: errors or warnings, remembered from when the entry was built; those about what
-            its labels tell are of now.
-        voxels: number of voxels by native code, of the whole file; empty without labels.
-        digest: of the first image's voxels in canonical axes; "" where there is no entry.
-    """
-
-    scan: Scan
-    entry: StoreEntry | None
-    problems: tuple[Problem, ...] = ()
-    voxels: tuple[int, ...] = ()
-    digest: str = ""
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        """The findings that keep the scan from being used."""
-        return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
 class Store:
@@ -127,9 +102,9 @@ class Store:
             folder = self.folder(scan, cohort)
             if not folder.exists():
                 return None
-            return _examined(*open_entry(scan, folder, verify), cohort.convention)
+            return Examined.of_entry(*open_entry(scan, folder, verify), cohort.convention)
         except DataError as error:
-            return _failed(scan, error)
+            return Examined.failed(scan, error)
         except DamagedError:
             return None
 
@@ -143,15 +118,17 @@ class Store:
                 damage = ""
                 if folder.exists():
                     try:
-                        return _examined(*open_entry(scan, folder, verify), cohort.convention)
+                        return Examined.of_entry(
+                            *open_entry(scan, folder, verify), cohort.convention
+                        )
                     except DamagedError as error:
                         damage = str(error)
                 self._build(scan, cohort.convention, folder)
-            made = _examined(*open_entry(scan, folder), cohort.convention)
+            made = Examined.of_entry(*open_entry(scan, folder), cohort.convention)
         except StoreError:
             raise
         except DataError as error:
-            return _failed(scan, error)
+            return Examined.failed(scan, error)
         except DamagedError as error:
             raise StoreError(
                 f"{folder} was written and cannot be read back: {error}; check the disk"
@@ -198,24 +175,6 @@ class Store:
             raise
 
 
-def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:
-    """Return the entries of scans of a cohort.
-
-    Raises:
-        DataError: scans without one, each with every problem that was found.
-    """
-    bad = [item for item in examined if item.entry is None]
-    if bad:
-        lines = [f"  {item.scan.id}: {DataError.of(item.errors)}" for item in bad]
-        raise DataError(
-            f"{len(bad)} of {len(examined)} scans of cohort '{cohort.name}' cannot be used:\n"
-            + "\n".join(lines)
-            + "\nrepair them, leave them out with cohort.exclude=[...], or set on_error=skip",
-            [problem for item in bad for problem in item.errors],
-        )
-    return [item.entry for item in examined if item.entry is not None]
-
-
 class StoreError(DataError):
     """A store that cannot be written; it concerns all scans."""
 
@@ -230,29 +189,6 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({why}); make room or set paths.data to another disk. "
             "What is prepared is kept"
         ) from None
-
-
-def _examined(entry: StoreEntry, record: Mapping[str, Any], convention: Convention) -> Examined:
-    """Make of an entry's record what was found when it was built, and what its labels tell."""
-    scan, voxels = entry.scan, tuple(record["voxels"])
-    paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
-    findings = [Problem.from_dict(raw) for raw in record["findings"]]
-    unused = record["settings"]["foreground"] != "mask"
-    if unused and record["mask"] != mask_state(scan.mask):  # it is another one since
-        findings = [p for p in findings if p.kind != "mask"] + mask_problems(scan, entry.geometry)
-    # The cohort may have moved since.
-    here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
-    if scan.label is not None:
-        here += check_content(scan.label, np.array(voxels), convention)
-    if any(problem.severity == "error" for problem in here):
-        return _failed(scan, DataError.of(here))
-    return Examined(scan, entry, tuple(here), voxels, record["digest"])
-
-
-def _failed(scan: Scan, error: DataError) -> Examined:
-    problems = error.problems or (Problem(scan.id, str(error), kind="unreadable-file"),)
-    own = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
-    return Examined(scan, None, tuple(own))
 
 
 def _size(path: Path | None) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from neoseg.cohort import Problem, Source
 from neoseg.cohort.problems import shorten
-from neoseg.data.store import Examined
+from neoseg.data.examined import Examined
 from neoseg.labels import LabelSet, LabelSpace
 
 
