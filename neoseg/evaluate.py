@@ -9,17 +9,19 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.cohort import with_modalities
+from neoseg.cohort import SPLITS, with_modalities
 from neoseg.configuration.assembly import annotated_of, cohort_of, split_of
 from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
-from neoseg.configuration.settings import settings_of
+from neoseg.configuration.settings import ConfigError, settings_of
 from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
 from neoseg.inference import Provenance
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, load_module, segmenter_of
+from neoseg.runs.loading import load_config, load_module, segmenter_of, warn_of_unfinished
 
 log = logging.getLogger(__name__)
+
+PARTS = (*SPLITS, "all")
 
 
 @command("evaluate")
@@ -27,6 +29,7 @@ def main(config: DictConfig) -> None:
     """Segment the chosen scans and write `scores.csv`, segmentations, pictures and views."""
     run = Path(config.run)
     trained = load_config(run)
+    warn_of_unfinished([run])
     module = load_module(run, config.device)
     other = "cohort" in config
     if other:
@@ -36,7 +39,10 @@ def main(config: DictConfig) -> None:
     with progress_bar("phantom") as bar:
         cohort = cohort_of(trained, module.space, bar.update_to)
     cohort = with_modalities(cohort, module.hparams["modalities"], module.missing_modality)
-    part = config.part or ("all" if other else "test")
+    usual = "all" if other else "test"
+    part = config.part or usual
+    if part not in PARTS:
+        raise ConfigError(f"part is {part}; use {', '.join(PARTS[:-1])} or {PARTS[-1]}")
     if other:
         cohorts = [(cohort, None if part == "all" else split_of(trained, cohort))]
     else:
@@ -47,7 +53,9 @@ def main(config: DictConfig) -> None:
         for c, split in cohorts
     ]
     name = "+".join(part.cohort.name for part in parts)
-    output = Path(config.output) if config.output else run / "evaluation" / name
+    # The scores of another part have a folder of their own.
+    place = name if part == usual else f"{name}_{part}"
+    output = Path(config.output) if config.output else run / "evaluation" / place
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
             segmenter_of(module, **plain(config.window)),
@@ -59,7 +67,7 @@ def main(config: DictConfig) -> None:
             settings=settings_of(ScoreSettings, config, "scoring"),
             progress=bar.advance,
         )
-    Console().print(rich_table(table, f"{run.name} on {name}"))
+    Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
 
 

@@ -21,6 +21,7 @@ from neoseg.inference import (
     Segmenter,
     derivative_path,
     find_scans,
+    other_makers,
     plan_derivatives,
     probability_paths,
     write_derivative,
@@ -29,8 +30,8 @@ from neoseg.inference import (
 )
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, load_predictor
-from neoseg.runs.resume import CONFIG
+from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.runs.names import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +80,13 @@ class _Job:
 @command("predict")
 def main(config: DictConfig) -> None:
     """Segment every scan that has no segmentation yet; list failures at the end."""
+    if _is_list(config.input):
+        raise ConfigError("input is a list; name one file, or a folder that holds them all")
     output = Path(config.output)
     runs = [Path(run) for run in config.run] if _is_list(config.run) else [Path(config.run)]
     if not runs:
         raise ConfigError("run is an empty list; name one run folder or more")
+    warn_of_unfinished(runs)
     segmenter, modalities = load_predictor(
         runs, config.device, config.predict_with, **plain(config.window)
     )
@@ -102,13 +106,15 @@ def main(config: DictConfig) -> None:
     waiting = [s for s in scans if config.overwrite or not job.is_done(s, targets[s.source])]
     if len(waiting) < len(scans):
         log.info("%d of %d scans are segmented already", len(scans) - len(waiting), len(scans))
+        _require_own(output, provenance)
     failures = []
     with progress_bar("segment", total=len(waiting)) as bar:
         for scan in waiting:
             try:
                 job.run(scan)
             except USER_ERRORS as error:
-                failures.append(f"  {scan.source}: {error}")
+                where = "" if str(error).startswith(str(scan.source)) else f"{scan.source}: "
+                failures.append(f"  {where}{error}")
             except Exception as error:  # one strange scan must not cost the night's other ones
                 if is_full(error):
                     raise  # they would all fail
@@ -120,6 +126,16 @@ def main(config: DictConfig) -> None:
     if failures:
         log.error("%d scans failed:\n%s", len(failures), "\n".join(failures))
         sys.exit(1)
+
+
+def _require_own(output: Path, provenance: Provenance) -> None:
+    """Warn where what is there may be of other runs; raise `ConfigError` where all of it is."""
+    own, others = other_makers(output, provenance)
+    what = f"{output} holds segmentations of other runs: {'; '.join(others)}"
+    if not own:
+        raise ConfigError(f"{what}; choose another output folder, or set overwrite=true")
+    if others:
+        log.warning("%s. Those of scans that are there already are kept as they are", what)
 
 
 def _trained_on(run: Path) -> str | None:

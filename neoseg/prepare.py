@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,14 +39,6 @@ log = logging.getLogger(__name__)
 @command("prepare")
 def main(config: DictConfig) -> None:
     """Read every scan once, tell all problems together, fill the store and write the report."""
-    try:
-        _prepare(config)
-    except KeyboardInterrupt:
-        log.error("interrupted: what is prepared is kept; the same command goes on from there")
-        sys.exit(128 + signal.SIGINT)
-
-
-def _prepare(config: DictConfig) -> None:
     check_cohort(config, "prepare")
     on_error, store, space = on_error_of(config), store_of(config), space_of(config)
     plan = planner(config, space)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
@@ -19,6 +21,8 @@ from neoseg.runs.run import train
 from neoseg.training.failure import failure_noted
 from neoseg.training.stopping import requeue
 
+log = logging.getLogger(__name__)
+
 
 @command("train", keep_going=True)
 def main(config: DictConfig) -> float:
@@ -27,6 +31,9 @@ def main(config: DictConfig) -> float:
     folder = Path(hydra.runtime.output_dir)
     if config.dry_run:
         raise ConfigError("dry_run lists the jobs of a sweep; add -m")
+    ablation = hydra.runtime.choices.get("ablation")
+    if ablation and hydra.mode != RunMode.MULTIRUN:
+        raise ConfigError(f"ablation={ablation} is a sweep of several runs; add -m")
     if config.resume is None:
         with failure_noted(folder):
             check_train(config)
@@ -34,6 +41,17 @@ def main(config: DictConfig) -> float:
         config = resumed_config(folder, list(hydra.overrides.task))
     try:
         return train(config, folder)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning ends the process when it is interrupted.
+        pressed = isinstance(end, KeyboardInterrupt) or isinstance(
+            end.__context__, KeyboardInterrupt
+        )
+        if not pressed or hydra.mode == RunMode.MULTIRUN:
+            raise
+        log.error(
+            "interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder
+        )
+        sys.exit(128 + signal.SIGINT)
     except SIGTERMException:
         with failure_noted(folder):
             requeue()

@@ -23,7 +23,16 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
         text = path.read_bytes().decode("utf-8-sig")
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
         lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        problems.error(
+            path,
+            f"cannot be read: {error.strerror}",
+            "a UTF-8 text table",
+            "correct the path, or restore the file",
+            "bad-table",
+        )
+        return []
+    except (UnicodeDecodeError, csv.Error) as error:
         problems.error(
             path,
             f"cannot be read ({error})",

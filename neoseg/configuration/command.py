@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -65,6 +66,8 @@ def quieten() -> None:
         r"Found \d+ module\(s\) in eval mode at the start of training",  # the teacher, on purpose
         r"The '\w+_dataloader' does not have many workers",
         r"Experiment logs directory .* exists and is not empty",
+        r"The `srun` command is available on your system but is not used",
+        r"Total length of `DataLoader` across ranks is zero",
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -88,15 +91,20 @@ def command(
         @wraps(function)
         def guarded(config: DictConfig) -> object:
             quieten()
+            sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
             try:
                 return function(config)
+            except KeyboardInterrupt:
+                if sweeping:
+                    raise
+                log.error("interrupted: what is done is kept; the same command goes on from there")
+                sys.exit(128 + signal.SIGINT)
             except Exception as error:
                 told = isinstance(error, USER_ERRORS)
                 fault = None if told or wants_traceback() else fault_message(error)
                 message = fault or without_traceback(str(error))
                 if fault is not None:
                     note_traceback(log, error)
-                sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
                 if sweeping and keep_going:
                     log.error("%s", message, exc_info=not told and fault is None)
                     if in_submitit():

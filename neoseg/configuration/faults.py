@@ -18,7 +18,10 @@ LOWER = (
     "trainer.precision=bf16-mixed"
 )
 LOWER_SCORING = "for scoring and prediction window.patch_size, or window.accumulate_on=cpu"
-GO_ON = "What was saved is whole: start the same command again, or resume=RUN_DIR, and it goes on"
+GO_ON = (
+    "What was saved is whole: start the same command again, a single training with "
+    "resume=RUN_DIR, and it goes on"
+)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -38,7 +38,9 @@ class PatchSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: tuple[int, int, int] = Field(description="voxels; a 1 makes slices across that axis")
+    size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        description="voxels; a 1 makes slices across that axis"
+    )
     batch_size: int = Field(default=4, ge=1, description="patches of a step over all devices")
     steps_per_epoch: int = Field(default=100, ge=1, description="training steps per validation")
     foreground: float = Field(

@@ -1,6 +1,6 @@
 """Prediction of whole volumes, and what is written of it: BIDS derivatives and pictures."""
 
-from neoseg.inference.dataset import DESC, DerivativeError, Provenance
+from neoseg.inference.dataset import DESC, DerivativeError, Provenance, other_makers
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.forward import mirror_partners
@@ -38,6 +38,7 @@ __all__ = [
     "find_scans",
     "leaf_map",
     "mirror_partners",
+    "other_makers",
     "plan_derivatives",
     "predict_logits",
     "predict_pieces",

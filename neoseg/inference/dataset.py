@@ -38,6 +38,26 @@ class Provenance:
     version: str
     run: str
 
+    @property
+    def entry(self) -> dict[str, str]:
+        """The entry of `GeneratedBy` in a description."""
+        text = f"Segmented by the network of run {self.run}"
+        return {"Name": self.name, "Version": self.version, "Description": text}
+
+
+def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]:
+    """Tell whether a data set has segmentations of a run, and what it says of others.
+
+    Versions of the program do not matter. Without a description that can be read nothing is known.
+    """
+    try:
+        text = (output / "dataset_description.json").read_text(encoding="utf-8")
+        told = [item["Description"] for item in json.loads(text)["GeneratedBy"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True, []
+    own = provenance.entry["Description"]
+    return own in told, [text for text in dict.fromkeys(told) if text != own]
+
 
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
     """Write the label table and the description, or check that those there agree."""
@@ -54,11 +74,7 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
         _write_text(path, table)
 
     path = output / "dataset_description.json"
-    entry = {
-        "Name": provenance.name,
-        "Version": provenance.version,
-        "Description": f"Segmented by the network of run {provenance.run}",
-    }
+    entry = provenance.entry
     generated: list[Any] = []
     description: Mapping[str, Any] = {
         "Name": f"{provenance.name} segmentations",

@@ -109,7 +109,9 @@ def _findings(config: DictConfig) -> Iterator[str]:
     except LabelError as error:
         yield str(error)
         return
-    for check in (_annotation, _objective, _network, _window, _streams):
+    # What goes by the patches has to wait until these are right.
+    of_patches = () if any(text.startswith("patches") for text in wrong) else OF_PATCHES
+    for check in (_annotation, _objective, *of_patches):
         try:
             yield from check(config, space)
         except USER_ERRORS as error:
@@ -168,6 +170,9 @@ def _streams(config: DictConfig, space: LabelSpace) -> Iterator[str]:
     compose([0], 1, {**mix, "full": 1.0})  # the names and that they are shares
     if not any(mix.values()):
         yield f"patches.mix is {mix}: every stream has the share 0, so nothing would be trained on"
+
+
+OF_PATCHES = _network, _window, _streams
 
 
 def _too_few_subjects(config: DictConfig) -> Iterator[str]:

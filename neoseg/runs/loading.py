@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,30 @@ from neoseg.configuration.settings import ConfigError
 from neoseg.data import PrepareSettings
 from neoseg.foreign import ForeignError, read_config
 from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners
+from neoseg.runs.names import CONFIG, RECORD
 from neoseg.training import SegmentationModule
 from neoseg.training.callbacks import BEST, CHECKPOINTS, LAST
 from neoseg.training.checkpoint import CheckpointError, read_checkpoint
 
+log = logging.getLogger(__name__)
+
 
 def load_config(run: Path) -> DictConfig:
     """Return `config.yaml` of a run folder; raises `ConfigError` where there is no sound one."""
-    path = run / "config.yaml"
+    path = run / CONFIG
     if not path.is_file():
         raise ConfigError(f"{run} is not a run folder: it has no config.yaml")
     try:
         return read_config(path)
     except ForeignError as error:
         raise ConfigError(str(error)) from None
+
+
+def warn_of_unfinished(runs: Sequence[Path]) -> None:
+    """Log runs that have not come to their end, whose networks can be had all the same."""
+    for run in runs:
+        if (run / CONFIG).is_file() and not (run / RECORD).is_file():
+            log.warning("%s has not ended: its network is that of its last checkpoint", run)
 
 
 def load_module(
@@ -76,10 +87,23 @@ def restored(path: Path, predict_with: str | None = None) -> SegmentationModule:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device "auto" stands for, or the named one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device "auto" stands for, or the named one.
+
+    Raises:
+        ConfigError: no device of that name on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        why = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"device is {name}, and this machine has no such device ({why}); use auto, cpu, or "
+            "cuda on a machine with a GPU and a build of torch for it"
+        ) from None
+    return device
 
 
 def segmenter_of(module: SegmentationModule, **window: Any) -> Segmenter:

@@ -39,14 +39,13 @@ from neoseg.progress import progress_bar
 from neoseg.runs.description import describe
 from neoseg.runs.effort import Effort
 from neoseg.runs.loading import predicting_checkpoint, segmenter_of
+from neoseg.runs.names import RECORD
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
 from neoseg.training import SegmentationModule
 from neoseg.training.curves import METRICS, mean_times
 
 log = logging.getLogger(__name__)
-
-RECORD = "run.json"
 
 
 def finished_dice(folder: Path) -> float | None:
@@ -62,7 +61,7 @@ def finished_dice(folder: Path) -> float | None:
             f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
             "scored again from its last checkpoint"
         ) from None
-    log.info("%s is finished already (%s); delete it to run it again", folder, path)
+    log.info("%s is finished already; start a new run for other settings", folder)
     if not (folder / f"{CARD}.md").is_file():  # killed in between
         write_card(folder)
     return found

@@ -15,10 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from neoseg.configuration.config import CONFIG_DIR, plain
 from neoseg.configuration.settings import ConfigError
 from neoseg.foreign import ForeignError, read_config
+from neoseg.runs.names import CONFIG
 
 log = logging.getLogger(__name__)
-
-CONFIG = "config.yaml"
 
 _NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster")
 """Keys that may change between two starts of a run."""

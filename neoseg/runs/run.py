@@ -17,8 +17,9 @@ from neoseg.progress import progress_bar
 from neoseg.runs.claim import claimed
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
+from neoseg.runs.names import CONFIG
 from neoseg.runs.record import conclude, finished_dice
-from neoseg.runs.resume import CONFIG, warn_of_changes
+from neoseg.runs.resume import warn_of_changes
 from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
 from neoseg.training.loggers import close_mirrors

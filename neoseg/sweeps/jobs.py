@@ -17,8 +17,7 @@ from neoseg.configuration.settings import settings_of
 from neoseg.files import find, write_text
 from neoseg.runs.claim import is_claimed
 from neoseg.runs.find_rate import NAME
-from neoseg.runs.record import RECORD
-from neoseg.runs.resume import CONFIG
+from neoseg.runs.names import CONFIG, RECORD
 from neoseg.training.curves import METRICS
 from neoseg.training.failure import FAILED, failure_of
 from neoseg.training.recipe import RecipeSettings, stages_of

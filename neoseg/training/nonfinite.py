@@ -212,7 +212,8 @@ def read_batch(path: Path) -> KeptBatch:
             tensors: dict[str, Any] = {name: torch.from_numpy(content[name]) for name in names}
         return KeptBatch(Batch(**tensors), about)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path} is not a patch that a training has kept: {error}") from None
+        why = str(error).partition(" If you trust")[0]  # NumPy's advice to load it all the same
+        raise ValueError(f"{path} is not a patch that a training has kept: {why}") from None
 
 
 def _suspects(batch: Batch, scans: list[str]) -> str:

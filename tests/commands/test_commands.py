@@ -141,6 +141,11 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     assert first["ece"].isna().all()
     assert again["ece"].between(0, 1).all()
     assert first["violation"].notna().any()
+    # Another part has a folder of its own, so that nobody takes its scores for those of the test.
+    run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
+    assert [path.name for path in (job / "evaluation").iterdir()] == ["phantom_val"]
+    wrong = run("evaluate", f"run='{job}'", "part=testt", cwd=sweep_folder, status=2)
+    assert "part is testt; use train, val, test or all" in wrong.stdout + wrong.stderr
 
 
 def test_prepare_and_phantom(sweep_folder: Path) -> None:

@@ -295,13 +295,58 @@ def test_the_label_map_comes_last(make_run, tree, tmp_path, monkeypatch) -> None
 
     with monkeypatch.context() as context:
         context.setattr(command, "write_derivative", killed)
-        with pytest.raises(KeyboardInterrupt):
-            predict(context, *arguments)
+        predict(context, *arguments, status=130)
     # All that belongs to a scan is there before what says that it is done.
     assert len(list(out.rglob("*.png"))) == len(list(out.rglob("*_probseg.nii.gz"))) == 1
     assert not list(out.rglob("*_dseg.nii.gz"))
     predict(monkeypatch, *arguments)
     assert len(list(out.rglob("*_dseg.nii.gz"))) == 1
+
+
+def test_segmentations_of_another_run_are_not_taken_for_its_own(
+    make_run, tree, tmp_path, monkeypatch, capsys
+) -> None:
+    first, second, out = make_run("A"), make_run("B", seed=1), tmp_path / "out"
+    arguments = [f"input={one_scan(tree)}", f"output={out}", "picture=false"]
+    predict(monkeypatch, f"run={first}", *arguments)
+    (target,) = out.rglob("*_dseg.nii.gz")
+    before = target.read_bytes()
+    capsys.readouterr()
+    predict(monkeypatch, f"run={second}", *arguments, status=2)
+    assert "of other runs: Segmented by the network of run A" in capsys.readouterr().out
+    assert target.read_bytes() == before
+    predict(monkeypatch, f"run={second}", *arguments, "overwrite=true")
+    assert target.read_bytes() != before
+    capsys.readouterr()
+    predict(monkeypatch, f"run={second}", *arguments)  # may be of either now
+    assert "of other runs: Segmented by the network of run A" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("device=gpu", "device is gpu, and this machine has no such device"),
+        ("device=cuda:77", "device is cuda:77, and this machine has no such device"),
+        ("input=[a.nii.gz,b.nii.gz]", "input is a list; name one file, or a folder"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    make_run, tree, tmp_path, monkeypatch, capsys, argument: str, words: str
+) -> None:
+    arguments = [f"run={make_run('A')}", f"input={one_scan(tree)}", f"output={tmp_path / 'out'}"]
+    predict(monkeypatch, *arguments, argument, status=2)
+    assert words in capsys.readouterr().out
+
+
+def test_a_run_that_has_not_ended_is_named(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    run = make_run("A")
+    (run / "config.yaml").write_text("cohort: {}\n")
+    arguments = [f"run={run}", f"input={one_scan(tree)}", f"output={tmp_path / 'out'}"]
+    predict(monkeypatch, *arguments)
+    assert f"{run} has not ended: its network is that of" in capsys.readouterr().out
+    (run / "run.json").write_text("{}")
+    predict(monkeypatch, *arguments, "overwrite=true")
+    assert "has not ended" not in capsys.readouterr().out
 
 
 def test_a_full_disk_ends_it_at_once(make_run, tree, tmp_path, monkeypatch, capsys) -> None:

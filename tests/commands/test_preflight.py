@@ -158,6 +158,8 @@ def test_what_works_passes(overrides: tuple[str, ...], compose_train: Make) -> N
         # values of the wrong kind
         ("patches.batch_size", "many", ["patches.batch_size", "integer"]),
         ("patches.size", [32, 32], ["patches.size"]),
+        ("patches.size", 32, ["patches.size"]),
+        ("patches.size", [0, 32, 32], ["patches.size", "greater than 0"]),
         ("loss.iuc.weight", "heavy", ["loss.iuc.weight", "heavy"]),
         ("loss.iuc.weight", -1, ["loss.iuc.weight"]),
         ("annotation.full_fraction", 2, ["annotation.full_fraction"]),
@@ -192,6 +194,13 @@ def test_what_cannot_work_is_told(key: str, value: Any, hints: list[str], base: 
     told = wrong(changed(base, {key: value}))
     for hint in hints:
         assert hint in told
+
+
+@pytest.mark.parametrize("size", [32, [0, 32, 32]])
+def test_a_wrong_patch_is_told_once(size: Any, base: DictConfig) -> None:
+    told = wrong(changed(base, {"patches.size": size}))
+    assert "problems" not in told
+    assert "window" not in told
 
 
 def test_a_teacher_term_needs_teacher_settings(base: DictConfig) -> None:

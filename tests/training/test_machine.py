@@ -86,6 +86,37 @@ def test_one_message_and_the_run_goes_on(
     assert_same_runs(whole, tmp_path)
 
 
+def test_ctrl_c_says_how_to_go_on(
+    whole: Path,
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as context:
+        fail_at(5, KeyboardInterrupt(), context)
+        assert train(context, tmp_path, *tiny(*SETTINGS)) == 130
+    signal.signal(signal.SIGINT, before)  # which Lightning leaves deaf
+    seen = capsys.readouterr()
+    assert f"interrupted; python -m neoseg.train resume={tmp_path} goes on" in seen.out + seen.err
+    assert "Traceback" not in seen.out + seen.err
+    assert train(monkeypatch, tmp_path, *tiny(*SETTINGS)) == 0
+    assert_same_runs(whole, tmp_path)
+
+
+def test_an_ablation_is_a_sweep(
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = [text for text in tiny("supervised") if not text.startswith("+experiment")]
+    assert train(monkeypatch, tmp_path, "+ablation=paper_figure4", *settings) == 2
+    seen = capsys.readouterr()
+    assert "ablation=paper_figure4 is a sweep of several runs; add -m" in seen.out + seen.err
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     whole: Path,
     tiny: Callable[..., list[str]],

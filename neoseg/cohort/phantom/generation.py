@@ -95,7 +95,10 @@ def _work(
                     future.result()
                     yield
         except BaseException:
+            processes = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:  # a scan takes up to minutes, and is whole or absent
+                process.terminate()
             raise
 
 

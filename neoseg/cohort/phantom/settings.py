@@ -56,6 +56,10 @@ class PhantomSettings:
         for field in fields(self):
             low, high = ranges[field.name]
             value = getattr(self, field.name)
+            whole = isinstance(field.default, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                kind = "whole number" if whole else "number"
+                raise ValueError(f"phantom setting {field.name} is {value!r}; expected a {kind}")
             if not low <= value <= high:
                 raise ValueError(
                     f"phantom setting {field.name} is {value}; expected {low} to {high}"

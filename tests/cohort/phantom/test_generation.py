@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -110,6 +111,20 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / PIPELINE).mkdir(parents=True)
     with pytest.raises(FileExistsError, match="empty output folder"):
         generate_cohort(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"subjects": "three"}, "subjects is 'three'; expected a whole number"),
+        ({"subjects": 2.5}, "subjects is 2.5; expected a whole number"),
+        ({"noise": True}, "noise is True; expected a number"),
+        ({"spacing": 9}, "spacing is 9; expected 0.4 to 5.0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PhantomSettings(**values)
 
 
 def test_workers_below_one_are_refused(tmp_path: Path) -> None:
