@@ -13,7 +13,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from neoseg.cohort.problems import shorten
 from neoseg.configuration.settings import ConfigError
+from neoseg.preflight import check_train
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
 
@@ -45,9 +47,14 @@ def run_sweep(
     everything = [job for batch in jobs for job in batch]
     try:
         _require_own_folders(everything)
+        unsound = _unsound([job for job in everything if not job.ended])
         if config.get("dry_run"):
             wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
+            if unsound:
+                raise ConfigError(unsound)
             return []
+        if unsound:
+            log.error("%s\nThe others are started", unsound)
         returns = []
         first = 0
         for batch in jobs:
@@ -92,6 +99,22 @@ def _require_own_folders(jobs: Sequence[Job]) -> None:
                 "result, or name the folders apart with hydra.sweep.subdir"
             )
         seen[job.folder] = job
+
+
+def _unsound(jobs: Sequence[Job]) -> str:
+    """Say which jobs have settings that cannot work, and why; "" where none has."""
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        keys = [str(key) for key in job.config if key != "hydra"]
+        try:
+            check_train(OmegaConf.masked_copy(job.config, keys))
+        except ConfigError as error:
+            found.setdefault(str(error), []).append(job.folder.name)
+    if not found:
+        return ""
+    lines = (f"  - {shorten(names)}: {why}" for why, names in found.items())
+    wrong = sum(map(len, found.values()))
+    return f"{wrong} of {len(jobs)} jobs of the sweep cannot work:\n" + "\n".join(lines)
 
 
 def _made(folder: Path) -> Path:

@@ -101,11 +101,22 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 1, output
     assert "1 of 2 jobs have finished" in output
+    first = output.index("1 of 2 jobs of the sweep cannot work")  # told before any is started
+    assert first < output.index("1 of 2 jobs have finished")
     (good,) = finished(tmp_path)
     (note,) = tmp_path.glob("runs/sweeps/default/*/failed.json")
     assert note.parent.name != good
     assert "batch_size" in json.loads(note.read_text())["reason"]
     assert note.parent.name[:20] in output.split("1 of 2 jobs have finished")[1]
+
+
+def test_a_dry_run_tells_which_jobs_cannot_work(tmp_path: Path) -> None:
+    sweep = ("-m", "+experiment=supervised", "annotation.full_fraction=0.5,3", "dry_run=true")
+    status, output = finish(tmp_path, *sweep)
+    assert status == 2, output
+    assert "1 of 2 jobs of the sweep cannot work" in output
+    assert "annotation.full_fraction = 3" in output
+    assert not list(tmp_path.glob("runs/sweeps/default/*/config.yaml"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
