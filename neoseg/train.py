@@ -41,8 +41,14 @@ def main(config: DictConfig) -> float:
         config = resumed_config(folder, list(hydra.overrides.task))
     try:
         return train(config, folder)
+    except SIGTERMException:
+        with failure_noted(folder):
+            requeue()
+        # Lightning's exception would end the process as if all were well. That of a job which goes
+        # back into the queue must not take the first one down before it has said so.
+        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning ends the process when it is interrupted.
+        # Lightning ends the process when it is interrupted. (SIGTERMException is a SystemExit, too.)
         pressed = isinstance(end, KeyboardInterrupt) or isinstance(
             end.__context__, KeyboardInterrupt
         )
@@ -52,12 +58,6 @@ def main(config: DictConfig) -> float:
             "interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder
         )
         sys.exit(128 + signal.SIGINT)
-    except SIGTERMException:
-        with failure_noted(folder):
-            requeue()
-        # Lightning's exception would end the process as if all were well. That of a job which goes
-        # back into the queue must not take the first one down before it has said so.
-        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":
