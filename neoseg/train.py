@@ -48,7 +48,7 @@ def main(config: DictConfig) -> float:
         # back into the queue must not take the first one down before it has said so.
         sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning ends the process when it is interrupted. (SIGTERMException is a SystemExit, too.)
+        # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
         pressed = isinstance(end, KeyboardInterrupt) or isinstance(
             end.__context__, KeyboardInterrupt
         )
