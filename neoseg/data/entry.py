@@ -141,7 +141,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
     The other files are there already.
     """
-    whole = {**record, "content": describe_files(folder)}
+    whole = {**record, "content": _describe_files(folder)}
     text = json.dumps({**whole, CHECKSUM: _checksum_of(whole)}, indent=1)
     (folder / RECORD).write_text(text, encoding="utf-8")
 
@@ -150,7 +150,7 @@ def _checksum_of(record: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
-def describe_files(folder: Path) -> dict[str, dict[str, int]]:
+def _describe_files(folder: Path) -> dict[str, dict[str, int]]:
     """Return size and checksum of every file of a folder."""
     files = sorted(folder.iterdir())
     return {p.name: {"bytes": p.stat().st_size, "crc32": _checksum(p)} for p in files}

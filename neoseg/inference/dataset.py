@@ -56,7 +56,7 @@ def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]
     except (OSError, ValueError, KeyError, TypeError):
         return True, []
     own = provenance.entry["Description"]
-    return own in told, [text for text in dict.fromkeys(told) if text != own]
+    return own in told or not told, [text for text in dict.fromkeys(told) if text != own]
 
 
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
