@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 from neoseg.configuration.assembly import space_of
 from neoseg.configuration.command import command
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import settings_of
 from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
 from neoseg.panels import PanelSettings, make_workspace
 
 log = logging.getLogger(__name__)

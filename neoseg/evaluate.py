@@ -12,9 +12,9 @@ from neoseg import __version__
 from neoseg.cohort import SPLITS, with_modalities
 from neoseg.configuration.assembly import annotated_of, cohort_of, split_of
 from neoseg.configuration.command import command
-from neoseg.configuration.config import plain
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import plain, settings_of
 from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import Provenance
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_module, segmenter_of, warn_of_unfinished

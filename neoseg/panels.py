@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.training import MONITOR
 from neoseg.training.curves import WAIT
-from neoseg.training.mirror import OVERLAYS
+from neoseg.training.wandb_run import OVERLAYS
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws

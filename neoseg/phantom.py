@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
 from neoseg.configuration.command import command
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)

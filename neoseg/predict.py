@@ -12,8 +12,8 @@ from omegaconf import DictConfig, ListConfig
 from neoseg import __version__
 from neoseg.configuration.command import USER_ERRORS, command
 from neoseg.configuration.config import plain
-from neoseg.configuration.faults import fault_message, is_full, note_traceback
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.faults import fault_message, is_full, note_traceback
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import (
     Ensemble,
     Provenance,
@@ -30,8 +30,8 @@ from neoseg.inference import (
 )
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
+from neoseg.runs.folder import CONFIG
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
-from neoseg.runs.names import CONFIG
 
 log = logging.getLogger(__name__)
 

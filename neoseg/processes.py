@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 class _LightProcess(SpawnProcess):
@@ -63,3 +66,22 @@ def warning_signal() -> signal.Signals | None:
     if not in_submitit():
         return None
     return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Have torch compute on one thread of the CPU; accelerators go on as they are.
+
+    So arithmetic does not depend on how many threads a process has.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

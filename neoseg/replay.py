@@ -17,8 +17,8 @@ from rich.table import Table
 from torch import Tensor
 
 from neoseg.configuration.command import command
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import Batch
+from neoseg.findings.settings import ConfigError
+from neoseg.patches import Batch
 from neoseg.runs.loading import restored
 from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import CHECKPOINTS, LAST

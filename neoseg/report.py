@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.command import command
-from neoseg.configuration.settings import settings_of
+from neoseg.configuration.config import settings_of
 from neoseg.evaluation import ReportSettings, write_report
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from neoseg.augment import AugmentSettings
+from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.configuration.assembly import (
     annotated_of,
     data_of,
@@ -18,12 +20,11 @@ from neoseg.configuration.assembly import (
 )
 from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import STREAMS, AugmentSettings
-from neoseg.data.patches import PatchDataset
-from neoseg.data.torchio_transforms import apply_torchio
+from neoseg.findings.settings import ConfigError
 from neoseg.gallery import Panel, Sample, write_sheet
 from neoseg.losses import Objective
+from neoseg.patches import STREAMS
+from neoseg.patches.dataset import PatchDataset
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)

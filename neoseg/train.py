@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from neoseg.configuration.command import command
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.preflight import check_train
 from neoseg.processes import in_submitit
 from neoseg.runs.resume import resumed_config

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import LARGEST, ForeignError, read_config
 from neoseg.runs.loading import load_config
 from neoseg.runs.resume import resumed_config

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parent / "training"))
 
 from small_module import make_module, module_arguments
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.loading import load_module
 from neoseg.runs.stage import require_fitting
 

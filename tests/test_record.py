@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parent / "evaluation" / "report"))
 
 from sweep import dice_of, write_run
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.record import finished_dice
 
 

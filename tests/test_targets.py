@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from neoseg.configuration.assembly import cohort_of
 from neoseg.configuration.config import job_name
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.networks import NetworkError, build_network
 from neoseg.preflight.sections import wrong_cohort

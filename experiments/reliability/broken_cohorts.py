@@ -23,9 +23,9 @@ from neoseg.cohort import (
     read_bids,
     read_dhcp,
 )
-from neoseg.data import PrepareSettings, Store
 from neoseg.doctor import Diagnosis, diagnose
 from neoseg.labels import LabelSpace, LabelTable
+from neoseg.store import PrepareSettings, Store
 
 LEAVES = {0: "Clear BG", 1: "Fluid CSF", 2: "Cortex cGM", 3: "White WM", 4: "Deep dGM"}
 TABLE = {

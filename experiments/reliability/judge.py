@@ -23,12 +23,12 @@ import numpy as np
 import tables
 
 from neoseg.cohort import CohortError, Scan, read_bids, read_plan, read_split
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import DataError, read_volume
-from neoseg.data.preprocess import PrepareSettings
-from neoseg.data.reading import read_labels, read_scan
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import DerivativeError, Provenance, write_derivative
 from neoseg.labels import Convention, LabelError, LabelSpace, LabelTable
+from neoseg.store import DataError, read_volume
+from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.reading import read_labels, read_scan
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 

@@ -165,7 +165,7 @@ def images_of(run: Path) -> Path:
 
 def store_content(folder: Path) -> object:
     """Every array of the store, by the id of its scan."""
-    from neoseg.data.arrays import open_array
+    from neoseg.store.arrays import open_array
 
     entries = sorted(path.parent for path in folder.rglob("entry.json") if _shown(path, folder))
     return {

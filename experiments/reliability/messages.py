@@ -13,9 +13,9 @@ from pathlib import Path
 from broken_cohorts import EXAMPLES, examine, write_cohort
 
 from neoseg.cohort import Problem
-from neoseg.cohort.kinds import KINDS
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.files import write_text
+from neoseg.findings.kinds import KINDS
 
 TARGET = Path(__file__).with_name("messages.md")
 

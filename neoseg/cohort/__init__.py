@@ -1,11 +1,10 @@
 """Scans and where they lie, splits, and who is annotated how."""
 
-from neoseg.cohort.annotated import Annotated, Source, cohort_folder
 from neoseg.cohort.annotation import (
     AnnotationSettings,
     Assignment,
     ExtraAnnotationSettings,
-    plan,
+    assign,
     plan_annotation,
     read_plan,
     write_plan,
@@ -13,7 +12,7 @@ from neoseg.cohort.annotation import (
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.modality import MissingModality, with_modalities
-from neoseg.cohort.problems import CohortError, OnError, Problem, Problems, parse_settings
+from neoseg.cohort.plan import Plan, Source, cohort_folder
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.cohort.split import (
@@ -26,10 +25,11 @@ from neoseg.cohort.split import (
     write_splits,
 )
 from neoseg.cohort.synthetic import read_phantom
+from neoseg.findings.problems import CohortError, OnError, Problem, Problems
+from neoseg.findings.settings import parse_settings
 
 __all__ = [
     "SPLITS",
-    "Annotated",
     "AnnotationSettings",
     "Assignment",
     "Cohort",
@@ -37,6 +37,7 @@ __all__ = [
     "ExtraAnnotationSettings",
     "MissingModality",
     "OnError",
+    "Plan",
     "Problem",
     "Problems",
     "Scan",
@@ -44,10 +45,10 @@ __all__ = [
     "Source",
     "Split",
     "SplitSettings",
+    "assign",
     "cohort_folder",
     "make_split",
     "parse_settings",
-    "plan",
     "plan_annotation",
     "read_bids",
     "read_dhcp",

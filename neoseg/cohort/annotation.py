@@ -11,11 +11,10 @@ from typing import Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neoseg.cohort.order import shuffled
-from neoseg.cohort.problems import CohortError, Problems, shorten
 from neoseg.cohort.scan import Scan
-from neoseg.cohort.split import SPLITS, Split
+from neoseg.cohort.split import SPLITS, Split, shuffled
 from neoseg.cohort.table import read_rows, write_rows
+from neoseg.findings.problems import CohortError, Problems, shorten
 from neoseg.labels import LabelSpace, Protocol
 from neoseg.labels.protocol import ProtocolRow
 
@@ -101,9 +100,9 @@ class Assignment:
 def plan_annotation(
     scans: Sequence[Scan], split: Split, settings: AnnotationSettings
 ) -> tuple[Assignment, ...]:
-    """Plan what the settings ask for; see `plan`."""
+    """Plan what the settings ask for; see `assign`."""
     row = settings.protocol
-    return plan(
+    return assign(
         scans,
         split,
         full_fraction=settings.full_fraction,
@@ -116,7 +115,7 @@ def plan_annotation(
     )
 
 
-def plan(
+def assign(
     scans: Sequence[Scan],
     split: Split,
     full_fraction: float,

@@ -11,9 +11,10 @@ from neoseg.cohort.entities import choose, parse_name, with_suffix
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
 from neoseg.cohort.meaning import from_names, resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.problems import OnError, Problems, parse_settings, shorten
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
+from neoseg.findings.problems import OnError, Problems, shorten
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 

@@ -9,10 +9,11 @@ from typing import cast
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
 from neoseg.cohort.meaning import resolve, whole_keys
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.problems import OnError, Problems, parse_settings, shorten
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
+from neoseg.findings.problems import OnError, Problems, shorten
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neoseg.cohort.problems import Problems, shorten
 from neoseg.cohort.scan import bare_id, scan_id
+from neoseg.findings.problems import Problems, shorten
 
 EXTENSIONS = (".nii", ".nii.gz")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neoseg.cohort.problems import Problems
 from neoseg.cohort.table import read_rows
+from neoseg.findings.problems import Problems
 from neoseg.labels import Convention, LabelError, LabelSpace
 from neoseg.labels.convention import Meaning
 

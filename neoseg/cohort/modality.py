@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.cohort.problems import CohortError, Problem, shorten
 from neoseg.cohort.scan import Cohort, Scan
+from neoseg.findings.problems import CohortError, Problem, shorten
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.cohort.folders import SessionFolder
-from neoseg.cohort.problems import Problems, shorten
 from neoseg.cohort.scan import bare_id, scan_id
 from neoseg.cohort.table import read_rows
+from neoseg.findings.problems import Problems, shorten
 
 MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from neoseg.cohort.problems import CohortError, Problem
+from neoseg.findings.problems import CohortError, Problem
 from neoseg.labels import Convention
 
 TERM_AGE = 37.0

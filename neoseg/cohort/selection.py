@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from neoseg.cohort.problems import Problems, shorten
 from neoseg.cohort.scan import Scan, bare_id
+from neoseg.findings.problems import Problems, shorten
 
 
 class Selection(BaseModel):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from neoseg.cohort.order import shuffled
-from neoseg.cohort.problems import CohortError, Problem, Problems, shorten
 from neoseg.cohort.scan import Scan, bare_id
 from neoseg.cohort.table import read_rows, write_rows
+from neoseg.findings.problems import CohortError, Problem, Problems, shorten
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("cohort", "subject", "session", "split", "age_group")
@@ -226,3 +226,17 @@ def _check_subjects(
             f"lacks {len(unlisted)} subjects of the cohort: {shorten(unlisted)}",
             action="add a row for each, or exclude them from the cohort",
         )
+
+
+def shuffled(names: Iterable[str], *seed: int | str) -> list[str]:
+    """Return the names ordered by a hash of (seed, name).
+
+    Unlike a generator's permutation this is the same in every library version, whatever order the
+    names come in, and a name that is added or removed leaves the others in their order.
+    """
+    stem = ":".join(map(str, seed))
+
+    def key(name: str) -> tuple[bytes, str]:
+        return hashlib.sha256(f"{stem}:{name}".encode()).digest(), name
+
+    return sorted(set(names), key=key)

@@ -15,8 +15,8 @@ from filelock import FileLock
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
 from neoseg.cohort.phantom.generation import VERSION
-from neoseg.cohort.problems import CohortError
 from neoseg.cohort.scan import Cohort
+from neoseg.findings.problems import CohortError
 from neoseg.labels import LabelSpace
 
 

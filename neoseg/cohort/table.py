@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from neoseg.cohort.problems import Problems, shorten
 from neoseg.files import replacing
+from neoseg.findings.problems import Problems, shorten
 
 
 def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[dict[str, str]]:

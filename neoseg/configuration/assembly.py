@@ -10,33 +10,30 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from neoseg.augment import AugmentSettings
 from neoseg.cohort import (
-    Annotated,
     AnnotationSettings,
     Cohort,
     MissingModality,
     OnError,
+    Plan,
     Split,
     SplitSettings,
     parse_settings,
     split_cohort,
     with_modalities,
 )
-from neoseg.configuration.config import plain
+from neoseg.configuration.config import plain, settings_of
 from neoseg.configuration.extra_cohorts import KEY, extra_sources, source_of
-from neoseg.configuration.settings import ConfigError, settings_of
-from neoseg.data import (
-    AugmentSettings,
-    PatchSettings,
-    PrepareSettings,
-    Store,
-)
-from neoseg.data.datamodule import MixedDataModule
 from neoseg.doctor import without_bad_scans
+from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
+from neoseg.patches import PatchSettings
+from neoseg.patches.datamodule import MixedDataModule
 from neoseg.progress import progress_bar
+from neoseg.store import PrepareSettings, Store
 from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training import SegmentationModule, plain_label_sets
 
@@ -130,7 +127,7 @@ def missing_modality_of(config: DictConfig) -> MissingModality | None:
     return settings_of(MissingModality, config, "missing_modality")
 
 
-def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Annotated:
+def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Plan:
     """Plan who is annotated how in all cohorts, and collect the label sets that follow.
 
     Args:
@@ -158,7 +155,7 @@ def annotated_of(config: DictConfig, cohort: Cohort, split: Split) -> Annotated:
 
     entries = plain(config.get(KEY)) or {}
     first = source_of(cohort, split, settings, weight)
-    return Annotated.of([first, *extra_sources(entries, cohort.modalities, missing, read)])
+    return Plan.of([first, *extra_sources(entries, cohort.modalities, missing, read)])
 
 
 def store_of(config: DictConfig) -> Store:
@@ -166,7 +163,7 @@ def store_of(config: DictConfig) -> Store:
     return Store(Path(config.paths.data) / "store", settings_of(PrepareSettings, config, "store"))
 
 
-def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
+def module_of(config: DictConfig, annotated: Plan) -> SegmentationModule:
     """Build the networks, the head and the objective.
 
     Raises:
@@ -200,7 +197,7 @@ def module_of(config: DictConfig, annotated: Annotated) -> SegmentationModule:
 
 def data_of(
     config: DictConfig,
-    annotated: Annotated,
+    annotated: Plan,
     teacher_view: bool,
     progress: Callable[[str], None] | None = None,
 ) -> MixedDataModule:

@@ -17,21 +17,21 @@ from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.configuration.faults import (
+from neoseg.evaluation import CardError, ReportError
+from neoseg.findings.faults import (
     fault_message,
     note_traceback,
     wants_traceback,
     without_traceback,
 )
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import DataError
-from neoseg.evaluation import CardError, ReportError
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import DerivativeError
 from neoseg.labels import LabelError
 from neoseg.losses import LossError
 from neoseg.networks import NetworkError
 from neoseg.preflight import explain_arguments
 from neoseg.processes import in_submitit
+from neoseg.store import DataError
 from neoseg.targets import FORCE
 from neoseg.training.loggers import LoggerError
 from neoseg.training.nonfinite import NonFiniteLossError

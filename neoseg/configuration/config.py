@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from neoseg.findings.settings import ConfigError, Settings, parse
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -61,6 +63,13 @@ def plain(node: Any) -> Any:
     if isinstance(node, DictConfig) or OmegaConf.is_config(node):
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     return node
+
+
+def settings_of(model: type[Settings], config: DictConfig, key: str) -> Settings:
+    """Check one part of the configuration; raises `ConfigError` that lists every wrong key."""
+    if config.get(key) is None:
+        raise ConfigError(f"{key} is not set; choose one of conf/{key}, or give its keys")
+    return parse(model, plain(config[key]), key)
 
 
 register_resolvers()

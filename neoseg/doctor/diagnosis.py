@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort import CohortError, Problem, Scan
-from neoseg.cohort.kinds import KINDS
 from neoseg.files import write_text
+from neoseg.findings.kinds import KINDS
 
 FORMAT = 1
 """Version of `report.json`."""

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
-from neoseg.data import Store
-from neoseg.doctor.diagnosis import Diagnosis
-from neoseg.doctor.whole import (
+from neoseg.doctor.cohort import (
     duplicate_images,
     shown_sets,
     told_sets,
     unseen_leaves,
     untold_classes,
 )
+from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.labels import Protocol
+from neoseg.store import Store
 
 log = logging.getLogger(__name__)
 

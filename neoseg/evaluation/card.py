@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.cohort.scan import TERM_AGE
+from neoseg.errors import NeosegError
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
@@ -27,7 +28,7 @@ _SCORES = ("dice", "nsd", "hd95", "hd", "volume_error", "violation", "ece")
 _WEAK = 0.7
 
 
-class CardError(ValueError):
+class CardError(NeosegError):
     """A folder from which no card can be made."""
 
 

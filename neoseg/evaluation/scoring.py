@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from neoseg.cohort import Scan
-from neoseg.data import Geometry, prepare_labels, read_codes, read_volume
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
 from neoseg.evaluation.view import VIEWS, make_view, write_view
 from neoseg.inference import Provenance, Segmentation, Segmenter, write_derivative, write_overlay
-from neoseg.inference.sweep import Region
+from neoseg.inference.blending import Region
 from neoseg.labels import Codebook, Convention
 from neoseg.networks import Head
+from neoseg.store import Geometry, prepare_labels, read_codes, read_volume
 
 log = logging.getLogger(__name__)
 

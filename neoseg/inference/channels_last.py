@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from neoseg.inference.replacement import is_compiled, replaced_forward
 
 _TILE = 2**21
 
@@ -139,3 +138,23 @@ def normalise(
         shift = shift + bias
     result = torch.addcmul(along(shift), rows, along(scale))
     return result.view(batch, x, y, z, channels).movedim(-1, 1)
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Let `module` compute `forward`; weights, hooks and the class of the module stay."""
+    own: dict[str, Any] = module.__dict__
+    before = own.get("forward")
+    own["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del own["forward"]
+        else:
+            own["forward"] = before
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Tell whether torch.compile has seen the network, which a change would start once more."""
+    return any(getattr(m, "_compiled_call_impl", None) is not None for m in network.modules())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.labels import LabelSpace
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 DESC = "neoseg"
 
 
-class DerivativeError(ValueError):
+class DerivativeError(NeosegError):
     """A segmentation that cannot be written where or as it was asked for."""
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.data import Geometry, prepare_labels, to_canonical
 from neoseg.inference.placement import is_resampled, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import predict_pieces
 from neoseg.labels import LabelSpace
 from neoseg.networks import Head
+from neoseg.store import Geometry, prepare_labels, to_canonical
 
 _ROWS = 32
 """Lines that are decided at a time."""

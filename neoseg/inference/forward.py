@@ -8,9 +8,8 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor
 
-from neoseg.inference.channels_last import channels_last
+from neoseg.inference.channels_last import channels_last, replaced_forward
 from neoseg.inference.projection import Projection, find_last_layer
-from neoseg.inference.replacement import replaced_forward
 from neoseg.networks import Head
 
 LEFT_RIGHT = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.releases import RELEASES
-from neoseg.data import DataError
+from neoseg.store import DataError
 
 log = logging.getLogger(__name__)
 

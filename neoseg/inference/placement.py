@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from neoseg.data import Geometry
-from neoseg.inference.sweep import Region
+from neoseg.inference.blending import Region
+from neoseg.store import Geometry
 
 
 def is_resampled(geometry: Geometry) -> bool:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from neoseg.data import Geometry, to_native
 from neoseg.files import replacing
 from neoseg.inference.dataset import DESC, Provenance, describe, locked
 from neoseg.inference.derivative import derivative_path, open_source, require_inside
 from neoseg.labels import LabelSpace
+from neoseg.store import Geometry, to_native
 
 STEPS = 65535
 """NIfTI has no 16-bit floating point: a file holds whole numbers of 1 / 65535."""

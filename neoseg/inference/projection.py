@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from neoseg.inference.replacement import is_compiled
+from neoseg.inference.channels_last import is_compiled
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 

@@ -13,23 +13,22 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from neoseg.data import (
-    PseudoLabels,
-    TrainingScan,
-    VolumeDataset,
-    VolumeSample,
-    is_written,
-    restrict,
-    to_canonical,
-    to_native,
-    write_pseudo_labels,
-)
 from neoseg.inference.dataset import Provenance, replacing
 from neoseg.inference.derivative import derivative_path, write_derivative
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
 from neoseg.labels import Codebook
 from neoseg.networks import Head, make_head
+from neoseg.patches import (
+    PseudoLabels,
+    TrainingScan,
+    VolumeDataset,
+    VolumeSample,
+    is_written,
+    restrict,
+    write_pseudo_labels,
+)
+from neoseg.store import to_canonical, to_native
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from neoseg.cohort import MissingModality
-from neoseg.data import (
+from neoseg.inference.blending import Region
+from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
+from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
+from neoseg.networks import Head
+from neoseg.patches.completion import complete_volume
+from neoseg.store import (
     DataError,
     Geometry,
     PrepareSettings,
@@ -19,11 +24,6 @@ from neoseg.data import (
     to_canonical,
     to_native,
 )
-from neoseg.data.modality import complete_volume
-from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
-from neoseg.inference.sweep import Region
-from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
-from neoseg.networks import Head
 
 
 @dataclass(frozen=True)

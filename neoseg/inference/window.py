@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
-from neoseg.inference.sweep import Region, sweep
 from neoseg.networks import Head
 
 _BLOCK_VALUES = {"cpu": 2**20}
@@ -156,7 +156,7 @@ def predict_pieces(
             boxes = [tuple(slice(n, n + size) for n, size in corner) for corner in corners]
             return forward(torch.cat([padded[(slice(None), slice(None), *box)] for box in boxes]))
 
-        means = sweep(
+        means = blend(
             predict,
             padded.shape[2:],
             compute_importance_map(window.patch_size, mode=window.mode, device=place),

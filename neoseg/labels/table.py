@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from neoseg.errors import NeosegError
+
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
 
-class LabelError(ValueError):
+class LabelError(NeosegError):
     """A label table, label set or protocol that contradicts itself."""
 
 

@@ -10,9 +10,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
 from neoseg.losses.fused import SumTerm, VoxelTerm, accumulate, voxel_sums
-from neoseg.losses.registry import LossError, make_term, nearest
+from neoseg.losses.registry import LossError, make_term
 from neoseg.losses.term import LossTerm, Prediction, full_precision
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from neoseg.errors import NeosegError
+from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
 from neoseg.losses.term import LossTerm
 
 _NOT_TERMS = frozenset({"term", "registry", "objective"})
 
 
-class LossError(ValueError):
+class LossError(NeosegError):
     """A loss configuration that cannot be built; the message says what to change."""
 
 
@@ -140,12 +141,3 @@ def make_term(
             reasons = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
             raise LossError(f"loss.{key}.{setting} is {value!r}: {reasons}") from None
     return term(codebook, **values)
-
-
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """End an error message: the names near `wrong`, or all of them."""
-    names = list(known)
-    near = get_close_matches(wrong, names, n=2, cutoff=0.6)
-    if near:
-        return f"; did you mean {' or '.join(repr(name) for name in near)}?"
-    return f"; it can be {', '.join(names)}" if names else ""

@@ -12,6 +12,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from neoseg.errors import NeosegError
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
 from neoseg.targets import TargetError, data_only, is_class, require_targets
@@ -22,7 +23,7 @@ ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformer
 KEYS = {"name", "divisor", "net"}
 
 
-class NetworkError(ValueError):
+class NetworkError(NeosegError):
     """A network configuration that cannot be built, or that does not fit the patch."""
 
 

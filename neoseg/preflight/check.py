@@ -7,18 +7,19 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.cohort import Annotated, AnnotationSettings, CohortError, parse_settings
-from neoseg.configuration.config import plain
-from neoseg.configuration.settings import ConfigError, parse, settings_of
-from neoseg.data import STREAMS, DataError, PatchSettings
-from neoseg.data.streams import compose
-from neoseg.doctor.whole import told_sets, untold_classes
+from neoseg.cohort import AnnotationSettings, CohortError, Plan, parse_settings
+from neoseg.configuration.config import plain, settings_of
+from neoseg.doctor.cohort import told_sets, untold_classes
+from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference import WindowSettings
 from neoseg.labels import Codebook, LabelError, LabelSpace, LabelTable
 from neoseg.losses import LossError, Objective
 from neoseg.networks import NetworkError, check_network
+from neoseg.patches import STREAMS, PatchSettings
+from neoseg.patches.streams import compose
 from neoseg.preflight.overrides import unset_keys
 from neoseg.preflight.sections import unknown_keys, wrong_cohort, wrong_sections
+from neoseg.store import DataError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def check_cohort(config: DictConfig, name: str) -> None:
         raise ConfigError(_listed(found))
 
 
-def check_plan(config: DictConfig, annotated: Annotated) -> None:
+def check_plan(config: DictConfig, annotated: Plan) -> None:
     """Check that every item of a batch has scans, before any of them is prepared.
 
     Classes that no annotation tells are logged as warnings.

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.losses.registry import nearest
+from neoseg.findings.nearest import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
 LOOKING = ("help", "hydra_help", "version", "info", "shell_completion")

@@ -13,13 +13,15 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field
 
+from neoseg.augment import AugmentSettings
 from neoseg.cohort import AnnotationSettings, MissingModality, SplitSettings
 from neoseg.cohort.phantom import PhantomSettings
 from neoseg.configuration.config import CONFIG_DIR, plain
-from neoseg.configuration.settings import ConfigError, parse
-from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings
 from neoseg.evaluation import ScoreSettings
-from neoseg.losses.registry import nearest
+from neoseg.findings.nearest import nearest
+from neoseg.findings.settings import ConfigError, parse
+from neoseg.patches import PatchSettings
+from neoseg.store import PrepareSettings
 from neoseg.targets import COHORT_TARGETS, TargetError, is_reader, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.optimisation import OptimizerSettings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from neoseg.cohort import Annotated, Assignment, Cohort
+from neoseg.cohort import Assignment, Cohort, Plan
 
 
-def describe(annotated: Annotated) -> dict[str, Any]:
+def describe(annotated: Plan) -> dict[str, Any]:
     """Return the counts of scans by split and stream, the label sets in words, and what of the
     cohorts was skipped.
 

@@ -12,11 +12,11 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from omegaconf import DictConfig
 
-from neoseg.cohort import Annotated
+from neoseg.cohort import Plan
 from neoseg.configuration.assembly import module_of
 from neoseg.configuration.config import plain
-from neoseg.configuration.settings import ConfigError
 from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.stage import prepared_data
 from neoseg.runs.trainer import make_trainer
 from neoseg.training.checkpoint import StepSeed
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 NAME = "learning_rate"
 
 
-def find_rate(config: DictConfig, run: Path, annotated: Annotated, stage: Stage) -> float | None:
+def find_rate(config: DictConfig, run: Path, annotated: Plan, stage: Stage) -> float | None:
     """Test learning rates on the data of a stage; return the suggestion, None where there is none.
 
     Writes `learning_rate.png`, `.csv` and `.json` into the run folder, and no checkpoint: the run

@@ -11,11 +11,11 @@ import torch
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import PrepareSettings
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_config
 from neoseg.inference import Ensemble, Segmenter, WindowSettings, mirror_partners
-from neoseg.runs.names import CONFIG, RECORD
+from neoseg.runs.folder import CONFIG, RECORD
+from neoseg.store import PrepareSettings
 from neoseg.training import SegmentationModule
 from neoseg.training.callbacks import BEST, CHECKPOINTS, LAST
 from neoseg.training.checkpoint import CheckpointError, read_checkpoint

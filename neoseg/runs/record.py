@@ -21,9 +21,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.cohort import Annotated
+from neoseg.cohort import Plan
 from neoseg.configuration.assembly import store_of
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import settings_of
 from neoseg.evaluation import (
     Scored,
     ScoreSettings,
@@ -34,12 +34,13 @@ from neoseg.evaluation import (
 )
 from neoseg.evaluation.card import CARD
 from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import Provenance
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe
 from neoseg.runs.effort import Effort
+from neoseg.runs.folder import RECORD
 from neoseg.runs.loading import predicting_checkpoint, segmenter_of
-from neoseg.runs.names import RECORD
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
 from neoseg.training import SegmentationModule
@@ -71,7 +72,7 @@ def conclude(
     config: DictConfig,
     folder: Path,
     module: SegmentationModule,
-    annotated: Annotated,
+    annotated: Plan,
     trainer: L.Trainer,
     effort: Effort,
 ) -> float:
@@ -123,7 +124,7 @@ def _score(
     config: DictConfig,
     folder: Path,
     module: SegmentationModule,
-    annotated: Annotated,
+    annotated: Plan,
     trainer: L.Trainer,
 ) -> float:
     parts = [
@@ -149,7 +150,7 @@ def _score(
     return float(table[table.is_leaf].groupby("abbreviation").dice.mean().mean())
 
 
-def _data_fingerprint(config: DictConfig, annotated: Annotated) -> str:
+def _data_fingerprint(config: DictConfig, annotated: Plan) -> str:
     """Return 16 hex digits that change with the files, the preparation or the plan of the run."""
     store = store_of(config)
     content: list[list[Any]] = []

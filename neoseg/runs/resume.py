@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.configuration.config import CONFIG_DIR, plain
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_config
-from neoseg.runs.names import CONFIG
+from neoseg.runs.folder import CONFIG
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.cohort import Annotated, read_plan, write_plan, write_splits
+from neoseg.cohort import Plan, read_plan, write_plan, write_splits
 from neoseg.configuration.assembly import annotated_of, space_of, split_of, usable_cohort_of
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import settings_of
 from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
 from neoseg.preflight import check_plan
 from neoseg.progress import progress_bar
-from neoseg.runs.claim import claimed
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
-from neoseg.runs.names import CONFIG
+from neoseg.runs.folder import CONFIG, claimed
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.resume import warn_of_changes
 from neoseg.runs.stage import run_stage
@@ -68,7 +68,7 @@ def _train(config: DictConfig, folder: Path, effort: Effort) -> float:
         close_mirrors(trained.trainer.loggers)
 
 
-def _planned(config: DictConfig, folder: Path) -> Annotated:
+def _planned(config: DictConfig, folder: Path) -> Plan:
     """Read the cohorts, plan who is annotated how, and write both with the configuration.
 
     Raises:

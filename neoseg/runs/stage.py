@@ -13,13 +13,14 @@ import lightning as L
 from omegaconf import DictConfig
 
 from neoseg import __version__
-from neoseg.cohort import Annotated
+from neoseg.cohort import Plan
 from neoseg.configuration.assembly import data_of, module_of
-from neoseg.configuration.settings import ConfigError, settings_of
-from neoseg.data import needs_prediction
-from neoseg.data.datamodule import MixedDataModule
+from neoseg.configuration.config import settings_of
 from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import Provenance, PseudoLabeller
+from neoseg.patches import needs_prediction
+from neoseg.patches.datamodule import MixedDataModule
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_module, predicting_checkpoint, segmenter_of
 from neoseg.runs.trainer import stage_trainer
@@ -43,7 +44,7 @@ class Trained:
 
 
 def run_stage(
-    config: DictConfig, run: Path, annotated: Annotated, stage: Stage, before: Sequence[Stage]
+    config: DictConfig, run: Path, annotated: Plan, stage: Stage, before: Sequence[Stage]
 ) -> Trained | None:
     """Train one stage of the run in folder `run`; None for an earlier stage that has ended already.
 
@@ -136,7 +137,7 @@ def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
 
 
 def prepared_data(
-    config: DictConfig, annotated: Annotated, stage: Stage, teacher_view: bool
+    config: DictConfig, annotated: Plan, stage: Stage, teacher_view: bool
 ) -> MixedDataModule:
     """Return the data with which a stage trains, prepared, without its pseudo-labels."""
     seen = annotated if stage.data == "all" else _fully_labelled(annotated)
@@ -148,7 +149,7 @@ def prepared_data(
 def _predict(
     config: DictConfig,
     run: Path,
-    annotated: Annotated,
+    annotated: Plan,
     teachers: Sequence[SegmentationModule],
     min_confidence: float,
     codes: Path,
@@ -169,7 +170,7 @@ def _predict(
             labeller.label(own, labels, shown, provenance, bar.advance)
 
 
-def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> MixedDataModule:
+def _prepared(config: DictConfig, annotated: Plan, teacher_view: bool) -> MixedDataModule:
     if not config.score:  # nothing will read the scans for the test
         annotated = annotated.keeping(lambda item: item.split != "test")
     with progress_bar("prepare", total=len(annotated.assignments)) as bar:
@@ -179,6 +180,6 @@ def _prepared(config: DictConfig, annotated: Annotated, teacher_view: bool) -> M
     return data
 
 
-def _fully_labelled(annotated: Annotated) -> Annotated:
+def _fully_labelled(annotated: Plan) -> Plan:
     """Leave out the training scans that are not fully labelled; the codebook stays."""
     return annotated.keeping(lambda item: item.split != "train" or item.stream == "full")

@@ -16,8 +16,8 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
-from neoseg.configuration.config import plain
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import plain, settings_of
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings

@@ -13,11 +13,10 @@ from typing import Literal
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.settings import settings_of
+from neoseg.configuration.config import settings_of
 from neoseg.files import find, write_text
-from neoseg.runs.claim import is_claimed
 from neoseg.runs.find_rate import NAME
-from neoseg.runs.names import CONFIG, RECORD
+from neoseg.runs.folder import CONFIG, RECORD, is_claimed
 from neoseg.training.curves import METRICS
 from neoseg.training.failure import FAILED, failure_of
 from neoseg.training.recipe import RecipeSettings, stages_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 
 
 class Places:

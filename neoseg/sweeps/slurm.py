@@ -15,7 +15,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.configuration.settings import ConfigError, settings_of
+from neoseg.configuration.config import settings_of
+from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.local import last_line
 from neoseg.training.failure import forget_failure, note_failure

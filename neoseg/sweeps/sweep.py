@@ -13,8 +13,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from neoseg.cohort.problems import shorten
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.problems import shorten
+from neoseg.findings.settings import ConfigError
 from neoseg.preflight import check_train
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console

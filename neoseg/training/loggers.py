@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import Logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.mirror import About, WandbMirror, WandbSettings
 from neoseg.training.overlays import Overlays
 from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
+from neoseg.training.wandb_run import About, WandbMirror, WandbSettings
 
 __all__ = [
     "LoggerError",

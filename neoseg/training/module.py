@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from neoseg.cohort import MissingModality
-from neoseg.data import Batch, VolumeSample
-from neoseg.data.modality import complete_batch, complete_volume
 from neoseg.inference import WindowSettings, predict_volume
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective, Prediction
 from neoseg.networks import build_network, make_head
+from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.training.agreement import class_dice, of_all_ranks
 from neoseg.training.optimisation import (
     OptimizerSettings,

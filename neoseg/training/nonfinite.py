@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neoseg.data import Batch
+from neoseg.errors import NeosegError
 from neoseg.files import replacing
+from neoseg.patches import Batch
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ WEIGHTS = "weights.ckpt"
 """The network with which the loss became no number, beside the patches."""
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(NeosegError):
     """A training whose loss is no number any more; the message says where, and what was kept."""
 
 

@@ -8,10 +8,10 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from neoseg.data import VolumeSample
-from neoseg.data.datamodule import MixedDataModule
 from neoseg.inference.planes import middle_planes
-from neoseg.training.mirror import WandbMirror
+from neoseg.patches import VolumeSample
+from neoseg.patches.datamodule import MixedDataModule
+from neoseg.training.wandb_run import WandbMirror
 
 
 class Overlays(Callback):

@@ -10,13 +10,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict
 
+from neoseg.errors import NeosegError
+
 FOLDER = "tensorboard"
 
 WRITERS = ("tensorboard", "tensorboardX")
 """Packages of which one is needed."""
 
 
-class LoggerError(ValueError):
+class LoggerError(NeosegError):
     """A logger that cannot work here; the message says what to install."""
 
 

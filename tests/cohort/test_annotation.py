@@ -14,9 +14,9 @@ from neoseg.cohort import (
     Assignment,
     CohortError,
     Split,
+    assign,
     make_split,
     parse_settings,
-    plan,
     plan_annotation,
     read_plan,
     write_plan,
@@ -41,23 +41,25 @@ def subjects(assignments: tuple[Assignment, ...], stream: str) -> set[str]:
 )
 def test_the_number_of_full_subjects(fraction: float, number: int) -> None:
     assert len(SPLIT.train) == 80
-    planned = plan(SCANS, SPLIT, fraction, 0, "superclass")
+    planned = assign(SCANS, SPLIT, fraction, 0, "superclass")
     assert len(subjects(planned, "full")) == number
     assert len(subjects(planned, "partial")) == 80 - number
 
 
 def test_halves_round_up() -> None:
     split = Split(tuple(s.subject for s in make_scans(preterm=10)), (), ())
-    planned = plan(make_scans(preterm=10), split, 0.25, 0, "superclass")
+    planned = assign(make_scans(preterm=10), split, 0.25, 0, "superclass")
     assert len(subjects(planned, "full")) == 3
 
 
 @pytest.mark.parametrize("draw", range(5))
 def test_draws_nest(draw: int) -> None:
-    full = [subjects(plan(SCANS, SPLIT, f, draw, "p"), "full") for f in (0.02, 0.05, 0.1, 0.5, 1.0)]
+    full = [
+        subjects(assign(SCANS, SPLIT, f, draw, "p"), "full") for f in (0.02, 0.05, 0.1, 0.5, 1.0)
+    ]
     assert all(smaller < larger for smaller, larger in pairwise(full))
     bare = [
-        subjects(plan(SCANS, SPLIT, 0.05, draw, "p", unlabelled_fraction=f), "unlabelled")
+        subjects(assign(SCANS, SPLIT, 0.05, draw, "p", unlabelled_fraction=f), "unlabelled")
         for f in (0.0, 0.1, 0.4, 0.9)
     ]
     assert all(smaller < larger for smaller, larger in pairwise(bare))
@@ -67,7 +69,7 @@ def test_draws_nest(draw: int) -> None:
 
 def test_the_unlabelled_subjects_do_not_depend_on_the_full_fraction() -> None:
     bare = [
-        subjects(plan(SCANS, SPLIT, f, 0, "p", unlabelled_fraction=0.2), "unlabelled")
+        subjects(assign(SCANS, SPLIT, f, 0, "p", unlabelled_fraction=0.2), "unlabelled")
         for f in (0.02, 0.1, 0.5, 0.8)
     ]
     assert len(bare[0]) == 16
@@ -77,21 +79,21 @@ def test_the_unlabelled_subjects_do_not_depend_on_the_full_fraction() -> None:
 def test_draws_differ_and_do_not_depend_on_the_order_of_files() -> None:
     shuffled = list(SCANS)
     random.Random(1).shuffle(shuffled)
-    draws = [plan(SCANS, SPLIT, 0.05, draw, "p") for draw in range(5)]
+    draws = [assign(SCANS, SPLIT, 0.05, draw, "p") for draw in range(5)]
     assert len({frozenset(subjects(d, "full")) for d in draws}) == 5
-    assert [plan(shuffled, SPLIT, 0.05, draw, "p") for draw in range(5)] == draws
+    assert [assign(shuffled, SPLIT, 0.05, draw, "p") for draw in range(5)] == draws
 
 
 def test_over_draws_every_subject_is_full_about_equally_often() -> None:
     counts = Counter(
-        s for draw in range(400) for s in subjects(plan(SCANS, SPLIT, 0.1, draw, "p"), "full")
+        s for draw in range(400) for s in subjects(assign(SCANS, SPLIT, 0.1, draw, "p"), "full")
     )
     assert len(counts) == 80
     assert all(15 <= n <= 75 for n in counts.values()), counts
 
 
 def test_all_sessions_of_a_subject_are_annotated_alike() -> None:
-    planned = plan(SCANS, SPLIT, 0.4, 0, "p", unlabelled_fraction=0.3)
+    planned = assign(SCANS, SPLIT, 0.4, 0, "p", unlabelled_fraction=0.3)
     assert len(planned) == len(SCANS)
     streams: dict[str, set[str]] = {}
     for item in planned:
@@ -100,13 +102,13 @@ def test_all_sessions_of_a_subject_are_annotated_alike() -> None:
 
 
 def test_validation_and_test_stay_full() -> None:
-    planned = plan(SCANS, SPLIT, 0.02, 0, "p", unlabelled_fraction=0.9)
+    planned = assign(SCANS, SPLIT, 0.02, 0, "p", unlabelled_fraction=0.9)
     rest = {(a.stream, a.protocol) for a in planned if a.split != "train"}
     assert rest == {("full", "full")}
 
 
 def test_names_of_protocols() -> None:
-    planned = plan(SCANS, SPLIT, 0.1, 0, "superclass", unlabelled_fraction=0.1)
+    planned = assign(SCANS, SPLIT, 0.1, 0, "superclass", unlabelled_fraction=0.1)
     assert {(a.stream, a.protocol) for a in planned} == {
         ("full", "full"),
         ("partial", "superclass"),
@@ -115,7 +117,7 @@ def test_names_of_protocols() -> None:
 
 
 def test_the_supervised_arm_keeps_the_same_full_subjects_alone() -> None:
-    both = [plan(SCANS, SPLIT, 0.1, 3, "p", use_rest=use) for use in (True, False)]
+    both = [assign(SCANS, SPLIT, 0.1, 3, "p", use_rest=use) for use in (True, False)]
     assert subjects(both[0], "full") == subjects(both[1], "full")
     assert {a.stream for a in both[1]} == {"full"}
     held_out = [{a for a in planned if a.split != "train"} for planned in both]
@@ -129,11 +131,11 @@ def test_scans_without_labels_are_unlabelled_and_never_count_as_full() -> None:
     train = tuple(sorted({s.subject for s in scans} - {"V"}))
     split = Split(train, ("V",), ())
     for draw in range(6):
-        planned = plan(scans, split, 0.5, draw, "p")
+        planned = assign(scans, split, 0.5, draw, "p")
         streams = {(a.subject, a.session): a.stream for a in planned}
         assert streams["L1", "2"] == streams["V", None] == streams["N3", None] == "unlabelled"
         assert sorted([streams["L1", "1"], streams["L2", "1"]]) == ["full", "partial"]
-        supervised = plan(scans, split, 1.0, draw, "p", use_rest=False)
+        supervised = assign(scans, split, 1.0, draw, "p", use_rest=False)
         assert {(a.subject, a.session) for a in supervised if a.split == "train"} == {
             ("L1", "1"),
             ("L2", "1"),
@@ -156,9 +158,9 @@ def test_the_protocol_full_hides_nothing_and_can_still_be_left_out() -> None:
 
 def test_plans_that_cannot_be() -> None:
     with pytest.raises(CohortError, match="lacks the subjects NEW"):
-        plan([*SCANS, make_scan("NEW", None, 30)], SPLIT, 0.1, 0, "p")
+        assign([*SCANS, make_scan("NEW", None, 30)], SPLIT, 0.1, 0, "p")
     with pytest.raises(CohortError, match="no subject with labels among its 1"):
-        plan([make_scan("A", None, 30, labelled=False)], Split(("A",), (), ()), 0.1, 0, "p")
+        assign([make_scan("A", None, 30, labelled=False)], Split(("A",), (), ()), 0.1, 0, "p")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_protocols_of_a_plan(drawem9: LabelSpace) -> None:
 def test_written_plans_are_read_again(tmp_path: Path, name: str) -> None:
     scans = [*SCANS, make_scan("007", None, 30)]
     split = Split((*SPLIT.train, "007"), SPLIT.val, SPLIT.test)
-    planned = plan(scans, split, 0.1, 0, "superclass", unlabelled_fraction=0.1)
+    planned = assign(scans, split, 0.1, 0, "superclass", unlabelled_fraction=0.1)
     write_plan(tmp_path / name, planned)
     assert read_plan(tmp_path / name) == planned
 

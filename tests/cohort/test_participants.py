@@ -7,7 +7,7 @@ from cohort_trees import add_scan, add_table
 
 from neoseg.cohort.folders import find_sessions
 from neoseg.cohort.participants import Ages, parse_age, read_ages
-from neoseg.cohort.problems import Problems
+from neoseg.findings.problems import Problems
 
 
 @pytest.mark.parametrize("text", ["-999", "-999.0", "0.0", "0", "n/a", "N/A", "", "nan", "None"])

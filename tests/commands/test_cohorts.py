@@ -11,11 +11,11 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from neoseg.cohort import Annotated, CohortError, read_plan
+from neoseg.cohort import CohortError, Plan, read_plan
 from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
-from neoseg.configuration.settings import ConfigError
 from neoseg.evaluate import main as evaluate
 from neoseg.evaluation import read_scores
+from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
 from neoseg.runs.run import train
 
@@ -45,7 +45,7 @@ def run(
     return whole["run"]
 
 
-def planned(config: DictConfig) -> Annotated:
+def planned(config: DictConfig) -> Plan:
     cohort = cohort_of(config, space_of(config))
     return annotated_of(config, cohort, split_of(config, cohort))
 

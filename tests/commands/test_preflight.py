@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import DataError
+from neoseg.findings.settings import ConfigError
 from neoseg.preflight import check_cohort, check_plan, check_train, explain_arguments
+from neoseg.store import DataError
 
 Make = Callable[..., DictConfig]
 

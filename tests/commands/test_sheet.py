@@ -16,6 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from neoseg.augment import AugmentSettings
 from neoseg.configuration.assembly import (
     annotated_of,
     cohort_of,
@@ -24,9 +25,8 @@ from neoseg.configuration.assembly import (
     split_of,
 )
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.data import AugmentSettings
-from neoseg.data.datamodule import MixedDataModule
 from neoseg.gallery import Panel, Sample, write_sheet
+from neoseg.patches.datamodule import MixedDataModule
 from neoseg.runs.run import train
 from neoseg.sheet import sample_of
 

@@ -17,7 +17,7 @@ from neoseg.configuration.assembly import (
     split_of,
     usable_cohort_of,
 )
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.description import describe
 from neoseg.runs.run import _planned
 

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import DictConfig
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule

@@ -8,9 +8,9 @@ import pytest
 from broken_cohorts import EXAMPLES, Example, examine, head, save, space, write_cohort
 
 from neoseg.cohort import Cohort, CohortError, make_split, read_bids
-from neoseg.data import PrepareSettings, Store
-from neoseg.data import store as store_module
 from neoseg.doctor import Diagnosis, diagnose, without_bad_scans
+from neoseg.store import PrepareSettings, Store
+from neoseg.store import store as store_module
 
 
 def broken(tmp_path: Path, *kinds: str) -> Example:

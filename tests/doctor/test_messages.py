@@ -8,7 +8,7 @@ import pytest
 from broken_cohorts import EXAMPLES, examine, write_cohort
 from messages import TARGET, example_of, found_in, table
 
-from neoseg.cohort.kinds import KINDS
+from neoseg.findings.kinds import KINDS
 
 SKIPPED = (
     *("missing-file", "empty-file", "not-nifti", "truncated-file", "damaged-gzip", "dimensions"),

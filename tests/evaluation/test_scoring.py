@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from neoseg.cohort import Scan
-from neoseg.data import PrepareSettings
 from neoseg.evaluation import (
     ScoreSettings,
     hidden_classes,
@@ -22,6 +21,7 @@ from neoseg.evaluation import (
 from neoseg.inference import Provenance, Segmenter, WindowSettings
 from neoseg.labels import Codebook, Convention, LabelSpace, Protocol
 from neoseg.networks import make_head
+from neoseg.store import PrepareSettings
 
 SHAPE = (20, 18, 16)
 

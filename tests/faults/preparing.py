@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort import Cohort
-from neoseg.data import PrepareSettings, Store
+from neoseg.store import PrepareSettings, Store
 
 
 def prepare_and_tell(root: Path, cohort: Cohort, start: Any, queue: Any) -> None:

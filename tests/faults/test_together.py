@@ -6,7 +6,6 @@ import multiprocessing
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 sys.path.append(str(Path(__file__).resolve().parent))
 
 from preparing import prepare_and_tell
@@ -17,7 +16,7 @@ def test_ten_jobs_that_prepare_one_store_at_once(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path / "cohort", 3)
     # A server without threads forks the jobs; a process that has threads must not.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["neoseg.data"])
+    context.set_forkserver_preload(["neoseg.patches"])
     start, queue = context.Barrier(10), context.Queue()
     jobs = [
         context.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))

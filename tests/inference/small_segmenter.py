@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neoseg.data import PrepareSettings
 from neoseg.inference import Segmenter, WindowSettings
 from neoseg.labels import LabelSpace
 from neoseg.networks import make_head
+from neoseg.store import PrepareSettings
 
 
 class Steps(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from small_segmenter import Steps, segmenter, write_scan
 from torch import Tensor, nn
 
-from neoseg.data import prepare_images
 from neoseg.inference import Ensemble, Segmenter, predict_logits
 from neoseg.labels import LabelSpace, LabelTable
+from neoseg.store import prepare_images
 
 SHAPE = (9, 12, 8)
 

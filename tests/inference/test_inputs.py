@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.data import DataError
 from neoseg.inference import find_scans
+from neoseg.store import DataError
 
 BOTH = ["T2w", "T1w"]
 

@@ -13,9 +13,9 @@ from small_segmenter import Steps, segmenter, write_scan
 from torch import Tensor
 
 from neoseg.cohort import MissingModality
-from neoseg.data import DataError, prepare_images
 from neoseg.inference import Ensemble, Segmenter
 from neoseg.labels import LabelSpace
+from neoseg.store import DataError, prepare_images
 
 
 class Flagged(Steps):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from neoseg.data import Geometry
 from neoseg.inference.placement import is_resampled, place_pieces
+from neoseg.store import Geometry
 
 IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from small_segmenter import write_scan
 
-from neoseg.data import Geometry, PrepareSettings, prepare_images
 from neoseg.inference import (
     ClassProbabilities,
     DerivativeError,
@@ -18,6 +17,7 @@ from neoseg.inference import (
     write_probabilities,
 )
 from neoseg.inference.probability import STEPS, room_for, values_outside
+from neoseg.store import Geometry, PrepareSettings, prepare_images
 
 RUN = Provenance("neoseg", "0.1.0", "run")
 SHAPE = (6, 5, 4)

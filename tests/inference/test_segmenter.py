@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_segmenter import Steps, segmenter, write_scan
 
-from neoseg.data import DataError
 from neoseg.inference import Provenance, write_derivative
 from neoseg.networks import make_head
+from neoseg.store import DataError
 
 ORIENTATIONS = [
     "".join(side[place] for side, place in zip(order, sides, strict=True))

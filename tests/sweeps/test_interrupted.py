@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from tiny_run import TINY
 
-from neoseg.runs.claim import LOCK
+from neoseg.runs.folder import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = (

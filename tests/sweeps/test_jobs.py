@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from neoseg.configuration.config import CONFIG_DIR, job_name
-from neoseg.configuration.settings import ConfigError
-from neoseg.runs.claim import LOCK
+from neoseg.findings.settings import ConfigError
+from neoseg.runs.folder import LOCK
 from neoseg.sweeps import local, slurm
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.local import LocalSettings, _Pool, _Running

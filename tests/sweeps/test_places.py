@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.places import Places
 
 

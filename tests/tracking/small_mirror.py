@@ -8,7 +8,7 @@ from pathlib import Path
 from recording_server import RecordedRun
 
 from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.mirror import About, WandbMirror, WandbSettings
+from neoseg.training.wandb_run import About, WandbMirror, WandbSettings
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from small_mirror import Mirrored
 
 from neoseg import dashboard, panels
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.panels import PanelSettings, make_workspace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
 from neoseg.runs.run import train
 from neoseg.training.curves import CurveLogger

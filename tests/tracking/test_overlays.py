@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from neoseg.cohort import Annotated
+from neoseg.cohort import Plan
 from neoseg.configuration.assembly import (
     annotated_of,
     cohort_of,
@@ -20,9 +20,9 @@ from neoseg.configuration.assembly import (
     space_of,
     split_of,
 )
-from neoseg.data.datamodule import MixedDataModule
-from neoseg.training.mirror import WandbSettings
+from neoseg.patches.datamodule import MixedDataModule
 from neoseg.training.overlays import Overlays
+from neoseg.training.wandb_run import WandbSettings
 
 
 class Watched:
@@ -54,7 +54,7 @@ def data(configured: Callable[..., DictConfig]) -> MixedDataModule:
         )
         for source in annotated.sources
     )
-    module = data_of(config, Annotated(sources, annotated.codebook), teacher_view=False)
+    module = data_of(config, Plan(sources, annotated.codebook), teacher_view=False)
     module.prepare_data()
     module.setup()
     return module

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 
 from small_cohort import TABLE, small_space
 
-from neoseg.data import PrepareSettings
 from neoseg.labels import Codebook, LabelSpace, Protocol
+from neoseg.store import PrepareSettings
 from neoseg.training import SegmentationModule, plain_label_sets
 
 UNET: dict[str, Any] = {

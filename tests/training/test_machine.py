@@ -17,7 +17,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from interruption import assert_same_runs
 
-from neoseg.data.datamodule import MixedDataModule
+from neoseg.patches.datamodule import MixedDataModule
 from neoseg.train import main
 from neoseg.training import SegmentationModule
 

@@ -17,8 +17,8 @@ from small_module import DEEP, UNET, make_module, module_arguments, small_codebo
 # `small_module` makes this one importable.
 from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
-from neoseg.data import Batch, VolumeSample
 from neoseg.losses import LossError, Prediction
+from neoseg.patches import Batch, VolumeSample
 from neoseg.training import MONITOR, SegmentationModule, plain_label_sets
 from neoseg.training.optimisation import make_optimizer
 

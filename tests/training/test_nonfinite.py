@@ -15,9 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig
 
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import Batch
-from neoseg.data.patches import PatchDataset
+from neoseg.findings.settings import ConfigError
+from neoseg.patches import Batch
+from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule

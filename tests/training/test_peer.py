@@ -16,8 +16,8 @@ sys.path.append(str(Path(__file__).parent))
 from small_module import DEEP, make_module
 from test_module import CONSISTENT, CROSSED, logged, make_batch
 
-from neoseg.data import VolumeSample
 from neoseg.losses import Prediction
+from neoseg.patches import VolumeSample
 from neoseg.training import MONITOR, SegmentationModule
 
 

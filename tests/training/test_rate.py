@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.run import train
 from neoseg.training.rate import HIGHEST, LOWEST, RateCurve, RateTest, running_mean
 

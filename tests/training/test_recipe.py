@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from neoseg.cohort import read_plan
 from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, split_of
-from neoseg.configuration.settings import ConfigError
-from neoseg.data import VolumeDataset
+from neoseg.findings.settings import ConfigError
 from neoseg.inference import PseudoLabeller, predict_logits
+from neoseg.patches import VolumeDataset
 from neoseg.runs.loading import load_module
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule

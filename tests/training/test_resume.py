@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.configuration.settings import ConfigError
+from neoseg.findings.settings import ConfigError
 from neoseg.runs.resume import resumed_config
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule

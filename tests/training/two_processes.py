@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 
 from neoseg.configuration.command import quieten
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.data import Batch
-from neoseg.data.whole import VolumeSample
+from neoseg.patches import Batch
+from neoseg.patches.volumes import VolumeSample
 from neoseg.runs.run import train
 from neoseg.training import SegmentationModule
 

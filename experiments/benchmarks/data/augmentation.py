@@ -83,11 +83,13 @@ def prepare(folder: Path) -> None:
 
 def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     """Return the training patches of the scan, as a training makes them."""
-    from neoseg.cohort import Annotated, Assignment, Cohort, Scan
+    from neoseg.augment import AugmentSettings
+    from neoseg.cohort import Assignment, Cohort, Plan, Scan
     from neoseg.configuration.config import CONFIG_DIR
-    from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings, Store
-    from neoseg.data.datamodule import MixedDataModule
     from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
+    from neoseg.patches import PatchSettings
+    from neoseg.patches.datamodule import MixedDataModule
+    from neoseg.store import PrepareSettings, Store
 
     space = LabelSpace.from_table(LabelTable.read(CONFIG_DIR / "labels" / "drawem87.yaml"))
     scan = Scan(
@@ -103,7 +105,7 @@ def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     cohort = Cohort("benchmark", (scan,), Convention.identity(space), ("T2w",))
     plan = [Assignment("01", None, "train", "full", "full")]
     data = MixedDataModule(
-        Annotated.plan(cohort, plan, {"full": Protocol.full(space)}),
+        Plan.of_cohort(cohort, plan, {"full": Protocol.full(space)}),
         Store(folder / "store", PrepareSettings(crop_margin=None)),
         PatchSettings(size=PATCH, batch_size=1, workers=0),
         AugmentSettings.model_validate(augment),

@@ -19,8 +19,8 @@ import blosc2
 import numpy as np
 from table import one_phantom, parser_of, record
 
-from neoseg.data import PrepareSettings, Store
-from neoseg.data.entry import BLOCK, CHUNK, write_array
+from neoseg.store import PrepareSettings, Store
+from neoseg.store.entry import BLOCK, CHUNK, write_array
 
 PATCH = 48
 

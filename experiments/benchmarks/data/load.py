@@ -13,10 +13,12 @@ from pathlib import Path
 
 from table import one_phantom
 
-from neoseg.cohort import Annotated, Assignment
-from neoseg.data import AugmentSettings, PatchSettings, PrepareSettings, Store
-from neoseg.data.datamodule import MixedDataModule
+from neoseg.augment import AugmentSettings
+from neoseg.cohort import Assignment, Plan
 from neoseg.labels import Protocol
+from neoseg.patches import PatchSettings
+from neoseg.patches.datamodule import MixedDataModule
+from neoseg.store import PrepareSettings, Store
 
 
 def load(options: argparse.Namespace) -> None:
@@ -27,7 +29,7 @@ def load(options: argparse.Namespace) -> None:
     cohort = replace(cohort, scans=scans, modalities=("T2w",))
     space = cohort.convention.space
     plan = [Assignment(s.subject, s.session, "train", "full", "full", cohort.name) for s in scans]
-    annotated = Annotated.plan(cohort, plan, {"full": Protocol.full(space)})
+    annotated = Plan.of_cohort(cohort, plan, {"full": Protocol.full(space)})
     patches = PatchSettings(
         size=(48, 48, 48),
         batch_size=2,

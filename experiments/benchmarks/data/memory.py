@@ -20,7 +20,7 @@ from pathlib import Path
 
 from table import HERE, one_phantom, parser_of, record
 
-from neoseg.data import PrepareSettings, Store
+from neoseg.store import PrepareSettings, Store
 
 LIMIT = 1.05
 LOAD = HERE / "load.py"

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 from table import one_phantom, parser_of, record
 
-from neoseg.data import PrepareSettings, Store
+from neoseg.store import PrepareSettings, Store
 
 SECONDS, MEGABYTES = 6.0, 40.0
 """To reach."""

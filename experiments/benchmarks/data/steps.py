@@ -34,9 +34,8 @@ from torch.utils.data import DataLoader
 from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
 from neoseg.configuration.command import quieten
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.data import Batch
-from neoseg.data.datamodule import MixedDataModule
-from neoseg.data.loader import AHEAD
+from neoseg.patches import Batch
+from neoseg.patches.datamodule import AHEAD, MixedDataModule
 from neoseg.runs.stage import prepared_data
 from neoseg.training.recipe import Stage
 

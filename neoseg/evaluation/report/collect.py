@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from neoseg.errors import NeosegError
 from neoseg.evaluation.table import read_scores
 from neoseg.files import find
 from neoseg.foreign import ForeignError, read_config
@@ -24,7 +25,7 @@ RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
 _REQUIRED = ("scores.csv", "run.json")
 
 
-class ReportError(ValueError):
+class ReportError(NeosegError):
     """Runs that cannot be reported."""
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from neoseg.losses.fused.c import NativeSigmoid, usable
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.native import NativeSigmoid, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,

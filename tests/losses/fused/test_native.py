@@ -8,10 +8,10 @@ import pytest
 import torch
 from cases import every_variant, make_case
 
+from neoseg.c_code import load
 from neoseg.losses.fused import SumTerm
-from neoseg.losses.fused.native import passes
+from neoseg.losses.fused.c import passes
 from neoseg.losses.registry import REGISTRY, make_term
-from neoseg.native import load
 
 VARIANTS = [
     variant

@@ -1,0 +1,89 @@
+"""One look at a patch: what was drawn for its intensities, and the image that comes of it.
+
+A view is drawn in NumPy and applied in torch, in a loader process or on the accelerator: the same
+code, item by item, so that nothing else in the batch changes a patch. On a CPU it runs on one
+thread, whatever the process has: products and sums would round differently. An accelerator draws
+other noise than a CPU for the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoseg.augment.intensity import Intensity, draw_intensity
+from neoseg.augment.label_contrast import Groups, LabelContrast, draw_label_contrast
+from neoseg.augment.settings import AugmentSettings
+from neoseg.processes import one_thread
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """What was drawn for one channel, with mean and deviation of the patch as it was cut."""
+
+    mean: float
+    deviation: float
+    contrast: LabelContrast | None
+    intensity: Intensity | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what is applied, in order."""
+        first = () if self.contrast is None else ("label contrast",)
+        return first + (() if self.intensity is None else self.intensity.parts)
+
+
+View = tuple[ChannelView, ...]
+
+
+def draw_view(
+    image: np.ndarray, settings: AugmentSettings, groups: Groups | None, rng: np.random.Generator
+) -> View:
+    """Draw a view of `image` (float32 `[M, X, Y, Z]`), each channel on its own.
+
+    `groups` goes with `settings.label_contrast`.
+    """
+    extra, contrasts = rng.spawn(2)
+    size = image.shape[1], image.shape[2], image.shape[3]
+    view = []
+    for channel in image:
+        contrast = intensity = None
+        redrawn = settings.label_contrast
+        if redrawn is not None and redrawn.probability and groups is not None:
+            contrast = draw_label_contrast(redrawn, groups, contrasts, size)
+        if settings.intensity is not None:
+            intensity = draw_intensity(settings.intensity, rng, extra, size)
+        mean, deviation = 0.0, 1.0
+        if contrast is not None or (intensity is not None and intensity.needs_statistics):
+            mean = float(channel.mean(dtype=np.float64))
+            deviation = float(channel.std(dtype=np.float64)) + 1e-6
+        view.append(ChannelView(mean, deviation, contrast, intensity))
+    return tuple(view)
+
+
+@torch.no_grad()
+def apply_views(image: Tensor, codes: Tensor, views: Sequence[View]) -> Tensor:
+    """Return the images of a batch as their views show them.
+
+    Args:
+        image: float32 `[B, M, X, Y, Z]`, as cut.
+        codes: uint8 `[B, X, Y, Z]`, mirrored where the patch is.
+        views: one for each item.
+    """
+    if not any(channel.parts for view in views for channel in view):
+        return image
+    result = torch.empty_like(image)
+    with one_thread(image.device):
+        for item, view in enumerate(views):
+            for number, channel in enumerate(view):
+                x = image[item, number]
+                if channel.contrast is not None:
+                    x = channel.contrast.apply(x, codes[item], channel.mean, channel.deviation)
+                if channel.intensity is not None:
+                    x = channel.intensity.apply(x, channel.mean, channel.deviation)
+                result[item, number] = x
+    return result

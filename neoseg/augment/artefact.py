@@ -1,0 +1,151 @@
+"""Artefacts of the scanner on one patch: ghosts, motion between lines of k-space, spikes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from neoseg.augment.axis import Matrices, along, apply
+from neoseg.augment.warp import rotation
+
+Triple = tuple[int, int, int]
+
+CENTRE = 0.04
+"""Share of the lines of k-space around its centre that artefacts spare, so that the anatomy stays
+where its codes are.
+"""
+
+
+@lru_cache(maxsize=32)
+def _wave_numbers(n: int) -> np.ndarray:
+    """Magnitude of the integer wave number of each line of k-space `[n]`."""
+    return np.abs(np.fft.fftfreq(n, 1 / n)).round().astype(int)
+
+
+def _spared(n: int) -> np.ndarray:
+    return _wave_numbers(n) <= max(1, round(CENTRE * n / 2))
+
+
+def _circulant(gains: np.ndarray) -> np.ndarray:
+    """Return the matrix `[n, n]` that multiplies the lines of k-space by real, even gains `[n]`."""
+    n = len(gains)
+    kernel = np.fft.ifft(gains).real
+    return kernel[(np.arange(n)[:, None] - np.arange(n)) % n]
+
+
+def ghosts(n: int, number: int, strength: float) -> np.ndarray:
+    """Return the matrix that lays `number` faint copies over an axis of `n` voxels.
+
+    Every `number`-th line of k-space is weakened by `strength` (0 to 1), as by an object that
+    pulsates or a scanner whose gain wavers.
+    """
+    weak = (_wave_numbers(n) % number == 0) & ~_spared(n)
+    return _circulant(1.0 - strength * weak)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A head that had another pose while some lines of k-space along `axis` were read.
+
+    Attributes:
+        axis: along which the lines are counted (phase encoding).
+        turn: radians about each axis.
+        shift: voxels along each axis.
+        moved: bool `[n]`, the lines that were read in the second pose.
+    """
+
+    axis: int
+    turn: np.ndarray
+    shift: np.ndarray
+    moved: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Motion:
+        """Draw a pose up to `strength` voxels and degrees away; a slice moves in its plane."""
+        thick = [axis for axis in range(3) if size[axis] > 1]
+        picked, apart, part = rng.random(), int(rng.integers(1, 4)), rng.uniform(0.1, 0.6)
+        turn, shift = rng.uniform(-1, 1, 3) * strength, rng.uniform(-1, 1, 3) * strength
+        for axis in set(range(3)) - set(thick):
+            turn[[other for other in range(3) if other != axis]] = 0
+            shift[axis] = 0
+        axis = thick[int(picked * len(thick))] if thick else 0
+        n = size[axis]
+        numbers = _wave_numbers(n)
+        # Excitations are interleaved: of the lines that came later every `apart`-th is concerned.
+        moved = (numbers > part * n / 2) & (numbers % apart == 0) & ~_spared(n)
+        return cls(axis, np.deg2rad(turn), shift, moved)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return `x` `[X, Y, Z]` with the lines of the second pose in place of the first's."""
+        grid = torch.empty((1, *x.shape, 3), device=x.device)
+        half = [max(n - 1, 1) / 2 for n in x.shape]
+        turn = rotation(self.turn)
+        lines = [torch.arange(n, device=x.device) - (n - 1) / 2 for n in x.shape]
+        for axis in range(3):  # grid_sample counts from -1 to 1, and wants the last axis first
+            row = [float(value) / half[axis] for value in turn[axis]]
+            sheet = row[1] * lines[1][:, None] + row[2] * lines[2]
+            column = row[0] * lines[0] + float(self.shift[axis]) / half[axis]
+            torch.add(column[:, None, None], sheet, out=grid[0, ..., 2 - axis])
+        posed = F.grid_sample(x[None, None], grid, padding_mode="border", align_corners=True)
+        changed = along(self.axis, _circulant(self.moved.astype(float)))
+        return x + apply(posed[0, 0] - x, changed)
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A wrong value at one point of k-space: a plane wave of `height` deviations.
+
+    `wave` holds whole periods over the patch along each axis, `phase` radians.
+    """
+
+    wave: np.ndarray
+    phase: float
+    height: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Spike:
+        """Draw a wave of at most `strength` deviations, between 3 and 16 voxels long."""
+        direction = rng.normal(size=3) * [n > 1 for n in size]
+        length = max(float(np.linalg.norm(direction)), 1e-6)
+        cycles = direction / length / rng.uniform(3, 16)
+        wave = np.rint(cycles * size)
+        return cls(wave, float(rng.uniform(0, 2 * np.pi)), strength * float(rng.uniform(0.3, 1)))
+
+    def add_to(self, x: Tensor, deviation: float) -> Tensor:
+        """Add the wave to `x` `[X, Y, Z]` in place."""
+        n = x.shape
+        lines = [np.exp(2j * np.pi * self.wave[a] * np.arange(n[a]) / n[a]) for a in range(3)]
+        first = lines[0] * np.exp(1j * self.phase) * (self.height * deviation)
+        plane = lines[1][:, None] * lines[2]
+
+        def at(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values.astype(np.float32)).to(x.device)
+
+        x.addcmul_(at(first.real)[:, None, None], at(plane.real))
+        return x.addcmul_(at(-first.imag)[:, None, None], at(plane.imag))
+
+
+@dataclass(frozen=True)
+class Ghosting:
+    """`number` faint copies along one axis, of lines weakened by `strength`."""
+
+    axis: int
+    number: int
+    strength: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Ghosting:
+        """Draw ghosts of at most `strength`."""
+        thick = [axis for axis in range(3) if size[axis] > 1]
+        picked, number, share = rng.random(), int(rng.integers(2, 7)), rng.uniform(0.3, 1)
+        axis = thick[int(picked * len(thick))] if thick else 0
+        return cls(axis, number, min(1.0, strength * float(share)))
+
+    def matrices(self, size: Triple) -> Matrices:
+        """Return what lays them over a patch."""
+        return along(self.axis, ghosts(size[self.axis], self.number, self.strength))

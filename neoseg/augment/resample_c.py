@@ -1,0 +1,68 @@
+"""Calls `resample.c`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neoseg.augment.patch_map import PatchMap, Triple
+from neoseg.c_code import EXACT, load
+
+_SOURCE = Path(__file__).with_name("resample.c")
+
+_Triple = ctypes.c_int64 * 3
+
+
+class _Shapes(ctypes.Structure):
+    """`shapes` of the C file, which tells what each is."""
+
+    _fields_ = (
+        *((name, _Triple) for name in ("size", "shape", "limit", "corner")),
+        *((name, ctypes.c_int64) for name in ("channels", "half", "nodes", "leaves")),
+    )
+
+
+def compiled() -> ctypes.CDLL | None:
+    """Return the compiled file, or None where there is no compiler."""
+    return load(_SOURCE, EXACT)
+
+
+def resample_native(
+    image: Tensor,
+    codes: Tensor | None,
+    corner: Sequence[int],
+    limit: Triple,
+    place: PatchMap,
+    result: Tensor,
+    labels: Tensor | None,
+) -> None:
+    """Fill `result` and `labels` as `resample` says; all tensors are contiguous."""
+    column, sheet = place.sheets()
+    bend, before, between = place.bend, None, None
+    if bend is not None:
+        before, between = (torch.from_numpy(found) for found in place.nodes())
+    shapes = _Shapes(
+        _Triple(*place.size),
+        _Triple(*image.shape[1:]),
+        _Triple(*limit),
+        _Triple(*corner),
+        image.shape[0],
+        image.dtype == torch.float16,
+        0 if bend is None else bend.shape[1],
+        place.leaves(limit),
+    )
+    parts = image, codes, column, sheet, bend, before, between, result, labels
+    library = compiled()
+    assert library is not None
+    library.resample(ctypes.byref(shapes), *map(_address, parts))
+
+
+def _address(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return ctypes.c_void_p(tensor.data_ptr())

@@ -1,0 +1,60 @@
+"""What a user writes in `conf/augment/*.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from neoseg.augment.intensity import IntensitySettings
+from neoseg.augment.label_contrast import LabelContrastSettings
+from neoseg.augment.torchio_transforms import TorchioTransform
+from neoseg.augment.warp import SpatialSettings
+
+
+class AugmentSettings(BaseModel):
+    """Random changes of a patch; null, or a probability of 0, switches a part off.
+
+    The geometry comes first, then the contrast from the labels, the intensity, and TorchIO's
+    transforms, in this order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spatial: SpatialSettings | None = None
+    label_contrast: LabelContrastSettings | None = None
+    intensity: IntensitySettings | None = None
+    torchio: tuple[TorchioTransform, ...] = ()
+    device: Literal["loader", "accelerator"] = Field(
+        default="loader", description="where label_contrast and intensity are computed"
+    )
+    teacher: Literal["same"] | IntensitySettings | None = Field(
+        default="same", description="of the teacher's view; same: as the student's, drawn anew"
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _torchio_runs_in_the_loader(cls, device: str, info: ValidationInfo) -> str:
+        if device != "loader" and info.data.get("torchio"):
+            raise ValueError(
+                "TorchIO's transforms run in the loader processes, after all others; use "
+                "augment.device=loader or augment.torchio=[]"
+            )
+        return device
+
+    @property
+    def of_teacher(self) -> AugmentSettings:
+        """The same for the teacher's view, whose geometry is that of the student."""
+        if self.teacher == "same":
+            return self
+        return AugmentSettings(intensity=self.teacher, device=self.device)
+
+    @property
+    def changes_intensities(self) -> bool:
+        """Whether two views of a patch can differ at all."""
+        redrawn, intensity = self.label_contrast, self.intensity
+        return (
+            (redrawn is not None and redrawn.probability > 0)
+            or (intensity is not None and intensity.changes)
+            or any(transform.p > 0 for transform in self.torchio)
+        )

@@ -1,0 +1,192 @@
+"""Cutting one output patch out of a stored scan, warped once.
+
+Affine and elastic displacement are composed into one map from output voxels to scan voxels; only
+the block of the scan that the map reaches is read, the image is interpolated linearly and the codes
+by nearest neighbour, so codes are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from neoseg.augment.patch_map import PatchMap, Triple
+from neoseg.augment.resample import resample
+from neoseg.labels import UNKNOWN
+from neoseg.store.store import StoreEntry
+
+Block = tuple[slice, slice, slice]
+
+SLACK = 0.01
+"""Voxels by which rounding may carry a coordinate beyond the computed extremes."""
+
+
+class SpatialSettings(BaseModel):
+    """Ranges of the random geometry; zero switches a part off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rotation: float = Field(default=15.0, ge=0, le=180, description="degrees, each axis, +-")
+    scaling: float = Field(default=0.15, ge=0, lt=1, description="isotropic factor 1 +- this")
+    stretching: float = Field(default=0.05, ge=0, lt=1, description="per axis on top of it")
+    elastic: float = Field(default=2.0, ge=0, description="mm, std of control points")
+    elastic_grid: float = Field(default=16.0, gt=0, description="mm between these, at most")
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of left-right mirroring")
+    probability: float = Field(default=0.8, ge=0, le=1, description="of affine and elastic")
+
+
+@dataclass(frozen=True)
+class Geometry3D:
+    """One draw: `matrix` [3, 3] from output offsets to scan offsets (voxels), control-point
+    displacements `[3, a, b, c]` in scan voxels or None, and whether left and right are swapped.
+    """
+
+    matrix: np.ndarray
+    elastic: np.ndarray | None
+    flipped: bool
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the patch can be cut without interpolation."""
+        return self.elastic is None and np.array_equal(np.abs(self.matrix), np.eye(3))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what it does."""
+        moved = not np.array_equal(np.abs(self.matrix), np.eye(3))
+        done = {"affine": moved, "elastic": self.elastic is not None, "flip": self.flipped}
+        return tuple(name for name, used in done.items() if used)
+
+
+def draw_geometry(
+    settings: SpatialSettings | None,
+    rng: np.random.Generator,
+    size: Triple,
+    spacing: Sequence[float],
+) -> Geometry3D:
+    """Draw a geometry for one patch; None gives the identity.
+
+    A patch that is one voxel thin (a slice) is rotated and bent within its plane only, and not
+    mirrored across it.
+    """
+    if settings is None:
+        return Geometry3D(np.eye(3), None, False)
+    # One voxel has no mirror image: left and right must not change places in the labels alone.
+    flipped = bool(rng.random() < settings.flip) and size[0] > 1
+    mirror = np.diag([-1.0 if flipped else 1.0, 1.0, 1.0])
+    if rng.random() >= settings.probability:
+        return Geometry3D(mirror, None, flipped)
+    angles = np.deg2rad(rng.uniform(-1, 1, 3) * settings.rotation)
+    scale = 1 + rng.uniform(-1, 1) * settings.scaling
+    stretch = scale * (1 + rng.uniform(-1, 1, 3) * settings.stretching)
+    extent = np.array(size) * np.array(spacing)
+    grid = [int(np.ceil(mm / settings.elastic_grid)) + 3 for mm in extent]
+    displacement = rng.normal(0, settings.elastic, (3, *grid)).astype(np.float32)
+
+    thin = [axis for axis in range(3) if size[axis] == 1]
+    for axis in thin:
+        angles[[other for other in range(3) if other != axis]] = 0
+        displacement[axis] = 0
+    voxel = np.asarray(spacing, dtype=np.float64)
+    turn = rotation(angles)
+    # Rotate in millimetres, so that anisotropic voxels do not shear.
+    matrix = np.diag(1 / voxel) @ turn @ np.diag(stretch * voxel) @ mirror
+    bent = settings.elastic > 0
+    elastic = displacement / voxel[:, None, None, None].astype(np.float32) if bent else None
+    return Geometry3D(matrix, elastic, flipped)
+
+
+def cut_patch(
+    entry: StoreEntry,
+    centre: Sequence[int],
+    size: Triple,
+    geometry: Geometry3D,
+    lookup: np.ndarray,
+    annotated_slices: np.ndarray | None = None,
+    slice_axis: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return image float32 `[M, *size]` and codes uint8 `[*size]` around a voxel of the scan.
+
+    `lookup` (uint8 `[256]`) turns native codes into rows of the codebook. Voxels outside the scan
+    repeat its border in the image and are unknown in the codes. `annotated_slices` (bool, along
+    `slice_axis`) marks where the annotation exists.
+    """
+
+    def told(block: Block) -> np.ndarray | None:
+        if not entry.annotated:
+            return None
+        codes = _translated(entry.read_codes(block), lookup)
+        if annotated_slices is not None:
+            hidden = ~annotated_slices[block[slice_axis]]
+            codes[(slice(None),) * slice_axis + (hidden,)] = UNKNOWN
+        return codes
+
+    if geometry.is_identity:
+        return _whole_voxels(entry, centre, size, np.diag(geometry.matrix) < 0, told)
+    place = PatchMap.of(centre, size, geometry.matrix, geometry.elastic)
+    shape = np.array(entry.shape)
+    low = np.clip(np.floor(place.low - SLACK).astype(int), 0, shape - 1)
+    high = np.clip(np.ceil(place.high + SLACK).astype(int) + 1, low + 1, shape)
+    block = _block(low, high)
+    codes = told(block)
+    patch, found = resample(
+        torch.from_numpy(entry.read_image(block)),
+        None if codes is None else torch.from_numpy(codes),
+        low.tolist(),
+        entry.shape,
+        place,
+    )
+    nothing = np.full(size, UNKNOWN, dtype=np.uint8)
+    return patch.numpy(), nothing if found is None else found.numpy()
+
+
+def _whole_voxels(
+    entry: StoreEntry,
+    centre: Sequence[int],
+    size: Triple,
+    flipped: np.ndarray,
+    told: Callable[[Block], np.ndarray | None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the very voxels of a box, whose axes are turned round where `flipped` says so."""
+    shape = np.array(entry.shape)
+    first = np.array(centre) - np.array(size) // 2
+    stop = first + size
+    low = np.clip(first, 0, shape - 1)
+    high = np.clip(stop, low + 1, shape)
+    block = _block(low, high)
+    image, codes = entry.read_image(block), told(block)
+    if codes is None:
+        codes = np.full(high - low, UNKNOWN, dtype=np.uint8)
+    for axis in np.flatnonzero((first < low) | (stop > high)):
+        nearest = np.clip(np.arange(first[axis], stop[axis]), low[axis], high[axis] - 1) - low[axis]
+        image, codes = image.take(nearest, axis + 1), codes.take(nearest, axis)
+        along = np.moveaxis(codes, axis, 0)
+        along[: max(0, -first[axis])] = UNKNOWN
+        along[max(0, shape[axis] - first[axis]) :] = UNKNOWN
+    turned = tuple(slice(None, None, -1 if back else None) for back in flipped)
+    image = image[(slice(None), *turned)].astype(np.float32, order="C")
+    return image, np.ascontiguousarray(codes[turned])
+
+
+def _block(low: np.ndarray, high: np.ndarray) -> Block:
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return x, y, z
+
+
+def _translated(codes: np.ndarray, lookup: np.ndarray) -> np.ndarray:
+    """Return `lookup[codes]` (both uint8) in half of the time that an index takes."""
+    values = bytearray(np.ascontiguousarray(codes).data).translate(lookup.tobytes())
+    return np.frombuffer(values, dtype=np.uint8).reshape(codes.shape)
+
+
+def rotation(angles: np.ndarray) -> np.ndarray:
+    """Return the matrix `[3, 3]` that turns about x, then y, then z by `angles` `[3]` (radians)."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x

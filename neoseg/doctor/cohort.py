@@ -1,0 +1,110 @@
+"""Findings about a cohort as a whole, from what is known of each of its scans."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from neoseg.cohort import Problem, Source
+from neoseg.findings.problems import shorten
+from neoseg.labels import LabelSet, LabelSpace
+from neoseg.store.examined import Examined
+
+
+def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
+    """One image under the names of several scans: an error where they are of several subjects.
+
+    Such a subject could stand in the training and in the test set.
+    """
+    groups: dict[str, list[Examined]] = defaultdict(list)
+    for item in examined:
+        if item.digest:
+            groups[item.digest].append(item)
+    found = []
+    for first, *others in groups.values():
+        if not others:
+            continue
+        several = any(item.scan.subject != first.scan.subject for item in others)
+        found.append(
+            Problem(
+                str(others[0].scan.images[0]),
+                f"shows the same voxels as {first.scan.images[0]}"
+                + (f", and so do {len(others) - 1} more" if len(others) > 1 else ""),
+                "an image of its own for each scan",
+                f"keep one of {shorten([first.scan.id, *(item.scan.id for item in others)])}",
+                "duplicate-image",
+                tuple(item.scan.id for item in others) if several else (),
+                "error" if several else "warning",
+            )
+        )
+    return found
+
+
+def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
+    """Return the label sets that voxels of the training scans have under the plan."""
+    known = {item.scan.id: item for item in examined if item.entry is not None}
+    shown: set[LabelSet] = set()
+    for scan, assignment in source.of_split("train"):
+        if scan.id not in known:
+            continue
+        told = source.protocols[assignment.protocol]
+        for code in np.flatnonzero(known[scan.id].voxels):
+            shown.add(told.apply(source.cohort.convention.sets[code]))
+    return shown
+
+
+def told_sets(source: Source) -> set[LabelSet]:
+    """Return the label sets that the annotation of a training scan can hold under the plan."""
+    names = {assignment.protocol for scan, assignment in source.of_split("train") if scan.label}
+    sets = source.cohort.convention.sets
+    return {source.protocols[name].apply(leaves) for name in names for leaves in sets}
+
+
+def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]:
+    """Structures that no training scan shows, or none on their own."""
+    shown = {leaves for leaves in shown if leaves != space.everything}
+    alone = {leaf for leaves in shown if len(leaves) == 1 for leaf in leaves}
+    anyhow = {leaf for leaves in shown for leaf in leaves}
+    absent = [k for k in range(space.num_leaves) if k not in anyhow]
+    merged = [k for k in range(space.num_leaves) if k in anyhow and k not in alone]
+    found = []
+    for leaves, what in ((absent, "in no training scan"), (merged, "only merged with others")):
+        if leaves:
+            names = shorten((space.leaves[k].abbreviation for k in leaves), 12)
+            found.append(
+                Problem(
+                    f"label table '{space.name}'",
+                    f"has {len(leaves)} structures that occur {what}: {names}",
+                    "each of them in a training scan",
+                    "nothing can learn them apart; add scans that show them, annotate more "
+                    "subjects fully, or leave them out of the table",
+                    "leaf-never-shown",
+                    severity="warning",
+                )
+            )
+    return found
+
+
+def untold_classes(space: LabelSpace, told: Iterable[LabelSet]) -> list[Problem]:
+    """Classes inside which no annotation ever puts a voxel."""
+    told = set(told)
+    absent = [
+        entry.abbreviation
+        for entry in space.classes
+        if not any(leaves <= entry.leaves for leaves in told)
+    ]
+    if not absent:
+        return []
+    return [
+        Problem(
+            f"label table '{space.name}'",
+            f"has {len(absent)} classes that no protocol annotates: {shorten(absent, 12)}",
+            "each class told by the annotation of some training scan",
+            "they are learnt from what they are not; change annotation.protocol or "
+            "annotation.full_fraction, or leave them out of the table",
+            "class-never-annotated",
+            severity="warning",
+        )
+    ]

@@ -1,0 +1,150 @@
+"""What a training step receives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from neoseg.augment.appearance import View, apply_views
+
+STREAMS = ("full", "partial", "unlabelled")
+"""Names of the streams; a batch stores their positions."""
+
+ALIGNMENT = 64
+"""Bytes at whose multiples each tensor of a batch begins on its way between processes."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of one step.
+
+    Attributes:
+        image: float32 `[B, M, X, Y, Z]`, the student's view.
+        codes: uint8 `[B, X, Y, Z]`, rows of the run's codebook.
+        stream: uint8 `[B]`, position in `STREAMS`.
+        scan: int64 `[B]`, number of the scan among the training scans.
+        teacher_image: the same geometry with another draw of intensity augmentation, where a
+            loss term asked for a teacher.
+        noise_seed: int64 `[B]` beside it: seeds of the noise in further passes of the teacher, a
+            function of (seed, step, item) as the patch is.
+        present: bool `[B, M]`, which images the network may see, the student and the teacher
+            alike, where a run has several modalities and fills in missing ones.
+        views, teacher_views: what is still to be done with `image`, which then is the patch as it
+            was cut, item by item; see `lit`.
+    """
+
+    image: Tensor
+    codes: Tensor
+    stream: Tensor
+    scan: Tensor
+    teacher_image: Tensor | None = None
+    noise_seed: Tensor | None = None
+    present: Tensor | None = None
+    views: tuple[View, ...] | None = None
+    teacher_views: tuple[View, ...] | None = None
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """Move every tensor, as `Tensor.to`."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def pin_memory(self) -> Batch:
+        """Pin every tensor for asynchronous copies to an accelerator."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {
+            k: function(v) for k, v in values.items() if isinstance(v, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def lit(self) -> Batch:
+        """Return the batch with its views applied, on the device where it is."""
+        if self.views is None:
+            return self
+        teacher = self.teacher_image
+        if self.teacher_views is not None:
+            teacher = apply_views(self.image, self.codes, self.teacher_views)
+        image = apply_views(self.image, self.codes, self.views)
+        return replace(self, image=image, teacher_image=teacher, views=None, teacher_views=None)
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+
+def collate(items: Sequence[Batch]) -> Batch | Parcel:
+    """Concatenate single-item batches; in a loader process they are packed for the way."""
+    columns: dict[str, list[Any]] = {
+        f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)
+    }
+    given = {name: v for name, v in columns.items() if all(value is not None for value in v)}
+    tensors = {name: v for name, v in given.items() if isinstance(v[0], Tensor)}
+    others: dict[str, Any] = {
+        name: sum(v, start=()) for name, v in given.items() if name not in tensors
+    }
+    if get_worker_info() is not None:
+        return Parcel.of(tensors, others)
+    joined: dict[str, Any] = {name: torch.cat(values) for name, values in tensors.items()}
+    return Batch(**joined, **others)
+
+
+Place = tuple[str, int, torch.dtype, tuple[int, ...]]
+"""Field, first byte, type and shape of a tensor within a block."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch on its way out of a loader process: pickled, it arrives as a `Batch`.
+
+    All tensors lie in one block of shared memory. Two processes hand each block over in a dialogue
+    of its own, for which a loader has to leave the next patch: that of four or five takes them a
+    third of the time of the patches.
+
+    Attributes:
+        block: uint8 `[bytes]`.
+        places: of the tensors in it.
+        others: fields of the batch that are no tensors.
+    """
+
+    block: Tensor
+    places: tuple[Place, ...]
+    others: dict[str, Any]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Sequence[Tensor]], others: dict[str, Any]) -> Parcel:
+        """Concatenate the tensors of each field in shared memory.
+
+        This is done where patches are made: the thread that sends them may find itself in the
+        midst of it when the process ends, which C++ answers with an abort.
+        """
+        places: list[Place] = []
+        end = 0
+        for name, values in tensors.items():
+            shape = sum(map(len, values)), *values[0].shape[1:]
+            places.append((name, end, values[0].dtype, shape))
+            size = sum(value.nbytes for value in values)
+            end += -(-size // ALIGNMENT) * ALIGNMENT
+        memory = torch.UntypedStorage._new_shared(end)
+        block = torch.empty(0, dtype=torch.uint8).set_(memory)
+        for place in places:
+            torch.cat(tuple(tensors[place[0]]), out=_view(block, place))
+        return cls(block, tuple(places), others)
+
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
+        return _received, (self.block, self.places, self.others)
+
+
+def _received(block: Tensor, places: tuple[Place, ...], others: dict[str, Any]) -> Batch:
+    tensors: dict[str, Any] = {place[0]: _view(block, place) for place in places}
+    return Batch(**tensors, **others)
+
+
+def _view(block: Tensor, place: Place) -> Tensor:
+    _, start, dtype, shape = place
+    return block[start : start + prod(shape) * dtype.itemsize].view(dtype).view(shape)

@@ -1,0 +1,216 @@
+"""The LightningDataModule: fully, partially and unlabelled scans of all cohorts in batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from torch.utils.data import DataLoader
+
+from neoseg.augment.settings import AugmentSettings
+from neoseg.cohort import SPLITS, MissingModality, Plan, Source
+from neoseg.labels import PLANE_AXIS
+from neoseg.patches.batch import STREAMS, Batch, collate
+from neoseg.patches.centres import annotate
+from neoseg.patches.dataset import PatchDataset, PatchSettings, StepSampler, TrainingScan
+from neoseg.patches.pseudo import with_pseudo_labels
+from neoseg.patches.streams import Composition, compose
+from neoseg.patches.volumes import VolumeDataset, VolumeSample
+from neoseg.processes import LIGHT_SPAWN, leave_warnings
+from neoseg.store.examined import entries_of
+from neoseg.store.pool import count_loaders, usable_cores
+from neoseg.store.store import Store
+from neoseg.store.volume import DataError
+
+
+class MixedDataModule(L.LightningDataModule):
+    """Feeds patches composed of the streams, and whole scans for validation.
+
+    Processes that prepare the store at the same time share the scans, each of which one builds.
+    """
+
+    def __init__(
+        self,
+        annotated: Plan,
+        store: Store,
+        patches: PatchSettings,
+        augment: AugmentSettings,
+        seed: int,
+        teacher_view: bool = False,
+        progress: Callable[[str], None] | None = None,
+        first_step: int = 0,
+        pseudo_labels: Path | None = None,
+        missing_modality: MissingModality | None = None,
+    ) -> None:
+        """Take the parts; two are for a later stage of a recipe.
+
+        `first_step` is the number of its first step in the stream of patches, a multiple of the
+        steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan.
+        """
+        super().__init__()
+        self.annotated = annotated
+        self.store = store
+        self.patches = patches
+        self.augment = augment
+        self.seed = seed
+        self.teacher_view = teacher_view
+        self.progress = progress
+        self.first_step = first_step
+        self.pseudo_labels = pseudo_labels
+        self.missing_modality = missing_modality
+        self.train: tuple[TrainingScan, ...] = ()
+        self.val: tuple[TrainingScan, ...] = ()
+        self.composition: Composition | None = None
+
+    def prepare_data(self) -> None:
+        """Prepare every scan of the plan, those for the test too, which is to be read at the end.
+
+        Raises:
+            DataError: scans that cannot be used, or one image in two splits.
+        """
+        seen: dict[str, tuple[str, Path | None]] = {}
+        for source in self.annotated.sources:
+            pairs = [(name, scan) for name in SPLITS for scan, _ in source.of_split(name)]
+            scans = [scan for _, scan in pairs]
+            examined = self.store.examine(source.cohort, scans, self.progress)
+            entries_of(source.cohort, examined)
+            for (split, scan), item in zip(pairs, examined, strict=True):
+                path = scan.images[0]
+                known, other = seen.setdefault(item.digest, (split, path))
+                if known != split:
+                    raise DataError(
+                        f"{path} is for {split} and shows the same voxels as {other}, which is for "
+                        f"{known}: one person under two names; give both to one split, or keep one"
+                    )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store and restrict it to what the protocols tell.
+
+        Raises:
+            DataError: nothing to train on.
+        """
+        if self.train:
+            return
+        self.train, self.val = self._open("train"), self._open("val")
+        if not self.train:
+            raise DataError("no scan is left for training; check split, annotation and cohort")
+        self.composition = compose(
+            [scan.stream for scan in self.train],
+            self.patches.batch_size,
+            self.patches.mix,
+            [scan.source for scan in self.train],
+            [source.weight for source in self.annotated.sources],
+        )
+
+    def _open(self, split: str) -> tuple[TrainingScan, ...]:
+        sources = enumerate(self.annotated.sources)
+        return tuple(scan for place, s in sources for scan in self._open_source(place, s, split))
+
+    def _open_source(self, place: int, source: Source, split: str) -> Iterator[TrainingScan]:
+        pairs, codebook = source.of_split(split), self.annotated.codebook
+        limit = self.store.settings.locations
+        entries = self.store.prepare(source.cohort, [scan for scan, _ in pairs])
+        for entry, (scan, item) in zip(entries, pairs, strict=True):
+            protocol = source.protocols[item.protocol]
+            lookup = source.lookup(item.protocol, codebook)
+            axis = PLANE_AXIS[protocol.slices.plane] if protocol.slices else 0
+            # The name of a subject may occur in several cohorts.
+            name = f"{scan.cohort}/{scan.id}" if place else scan.id
+            seed = (source.draw, zlib.crc32(name.encode()))
+            annotation = annotate(entry, lookup, protocol, codebook, seed, axis, limit)
+            known = TrainingScan(entry, STREAMS.index(item.stream), annotation, place)
+            if split == "train" and self.pseudo_labels is not None:
+                folder = self.annotated.folder(self.pseudo_labels, source)
+                known = with_pseudo_labels(known, folder, codebook, limit)
+            yield known
+
+    def train_dataloader(self) -> PatchLoader:
+        """Return the loader of one epoch of composed batches, this rank's share."""
+        assert self.composition is not None
+        trainer = self.trainer
+        dataset = PatchDataset(
+            self.train,
+            self.annotated.codebook,
+            self.composition,
+            self.patches,
+            self.augment,
+            self.seed,
+            self.teacher_view,
+            self.missing_modality,
+        )
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        workers = self._loaders()
+
+        def done() -> int:
+            # Counts batches, so that it is right under gradient accumulation as well.
+            ready = trainer.fit_loop.epoch_loop.batch_progress.total.ready if trainer else 0
+            return self.first_step + ready
+
+        sampler = StepSampler(
+            self.patches.steps_per_epoch, self.patches.batch_size, rank, ranks, done
+        )
+        return PatchLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            multiprocessing_context=LIGHT_SPAWN if workers else None,
+            worker_init_fn=leave_warnings if workers else None,
+        )
+
+    def _loaders(self) -> int:
+        """Return the loader processes of this training process."""
+        if self.patches.workers is not None or self.trainer is None:
+            return self.patches.workers or 0
+        strategy, cores = self.trainer.strategy, usable_cores()
+        environment = getattr(strategy, "cluster_environment", None)
+        # SLURM gives each process cores of its own; processes that were started otherwise share.
+        if not isinstance(environment, SLURMEnvironment):
+            cores //= self.trainer.num_devices
+        return count_loaders(cores, strategy.root_device.type != "cpu")
+
+    def on_after_batch_transfer(
+        self, batch: Batch | VolumeSample, dataloader_idx: int
+    ) -> Batch | VolumeSample:
+        """Do on the device what `augment.device` left to it."""
+        return batch.lit() if isinstance(batch, Batch) else batch
+
+    def val_dataloader(self) -> DataLoader[VolumeSample]:
+        """Return whole validation scans, one at a time, this rank's share.
+
+        All ranks have equally many, since they agree on a stop after each: where the scans cannot
+        be shared evenly, some are seen twice.
+        """
+        trainer, number = self.trainer, len(self.val)
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        share = [(rank + ranks * turn) % number for turn in range(-(-number // ranks))]
+        return DataLoader(VolumeDataset(self.val), batch_size=None, sampler=share)
+
+
+AHEAD = 4
+"""Batches that a training without loader processes cuts in one go."""
+
+
+class PatchLoader(DataLoader[Batch]):
+    """Gives the batches of an epoch one by one.
+
+    Without loader processes they are cut a few at a time: a training step leaves nothing of what
+    cutting needs in the caches of the processor, and so the first batch takes half as long again as
+    those that follow it at once.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        batches = super().__iter__()
+        return batches if self.num_workers else _in_groups(batches, AHEAD)
+
+
+def _in_groups(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+    while group := list(islice(batches, number)):
+        while group:
+            yield group.pop(0)

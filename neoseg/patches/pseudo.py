@@ -1,0 +1,162 @@
+"""Pseudo-labels: predictions that respect what is known, kept as codes beside the prepared scans.
+
+They are stored on the prepared grid as rows of the run's codebook, so that they stand in for the
+scan's own codes wherever those are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import torch
+from torch import Tensor
+
+from neoseg.files import building
+from neoseg.labels import MAX_CODES, Codebook, Protocol
+from neoseg.patches.centres import annotate
+from neoseg.patches.dataset import TrainingScan
+from neoseg.store.arrays import mapped
+from neoseg.store.entry import CODES, LOCATIONS
+from neoseg.store.locations import (
+    read_located,
+    read_locations,
+    sample_locations,
+    write_locations,
+)
+from neoseg.store.nifti import DataError
+from neoseg.store.store import StoreEntry, write_array
+
+CERTAIN = 255
+"""Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Labels of one scan, all uint8 `[X, Y, Z]` on the prepared grid.
+
+    Attributes:
+        leaves: the most probable leaf of each voxel's label set, as position.
+        confidence: its probability given the label set, times 255.
+        codes: what training sees: certain leaves, or the annotation's code where the prediction
+            was not confident enough.
+    """
+
+    leaves: np.ndarray
+    confidence: np.ndarray
+    codes: np.ndarray
+
+
+def restrict(
+    evidence: Tensor, decision: Tensor, codes: Tensor, codebook: Codebook, min_confidence: float
+) -> PseudoLabels:
+    """Choose for each voxel the most probable leaf that its annotation allows.
+
+    Args:
+        evidence: `[K, X, Y, Z]`, scores whose softmax over any set of leaves is their probability
+            given that one of them is right.
+        decision: `[X, Y, Z]`, leaf positions chosen where nothing is known.
+        codes: uint8 `[X, Y, Z]`, what the annotation tells, rows of the codebook.
+        codebook: the meaning of the codes.
+        min_confidence: 0 to 1; predictions below it leave the code as it was.
+    """
+    rows = torch.from_numpy(codebook.rows).to(evidence.device)
+    single, nothing = rows.sum(1) == 1, rows.all(1)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for number in range(codes.shape[0]):  # a sagittal plane at a time: float32 copies stay small
+        code = codes[number].to(evidence.device).long()
+        allowed = rows[code].movedim(-1, 0)
+        probable = evidence[:, number].float().masked_fill(~allowed, -torch.inf).softmax(0)
+        leaf = probable.argmax(0)
+        chosen = decision[number].to(evidence.device).long()
+        leaf = torch.where(nothing[code], chosen, leaf)
+        sure = probable.gather(0, leaf[None])[0]
+        # Codes 1 to K are the single leaves, whose own code stays.
+        keep = single[code] | (sure < min_confidence)
+        parts.append((leaf, (sure * CERTAIN).round(), torch.where(keep, code, leaf + 1)))
+    leaves, confidence, new = (
+        torch.stack(planes).to(torch.uint8).cpu().numpy() for planes in zip(*parts, strict=True)
+    )
+    return PseudoLabels(leaves, confidence, new)
+
+
+def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
+    """Whether the annotation of a scan can leave a voxel open."""
+    if not scan.entry.annotated or scan.annotation.slices is not None:
+        return True
+    shown = scan.entry.located()
+    return any(codebook.rows[scan.annotation.lookup[code]].sum() > 1 for code in shown)
+
+
+def is_written(scan: TrainingScan, root: Path) -> bool:
+    """Whether `root` holds pseudo-labels of a scan."""
+    return (root / scan.entry.scan.id).is_dir()
+
+
+def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, limit: int) -> None:
+    """Write the labels of a scan below `root`, whole or not at all.
+
+    `limit` is the number of voxel positions that are kept per code.
+    """
+    folder = root / scan.entry.scan.id
+    with building(folder) as draft:
+        write_array(draft / CODES, labels.codes)
+        write_array(draft / "confidence.b2nd", labels.confidence)
+        write_locations(draft / LOCATIONS, sample_locations(labels.codes, limit))
+
+
+@dataclass(frozen=True)
+class PseudoEntry(StoreEntry):
+    """A prepared scan whose codes are pseudo-labels: rows of the run's codebook."""
+
+    labels: Path
+
+    @property
+    def annotated(self) -> bool:
+        """Always: every voxel has a code."""
+        return True
+
+    @property
+    def codes(self) -> blosc2.NDArray:
+        """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
+        return mapped(self.labels / CODES)
+
+    def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
+        """Return the rows of a block of voxels, of all by default.
+
+        Raises:
+            DataError: a damaged file.
+        """
+        try:
+            return np.asarray(self.codes[block or slice(None)])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self.labels / CODES} cannot be read ({error}); delete {self.labels} and start "
+                "the run again, which predicts these labels anew and goes on"
+            ) from None
+
+    def located(self) -> tuple[int, ...]:
+        """Return the rows of the codebook that occur."""
+        return read_located(self.labels / LOCATIONS)
+
+    def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
+        """Return bounded positions of some rows of the codebook, or of all that occur."""
+        return read_locations(self.labels / LOCATIONS, codes)
+
+
+def with_pseudo_labels(
+    scan: TrainingScan, root: Path, codebook: Codebook, limit: int
+) -> TrainingScan:
+    """Return the scan with its pseudo-labels in place of its codes, if `root` has some."""
+    if not is_written(scan, root):
+        return scan
+    plain = scan.entry
+    labels = root / plain.scan.id
+    entry = PseudoEntry(plain.scan, plain.folder, plain.geometry, labels)
+    lookup = np.arange(MAX_CODES, dtype=np.uint8)
+    protocol = Protocol.full(codebook.space)
+    annotation = annotate(entry, lookup, protocol, codebook, (0,), 0, limit)
+    return replace(scan, entry=entry, annotation=annotation)

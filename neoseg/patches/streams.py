@@ -1,0 +1,174 @@
+"""Which scan each item of each step is of: a function of (seed, step, item), not a state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from neoseg.patches.batch import STREAMS
+from neoseg.store.volume import DataError
+
+FINEST = 10**6
+"""Largest denominator of a share: shares are fractions, so that no step rounds differently."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The scans of one cohort in one stream.
+
+    Attributes:
+        cohort: its number.
+        scans: numbers of training scans.
+        share: of the stream's items, all pools together 1.
+    """
+
+    cohort: int
+    scans: tuple[int, ...]
+    share: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How many items of each stream one step holds, over all ranks together.
+
+    Attributes:
+        counts: items per stream, in the order of `STREAMS`.
+        pools: of each stream, by cohort.
+    """
+
+    counts: tuple[int, ...]
+    pools: tuple[tuple[Pool, ...], ...]
+
+    @property
+    def batch_size(self) -> int:
+        """Items of one step."""
+        return sum(self.counts)
+
+    def scan_of(self, seed: int, step: int, item: int) -> tuple[int, int]:
+        """Return (stream, scan) of an item.
+
+        The cohorts of a stream take turns, evenly spread by their shares. Each goes through its
+        scans in rounds; every round is a permutation of its own, so that all scans of a cohort
+        come equally often, and any round can be computed without those before.
+        """
+        if not 0 <= item < self.batch_size:
+            raise IndexError(f"item {item} of a step with {self.batch_size}")
+        stream, place = 0, item
+        while place >= self.counts[stream]:
+            place -= self.counts[stream]
+            stream += 1
+        pool, number = turn(self.pools[stream], step * self.counts[stream] + place)
+        drawn, position = divmod(number, len(pool.scans))
+        # The first cohort's rounds are those that it has alone. The 0 keeps the others' apart from
+        # the seeds of patches.
+        key = (seed, stream, drawn, *((0, pool.cohort) if pool.cohort else ()))
+        return stream, pool.scans[_order(key, len(pool.scans))[position]]
+
+
+@lru_cache(maxsize=64)
+def _order(key: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """Return the order of the scans in one round; the next items ask for the same again."""
+    return tuple(np.random.default_rng(key).permutation(number).tolist())
+
+
+def turn(pools: Sequence[Pool], number: int) -> tuple[Pool, int]:
+    """Return whose turn item `number` of a stream is, and how many items the pool had before.
+
+    After any number of items the first pool has had its share, rounded down; what is left goes to
+    the next ones in the same way. So it is a function of the number, and exact for any.
+    """
+    rest = Fraction(1)
+    for pool in pools[:-1]:
+        share = pool.share / rest
+        before = number * share.numerator // share.denominator
+        if (number + 1) * share.numerator // share.denominator > before:
+            return pool, before
+        number -= before
+        rest -= pool.share
+    return pools[-1], number
+
+
+def compose(
+    streams: Sequence[int],
+    batch_size: int,
+    mix: Mapping[str, float] | None,
+    cohorts: Sequence[int] | None = None,
+    weights: Sequence[float | None] = (None,),
+) -> Composition:
+    """Divide a batch among the streams that have scans, and each stream among the cohorts.
+
+    Args:
+        streams: the stream of each training scan.
+        batch_size: items of a step.
+        mix: relative share of each stream; streams without scans give theirs to the others, a
+            share of 0 leaves a stream out. None shares by the number of scans.
+        cohorts: the cohort of each training scan; None is one cohort.
+        weights: of each cohort, its share of the items of a stream relative to those of the
+            others that have scans there; 0 leaves it out, None is the number of its scans.
+
+    Raises:
+        DataError: unknown streams, negative shares, nothing to train on, or a batch too small to
+            hold one item of each stream.
+    """
+    cohorts = [0] * len(streams) if cohorts is None else cohorts
+    pools = tuple(_pools(stream, streams, cohorts, weights) for stream in range(len(STREAMS)))
+    members = {
+        name: sum(len(pool.scans) for pool in found)
+        for name, found in zip(STREAMS, pools, strict=True)
+    }
+    shares = {name: float(count) for name, count in members.items()}
+    if mix is not None:
+        unknown = set(mix) - set(STREAMS)
+        if unknown or not all(0 <= value < math.inf for value in mix.values()):
+            raise DataError(
+                f"patches.mix is {dict(mix)}; expected shares from 0 up for {', '.join(STREAMS)}"
+            )
+        shares = {name: mix.get(name, 0.0) if shares[name] else 0.0 for name in STREAMS}
+    total = sum(shares.values())
+    if total == 0:
+        raise DataError(
+            "no training scans are left for the streams of patches.mix; give a share to a stream "
+            f"that has scans: {members}"
+        )
+    used = [name for name in STREAMS if shares[name] > 0]
+    if batch_size < len(used):
+        raise DataError(
+            f"patches.batch_size is {batch_size}, but the streams {', '.join(used)} need an item "
+            f"each; raise it to {len(used)} or set a stream's share in patches.mix to 0"
+        )
+    # One item for each used stream, the rest by largest remainder.
+    exact = {name: batch_size * shares[name] / total for name in used}
+    counts = {name: max(1, int(exact[name])) for name in used}
+    while sum(counts.values()) != batch_size:
+        grow = sum(counts.values()) < batch_size
+        gap = {n: exact[n] - counts[n] for n in used if grow or counts[n] > 1}
+        name = max(gap, key=gap.__getitem__) if grow else min(gap, key=gap.__getitem__)
+        counts[name] += 1 if grow else -1
+    return Composition(tuple(counts.get(name, 0) for name in STREAMS), pools)
+
+
+def _pools(
+    stream: int,
+    streams: Sequence[int],
+    cohorts: Sequence[int],
+    weights: Sequence[float | None],
+) -> tuple[Pool, ...]:
+    """Return the scans of a stream by cohort, without cohorts that have none or no weight."""
+    found: dict[int, list[int]] = {}
+    for number, (own, cohort) in enumerate(zip(streams, cohorts, strict=True)):
+        if own == stream and weights[cohort] != 0:
+            found.setdefault(cohort, []).append(number)
+    sizes = {cohort: _fraction(weights[cohort], len(scans)) for cohort, scans in found.items()}
+    total = sum(sizes.values(), start=Fraction(0))
+    return tuple(Pool(c, tuple(found[c]), sizes[c] / total) for c in sorted(found))
+
+
+def _fraction(weight: float | None, scans: int) -> Fraction:
+    if weight is None:
+        return Fraction(scans)
+    return max(Fraction(weight).limit_denominator(FINEST), Fraction(1, FINEST))

@@ -1,0 +1,55 @@
+"""Whole prepared scans as a dataset, for validation and for predictions of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from neoseg.labels import UNKNOWN
+from neoseg.patches.completion import presence
+from neoseg.patches.dataset import TrainingScan
+
+
+@dataclass(frozen=True)
+class VolumeSample:
+    """A whole prepared scan: image `[M, X, Y, Z]`, codes uint8 `[X, Y, Z]`, its number, and which
+    of its images it has.
+    """
+
+    image: Tensor
+    codes: Tensor
+    number: int
+    present: tuple[bool, ...] = ()
+
+    def to(self, *args: object, **kwargs: object) -> VolumeSample:
+        """Move the tensors, as `Tensor.to`."""
+        image = self.image.to(*args, **kwargs)  # type: ignore[call-overload]
+        codes = self.codes.to(*args, **kwargs)  # type: ignore[call-overload]
+        return VolumeSample(image, codes, self.number, self.present)
+
+
+class VolumeDataset(Dataset[VolumeSample]):
+    """Whole scans with the codes that their annotation tells, for validation."""
+
+    def __init__(self, scans: Sequence[TrainingScan]) -> None:
+        self.scans = tuple(scans)
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, number: int) -> VolumeSample:
+        entry, annotation = self.scans[number].entry, self.scans[number].annotation
+        image = entry.read_image().astype(np.float32)
+        codes = np.zeros(entry.shape, dtype=np.uint8)
+        if entry.annotated:
+            codes = annotation.lookup[entry.read_codes()]
+            if annotation.slices is not None:
+                axes = [axis for axis in range(3) if axis != annotation.slice_axis]
+                codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))
+        present = presence(entry.scan)
+        return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number, present)

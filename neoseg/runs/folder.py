@@ -1,0 +1,70 @@
+"""A run folder belongs to one process (or one group of them) at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from neoseg.findings.settings import ConfigError
+from neoseg.training.failure import is_first_process
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
+    """Hold a run folder while the block runs; the system lets go of it when the process dies.
+
+    Args:
+        folder: of the run.
+        seconds: to wait, such as for a job that was put back into the queue and is still ending.
+
+    Raises:
+        ConfigError: another process is at work in the folder.
+    """
+    if not is_first_process():  # the first one holds it for all
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise ConfigError(
+            f"another process is training in {folder} (it holds {LOCK}); wait until it has ended, "
+            "or end it first"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        log.warning("%s cannot be locked (%s); start no second job in it", folder, error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_claimed(folder: Path) -> bool:
+    """Tell whether a process is at work in a run folder."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):
+        return False
+
+
+CONFIG = "config.yaml"
+"""The whole configuration; there from the start."""
+
+RECORD = "run.json"
+"""What the run was; there when it has ended."""

@@ -1,0 +1,29 @@
+"""A scan read once: NIfTI files, their checks, preparation, and the entries that are kept."""
+
+from neoseg.store.nifti import DataError
+from neoseg.store.preprocess import (
+    Geometry,
+    PrepareSettings,
+    prepare_images,
+    prepare_labels,
+    restore_labels,
+    to_canonical,
+    to_native,
+)
+from neoseg.store.store import Store, StoreEntry, read_codes
+from neoseg.store.volume import read_volume
+
+__all__ = [
+    "DataError",
+    "Geometry",
+    "PrepareSettings",
+    "Store",
+    "StoreEntry",
+    "prepare_images",
+    "prepare_labels",
+    "read_codes",
+    "read_volume",
+    "restore_labels",
+    "to_canonical",
+    "to_native",
+]

@@ -1,0 +1,217 @@
+"""What can be wrong with the voxels and the grid of a file; a small function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+
+from neoseg.findings.problems import Problem, shorten
+from neoseg.labels import Convention
+
+GRID_TOLERANCE = 1e-3
+"""Largest difference of two affines (mm) that still counts as rounding."""
+
+VOXEL_SIZES = (0.05, 20.0)
+"""mm; smaller or larger ones come from a header in other units."""
+
+
+def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
+    """One volume: three axes, and at most a fourth of length 1."""
+    shape = tuple(shape)
+    if len(shape) == 4 and shape[3] == 1 and 0 not in shape:
+        return [
+            Problem(
+                str(path),
+                f"has shape {shape}",
+                "three axes",
+                "the last axis is dropped",
+                "trailing-axis",
+                severity="warning",
+            )
+        ]
+    if len(shape) != 3 or 0 in shape:
+        return [
+            Problem(
+                str(path), f"has shape {shape}", "one 3D volume", "split it first", "dimensions"
+            )
+        ]
+    return []
+
+
+def check_affine(path: Path, image: Any) -> list[Problem]:
+    """An affine that says where voxels lie, in mm."""
+    header = image.header
+    codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
+    if len(codes) == 2 and not any(codes):
+        return [
+            Problem(
+                str(path),
+                "has neither sform nor qform, so left and right are unknown",
+                "an affine from the scanner",
+                "restore the header from the source image",
+                "absent-affine",
+            )
+        ]
+    affine = np.asarray(image.affine, dtype=np.float64)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    finite = bool(np.isfinite(affine).all())
+    if not finite or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
+        return [
+            Problem(
+                str(path),
+                "has an affine that is singular or not finite, so voxel size and left-right are "
+                "unknown",
+                "three axes with a length",
+                "restore the header from the source image",
+                "singular-affine",
+            )
+        ]
+    low, high = VOXEL_SIZES
+    if sizes.min() < low or sizes.max() > high:
+        shown = " x ".join(f"{size:.3g}" for size in sizes)
+        return [
+            Problem(
+                str(path),
+                f"has voxels of {shown} mm",
+                f"{low:g} to {high:g} mm along each axis",
+                "correct the header (is it in metres or micrometres?)",
+                "voxel-size",
+            )
+        ]
+    return []
+
+
+def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
+    """Numbers, all of them finite, and in the range of float32 where that is asked for."""
+    if data.dtype.kind not in "fiub":
+        return [
+            Problem(
+                str(path), f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers"
+            )
+        ]
+    if data.dtype.kind != "f":
+        return []
+    finite = np.isfinite(data)
+    if float32 and data.dtype.itemsize > 4:
+        finite &= np.abs(data) <= np.finfo(np.float32).max
+    count = data.size - int(np.count_nonzero(finite))
+    if count:
+        found = f"has {count} voxels that are NaN or infinite"
+        return [Problem(str(path), found, "numbers", "repair or drop it", "not-finite")]
+    return []
+
+
+def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
+    """An image, not one value everywhere."""
+    low, high = data.min(), data.max()
+    if low != high:
+        return []
+    found = f"is constant ({float(low):g} everywhere)"
+    return [Problem(str(path), found, "an image", "drop it", "constant-image")]
+
+
+def check_grid(
+    path: Path,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    reference: Path,
+    wanted_shape: Sequence[int],
+    wanted_affine: np.ndarray,
+) -> list[Problem]:
+    """One grid: the same shape, and affines that differ by rounding alone."""
+    if tuple(shape) != tuple(wanted_shape):
+        return [
+            Problem(
+                str(path),
+                f"has shape {tuple(shape)} and {reference} has {tuple(wanted_shape)}",
+                "one grid",
+                "resample one to the other (labels with nearest neighbour)",
+                "grid-shape",
+            )
+        ]
+    gap = float(np.abs(affine - wanted_affine).max())
+    if gap <= GRID_TOLERANCE:
+        return []
+    axes, other = (
+        "".join(map(str, aff2axcodes(affine))),
+        "".join(map(str, aff2axcodes(wanted_affine))),
+    )
+    return [
+        Problem(
+            str(path),
+            f"(axes {axes}) and {reference} (axes {other}) have affines that differ by up to "
+            f"{gap:.3g} mm",
+            f"at most {GRID_TOLERANCE:g}",
+            "resample one to the other",
+            "grid-affine",
+        )
+    ]
+
+
+def check_values(path: Path, labels: np.ndarray, convention: Convention) -> list[Problem]:
+    """Whole numbers, each of the convention. Slow: for files that could not be encoded."""
+    found = np.unique(labels)
+    if found.dtype.kind == "f" and (np.rint(found) != found).any():
+        first = float(found[np.rint(found) != found][0])
+        return [
+            Problem(
+                str(path),
+                f"holds {first!r}",
+                "whole label numbers",
+                "it may be an image, probabilities, or a label map resampled with interpolation; "
+                "resample with nearest neighbour",
+                "label-fractions",
+            )
+        ]
+    odd = found[~np.isin(found, convention.values)]
+    voxels = int(np.isin(labels, odd).sum())
+    return [
+        Problem(
+            str(path),
+            f"holds label values outside the table '{convention.space.name}': "
+            f"{shorten(int(value) for value in odd)} ({voxels} voxels)",
+            shorten(convention.values, 12),
+            "correct the file or add the values to the cohort's `convention`",
+            "label-values",
+        )
+    ]
+
+
+OF_CONTENT = ("untold-labels", "empty-labels")
+"""Kinds of what `check_content` finds."""
+
+
+def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
+    """Labels that tell of something; `voxels` counts them by native code.
+
+    Not kept with an entry: whoever corrects what a value means has the same values.
+    """
+    space = convention.space
+    shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
+    if shown == {space.everything}:
+        return [
+            Problem(
+                str(path),
+                "says 'not annotated' everywhere",
+                "some structures",
+                "the scan teaches nothing; drop the file to count it as unlabelled",
+                "untold-labels",
+                severity="warning",
+            )
+        ]
+    if shown <= {frozenset([space.background]), space.everything}:
+        value = space.leaves[space.background].index
+        return [
+            Problem(
+                str(path),
+                f"shows no structure, only the background ({value})",
+                "a segmentation",
+                "drop the file, or the scan",
+                "empty-labels",
+            )
+        ]
+    return []

@@ -1,0 +1,86 @@
+"""What came of examining a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neoseg.cohort import Cohort, Problem, Scan
+from neoseg.labels import Convention
+from neoseg.store.checks import check_content
+from neoseg.store.entry import StoreEntry
+from neoseg.store.fingerprint import mask_state
+from neoseg.store.nifti import DataError
+from neoseg.store.reading import mask_problems
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of one scan: its entry, or the errors because of which it has none.
+
+    Attributes:
+        problems: errors or warnings, remembered from when the entry was built; those about what
+            its labels tell are of now.
+        voxels: number of voxels by native code, of the whole file; empty without labels.
+        digest: of the first image's voxels in canonical axes; "" where there is no entry.
+    """
+
+    scan: Scan
+    entry: StoreEntry | None
+    problems: tuple[Problem, ...] = ()
+    voxels: tuple[int, ...] = ()
+    digest: str = ""
+
+    @classmethod
+    def of_entry(
+        cls, entry: StoreEntry, record: Mapping[str, Any], convention: Convention
+    ) -> Examined:
+        """Tell what an entry's record says: what was found, and what its labels tell now."""
+        scan, voxels = entry.scan, tuple(record["voxels"])
+        paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
+        findings = [Problem.from_dict(raw) for raw in record["findings"]]
+        unused = record["settings"]["foreground"] != "mask"
+        if unused and record["mask"] != mask_state(scan.mask):  # it is another one since
+            findings = [problem for problem in findings if problem.kind != "mask"]
+            findings += mask_problems(scan, entry.geometry)
+        # The cohort may have moved since.
+        here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
+        if scan.label is not None:
+            here += check_content(scan.label, np.array(voxels), convention)
+        if any(problem.severity == "error" for problem in here):
+            return cls.failed(scan, DataError.of(here))
+        return cls(scan, entry, tuple(here), voxels, record["digest"])
+
+    @classmethod
+    def failed(cls, scan: Scan, error: DataError) -> Examined:
+        """Tell why a scan has no entry."""
+        problems = error.problems or (Problem(scan.id, str(error), kind="unreadable-file"),)
+        own = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
+        return cls(scan, None, tuple(own))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The findings that keep the scan from being used."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:
+    """Return the entries of scans of a cohort.
+
+    Raises:
+        DataError: scans without one, each with every problem that was found.
+    """
+    bad = [item for item in examined if item.entry is None]
+    if bad:
+        lines = [f"  {item.scan.id}: {DataError.of(item.errors)}" for item in bad]
+        raise DataError(
+            f"{len(bad)} of {len(examined)} scans of cohort '{cohort.name}' cannot be used:\n"
+            + "\n".join(lines)
+            + "\nrepair them, leave them out with cohort.exclude=[...], or set on_error=skip",
+            [problem for item in bad for problem in item.errors],
+        )
+    return [item.entry for item in examined if item.entry is not None]

@@ -1,0 +1,115 @@
+"""Bounded samples of voxel positions per label value that can be merged without a trace.
+
+A class-balanced sampler needs some positions of each class. Keeping "the first n" of each stored
+label would betray labels that a protocol hides: after merging, small structures would be
+over-represented. A bottom-k sample (the k positions with the smallest hash) has no such memory: the
+bottom k of a union are the bottom k of the bottom k's, so a merged label set yields the very
+sample that it would have yielded had its members never been told apart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from neoseg.labels import MAX_CODES
+from neoseg.store.nifti import DataError
+
+NUMBER = np.dtype("<i8")
+"""How positions are written."""
+
+
+def hashes(positions: np.ndarray) -> np.ndarray:
+    """Return uint64 hashes of flat voxel positions (the splitmix64 finaliser)."""
+    z = positions.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def bottom_k(positions: np.ndarray, k: int) -> np.ndarray:
+    """Return the k positions (int64) with the smallest hash, ordered by hash."""
+    if positions.size == 0:
+        return positions.astype(np.int64)
+    values = hashes(positions)
+    if positions.size > k:
+        keep = np.argpartition(values, k - 1)[:k]
+        positions, values = positions[keep], values[keep]
+    return positions[np.argsort(values, kind="stable")].astype(np.int64)
+
+
+def sample_locations(codes: np.ndarray, k: int) -> dict[int, np.ndarray]:
+    """Return for each code in a `[X, Y, Z]` volume at most k flat (C-order) positions."""
+    flat = codes.ravel()
+    order = np.argsort(flat, kind="stable")
+    found, starts = np.unique(flat[order], return_index=True)
+    return {
+        int(code): bottom_k(group, k)
+        for code, group in zip(found, np.split(order, starts[1:]), strict=True)
+    }
+
+
+def merge_locations(
+    locations: dict[int, np.ndarray], lookup: np.ndarray, k: int
+) -> dict[int, np.ndarray]:
+    """Return the samples after codes were mapped by `lookup` (uint8 `[256]`)."""
+    groups: dict[int, list[np.ndarray]] = {}
+    for code, positions in locations.items():
+        groups.setdefault(int(lookup[code]), []).append(positions)
+    return {code: bottom_k(np.concatenate(parts), k) for code, parts in sorted(groups.items())}
+
+
+def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
+    """Write positions as plain numbers: how many each of 256 codes has, those of code 0, 1, ...
+
+    A patch needs a few thousand of them, and an archive spends more on its headers than on these;
+    size and checksum are in the entry's record.
+    """
+    counts = np.zeros(MAX_CODES, dtype=NUMBER)
+    for code, positions in locations.items():
+        counts[code] = len(positions)
+    found = [locations[code].astype(NUMBER) for code in sorted(locations)]
+    np.concatenate([counts, *found]).tofile(path)
+
+
+def read_located(path: Path) -> tuple[int, ...]:
+    """Return the codes of which a file of positions has some; raises `DataError`."""
+    with _opened(path) as (counts, _):
+        return tuple(map(int, np.flatnonzero(counts)))
+
+
+def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
+    """Read the positions (int64) of some codes, or of all; nothing else of the file is read.
+
+    Raises:
+        DataError: a file that is damaged.
+    """
+    with _opened(path) as (counts, file):
+        starts = np.cumsum(counts) - counts + MAX_CODES
+        found = {}
+        for code in np.flatnonzero(counts) if codes is None else codes:
+            file.seek(int(starts[code]) * NUMBER.itemsize)
+            found[int(code)] = np.fromfile(file, NUMBER, int(counts[code])).astype(np.int64)
+        return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[np.ndarray, BinaryIO]]:
+    """Give how many positions each code has, and the file."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            counts = np.fromfile(file, NUMBER, MAX_CODES)
+            sane = len(counts) == MAX_CODES and counts.min() >= 0 and counts.max() <= size
+            if not sane or (int(counts.sum()) + MAX_CODES) * NUMBER.itemsize != size:
+                raise ValueError(f"its {size} bytes are not the positions that it counts")
+            yield counts, file
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is not what was written ({error}); delete {path.parent}, it is made again"
+        ) from None

@@ -1,0 +1,140 @@
+"""Loading a NIfTI file whole, or saying what kind of damage it has."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from neoseg.errors import NeosegError
+from neoseg.findings.problems import Problem
+
+KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+"""Image class by the number in the first four bytes, the size of the header."""
+
+HEADER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+)
+"""What nibabel raises for a header that is none."""
+
+AGAIN = "copy or download it again"
+
+
+class DataError(NeosegError):
+    """Files that cannot be used; the message names them and says what to do.
+
+    `problems` are the findings one by one, where there are several or their kind matters.
+    """
+
+    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> DataError:
+        """Make an error of findings."""
+        problems = tuple(problems)
+        return cls("\n    ".join(problem.sentence for problem in problems), problems)
+
+
+def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
+    """Return the image and its voxels, with the header's scaling applied.
+
+    A packed file is unpacked once, to its end, where its checksum stands.
+
+    Raises:
+        DataError: missing, unreadable, empty, truncated or damaged files, and other formats.
+    """
+    if not path.is_file():
+        raise _damaged(
+            path, "does not exist", "missing-file", "correct the path or the cohort's root"
+        )
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise _broken(path, size, "it is empty", "empty-file")
+        raw = path.read_bytes() if path.suffix == ".gz" else None
+    except OSError as error:
+        raise _damaged(
+            path,
+            f"cannot be read ({error.strerror or error})",
+            "unreadable-file",
+            "check its permissions and the disk",
+        ) from None
+    if raw is not None:
+        raw = _unpack(path, raw)
+    try:
+        image: Any = nib.load(path) if raw is None else _from_bytes(raw)
+        announced, there = _extent(image), size if raw is None else len(raw)
+    except HEADER_ERRORS as error:
+        raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
+    if announced > there:
+        # Said before anything of that size is made.
+        why = f"its header announces {announced} bytes, {there} are there"
+        raise _broken(path, size, why, "truncated-file")
+    try:
+        return image, np.asanyarray(image.dataobj)
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+
+
+def _extent(image: Any) -> int:
+    """Return where the voxels of an image end, in bytes from the start of the unpacked file.
+
+    Raises:
+        ValueError: lengths or an offset that cannot be.
+    """
+    shape = [int(length) for length in image.shape]
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {tuple(shape)}")
+    offset = float(image.dataobj.offset)
+    if not 0 <= offset < 2**62:
+        raise ValueError(f"its voxels begin at byte {offset:g}")
+    return int(offset) + math.prod(shape) * image.get_data_dtype().itemsize
+
+
+def _unpack(path: Path, packed: bytes) -> bytes:
+    try:
+        return gzip.decompress(packed)
+    except EOFError as error:
+        why, kind = f"it ends too early ({error})", "truncated-file"
+    except gzip.BadGzipFile as error:
+        magic = packed[:2] == b"\x1f\x8b"
+        why, kind = str(error), "damaged-gzip" if magic else "not-nifti"
+    except zlib.error as error:
+        why, kind = str(error), "damaged-gzip"
+    raise _broken(path, len(packed), why, kind)
+
+
+def _from_bytes(raw: bytes) -> Any:
+    orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
+    found = next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
+    if found is None:
+        raise ImageFileError("its first bytes are not those of NIfTI-1 or NIfTI-2")
+    if found is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
+        raise ImageFileError("its header is one of NIfTI-2 and calls itself NIfTI-1")
+    return found.from_bytes(raw)
+
+
+def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
+    return _damaged(path, f"({size} bytes) is not a whole NIfTI file: {why}", kind, AGAIN)
+
+
+def _damaged(path: Path, found: str, kind: str, action: str) -> DataError:
+    return DataError.of([Problem(str(path), found, "a NIfTI file", action, kind)])

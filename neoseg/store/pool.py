@@ -1,0 +1,156 @@
+"""Work shared among processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import TypeVar
+
+from neoseg.processes import LIGHT_SPAWN, leave_warnings
+from neoseg.store.nifti import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+V2 = ("memory.max", "memory.current", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+STAT = "memory.stat"
+"""Files of a control group: the limit, what is used, and in the third file what of it is cached."""
+
+MEMORY = 2 << 30
+"""Bytes that the preparation of one large scan may need."""
+
+WORTH = 64 << 20
+"""Bytes of packed input that are worth the start of a process, which takes some seconds."""
+
+
+def count_processes(wanted: int | None, sizes: Sequence[int]) -> int:
+    """Return how many processes to start for files of these sizes (bytes), one per piece of work.
+
+    Unless `wanted` says so: the cores that this process may use, as far as memory suffices and the
+    work is worth it.
+    """
+    if wanted is not None:
+        return max(1, min(wanted, len(sizes)))
+    limits = (len(sizes), usable_cores(), free_memory() // MEMORY, -(-sum(sizes) // WORTH))
+    return max(1, min(limits))
+
+
+def count_loaders(cores: int, accelerated: bool) -> int:
+    """Return how many processes should load patches for one that trains and has so many cores.
+
+    Beside an accelerator as many as there are cores, up to 8. Without one each operation of the
+    training is shared out to all cores, and a core that something else takes for a while holds up
+    the others; with few cores the training loses least if it cuts its patches itself.
+    """
+    return max(1, min(cores, 8)) if accelerated else min(cores // 4, 4)
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Return the bytes that are available now, within the limit of a cluster's job."""
+    found = list(_group_memory(GROUPS, OWN_GROUPS))
+    if hasattr(os, "sysconf"):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError, IndexError):  # another system
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
+    return min(found, default=sys.maxsize)
+
+
+def _group_memory(root: Path, own: Path) -> Iterator[int]:
+    """Yield what is free within each control group that this process is in (Linux).
+
+    A cluster limits the group of a job, which lies below others. Pages of files that were read
+    count as used there; they are given back when memory is short.
+    """
+    with suppress(OSError):
+        for line in own.read_text(encoding="ascii").splitlines():
+            _, kinds, name = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            # Version 2 has one hierarchy without kinds, version 1 one for each kind.
+            top, files = (root, V2) if not kinds else (root / "memory", V1)
+            place = top / name.lstrip("/")
+            for folder in (place, *place.parents):
+                if not folder.is_relative_to(top):
+                    break
+                with suppress(OSError, ValueError):
+                    limit, used = (int((folder / file).read_text()) for file in files[:2])
+                    fields = (text.split() for text in (folder / STAT).read_text().splitlines())
+                    cached = {key: int(value) for key, value in fields}.get(files[2], 0)
+                    yield max(0, limit - used + cached)
+
+
+def work_through(
+    function: Callable[[Item], Result], items: Sequence[Item], processes: int
+) -> Iterator[tuple[int, Result]]:
+    """Yield (number, result) of every item as it is done.
+
+    With one process in this one, in order. `function` and `items` must travel by pickle, and must
+    not be defined in the main module. An interruption ends the processes at once, wherever they
+    are: what they write must be whole or absent.
+
+    Raises:
+        DataError: a process that was killed from outside.
+    """
+    if processes == 1:
+        for number, item in enumerate(items):
+            yield number, function(item)
+        return
+    pool = ProcessPoolExecutor(processes, mp_context=LIGHT_SPAWN, initializer=_begin)
+    running = {}
+    rest = iter(enumerate(items))
+    try:
+        while True:
+            # Few are handed out at a time, so that an interruption leaves little to wait for.
+            for number, item in rest:
+                running[pool.submit(function, item)] = number
+                if len(running) > processes:
+                    break
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"one of {processes} processes that prepared scans was killed, perhaps for want of "
+            "memory; what is done is kept: start again with fewer, such as "
+            f"store.processes={max(1, processes // 2)}"
+        ) from None
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave an interruption to the parent, and end when it does, however hard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_warnings()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,240 @@
+"""From files to prepared arrays, and from prepared label maps back to the file's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import ndimage
+
+from neoseg.findings.problems import Problem
+from neoseg.store.checks import check_contrast, check_grid
+from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
+from neoseg.store.nifti import DataError
+from neoseg.store.volume import Volume, read_volume
+
+Shape = tuple[int, int, int]
+
+
+class PrepareSettings(BaseModel):
+    """How scans are prepared; a change of any of these makes new store entries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
+    spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
+    foreground: Literal["head", "mask"] = Field(
+        default="head", description="what crop and brightness go by: bright voxels, the brain mask"
+    )
+    crop_margin: float | None = Field(default=4.0, ge=0, description="mm; null keeps everything")
+    dtype: Literal["float16", "float32"] = "float16"
+    locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
+    processes: int | None = Field(
+        default=None, ge=1, exclude=True, description="that prepare scans; changes no entry"
+    )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything that is needed to put a prepared label map back on its file's grid.
+
+    `crop` is a (start, stop) pair per canonical axis before resampling; `affine` is the file's,
+    `prepared_affine` maps prepared voxels to the same millimetres.
+    """
+
+    shape: Shape
+    affine: tuple[tuple[float, ...], ...]
+    canonical_shape: Shape
+    crop: tuple[tuple[int, int], ...]
+    prepared_shape: Shape
+    prepared_affine: tuple[tuple[float, ...], ...]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size of the prepared grid in mm, canonical axes."""
+        sizes = np.linalg.norm(np.array(self.prepared_affine)[:3, :3], axis=0)
+        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+    @property
+    def canonical_spacing(self) -> tuple[float, float, float]:
+        """Voxel size of the file in mm, canonical axes."""
+        axes = nib.io_orientation(np.array(self.affine))[:, 0].argsort()
+        sizes = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[axes]
+        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Geometry:
+        """Undo `to_dict` (also after a round trip through JSON)."""
+
+        def freeze(value: Any) -> Any:
+            return (
+                tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+            )
+
+        return cls(**{key: freeze(value) for key, value in raw.items()})
+
+
+def prepare_images(
+    paths: Sequence[Path | None], settings: PrepareSettings, mask: Path | None = None
+) -> tuple[np.ndarray, Geometry]:
+    """Read, reorient, crop, resample and normalise the modalities of one scan.
+
+    A modality whose path is None becomes a channel of zeros (the mean under z-score). The brain
+    mask is read where the settings go by it; else they look at the image alone.
+
+    Returns:
+        float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
+
+    Raises:
+        DataError: unreadable files, grids that differ, an image that is constant; all of them.
+            No usable mask where one is needed.
+    """
+    volumes = read_images(paths)
+    return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
+
+
+def brain_of(
+    volumes: Sequence[Volume | None],
+    paths: Sequence[Path | None],
+    settings: PrepareSettings,
+    mask: Path | None,
+) -> np.ndarray | None:
+    """Return the brain mask in canonical axes where the settings go by it; raises `DataError`."""
+    first, path = volumes[0], paths[0]
+    if settings.foreground != "mask" or first is None or path is None:
+        return None
+    return read_mask(mask, first, path)
+
+
+def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
+    """Read the modalities of one scan; raises `DataError` as `prepare_images`."""
+    if not paths or paths[0] is None:
+        raise DataError("a scan needs at least the image of the cohort's first modality")
+    volumes: list[Volume | None] = []
+    found: list[Problem] = []
+    for path in paths:
+        volume = None
+        try:
+            volume = None if path is None else read_volume(path)
+        except DataError as error:
+            found += error.problems
+        volumes.append(volume)
+        if path is None or volume is None:
+            continue
+        found += check_contrast(path, volume.data)
+        first = volumes[0]
+        if first is not None:
+            grid = (first.native_shape, first.native_affine)
+            found += check_grid(path, volume.native_shape, volume.native_affine, paths[0], *grid)
+    if found:
+        raise DataError.of(found)
+    return volumes
+
+
+def prepare_volumes(
+    volumes: Sequence[Volume | None], settings: PrepareSettings, brain: np.ndarray | None = None
+) -> tuple[np.ndarray, Geometry]:
+    """Crop, resample and normalise what `read_images` and `brain_of` have read."""
+    first = volumes[0]
+    assert first is not None
+    # Without a mask this looks at the image alone, so that training and prediction crop alike.
+    inside = head_of(first.data) if brain is None else brain
+    box = crop_box(inside, first.affine, settings.crop_margin)
+    start = np.array([low for low, _ in box])
+    affine = first.affine.copy()
+    affine[:3, 3] += first.affine[:3, :3] @ start
+    shape: Shape = tuple(high - low for low, high in box)  # type: ignore[assignment]
+    if settings.spacing is not None:
+        shape, affine = _resampled_grid(shape, affine, settings.spacing)
+
+    channels = []
+    for volume in volumes:
+        if volume is None:
+            channels.append(np.zeros(shape, dtype=np.float32))
+            continue
+        if brain is None and volume is not first:
+            inside = head_of(volume.data)
+        normal = normalise(volume.data, settings.normalise, inside, brain is not None)
+        cropped = normal[tuple(slice(low, high) for low, high in box)]
+        channels.append(_resample(cropped, shape, order=1))
+    geometry = Geometry(
+        shape=first.native_shape,
+        affine=_rows(first.native_affine),
+        canonical_shape=first.data.shape,
+        crop=tuple(box),
+        prepared_shape=shape,
+        prepared_affine=_rows(affine),
+    )
+    return np.stack(channels), geometry
+
+
+def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Bring canonical codes (any integer type) onto the prepared grid by nearest neighbour."""
+    cropped = codes[tuple(slice(low, high) for low, high in geometry.crop)]
+    return _resample(cropped, geometry.prepared_shape, order=0)
+
+
+def to_canonical(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    """Put prepared labels `[X, Y, Z]` on the uncropped canonical grid, `fill` outside the crop.
+
+    Raises:
+        ValueError: where `labels` does not have the prepared shape.
+    """
+    if labels.shape != geometry.prepared_shape:
+        raise ValueError(
+            f"labels have shape {labels.shape}, the prepared grid is {geometry.prepared_shape}"
+        )
+    canonical = np.full(geometry.canonical_shape, fill, dtype=labels.dtype)
+    box = tuple(slice(low, high) for low, high in geometry.crop)
+    canonical[box] = _resample(labels, canonical[box].shape, order=0)
+    return canonical
+
+
+def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Turn a canonical volume into the axis order and directions of the scan's file."""
+    canonical_axes = nib.orientations.axcodes2ornt("RAS")
+    native_axes = nib.io_orientation(np.array(geometry.affine))
+    back = nib.orientations.ornt_transform(canonical_axes, native_axes)
+    return np.ascontiguousarray(nib.apply_orientation(canonical, back))
+
+
+def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    """Put prepared labels on the file's own grid; see `to_canonical` and `to_native`."""
+    return to_native(to_canonical(labels, geometry, fill), geometry)
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:
+    """Return the grid with isotropic voxels over the same field of view."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    new = np.maximum(1, np.rint(np.array(shape) * sizes / spacing)).astype(int)
+    step = np.array(shape) / new
+    result = affine.copy()
+    result[:3, :3] = affine[:3, :3] * step
+    result[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((step - 1) / 2)
+    return (int(new[0]), int(new[1]), int(new[2])), result
+
+
+def _resample(data: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
+    """Resample between two grids that cover the same field of view (voxel edges aligned)."""
+    if tuple(data.shape) == tuple(shape):
+        return data
+    step = np.array(data.shape) / np.array(shape)
+    if order > 0 and (step > 1).any():
+        # Against aliasing; the width makes two neighbouring samples meet at half their height.
+        data = ndimage.gaussian_filter(data, np.maximum(0, (step - 1) / 2))
+    return ndimage.affine_transform(
+        data, step, (step - 1) / 2, output_shape=tuple(shape), order=order, mode="nearest"
+    )

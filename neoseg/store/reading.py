@@ -1,0 +1,132 @@
+"""Reading all files of a scan once, with everything that is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neoseg.cohort import Problem, Scan
+from neoseg.labels import Convention, LabelError
+from neoseg.store.checks import OF_CONTENT, check_content, check_grid, check_values
+from neoseg.store.fingerprint import mask_state
+from neoseg.store.foreground import check_mask
+from neoseg.store.nifti import DataError
+from neoseg.store.preprocess import (
+    Geometry,
+    PrepareSettings,
+    brain_of,
+    prepare_volumes,
+    read_images,
+)
+from neoseg.store.volume import Volume, read_volume
+
+
+def read_scan(
+    scan: Scan, convention: Convention, settings: PrepareSettings
+) -> tuple[np.ndarray, Geometry, np.ndarray | None, dict[str, Any]]:
+    """Return image, geometry, native codes on the canonical grid, and the record of a scan.
+
+    Raises:
+        DataError: every error about its files.
+    """
+    found: list[Problem] = []
+    image = geometry = codes = None
+    record: dict[str, Any] = {
+        "scan": scan.id,
+        "files": [str(p) for p in (*scan.images, scan.label) if p is not None],
+        "settings": settings.model_dump(),
+        "values": list(convention.values),
+        "type": settings.dtype,
+        "channels": sum(path is not None for path in scan.images),
+        "voxels": [],
+        "mask": mask_state(scan.mask),
+    }
+    try:
+        volumes = read_images(scan.images)
+        found += [note for volume in volumes if volume is not None for note in volume.notes]
+        record["digest"] = _digest(volumes[0])
+        brain = brain_of(volumes, scan.images, settings, scan.mask)
+        image, geometry = prepare_volumes(volumes, settings, brain)
+        record["geometry"] = geometry.to_dict()
+        del volumes
+    except DataError as error:
+        found += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
+    if scan.label is not None:
+        try:
+            codes, notes, voxels = read_labels(scan, convention, geometry)
+            found += notes
+            record["voxels"] = voxels.tolist()
+        except DataError as error:
+            found += error.problems
+    if settings.foreground != "mask":
+        found += mask_problems(scan, geometry)
+    if any(problem.severity == "error" for problem in found):
+        raise DataError.of(found)
+    assert image is not None
+    assert geometry is not None
+    kept = [problem for problem in found if problem.kind not in OF_CONTENT]
+    record["findings"] = [problem.to_dict() for problem in kept]
+    return image, geometry, codes, record
+
+
+def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.ndarray:
+    """Return the native codes of a scan's label file on the canonical, uncropped grid.
+
+    Raises:
+        DataError: a file that cannot be read or does not lie on the image's grid, or labels that
+            are not whole, not of the convention or not there.
+    """
+    return read_labels(scan, convention, geometry)[0]
+
+
+def read_labels(
+    scan: Scan, convention: Convention, geometry: Geometry | None
+) -> tuple[np.ndarray, list[Problem], np.ndarray]:
+    """Return the codes as `read_codes`, what there is to note, and the voxels of each code.
+
+    Without `geometry` the grid is not compared.
+    """
+    if scan.label is None or scan.images[0] is None:
+        raise DataError(f"{scan.id} has no label file")
+    labels = read_volume(scan.label, dtype=np.int64)
+    found = list(labels.notes)
+    if geometry is not None:
+        grid = (geometry.shape, np.array(geometry.affine))
+        native = (labels.native_shape, labels.native_affine)
+        found += check_grid(scan.label, *native, scan.images[0], *grid)
+    codes = voxels = None
+    try:
+        codes = convention.encode(labels.data, str(scan.label))
+        voxels = np.bincount(codes.ravel(), minlength=len(convention.values))
+        found += check_content(scan.label, voxels, convention)
+    except LabelError:
+        found += check_values(scan.label, labels.data, convention)
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors or codes is None or voxels is None:
+        raise DataError.of(errors)
+    return codes, found, voxels
+
+
+def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
+    """Return warnings about a brain mask that preparation does not use, of kind "mask"."""
+    if scan.mask is None:
+        return []
+    try:
+        mask = read_volume(scan.mask, dtype=np.int64)
+    except DataError as error:
+        found = list(error.problems)
+    else:
+        grid = (mask.native_shape, mask.native_affine)
+        if geometry is not None:
+            grid = (geometry.shape, np.array(geometry.affine))
+        found = check_mask(scan.mask, mask, scan.images[0] or scan.mask, *grid)
+    unused = "the mask is not used for training; repair it before others rely on it"
+    return [replace(p, action=unused, kind="mask", severity="warning") for p in found]
+
+
+def _digest(volume: Volume | None) -> str:
+    assert volume is not None
+    return hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()

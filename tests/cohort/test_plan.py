@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cohort_scans import make_scan, make_scans
+
+from neoseg.cohort import (
+    Cohort,
+    CohortError,
+    ExtraAnnotationSettings,
+    Plan,
+    Scan,
+    Source,
+    Split,
+    make_split,
+    parse_settings,
+    plan_annotation,
+    read_plan,
+    read_split,
+    write_plan,
+    write_splits,
+)
+from neoseg.labels import Convention, LabelError, LabelSpace, Protocol
+
+
+def source(
+    space: LabelSpace,
+    name: str,
+    scans: list[Scan],
+    meaning: dict[int, object] | None = None,
+    **annotation: object,
+) -> Source:
+    convention = Convention.from_mapping(space, meaning) if meaning else Convention.identity(space)
+    scans = [replace(scan, cohort=name) for scan in scans]
+    settings = parse_settings(ExtraAnnotationSettings, annotation, "annotation")
+    split = make_split(scans)
+    plan = plan_annotation(scans, split, settings)
+    return Source(
+        Cohort(name, tuple(scans), convention, ("T2w",)), split, plan, settings.protocols(space)
+    )
+
+
+def test_the_codebook_is_the_union_over_conventions_and_protocols(space: LabelSpace) -> None:
+    merged = {"full_fraction": 0.1, "protocol": {"name": "p", "merge": ["LR"]}}
+    first = source(space, "a", make_scans(preterm=10), **merged)
+    other = source(space, "b", make_scans(term=10), {0: "BG", 7: ["R", "CSF"], 9: None})
+    both = Plan.of([first, other])
+    sets = set(both.codebook.sets)
+    assert space.label_set("LR") in sets
+    assert space.label_set(["R", "CSF"]) in sets
+    # A flipped target must stay expressible.
+    assert space.label_set(["L", "CSF"]) in sets
+    assert len(sets) == len(Plan.of([first]).codebook.sets) + 2
+    lookup = both.sources[1].lookup("full", both.codebook)
+    assert [both.codebook.sets[code] for code in lookup[:3]] == [
+        space.label_set("BG"),
+        space.label_set(["R", "CSF"]),
+        space.everything,
+    ]
+
+
+def test_the_order_of_further_cohorts_does_not_matter(space: LabelSpace) -> None:
+    a, b, c = (source(space, name, make_scans(preterm=10)) for name in "abc")
+    assert Plan.of([b, c, a]) == Plan.of([b, a, c])
+    assert [s.cohort.name for s in Plan.of([b, c, a]).sources] == ["b", "a", "c"]
+
+
+def test_two_cohorts_of_one_name_are_an_error(space: LabelSpace) -> None:
+    twins = [source(space, "a", make_scans(preterm=10)) for _ in range(2)]
+    with pytest.raises(CohortError, match="a is the name of two cohorts"):
+        Plan.of(twins)
+
+
+def test_too_many_label_sets_name_the_cohorts(drawem87: LabelSpace) -> None:
+    leaves = [leaf.index for leaf in drawem87.leaves]
+    first = source(drawem87, "a", make_scans(preterm=10))
+    pairs = {v: [leaves[v % 80], leaves[(v % 80) + 1 + v // 80]] for v in range(250)}
+    other = source(drawem87, "b", make_scans(preterm=10), pairs)
+    with pytest.raises(LabelError, match=r"at most 256 fit.*the cohorts tell: 'a' 89, 'b' 251"):
+        Plan.of([first, other])
+
+
+def test_subjects_of_one_name_in_two_cohorts_stay_apart(space: LabelSpace, tmp_path: Path) -> None:
+    both = Plan.of([source(space, name, make_scans(preterm=10)) for name in "ab"])
+    for part in ("train", "val", "test"):
+        pairs = both.of_split(part)
+        assert [scan.cohort for scan, _ in pairs] == [item.cohort for _, item in pairs]
+        assert all((s.subject, s.cohort) == (a.subject, a.cohort) for s, a in pairs)
+    write_plan(tmp_path / "annotation.csv", both.assignments)
+    assert read_plan(tmp_path / "annotation.csv") == both.assignments
+    assert len(both.assignments) == 20
+
+
+def test_a_table_of_both_splits_serves_each_cohort(space: LabelSpace, tmp_path: Path) -> None:
+    scans = {name: [replace(s, cohort=name) for s in make_scans(preterm=9)] for name in "ab"}
+    splits = {name: make_split(scans[name], seed=n) for n, name in enumerate("ab")}
+    assert splits["a"] != splits["b"]
+    path = tmp_path / "split.csv"
+    write_splits(path, [(splits[name], scans[name]) for name in "ab"])
+    assert all(read_split(path, scans[name]) == splits[name] for name in "ab")
+    # The table of one cohort serves scans that are called otherwise now.
+    write_splits(path, [(splits["a"], scans["a"])])
+    assert read_split(path, scans["b"]) == splits["a"]
+
+
+def test_plans_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "plan.csv"
+    path.write_text("subject,session,split,stream,protocol\na,1,train,full,full\n")
+    (item,) = read_plan(path, "dhcp")
+    assert (item.cohort, item.subject, item.session) == ("dhcp", "a", "1")
+
+
+def test_a_whole_cohort_without_labels(space: LabelSpace) -> None:
+    bare = [make_scan(f"{number}", None, 30, labelled=False) for number in range(10)]
+    annotation = {"full_fraction": 0.05, "protocol": {"name": "unlabelled", "unlabelled": True}}
+    for asked in (annotation, {"full_fraction": 0.0}):
+        found = source(space, "b", bare, **asked)
+        assert {item.stream for item in found.assignments} == {"unlabelled"}
+    with pytest.raises(CohortError, match="no subject with labels"):
+        source(space, "b", bare)
+
+
+def test_an_extra_cohort_may_have_no_full_subject(space: LabelSpace) -> None:
+    asked = {"full_fraction": 0.0, "protocol": {"name": "coarse"}}
+    found = source(space, "b", make_scans(preterm=10), **asked)
+    train = [item for item in found.assignments if item.split == "train"]
+    assert {item.stream for item in train} == {"partial"}
+    assert found.protocols["coarse"].sets == Protocol.full(space).sets
+
+
+def test_files_of_the_first_cohort_lie_on_top(space: LabelSpace) -> None:
+    both = Plan.of([source(space, name, make_scans(preterm=10)) for name in "ba"])
+    folders = [both.folder(Path("run"), part) for part in both.keeping(lambda _: True).sources]
+    assert folders == [Path("run"), Path("run/cohorts/a")]
+
+
+def test_keeping_leaves_the_codebook(space: LabelSpace) -> None:
+    merged = {"full_fraction": 0.1, "protocol": {"name": "p", "merge": ["LR"]}}
+    whole = Plan.of([source(space, "a", make_scans(preterm=10), **merged)])
+    full = whole.keeping(lambda item: item.stream == "full")
+    assert full.codebook == whole.codebook
+    assert 0 < len(full.assignments) < len(whole.assignments)
+
+
+def test_a_plan_alone_tells_the_split(space: LabelSpace) -> None:
+    part = source(space, "a", make_scans(preterm=10))
+    found = Plan.of_cohort(part.cohort, part.assignments, part.protocols)
+    assert found.sources[0].split == part.split
+    assert isinstance(found.sources[0].split, Split)

@@ -1,0 +1,516 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_cohort import AFFINE, head, save, small_space, write_cohort
+
+from neoseg.cohort import Cohort
+from neoseg.labels import Convention
+from neoseg.store import store as store_module
+from neoseg.store.entry import write_record
+from neoseg.store.locations import sample_locations
+from neoseg.store.preprocess import Geometry, PrepareSettings
+from neoseg.store.store import Store, StoreEntry, read_codes
+from neoseg.store.volume import DataError
+
+
+def store_at(root: Path, **settings: object) -> Store:
+    return Store(root / "store", PrepareSettings(locations=40, **settings))  # type: ignore[arg-type]
+
+
+def contents(root: Path) -> list[str]:
+    """Everything in the store but its locks."""
+    folder = root / "store" / "small"
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
+def test_an_entry_holds_image_native_codes_and_positions(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    image, labels = head(np.random.default_rng(0))
+    box = tuple(slice(*pair) for pair in entry.geometry.crop)
+    codes = np.asarray(entry.codes[:])
+    native = {index: position for position, index in enumerate(cohort.convention.values)}
+    np.testing.assert_array_equal(codes, np.vectorize(native.get)(labels[box]))
+    assert codes.dtype == np.uint8
+    array = np.asarray(entry.image[:])
+    assert array.dtype == np.float16
+    assert array.shape == (1, *entry.shape)
+    assert np.corrcoef(array.ravel(), image[box].ravel())[0, 1] > 0.999
+    expected = sample_locations(codes, 40)
+    found = entry.locations()
+    assert sorted(found) == sorted(expected)
+    for code, positions in expected.items():
+        np.testing.assert_array_equal(found[code], positions)
+
+
+def test_the_codes_are_those_of_the_convention_and_know_no_protocol(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    # A foreign convention: 20 says "somewhere in the brain", 12 nothing at all.
+    mapping = {0: 0, 1: 1, 11: 11, 12: None, 20: "TCV", 99: "WM"}
+    foreign = replace(cohort, convention=Convention.from_mapping(small_space(), mapping))
+    entry = store_at(tmp_path).prepare(foreign, foreign.scans)[0]
+    _, labels = head(np.random.default_rng(0))
+    box = tuple(slice(*pair) for pair in entry.geometry.crop)
+    values = np.array(foreign.convention.values)
+    np.testing.assert_array_equal(values[np.asarray(entry.codes[:])], labels[box])
+
+
+def test_values_outside_the_convention_are_named(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    few = replace(cohort, convention=Convention.from_mapping(small_space(), {0: 0, 1: 1, 11: 11}))
+    with pytest.raises(DataError, match=r"labels\.nii\.gz holds label values .* 12, 20"):
+        store_at(tmp_path).prepare(few, few.scans)
+
+
+def test_a_scan_without_labels_has_no_codes(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2, unlabelled=[1])
+    with_labels, without = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert with_labels.annotated
+    assert not without.annotated
+    with pytest.raises(DataError, match="sub-01 has no label file"):
+        read_codes(without.scan, cohort.convention, without.geometry)
+
+
+def test_the_labels_have_no_say_in_the_image_and_its_crop(tmp_path: Path) -> None:
+    kinds = {"true": {}, "noise": {"scrambled": [0]}, "none": {"unlabelled": [0]}}
+    entries = []
+    for name, kind in kinds.items():
+        cohort = write_cohort(tmp_path / name, 1, **kind)
+        if name == "noise":  # and a label far from the head
+            labels = np.zeros_like(head(np.random.default_rng(0))[1])
+            labels[0, 0, 0] = 20
+            save(tmp_path / name / "sub-00" / "labels.nii.gz", labels)
+        entries += store_at(tmp_path / name).prepare(cohort, cohort.scans)
+    for entry in entries[1:]:
+        assert entry.geometry == entries[0].geometry
+        np.testing.assert_array_equal(entry.image[:], entries[0].image[:])
+
+
+def test_nothing_is_built_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(Store, "_build", fail)
+    again = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert [e.folder for e in again] == [e.folder for e in first]
+    assert [e.geometry for e in again] == [e.geometry for e in first]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"normalise": "minmax"}, {"spacing": 1.0}, {"crop_margin": 0.0}]
+)
+def test_other_settings_make_another_entry(tmp_path: Path, settings: dict[str, object]) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    second = store_at(tmp_path, **settings).prepare(cohort, cohort.scans)[0]
+    assert first.folder != second.folder
+    assert len(contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["image", "labels"])
+def test_a_changed_file_makes_another_entry(tmp_path: Path, name: str) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+    path = tmp_path / "sub-00" / f"{name}.nii.gz"
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    second = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert first[0].folder != second[0].folder
+    assert first[1].folder == second[1].folder
+
+
+def test_another_label_convention_makes_another_entry(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    values = dict.fromkeys([*cohort.convention.values, 77], 0)
+    other = replace(cohort, convention=Convention.from_mapping(small_space(), values))
+    store = store_at(tmp_path)
+    assert store.folder(cohort.scans[0], cohort) != store.folder(cohort.scans[0], other)
+
+
+def test_a_moved_cohort_keeps_its_entries(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path / "here", 2)
+    first = store_at(tmp_path).prepare(cohort, cohort.scans)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+
+    def moved(path: Path | None) -> Path:
+        assert path is not None
+        return tmp_path / "there" / path.relative_to(tmp_path / "here")
+
+    scans = tuple(
+        replace(s, images=tuple(map(moved, s.images)), label=moved(s.label)) for s in cohort.scans
+    )
+    second = store_at(tmp_path).prepare(replace(cohort, scans=scans), scans)
+    assert [e.folder for e in first] == [e.folder for e in second]
+
+
+@pytest.mark.parametrize("step", ["write_array", "sample_locations", "prepare_labels"])
+def test_an_interrupted_build_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    with monkeypatch.context() as patch:
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(store_module, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert contents(tmp_path) == []
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    assert contents(tmp_path) == [entry.folder.name]
+    assert np.asarray(entry.codes[:]).any()
+
+
+def test_a_draft_that_a_killed_process_left_is_not_taken_for_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # A killed process tidies nothing up.
+        patch.setattr(store_module, "sample_locations", die)
+        patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            store_at(tmp_path).prepare(cohort, cohort.scans)
+    left = contents(tmp_path)
+    assert len(left) == 1
+    assert left[0].startswith(".draft-")
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    assert contents(tmp_path) == [entry.folder.name]
+    assert sorted(p.name for p in entry.folder.iterdir()) == [
+        "codes.b2nd",
+        "entry.json",
+        "image.b2nd",
+        "locations.bin",
+    ]
+
+
+def test_an_entry_can_be_read_by_whoever_may_read_the_store(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    before = os.umask(0o022)
+    try:
+        entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    finally:
+        os.umask(before)
+    assert entry.folder.stat().st_mode & 0o777 == 0o755
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in entry.folder.iterdir())
+
+
+def test_every_problem_is_listed_and_the_good_scans_are_kept(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 5)
+    (tmp_path / "sub-00" / "image.nii.gz").unlink()
+    (tmp_path / "sub-01" / "image.nii.gz").write_bytes(b"")
+    _, labels = head(np.random.default_rng(2))
+    save(tmp_path / "sub-02" / "labels.nii.gz", labels[1:])
+    save(tmp_path / "sub-03" / "labels.nii.gz", np.where(labels == 20, 21, labels))
+    seen: list[str] = []
+    with pytest.raises(DataError) as caught:
+        store_at(tmp_path).prepare(cohort, cohort.scans, seen.append)
+    message = str(caught.value)
+    assert "4 of 5 scans of cohort 'small'" in message
+    for subject, words in {
+        "sub-00": "image.nii.gz cannot be read",
+        "sub-01": "not a whole NIfTI file",
+        "sub-02": "has shape",
+        "sub-03": "holds label values outside the table 'small': 21",
+    }.items():
+        line = next(line for line in message.splitlines() if line.startswith(f"  {subject}: "))
+        assert words in line
+    assert "sub-04" not in message
+    assert seen == [scan.id for scan in cohort.scans]
+    assert len(contents(tmp_path)) == 1
+
+
+def test_labels_on_a_mirrored_grid_are_refused(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    _, labels = head(np.random.default_rng(0))
+    save(tmp_path / "sub-00" / "labels.nii.gz", labels, np.diag([-1.0, 1, 1, 1]) @ AFFINE)
+    with pytest.raises(DataError, match=r"labels\.nii\.gz \(axes LAS\) .*\(axes RAS\)"):
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+
+
+def test_a_subject_whose_id_has_a_dot(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    scans = tuple(replace(s, subject=f"7.{s.subject}") for s in cohort.scans)
+    entries = store_at(tmp_path).prepare(replace(cohort, scans=scans), scans)
+    locks = {p.name for p in entries[0].folder.parent.glob("*.lock")}
+    assert locks == {f"{e.folder.name}.lock" for e in entries}
+
+
+def test_an_entry_travels_to_another_process_without_its_open_files(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    image = np.asarray(entry.image[:])
+    content = pickle.dumps(entry)
+    assert len(content) < 5000
+    again = pickle.loads(content)
+    assert isinstance(again, StoreEntry)
+    assert again == entry
+    assert "image" not in again.__dict__
+    np.testing.assert_array_equal(np.asarray(again.image[:]), image)
+
+
+def test_the_record_says_what_the_entry_was_made_of(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    entry = store_at(tmp_path).prepare(cohort, cohort.scans)[0]
+    record = json.loads((entry.folder / "entry.json").read_text())
+    assert record["scan"] == "sub-00"
+    assert [Path(f).name for f in record["files"]] == ["image.nii.gz", "labels.nii.gz"]
+    assert record["values"] == [0, 1, 11, 12, 20]
+    assert Geometry.from_dict(record["geometry"]) == entry.geometry
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def other_shape(path: Path) -> None:
+    record = json.loads(path.read_text())
+    record["geometry"]["prepared_shape"][0] += 1
+    path.write_text(json.dumps(record))
+
+
+def record_of_another_shape(path: Path) -> None:
+    record = json.loads(path.read_text())
+    path.unlink()
+    record["geometry"]["prepared_shape"][0] += 1
+    del record["crc32"]
+    write_record(path.parent, record)
+
+
+def other_affine(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text.replace("0.8", "0.9"))
+    assert path.read_text() != text
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "why"),
+    [
+        ("image.b2nd", cut, "were written"),
+        ("image.b2nd", Path.unlink, "cannot be read"),
+        ("codes.b2nd", Path.unlink, "cannot be read"),
+        ("locations.bin", cut, "were written"),
+        ("entry.json", cut, "is not what was written"),
+        ("entry.json", Path.unlink, "cannot be read"),
+        ("entry.json", lambda p: p.write_text("[]"), "is not what was written"),
+        ("entry.json", other_shape, "checksum with which it was written"),
+        ("entry.json", other_affine, "checksum with which it was written"),
+        ("entry.json", record_of_another_shape, "holds float16"),
+    ],
+)
+def test_a_damaged_entry_is_noticed_and_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, spoil, why: str
+) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first, other = store_at(tmp_path).prepare(cohort, cohort.scans)
+    image = np.asarray(first.image[:])
+    spoil(first.folder / name)
+    before = other.folder.stat().st_mtime_ns
+    again, same = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert f"{first.folder}: was damaged" in caplog.text
+    assert why in caplog.text
+    np.testing.assert_array_equal(np.asarray(again.image[:]), image)
+    assert same.folder.stat().st_mtime_ns == before
+    assert len(contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["image.b2nd", "codes.b2nd", "locations.bin"])
+def test_checksums_find_single_bytes(tmp_path: Path, name: str) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    store = store_at(tmp_path)
+    (entry,) = store.prepare(cohort, cohort.scans)
+    content = (entry.folder / name).read_bytes()
+    flip(entry.folder / name)
+    (found,) = store.examine(cohort, cohort.scans, verify=True)
+    assert [problem.kind for problem in found.problems] == ["damaged-entry"]
+    assert name in found.problems[0].found
+    assert (entry.folder / name).read_bytes() == content
+
+
+def test_a_damaged_entry_whose_inputs_are_gone_is_a_problem(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    (entry,) = store_at(tmp_path).prepare(cohort, cohort.scans)
+    cut(entry.folder / "image.b2nd")
+    label = cohort.scans[0].label
+    assert label is not None
+    label.unlink()
+    with pytest.raises(DataError, match=r"labels\.nii\.gz cannot be read"):
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_store_in_order(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 5)
+    cut(tmp_path / "sub-03" / "image.nii.gz")
+    one = Store(tmp_path / "one", PrepareSettings(locations=40, processes=1))
+    two = Store(tmp_path / "two", PrepareSettings(locations=40, processes=2))
+    seen: list[str] = []
+    serial = one.examine(cohort, cohort.scans)
+    parallel = two.examine(cohort, cohort.scans, seen.append)
+    assert sorted(seen) == [scan.id for scan in cohort.scans]
+    for a, b in zip(serial, parallel, strict=True):
+        assert (a.scan, a.problems, a.voxels, a.digest) == (b.scan, b.problems, b.voxels, b.digest)
+        if a.entry is not None and b.entry is not None:
+            assert a.entry.folder.name == b.entry.folder.name
+            for path in a.entry.folder.glob("*.b2nd"):
+                assert (b.entry.folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_number_of_processes_names_no_entry(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    one = Store(tmp_path, PrepareSettings(processes=1))
+    assert one.folder(cohort.scans[0], cohort) == Store(tmp_path, PrepareSettings()).folder(
+        cohort.scans[0], cohort
+    )
+    assert "processes" not in PrepareSettings(processes=3).model_dump()
+
+
+def test_a_store_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"cannot be written .*paths\.data") as caught:
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_findings_are_remembered_without_reading_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    image, _ = head(np.random.default_rng(0))
+    save(tmp_path / "sub-00" / "image.nii.gz", image[..., None])
+    (first,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert [problem.kind for problem in first.problems] == ["trailing-axis"]
+    assert sum(first.voxels) == image.size
+    monkeypatch.setattr(store_module, "read_scan", None)
+    (again,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert (again.problems, again.voxels, again.digest) == (
+        first.problems,
+        first.voxels,
+        first.digest,
+    )
+
+
+def test_what_labels_tell_is_judged_by_the_convention_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    values = cohort.convention.values
+
+    def meaning(of_all: object) -> Cohort:
+        found = Convention.from_mapping(small_space(), dict.fromkeys(values, of_all))  # type: ignore[arg-type]
+        return replace(cohort, convention=found)
+
+    (first,) = store_at(tmp_path).examine(meaning(None), cohort.scans)
+    assert [(p.kind, p.severity) for p in first.problems] == [("untold-labels", "warning")]
+    # Corrected, the same values have the same entry.
+    monkeypatch.setattr(store_module, "read_scan", None)
+    (right,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert right.problems == ()
+    assert right.entry is not None
+    (wrong,) = store_at(tmp_path).examine(meaning(0), cohort.scans)
+    assert [(p.kind, p.severity, p.scans) for p in wrong.problems] == [
+        ("empty-labels", "error", ("sub-00",))
+    ]
+    assert wrong.entry is None
+    with pytest.raises(DataError, match="shows no structure"):
+        store_at(tmp_path).prepare(meaning(0), cohort.scans)
+
+
+def test_all_that_is_wrong_with_a_scan_is_told_at_once(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    image, labels = head(np.random.default_rng(0))
+    image[3, 3, 3] = np.nan
+    save(tmp_path / "sub-00" / "image.nii.gz", image)
+    save(tmp_path / "sub-00" / "labels.nii.gz", np.where(labels == 20, 33, labels))
+    (found,) = store_at(tmp_path).examine(cohort, cohort.scans)
+    assert [problem.kind for problem in found.errors] == ["not-finite", "label-values"]
+    assert {problem.scans for problem in found.errors} == {("sub-00",)}
+
+
+def test_a_mask_that_is_not_used_makes_no_new_entry_but_is_looked_at_again(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    mask = tmp_path / "sub-00" / "mask.nii.gz"
+    _, labels = head(np.random.default_rng(0))
+    save(mask, (labels > 1).astype(np.uint8))
+    scan = replace(cohort.scans[0], mask=mask)
+    by_head, by_mask = store_at(tmp_path), store_at(tmp_path, foreground="mask")
+    (good,) = by_head.examine(cohort, [scan])
+    used = by_mask.folder(scan, cohort)
+    assert good.entry is not None
+    assert good.problems == ()
+    mask.write_bytes(b"broken")
+    for _ in range(2):
+        (now,) = by_head.examine(cohort, [scan])
+        assert now.entry == good.entry
+        assert [(p.kind, p.severity) for p in now.problems] == [("mask", "warning")]
+    assert by_mask.folder(scan, cohort) != used
+    save(mask, (labels > 1).astype(np.uint8))
+    (mended,) = by_head.examine(cohort, [scan])
+    assert mended.problems == ()
+    assert len(contents(tmp_path)) == 1
+
+
+def test_an_entry_holds_the_images_that_are_there(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    first, second = (scan.images[0] for scan in cohort.scans)
+    alone = replace(cohort.scans[0], images=(first,))
+    store = store_at(tmp_path)
+    (entry,) = store.prepare(cohort, [alone])
+    (wider,) = store.prepare(cohort, [replace(alone, images=(first, None))])
+    assert wider.folder == entry.folder
+    assert wider.image.shape == entry.image.shape == (1, *entry.shape)
+    block = (slice(2, 9), slice(0, 5), slice(4, 6))
+    both = wider.read_image(block)
+    assert both.dtype == np.float16
+    assert both.shape == (2, 7, 5, 2)
+    np.testing.assert_array_equal(both[:1], entry.read_image(block))
+    assert not both[1].any()
+    (third,) = store.prepare(cohort, [replace(alone, images=(first, None, second))])
+    assert third.folder != entry.folder
+    whole = third.read_image()
+    np.testing.assert_array_equal(whole[0], entry.read_image()[0])
+    assert not whole[1].any()
+    assert whole[2].any()
+
+
+def test_a_broken_mask_matters_only_where_it_is_used(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    mask = tmp_path / "sub-00" / "mask.nii.gz"
+    mask.write_bytes(b"broken")
+    scan = replace(cohort.scans[0], mask=mask)
+    (by_head,) = store_at(tmp_path, crop_margin=0.0).examine(cohort, [scan])
+    assert [(p.kind, p.severity) for p in by_head.problems] == [("mask", "warning")]
+    assert by_head.entry is not None
+    masked = store_at(tmp_path, foreground="mask", crop_margin=0.0)
+    (by_mask,) = masked.examine(cohort, [scan])
+    assert [(p.kind, p.severity) for p in by_mask.problems] == [("mask", "error")]
+    assert by_mask.entry is None
+    _, labels = head(np.random.default_rng(0))
+    save(mask, (labels > 1).astype(np.uint8))
+    (mended,) = masked.examine(cohort, [scan])
+    assert mended.entry is not None
+    assert mended.problems == ()
+    assert mended.entry.shape < by_head.entry.shape
