@@ -22,8 +22,8 @@ from neoseg.configuration.command import command
 from neoseg.configuration.config import plain
 from neoseg.findings.settings import ConfigError
 from neoseg.gallery import Panel, Sample, write_sheet
+from neoseg.labels import STREAMS
 from neoseg.losses import Objective
-from neoseg.patches import STREAMS
 from neoseg.patches.dataset import PatchDataset
 from neoseg.progress import progress_bar
 

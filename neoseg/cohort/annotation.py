@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import floor
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,12 +15,11 @@ from neoseg.cohort.scan import Scan
 from neoseg.cohort.split import SPLITS, Split, shuffled
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problems, shorten
-from neoseg.labels import LabelSpace, Protocol
+from neoseg.labels import STREAMS, LabelSpace, Protocol, Stream
 from neoseg.labels.protocol import ProtocolRow
 
 log = logging.getLogger(__name__)
 
-Stream = Literal["full", "partial", "unlabelled"]
 COLUMNS = ("cohort", "subject", "session", "split", "stream", "protocol")
 FULL, UNLABELLED = "full", "unlabelled"
 """Names of the protocols that tell everything and nothing."""
@@ -205,7 +204,7 @@ def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:
     path = Path(path)
     problems = Problems()
     found: dict[tuple[str, str, str | None], Assignment] = {}
-    allowed = {"split": SPLITS, "stream": get_args(Stream)}
+    allowed = {"split": SPLITS, "stream": STREAMS}
     for number, row in enumerate(read_rows(path, COLUMNS[1:], problems), start=2):
         where = f"{path} row {number}"
         scan = (row["subject"], row["session"] or None)

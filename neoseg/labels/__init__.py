@@ -2,13 +2,14 @@
 
 from neoseg.labels.codebook import MAX_CODES, UNKNOWN, Codebook
 from neoseg.labels.convention import Convention
-from neoseg.labels.protocol import PLANE_AXIS, Protocol, SliceShare
+from neoseg.labels.protocol import PLANE_AXIS, STREAMS, Protocol, SliceShare, Stream
 from neoseg.labels.space import LabelClass, LabelSet, LabelSpace, Leaf
 from neoseg.labels.table import LabelError, LabelTable
 
 __all__ = [
     "MAX_CODES",
     "PLANE_AXIS",
+    "STREAMS",
     "UNKNOWN",
     "Codebook",
     "Convention",
@@ -20,4 +21,5 @@ __all__ = [
     "Leaf",
     "Protocol",
     "SliceShare",
+    "Stream",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +15,10 @@ from neoseg.labels.table import LabelError
 
 PLANE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Axis of a canonical (RAS+) array across which the slices of a plane are stacked."""
+
+Stream = Literal["full", "partial", "unlabelled"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+"""How much is known of a scan, as shares of a batch tell it; a batch stores positions in these."""
 
 
 class SliceShare(BaseModel):

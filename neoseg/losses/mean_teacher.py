@@ -8,19 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from neoseg.labels import Codebook
+from neoseg.labels import STREAMS, Codebook, Stream
 from neoseg.losses.fused.parallel import from_all_ranks, world_size
 from neoseg.losses.term import (
     MULTILABEL,
     SOFTMAX,
-    STREAMS,
     DenseTerm,
     LossTerm,
     Prediction,
     look_up,
 )
 
-Stream = Literal["full", "partial", "unlabelled"]
 Streams = Literal["all"] | Stream | Annotated[tuple[Stream, ...], Field(min_length=1)]
 Where = Literal["all", "unknown"]
 

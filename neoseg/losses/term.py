@@ -18,9 +18,6 @@ MULTILABEL = "multilabel"
 SOFTMAX = "softmax"
 """Head with a softmax over the K leaves."""
 
-STREAMS = ("full", "partial", "unlabelled")
-"""What the values 0, 1, 2 of `Prediction.stream` mean."""
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -31,7 +28,7 @@ class Prediction:
         head: name of the head.
         teacher: the teacher's logits, same shape, for terms that need a teacher.
         peer: the logits of a second network that learns beside this one, same shape.
-        stream: uint8 `[B]`, position in `STREAMS` of each item.
+        stream: uint8 `[B]`, position in `neoseg.labels.STREAMS` of each item.
         teacher_mean: mean probabilities of the teacher over several noisy passes, same shape, for
             terms that ask how sure it is.
         step: optimizer steps done, for terms whose own settings change with time.

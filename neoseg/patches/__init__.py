@@ -4,7 +4,7 @@ The data module is imported from `neoseg.patches.datamodule`: loader workers imp
 need not wait for Lightning.
 """
 
-from neoseg.patches.batch import STREAMS, Batch
+from neoseg.patches.batch import Batch
 from neoseg.patches.dataset import PatchSettings, TrainingScan
 from neoseg.patches.pseudo import (
     PseudoLabels,
@@ -16,7 +16,6 @@ from neoseg.patches.pseudo import (
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 
 __all__ = [
-    "STREAMS",
     "Batch",
     "PatchSettings",
     "PseudoLabels",

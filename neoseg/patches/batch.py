@@ -13,9 +13,6 @@ from torch.utils.data import get_worker_info
 
 from neoseg.augment.appearance import View, apply_views
 
-STREAMS = ("full", "partial", "unlabelled")
-"""Names of the streams; a batch stores their positions."""
-
 ALIGNMENT = 64
 """Bytes at whose multiples each tensor of a batch begins on its way between processes."""
 
@@ -27,7 +24,7 @@ class Batch:
     Attributes:
         image: float32 `[B, M, X, Y, Z]`, the student's view.
         codes: uint8 `[B, X, Y, Z]`, rows of the run's codebook.
-        stream: uint8 `[B]`, position in `STREAMS`.
+        stream: uint8 `[B]`, position in `neoseg.labels.STREAMS`.
         scan: int64 `[B]`, number of the scan among the training scans.
         teacher_image: the same geometry with another draw of intensity augmentation, where a
             loss term asked for a teacher.

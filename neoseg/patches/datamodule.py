@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from neoseg.augment.settings import AugmentSettings
 from neoseg.cohort import SPLITS, MissingModality, Plan, Source
-from neoseg.labels import PLANE_AXIS
-from neoseg.patches.batch import STREAMS, Batch, collate
+from neoseg.labels import PLANE_AXIS, STREAMS
+from neoseg.patches.batch import Batch, collate
 from neoseg.patches.centres import annotate
 from neoseg.patches.dataset import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.patches.pseudo import with_pseudo_labels

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from neoseg.patches.batch import STREAMS
+from neoseg.labels import STREAMS
 from neoseg.store.volume import DataError
 
 FINEST = 10**6

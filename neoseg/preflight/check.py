@@ -12,10 +12,10 @@ from neoseg.configuration.config import plain, settings_of
 from neoseg.doctor.cohort import told_sets, untold_classes
 from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference import WindowSettings
-from neoseg.labels import Codebook, LabelError, LabelSpace, LabelTable
+from neoseg.labels import STREAMS, Codebook, LabelError, LabelSpace, LabelTable
 from neoseg.losses import LossError, Objective
 from neoseg.networks import NetworkError, check_network
-from neoseg.patches import STREAMS, PatchSettings
+from neoseg.patches import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.preflight.overrides import unset_keys
 from neoseg.preflight.sections import unknown_keys, wrong_cohort, wrong_sections
