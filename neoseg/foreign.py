@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+
+from neoseg.errors import NeosegError
+
+CONFIG = "config.yaml"
+"""In a run folder: its whole configuration, there from the start."""
 
 LARGEST = 4 * 2**20
 """Bytes of a configuration; real ones have some ten thousand."""
@@ -17,15 +20,17 @@ LARGEST = 4 * 2**20
 DEEPEST = 50
 """Levels of keys; real ones have six."""
 
-_CALL = re.compile(r"\$\{[^}]*:")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+"""A key that refers to another one; whatever else begins like that would call a resolver."""
 
 
-class ForeignError(ValueError):
+class ForeignError(NeosegError):
     """A file that is not what a run writes; nothing in it was used."""
 
 
-def read_config(path: Path) -> DictConfig:
-    """Return a run's `config.yaml`, in which nothing can call a resolver or another program.
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a run's `config.yaml` as plain containers, in which nothing can call a resolver or
+    another program.
 
     Runs are written with every value resolved, so that a resolver in one is not theirs: such as
     `${oc.env:...}` would read the secrets of whoever opens the run. Python tags and aliases, which
@@ -43,19 +48,55 @@ def read_config(path: Path) -> DictConfig:
         text = path.read_text(encoding="utf-8")
         _require_plain(path, text)
         raw = yaml.safe_load(text)
-        if not isinstance(raw, dict):
-            raise ForeignError(f"{path} holds {type(raw).__name__}, expected keys and values")
-        for key, value in _strings(raw):
-            if _CALL.search(value):
-                raise ForeignError(
-                    f"{path}: {key} is {value!r}, which would call a resolver; the configuration "
-                    "of a run holds values alone. Write the value in its place if you trust the run"
-                )
-        config = OmegaConf.create(raw)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ForeignError(f"{path} cannot be read: {error}") from None
-    assert isinstance(config, DictConfig)
-    return config
+    if not isinstance(raw, dict):
+        raise ForeignError(f"{path} holds {type(raw).__name__}, expected keys and values")
+    for key, value in _strings(raw):
+        if "${" in _REFERENCE.sub("", value):
+            raise ForeignError(
+                f"{path}: {key} is {value!r}, which would call a resolver; the configuration "
+                "of a run holds values alone. Write the value in its place if you trust the run"
+            )
+    resolved = _resolved(raw, raw, path, ())
+    assert isinstance(resolved, dict)
+    return resolved
+
+
+def value_at(config: Any, key: str, default: Any = None) -> Any:
+    """Return what stands at a dotted key of nested mappings, the default where nothing does."""
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return default
+        config = config[part]
+    return default if config is None else config
+
+
+def _resolved(node: Any, root: dict[str, Any], path: Path, within: tuple[str, ...]) -> Any:
+    """Return a node with the values that its references name; `within` are those followed so far.
+
+    Keys are not resolved: one that refers to another is no key of a run.
+    """
+    if isinstance(node, dict):
+        return {key: _resolved(value, root, path, within) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_resolved(value, root, path, within) for value in node]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+
+    def value_of(key: str) -> Any:
+        missing = object()
+        found = value_at(root, key, missing)
+        if key in within or len(within) > DEEPEST or found is missing:
+            raise ForeignError(f"{path}: {node!r} refers to no value; write the value in its place")
+        if isinstance(found, dict | list):
+            raise ForeignError(f"{path}: {node!r} refers to a section, expected a value")
+        return _resolved(found, root, path, (*within, key))
+
+    whole = _REFERENCE.fullmatch(node)
+    if whole:
+        return value_of(whole[1])
+    return _REFERENCE.sub(lambda match: str(value_of(match[1])), node)
 
 
 def _require_plain(path: Path, text: str) -> None:

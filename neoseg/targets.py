@@ -1,7 +1,8 @@
 """What a configuration may build: every `_target_` passes here before anything is called.
 
 A configuration may be a stranger's, out of a run folder or a checkpoint. Its values are data; the
-only ones that name code are `_target_`s, and they reach a fixed set of packages.
+only ones that name code are `_target_`s, and they reach a fixed set of packages, what installed
+packages declare (entry points), and what the user who starts the command allows.
 """
 
 from __future__ import annotations
@@ -9,24 +10,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import entry_points
 from typing import Any
 
-from hydra.utils import get_object
+from neoseg.errors import NeosegError
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
 
-
 COHORT_TARGETS = ("neoseg.cohort",)
 """Where the readers are that a configuration, also one found in a run folder, may call."""
 
+READERS, NETWORKS = "neoseg.readers", "neoseg.networks"
+"""Groups of entry points by which installed packages declare readers and networks."""
 
-class TargetError(ValueError):
+
+class TargetError(NeosegError):
     """A `_target_` that a configuration may not name."""
 
 
 def require_targets(
-    node: Any, packages: Sequence[str], accepts: Callable[[Any], bool], kind: str
+    node: Any,
+    packages: Sequence[str],
+    accepts: Callable[[Any], bool],
+    kind: str,
+    group: str,
+    allow: Sequence[str] = (),
 ) -> None:
     """Check every `_target_` at any depth of plain containers; nothing is called.
 
@@ -35,12 +45,47 @@ def require_targets(
         packages: in which a target must lie, and be defined.
         accepts: tells whether the object that a target names is of the right kind.
         kind: that kind, in the singular.
+        group: of the entry points whose targets are fine as well.
+        allow: further packages, which the user of the command has named, never a file.
 
     Raises:
         TargetError: naming the first target that is refused, and what is allowed.
     """
     for target in _targets(node):
-        _require(target, packages, accepts, kind)
+        _require(target, (*packages, *allow), accepts, kind, declared(group))
+
+
+def declared(group: str) -> tuple[str, ...]:
+    """Return the dotted paths that installed packages declare in a group of entry points."""
+    return tuple(entry.value.replace(":", ".") for entry in entry_points(group=group))
+
+
+def find_object(path: str) -> Any:
+    """Import what a dotted path names.
+
+    Raises:
+        ImportError, ValueError: there is nothing of that name, or its module cannot be imported.
+    """
+    from hydra.utils import get_object  # takes a quarter of a second
+
+    return get_object(path)
+
+
+def build(node: Any) -> Any:
+    """Return what nested plain containers describe: each `_target_` called with its other keys.
+
+    With `_partial_: true` beside it, what can be called later with further arguments. The targets
+    must have been checked; nothing in the containers is resolved.
+    """
+    if isinstance(node, list | tuple):
+        return [build(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    if "_target_" not in node:
+        return {key: build(value) for key, value in node.items()}
+    options = {k: build(v) for k, v in node.items() if k not in ("_target_", "_partial_")}
+    made = find_object(node["_target_"])
+    return partial(made, **options) if node.get("_partial_") else made(**options)
 
 
 def is_class(found: Any) -> bool:
@@ -84,21 +129,28 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _require(
-    target: str, packages: Sequence[str], accepts: Callable[[Any], bool], kind: str
+    target: str,
+    packages: Sequence[str],
+    accepts: Callable[[Any], bool],
+    kind: str,
+    exact: Sequence[str],
 ) -> None:
     def inside(path: str) -> bool:
         return any(f"{path}.".startswith(f"{package}.") for package in packages)
 
     problem = "lies outside"
-    if inside(target):
+    if inside(target) or target in exact:
         try:
-            found = get_object(target)
+            found = find_object(target)
         except (ImportError, ValueError) as error:
             raise TargetError(f"_target_ cannot be found: {error}") from error
         # A dotted path can leave its package through a module that it imports.
-        if accepts(found) and inside(getattr(found, "__module__", None) or ""):
+        own = target in exact or inside(getattr(found, "__module__", None) or "")
+        if accepts(found) and own:
             return
         problem = f"is no {kind} of"
+    package = target.split(".")[0]
     raise TargetError(
-        f"_target_ '{target}' {problem} {', '.join(packages)}; choose a {kind} from there"
+        f"_target_ '{target}' {problem} {', '.join(packages)}; choose a {kind} from there, or, if "
+        f"you trust the package, add allow=[{package}] to the command"
     )

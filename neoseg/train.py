@@ -1,64 +1,8 @@
 """Train a segmentation network: `python -m neoseg.train +experiment=partial_superclass`."""
 
-from __future__ import annotations
+from neoseg.commands.entry import command
 
-import logging
-import signal
-import sys
-from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig
-
-from neoseg.configuration.command import command
-from neoseg.findings.settings import ConfigError
-from neoseg.preflight import check_train
-from neoseg.processes import in_submitit
-from neoseg.runs.resume import resumed_config
-from neoseg.runs.run import train
-from neoseg.training.failure import failure_noted
-from neoseg.training.stopping import requeue
-
-log = logging.getLogger(__name__)
-
-
-@command("train", keep_going=True)
-def main(config: DictConfig) -> float:
-    """Train, score and write the run folder that Hydra chose."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    if config.dry_run:
-        raise ConfigError("dry_run lists the jobs of a sweep; add -m")
-    ablation = hydra.runtime.choices.get("ablation")
-    if ablation and hydra.mode != RunMode.MULTIRUN:
-        raise ConfigError(f"ablation={ablation} is a sweep of several runs; add -m")
-    if config.resume is None:
-        with failure_noted(folder):
-            check_train(config)
-    else:
-        config = resumed_config(folder, list(hydra.overrides.task))
-    try:
-        return train(config, folder)
-    except SIGTERMException:
-        with failure_noted(folder):
-            requeue()
-        # Lightning's exception would end the process as if all were well. That of a job which goes
-        # back into the queue must not take the first one down before it has said so.
-        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
-        pressed = isinstance(end, KeyboardInterrupt) or isinstance(
-            end.__context__, KeyboardInterrupt
-        )
-        if not pressed or hydra.mode == RunMode.MULTIRUN:
-            raise
-        log.error(
-            "interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder
-        )
-        sys.exit(128 + signal.SIGINT)
-
+main = command("train", keep_going=True)
 
 if __name__ == "__main__":
     main()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from neoseg.configuration.resume import resumed_config
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import LARGEST, ForeignError, read_config
 from neoseg.runs.loading import load_config
-from neoseg.runs.resume import resumed_config
 
 BOMB = "a: &a [1, 1]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
@@ -67,4 +67,11 @@ def test_a_secret_does_not_reach_the_message(
 def test_values_stay_values(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("a: 1\nb: ${a}\nc: '__import__(\"os\")'\nd: 'x: y'\n")
     config = read_config(tmp_path / "config.yaml")
-    assert (config.a, config.b, config.c, config.d) == (1, 1, '__import__("os")', "x: y")
+    assert config == {"a": 1, "b": 1, "c": '__import__("os")', "d": "x: y"}
+
+
+@pytest.mark.parametrize("text", ["a: ${b}\nb: ${a}", "a: ${b}", "a: ${b}\nb: {c: 1}"])
+def test_references_that_lead_nowhere_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ForeignError, match="refers to"):
+        read_config(tmp_path / "config.yaml")

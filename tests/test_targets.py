@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from neoseg.configuration.assembly import cohort_of
+from neoseg.preflight.sections import wrong_cohort
 from omegaconf import OmegaConf
 
-from neoseg.configuration.assembly import cohort_of
-from neoseg.configuration.config import job_name
+from neoseg.configuration.composition import job_name
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
 from neoseg.networks import NetworkError, build_network
-from neoseg.preflight.sections import wrong_cohort
 from neoseg.targets import FORCE, TargetError, data_only, is_class, is_reader, require_targets
 
 

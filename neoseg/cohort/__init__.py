@@ -22,6 +22,7 @@ from neoseg.cohort.split import (
     make_split,
     read_split,
     split_cohort,
+    split_of,
     write_splits,
 )
 from neoseg.cohort.synthetic import read_phantom
@@ -56,6 +57,7 @@ __all__ = [
     "read_plan",
     "read_split",
     "split_cohort",
+    "split_of",
     "with_modalities",
     "write_plan",
     "write_splits",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from neoseg.cohort.scan import Scan, bare_id
+from neoseg.cohort.scan import Cohort, Scan, bare_id
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problem, Problems, shorten
 
@@ -66,6 +66,13 @@ class Split:
         """Return the scans of "train", "val" or "test"."""
         members = frozenset(getattr(self, name))
         return tuple(scan for scan in scans if scan.subject in members)
+
+
+def split_of(cohort: Cohort, settings: SplitSettings) -> Split:
+    """Split a cohort; scans that were skipped for errors may stand in a table."""
+    if any(problem.severity == "error" for problem in cohort.problems):
+        settings = settings.model_copy(update={"subset": True})
+    return split_cohort(cohort.scans, settings)
 
 
 def split_cohort(scans: Sequence[Scan], settings: SplitSettings) -> Split:

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.errors import NeosegError
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
-from neoseg.foreign import read_config
+from neoseg.foreign import read_config, value_at
 
 CARD = "card"
 """Name of the two files in a run folder, `card.json` and `card.md`."""
@@ -46,8 +44,8 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
     """
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        config: Any = OmegaConf.to_container(read_config(run / "config.yaml"), resolve=True)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+        config = read_config(run / "config.yaml")
+    except (OSError, ValueError) as error:
         raise CardError(
             f"{run} has no run.json and config.yaml that can be read: {error}"
         ) from None
@@ -205,12 +203,7 @@ def _cohorts(config: dict[str, Any]) -> Any:
 
 
 def _of(source: Any, key: str, default: Any = NA) -> Any:
-    """Return a value below a dotted key; `default` where it is missing or null."""
-    for part in key.split("."):
-        if not isinstance(source, dict):
-            return default
-        source = source.get(part)
-    return default if source is None else source
+    return value_at(source, key, default)
 
 
 def _count(number: int, noun: str) -> str:

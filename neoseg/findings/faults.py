@@ -11,8 +11,6 @@ import os
 import re
 import traceback
 
-import torch
-
 LOWER = (
     "lower patches.batch_size or patches.size, choose a smaller network=, or set "
     "trainer.precision=bf16-mixed"
@@ -42,7 +40,7 @@ def fault_message(error: BaseException) -> str | None:
     written, a file that went away, a broken disk or network drive, a loader process that died.
     """
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or _GPU_MEMORY.search(text):
+    if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
         return f"the GPU has too little memory: {LOWER}; {LOWER_SCORING}. {GO_ON} ({_first(text)})"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
         return (

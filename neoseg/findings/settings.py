@@ -1,30 +1,79 @@
-"""Checking parts of a configuration against the settings that they become."""
+"""Checking plain values against the settings that they become, a message for each wrong key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from neoseg.errors import NeosegError
 from neoseg.findings.nearest import nearest
 from neoseg.findings.problems import CohortError, Problem
-
-Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ConfigError(NeosegError):
     """A configuration that cannot work; the message names the key."""
 
 
-def parse(model: type[Settings], raw: Any, key: str) -> Settings:
-    """Check plain containers that stand under `key`; raises `ConfigError`."""
+class WrongKeysError(NeosegError):
+    """Several messages about one section, for validators that find more than one."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(dict.fromkeys(lines))
+        super().__init__("; ".join(self.lines))
+
+    @classmethod
+    def require_none(cls, lines: Iterable[str]) -> None:
+        """Raise where there is a line."""
+        error = cls(lines)
+        if error.lines:
+            raise error
+
+
+class Section(BaseModel):
+    """Keys that a user writes; those that do not exist are errors, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def read(cls, raw: Any, key: str = "", **context: Any) -> Self:
+        """Check plain containers that stand under `key` ("" is the top level).
+
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        return parse(cls, raw, key, **context)
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def parse(model: type[Settings], raw: Any, key: str = "", **context: Any) -> Settings:
+    """Check plain containers that stand under `key` ("" is the top level).
+
+    Args:
+        model: what they become.
+        raw: plain containers.
+        key: under which they stand.
+        context: for the validators of the model.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, context=context)
     except ValidationError as error:
-        lines = [f"  {line}" for line in wrong_keys(error, model, key)]
-        raise ConfigError(f"{key} is not valid:\n" + "\n".join(lines)) from None
+        raise ConfigError(listed(wrong_keys(error, model, key))) from None
+
+
+def listed(messages: Iterable[str]) -> str:
+    """Write messages as one: alone as it is, several below a title."""
+    found = list(dict.fromkeys(messages))
+    if len(found) == 1:
+        return found[0]
+    lines = "\n".join(f"  - {text}" for text in found)
+    return f"the configuration has {len(found)} problems:\n{lines}"
 
 
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
@@ -32,23 +81,37 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
         place = ".".join(part for part in (key, *path) if part)
-        if item["type"] == "extra_forbidden":
+        raised = item.get("ctx", {}).get("error")
+        if isinstance(raised, WrongKeysError):
+            yield from raised.lines
+        elif isinstance(raised, NeosegError):
+            yield str(raised)  # says itself which key
+        elif item["type"] == "extra_forbidden":
             known = fields_at(model, path[:-1])
-            yield f"{place} = {item['input']!r}: there is no such key{nearest(path[-1], known)}"
+            yield f"there is no key '{place}'{nearest(path[-1], known)}"
+        elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
+            yield f"{place} is not set; {_how_to_set(place)}"
         elif path:
-            yield f"{place} = {item['input']!r}: {item['msg']}"
+            yield f"{place} = {item['input']!r}: {item['msg'] if raised is None else raised}"
         else:
-            yield f"{place}: {item['msg']}"
+            yield f"{place}: {item['msg'] if raised is None else raised}"
 
 
-def fields_at(model: type[BaseModel], path: list[str]) -> Mapping[str, Any]:
-    """Return the fields of a model, or of the one below it that a path of keys leads to."""
+def _how_to_set(key: str) -> str:
+    if key == "loss":
+        return "choose terms, as in 'loss=[iuc,known_dice]'"
+    return f"give it, as in {key}=..." if "." in key else f"choose one of conf/{key}, or give it"
+
+
+def fields_at(model: type[BaseModel], path: list[str]) -> Iterable[str]:
+    """Return the keys of a model, or of the one below it that a path of keys leads to."""
     for part in path:
-        field = model.model_fields.get(part)
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        field = fields.get(part)
         below = next(_models(field.annotation), None) if field is not None else None
         # A union puts names of its members into the path; they lead nowhere.
         model = below or model
-    return model.model_fields
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

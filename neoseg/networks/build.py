@@ -7,15 +7,20 @@ from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from neoseg.errors import NeosegError
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
-from neoseg.targets import TargetError, data_only, is_class, require_targets
+from neoseg.targets import (
+    NETWORKS,
+    TargetError,
+    build,
+    data_only,
+    find_object,
+    is_class,
+    require_targets,
+)
 
 ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
 """Packages whose classes a configuration, also one found in a checkpoint, may build."""
@@ -32,7 +37,7 @@ def build_network(
     in_channels: int,
     out_channels: int,
     patch_size: Sequence[int],
-    allow_targets: Sequence[str] = (),
+    allow: Sequence[str] = (),
 ) -> nn.Module:
     """Build the network of `conf/network/<name>.yaml`.
 
@@ -43,7 +48,7 @@ def build_network(
         in_channels: modalities M.
         out_channels: channels N of the head.
         patch_size: voxels along X, Y, Z.
-        allow_targets: packages beside `ALLOWED_TARGETS` that `_target_` may name.
+        allow: packages beside `ALLOWED_TARGETS` that `_target_` may name.
 
     Returns:
         A module `[B, M, X, Y, Z]` to logits `[B, N, X, Y, Z]`, or in training with deep
@@ -54,16 +59,13 @@ def build_network(
             nearest sizes that do.
     """
     name, divisor, net = _read(config)
-    _require_allowed(name, net, allow_targets)
+    _require_allowed(name, net, allow)
     try:
         with data_only():
-            network = instantiate(
-                net, in_channels=in_channels, out_channels=out_channels, _convert_="all"
-            )
-    except InstantiationException as error:
-        cause = error.__cause__ or error
+            network = build(net | {"in_channels": in_channels, "out_channels": out_channels})
+    except Exception as error:  # whatever its class may raise
         raise NetworkError(
-            f"network '{name}' cannot be built from {net['_target_']}: {cause}; correct its "
+            f"network '{name}' cannot be built from {net['_target_']}: {error}; correct its "
             "settings under `network.net`"
         ) from error
     if not isinstance(network, nn.Module):
@@ -76,7 +78,7 @@ def build_network(
 
 
 def check_network(
-    config: Mapping[str, Any], patch_size: Sequence[int], allow_targets: Sequence[str] = ()
+    config: Mapping[str, Any], patch_size: Sequence[int], allow: Sequence[str] = ()
 ) -> None:
     """Check a `conf/network` entry as `build_network` does, without building anything.
 
@@ -84,19 +86,17 @@ def check_network(
         NetworkError: as `build_network`, and settings that a class does not have.
     """
     name, divisor, net = _read(config)
-    _require_allowed(name, net, allow_targets)
+    _require_allowed(name, net, allow)
     _require_settings(name, net, "network.net")
-    flat = get_object(net["_target_"]) is SliceWise
+    flat = find_object(net["_target_"]) is SliceWise
     _check_patch(name, divisor, tuple(patch_size), flat)
 
 
-def _require_allowed(name: str, net: Any, allow_targets: Sequence[str]) -> None:
+def _require_allowed(name: str, net: Any, allow: Sequence[str]) -> None:
     try:
-        require_targets(net, (*ALLOWED_TARGETS, *allow_targets), is_class, "class")
+        require_targets(net, ALLOWED_TARGETS, is_class, "class", NETWORKS, allow)
     except TargetError as error:
-        raise NetworkError(
-            f"network '{name}': {error}, or add its package to `allow_targets`"
-        ) from None
+        raise NetworkError(f"network '{name}': {error}") from None
 
 
 def _require_settings(name: str, node: Any, place: str) -> None:
@@ -104,7 +104,7 @@ def _require_settings(name: str, node: Any, place: str) -> None:
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        known = signature(get_object(node["_target_"])).parameters
+        known = signature(find_object(node["_target_"])).parameters
         anything = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
         for key in node:
             if key not in known and not anything and not str(key).startswith("_"):
@@ -119,17 +119,14 @@ def _require_settings(name: str, node: Any, place: str) -> None:
 
 def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
     """Return name, divisor and net as plain containers."""
-    plain: Any = config
-    if isinstance(config, DictConfig):
-        plain = OmegaConf.to_container(config, resolve=True)
-    found = set(plain)
+    found = set(config)
     if found != KEYS:
         raise NetworkError(
             f"a network configuration has the keys {', '.join(sorted(KEYS))}; "
             f"missing: {', '.join(sorted(KEYS - found)) or 'none'}, "
             f"unknown: {', '.join(sorted(map(str, found - KEYS))) or 'none'}"
         )
-    name, divisor, net = plain["name"], plain["divisor"], plain["net"]
+    name, divisor, net = config["name"], config["divisor"], config["net"]
     if not isinstance(divisor, int) or isinstance(divisor, bool) or divisor < 1:
         raise NetworkError(
             f"network '{name}': divisor {divisor!r} must be a whole number from 1 up, the product "

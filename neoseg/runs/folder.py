@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 
+RECORD = "run.json"
+"""What the run was; there when it has ended."""
+
 
 @contextmanager
 def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
@@ -61,10 +64,3 @@ def is_claimed(folder: Path) -> bool:
         return True
     except (NotImplementedError, OSError):
         return False
-
-
-CONFIG = "config.yaml"
-"""The whole configuration; there from the start."""
-
-RECORD = "run.json"
-"""What the run was; there when it has ended."""

@@ -17,16 +17,13 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from rich.console import Console
 
 from neoseg import __version__
 from neoseg.cohort import Plan
-from neoseg.configuration.assembly import store_of
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.run import RunConfig
 from neoseg.evaluation import (
     Scored,
-    ScoreSettings,
     hidden_classes,
     rich_table,
     score_cohorts,
@@ -36,15 +33,17 @@ from neoseg.evaluation.card import CARD
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.inference import Provenance
+from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.inference.trained import segmenter_of
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
-from neoseg.runs.loading import predicting_checkpoint, segmenter_of
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
-from neoseg.training import SegmentationModule
+from neoseg.store import Store
 from neoseg.training.curves import METRICS, mean_times
+from neoseg.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +68,21 @@ def finished_dice(folder: Path) -> float | None:
 
 
 def conclude(
-    config: DictConfig,
+    run: RunConfig,
     folder: Path,
     module: SegmentationModule,
-    annotated: Plan,
+    plan: Plan,
     trainer: L.Trainer,
     effort: Effort,
 ) -> float:
     """Score the test scans with the final weights, write record and card; return the mean Dice."""
-    dice = _score(config, folder, module, annotated, trainer) if config.score else float("nan")
+    dice = _score(run, folder, module, plan, trainer) if run.score else float("nan")
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 2**30 if sys.platform == "darwin" else 2**20
     gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
     record = {
-        "name": config.name,
-        "seed": config.seed,
+        "name": run.name,
+        "seed": run.seed,
         "test_dice": None if math.isnan(dice) else dice,
         "steps": trainer.global_step,
         "seconds": round(effort.seconds(), 1),
@@ -95,8 +94,8 @@ def conclude(
         "predict_with": module.predict_with,
         "checkpoint": predicting_checkpoint(folder).name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "annotation": describe(annotated),
-        "data": _data_fingerprint(config, annotated),
+        "annotation": describe(plan),
+        "data": _data_fingerprint(run.open_store(), plan),
         "versions": versions(),
         "git": git_state(),
         "command": _command(),
@@ -121,15 +120,15 @@ def _command() -> str:
 
 
 def _score(
-    config: DictConfig,
+    run: RunConfig,
     folder: Path,
     module: SegmentationModule,
-    annotated: Plan,
+    plan: Plan,
     trainer: L.Trainer,
 ) -> float:
     parts = [
         Scored(source.cohort, tuple(scan for scan, _ in source.of_split("test")))
-        for source in annotated.sources
+        for source in plan.sources
     ]
     if not any(part.is_labelled for part in parts):
         log.warning("no test scan has labels: nothing to score")
@@ -137,30 +136,29 @@ def _score(
     module.to(trainer.strategy.root_device)
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
-            segmenter_of(module),
+            segmenter_of(module.spec, module.predictor, module.device),
             parts,
             folder,
             Provenance("neoseg", __version__, folder.name),
-            hidden=hidden_classes(annotated.codebook),
-            pictures=config.pictures,
-            settings=settings_of(ScoreSettings, config, "scoring") if "scoring" in config else None,
+            hidden=hidden_classes(plan.codebook),
+            pictures=run.pictures,
+            settings=run.scoring,
             progress=bar.advance,
         )
-    Console().print(rich_table(table, str(config.name)))
+    Console().print(rich_table(table, run.name))
     return float(table[table.is_leaf].groupby("abbreviation").dice.mean().mean())
 
 
-def _data_fingerprint(config: DictConfig, annotated: Plan) -> str:
+def _data_fingerprint(store: Store, plan: Plan) -> str:
     """Return 16 hex digits that change with the files, the preparation or the plan of the run."""
-    store = store_of(config)
     content: list[list[Any]] = []
-    for source in annotated.sources:
+    for source in plan.sources:
         cohort = source.cohort
         entries = [store.folder(scan, cohort).name for scan in cohort.scans]
-        plan = [{k: v for k, v in asdict(a).items() if k != "cohort"} for a in source.assignments]
-        content.append([entries, plan])
+        rows = [{k: v for k, v in asdict(a).items() if k != "cohort"} for a in source.assignments]
+        content.append([entries, rows])
     # The name of a cohort alone does not change what is learnt.
-    weights = [source.weight for source in annotated.sources]
+    weights = [source.weight for source in plan.sources]
     text = json.dumps([*content, weights] if len(content) > 1 else content[0])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

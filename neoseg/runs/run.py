@@ -6,29 +6,27 @@ import logging
 from pathlib import Path
 
 import lightning as L
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
 from neoseg.cohort import Plan, read_plan, write_plan, write_splits
-from neoseg.configuration.assembly import annotated_of, space_of, split_of, usable_cohort_of
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.resume import warn_of_changes
+from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.preflight import check_plan
-from neoseg.progress import progress_bar
+from neoseg.foreign import CONFIG
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
-from neoseg.runs.folder import CONFIG, claimed
+from neoseg.runs.folder import claimed
 from neoseg.runs.record import conclude, finished_dice
-from neoseg.runs.resume import warn_of_changes
 from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
 from neoseg.training.loggers import close_mirrors
-from neoseg.training.recipe import RecipeSettings, before, stages_of
+from neoseg.training.recipe import before, stages_of
 
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, folder: Path) -> float:
+def train(run: RunConfig, folder: Path) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
     A folder that holds a finished run is left as it is; one that was interrupted, however hard,
@@ -43,24 +41,24 @@ def train(config: DictConfig, folder: Path) -> float:
     if dice is not None:
         return dice
     with claimed(folder), failure_noted(folder), effort_counted(folder) as effort:
-        return _train(config, folder, effort)
+        return _train(run, folder, effort)
 
 
-def _train(config: DictConfig, folder: Path, effort: Effort) -> float:
-    stages = stages_of(settings_of(RecipeSettings, config, "recipe"))
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    annotated = _planned(config, folder)
-    if config.get("find_lr") is not None:  # runs of older versions have no such key
-        find_rate(config, folder, annotated, stages[0])
+def _train(run: RunConfig, folder: Path, effort: Effort) -> float:
+    stages = stages_of(run.recipe)
+    L.seed_everything(run.seed, workers=True, verbose=False)
+    plan = planned(run, folder)
+    if run.find_lr is not None:
+        find_rate(run, folder, plan, stages[0])
         return float("nan")
     trained = None
     for stage in stages:
-        trained = run_stage(config, folder, annotated, stage, before(stage, stages))
+        trained = run_stage(run, folder, plan, stage, before(stage, stages))
     assert trained is not None  # the last stage is never skipped
     try:
         if trained.trainer.interrupted or not trained.trainer.is_global_zero:
             return float("nan")
-        return conclude(config, folder, trained.module, annotated, trained.trainer, effort)
+        return conclude(run, folder, trained.module, plan, trained.trainer, effort)
     except BaseException:
         close_mirrors(trained.trainer.loggers, failed=True)
         raise
@@ -68,26 +66,22 @@ def _train(config: DictConfig, folder: Path, effort: Effort) -> float:
         close_mirrors(trained.trainer.loggers)
 
 
-def _planned(config: DictConfig, folder: Path) -> Plan:
+def planned(run: RunConfig, folder: Path) -> Plan:
     """Read the cohorts, plan who is annotated how, and write both with the configuration.
 
     Raises:
         ConfigError: the plan is no longer that with which the run started.
     """
-    with progress_bar("phantom") as bar:
-        cohort = usable_cohort_of(config, space_of(config), bar.update_to)
-    split = split_of(config, cohort)
-    annotated = annotated_of(config, cohort, split)
-    check_plan(config, annotated)
-    plan = folder / "annotation.csv"
-    if plan.is_file() and read_plan(plan, cohort.name) != annotated.assignments:
+    plan = run.plan()
+    path = folder / "annotation.csv"
+    if path.is_file() and read_plan(path, plan.sources[0].cohort.name) != plan.assignments:
         raise ConfigError(
-            f"{plan} says who was annotated how when the run started, and the cohort, split or "
+            f"{path} says who was annotated how when the run started, and the cohort, split or "
             "annotation gives another plan now; bring them back, or start a run in a new folder"
         )
-    OmegaConf.resolve(config)
-    warn_of_changes(config, folder)
-    write_text(folder / CONFIG, OmegaConf.to_yaml(config))
-    write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in annotated.sources])
-    write_plan(plan, annotated.assignments)
-    return annotated
+    warn_of_changes(run.content, folder)
+    text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
+    write_text(folder / CONFIG, text)
+    write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in plan.sources])
+    write_plan(path, plan.assignments)
+    return plan

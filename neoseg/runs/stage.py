@@ -10,24 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
-from omegaconf import DictConfig
 
 from neoseg import __version__
 from neoseg.cohort import Plan
-from neoseg.configuration.assembly import data_of, module_of
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.inference import Provenance, PseudoLabeller
+from neoseg.inference.checkpoint import (
+    CHECKPOINTS,
+    LAST,
+    CheckpointError,
+    predicting_checkpoint,
+    read_checkpoint,
+)
+from neoseg.inference.trained import TrainedNetwork
 from neoseg.patches import needs_prediction
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_module, predicting_checkpoint, segmenter_of
 from neoseg.runs.trainer import stage_trainer
-from neoseg.training import SegmentationModule
-from neoseg.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, read_checkpoint
 from neoseg.training.loggers import close_mirrors
-from neoseg.training.recipe import RecipeSettings, Stage
+from neoseg.training.module import SegmentationModule
+from neoseg.training.recipe import Stage
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +48,16 @@ class Trained:
 
 
 def run_stage(
-    config: DictConfig, run: Path, annotated: Plan, stage: Stage, before: Sequence[Stage]
+    run: RunConfig, folder: Path, plan: Plan, stage: Stage, before: Sequence[Stage]
 ) -> Trained | None:
-    """Train one stage of the run in folder `run`; None for an earlier stage that has ended already.
+    """Train one stage of a run in its folder; None for an earlier stage that has ended already.
 
     The W&B run of the last stage is left open for the scores.
 
     Args:
-        config: of the run.
-        run: its folder.
-        annotated: the plan of who is annotated how.
+        run: its configuration.
+        folder: of the run.
+        plan: who is annotated how.
         stage: what to train.
         before: the stages whose networks predict for this one, the one that it goes on from at
             the place of its member.
@@ -61,28 +65,30 @@ def run_stage(
     Raises:
         ConfigError: keys that the trainer does not know or that resuming forbids.
     """
-    if not stage.last and stage.marker(run).is_file():
+    if not stage.last and stage.marker(folder).is_file():
         return None
-    recipe = settings_of(RecipeSettings, config, "recipe")
-    if recipe.kind != "single":
+    if run.recipe.kind != "single":
         log.info("stage %s: %s", stage.name, "pseudo-labels" if before else "first training")
-    trainer = stage_trainer(config, run, stage)
-    L.seed_everything(stage.initial_seed(config.seed), workers=True, verbose=False)
-    module = module_of(config, annotated)
-    codes = stage.pseudo_labels(run)
+    trainer = stage_trainer(run, folder, stage)
+    L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
+    module = run.module(plan)
+    codes = stage.pseudo_labels(folder)
     if codes is not None:
         device = str(trainer.strategy.root_device)
-        teachers = [load_module(earlier.folder(run), device) for earlier in before]
-        _predict(config, run, annotated, teachers, recipe.min_confidence, codes)
-        module.load_state_dict(teachers[stage.member].state_dict())
+        teachers = [
+            TrainedNetwork.load(earlier.folder(folder), device, allow=run.allow)
+            for earlier in before
+        ]
+        _predict(run, folder, plan, teachers, codes)
         del teachers
+        _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
-    data = prepared_data(config, annotated, stage, module.objective.needs_teacher)
+    data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     augment = data.augment
     if data.teacher_view and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
-    checkpoint = stage.folder(run) / CHECKPOINTS / LAST
+    checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
     if found:
         require_fitting(checkpoint, module)
@@ -99,9 +105,9 @@ def run_stage(
         close_mirrors(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
-        write_text(stage.marker(run), json.dumps(record) + "\n")
+        write_text(stage.marker(folder), json.dumps(record) + "\n")
     if stage.last and not trainer.interrupted:
-        _take_best(stage.folder(run), module)
+        _take_best(stage.folder(folder), module)
     return Trained(module, trainer)
 
 
@@ -110,11 +116,15 @@ def _take_best(folder: Path, module: SegmentationModule) -> None:
     path = predicting_checkpoint(folder)
     if path.name == LAST:
         return
+    _take_weights(module, path)
+    log.info("predicting with %s, the weights of the best validation Dice", path)
+
+
+def _take_weights(module: SegmentationModule, path: Path) -> None:
     try:
         module.load_state_dict(read_checkpoint(path)["state_dict"])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to predict with {CHECKPOINTS}/{LAST}") from None
-    log.info("predicting with %s, the weights of the best validation Dice", path)
 
 
 def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
@@ -136,50 +146,43 @@ def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
         )
 
 
-def prepared_data(
-    config: DictConfig, annotated: Plan, stage: Stage, teacher_view: bool
-) -> MixedDataModule:
+def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) -> MixedDataModule:
     """Return the data with which a stage trains, prepared, without its pseudo-labels."""
-    seen = annotated if stage.data == "all" else _fully_labelled(annotated)
-    data = _prepared(config, seen, teacher_view)
-    data.first_step = stage.first_step(config.patches.steps_per_epoch)
+    seen = plan if stage.data == "all" else _fully_labelled(plan)
+    data = _prepared(run, seen, with_teacher)
+    data.first_step = stage.first_step(run.patches.steps_per_epoch)
     return data
 
 
 def _predict(
-    config: DictConfig,
-    run: Path,
-    annotated: Plan,
-    teachers: Sequence[SegmentationModule],
-    min_confidence: float,
-    codes: Path,
+    run: RunConfig, folder: Path, plan: Plan, teachers: Sequence[TrainedNetwork], codes: Path
 ) -> None:
     """Fill in what the annotations of the training scans leave open."""
-    data = _prepared(config, annotated, teacher_view=False)
+    data = _prepared(run, plan, with_teacher=False)
     data.setup()
-    scans = [scan for scan in data.train if needs_prediction(scan, annotated.codebook)]
-    segmenters = tuple(segmenter_of(teacher) for teacher in teachers)
+    scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
+    segmenters = tuple(teacher.segmenter() for teacher in teachers)
     limit = data.store.settings.locations
-    labeller = PseudoLabeller(segmenters, annotated.codebook, min_confidence, limit)
+    labeller = PseudoLabeller(segmenters, plan.codebook, run.recipe.min_confidence, limit)
     with progress_bar("label", total=len(scans)) as bar:
-        provenance = Provenance("neoseg", __version__, run.name)
-        for place, source in enumerate(annotated.sources):
+        provenance = Provenance("neoseg", __version__, folder.name)
+        for place, source in enumerate(plan.sources):
             own = [scan for scan in scans if scan.source == place]
-            labels = annotated.folder(codes, source)
-            shown = annotated.folder(run / "pseudo_labels", source)
+            labels = plan.folder(codes, source)
+            shown = plan.folder(folder / "pseudo_labels", source)
             labeller.label(own, labels, shown, provenance, bar.advance)
 
 
-def _prepared(config: DictConfig, annotated: Plan, teacher_view: bool) -> MixedDataModule:
-    if not config.score:  # nothing will read the scans for the test
-        annotated = annotated.keeping(lambda item: item.split != "test")
-    with progress_bar("prepare", total=len(annotated.assignments)) as bar:
-        data = data_of(config, annotated, teacher_view, bar.advance)
+def _prepared(run: RunConfig, plan: Plan, with_teacher: bool) -> MixedDataModule:
+    if not run.score:  # nothing will read the scans for the test
+        plan = plan.keeping(lambda item: item.split != "test")
+    with progress_bar("prepare", total=len(plan.assignments)) as bar:
+        data = run.data(plan, with_teacher, bar.advance)
         data.prepare_data()
     data.progress = None
     return data
 
 
-def _fully_labelled(annotated: Plan) -> Plan:
+def _fully_labelled(plan: Plan) -> Plan:
     """Leave out the training scans that are not fully labelled; the codebook stays."""
-    return annotated.keeping(lambda item: item.split != "train" or item.stream == "full")
+    return plan.keeping(lambda item: item.split != "train" or item.stream == "full")

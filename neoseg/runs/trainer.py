@@ -13,66 +13,46 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-from omegaconf import DictConfig
-from pydantic import ValidationError
 
-from neoseg.configuration.config import plain, settings_of
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
-from neoseg.training.checkpoint import CheckpointSettings
-from neoseg.training.loggers import LoggerSettings, make_loggers, mirroring
-from neoseg.training.nonfinite import NonFiniteSettings
+from neoseg.training.loggers import make_loggers, mirroring
 from neoseg.training.recipe import Stage
 
-REFUSED = {
-    "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
-    "max_steps": "set trainer.max_epochs, whose epochs have patches.steps_per_epoch steps",
-}
-"""Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""Weights are always float32: a moving average in half precision would stand still."""
-
-
-def stage_trainer(config: DictConfig, run: Path, stage: Stage) -> L.Trainer:
-    """Return the trainer of one stage of the run in folder `run`, with its callbacks and loggers.
+def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
+    """Return the trainer of one stage of the run in a folder, with its callbacks and loggers.
 
     Raises:
         ConfigError: as `make_trainer`.
     """
-    arguments: dict[str, Any] = plain(config.trainer)
+    settings = run.trainer
     if stage.epochs is not None:
-        arguments["max_epochs"] = stage.epochs
-    folder = stage.folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    max_time = arguments.pop("max_time", None)
+        settings = settings.model_copy(update={"max_epochs": stage.epochs})
+    own = stage.folder(folder)
+    own.mkdir(parents=True, exist_ok=True)
     try:
         callbacks = make_callbacks(
-            folder,
-            settings_of(CheckpointSettings, config, "checkpoint"),
-            config.seed,
-            stage.first_step(config.patches.steps_per_epoch),
-            config.early_stopping,
-            bool(arguments.get("enable_progress_bar", True)),
-            max_time,
-            NonFiniteSettings(
-                on_nan=config.get("on_nan", "stop"), max_skipped=config.get("max_skipped", 10)
-            ),
+            own,
+            run.checkpoint,
+            run.seed,
+            stage.first_step(run.patches.steps_per_epoch),
+            run.early_stopping,
+            settings.enable_progress_bar,
+            settings.max_time,
+            run.non_finite,
         )
-    except ValidationError as error:
-        lines = [f"{e['loc'][0]} is {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("; ".join(lines)) from None
     except MisconfigurationException:
         raise ConfigError(
-            f"trainer.max_time is {max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
+            f"trainer.max_time is {settings.max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
         ) from None
-    name, settings = str(config.name), settings_of(LoggerSettings, config, "logger")
-    sweep = Path(config.paths.runs) / "sweeps" / str(config.sweep)
-    group = str(config.sweep) if run.resolve().parent == sweep.resolve() else None
-    loggers = make_loggers(folder, run, settings, name, group, plain(config))
+    sweep = run.paths.runs / "sweeps" / run.sweep
+    group = run.sweep if folder.resolve().parent == sweep.resolve() else None
+    loggers = make_loggers(own, folder, run.logger, run.name, group, run.content)
     callbacks += mirroring(loggers)
-    return make_trainer(arguments, config.patches.batch_size, folder, callbacks, loggers)
+    return make_trainer(settings.arguments(), run.patches.batch_size, own, callbacks, loggers)
 
 
 def make_trainer(
@@ -85,23 +65,16 @@ def make_trainer(
     """Return a trainer that does what the configuration says and nothing behind its back.
 
     Args:
-        arguments: of `lightning.Trainer`, as in `conf/trainer`.
+        arguments: of `lightning.Trainer`.
         batch_size: items of a step over all devices.
         folder: where Lightning may write.
         callbacks: all of them.
         loggers: all of them.
 
     Raises:
-        ConfigError: keys that the trainer does not know, that resuming forbids, or that this
-            machine cannot fulfil.
+        ConfigError: arguments that do not fit each other, or that this machine cannot fulfil.
     """
-    for key, instead in REFUSED.items():
-        if arguments.get(key) is not None:
-            raise ConfigError(f"trainer.{key} is {arguments[key]}; {instead}")
     environment = cluster_environment()
-    precision = arguments.get("precision", PRECISIONS[0])
-    if precision not in PRECISIONS:
-        raise ConfigError(f"trainer.precision is {precision!r}; use {', '.join(PRECISIONS)}")
     try:
         with warnings.catch_warnings():
             # An error of ours says more.
@@ -115,13 +88,9 @@ def make_trainer(
                 use_distributed_sampler=False,  # the sampler shares the items out itself
                 enable_model_summary=False,
             )
-    except TypeError as error:
-        raise ConfigError(
-            f"trainer has a key that lightning.Trainer does not know: {error}"
-        ) from None
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise ConfigError(f"trainer cannot be built as conf/trainer says: {error}") from None
-    _check_machine(trainer, precision, batch_size)
+    _check_machine(trainer, arguments.get("precision", ""), batch_size)
     return trainer
 
 

@@ -13,13 +13,15 @@ from typing import Literal
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.run import RunConfig
 from neoseg.files import find, write_text
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import CONFIG
 from neoseg.runs.find_rate import NAME
-from neoseg.runs.folder import CONFIG, RECORD, is_claimed
+from neoseg.runs.folder import RECORD, is_claimed
 from neoseg.training.curves import METRICS
 from neoseg.training.failure import FAILED, failure_of
-from neoseg.training.recipe import RecipeSettings, stages_of
+from neoseg.training.recipe import stages_of
 
 SUBMISSION = "submission.json"
 RATES = f"{NAME}.json"
@@ -34,17 +36,31 @@ class Job:
     Attributes:
         overrides: what the sweep sets for it, as on the command line.
         folder: where it runs, the same each time that the sweep is started.
-        config: composed, with the node `hydra`.
+        arm: name of its experiment.
+        run: what it is to do; None where its settings cannot work.
+        problem: why not.
+        hydra_overrides: what the command line sets of Hydra's own keys.
     """
 
     overrides: tuple[str, ...]
     folder: Path
-    config: DictConfig
+    arm: str
+    run: RunConfig | None
+    problem: str = ""
+    hydra_overrides: tuple[str, ...] = ()
 
-    @property
-    def arm(self) -> str:
-        """Name of its experiment."""
-        return str(self.config.name)
+    @classmethod
+    def of(cls, overrides: Sequence[str], folder: Path, config: DictConfig) -> Job:
+        """Parse the configuration of a job, with or without the node `hydra`."""
+        keys = [str(key) for key in config if key != "hydra"]
+        of_hydra = OmegaConf.select(config, "hydra.overrides.hydra") or ()
+        run, problem = None, ""
+        try:
+            run = RunConfig.parse(OmegaConf.masked_copy(config, keys))
+        except ConfigError as error:
+            problem = str(error)
+        arm = str(OmegaConf.select(config, "name"))
+        return cls(tuple(overrides), folder, arm, run, problem, tuple(of_hydra))
 
     @property
     def state(self) -> State:
@@ -60,7 +76,7 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to do; a test of learning rates leaves a record of its own."""
-        tested = self.config.get("find_lr") is not None
+        tested = self.run is not None and self.run.find_lr is not None
         return self.state == "finished" or (tested and (self.folder / RATES).is_file())
 
     @property
@@ -84,16 +100,18 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all its trainings."""
-        if self.config.get("find_lr") is not None:
-            return int(self.config.find_lr)
-        trainer, patches = self.config.trainer, self.config.patches
-        accumulated = int(trainer.get("accumulate_grad_batches") or 1)
-        per_epoch = math.ceil(patches.steps_per_epoch / accumulated)
-        stages = stages_of(settings_of(RecipeSettings, self.config, "recipe"))
-        return per_epoch * sum(
-            int(trainer.max_epochs if stage.epochs is None else stage.epochs) for stage in stages
+        """Optimizer steps of all its trainings; 0 where its settings cannot work."""
+        if self.run is None:
+            return 0
+        if self.run.find_lr is not None:
+            return self.run.find_lr
+        trainer = self.run.trainer
+        per_epoch = math.ceil(self.run.patches.steps_per_epoch / trainer.accumulate_grad_batches)
+        epochs = (
+            trainer.max_epochs if stage.epochs is None else stage.epochs
+            for stage in stages_of(self.run.recipe)
         )
+        return per_epoch * sum(number or 0 for number in epochs)
 
     @property
     def steps_done(self) -> int:
@@ -105,11 +123,7 @@ class Job:
     @property
     def devices(self) -> int:
         """Processes that work on it together, as far as the configuration gives a number."""
-        trainer = self.config.trainer
-        listed = OmegaConf.is_list(trainer.devices)
-        count = len(trainer.devices) if listed else trainer.devices
-        count = count if isinstance(count, int) else 1
-        return max(count, 1) * int(trainer.num_nodes)
+        return 1 if self.run is None else self.run.trainer.processes
 
 
 def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str]) -> Job:
@@ -117,7 +131,7 @@ def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str
     config = loader.load_sweep_config(sweep, list(overrides))
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
     folder /= str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    return Job(tuple(overrides), folder.resolve(), config)
+    return Job.of(overrides, folder.resolve(), config)
 
 
 def seconds_per_step(jobs: Iterable[Job]) -> dict[str, float]:

@@ -16,9 +16,8 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.cluster import LocalSettings
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.places import Places, visible_gpus
@@ -28,23 +27,6 @@ log = logging.getLogger(__name__)
 
 OUTPUT = "output.log"
 """In each job's folder: what the command wrote."""
-
-
-class LocalSettings(BaseModel):
-    """What a user writes in `conf/cluster/local.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    jobs: int | None = Field(default=None, ge=1)
-    jobs_per_gpu: int = Field(default=1, ge=1)
-    gpus: tuple[int, ...] | None = None
-    threads: int | None = Field(default=None, ge=1)
-    grace: float = Field(default=60.0, ge=0)
-
-    def places(self) -> Places:
-        """Return the places of this machine."""
-        found = visible_gpus() if self.gpus is None else [str(number) for number in self.gpus]
-        return Places(found, self.jobs_per_gpu, self.jobs)
 
 
 def run_here(
@@ -58,21 +40,29 @@ def run_here(
     Raises:
         ConfigError: keys of `cluster`, or jobs that do not fit this machine.
     """
-    settings = settings_of(LocalSettings, config, "cluster")
     jobs = [compose_job(loader, config, overrides) for overrides in job_overrides]
-    on_cpu = [str(job.config.trainer.accelerator) == "cpu" for job in jobs]
-    for job in jobs:
-        if int(job.config.trainer.num_nodes) > 1:
+    runs = [job.run for job in jobs if job.run is not None]  # `run_sweep` starts no others
+    settings = runs[0].cluster
+    assert isinstance(settings, LocalSettings)
+    for run in runs:
+        if run.trainer.num_nodes > 1:
             raise ConfigError(
-                f"trainer.num_nodes is {job.config.trainer.num_nodes}, and cluster=local is this "
-                "machine alone; use cluster=slurm"
+                f"trainer.num_nodes is {run.trainer.num_nodes}, and cluster=local is this machine "
+                "alone; use cluster=slurm"
             )
-    places = Places((), jobs=settings.jobs) if all(on_cpu) else settings.places()
+    on_cpu = all(run.trainer.accelerator == "cpu" for run in runs)
+    places = Places((), jobs=settings.jobs) if on_cpu else places_of(settings)
     for job in jobs:
         places.require(job.devices)
     pool = _Pool(places, settings, _shared_arguments(config))
     with _ending_on_signals():
         pool.run(jobs)
+
+
+def places_of(settings: LocalSettings) -> Places:
+    """Return the places of this machine."""
+    found = visible_gpus() if settings.gpus is None else [str(n) for n in settings.gpus]
+    return Places(found, settings.jobs_per_gpu, settings.jobs)
 
 
 @dataclass
@@ -189,7 +179,7 @@ def _shared_arguments(config: DictConfig) -> list[str]:
 
 def _own_arguments(job: Job) -> list[str]:
     kept = [item for item in job.overrides if not _key(item).startswith("cluster")]
-    for item in job.config.hydra.overrides.hydra:
+    for item in job.hydra_overrides:
         key = _key(item)
         if not key.startswith(("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra/")):
             kept.append(item)

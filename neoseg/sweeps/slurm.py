@@ -8,14 +8,13 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict, Field
 
-from neoseg.configuration.config import settings_of
+from neoseg.configuration.cluster import SlurmSettings
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.local import last_line
@@ -28,59 +27,6 @@ POLL = 2.0
 
 LOOK = 30.0
 """Seconds between two looks into the queue, for jobs that died without a word."""
-
-
-class SlurmSettings(BaseModel):
-    """What a user writes in `conf/cluster/slurm.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    nodes: int = Field(ge=1)
-    tasks_per_node: int = Field(ge=1)
-    gpus_per_node: int | Literal["auto"] | None = "auto"
-    gres: str | None = None
-    cpus_per_task: int | None = Field(default=None, ge=1)
-    memory: float | None = Field(default=None, gt=0)
-    time: int = Field(ge=1)
-    requeues: int = Field(default=100, ge=0)
-    warning: int = Field(default=120, ge=1)
-    jobs: int = Field(default=16, ge=1)
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    setup: tuple[str, ...] = ()
-    options: dict[str, Any] = {}
-
-    def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
-        """Return the parameters of submitit's executor."""
-        gpus = self.gpus_per_node
-        if gpus == "auto":
-            gpus = None if on_cpu or self.gres is not None else self.tasks_per_node
-        found = {
-            "name": name,
-            "nodes": self.nodes,
-            "tasks_per_node": self.tasks_per_node,
-            "cpus_per_task": self.cpus_per_task,
-            "gpus_per_node": gpus,
-            "mem_gb": self.memory,
-            "timeout_min": self.time,
-            "stderr_to_stdout": True,
-            "slurm_gres": self.gres,
-            "slurm_signal_delay_s": self.warning,
-            "slurm_array_parallelism": self.jobs,
-            "slurm_partition": self.partition,
-            "slurm_account": self.account,
-            "slurm_qos": self.qos,
-            "slurm_constraint": self.constraint,
-            "slurm_exclude": self.exclude,
-            "slurm_setup": list(self.setup),
-            # One process of several that fails would leave the others waiting for it.
-            "slurm_srun_args": ["--kill-on-bad-exit=1"],
-            "slurm_additional_parameters": {"requeue": True, **self.options},
-        }
-        return {key: value for key, value in found.items() if value is not None}
 
 
 def run_on_slurm(
@@ -144,11 +90,14 @@ def _folder(config: DictConfig) -> Path:
 
 
 def _settings(job: Job) -> SlurmSettings:
-    return settings_of(SlurmSettings, job.config, "cluster")
+    assert job.run is not None
+    assert isinstance(job.run.cluster, SlurmSettings)
+    return job.run.cluster
 
 
 def _device(job: Job) -> str:
-    return str(job.config.trainer.accelerator)
+    assert job.run is not None
+    return job.run.trainer.accelerator
 
 
 def _submit(

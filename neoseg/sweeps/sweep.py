@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.preflight import check_train
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
+from neoseg.training.failure import forget_failure, note_failure
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ def run_sweep(
             # Those that a cluster has are waited for; its launcher knows how.
             waits = str(config.hydra.launcher._target_).endswith("SlurmLauncher")
             elsewhere = [job for job in batch if job.state == "running" and not waits]
-            left = [job for job in batch if not job.ended and job not in elsewhere]
+            wrong = [job for job in batch if job.problem and not job.ended]
+            for job in wrong:
+                forget_failure(job.folder)
+                note_failure(job.folder, job.problem)
+            left = [j for j in batch if not (j.ended or j in elsewhere or j in wrong)]
             for job in batch:
                 if job.ended:
                     log.info("%s is finished already", job.folder)
@@ -105,11 +109,8 @@ def _unsound(jobs: Sequence[Job]) -> str:
     """Say which jobs have settings that cannot work, and why; "" where none has."""
     found: dict[str, list[str]] = {}
     for job in jobs:
-        keys = [str(key) for key in job.config if key != "hydra"]
-        try:
-            check_train(OmegaConf.masked_copy(job.config, keys))
-        except ConfigError as error:
-            found.setdefault(str(error), []).append(job.folder.name)
+        if job.problem:
+            found.setdefault(job.problem, []).append(job.folder.name)
     if not found:
         return ""
     lines = (f"  - {shorten(names)}: {why}" for why, names in found.items())

@@ -11,8 +11,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from neoseg.training.checkpoint import save_whole
 from neoseg.training.module import MONITOR
 
-BEST = "best.ckpt"
-
 
 class BestCheckpoint(Checkpoint):
     """Replaces one file, whole, after each validation with a higher mean Dice than all before.

@@ -13,19 +13,12 @@ from lightning.pytorch.callbacks import (
 )
 from rich.console import Console
 
-from neoseg.training.best import BEST, BestCheckpoint
-from neoseg.training.checkpoint import (
-    CHECKPOINTS,
-    LAST,
-    CheckpointSettings,
-    LastCheckpoint,
-    StepSeed,
-)
+from neoseg.inference.checkpoint import BEST, CHECKPOINTS, LAST
+from neoseg.training.best import BestCheckpoint
+from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepSeed
 from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import FOLDER, NonFiniteLoss, NonFiniteSettings
-
-__all__ = ["BEST", "CHECKPOINTS", "LAST", "make_callbacks"]
 
 
 def make_callbacks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,49 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.files import replacing
-from neoseg.targets import data_only
 from neoseg.training.stopping import StopSignals, Wish
-
-CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
-
-
-NEEDED = frozenset({"hyper_parameters", "state_dict"})
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is damaged, or that holds more than data."""
-
-
-def read_checkpoint(path: Path, also: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return the content of a checkpoint on the CPU; nothing in the file is executed.
-
-    Args:
-        path: of a checkpoint, of this project or of a stranger.
-        also: keys that must be there beside hyper-parameters and weights.
-
-    Raises:
-        CheckpointError: a file that cannot be read, or that is no checkpoint of a run.
-    """
-    try:
-        with data_only():
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain data and was not loaded: {error}"
-        ) from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
-    missing = NEEDED | also
-    if isinstance(content, dict):
-        missing -= {key for key, value in content.items() if value is not None}
-    if missing:
-        raise CheckpointError(
-            f"{path} lacks {', '.join(sorted(missing))}; it is not a checkpoint of a run"
-        )
-    if not all(isinstance(content[key], dict) for key in NEEDED):
-        raise CheckpointError(f"{path} is not a checkpoint of a run: its parts are no mappings")
-    return content
 
 
 class CheckpointSettings(BaseModel):

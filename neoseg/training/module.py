@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from neoseg.cohort import MissingModality
-from neoseg.inference import WindowSettings, predict_volume
-from neoseg.labels import Codebook, LabelSpace, LabelTable
+from neoseg.findings.settings import ConfigError
+from neoseg.inference import predict_volume
+from neoseg.inference.checkpoint import CheckpointError, read_checkpoint
+from neoseg.inference.model import ModelSpec, chosen
+from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
-from neoseg.networks import build_network, make_head
 from neoseg.patches import Batch, VolumeSample
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.training.agreement import class_dice, of_all_ranks
@@ -31,11 +34,21 @@ from neoseg.training.teacher import Teacher, TeacherSettings
 MONITOR = "val/dice"
 """Mean validation Dice over leaves (without background) and scans, of the network that predicts."""
 
-HOW_TO_GET = {
-    "teacher": "add loss=[..., mean_teacher] or set teacher.always=true",
-    "peer": "add loss=[..., cross_pseudo]",
-}
-"""What gives a run a network beside the student."""
+
+class ModuleSpec(ModelSpec):
+    """A network and how it learns.
+
+    Attributes:
+        loss: `conf/loss` entries by name.
+        optimizer: a `conf/optimizer` entry.
+        teacher: a `conf/teacher` entry.
+        compile: compile the networks with torch.compile.
+    """
+
+    loss: dict[str, dict[str, Any] | None]
+    optimizer: OptimizerSettings
+    teacher: TeacherSettings
+    compile: bool = False
 
 
 class SegmentationModule(L.LightningModule):
@@ -46,83 +59,32 @@ class SegmentationModule(L.LightningModule):
     objective, summed with the student's, in which each is the other's peer; a teacher is the
     student's average for both.
 
-    All arguments are plain containers, so that a checkpoint carries them and loads with
-    `weights_only=True`.
-
     Args:
-        labels: the label table (`conf/labels`).
-        label_sets: leaf positions of each row of the codebook.
-        modalities: names of the input channels.
-        prepare: how scans were prepared, for prediction.
-        patch_size: voxels along X, Y, Z.
-        network: a `conf/network` entry.
-        head: "multilabel" or "softmax".
-        decoding: how a multi-label head decides, "hierarchy" or "paper".
-        loss: `conf/loss` entries by name.
-        optimizer: a `conf/optimizer` entry.
-        teacher: a `conf/teacher` entry.
-        window: sliding-window settings of validation and prediction, `patch_size` left out.
-        predict_with: "student", "teacher", "peer", or "auto": the teacher where there is one.
-        compile: compile the networks with torch.compile.
-        missing_modality: what happens to scans that lack a modality; None: they have zeros in its
-            place, and nothing tells.
+        spec: what is trained, and how; checkpoints carry it as plain containers.
+        allow: packages beside the known ones whose networks, losses and optimizers may be built.
     """
 
-    def __init__(
-        self,
-        labels: dict[str, Any],
-        label_sets: list[list[int]],
-        modalities: list[str],
-        prepare: dict[str, Any],
-        patch_size: list[int],
-        network: dict[str, Any],
-        head: str,
-        decoding: str,
-        loss: dict[str, Any],
-        optimizer: dict[str, Any],
-        teacher: dict[str, Any],
-        window: dict[str, Any],
-        predict_with: str = "auto",
-        compile: bool = False,
-        missing_modality: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, spec: ModuleSpec, allow: Sequence[str] = ()) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.missing_modality = MissingModality(**missing_modality) if missing_modality else None
-        channels = len(modalities)
-        if self.missing_modality is not None:
-            channels = self.missing_modality.channels(channels)
-        self.space = LabelSpace.from_table(LabelTable.parse(labels))
-        self.codebook = Codebook(self.space, tuple(frozenset(row) for row in label_sets))
-        self.head = make_head(head, self.space, decoding)
-        self.network = build_network(network, channels, self.head.channels, patch_size)
-        self.objective = Objective(loss, self.codebook, head)
-        self.optimizer_settings = OptimizerSettings(**optimizer)
-        self.teacher_settings = TeacherSettings(**teacher)
+        self.spec = spec
+        self.allow = tuple(allow)
+        self.save_hyperparameters(spec.plain())
+        self.space, self.codebook = spec.space, spec.codebook
+        self.head = spec.make_head()
+        self.network = spec.build_network(self.allow)
+        self.objective = Objective(spec.loss, self.codebook, spec.head)
         self.teacher: Teacher | None = None
-        if self.teacher_settings.always or self.objective.needs_teacher:
-            self.teacher = Teacher(self.network, self.teacher_settings.decay)
+        if spec.teacher.always or self.objective.needs_teacher:
+            self.teacher = Teacher(self.network, spec.teacher.decay)
         self.peer: nn.Module | None = None
         if self.objective.needs_peer:
             # Drawn after the student, whose initial weights are the same without a peer.
-            self.peer = build_network(network, channels, self.head.channels, patch_size)
-        self.window = WindowSettings(patch_size=tuple(patch_size), **window)
-        self.predict_with = self._chosen(predict_with)
-        if compile:
+            self.peer = spec.build_network(self.allow)
+        self.predict_with = chosen(spec.predict_with, tuple(self.networks))
+        if spec.compile:
             for member in self.networks.values():
                 (member.average.module if isinstance(member, Teacher) else member).compile()
         self._dice: dict[str, dict[int, Tensor]] = {}
-
-    def _chosen(self, choice: str) -> str:
-        if choice == "auto":
-            return "teacher" if self.teacher is not None else "student"
-        if choice in self.networks:
-            return choice
-        if choice in HOW_TO_GET:
-            raise ValueError(
-                f"predict_with is '{choice}', but this run has none; {HOW_TO_GET[choice]}"
-            )
-        raise ValueError(f"predict_with is '{choice}'; use auto, student, teacher or peer")
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -172,7 +134,7 @@ class SegmentationModule(L.LightningModule):
         if self.teacher is None or not self.objective.needs_teacher or batch.teacher_image is None:
             return None, None
         logits = self.teacher(batch.teacher_image)
-        settings = self.teacher_settings
+        settings = self.spec.teacher
         if not self.objective.needs_passes:
             return logits, None
         if not settings.passes:
@@ -199,9 +161,9 @@ class SegmentationModule(L.LightningModule):
     def validation_step(self, sample: VolumeSample, batch_idx: int) -> Tensor:
         """Segment a whole scan with all networks; return the leaves of the one that predicts."""
         found = {}
-        image = complete_volume(sample.image, sample.present, self.missing_modality)
+        image = complete_volume(sample.image, sample.present, self.spec.missing_modality)
         for name, network in self.networks.items():
-            leaves = predict_volume(network, image, self.head, self.window, self.device)
+            leaves = predict_volume(network, image, self.head, self.spec.window, self.device)
             codes = sample.codes.to("cpu")
             found[name] = torch.from_numpy(leaves)
             dice = class_dice(found[name], codes, self.codebook)
@@ -239,11 +201,9 @@ class SegmentationModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
         parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
-        optimizer = make_optimizer(self.optimizer_settings, parameters)
+        optimizer = make_optimizer(self.spec.optimizer, parameters)
         entries: list[dict[str, Any]] = []
-        for schedule in make_schedules(
-            self.optimizer_settings, optimizer, total_steps(self.trainer)
-        ):
+        for schedule in make_schedules(self.spec.optimizer, optimizer, total_steps(self.trainer)):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
                 # Never by Lightning, see `on_train_epoch_end`.
@@ -252,6 +212,20 @@ class SegmentationModule(L.LightningModule):
         return [optimizer], entries
 
 
-def plain_label_sets(codebook: Codebook) -> list[list[int]]:
-    """Return the rows of a codebook as plain lists, for a checkpoint."""
-    return [sorted(leaves) for leaves in codebook.sets]
+def plain_label_sets(codebook: Codebook) -> tuple[tuple[int, ...], ...]:
+    """Return the rows of a codebook as plain numbers, for a checkpoint."""
+    return tuple(tuple(sorted(leaves)) for leaves in codebook.sets)
+
+
+def restored(path: Path, allow: Sequence[str] = ()) -> SegmentationModule:
+    """Return the module of a checkpoint on the CPU, in training mode; raises `ConfigError`."""
+    try:
+        content = read_checkpoint(path)
+        # Not by Lightning's own loader: names in a checkpoint would tell it what to import.
+        module = SegmentationModule(ModuleSpec.read(content["hyper_parameters"]), allow)
+        module.load_state_dict(content["state_dict"])
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from None
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be loaded: {error}") from None
+    return module

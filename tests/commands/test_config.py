@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
-
 from neoseg.configuration.assembly import (
     annotated_of,
     cohort_of,
@@ -15,7 +13,9 @@ from neoseg.configuration.assembly import (
     space_of,
     split_of,
 )
-from neoseg.configuration.config import CONFIG_DIR
+from omegaconf import DictConfig
+
+from neoseg.configuration.composition import CONFIG_DIR
 
 TRAINERS = {"cpu": ("cpu", 1), "gpu": ("gpu", 1), "ddp": ("gpu", 4)}
 

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from neoseg.cohort import read_plan
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.evaluation import read_scores
 from neoseg.runs.run import train
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.findings.settings import ConfigError
 from neoseg.preflight import check_cohort, check_plan, check_train, explain_arguments
 from neoseg.store import DataError

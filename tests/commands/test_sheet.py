@@ -14,9 +14,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
-
-from neoseg.augment import AugmentSettings
 from neoseg.configuration.assembly import (
     annotated_of,
     cohort_of,
@@ -24,11 +21,14 @@ from neoseg.configuration.assembly import (
     space_of,
     split_of,
 )
-from neoseg.configuration.config import CONFIG_DIR
-from neoseg.gallery import Panel, Sample, write_sheet
+from omegaconf import DictConfig, OmegaConf
+
+from neoseg.augment import AugmentSettings
+from neoseg.commands.gallery import Panel, Sample, write_sheet
+from neoseg.commands.sheet import sample_of
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.runs.run import train
-from neoseg.sheet import sample_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 
 SMALL = (

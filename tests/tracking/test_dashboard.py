@@ -15,10 +15,10 @@ from recording_server import RecordingServer
 from small_mirror import Mirrored
 
 from neoseg import dashboard, panels
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.commands.panels import PanelSettings, make_workspace
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
-from neoseg.panels import PanelSettings, make_workspace
 
 pytest.importorskip("wandb_workspaces", reason="the extra 'dashboard' is not installed")
 

@@ -22,9 +22,9 @@ from small_mirror import configured_mirror
 from neoseg.inference.planes import middle_planes
 from neoseg.labels import Codebook
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
 from neoseg.training.curves import CurveLogger
 from neoseg.training.masks import mask_numbers, masked_images
+from neoseg.training.module import SegmentationModule
 
 SHAPE = (6, 8, 10)
 

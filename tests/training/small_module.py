@@ -8,7 +8,7 @@ from small_cohort import TABLE, small_space
 
 from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.store import PrepareSettings
-from neoseg.training import SegmentationModule, plain_label_sets
+from neoseg.training.module import SegmentationModule, plain_label_sets
 
 UNET: dict[str, Any] = {
     "name": "small",

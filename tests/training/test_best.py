@@ -12,11 +12,12 @@ from interruption import Killed, assert_same, assert_same_runs, die_at
 from omegaconf import DictConfig
 from torch import Tensor
 
-from neoseg.runs.loading import load_module, predicting_checkpoint
+from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.runs.loading import load_module
 from neoseg.runs.run import train
-from neoseg.training import MONITOR, SegmentationModule
 from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import LastCheckpoint
+from neoseg.training.module import MONITOR, SegmentationModule
 
 SETTINGS = ("supervised", "trainer.max_epochs=4", "patches.steps_per_epoch=2")
 

@@ -6,9 +6,9 @@ import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, Timer
 
-from neoseg.training import MONITOR
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
+from neoseg.training.module import MONITOR
 
 
 def made(

@@ -19,7 +19,7 @@ from interruption import assert_same_runs
 
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.train import main
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 
 SETTINGS = ("partial_superclass", "checkpoint.every_steps=1")
 

@@ -19,7 +19,7 @@ from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
 from neoseg.losses import LossError, Prediction
 from neoseg.patches import Batch, VolumeSample
-from neoseg.training import MONITOR, SegmentationModule, plain_label_sets
+from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets
 from neoseg.training.optimisation import make_optimizer
 
 CONSISTENT = {"iuc": {"weight": 1.0}, "mean_teacher": {"weight": 1.0}}

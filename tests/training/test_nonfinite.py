@@ -20,7 +20,7 @@ from neoseg.patches import Batch
 from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 from neoseg.training.nonfinite import (
     NonFiniteLoss,
     NonFiniteLossError,

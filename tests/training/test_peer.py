@@ -18,7 +18,7 @@ from test_module import CONSISTENT, CROSSED, logged, make_batch
 
 from neoseg.losses import Prediction
 from neoseg.patches import VolumeSample
-from neoseg.training import MONITOR, SegmentationModule
+from neoseg.training.module import MONITOR, SegmentationModule
 
 
 def crossed(**changes: Any) -> SegmentationModule:

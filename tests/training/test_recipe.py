@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 from interruption import Killed, assert_same, assert_same_runs, die_at
+from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, split_of
 from omegaconf import DictConfig
 from pydantic import ValidationError
 
 from neoseg.cohort import read_plan
-from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, split_of
 from neoseg.findings.settings import ConfigError
 from neoseg.inference import PseudoLabeller, predict_logits
 from neoseg.patches import VolumeDataset
 from neoseg.runs.loading import load_module
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 
 COMMON = ("loss=[iuc]", "annotation.full_fraction=0.4")

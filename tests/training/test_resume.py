@@ -21,12 +21,12 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.resume import resumed_config
 from neoseg.findings.settings import ConfigError
-from neoseg.runs.resume import resumed_config
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
 from neoseg.training.checkpoint import LastCheckpoint
+from neoseg.training.module import SegmentationModule
 
 CASES = {
     "plateau": ("partial_superclass", "optimizer.schedule=plateau", "optimizer.warmup_steps=0"),

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 from neoseg.training.stopping import StopSignals, Wish
 
 

@@ -18,12 +18,12 @@ from conftest import RUN
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from neoseg.configuration.command import quieten
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.commands.entry import quieten
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.patches import Batch
 from neoseg.patches.volumes import VolumeSample
 from neoseg.runs.run import train
-from neoseg.training import SegmentationModule
+from neoseg.training.module import SegmentationModule
 
 OPTIONS = (
     "+experiment=partial_mean_teacher",

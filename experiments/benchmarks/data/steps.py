@@ -32,8 +32,8 @@ from table import parser_of, record
 from torch.utils.data import DataLoader
 
 from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
-from neoseg.configuration.command import quieten
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.commands.entry import quieten
+from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.patches import Batch
 from neoseg.patches.datamodule import AHEAD, MixedDataModule
 from neoseg.runs.stage import prepared_data

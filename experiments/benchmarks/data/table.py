@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from neoseg.cohort import Cohort
 from neoseg.configuration.assembly import cohort_of, space_of
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.composition import CONFIG_DIR
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ("figure", "case", "value", "unit", "reach", "machine")

@@ -19,8 +19,8 @@ import yaml
 from neoseg.cohort.phantom.scan import generate_scan
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.phantom.subject import draw_subject
-from neoseg.configuration.config import CONFIG_DIR
-from neoseg.training import SegmentationModule
+from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.training.module import SegmentationModule
 
 SHAPE = (217, 290, 290)
 PATCH = [128, 128, 128]

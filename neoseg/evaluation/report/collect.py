@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.errors import NeosegError
 from neoseg.evaluation.table import read_scores
 from neoseg.files import find
-from neoseg.foreign import ForeignError, read_config
+from neoseg.foreign import ForeignError, read_config, value_at
 from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
@@ -164,15 +162,13 @@ def _run_keys(path: Path) -> dict[str, str | float]:
     try:
         config = read_config(path)
         values = {
-            "experiment": OmegaConf.select(config, "name"),
-            "full_fraction": OmegaConf.select(config, "annotation.full_fraction"),
-            "draw": OmegaConf.select(config, "annotation.draw"),
-            "seed": OmegaConf.select(config, "seed"),
+            "experiment": value_at(config, "name"),
+            "full_fraction": value_at(config, "annotation.full_fraction"),
+            "draw": value_at(config, "annotation.draw"),
+            "seed": value_at(config, "seed"),
         }
     except ForeignError as error:
         raise ReportError(str(error)) from None
-    except OmegaConfBaseException as error:
-        raise ReportError(f"{path} cannot be read: {error}") from None
     if not values["experiment"]:
         raise ReportError(f"{path} has no key 'name', expected the name of the experiment")
     keys: dict[str, str | float] = {"experiment": str(values.pop("experiment"))}
@@ -187,7 +183,7 @@ def _run_keys(path: Path) -> dict[str, str | float]:
 def _with_cohort(frame: pd.DataFrame, config: Path) -> pd.DataFrame:
     """Name the cohort in a table of an earlier version, in which all scans were of the first."""
     if (frame["cohort"] == "").any():
-        first = str(OmegaConf.select(read_config(config), "cohort.name") or "")
+        first = str(value_at(read_config(config), "cohort.name", ""))
         frame["cohort"] = frame["cohort"].replace("", first)
     return frame
 

@@ -20,7 +20,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.composition import CONFIG_DIR, is_group
 from neoseg.findings.nearest import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
@@ -79,7 +79,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
         match = search(r"Could not override '([^']+)'", str(error))
         return None if match is None else _unknown_key(match[1], name, overrides)
     for override in _parsed(overrides):
-        if _is_group(override.key_or_group) and override.value() is None:
+        if is_group(override.key_or_group) and override.value() is None:
             group = override.key_or_group
             return f"'{override.input_line}': a group is taken away with '~{group}'"
     return None
@@ -100,7 +100,7 @@ def _cases(overrides: Sequence[str]) -> Iterator[list[str]]:
     first = [options[0] for options in choices]
     yield first
     for place, (item, options) in enumerate(zip(parsed, choices, strict=True)):
-        if _is_group(item.key_or_group):
+        if is_group(item.key_or_group):
             for option in options[1:]:
                 yield [*first[:place], option, *first[place + 1 :]]
 
@@ -110,10 +110,6 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
         return []
-
-
-def _is_group(key: str) -> bool:
-    return (CONFIG_DIR / key.split("@")[0]).is_dir()
 
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
@@ -133,10 +129,10 @@ def _unknown_option(error: MissingConfigException) -> str | None:
 def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     """Name the keys near one that the configuration does not have."""
     written = next((o for o in overrides if o.lstrip("+~").startswith(f"{key}=")), key)
-    if _is_group(key) and key != "":
+    if is_group(key) and key != "":
         return f"'{written}': {key} has no default; choose it with a plus, +{written}"
     try:
-        config = _compose(name, [o for o in overrides if _is_group(o.lstrip("+~").split("=")[0])])
+        config = _compose(name, [o for o in overrides if is_group(o.lstrip("+~").split("=")[0])])
     except (HydraException, OmegaConfBaseException, ValueError):
         config = _compose(name, [])
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}

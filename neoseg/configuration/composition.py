@@ -7,11 +7,8 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from neoseg.findings.settings import ConfigError, Settings, parse
+from omegaconf import OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -58,18 +55,9 @@ def job_name(overrides: Iterable[str], patterns: Iterable[str]) -> str:
     return f"{text.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
 
 
-def plain(node: Any) -> Any:
-    """Return resolved plain containers of a configuration node."""
-    if isinstance(node, DictConfig) or OmegaConf.is_config(node):
-        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    return node
-
-
-def settings_of(model: type[Settings], config: DictConfig, key: str) -> Settings:
-    """Check one part of the configuration; raises `ConfigError` that lists every wrong key."""
-    if config.get(key) is None:
-        raise ConfigError(f"{key} is not set; choose one of conf/{key}, or give its keys")
-    return parse(model, plain(config[key]), key)
+def is_group(key: str) -> bool:
+    """Tell whether a key (`group`, `group@package`) chooses a file of `conf/`."""
+    return (CONFIG_DIR / re.split("[@:]", key)[0]).is_dir()
 
 
 register_resolvers()

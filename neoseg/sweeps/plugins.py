@@ -1,6 +1,6 @@
-"""What Hydra finds of neoseg: its sweeper and its launchers. The work is done in neoseg.sweeps.
+"""What Hydra is told of neoseg: its sweeper and its launchers.
 
-Hydra imports this file at the start of every command, so it imports nothing heavy.
+Every command imports this file, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class SurvivingSweeper(BasicSweeper):
@@ -81,9 +83,16 @@ class SlurmLauncher(_Launcher):
         return []
 
 
-_store = ConfigStore.instance()
-_keys = BasicSweeperConf(_target_=f"{__name__}.{SurvivingSweeper.__name__}")
-_store.store(group="hydra/sweeper", name="neoseg", node=_keys, provider="neoseg")
-for _name, _class in (("neoseg_local", LocalLauncher), ("neoseg_slurm", SlurmLauncher)):
-    _node = {"_target_": f"{__name__}.{_class.__name__}"}
-    _store.store(group="hydra/launcher", name=_name, node=_node, provider="neoseg")
+def register() -> None:
+    """Make the sweeper and the launchers known to Hydra, under the names that `conf/` chooses."""
+    store, plugins = ConfigStore.instance(), Plugins.instance()
+    nodes: tuple[tuple[str, str, type[Plugin], Any], ...] = (
+        ("hydra/sweeper", "neoseg", SurvivingSweeper, BasicSweeperConf()),
+        ("hydra/launcher", "neoseg_local", LocalLauncher, {}),
+        ("hydra/launcher", "neoseg_slurm", SlurmLauncher, {}),
+    )
+    for group, name, plugin, keys in nodes:
+        plugins.register(plugin)
+        node = OmegaConf.create(keys) if isinstance(keys, dict) else OmegaConf.structured(keys)
+        node["_target_"] = f"{plugin.__module__}.{plugin.__name__}"
+        store.store(group=group, name=name, node=node, provider="neoseg")

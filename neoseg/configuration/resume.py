@@ -12,51 +12,50 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.configuration.config import CONFIG_DIR, plain
+from neoseg.configuration.composition import is_group
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_config
-from neoseg.runs.folder import CONFIG
+from neoseg.foreign import CONFIG, ForeignError, read_config
 
 log = logging.getLogger(__name__)
 
-_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster")
+_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster", "allow")
 """Keys that may change between two starts of a run."""
 
 
-def resumed_config(run: Path, overrides: Sequence[str]) -> DictConfig:
+def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of a run folder, with the values that the command line changes.
 
     Args:
         run: folder of the run.
         overrides: what the user wrote, `resume=...` among it.
+        allow: packages that the user of the command allows; what the run's own file allows does
+            not count, since it may be a stranger's.
 
     Raises:
-        ConfigError: not a run folder, a group chosen anew, or a key that the run does not have.
+        ConfigError: not a run folder, a group chosen anew, a key that the run does not have, or
+            what `RunConfig.parse` finds.
     """
     path = run / CONFIG
     if not path.is_file():
         raise ConfigError(f"resume={run} is not a run folder: it has no {CONFIG}")
     try:
-        config = read_config(path)
+        config = OmegaConf.create(read_config(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
     OmegaConf.set_struct(config, True)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element().lstrip("+~")
-        if key == "resume":
+        if key in ("resume", "allow"):
             continue
-        if _is_group(key):
+        if is_group(key):
             raise ConfigError(
                 f"'{override.input_line}' chooses a configuration group, but resume={run} goes on "
                 f"with its own {path}; leave it out, or start a run in a new folder without resume"
             )
         _apply(config, override, key, path)
-    return config
-
-
-def _is_group(key: str) -> bool:
-    name = key.split("@")[0].split(":")[0]
-    return (CONFIG_DIR / name).is_dir()
+    OmegaConf.update(config, "allow", list(allow), force_add=True)
+    return RunConfig.parse(config)
 
 
 def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None:
@@ -71,22 +70,21 @@ def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None
         raise ConfigError(f"'{override.input_line}' does not fit {path}: {error}") from None
 
 
-def warn_of_changes(config: DictConfig, folder: Path) -> None:
+def warn_of_changes(content: dict[str, Any], folder: Path) -> None:
     """Log what differs from the configuration with which the run in `folder` was started."""
     path = folder / CONFIG
     if not path.is_file():
         return
     try:
-        old, new = dict(_leaves(read_config(path))), dict(_leaves(config))
-    except (ForeignError, OmegaConfBaseException) as error:
+        old, new = dict(_leaves(read_config(path))), dict(_leaves(content))
+    except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     for key in sorted(set(old) | set(new)):
         if key.split(".")[0] not in _NO_RESULT and old.get(key) != new.get(key):
             log.warning("%s was %r when the run started, now %r", key, old.get(key), new.get(key))
 
 
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    value = plain(node)
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))

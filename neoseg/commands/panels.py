@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
-from neoseg.training import MONITOR
 from neoseg.training.curves import WAIT
+from neoseg.training.module import MONITOR
 from neoseg.training.wandb_run import OVERLAYS
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The work of each command, from its parsed configuration; imported once that is composed."""

@@ -1,0 +1,96 @@
+"""A W&B dashboard over a sweep.
+
+It is saved as a view of the project in W&B, or, with `output=FILE`, written as the JSON that would
+be sent, which needs no account. What W&B's pages make of it has not been tried: there is no server
+in the tests, which check the content and that the metrics in it are those that runs log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from neoseg.commands.panels import PanelSettings, make_workspace
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
+from neoseg.labels import LabelSpace, LabelTable
+
+log = logging.getLogger(__name__)
+
+HOW = "log in with `wandb login`, or write the dashboard to a file with output=FILE"
+
+
+class DashboardConfig(CommandConfig):
+    """What `conf/dashboard.yaml` holds."""
+
+    labels: LabelTable
+    sweep: str
+    project: str = "neoseg"
+    entity: str | None = None
+    output: Path | None = None
+    panels: PanelSettings = PanelSettings()
+
+
+def main(config: DictConfig) -> None:
+    """Build the dashboard, and save it in W&B or in a file."""
+    build(DashboardConfig.parse(config))
+
+
+def build(command: DashboardConfig) -> None:
+    """Do what the configuration of the command says.
+
+    Raises:
+        ConfigError: a library that is missing, or W&B's refusal.
+    """
+    entity = command.entity or ""
+    if command.output is None and not entity:
+        entity = default_entity()
+    space = LabelSpace.from_table(command.labels)
+    workspace = make_workspace(command.sweep, space, command.panels, command.project, entity)
+    if command.output is not None:
+        write_text(command.output, json.dumps(content_of(workspace), indent=1) + "\n")
+        log.info("dashboard: %s", command.output)
+        return
+    try:
+        workspace.save()
+    except Exception as error:
+        raise ConfigError(f"W&B did not take the dashboard: {_reason(error)}; {HOW}") from None
+    log.info("dashboard: %s", workspace.url)
+
+
+def content_of(workspace: Any) -> dict[str, Any]:
+    """Return what W&B would be sent: entity, project, name, and `spec` with runs and panels."""
+    view = workspace._to_model()
+    spec = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
+    return {
+        "entity": view.entity,
+        "project": view.project,
+        "displayName": view.display_name,
+        "spec": spec,
+    }
+
+
+def default_entity() -> str:
+    """Return the user or team of the account that is logged in.
+
+    Raises:
+        ConfigError: nobody is, or W&B cannot be reached.
+    """
+    import wandb
+
+    try:
+        found = wandb.Api().default_entity
+    except Exception as error:
+        raise ConfigError(f"W&B does not say who you are: {_reason(error)}; {HOW}") from None
+    if not found:
+        raise ConfigError(f"W&B knows no entity of this account; give entity=NAME, or {HOW}")
+    return str(found)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,113 @@
+"""What the commands have in common: composing the configuration and ending with one message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.overrides import explain_arguments
+from neoseg.errors import NeosegError
+from neoseg.findings.faults import (
+    fault_message,
+    note_traceback,
+    wants_traceback,
+    without_traceback,
+)
+from neoseg.processes import in_submitit
+from neoseg.sweeps.plugins import register
+from neoseg.targets import FORCE
+
+log = logging.getLogger(__name__)
+
+
+def quieten() -> None:
+    """Silence notes of libraries that tell a user of these commands nothing."""
+    logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
+    os.environ[FORCE] = "1"  # no library unpickles anything in a command either
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The number of training batches \(\d+\) is smaller than the logging interval",
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # the teacher, on purpose
+        r"The '\w+_dataloader' does not have many workers",
+        r"Experiment logs directory .* exists and is not empty",
+        r"The `srun` command is available on your system but is not used",
+        r"Total length of `DataLoader` across ranks is zero",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def command(name: str, keep_going: bool = False) -> Callable[[], None]:
+    """Return the command that composes `conf/<name>.yaml` and does `neoseg.commands.<name>.main`.
+
+    What does the work is imported once the configuration is composed, so that help and misspelt
+    keys come at once. An error for the user ends a single run with its message and exit status 2, a
+    fault of the machine with one and status 1; its traceback is in the log file, or with
+    HYDRA_FULL_ERROR=1 on the screen.
+
+    Args:
+        name: of the configuration.
+        keep_going: in a sweep, log whatever ends a job and go on with the next; the job returns
+            NaN, or ends its process where that is the job's own.
+    """
+
+    def work(config: DictConfig) -> object:
+        quieten()
+        _find_code_beside_configs()
+        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
+            return main(config)
+        except KeyboardInterrupt:
+            if sweeping:
+                raise
+            log.error("interrupted: what is done is kept; the same command goes on from there")
+            sys.exit(128 + signal.SIGINT)
+        except Exception as error:
+            known = isinstance(error, NeosegError)
+            fault = None if known or wants_traceback() else fault_message(error)
+            message = fault or without_traceback(str(error))
+            if fault is not None:
+                note_traceback(log, error)
+            if sweeping and keep_going:
+                log.error("%s", message, exc_info=not known and fault is None)
+                if in_submitit():
+                    sys.exit(1)
+                return float("nan")
+            if sweeping or not (known or fault):
+                raise
+            log.error("%s", message)
+            sys.exit(2 if known else 1)
+
+    work.__module__ = f"neoseg.{name}"  # after which Hydra names the log file
+    launch = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
+    main = launch(work)
+
+    def start() -> None:
+        register()
+        wrong = explain_arguments(name, sys.argv[1:])
+        if wrong is not None:
+            sys.stderr.write(f"{wrong}\n")
+            sys.exit(2)
+        main()
+
+    return start
+
+
+def _find_code_beside_configs() -> None:
+    """Let `allow=[module]` name a file in the user's own `--config-dir`."""
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.provider == "command-line" and source.path not in sys.path:
+            sys.path.append(source.path)

@@ -1,0 +1,49 @@
+"""Generating a synthetic cohort."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from pydantic import ConfigDict, Field
+
+from neoseg.cohort.phantom import PhantomSettings, generate_cohort
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+
+class PhantomConfig(CommandConfig):
+    """What `conf/phantom.yaml` holds; further keys are those of `PhantomSettings`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    output: Path
+    workers: int | None = Field(default=None, ge=1)
+
+    def settings(self) -> PhantomSettings:
+        """Return what is generated; raises `ConfigError`."""
+        known = {field.name for field in fields(PhantomSettings)}
+        values: dict[str, Any] = {k: v for k, v in self.content.items() if k in known}
+        try:
+            return PhantomSettings(**values)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+
+
+def main(config: DictConfig) -> None:
+    """Write newborn brains with DrawEM labels in the dHCP release-3 layout."""
+    command = PhantomConfig.parse(config)
+    settings, workers = command.settings(), command.workers or os.cpu_count() or 1
+    with progress_bar("phantom") as bar:
+        try:
+            folder = generate_cohort(command.output, settings, workers, bar.update_to)
+        except (ValueError, FileExistsError) as error:
+            raise ConfigError(str(error)) from None
+    log.info("phantom cohort: %s", folder)

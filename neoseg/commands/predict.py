@@ -1,0 +1,194 @@
+"""Segmenting new scans with trained runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from pydantic import Field, field_validator
+
+from neoseg import __version__
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.errors import NeosegError
+from neoseg.findings.faults import fault_message, is_full, note_traceback
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import CONFIG, value_at
+from neoseg.inference import (
+    Ensemble,
+    Provenance,
+    ScanFiles,
+    Segmenter,
+    derivative_path,
+    find_scans,
+    other_makers,
+    plan_derivatives,
+    probability_paths,
+    write_derivative,
+    write_overlay,
+    write_probabilities,
+)
+from neoseg.labels import Codebook, LabelSpace
+from neoseg.progress import progress_bar
+from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each scan."""
+
+    segmenter: Segmenter | Ensemble
+    output: Path
+    provenance: Provenance
+    classes: list[int]
+    picture: bool
+
+    @property
+    def space(self) -> LabelSpace:
+        return self.segmenter.head.space
+
+    def is_done(self, scan: ScanFiles, target: Path) -> bool:
+        """Tell whether the label map and all probabilities asked for are there."""
+        wanted = probability_paths(self.output, scan.source, self.space, self.classes)
+        return all(path.exists() for path in [target, *wanted])
+
+    def run(self, scan: ScanFiles) -> None:
+        """Segment one scan and write everything about it; the label map says that it is done."""
+        output, space = self.output, self.space
+        found = self.segmenter.segment(
+            scan.images, classes=self.classes, scratch=output, mask=scan.mask
+        )
+        if found.probabilities is not None:
+            write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
+        if self.picture:
+            name = derivative_path(output, scan.source).name.split(".nii")[0]
+            write_overlay(
+                output / "pictures" / f"{name}.png",
+                found.image,
+                found.prepared_leaves,
+                None,
+                Codebook.build(space),
+                found.geometry.spacing,
+                scan=name,
+            )
+        write_derivative(output, scan.source, found.native, space, self.provenance)
+
+
+class PredictConfig(CommandConfig):
+    """What `conf/predict.yaml` holds."""
+
+    allow: tuple[str, ...] = ()
+    run: tuple[Path, ...] = Field(min_length=1)
+    input: Path
+    output: Path
+    predict_with: str | None = None
+    desc: str | None = None
+    probseg: tuple[str, ...] = ()
+    device: str = "auto"
+    overwrite: bool = False
+    picture: bool = True
+    window: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _one_or_several(cls, run: Any) -> Any:
+        if isinstance(run, list) and not run:
+            raise ConfigError("run is an empty list; name one run folder or more")
+        return [run] if isinstance(run, str) else run
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _one_input(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ConfigError("input is a list; name one file, or a folder that holds them all")
+        return value
+
+    @field_validator("probseg", mode="before")
+    @classmethod
+    def _one_or_several_classes(cls, names: Any) -> Any:
+        return [] if names is None else names if isinstance(names, list) else [names]
+
+
+def main(config: DictConfig) -> None:
+    """Segment every scan that has no segmentation yet; list failures at the end."""
+    command = PredictConfig.parse(config)
+    runs, output = command.run, command.output
+    warn_of_unfinished(runs)
+    segmenter, modalities = load_predictor(
+        runs, command.device, command.predict_with, command.allow, **command.window
+    )
+    made_by = " + ".join(run.resolve().name for run in runs)
+    classes = _classes(segmenter.head.space, command.probseg)
+    provenance = Provenance("neoseg", __version__, made_by)
+    job = _Job(segmenter, output, provenance, classes, command.picture)
+    scans = find_scans(command.input, modalities, command.desc, _trained_on(runs[0]))
+    for number, modality in enumerate(modalities):
+        lacking = sum(scan.images[number] is None for scan in scans)
+        if lacking:
+            log.info("%d of %d scans have no %s", lacking, len(scans), modality)
+    if _drops(segmenter):
+        scans = [scan for scan in scans if None not in scan.images]
+        log.info("%d scans are left, since the training left out such scans too", len(scans))
+    targets = plan_derivatives(output, [scan.source for scan in scans])
+    waiting = [s for s in scans if command.overwrite or not job.is_done(s, targets[s.source])]
+    if len(waiting) < len(scans):
+        log.info("%d of %d scans are segmented already", len(scans) - len(waiting), len(scans))
+        _require_own(output, provenance)
+    failures = []
+    with progress_bar("segment", total=len(waiting)) as bar:
+        for scan in waiting:
+            try:
+                job.run(scan)
+            except NeosegError as error:
+                where = "" if str(error).startswith(str(scan.source)) else f"{scan.source}: "
+                failures.append(f"  {where}{error}")
+            except Exception as error:  # one strange scan must not cost the night's other ones
+                if is_full(error):
+                    raise  # they would all fail
+                note_traceback(log, error)
+                told = fault_message(error) or f"{type(error).__name__}: {error}"
+                failures.append(f"  {scan.source}: {told}")
+            bar.advance(scan.source.name)
+    log.info("%d scans segmented into %s", len(waiting) - len(failures), output)
+    if failures:
+        log.error("%d scans failed:\n%s", len(failures), "\n".join(failures))
+        sys.exit(1)
+
+
+def _require_own(output: Path, provenance: Provenance) -> None:
+    """Warn where what is there may be of other runs; raise `ConfigError` where all of it is."""
+    own, others = other_makers(output, provenance)
+    what = f"{output} holds segmentations of other runs: {'; '.join(others)}"
+    if not own:
+        raise ConfigError(f"{what}; choose another output folder, or set overwrite=true")
+    if others:
+        log.warning("%s. Those of scans that are there already are kept as they are", what)
+
+
+def _trained_on(run: Path) -> str | None:
+    """Return the `desc-` of the images that a run was trained on ("none": without), if known."""
+    if not (run / CONFIG).is_file():
+        return None
+    config = load_config(run)
+    if value_at(config, "cohort.image_desc"):
+        return str(value_at(config, "cohort.image_desc"))
+    return "none" if value_at(config, "cohort.restore") is False else None
+
+
+def _drops(segmenter: Segmenter | Ensemble) -> bool:
+    """Tell whether some network was trained without the scans that lack an image."""
+    members = segmenter.members.values() if isinstance(segmenter, Ensemble) else [segmenter]
+    return any(m.missing is not None and m.missing.policy == "drop" for m in members)
+
+
+def _classes(space: LabelSpace, names: Sequence[str]) -> list[int]:
+    """Return the positions of the classes called `names`; raises `LabelError`."""
+    if list(names) == ["all"]:
+        return list(range(space.num_classes))
+    return [space.class_position(name) for name in names]

@@ -1,0 +1,90 @@
+"""Examining and preparing a cohort before training."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pydantic import ValidationInfo, field_validator
+from rich.console import Console
+
+from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, Split, SplitSettings
+from neoseg.cohort.split import split_of
+from neoseg.configuration.data import CohortConfig, source_of
+from neoseg.doctor import Diagnosis, diagnose
+from neoseg.labels import LabelSpace
+from neoseg.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+
+class PrepareConfig(CohortConfig):
+    """What `conf/prepare.yaml` holds."""
+
+    split: SplitSettings | None = None
+    annotation: AnnotationSettings | None = None
+    report: Path | None = None
+    verify: bool = True
+
+    @field_validator("annotation")
+    @classmethod
+    def _structures_exist(
+        cls, annotation: AnnotationSettings | None, info: ValidationInfo
+    ) -> AnnotationSettings | None:
+        if annotation is not None and "labels" in info.data:
+            annotation.protocols(LabelSpace.from_table(info.data["labels"]))
+        return annotation
+
+    def planner(self) -> Callable[[Cohort], Source] | None:
+        """Return what plans as a run would, where an annotation is chosen.
+
+        Without a split every subject is for training.
+        """
+        annotation = self.annotation
+        if annotation is None:
+            return None
+
+        def plan(cohort: Cohort) -> Source:
+            everyone = Split(cohort.subjects, (), ())
+            split = everyone if self.split is None else split_of(cohort, self.split)
+            return source_of(cohort, split, annotation, None)
+
+        return plan
+
+
+def main(config: DictConfig) -> None:
+    """Read every scan once, tell all problems together, fill the store and write the report."""
+    command = PrepareConfig.parse(config)
+    store, plan = command.open_store(), command.planner()
+    name = command.cohort.name or "cohort"
+    try:
+        with progress_bar("phantom") as bar:
+            cohort = command.read_cohort("collect", bar.update_to)
+    except CohortError as error:
+        diagnosis = Diagnosis.of_error(name, error)
+    else:
+        with progress_bar("prepare", total=len(cohort.scans)) as bar:
+            diagnosis = diagnose(cohort, store, plan, bar.advance, command.verify)
+    report = command.report or store.root / name / "report.json"
+    readable = diagnosis.write(report)
+    Console().print(diagnosis.text(), soft_wrap=True, markup=False, highlight=False)
+    log.info("%s", diagnosis.summary())
+    log.info("store: %s; report: %s and %s", store.root / name, readable, report.name)
+    if not diagnosis.errors:
+        return
+    if command.on_error == "skip" and diagnosis.usable:
+        log.warning(
+            "%d scans are left out: train with on_error=skip as well", len(diagnosis.skipped)
+        )
+        return
+    log.error("the cohort cannot be used as it is; %s", _way_out(diagnosis))
+    sys.exit(2)
+
+
+def _way_out(diagnosis: Diagnosis) -> str:
+    if diagnosis.usable:
+        return "repair what is listed, or set on_error=skip to go on without these scans"
+    return "repair what is listed"

@@ -1,0 +1,28 @@
+"""Tables, figures and one page over runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.evaluation import ReportSettings, write_report
+
+log = logging.getLogger(__name__)
+
+
+class ReportConfig(CommandConfig):
+    """What `conf/report.yaml` holds."""
+
+    runs: Path
+    output: Path
+    compare: ReportSettings = ReportSettings()
+
+
+def main(config: DictConfig) -> None:
+    """Collect every finished run below a folder and compare the arms."""
+    command = ReportConfig.parse(config)
+    page = write_report(command.runs, command.output, command.compare)
+    log.info("report: %s, and report.md beside it", page)

@@ -1,0 +1,88 @@
+"""Drawing what a training sees."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pydantic import Field, field_validator
+
+from neoseg.augment import AugmentSettings
+from neoseg.augment.torchio_transforms import apply_torchio
+from neoseg.commands.gallery import Panel, Sample, write_sheet
+from neoseg.configuration.run import RunConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.labels import STREAMS
+from neoseg.losses import Objective
+from neoseg.patches.dataset import PatchDataset
+from neoseg.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+
+class SheetConfig(RunConfig):
+    """What `conf/sheet.yaml` holds: a training, and what is drawn of it."""
+
+    output: Path
+    samples: int = Field(default=6, ge=1)
+    first_step: int = Field(default=0, ge=0)
+
+    @field_validator("output")
+    @classmethod
+    def _output_is_a_picture(cls, output: Path) -> Path:
+        if output.suffix.lower() != ".png":
+            raise ConfigError(f"output is {output}, expected a file that ends in .png")
+        return output
+
+
+def main(config: DictConfig) -> None:
+    """Write a picture of the first patches of a training, before and after augmentation."""
+    command = SheetConfig.parse(config)
+    plan = command.plan()
+    objective = Objective(command.loss, plan.codebook, command.head)
+    with progress_bar("prepare") as bar:
+        data = command.data(plan, objective.needs_teacher, bar.advance)
+        data.prepare_data()
+        data.setup()
+    dataset = data.train_dataloader().dataset
+    assert isinstance(dataset, PatchDataset)
+    size = data.patches.batch_size
+    first = command.first_step * size
+    keys = [divmod(number, size) for number in range(first, first + command.samples)]
+    samples = [sample_of(dataset, step, item, plan.modalities) for step, item in keys]
+    write_sheet(command.output, samples, plan.codebook)
+    log.info("%d patches drawn: %s", len(samples), command.output)
+
+
+def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[str]) -> Sample:
+    """Return a patch with and without augmentation, and what was done to it."""
+    bare = copy(dataset)
+    bare.augment, bare.teacher_view = AugmentSettings(), False
+    original, batch = bare[step, item], dataset[step, item].lit()
+    patch = dataset.draw(step, item)
+    scan = dataset.scans[patch.scan]
+    panels = [
+        Panel("original", original.image[0].numpy()),
+        Panel("augmented", batch.image[0].numpy()),
+        Panel("what is known", batch.image[0].numpy(), batch.codes[0].numpy()),
+    ]
+    if batch.teacher_image is not None:
+        panels.append(Panel("of the teacher", batch.teacher_image[0].numpy()))
+    changes = list(patch.geometry.parts)
+    for name, channel in zip(modalities, patch.view, strict=True):
+        before = f"{name}: " if len(modalities) > 1 else ""
+        changes += [before + part for part in channel.parts]
+    spacing, transforms = scan.entry.geometry.spacing, dataset.augment.torchio
+    if transforms:
+        seed = dataset.torchio_seed(step, item)
+        done = apply_torchio(patch.image, transforms, spacing, seed)[1]
+        changes += [f"TorchIO's {name}" for name in done]
+    return Sample(
+        title=f"{scan.entry.scan.id}, {STREAMS[scan.stream]}, step {step}, item {item}",
+        changes=", ".join(changes) or "unchanged",
+        spacing=spacing,
+        panels=tuple(panels),
+    )

@@ -1,0 +1,58 @@
+"""Training: one run in the folder that Hydra chose, or the next stretch of one."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig
+
+from neoseg.configuration.resume import resumed
+from neoseg.configuration.run import RunConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.processes import in_submitit
+from neoseg.runs.run import train
+from neoseg.training.failure import failure_noted
+from neoseg.training.stopping import requeue
+
+log = logging.getLogger(__name__)
+
+
+def main(config: DictConfig) -> float:
+    """Train, score and write the run folder."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if config.dry_run:
+        raise ConfigError("dry_run lists the jobs of a sweep; add -m")
+    ablation = hydra.runtime.choices.get("ablation")
+    if ablation and hydra.mode != RunMode.MULTIRUN:
+        raise ConfigError(f"ablation={ablation} is a sweep of several runs; add -m")
+    if config.resume is None:
+        with failure_noted(folder):
+            run = RunConfig.parse(config)
+    else:
+        run = resumed(folder, list(hydra.overrides.task), config.allow)
+    try:
+        return train(run, folder)
+    except SIGTERMException:
+        with failure_noted(folder):
+            requeue()
+        # Lightning's exception would end the process as if all were well. That of a job which goes
+        # back into the queue must not take the first one down before it has said so.
+        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
+        pressed = isinstance(end, KeyboardInterrupt) or isinstance(
+            end.__context__, KeyboardInterrupt
+        )
+        if not pressed or hydra.mode == RunMode.MULTIRUN:
+            raise
+        log.error(
+            "interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder
+        )
+        sys.exit(128 + signal.SIGINT)

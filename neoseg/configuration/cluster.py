@@ -1,0 +1,81 @@
+"""Where the jobs of a sweep run, as `conf/cluster` says."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from neoseg.findings.settings import Section
+
+
+class LocalSettings(Section):
+    """What a user writes in `conf/cluster/local.yaml`."""
+
+    jobs: int | None = Field(default=None, ge=1)
+    jobs_per_gpu: int = Field(default=1, ge=1)
+    gpus: tuple[int, ...] | None = None
+    threads: int | None = Field(default=None, ge=1)
+    grace: float = Field(default=60.0, ge=0)
+
+
+class SlurmSettings(Section):
+    """What a user writes in `conf/cluster/slurm.yaml`."""
+
+    nodes: int = Field(ge=1)
+    tasks_per_node: int = Field(ge=1)
+    gpus_per_node: int | Literal["auto"] | None = "auto"
+    gres: str | None = None
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    memory: float | None = Field(default=None, gt=0)
+    time: int = Field(ge=1)
+    requeues: int = Field(default=100, ge=0)
+    warning: int = Field(default=120, ge=1)
+    jobs: int = Field(default=16, ge=1)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    setup: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
+        """Return the parameters of submitit's executor."""
+        gpus = self.gpus_per_node
+        if gpus == "auto":
+            gpus = None if on_cpu or self.gres is not None else self.tasks_per_node
+        found = {
+            "name": name,
+            "nodes": self.nodes,
+            "tasks_per_node": self.tasks_per_node,
+            "cpus_per_task": self.cpus_per_task,
+            "gpus_per_node": gpus,
+            "mem_gb": self.memory,
+            "timeout_min": self.time,
+            "stderr_to_stdout": True,
+            "slurm_gres": self.gres,
+            "slurm_signal_delay_s": self.warning,
+            "slurm_array_parallelism": self.jobs,
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "slurm_qos": self.qos,
+            "slurm_constraint": self.constraint,
+            "slurm_exclude": self.exclude,
+            "slurm_setup": list(self.setup),
+            # One process of several that fails would leave the others waiting for it.
+            "slurm_srun_args": ["--kill-on-bad-exit=1"],
+            "slurm_additional_parameters": {"requeue": True, **self.options},
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def cluster_of(raw: Any) -> Any:
+    """Return the settings of the cluster whose keys these are, None for jobs in this process.
+
+    Raises:
+        ConfigError: keys and values that it does not have.
+    """
+    if not isinstance(raw, dict):
+        return raw
+    return (SlurmSettings if "nodes" in raw else LocalSettings).read(raw, "cluster")

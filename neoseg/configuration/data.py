@@ -1,0 +1,282 @@
+"""The part of a run's configuration that is about data: its cohorts, and who is annotated how."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+
+from neoseg.cohort import (
+    AnnotationSettings,
+    Cohort,
+    CohortError,
+    ExtraAnnotationSettings,
+    MissingModality,
+    OnError,
+    Plan,
+    Source,
+    Split,
+    SplitSettings,
+    plan_annotation,
+    split_cohort,
+    split_of,
+    with_modalities,
+)
+from neoseg.cohort.phantom import PhantomSettings
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.findings.nearest import nearest
+from neoseg.findings.settings import ConfigError, Section, WrongKeysError
+from neoseg.labels import LabelSpace, LabelTable
+from neoseg.progress import progress_bar
+from neoseg.store import PrepareSettings, Store
+from neoseg.targets import (
+    COHORT_TARGETS,
+    READERS,
+    TargetError,
+    find_object,
+    is_reader,
+    require_targets,
+)
+
+GIVEN = ("space", "progress", "on_error", "reading")
+"""Arguments of a reader that no configuration gives."""
+
+
+class Reader(Section):
+    """What a user writes in `conf/cohort/*.yaml`: a function `read_...` and its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    target: str = Field(alias="_target_")
+    convert: str = Field(default="all", alias="_convert_")
+    name: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything that is handed to the reader."""
+        named = {} if self.name is None else {"name": self.name}
+        return {**named, **(self.model_extra or {})}
+
+    def wrong_keys(self, allow: Sequence[str], key: str = "cohort") -> Iterator[str]:
+        """Yield what the reader cannot be called with; it is imported where that is allowed."""
+        try:
+            raw = {"_target_": self.target, **self.options}
+            require_targets(raw, COHORT_TARGETS, is_reader, "reader", READERS, allow)
+        except TargetError as error:
+            yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
+            return
+        known = set(inspect.signature(find_object(self.target)).parameters)
+        if "reading" in known:  # the rest of them goes on to another reader
+            known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
+        known -= set(GIVEN)
+        for option in self.model_extra or {}:
+            if option not in known:
+                yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
+        phantom = self.options.get("phantom")
+        if isinstance(phantom, Mapping):
+            names = [field.name for field in fields(PhantomSettings)]
+            for option in phantom:
+                if option not in names:
+                    yield f"there is no key '{key}.phantom.{option}'{nearest(option, names)}"
+
+    def read_cohort(
+        self,
+        space: LabelSpace,
+        on_error: OnError = "stop",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Cohort:
+        """Read the cohort, which generates the phantom where it is missing.
+
+        Raises:
+            ConfigError: options that the reader does not take.
+            CohortError: what is wrong with the data.
+        """
+        reader = find_object(self.target)
+        given: dict[str, Any] = {"on_error": on_error} if on_error != "stop" else {}
+        if "progress" in inspect.signature(reader).parameters:
+            given["progress"] = progress
+        try:
+            found = reader(space=space, **self.options, **given)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise ConfigError(f"cohort does not fit {self.target}: {error}") from None
+        if not isinstance(found, Cohort):
+            raise ConfigError(f"{self.target} gives {type(found).__name__}, expected a Cohort")
+        return found
+
+
+class ExtraCohort(Section):
+    """What a user writes in an entry of `extra_cohorts`, whose key is the cohort's name."""
+
+    cohort: Reader
+    annotation: ExtraAnnotationSettings = ExtraAnnotationSettings()
+    split: SplitSettings = SplitSettings()
+    weight: float | None = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+
+class Paths(Section):
+    """Where a run reads and writes."""
+
+    data: Path = Path("data")
+    runs: Path = Path("runs")
+
+
+class CohortConfig(CommandConfig):
+    """What every command needs that reads a cohort; the configuration of a run has it, too."""
+
+    allow: tuple[str, ...] = Field(
+        default=(), description="packages beside neoseg's own whose classes may be used"
+    )
+    labels: LabelTable
+    cohort: Reader
+    store: PrepareSettings
+    missing_modality: MissingModality | None = None
+    on_error: Literal["stop", "skip"] = "stop"
+    paths: Paths = Paths()
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_make_a_space(cls, labels: LabelTable) -> LabelTable:
+        LabelSpace.from_table(labels)
+        return labels
+
+    @field_validator("cohort")
+    @classmethod
+    def _cohort_has_a_reader(cls, cohort: Reader, info: ValidationInfo) -> Reader:
+        WrongKeysError.require_none(cohort.wrong_keys(info.data.get("allow", ())))
+        return cohort
+
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The label space of the table."""
+        return LabelSpace.from_table(self.labels)
+
+    def open_store(self) -> Store:
+        """Return the prepared store; jobs with the same preparation share it."""
+        return Store(self.paths.data / "store", self.store)
+
+    def read_cohort(
+        self, on_error: OnError = "stop", progress: Callable[[int, int], None] | None = None
+    ) -> Cohort:
+        """Read the first cohort; scans that lack a modality are treated as the settings say.
+
+        `on_error` is that of the readers, which look at names and tables alone.
+
+        Raises:
+            ConfigError, CohortError: as `Reader.read_cohort`.
+        """
+        cohort = self.cohort.read_cohort(self.space, on_error, progress)
+        return with_modalities(cohort, cohort.modalities, self.missing_modality)
+
+
+class DataConfig(CohortConfig):
+    """The cohorts of a run, how they are split, and who is annotated how."""
+
+    split: SplitSettings
+    annotation: AnnotationSettings
+    cohort_weight: float | None = Field(default=1.0, gt=0, allow_inf_nan=False)
+    extra_cohorts: dict[str, ExtraCohort] = Field(default_factory=dict)
+
+    @field_validator("split")
+    @classmethod
+    def _subjects_suffice(cls, split: SplitSettings, info: ValidationInfo) -> SplitSettings:
+        """At least a subject for each part of the split."""
+        cohort = info.data.get("cohort")
+        if split.file is not None or cohort is None:
+            return split
+        parts = sum(fraction > 0 for fraction in split.fractions)
+        limits = {"cohort.max_subjects": cohort.options.get("max_subjects")}
+        phantom, listed = cohort.options.get("phantom"), cohort.options.get("subjects")
+        if isinstance(phantom, Mapping):
+            limits["cohort.phantom.subjects"] = phantom.get("subjects")
+        if isinstance(listed, list):
+            limits["cohort.subjects"] = len(listed)
+        WrongKeysError.require_none(
+            f"{key} allows {number} subjects, and split.fractions {list(split.fractions)} asks for "
+            f"{parts} parts; add subjects, or set the fraction of a part to 0"
+            for key, number in limits.items()
+            if isinstance(number, int) and number < parts
+        )
+        return split
+
+    @field_validator("annotation")
+    @classmethod
+    def _structures_exist(
+        cls, annotation: AnnotationSettings, info: ValidationInfo
+    ) -> AnnotationSettings:
+        if "labels" in info.data:
+            annotation.protocols(LabelSpace.from_table(info.data["labels"]))
+        return annotation
+
+    @field_validator("extra_cohorts")
+    @classmethod
+    def _extra_cohorts_have_readers(
+        cls, extras: dict[str, ExtraCohort], info: ValidationInfo
+    ) -> dict[str, ExtraCohort]:
+        allow = info.data.get("allow", ())
+        WrongKeysError.require_none(
+            line
+            for name, entry in extras.items()
+            for line in entry.cohort.wrong_keys(allow, f"extra_cohorts.{name}.cohort")
+        )
+        return extras
+
+    def usable_cohort(self, progress: Callable[[int, int], None] | None = None) -> Cohort:
+        """Read the first cohort; with `on_error=skip` prepare it, and leave out scans with errors.
+
+        Raises:
+            ConfigError, CohortError: as `read_cohort`; no scan that is left.
+        """
+        return self._usable(self.read_cohort(self.on_error, progress))
+
+    def plan(self, cohort: Cohort | None = None) -> Plan:
+        """Plan who is annotated how in all cohorts, and collect the label sets that follow.
+
+        Args:
+            cohort: the first, where it has been read already.
+
+        Raises:
+            ConfigError, CohortError: a cohort that cannot be used, or not with the others.
+            LabelError: protocols that name unknown structures, or too many label sets.
+        """
+        if cohort is None:
+            with progress_bar("phantom") as bar:
+                cohort = self.usable_cohort(bar.update_to)
+        first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
+        return Plan.of([first, *self._extra_sources(cohort.modalities)])
+
+    def _extra_sources(self, modalities: tuple[str, ...]) -> Iterator[Source]:
+        for name, entry in self.extra_cohorts.items():
+            where = f"extra_cohorts.{name}"
+            reader = entry.cohort.model_copy(update={"name": name})
+            try:
+                cohort = self._usable(reader.read_cohort(self.space, self.on_error))
+                cohort = with_modalities(cohort, modalities, self.missing_modality)
+                split = split_cohort(cohort.scans, entry.split)
+                yield source_of(cohort, split, entry.annotation, entry.weight)
+            except (CohortError, ConfigError) as error:
+                # The keys that the message names are those below the entry.
+                raise type(error)(f"{where}: {error}") from None
+
+    def _usable(self, cohort: Cohort) -> Cohort:
+        if self.on_error == "stop":
+            return cohort
+        from neoseg.doctor import without_bad_scans
+
+        with progress_bar("examine", total=len(cohort.scans)) as bar:
+            return without_bad_scans(cohort, self.open_store(), bar.advance)
+
+
+def source_of(
+    cohort: Cohort, split: Split, settings: AnnotationSettings, weight: float | None
+) -> Source:
+    """Plan who of a cohort is annotated how; raises `CohortError` and `LabelError`."""
+    protocols = settings.protocols(cohort.convention.space)
+    assignments = plan_annotation(cohort.scans, split, settings)
+    return Source(cohort, split, assignments, protocols, weight, settings.draw)

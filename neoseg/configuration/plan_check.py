@@ -1,0 +1,54 @@
+"""What can be told of a plan before any of its scans is prepared."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from neoseg.cohort import Plan
+from neoseg.doctor.cohort import told_sets, untold_classes
+from neoseg.findings.settings import ConfigError
+from neoseg.labels import STREAMS
+from neoseg.patches import PatchSettings
+from neoseg.patches.streams import compose
+from neoseg.store import DataError
+
+log = logging.getLogger(__name__)
+
+
+def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> None:
+    """Check that every item of a batch has scans.
+
+    Classes that no annotation tells are logged as warnings.
+
+    Args:
+        plan: of the run.
+        patches: how its batches are composed.
+        validated: keys that were set and that look at the Dice of the validation scans.
+
+    Raises:
+        DataError: nothing to train on, or a batch too small for its streams.
+        ConfigError: what looks at the validation, without scans for it.
+    """
+    pairs = [
+        (item.stream, place)
+        for place, source in enumerate(plan.sources)
+        for _, item in source.of_split("train")
+    ]
+    if not pairs:
+        raise DataError("no scan is left for training; check split, annotation and cohort")
+    compose(
+        [STREAMS.index(stream) for stream, _ in pairs],
+        patches.batch_size,
+        patches.mix,
+        [place for _, place in pairs],
+        [source.weight for source in plan.sources],
+    )
+    if validated and not any(source.of_split("val") for source in plan.sources):
+        raise ConfigError(
+            f"no scan is in val, and {' and '.join(validated)} cannot do without its Dice; give "
+            "val some subjects (split), or leave the keys at their defaults"
+        )
+    known = {leaves for source in plan.sources for leaves in told_sets(source)}
+    for problem in untold_classes(plan.space, known):
+        log.warning("%s", problem)

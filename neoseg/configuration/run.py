@@ -1,0 +1,207 @@
+"""`RunConfig`: everything that a training does, parsed once from `conf/train.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from neoseg.augment import AugmentSettings
+from neoseg.cohort import Cohort, Plan
+from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
+from neoseg.configuration.data import DataConfig
+from neoseg.configuration.plan_check import check_plan
+from neoseg.configuration.trainer import TrainerSettings
+from neoseg.evaluation.scoring import ScoreSettings
+from neoseg.findings.settings import ConfigError
+from neoseg.inference import WindowSettings
+from neoseg.labels import Codebook, LabelSpace
+from neoseg.losses import Objective
+from neoseg.networks import check_network
+from neoseg.patches import PatchSettings
+from neoseg.patches.streams import compose
+from neoseg.training.checkpoint import CheckpointSettings
+from neoseg.training.loggers import LoggerSettings
+from neoseg.training.nonfinite import NonFiniteSettings
+from neoseg.training.optimisation import OptimizerSettings
+from neoseg.training.recipe import RecipeSettings
+from neoseg.training.teacher import TeacherSettings
+
+if TYPE_CHECKING:
+    from neoseg.patches.datamodule import MixedDataModule
+    from neoseg.training.module import SegmentationModule
+
+Cluster = LocalSettings | SlurmSettings | None
+ANY_PATCH = [1, 1, 1]
+"""Stands in for a patch size that is wrong, while other keys are checked."""
+
+
+class RunConfig(DataConfig):
+    """A run, from its cohorts to its scores. A key of `conf/train.yaml` is a field.
+
+    Checks across keys are validators of the field that comes last of them; each looks only at
+    fields that are right in themselves.
+    """
+
+    name: str = Field(description="of the experiment; the arm in tables")
+    seed: int = Field(ge=0)
+    patches: PatchSettings
+    augment: AugmentSettings
+    network: dict[str, Any]
+    head: Literal["multilabel", "softmax"]
+    decoding: Literal["hierarchy", "paper"]
+    loss: dict[str, dict[str, Any] | None]
+    teacher: Annotated[TeacherSettings | None, Field(validate_default=True)] = None
+    predict_with: Literal["auto", "student", "teacher", "peer"] = "auto"
+    optimizer: OptimizerSettings
+    recipe: RecipeSettings
+    trainer: TrainerSettings
+    compile: bool = False
+    window: WindowSettings
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    on_nan: Literal["stop", "skip"] = "stop"
+    max_skipped: int = Field(default=10, ge=0)
+    early_stopping: int | None = Field(default=None, ge=1)
+    find_lr: int | None = Field(default=None, ge=1)
+    logger: LoggerSettings = LoggerSettings()
+    cluster: Annotated[Cluster, BeforeValidator(cluster_of)] = None
+    score: bool = True
+    pictures: int = Field(default=4, ge=0)
+    scoring: ScoreSettings = ScoreSettings()
+    resume: str | None = None
+    sweep: str = "default"
+    dry_run: bool = False
+    seconds_per_step: float | None = Field(default=None, gt=0)
+
+    @field_validator("patches")
+    @classmethod
+    def _something_is_trained_on(cls, patches: PatchSettings) -> PatchSettings:
+        """Shares of a batch for streams that there are, not all of them 0; see `check_plan`."""
+        if patches.mix is not None:
+            compose([0], 1, {**patches.mix, "full": 1.0})  # the names and that they are shares
+            if not any(patches.mix.values()):
+                raise ConfigError(
+                    f"patches.mix is {patches.mix}: every stream has the share 0, so nothing would "
+                    "be trained on"
+                )
+        return patches
+
+    @field_validator("network")
+    @classmethod
+    def _network_fits_the_patch(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "patches" in info.data:
+            check_network(raw, info.data["patches"].size, info.data.get("allow", ()))
+        return raw
+
+    @field_validator("loss")
+    @classmethod
+    def _terms_fit_the_head(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if {"labels", "head"} <= info.data.keys():
+            _objective(raw, info)
+        return raw
+
+    @field_validator("teacher")
+    @classmethod
+    def _a_teacher_has_settings(
+        cls, teacher: TeacherSettings | None, info: ValidationInfo
+    ) -> TeacherSettings | None:
+        if teacher is None and {"labels", "head", "loss"} <= info.data.keys():
+            terms = _objective(info.data["loss"], info).terms.items()
+            needing = ", ".join(key for key, term in terms if term.needs_teacher)
+            what = f"and {needing} compares with one" if needing else "which a run keeps"
+            raise ConfigError(f"teacher is not set, {what}; choose teacher=ema")
+        return teacher
+
+    @field_validator("predict_with")
+    @classmethod
+    def _who_predicts_is_there(cls, choice: str, info: ValidationInfo) -> str:
+        teacher = info.data.get("teacher")
+        if teacher is None or not {"labels", "head", "loss"} <= info.data.keys():
+            return choice
+        objective = _objective(info.data["loss"], info)
+        if choice == "teacher" and not (objective.needs_teacher or teacher.always):
+            raise ConfigError(
+                "predict_with is teacher, and no term of the loss keeps one; add mean_teacher to "
+                "the loss or set teacher.always=true"
+            )
+        if choice == "peer" and not objective.needs_peer:
+            raise ConfigError(
+                "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
+            )
+        return choice
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _windows_are_patches(cls, raw: Any, info: ValidationInfo) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
+        return {**raw, "patch_size": size}
+
+    @property
+    def non_finite(self) -> NonFiniteSettings:
+        """What happens to a loss that is not a number."""
+        return NonFiniteSettings(on_nan=self.on_nan, max_skipped=self.max_skipped)
+
+    def plan(self, cohort: Cohort | None = None) -> Plan:
+        """Plan as `DataConfig.plan`, and check that every item of a batch has scans.
+
+        Raises:
+            DataError: nothing to train on, or a batch too small for its streams.
+            ConfigError: what looks at the validation, without scans for it.
+        """
+        plan = super().plan(cohort)
+        wanted = {"early_stopping": self.early_stopping, "checkpoint.best": self.checkpoint.best}
+        check_plan(plan, self.patches, [key for key, value in wanted.items() if value])
+        return plan
+
+    def module(self, plan: Plan) -> SegmentationModule:
+        """Build the networks, the head and the objective.
+
+        Raises:
+            ConfigError, LossError, NetworkError: keys that do not fit each other.
+        """
+        from neoseg.training.module import ModuleSpec, SegmentationModule, plain_label_sets
+
+        spec = ModuleSpec(
+            labels=self.labels,
+            label_sets=plain_label_sets(plan.codebook),
+            modalities=plan.modalities,
+            missing_modality=self.missing_modality,
+            prepare=self.store,
+            patch_size=self.patches.size,
+            network=self.network,
+            head=self.head,
+            decoding=self.decoding,
+            window=self.window,
+            predict_with=self.predict_with,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            teacher=self.teacher or TeacherSettings(),
+            compile=self.compile,
+        )
+        return SegmentationModule(spec, self.allow)
+
+    def data(
+        self, plan: Plan, with_teacher: bool, progress: Callable[[str], None] | None = None
+    ) -> MixedDataModule:
+        """Build the data module."""
+        from neoseg.patches.datamodule import MixedDataModule
+
+        return MixedDataModule(
+            annotated=plan,
+            store=self.open_store(),
+            patches=self.patches,
+            augment=self.augment,
+            seed=self.seed,
+            teacher_view=with_teacher,
+            progress=progress,
+            missing_modality=self.missing_modality,
+        )
+
+
+def _objective(raw: dict[str, Any], info: ValidationInfo) -> Objective:
+    """Build the terms over the single leaves; raises `LossError`."""
+    space = LabelSpace.from_table(info.data["labels"])
+    return Objective(raw, Codebook.build(space), info.data["head"])

@@ -1,0 +1,70 @@
+"""The arguments of the Lightning Trainer that a run may set, and what it must not be told."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from neoseg.findings.nearest import nearest
+from neoseg.findings.settings import Section, WrongKeysError
+
+REFUSED = {
+    "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
+    "max_steps": "set trainer.max_epochs, whose epochs have patches.steps_per_epoch steps",
+}
+"""Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
+
+
+class TrainerSettings(Section):
+    """What a user writes in `conf/trainer/*.yaml`; further keys are those of `lightning.Trainer`.
+
+    Weights are always float32: a moving average in half precision would stand still.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = 1
+    num_nodes: int = Field(default=1, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    max_epochs: int | None = Field(default=None, ge=1)
+    max_time: str | dict[str, int] | None = None
+    accumulate_grad_batches: int = Field(default=1, ge=1)
+    log_every_n_steps: int | None = Field(default=None, ge=0)
+    gradient_clip_val: float | None = Field(default=None, ge=0)
+    enable_progress_bar: bool = True
+
+    @model_validator(mode="after")
+    def _lightning_knows_the_keys(self) -> Self:
+        from lightning.pytorch import Trainer
+
+        known = list(inspect.signature(Trainer.__init__).parameters)[1:]
+        extra = self.model_extra or {}
+        wrong = [
+            f"there is no key 'trainer.{key}'{nearest(key, known)}"
+            for key in extra
+            if key not in known
+        ]
+        wrong += [
+            f"trainer.{key} is {extra[key]}; {instead}"
+            for key, instead in REFUSED.items()
+            if extra.get(key) is not None
+        ]
+        WrongKeysError.require_none(wrong)
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the trainer that were set, but for `max_time`.
+
+        Lightning's own limit ends within an epoch, from where a run cannot go on as if it had not
+        stopped.
+        """
+        return self.model_dump(exclude_unset=True, exclude={"max_time"})
+
+    @property
+    def processes(self) -> int:
+        """Processes that work on a job together, as far as the keys give a number."""
+        count = len(self.devices) if isinstance(self.devices, list) else self.devices
+        return max(count if isinstance(count, int) else 1, 1) * self.num_nodes

@@ -1,0 +1,114 @@
+"""A trained network as data: what of a checkpoint is needed to segment with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import ValidationInfo, field_validator
+from torch import nn
+
+from neoseg.cohort import MissingModality
+from neoseg.findings.settings import Section
+from neoseg.inference.window import WindowSettings
+from neoseg.labels import Codebook, LabelSpace, LabelTable
+from neoseg.networks import Head, build_network, make_head
+from neoseg.store import PrepareSettings
+
+Predictor = Literal["student", "teacher", "peer"]
+
+
+class ModelSpec(Section):
+    """What a network reads, gives and means. As plain containers it stands in each checkpoint.
+
+    Attributes:
+        labels: the label table (`conf/labels`).
+        label_sets: leaf positions of each row of the codebook.
+        modalities: names of the images.
+        missing_modality: what happens to scans that lack a modality; None: they have zeros in its
+            place, and nothing tells.
+        prepare: how scans were prepared.
+        patch_size: voxels along X, Y, Z.
+        network: a `conf/network` entry.
+        head: "multilabel" or "softmax".
+        decoding: how a multi-label head decides, "hierarchy" or "paper".
+        window: sliding window of validation and prediction; in a checkpoint without `patch_size`.
+        predict_with: "student", "teacher", "peer", or "auto": the teacher where there is one.
+    """
+
+    labels: LabelTable
+    label_sets: tuple[tuple[int, ...], ...]
+    modalities: tuple[str, ...]
+    missing_modality: MissingModality | None = None
+    prepare: PrepareSettings
+    patch_size: tuple[int, int, int]
+    network: dict[str, Any]
+    head: str
+    decoding: str
+    window: WindowSettings
+    predict_with: str = "auto"
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _windows_are_patches(cls, raw: Any, info: ValidationInfo) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {"patch_size": info.data.get("patch_size"), **raw}
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain containers, for a checkpoint that loads with `weights_only=True`."""
+        found = self.model_dump(mode="json", by_alias=True)
+        found["window"].pop("patch_size")
+        return found
+
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The label space of the table."""
+        return LabelSpace.from_table(self.labels)
+
+    @cached_property
+    def codebook(self) -> Codebook:
+        """The label sets that the annotations of the training could tell."""
+        return Codebook(self.space, tuple(frozenset(row) for row in self.label_sets))
+
+    def make_head(self) -> Head:
+        """Return what the channels mean."""
+        return make_head(self.head, self.space, self.decoding)
+
+    def build_network(self, allow: Sequence[str] = ()) -> nn.Module:
+        """Return a network with new weights.
+
+        Args:
+            allow: packages beside the known ones whose classes may be built.
+
+        Raises:
+            NetworkError: a class that is not allowed, or settings that it does not take.
+        """
+        channels = len(self.modalities)
+        if self.missing_modality is not None:
+            channels = self.missing_modality.channels(channels)
+        outputs = self.make_head().channels
+        return build_network(self.network, channels, outputs, self.patch_size, allow)
+
+
+HOW_TO_GET = {
+    "teacher": "add loss=[..., mean_teacher] or set teacher.always=true",
+    "peer": "add loss=[..., cross_pseudo]",
+}
+"""What gives a run a network beside the student."""
+
+
+def chosen(choice: str, there: Sequence[str]) -> str:
+    """Return the name of the network that predicts, of those that are there.
+
+    Raises:
+        ValueError: one that is not there; the message says how to get it.
+    """
+    if choice == "auto":
+        return "teacher" if "teacher" in there else "student"
+    if choice in there:
+        return choice
+    if choice in HOW_TO_GET:
+        raise ValueError(f"predict_with is '{choice}', but this run has none; {HOW_TO_GET[choice]}")
+    raise ValueError(f"predict_with is '{choice}'; use auto, student, teacher or peer")

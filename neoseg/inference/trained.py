@@ -1,0 +1,151 @@
+"""Opening the network of a run for prediction: without its losses, and as data only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from neoseg.findings.settings import ConfigError, parse
+from neoseg.inference.checkpoint import (
+    CHECKPOINTS,
+    LAST,
+    CheckpointError,
+    predicting_checkpoint,
+    read_checkpoint,
+)
+from neoseg.inference.forward import mirror_partners
+from neoseg.inference.model import ModelSpec, chosen
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import WindowSettings
+
+OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile"})
+"""What a checkpoint tells beside the model, which no prediction needs."""
+
+PREFIXES = {"student": "network.", "teacher": "teacher.average.module.", "peer": "peer."}
+"""Of the weights of each network in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network with which a run predicts, in evaluation mode, and what it reads and means."""
+
+    spec: ModelSpec
+    network: nn.Module
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls,
+        run: Path,
+        device: str = "auto",
+        predict_with: str | None = None,
+        allow: Sequence[str] = (),
+    ) -> Self:
+        """Load the network of a run: the best where the run kept it, else the last.
+
+        Nothing in the file is executed: it is read with `weights_only=True`.
+
+        Args:
+            run: folder of the run.
+            device: as torch names it, or "auto".
+            predict_with: "student", "teacher" or "peer"; None as the run itself.
+            allow: packages beside the known ones whose networks may be built.
+
+        Raises:
+            ConfigError: no checkpoint, a damaged one, one that holds more than data, or one
+                without the network that is to predict.
+        """
+        path = predicting_checkpoint(run)
+        if not path.is_file():
+            raise ConfigError(
+                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run"
+            )
+        try:
+            content = read_checkpoint(path)
+            known = content["hyper_parameters"]
+            spec = ModelSpec.read({k: v for k, v in known.items() if k not in OF_TRAINING})
+            weights = content["state_dict"]
+            there = [
+                name
+                for name, prefix in PREFIXES.items()
+                if any(key.startswith(prefix) for key in weights)
+            ]
+            prefix = PREFIXES[chosen(predict_with or spec.predict_with, there)]
+            network = spec.build_network(allow)
+            network.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            )
+        except CheckpointError as error:
+            raise ConfigError(str(error)) from None
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"{path} cannot be loaded: {error}") from None
+        network.requires_grad_(False)
+        network.eval()
+        place = choose_device(device)
+        return cls(spec, network.to(place), place)
+
+    def segmenter(self, **window: Any) -> Segmenter:
+        """Return what segments scans as the run does, with changed window settings.
+
+        Raises:
+            ConfigError: settings that are wrong in themselves, or that the network cannot take.
+        """
+        return segmenter_of(self.spec, self.network, self.device, **window)
+
+
+def segmenter_of(
+    spec: ModelSpec, network: nn.Module, device: torch.device, **window: Any
+) -> Segmenter:
+    """Return what segments scans with a network, with changed window settings (None: as they are).
+
+    Raises:
+        ConfigError: settings that are wrong in themselves, or that the network cannot take.
+    """
+    changed = {key: value for key, value in window.items() if value is not None}
+    settings = parse(WindowSettings, {**spec.window.model_dump(), **changed}, "window")
+    head = spec.make_head()
+    if settings.mirror:
+        try:
+            mirror_partners(head, settings.patch_size)
+        except ValueError as error:
+            raise ConfigError(f"window.mirror: {error}") from None
+    _check_patch(spec, settings.patch_size)
+    return Segmenter(network, head, settings, spec.prepare, device, spec.missing_modality)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device "auto" stands for, or the named one.
+
+    Raises:
+        ConfigError: no device of that name on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        why = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"device is {name}, and this machine has no such device ({why}); use auto, cpu, or "
+            "cuda on a machine with a GPU and a build of torch for it"
+        ) from None
+    return device
+
+
+def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
+    """Raise `ConfigError` for a window that the network cannot take."""
+    trained, divisor = spec.patch_size, spec.network.get("divisor", 1)
+    flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
+    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisor]
+    if flat or wrong:
+        raise ConfigError(
+            f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
+            f"takes multiples of {divisor} along each axis that is not 1 there, and 1 along one "
+            "that is"
+        )
