@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.configuration.resume import resumed_config
+from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import LARGEST, ForeignError, read_config
 from neoseg.runs.loading import load_config
@@ -49,7 +49,7 @@ def test_what_is_no_run_s_configuration_is_refused(
         read_config(path)
     assert str(path) in str(caught.value)
     assert not (tmp_path / "mark").exists()
-    for read in (load_config, lambda run: resumed_config(run, [])):
+    for read in (load_config, lambda run: resumed(run, [])):
         with pytest.raises(ConfigError, match=r"config\.yaml"):
             read(tmp_path)
 

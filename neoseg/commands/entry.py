@@ -25,7 +25,6 @@ from neoseg.findings.faults import (
     without_traceback,
 )
 from neoseg.processes import in_submitit
-from neoseg.sweeps.plugins import register
 from neoseg.targets import FORCE
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,6 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
     main = launch(work)
 
     def start() -> None:
-        register()
         wrong = explain_arguments(name, sys.argv[1:])
         if wrong is not None:
             sys.stderr.write(f"{wrong}\n")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from neoseg.configuration.plugins import register_plugins
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -61,3 +63,4 @@ def is_group(key: str) -> bool:
 
 
 register_resolvers()
+register_plugins()

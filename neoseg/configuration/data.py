@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from neoseg.cohort import (
     AnnotationSettings,
@@ -27,88 +25,12 @@ from neoseg.cohort import (
     split_of,
     with_modalities,
 )
-from neoseg.cohort.phantom import PhantomSettings
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.findings.nearest import nearest
+from neoseg.configuration.reader import Reader
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.progress import progress_bar
 from neoseg.store import PrepareSettings, Store
-from neoseg.targets import (
-    COHORT_TARGETS,
-    READERS,
-    TargetError,
-    find_object,
-    is_reader,
-    require_targets,
-)
-
-GIVEN = ("space", "progress", "on_error", "reading")
-"""Arguments of a reader that no configuration gives."""
-
-
-class Reader(Section):
-    """What a user writes in `conf/cohort/*.yaml`: a function `read_...` and its options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    target: str = Field(alias="_target_")
-    convert: str = Field(default="all", alias="_convert_")
-    name: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Everything that is handed to the reader."""
-        named = {} if self.name is None else {"name": self.name}
-        return {**named, **(self.model_extra or {})}
-
-    def wrong_keys(self, allow: Sequence[str], key: str = "cohort") -> Iterator[str]:
-        """Yield what the reader cannot be called with; it is imported where that is allowed."""
-        try:
-            raw = {"_target_": self.target, **self.options}
-            require_targets(raw, COHORT_TARGETS, is_reader, "reader", READERS, allow)
-        except TargetError as error:
-            yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
-            return
-        known = set(inspect.signature(find_object(self.target)).parameters)
-        if "reading" in known:  # the rest of them goes on to another reader
-            known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
-        known -= set(GIVEN)
-        for option in self.model_extra or {}:
-            if option not in known:
-                yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
-        phantom = self.options.get("phantom")
-        if isinstance(phantom, Mapping):
-            names = [field.name for field in fields(PhantomSettings)]
-            for option in phantom:
-                if option not in names:
-                    yield f"there is no key '{key}.phantom.{option}'{nearest(option, names)}"
-
-    def read_cohort(
-        self,
-        space: LabelSpace,
-        on_error: OnError = "stop",
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Cohort:
-        """Read the cohort, which generates the phantom where it is missing.
-
-        Raises:
-            ConfigError: options that the reader does not take.
-            CohortError: what is wrong with the data.
-        """
-        reader = find_object(self.target)
-        given: dict[str, Any] = {"on_error": on_error} if on_error != "stop" else {}
-        if "progress" in inspect.signature(reader).parameters:
-            given["progress"] = progress
-        try:
-            found = reader(space=space, **self.options, **given)
-        except TypeError as error:
-            if "argument" not in str(error):
-                raise
-            raise ConfigError(f"cohort does not fit {self.target}: {error}") from None
-        if not isinstance(found, Cohort):
-            raise ConfigError(f"{self.target} gives {type(found).__name__}, expected a Cohort")
-        return found
 
 
 class ExtraCohort(Section):

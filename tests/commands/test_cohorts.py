@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.cohort import CohortError, Plan, read_plan
-from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
+from neoseg.configuration.run import RunConfig
 from neoseg.evaluate import main as evaluate
 from neoseg.evaluation import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
-from neoseg.runs.run import train
 
 SMALL = [
     "patches.batch_size=3",
@@ -46,8 +46,7 @@ def run(
 
 
 def planned(config: DictConfig) -> Plan:
-    cohort = cohort_of(config, space_of(config))
-    return annotated_of(config, cohort, split_of(config, cohort))
+    return RunConfig.parse(config).plan()
 
 
 @pytest.mark.slow

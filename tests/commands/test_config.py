@@ -6,16 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from neoseg.configuration.assembly import (
-    annotated_of,
-    cohort_of,
-    module_of,
-    space_of,
-    split_of,
-)
 from omegaconf import DictConfig
 
 from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.run import RunConfig
 
 TRAINERS = {"cpu": ("cpu", 1), "gpu": ("gpu", 1), "ddp": ("gpu", 4)}
 
@@ -39,10 +33,8 @@ def test_networks_build_for_the_default_cohort(
 ) -> None:
     size = "[1,64,64]" if network == "unet2d" else "[64,64,64]"
     config = compose_train(f"network={network}", f"patches.size={size}")
-    space = space_of(config)
-    cohort = cohort_of(config, space)
-    module = module_of(config, annotated_of(config, cohort, split_of(config, cohort)))
-    assert module.head.channels == space.num_classes
+    run = RunConfig.parse(config)
+    assert run.module(run.plan()).head.channels == run.space.num_classes
 
 
 def test_config_folder_is_the_checkout() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.cohort import read_plan
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.evaluation import read_scores
-from neoseg.runs.run import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALLER = {

@@ -17,13 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError
-from neoseg.configuration.assembly import (
-    annotated_of,
-    cohort_of,
-    module_of,
-    space_of,
-    split_of,
-)
+from neoseg.configuration.run import RunConfig
 from neoseg.predict import main
 from neoseg.runs.loading import load_predictor
 
@@ -37,8 +31,8 @@ def make_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> MakeRu
     def make(name: str, *overrides: str, seed: int = 0) -> Path:
         config = compose_train(*overrides)
         torch.manual_seed(seed)
-        cohort = cohort_of(config, space_of(config))
-        module = module_of(config, annotated_of(config, cohort, split_of(config, cohort)))
+        run = RunConfig.parse(config)
+        module = run.module(run.plan())
         if module.teacher is not None:
             with torch.no_grad():
                 next(iter(module.teacher.parameters())).mul_(-3)

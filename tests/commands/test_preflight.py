@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from neoseg.configuration.assembly import annotated_of, cohort_of, space_of, split_of
 from omegaconf import DictConfig, OmegaConf
 
+from neoseg.commands.prepare import PrepareConfig
 from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.overrides import explain_arguments
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
-from neoseg.preflight import check_cohort, check_plan, check_train, explain_arguments
 from neoseg.store import DataError
 
 Make = Callable[..., DictConfig]
@@ -37,7 +38,7 @@ def changed(base: DictConfig, changes: dict[str, Any]) -> DictConfig:
 
 def wrong(config: DictConfig) -> str:
     with pytest.raises(ConfigError) as caught:
-        check_train(config)
+        RunConfig.parse(config)
     return str(caught.value)
 
 
@@ -113,7 +114,7 @@ def test_prepare_knows_its_keys(key: str, hint: str) -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("prepare", [f"+{key}=1"])
     with pytest.raises(ConfigError, match=hint):
-        check_cohort(config, "prepare")
+        PrepareConfig.parse(config)
 
 
 @pytest.mark.parametrize(("name", "key"), [("prepare", "verrify"), ("evaluate", "picture")])
@@ -138,7 +139,7 @@ def test_other_commands_have_nearest_names_too(name: str, key: str) -> None:
     ],
 )
 def test_what_works_passes(overrides: tuple[str, ...], compose_train: Make) -> None:
-    check_train(compose_train(*overrides))
+    RunConfig.parse(compose_train(*overrides))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ EXPERIMENTS = ("label_set_mean_teacher", "partial_cross_pseudo", "partial_fixmat
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_pass(name: str, compose_train: Make) -> None:
-    check_train(compose_train(f"+experiment={name}"))
+    RunConfig.parse(compose_train(f"+experiment={name}"))
 
 
 @pytest.mark.parametrize(
@@ -246,21 +247,17 @@ def test_streams_without_scans_stop_before_the_store(
     overrides: list[str], hint: str, compose_train: Make
 ) -> None:
     config = compose_train(*overrides)
-    check_train(config)
-    cohort = cohort_of(config, space_of(config))
-    annotated = annotated_of(config, cohort, split_of(config, cohort))
+    run = RunConfig.parse(config)
     with pytest.raises(DataError, match=hint):
-        check_plan(config, annotated)
+        run.plan()
 
 
 @pytest.mark.parametrize("key", ["early_stopping=3", "checkpoint.best=true"])
 def test_what_looks_at_the_validation_needs_scans_for_it(key: str, compose_train: Make) -> None:
     config = compose_train(key, "split.fractions=[0.8,0.0,0.2]")
-    check_train(config)
-    cohort = cohort_of(config, space_of(config))
-    annotated = annotated_of(config, cohort, split_of(config, cohort))
+    run = RunConfig.parse(config)
     with pytest.raises(ConfigError, match=rf"no scan is in val.*{key.split('=')[0]}"):
-        check_plan(config, annotated)
+        run.plan()
 
 
 @pytest.mark.parametrize(
@@ -271,6 +268,5 @@ def test_classes_that_no_annotation_tells_are_named(
 ) -> None:
     # Files of the 9 tissues tell nothing about the single structures of the 87.
     config = compose_train(*overrides)
-    cohort = cohort_of(config, space_of(config))
-    check_plan(config, annotated_of(config, cohort, split_of(config, cohort)))
+    RunConfig.parse(config).plan()
     assert ("no protocol annotates" in caplog.text) is warned

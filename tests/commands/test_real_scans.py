@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.cohort import read_plan
-from neoseg.runs.run import train
 
 
 @pytest.mark.slow

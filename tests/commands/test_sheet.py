@@ -14,21 +14,15 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from neoseg.configuration.assembly import (
-    annotated_of,
-    cohort_of,
-    data_of,
-    space_of,
-    split_of,
-)
 from omegaconf import DictConfig, OmegaConf
+from tiny_run import train
 
 from neoseg.augment import AugmentSettings
 from neoseg.commands.gallery import Panel, Sample, write_sheet
 from neoseg.commands.sheet import sample_of
 from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.run import RunConfig
 from neoseg.patches.datamodule import MixedDataModule
-from neoseg.runs.run import train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def data(compose_train: Callable[..., DictConfig]) -> MixedDataModule:
     config = compose_train("+experiment=partial_mean_teacher", "augment=strong")
-    cohort = cohort_of(config, space_of(config))
-    annotated = annotated_of(config, cohort, split_of(config, cohort))
-    data = data_of(config, annotated, teacher_view=True)
+    run = RunConfig.parse(config)
+    annotated = run.plan()
+    data = run.data(annotated, with_teacher=True)
     data.prepare_data()
     data.setup()
     return data

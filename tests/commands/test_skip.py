@@ -9,24 +9,18 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.cohort import CohortError, read_split
-from neoseg.configuration.assembly import (
-    annotated_of,
-    cohort_of,
-    space_of,
-    split_of,
-    usable_cohort_of,
-)
+from neoseg.cohort import CohortError, read_split, split_of
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.description import describe
-from neoseg.runs.run import _planned
+from neoseg.runs.run import planned
 
 
 @pytest.fixture
 def tree(tmp_path: Path, compose_train: Callable[..., DictConfig]) -> Path:
     """The phantom in a folder of its own, with one label file cut off and one image empty."""
     config = compose_train()
-    scans = cohort_of(config, space_of(config)).scans
+    scans = RunConfig.parse(config).read_cohort().scans
     image = scans[0].images[0]
     assert image is not None
     pipeline = image.parents[3]
@@ -48,17 +42,17 @@ def test_a_run_goes_on_without_the_bad_scans(
     tree: Path, tmp_path: Path, compose_train: Callable[..., DictConfig]
 ) -> None:
     config = compose_dhcp(compose_train, tree, "on_error=skip")
-    annotated = _planned(config, tmp_path / "run")
+    annotated = planned(RunConfig.parse(config), tmp_path / "run")
     skipped = {row["scan"]: row for row in describe(annotated)["skipped"]}
     assert {row["kind"] for row in skipped.values()} == {"truncated-file", "empty-file"}
     assert len(skipped) == 2
     assert all(row["cohort"] == "dhcp" and ".nii.gz" in row["why"] for row in skipped.values())
-    planned = (tmp_path / "run" / "annotation.csv").read_text()
+    table = (tmp_path / "run" / "annotation.csv").read_text()
     present = {f"sub-{a.subject}_ses-{a.session}" for a in annotated.assignments}
     assert not present & set(skipped)
-    assert len(planned.splitlines()) == len(annotated.assignments) + 1
+    assert len(table.splitlines()) == len(annotated.assignments) + 1
     # Started again, the same scans are left out and the plan is the same.
-    assert _planned(config, tmp_path / "run").assignments == annotated.assignments
+    assert planned(RunConfig.parse(config), tmp_path / "run").assignments == annotated.assignments
 
 
 def test_a_run_stops_unless_told_to_skip(
@@ -66,9 +60,9 @@ def test_a_run_stops_unless_told_to_skip(
 ) -> None:
     config = compose_dhcp(compose_train, tree)
     with pytest.raises(CohortError, match="is empty"):
-        usable_cohort_of(config, space_of(config))
-    with pytest.raises(ConfigError, match="on_error is 'ignore'"):
-        usable_cohort_of(compose_dhcp(compose_train, tree, "on_error=ignore"), space_of(config))
+        RunConfig.parse(config).plan()
+    with pytest.raises(ConfigError, match=r"on_error = 'ignore'.*skip"):
+        RunConfig.parse(compose_dhcp(compose_train, tree, "on_error=ignore"))
 
 
 def test_a_table_of_the_split_may_name_skipped_scans(
@@ -80,10 +74,11 @@ def test_a_table_of_the_split_may_name_skipped_scans(
     rows = [f"{name},{part}" for name, part in zip(subjects, parts, strict=True)]
     table.write_text("\n".join(["subject,split", *rows]) + "\n")
     config = compose_dhcp(compose_train, tree, "on_error=skip", "split=file", f"split.file={table}")
-    cohort = usable_cohort_of(config, space_of(config))
-    split = split_of(config, cohort)
+    run = RunConfig.parse(config)
+    cohort = run.usable_cohort()
+    split = split_of(cohort, run.split)
     assert {*split.train, *split.val, *split.test} == set(cohort.subjects)
     if len(cohort.subjects) < len(subjects):
         with pytest.raises(CohortError, match="does not have"):
             read_split(table, cohort.scans)
-    assert annotated_of(config, cohort, split).assignments
+    assert run.plan(cohort).assignments

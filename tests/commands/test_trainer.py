@@ -13,10 +13,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
-from neoseg.runs.run import train
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 

@@ -11,10 +11,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
+from neoseg.configuration.cluster import LocalSettings, SlurmSettings
 from neoseg.configuration.composition import CONFIG_DIR, job_name
 from neoseg.runs.slurm import cluster_environment
-from neoseg.sweeps.local import LocalSettings
-from neoseg.sweeps.slurm import SlurmSettings
 
 
 def composed(*overrides: str) -> dict:

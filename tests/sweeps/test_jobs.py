@@ -16,19 +16,20 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from neoseg.configuration.cluster import LocalSettings
 from neoseg.configuration.composition import CONFIG_DIR, job_name
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.folder import LOCK
 from neoseg.sweeps import local, slurm
 from neoseg.sweeps.jobs import Job
-from neoseg.sweeps.local import LocalSettings, _Pool, _Running
+from neoseg.sweeps.local import _Pool, _Running
 from neoseg.sweeps.places import Places
 
 
 def job(folder: Path, *overrides: str) -> Job:
     folder.mkdir(exist_ok=True)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return Job(overrides, folder, compose("train", list(overrides)))
+        return Job.of(overrides, folder, compose("train", list(overrides)))
 
 
 def test_a_learning_rate_test_has_ended_when_it_has_its_result(tmp_path: Path) -> None:
@@ -54,11 +55,15 @@ def test_quotes_in_a_value_name_no_folder() -> None:
 def test_a_job_too_large_for_the_machine_stops_none_half_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = {"small": job(tmp_path / "a"), "large": job(tmp_path / "b", "trainer.devices=8")}
+    here = ("cluster=local", "cluster.grace=0")
+    jobs = {
+        "small": job(tmp_path / "a", *here),
+        "large": job(tmp_path / "b", "trainer.devices=8", *here),
+    }
     monkeypatch.setattr(local, "compose_job", lambda loader, config, name: jobs[name])
     monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr(local, "_shared_arguments", lambda config: [])
-    config = OmegaConf.create({"cluster": {"grace": 0}})
+    config = OmegaConf.create()
     with pytest.raises(ConfigError, match=r"trainer\.devices is 8.*has 2 GPUs"):
         local.run_here(None, config, ["small", "large"])  # type: ignore[arg-type,list-item]
     assert not (tmp_path / "a" / "output.log").exists()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.configuration.composition import CONFIG_DIR
-from neoseg.runs.run import train
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
-from neoseg.runs.run import train
 from neoseg.training.curves import CurveLogger
 from neoseg.training.loggers import LoggerError
 from neoseg.training.recipe import Stage

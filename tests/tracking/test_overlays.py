@@ -13,13 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from neoseg.cohort import Plan
-from neoseg.configuration.assembly import (
-    annotated_of,
-    cohort_of,
-    data_of,
-    space_of,
-    split_of,
-)
+from neoseg.configuration.run import RunConfig
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.training.overlays import Overlays
 from neoseg.training.wandb_run import WandbSettings
@@ -42,8 +36,8 @@ class Watched:
 def data(configured: Callable[..., DictConfig]) -> MixedDataModule:
     """Two validation scans, annotated as the partial training scans are."""
     config = configured("split.fractions=[0.5,0.34,0.16]")
-    cohort = cohort_of(config, space_of(config))
-    annotated = annotated_of(config, cohort, split_of(config, cohort))
+    run = RunConfig.parse(config)
+    annotated = run.plan()
     partial = next(a.protocol for a in annotated.assignments if a.stream == "partial")
     sources = tuple(
         replace(
@@ -54,7 +48,7 @@ def data(configured: Callable[..., DictConfig]) -> MixedDataModule:
         )
         for source in annotated.sources
     )
-    module = data_of(config, Plan(sources, annotated.codebook), teacher_view=False)
+    module = run.data(Plan(sources, annotated.codebook), with_teacher=False)
     module.prepare_data()
     module.setup()
     return module

@@ -18,10 +18,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from recording_server import RecordingServer, sync
 from small_mirror import configured_mirror
+from tiny_run import train
 
 from neoseg.inference.planes import middle_planes
 from neoseg.labels import Codebook
-from neoseg.runs.run import train
 from neoseg.training.curves import CurveLogger
 from neoseg.training.masks import mask_numbers, masked_images
 from neoseg.training.module import SegmentationModule

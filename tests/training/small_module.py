@@ -8,7 +8,7 @@ from small_cohort import TABLE, small_space
 
 from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.store import PrepareSettings
-from neoseg.training.module import SegmentationModule, plain_label_sets
+from neoseg.training.module import ModuleSpec, SegmentationModule, plain_label_sets
 
 UNET: dict[str, Any] = {
     "name": "small",
@@ -62,4 +62,4 @@ def module_arguments(**changes: Any) -> dict[str, Any]:
 
 
 def make_module(**changes: Any) -> SegmentationModule:
-    return SegmentationModule(**module_arguments(**changes))
+    return SegmentationModule(ModuleSpec.read(module_arguments(**changes)))

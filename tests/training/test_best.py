@@ -10,11 +10,10 @@ import pytest
 import torch
 from interruption import Killed, assert_same, assert_same_runs, die_at
 from omegaconf import DictConfig
+from tiny_run import load_module, train
 from torch import Tensor
 
 from neoseg.inference.checkpoint import predicting_checkpoint
-from neoseg.runs.loading import load_module
-from neoseg.runs.run import train
 from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import MONITOR, SegmentationModule
@@ -64,7 +63,7 @@ def test_the_best_weights_predict(
     assert len(seen) == 4
     assert_same(weights(tmp_path / "checkpoints" / "best.ckpt"), dict(seen[best]))
     assert_same(weights(tmp_path / "checkpoints" / "last.ckpt"), dict(seen[3]))
-    assert_same(dict(load_module(tmp_path, "cpu").state_dict()), dict(seen[best]))
+    assert_same(dict(load_module(tmp_path).state_dict()), dict(seen[best]))
     assert json.loads((tmp_path / "run.json").read_text())["checkpoint"] == "best.ckpt"
 
 
@@ -76,7 +75,7 @@ def test_without_it_the_last_weights_predict(
     seen = dice([0.6, 0.2, 0.2, 0.4])
     train(configured(*SETTINGS), tmp_path)
     assert predicting_checkpoint(tmp_path).name == "last.ckpt"
-    assert_same(dict(load_module(tmp_path, "cpu").state_dict()), dict(seen[3]))
+    assert_same(dict(load_module(tmp_path).state_dict()), dict(seen[3]))
     assert json.loads((tmp_path / "run.json").read_text())["checkpoint"] == "last.ckpt"
 
 

@@ -19,7 +19,7 @@ from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
 from neoseg.losses import LossError, Prediction
 from neoseg.patches import Batch, VolumeSample
-from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets
+from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets, restored
 from neoseg.training.optimisation import make_optimizer
 
 CONSISTENT = {"iuc": {"weight": 1.0}, "mean_teacher": {"weight": 1.0}}
@@ -94,7 +94,7 @@ def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     assert plain_only(content["hyper_parameters"])
     assert content["hyper_parameters"]["network"] == UNET
-    again = SegmentationModule.load_from_checkpoint(path, weights_only=True)
+    again = restored(path)
     assert again.codebook.sets == module.codebook.sets
     assert again.state_dict().keys() == module.state_dict().keys()
     for name, value in module.state_dict().items():

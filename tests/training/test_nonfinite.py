@@ -14,12 +14,12 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.findings.settings import ConfigError
 from neoseg.patches import Batch
 from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
-from neoseg.runs.run import train
 from neoseg.training.module import SegmentationModule
 from neoseg.training.nonfinite import (
     NonFiniteLoss,

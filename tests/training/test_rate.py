@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.findings.settings import ConfigError
-from neoseg.runs.run import train
 from neoseg.training.rate import HIGHEST, LOWEST, RateCurve, RateTest, running_mean
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 from interruption import Killed, assert_same, assert_same_runs, die_at
-from neoseg.configuration.assembly import annotated_of, cohort_of, data_of, split_of
 from omegaconf import DictConfig
 from pydantic import ValidationError
+from tiny_run import load_module, train
 
 from neoseg.cohort import read_plan
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.inference import PseudoLabeller, predict_logits
+from neoseg.inference.trained import TrainedNetwork
 from neoseg.patches import VolumeDataset
-from neoseg.runs.loading import load_module
-from neoseg.runs.run import train
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 
@@ -128,7 +128,7 @@ def test_the_first_stage_is_the_supervised_arm(
 def test_every_stage_trains_as_long_as_it_should(pseudo_run: Path) -> None:
     assert json.loads((pseudo_run / "stages" / "1" / "done.json").read_text())["steps"] == 8
     assert json.loads((pseudo_run / "run.json").read_text())["steps"] == 4
-    assert load_module(pseudo_run, "cpu").network is not None
+    assert load_module(pseudo_run).network is not None
 
 
 def test_any_network_of_a_run_can_be_asked_to_predict(
@@ -136,15 +136,18 @@ def test_any_network_of_a_run_can_be_asked_to_predict(
 ) -> None:
     train(configured("partial_mean_teacher", "trainer.max_epochs=1"), tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["predict_with"] == "teacher"
-    assert load_module(tmp_path, "cpu").predict_with == "teacher"
-    student = load_module(tmp_path, "cpu", predict_with="student")
-    assert student.predictor is student.network
+    assert load_module(tmp_path).predict_with == "teacher"
+    module = load_module(tmp_path)
+    assert module.teacher is not None
+    for name, own in (("student", module.network), ("teacher", module.teacher.average.module)):
+        network = TrainedNetwork.load(tmp_path, "cpu", name).network
+        assert_same(dict(network.state_dict()), dict(own.state_dict()))
     with pytest.raises(ConfigError, match="predict_with is 'peer', but this run has none"):
-        load_module(tmp_path, "cpu", predict_with="peer")
+        TrainedNetwork.load(tmp_path, "cpu", "peer")
 
 
 def test_pseudo_labels_are_the_teacher_s_inside_the_label_sets(pseudo_run: Path) -> None:
-    teacher = load_module(pseudo_run / "stages" / "1", "cpu")
+    teacher = load_module(pseudo_run / "stages" / "1")
     space = teacher.space
     tcv = space.label_set("TCV")
     plan = [a for a in read_plan(pseudo_run / "annotation.csv") if a.split == "train"]
@@ -236,7 +239,7 @@ def test_resumed_at_every_stage(
 def test_rounds_of_a_partial_teacher(configured: Callable[..., DictConfig], tmp_path: Path) -> None:
     settings = ("partial_pseudo_label", "recipe.rounds=2", "recipe.min_confidence=0.35")
     train(configured(*settings, "trainer.max_epochs=1"), tmp_path)
-    teacher = load_module(tmp_path / "stages" / "1", "cpu")
+    teacher = load_module(tmp_path / "stages" / "1")
     open_codes = np.flatnonzero(teacher.codebook.rows.sum(1) > 1)
     for number in (2, 3):
         folders = [p for p in (tmp_path / "stages" / str(number) / "codes").iterdir() if p.is_dir()]
@@ -288,12 +291,10 @@ def test_the_networks_of_an_ensemble_differ_and_the_first_is_that_of_one_alone(
 def test_the_mean_probability_of_an_ensemble_decides(
     ensemble_run: Path, configured: Callable[..., DictConfig]
 ) -> None:
-    teachers = [load_module(ensemble_run / "stages" / name, "cpu") for name in ("1", "1-2")]
-    config = configured(*ENSEMBLE)
+    teachers = [load_module(ensemble_run / "stages" / name) for name in ("1", "1-2")]
     space = teachers[0].space
-    cohort = cohort_of(config, space)
-    plan = annotated_of(config, cohort, split_of(config, cohort))
-    data = data_of(config, plan, teacher_view=False)
+    run = RunConfig.parse(configured(*ENSEMBLE))
+    data = run.data(run.plan(), with_teacher=False)
     data.setup()
     root = ensemble_run / "stages" / "2" / "codes"
     children = sorted(space.label_set("TCV"))
@@ -305,7 +306,9 @@ def test_the_mean_probability_of_an_ensemble_decides(
         sample = VolumeDataset(data.train)[number]
         mean = torch.stack(
             [
-                predict_logits(t.predictor, sample.image, t.head, t.window, "cpu").sigmoid()
+                predict_logits(
+                    t.eval().predictor, sample.image, t.head, t.spec.window, "cpu"
+                ).sigmoid()
                 for t in teachers
             ]
         ).mean(0)

@@ -20,11 +20,11 @@ from interruption import Killed, assert_same, assert_same_runs, curves, die_at
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
+from tiny_run import train
 
 from neoseg.configuration.composition import CONFIG_DIR
-from neoseg.configuration.resume import resumed_config
+from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
-from neoseg.runs.run import train
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
 
@@ -252,17 +252,17 @@ class TestResumedConfig:
         return tmp_path
 
     def test_the_run_s_own(self, run: Path) -> None:
-        config = resumed_config(run, [f"resume={run}"])
+        config = resumed(run, [f"resume={run}"])
         assert config.seed == 7
         assert config.name == "partial_mean_teacher"
         assert "mean_teacher" in config.loss
 
     def test_values_on_top(self, run: Path) -> None:
         overrides = ["trainer.max_epochs=9", "loss.iuc.weight=2.0", "+trainer.fast_dev_run=true"]
-        config = resumed_config(run, overrides)
+        config = resumed(run, overrides)
         assert config.trainer.max_epochs == 9
-        assert config.loss.iuc.weight == 2.0
-        assert config.trainer.fast_dev_run is True
+        assert config.loss["iuc"]["weight"] == 2.0  # type: ignore[index]
+        assert config.trainer.arguments()["fast_dev_run"] is True
         assert config.trainer.log_every_n_steps == 1
 
     @pytest.mark.parametrize(
@@ -270,15 +270,15 @@ class TestResumedConfig:
     )
     def test_no_groups(self, run: Path, override: str) -> None:
         with pytest.raises(ConfigError, match="configuration group"):
-            resumed_config(run, [override])
+            resumed(run, [override])
 
     def test_unknown_key(self, run: Path) -> None:
         with pytest.raises(ConfigError, match="max_epoch"):
-            resumed_config(run, ["trainer.max_epoch=9"])
+            resumed(run, ["trainer.max_epoch=9"])
 
     def test_no_run(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="not a run folder"):
-            resumed_config(tmp_path / "nowhere", [])
+            resumed(tmp_path / "nowhere", [])
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:

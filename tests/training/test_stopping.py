@@ -12,8 +12,8 @@ import torch
 from interruption import assert_same_runs
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
+from tiny_run import train
 
-from neoseg.runs.run import train
 from neoseg.training.module import SegmentationModule
 from neoseg.training.stopping import StopSignals, Wish
 

@@ -17,12 +17,12 @@ from typing import Any
 from conftest import RUN
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from tiny_run import train
 
 from neoseg.commands.entry import quieten
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.patches import Batch
 from neoseg.patches.volumes import VolumeSample
-from neoseg.runs.run import train
 from neoseg.training.module import SegmentationModule
 
 OPTIONS = (

@@ -31,9 +31,9 @@ from scipy import stats
 from table import parser_of, record
 from torch.utils.data import DataLoader
 
-from neoseg.configuration.assembly import annotated_of, cohort_of, module_of, space_of, split_of
 from neoseg.commands.entry import quieten
 from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.run import RunConfig
 from neoseg.patches import Batch
 from neoseg.patches.datamodule import AHEAD, MixedDataModule
 from neoseg.runs.stage import prepared_data
@@ -103,20 +103,20 @@ def measure(options: argparse.Namespace) -> None:
         config = compose(
             "train", [f"+experiment={options.experiment}", *overrides, *options.override]
         )
-    cohort = cohort_of(config, space_of(config))
-    annotated = annotated_of(config, cohort, split_of(config, cohort))
+    run = RunConfig.parse(config)
+    plan = run.plan()
     L.seed_everything(0, verbose=False)
-    module = module_of(config, annotated)
+    module = run.module(plan)
     stage = Stage(1, True, "all", None, False)
-    data = prepared_data(config, annotated, stage, module.objective.needs_teacher)
+    data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     data.setup()
     batch = next(iter(data.train_dataloader()))
     clock = Clock()
     trainer = L.Trainer(
         max_epochs=1,
-        accelerator=config.trainer.accelerator,
-        precision=config.trainer.precision,
-        gradient_clip_val=config.trainer.gradient_clip_val,
+        accelerator=run.trainer.accelerator,
+        precision=run.trainer.precision,
+        gradient_clip_val=run.trainer.gradient_clip_val,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,

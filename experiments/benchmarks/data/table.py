@@ -12,8 +12,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from neoseg.cohort import Cohort
-from neoseg.configuration.assembly import cohort_of, space_of
 from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.run import RunConfig
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ("figure", "case", "value", "unit", "reach", "machine")
@@ -78,4 +78,4 @@ def one_phantom(data: Path, spacing: float) -> Cohort:
     overrides += ["cohort.phantom.subjects=1", "cohort.phantom.t1w_missing_share=0.0"]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("train", [*overrides, "cohort.modalities=[T2w,T1w]"])
-    return cohort_of(config, space_of(config))
+    return RunConfig.parse(config).read_cohort()

@@ -20,7 +20,7 @@ from neoseg.cohort.phantom.scan import generate_scan
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.phantom.subject import draw_subject
 from neoseg.configuration.composition import CONFIG_DIR
-from neoseg.training.module import SegmentationModule
+from neoseg.training.module import ModuleSpec, SegmentationModule
 
 SHAPE = (217, 290, 290)
 PATCH = [128, 128, 128]
@@ -60,20 +60,21 @@ def make_module(filters: list[int]) -> SegmentationModule:
     }
     labels = yaml.safe_load((CONFIG_DIR / "labels" / "drawem87.yaml").read_text())
     everything = list(range(len(labels["leaves"])))
-    return SegmentationModule(
-        labels=labels,
-        label_sets=[everything, *([leaf] for leaf in everything)],
-        modalities=["T2w"],
-        prepare={"normalise": "zscore", "spacing": None, "crop_margin": None},
-        patch_size=PATCH,
-        network={"name": "unet", "divisor": 2 ** (levels - 1), "net": net},
-        head="softmax",
-        decoding="hierarchy",
-        loss={"marginal_ce": {}},
-        optimizer=yaml.safe_load((CONFIG_DIR / "optimizer" / "adamw.yaml").read_text()),
-        teacher={},
-        window={"overlap": 0.5},
-    )
+    spec = {
+        "labels": labels,
+        "label_sets": [everything, *([leaf] for leaf in everything)],
+        "modalities": ["T2w"],
+        "prepare": {"normalise": "zscore", "spacing": None, "crop_margin": None},
+        "patch_size": PATCH,
+        "network": {"name": "unet", "divisor": 2 ** (levels - 1), "net": net},
+        "head": "softmax",
+        "decoding": "hierarchy",
+        "loss": {"marginal_ce": {}},
+        "optimizer": yaml.safe_load((CONFIG_DIR / "optimizer" / "adamw.yaml").read_text()),
+        "teacher": {},
+        "window": {"overlap": 0.5},
+    }
+    return SegmentationModule(ModuleSpec.read(spec))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What Hydra is told of neoseg: its sweeper and its launchers.
 
-Every command imports this file, so it imports nothing heavy.
+Every command imports this file, so it imports nothing heavy: what they do is in `neoseg.sweeps`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SlurmLauncher(_Launcher):
         return []
 
 
-def register() -> None:
+def register_plugins() -> None:
     """Make the sweeper and the launchers known to Hydra, under the names that `conf/` chooses."""
     store, plugins = ConfigStore.instance(), Plugins.instance()
     nodes: tuple[tuple[str, str, type[Plugin], Any], ...] = (
