@@ -7,10 +7,14 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
 from neoseg.configuration.plugins import register_plugins
+
+if TYPE_CHECKING:
+    from neoseg.labels import LabelSpace
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -60,6 +64,18 @@ def job_name(overrides: Iterable[str], patterns: Iterable[str]) -> str:
 def is_group(key: str) -> bool:
     """Tell whether a key (`group`, `group@package`) chooses a file of `conf/`."""
     return (CONFIG_DIR / re.split("[@:]", key)[0]).is_dir()
+
+
+def label_space(table: str | Path) -> LabelSpace:
+    """Return the label space of `conf/labels/<table>.yaml`, or of a file of that kind.
+
+    Raises:
+        LabelError: a file that cannot be read, or a table that contradicts itself.
+    """
+    from neoseg.labels import LabelSpace, LabelTable
+
+    own = CONFIG_DIR / "labels" / f"{table}.yaml"
+    return LabelSpace.from_table(LabelTable.read(own if own.is_file() else Path(table)))
 
 
 register_resolvers()

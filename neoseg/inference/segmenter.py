@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,40 @@ class Segmenter:
     prepare: PrepareSettings
     device: torch.device
     missing: MissingModality | None = None
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path,
+        device: str = "auto",
+        predict_with: str | None = None,
+        allow: Sequence[str] = (),
+        **window: Any,
+    ) -> Segmenter:
+        """Return what segments scans as a trained run does: `Segmenter.load(run)(image)`.
+
+        Args:
+            run: its folder; what it was trained with (losses, optimizer) need not be installed.
+            device: as torch names it, or "auto".
+            predict_with: "student", "teacher" or "peer"; None as the run itself.
+            allow: packages beside the known ones whose networks may be built.
+            window: changes of `WindowSettings`, such as `overlap=0.25`.
+
+        Raises:
+            ConfigError: a folder without a sound checkpoint, or settings that do not fit it.
+        """
+        from neoseg.inference.trained import TrainedNetwork
+
+        trained = TrainedNetwork.load(Path(run), device, predict_with, allow)
+        return trained.segmenter(**window)
+
+    def __call__(self, *images: str | Path) -> Segmentation:
+        """Segment the scan whose images are these files, one for each modality in order.
+
+        Raises:
+            DataError: as `volume`.
+        """
+        return self.segment([Path(image) for image in images])
 
     def volume(
         self, images: Sequence[Path | None], mask: Path | None = None

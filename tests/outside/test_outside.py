@@ -1,0 +1,155 @@
+"""A loss, a reader and a network of another package train, sweep, resume, predict, are reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_cohort import head, save
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as pip installs it, in a folder of its own."""
+    target = tmp_path_factory.mktemp("site")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target)]
+    subprocess.run([*pip, str(HERE / "package")], check=True, timeout=300)
+    return target
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heads")
+    for number in range(6):
+        image, labels = head(np.random.default_rng(number))
+        save(folder / f"{number:02}_image.nii.gz", image)
+        save(folder / f"{number:02}_labels.nii.gz", labels)
+    return folder
+
+
+def neoseg(
+    command: str, *arguments: object, at: Path, paths: tuple[Path, ...] = (), status: int = 0
+) -> str:
+    """Run a command as a user does, with packages on the path; return what it says."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
+    environment["OMP_NUM_THREADS"] = "1"
+    result = subprocess.run(
+        [sys.executable, "-m", f"neoseg.{command}", *map(str, arguments)],
+        cwd=at,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+    assert result.returncode == status, result.stdout
+    return result.stdout
+
+
+def small_run(heads: Path) -> list[str]:
+    """Two epochs of two steps on the small heads."""
+    return [
+        *("--config-dir", str(HERE / "conf"), "labels=heads", "annotation=coarse"),
+        f"cohort.root={heads}",
+        *("split.fractions=[0.67,0.17,0.16]", "patches.size=[16,16,16]", "patches.workers=0"),
+        *("patches.steps_per_epoch=2", "trainer.max_epochs=2", "trainer.accelerator=cpu"),
+        *("logger=csv", "pictures=0", "trainer.enable_progress_bar=false"),
+    ]
+
+
+def test_a_package_from_outside_is_as_good_as_one_from_inside(
+    installed: Path, heads: Path, tmp_path: Path
+) -> None:
+    arguments = [*small_run(heads), "cohort=flat", "network=pocket", "network.net.width=4"]
+    loss = ["loss=[iuc,brier]", "loss.brier.power=1.5"]
+    sweep = ["-m", "cluster=local", "cluster.jobs=2", "seed=0,1", "sweep=outside"]
+    paths = (installed,)
+    neoseg("train", *arguments, *loss, *sweep, at=tmp_path, paths=paths)
+    runs = sorted(path.parent for path in (tmp_path / "runs").rglob("run.json"))
+    assert len(runs) == 2
+    config = (runs[0] / "config.yaml").read_text()
+    assert "mylab.networks.PocketNet" in config
+    assert "power: 1.5" in config
+
+    # An interrupted run goes on by its own configuration.
+    steps = json.loads((runs[0] / "run.json").read_text())["steps"]
+    (runs[0] / "run.json").unlink()
+    neoseg("train", f"resume={runs[0]}", "trainer.max_epochs=3", at=tmp_path, paths=paths)
+    assert json.loads((runs[0] / "run.json").read_text())["steps"] == steps + 2
+
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    image = heads / "00_image.nii.gz"
+    (scans / "new_T2w.nii.gz").write_bytes(image.read_bytes())
+    for name, run in zip(("a", "b"), runs, strict=True):
+        output = f"output={tmp_path / name}"
+        neoseg("predict", f"run={run}", f"input={scans}", output, at=tmp_path, paths=paths)
+        assert list((tmp_path / name).rglob("*_dseg.nii.gz"))
+    neoseg("evaluate", f"run={runs[0]}", "part=val", "pictures=0", at=tmp_path, paths=paths)
+    neoseg("report", f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}", at=tmp_path)
+    table = pd.read_csv(tmp_path / "report" / "runs.csv")
+    assert len(table) == 2
+
+    # Without the package its network is not there to predict with, and the message says so.
+    told = neoseg(
+        *("predict", f"run={runs[0]}", f"input={scans}", f"output={tmp_path / 'c'}"),
+        at=tmp_path,
+        status=2,
+    )
+    assert "mylab.networks.PocketNet" in told
+
+
+def test_prediction_and_evaluation_need_no_loss(
+    installed: Path, heads: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tiny = ["network.divisor=2", "network.net.channels=[4,8]", "network.net.strides=[2]"]
+    arguments = [*small_run(heads), "cohort=flat", "loss=[iuc,brier]", *tiny]
+    neoseg("train", *arguments, f"hydra.run.dir={run}", at=tmp_path, paths=(installed,))
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "new_T2w.nii.gz").write_bytes((heads / "00_image.nii.gz").read_bytes())
+    neoseg("predict", f"run={run}", f"input={scans}", f"output={tmp_path / 'a'}", at=tmp_path)
+    assert list((tmp_path / "a").rglob("*_dseg.nii.gz"))
+    told = neoseg("train", f"resume={run}", at=tmp_path, status=2)
+    assert "brier" in told
+    # The reader is missing as well, for the run's own cohort; its loss is not asked for.
+    told = neoseg("evaluate", f"run={run}", at=tmp_path, status=2)
+    assert "mylab.readers.read_flat" in told
+    assert "brier" not in told
+
+
+def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
+    installed: Path, heads: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    arguments = [*small_run(heads), "cohort=flat", "network=pocket", "loss=[margin]"]
+    arguments += [f"hydra.run.dir={run}", "score=false"]
+    paths = (installed,)
+    told = neoseg("train", *arguments, at=tmp_path, paths=paths, status=2)
+    assert "allow=[margin]" in told
+    neoseg("train", *arguments, "allow=[margin]", at=tmp_path, paths=paths)
+    assert (run / "run.json").is_file()
+    # What the run's own file allows does not count.
+    assert "allow:\n- margin" in (run / "config.yaml").read_text()
+    (run / "run.json").unlink()
+    told = neoseg("train", f"resume={run}", at=tmp_path, paths=(*paths, HERE / "conf"), status=2)
+    assert "allow=[margin]" in told
+    neoseg(
+        *("train", f"resume={run}", "allow=[margin]", "trainer.max_epochs=3"),
+        at=tmp_path,
+        paths=(*paths, HERE / "conf"),
+    )
+    assert (run / "run.json").is_file()
