@@ -1,7 +1,7 @@
 """Partial labels in a plain PyTorch loop: `python experiments/examples/pytorch_loop.py FOLDER`.
 
-Synthetic newborns are generated into FOLDER. Of one the tissues are known; of the others only that a
-voxel lies in the cerebrum (TCV), and nothing in the loop but the name of a protocol tells them apart.
+Synthetic newborns are generated into FOLDER. Of one the tissues are known; of the others only that
+a voxel lies in the cerebrum (TCV). Nothing in the loop but the name of a protocol tells them apart.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ def patch(generator: torch.Generator, *volumes: torch.Tensor) -> list[torch.Tens
     """Cut the same cube out of volumes `[..., X, Y, Z]`, near their middle."""
     cut = []
     for length in volumes[0].shape[-3:]:
-        start = int(
-            torch.randint(length // 4, 3 * length // 4 - SIZE // 2, (), generator=generator)
-        )
-        cut.append(slice(min(start, length - SIZE), min(start, length - SIZE) + SIZE))
+        low, high = (length - SIZE) // 4, 3 * (length - SIZE) // 4 + 1
+        start = int(torch.randint(low, high, (), generator=generator))
+        cut.append(slice(start, start + SIZE))
     return [volume[(..., *cut)] for volume in volumes]
 
 

@@ -104,9 +104,8 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: | ---: |")
     for row in rows:
         ratio = f"{row['ratio_to_torch']} ({row['ratio_range']})"
-        print(
-            f"| {row['case']} | {row['cpu_seconds']} | {ratio} | {row['bound']} | {row['peak_mb']} |"
-        )
+        cells = row["case"], row["cpu_seconds"], ratio, row["bound"], row["peak_mb"]
+        print(f"| {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":
