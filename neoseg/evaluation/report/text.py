@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoseg.evaluation.markup import latex, markdown, markdown_text
+from neoseg.findings.markup import latex, markdown, markdown_text
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
 from neoseg.evaluation.report.cases import case_title
 from neoseg.evaluation.report.compare import Comparison
