@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch.utils.data import DataLoader
 
 from neoseg.augment.settings import AugmentSettings
+from neoseg.capacity import count_loaders, usable_cores
 from neoseg.cohort import SPLITS, MissingModality, Plan, Source
 from neoseg.labels import PLANE_AXIS, STREAMS
 from neoseg.patches.batch import Batch, collate
@@ -22,7 +23,6 @@ from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
 from neoseg.store.examined import entries_of
-from neoseg.store.pool import count_loaders, usable_cores
 from neoseg.store.store import Store
 from neoseg.store.volume import DataError
 
