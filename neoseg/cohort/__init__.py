@@ -13,6 +13,7 @@ from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.modality import MissingModality, with_modalities
 from neoseg.cohort.plan import Plan, Source, cohort_folder
+from neoseg.cohort.reader import Reading, reader
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.cohort.split import (
@@ -40,6 +41,7 @@ __all__ = [
     "Plan",
     "Problem",
     "Problems",
+    "Reading",
     "Scan",
     "Selection",
     "Source",
@@ -55,6 +57,7 @@ __all__ = [
     "read_phantom",
     "read_plan",
     "read_split",
+    "reader",
     "split_cohort",
     "with_modalities",
     "write_plan",
