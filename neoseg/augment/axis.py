@@ -21,7 +21,7 @@ NONE: Matrices = (None, None, None)
 
 @lru_cache(maxsize=32)
 def _reflected(n: int, reach: int) -> np.ndarray:
-    """Positions `[n, 2 * reach + 1]` around each voxel, mirrored at the edges of the patch."""
+    """Positions `[n, 2 * reach + 1]` around each voxel, reflected at the edges of the patch."""
     at = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
     at = at % (2 * n)
     return np.where(at < n, at, 2 * n - 1 - at)

@@ -113,7 +113,7 @@ def apply_torchio(
     subject: Any = torchio.Subject(
         image=torchio.ScalarImage(tensor=torch.from_numpy(image).clone(), affine=affine)
     )
-    # On one thread, as `view`: a loader process has one, and more would round differently.
+    # On one thread, as `appearance`: a loader process has one, and more would round differently.
     with torch.random.fork_rng(devices=[]), one_thread(torch.device("cpu")):
         torch.manual_seed(seed)
         for transform in transforms:

@@ -80,7 +80,7 @@ class ExtraAnnotationSettings(AnnotationSettings):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether something is told of the scans at all."""
+        """Whether something is known of the scans at all."""
         return self.full_fraction > 0 and not self.protocol.unlabelled
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
-from neoseg.cohort.meaning import resolve, whole_keys
+from neoseg.cohort.meaning import integer_keys, resolve
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.reader import Reading, reader
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
@@ -94,7 +94,7 @@ def _convention(
             f"set labels={labels} (the table), or read other label files with cohort.labels",
         )
         return None
-    return resolve(space, mapping | whole_keys(changes), "convention", problems)
+    return resolve(space, mapping | integer_keys(changes), "convention", problems)
 
 
 def _pipeline_folder(root: Path) -> Path:

@@ -163,14 +163,14 @@ def _collect(
             )
         )
         if (name, session) in rows:
-            told = ("one row", "delete one", "duplicate-row")
+            duplicate = ("one row", "delete one", "duplicate-row")
             concerned = [key for key in on_disk if key[0] == name and session in (None, key[1])]
             if rows[name, session] == ages or not concerned:
-                problems.warn(where, "repeats an earlier row of the same scan", *told)
+                problems.warn(where, "repeats an earlier row of the same scan", *duplicate)
             else:
                 scans = [scan_id(*key) for key in sorted(concerned, key=str)]
                 found = "contradicts an earlier row of the same scan"
-                problems.error(where, found, *told, scans)
+                problems.error(where, found, *duplicate, scans)
         rows.setdefault((name, session), ages)
 
 

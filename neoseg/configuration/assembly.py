@@ -198,7 +198,7 @@ def module_of(config: DictConfig, annotated: Plan) -> SegmentationModule:
 def data_of(
     config: DictConfig,
     annotated: Plan,
-    teacher_view: bool,
+    with_teacher: bool,
     progress: Callable[[str], None] | None = None,
 ) -> MixedDataModule:
     """Build the data module."""
@@ -208,7 +208,7 @@ def data_of(
         patches=settings_of(PatchSettings, config, "patches"),
         augment=settings_of(AugmentSettings, config, "augment"),
         seed=config.seed,
-        teacher_view=teacher_view,
+        with_teacher=with_teacher,
         progress=progress,
         missing_modality=missing_modality_of(config),
     )

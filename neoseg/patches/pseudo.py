@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neoseg.files import building
 from neoseg.labels import MAX_CODES, Codebook, Protocol
-from neoseg.patches.centres import annotate
+from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
 from neoseg.store.arrays import mapped
 from neoseg.store.entry import CODES, LOCATIONS
@@ -85,10 +85,10 @@ def restrict(
 
 def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
     """Whether the annotation of a scan can leave a voxel open."""
-    if not scan.entry.annotated or scan.annotation.slices is not None:
+    if not scan.entry.annotated or scan.visible.slices is not None:
         return True
     shown = scan.entry.located()
-    return any(codebook.rows[scan.annotation.lookup[code]].sum() > 1 for code in shown)
+    return any(codebook.rows[scan.visible.lookup[code]].sum() > 1 for code in shown)
 
 
 def is_written(scan: TrainingScan, root: Path) -> bool:
@@ -158,5 +158,5 @@ def with_pseudo_labels(
     entry = PseudoEntry(plain.scan, plain.folder, plain.geometry, labels)
     lookup = np.arange(MAX_CODES, dtype=np.uint8)
     protocol = Protocol.full(codebook.space)
-    annotation = annotate(entry, lookup, protocol, codebook, (0,), 0, limit)
-    return replace(scan, entry=entry, annotation=annotation)
+    visible = visible_labels(entry, lookup, protocol, codebook, (0,), limit)
+    return replace(scan, entry=entry, visible=visible)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from neoseg.cohort import AnnotationSettings, CohortError, Plan, parse_settings
 from neoseg.configuration.config import plain, settings_of
-from neoseg.doctor.cohort import told_sets, untold_classes
+from neoseg.doctor.cohort import known_sets, unknown_classes
 from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference import WindowSettings
 from neoseg.labels import STREAMS, Codebook, LabelError, LabelSpace, LabelTable
@@ -88,8 +88,8 @@ def check_plan(config: DictConfig, annotated: Plan) -> None:
                 f"no scan is in val, and {' and '.join(wanted)} cannot do without its Dice; give "
                 "val some subjects (split), or leave the keys at their defaults"
             )
-    told = {leaves for source in annotated.sources for leaves in told_sets(source)}
-    for problem in untold_classes(annotated.space, told):
+    told = {leaves for source in annotated.sources for leaves in known_sets(source)}
+    for problem in unknown_classes(annotated.space, told):
         log.warning("%s", problem)
 
 

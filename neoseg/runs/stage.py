@@ -79,7 +79,7 @@ def run_stage(
 
     data = prepared_data(config, annotated, stage, module.objective.needs_teacher)
     augment = data.augment
-    if data.teacher_view and augment.teacher == "same" and not augment.changes_intensities:
+    if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
     checkpoint = stage.folder(run) / CHECKPOINTS / LAST
@@ -137,11 +137,11 @@ def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
 
 
 def prepared_data(
-    config: DictConfig, annotated: Plan, stage: Stage, teacher_view: bool
+    config: DictConfig, annotated: Plan, stage: Stage, with_teacher: bool
 ) -> MixedDataModule:
     """Return the data with which a stage trains, prepared, without its pseudo-labels."""
     seen = annotated if stage.data == "all" else _fully_labelled(annotated)
-    data = _prepared(config, seen, teacher_view)
+    data = _prepared(config, seen, with_teacher)
     data.first_step = stage.first_step(config.patches.steps_per_epoch)
     return data
 
@@ -155,7 +155,7 @@ def _predict(
     codes: Path,
 ) -> None:
     """Fill in what the annotations of the training scans leave open."""
-    data = _prepared(config, annotated, teacher_view=False)
+    data = _prepared(config, annotated, with_teacher=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, annotated.codebook)]
     segmenters = tuple(segmenter_of(teacher) for teacher in teachers)
@@ -170,11 +170,11 @@ def _predict(
             labeller.label(own, labels, shown, provenance, bar.advance)
 
 
-def _prepared(config: DictConfig, annotated: Plan, teacher_view: bool) -> MixedDataModule:
+def _prepared(config: DictConfig, annotated: Plan, with_teacher: bool) -> MixedDataModule:
     if not config.score:  # nothing will read the scans for the test
         annotated = annotated.keeping(lambda item: item.split != "test")
     with progress_bar("prepare", total=len(annotated.assignments)) as bar:
-        data = data_of(config, annotated, teacher_view, bar.advance)
+        data = data_of(config, annotated, with_teacher, bar.advance)
         data.prepare_data()
     data.progress = None
     return data

@@ -186,7 +186,7 @@ OF_CONTENT = ("untold-labels", "empty-labels")
 
 
 def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Labels that tell of something; `voxels` counts them by native code.
+    """Labels that tell of something; `voxels` counts them by stored code.
 
     Not kept with an entry: whoever corrects what a value means has the same values.
     """

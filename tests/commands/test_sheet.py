@@ -38,7 +38,7 @@ def data(compose_train: Callable[..., DictConfig]) -> MixedDataModule:
     config = compose_train("+experiment=partial_mean_teacher", "augment=strong")
     cohort = cohort_of(config, space_of(config))
     annotated = annotated_of(config, cohort, split_of(config, cohort))
-    data = data_of(config, annotated, teacher_view=True)
+    data = data_of(config, annotated, with_teacher=True)
     data.prepare_data()
     data.setup()
     return data
@@ -46,7 +46,7 @@ def data(compose_train: Callable[..., DictConfig]) -> MixedDataModule:
 
 def test_a_row_shows_what_training_gets(data: MixedDataModule) -> None:
     loader = data.train_dataloader()
-    batches = [batch.lit() for batch in loader]
+    batches = [batch.with_intensities() for batch in loader]
     seen = set()
     for step, batch in enumerate(batches):
         for item in range(2):

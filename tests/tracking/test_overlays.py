@@ -54,7 +54,7 @@ def data(configured: Callable[..., DictConfig]) -> MixedDataModule:
         )
         for source in annotated.sources
     )
-    module = data_of(config, Plan(sources, annotated.codebook), teacher_view=False)
+    module = data_of(config, Plan(sources, annotated.codebook), with_teacher=False)
     module.prepare_data()
     module.setup()
     return module

@@ -293,7 +293,7 @@ def test_the_mean_probability_of_an_ensemble_decides(
     space = teachers[0].space
     cohort = cohort_of(config, space)
     plan = annotated_of(config, cohort, split_of(config, cohort))
-    data = data_of(config, plan, teacher_view=False)
+    data = data_of(config, plan, with_teacher=False)
     data.setup()
     root = ensemble_run / "stages" / "2" / "codes"
     children = sorted(space.label_set("TCV"))
