@@ -43,6 +43,11 @@ class AugmentSettings(BaseModel):
         return device
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The classes of other packages that will be imported, as dotted paths."""
+        return tuple(item.target for item in self.torchio if item.target is not None)
+
+    @property
     def of_teacher(self) -> AugmentSettings:
         """What the teacher sees, whose geometry is that of the student."""
         if self.teacher == "same":

@@ -23,8 +23,8 @@ from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
 from neoseg.store.examined import entries_of
+from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
-from neoseg.store.volume import DataError
 
 
 class MixedDataModule(L.LightningDataModule):

@@ -20,7 +20,7 @@ from neoseg.labels import MAX_CODES, Codebook, Protocol
 from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
 from neoseg.store.arrays import mapped
-from neoseg.store.entry import CODES, LOCATIONS
+from neoseg.store.entry import CODES, LOCATIONS, StoreEntry, write_array
 from neoseg.store.locations import (
     read_located,
     read_locations,
@@ -28,7 +28,6 @@ from neoseg.store.locations import (
     write_locations,
 )
 from neoseg.store.nifti import DataError
-from neoseg.store.store import StoreEntry, write_array
 
 CERTAIN = 255
 """Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
