@@ -63,7 +63,8 @@ def slices(n: int, thickness: float, phase: float) -> np.ndarray:
     below = np.minimum(place.astype(int), max(len(centres) - 2, 0))
     above = np.minimum(below + 1, len(centres) - 1)
     share = (place - below)[:, None]
-    return (1 - share) * average[below] + share * average[above]
+    matrix: np.ndarray = (1 - share) * average[below] + share * average[above]
+    return matrix
 
 
 def combine(first: Matrices, then: Matrices) -> Matrices:

@@ -146,7 +146,8 @@ def draw_label_contrast(
 
 
 def _per_code(values: np.ndarray, group: Sequence[int] | np.ndarray) -> np.ndarray:
-    return np.append(values, np.nan)[np.asarray(group)]
+    drawn: np.ndarray = np.append(values, np.nan)[np.asarray(group)]
+    return drawn
 
 
 def _blur(size: Triple, width: float) -> Matrices:

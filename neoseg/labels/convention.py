@@ -83,7 +83,7 @@ class Convention:
             labels = whole
         labels = labels.astype(np.int64)
         table = self._table
-        found = table[np.clip(labels, -1, len(table) - 1)]
+        found: np.ndarray = table[np.clip(labels, -1, len(table) - 1)]
         if (found < 0).any():
             odd = np.unique(labels[found < 0])
             shown = ", ".join(map(str, odd[:8])) + (", …" if len(odd) > 8 else "")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from neoseg.augment.appearance import Appearance, apply_appearances
+from neoseg.borrowed import empty_shared
 
 ALIGNMENT = 64
 """Bytes at whose multiples each tensor of a batch begins on its way between processes."""
@@ -129,8 +130,7 @@ class PackedBatch:
             places.append((name, end, values[0].dtype, shape))
             size = sum(value.nbytes for value in values)
             end += -(-size // ALIGNMENT) * ALIGNMENT
-        memory = torch.UntypedStorage._new_shared(end)
-        block = torch.empty(0, dtype=torch.uint8).set_(memory)
+        block = empty_shared(end)
         for place in places:
             torch.cat(tuple(tensors[place[0]]), out=_view(block, place))
         return cls(block, tuple(places), others)

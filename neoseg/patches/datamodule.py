@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.utils.data import DataLoader
 
 from neoseg.augment.settings import AugmentSettings
