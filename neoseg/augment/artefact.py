@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neoseg.augment.axis import Matrices, along, apply
+from neoseg.augment.patch_map import Triple
 from neoseg.augment.warp import rotation
-
-Triple = tuple[int, int, int]
 
 CENTRE = 0.04
 """Share of the lines of k-space around its centre that artefacts spare, so that the anatomy stays

@@ -8,11 +8,10 @@ from typing import overload
 
 import numpy as np
 
+from neoseg.augment.patch_map import Triple
 from neoseg.labels import Codebook, Protocol, hide_slices
 from neoseg.store.locations import merge_locations, sample_locations
 from neoseg.store.store import StoreEntry
-
-Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

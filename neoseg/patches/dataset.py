@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,6 +79,7 @@ class DrawnPatch:
     appearances: tuple[Appearance, ...]
 
 
+@dataclass(eq=False)
 class PatchDataset(Dataset[Batch]):
     """Maps (step, item) to a batch of one patch.
 
@@ -86,29 +87,21 @@ class PatchDataset(Dataset[Batch]):
     the same bits.
     """
 
-    def __init__(
-        self,
-        scans: Sequence[TrainingScan],
-        codebook: Codebook,
-        composition: Composition,
-        patches: PatchSettings,
-        augment: AugmentSettings,
-        seed: int,
-        with_teacher: bool,
-        missing_modality: MissingModality | None = None,
-    ) -> None:
-        self.scans = tuple(scans)
+    scans: tuple[TrainingScan, ...]
+    codebook: Codebook
+    composition: Composition
+    patches: PatchSettings
+    augment: AugmentSettings
+    seed: int
+    with_teacher: bool
+    missing_modality: MissingModality | None = None
+
+    def __post_init__(self) -> None:
         # Any value can stand in a lookup, also for a code that does not occur.
         self.mirror = np.arange(MAX_CODES, dtype=np.uint8)
-        self.mirror[: codebook.size] = codebook.mirror
-        self.composition = composition
-        self.patches = patches
-        self.augment = augment
-        self.seed = seed
-        self.with_teacher = with_teacher
-        self.missing_modality = missing_modality
-        contrast = augment.label_contrast
-        self.groups = None if contrast is None else Groups.of(contrast, codebook)
+        self.mirror[: self.codebook.size] = self.codebook.mirror
+        contrast = self.augment.label_contrast
+        self.groups = None if contrast is None else Groups.of(contrast, self.codebook)
 
     def draw(self, step: int, item: int) -> DrawnPatch:
         """Cut a patch and draw what happens to its intensities."""

@@ -21,12 +21,7 @@ from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
 from neoseg.store.arrays import mapped
 from neoseg.store.entry import CODES, LOCATIONS, StoreEntry, write_array
-from neoseg.store.locations import (
-    read_located,
-    read_locations,
-    sample_locations,
-    write_locations,
-)
+from neoseg.store.locations import read_located, read_locations, sample_locations, write_locations
 from neoseg.store.nifti import DataError
 
 CERTAIN = 255

@@ -153,10 +153,7 @@ def compose(
 
 
 def _pools(
-    stream: int,
-    streams: Sequence[int],
-    cohorts: Sequence[int],
-    weights: Sequence[float | None],
+    stream: int, streams: Sequence[int], cohorts: Sequence[int], weights: Sequence[float | None]
 ) -> tuple[Pool, ...]:
     """Return the scans of a stream by cohort, without cohorts that have none or no weight."""
     found: dict[int, list[int]] = {}

@@ -129,11 +129,7 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
             "BIDSVersion": "1.8.0",
             "DatasetType": "derivative",
             "GeneratedBy": [
-                {
-                    "Name": "neoseg phantom",
-                    "Version": str(VERSION),
-                    "Parameters": asdict(settings),
-                }
+                {"Name": "neoseg phantom", "Version": str(VERSION), "Parameters": asdict(settings)}
             ],
         },
     )
