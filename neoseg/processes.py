@@ -1,25 +1,40 @@
-"""Processes that do part of a command's work: quick to start, deaf to a cluster's warning."""
+"""Processes that do part of a command's work: quick to start, deaf to a cluster's warning.
+
+They end with the process that started them.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import active_children, connection, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
+
+from neoseg.errors import NeosegError
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class ProcessError(NeosegError):
+    """A process that was killed from outside."""
+
 
 class _LightProcess(SpawnProcess):
-    @staticmethod
-    def _Popen(process: Any) -> Any:  # noqa: N802  (the name that multiprocessing calls)
+    def start(self) -> None:
         with _without_main():
-            return SpawnProcess._Popen(process)
+            super().start()
 
 
 class LightSpawnContext(SpawnContext):
@@ -44,6 +59,67 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def work_through(
+    function: Callable[[Item], Result], items: Sequence[Item], processes: int, setting: str
+) -> Iterator[tuple[int, Result]]:
+    """Yield (number, result) of every item as it is done.
+
+    With one process in this one, in order. `function` and `items` must travel by pickle, and must
+    not be defined in the main module. An interruption ends the processes at once, wherever they
+    are: what they write must be whole or absent. `setting` is the key that says how many there are.
+
+    Raises:
+        ProcessError: a process that was killed from outside.
+    """
+    if processes == 1:
+        for number, item in enumerate(items):
+            yield number, function(item)
+        return
+    others = active_children()
+    pool = ProcessPoolExecutor(processes, mp_context=LIGHT_SPAWN, initializer=_begin)
+    running: dict[Future[Result], int] = {}
+    rest = iter(enumerate(items))
+    try:
+        while True:
+            # Few are handed out at a time, so that an interruption leaves little to wait for.
+            for number, item in rest:
+                running[pool.submit(function, item)] = number
+                if len(running) > processes:
+                    break
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise ProcessError(
+            f"one of {processes} processes that worked on scans was killed, perhaps for want of "
+            "memory; what is done is kept: start again with fewer, such as "
+            f"{setting}={max(1, processes // 2)}"
+        ) from None
+    except BaseException:
+        for process in active_children():
+            if process not in others:
+                process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave an interruption to the parent, and end when it does, however hard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_warnings()
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def leave_warnings(_: int = 0) -> None:

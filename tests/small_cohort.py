@@ -134,13 +134,13 @@ def make_data(
     store: Path,
     patches: PatchSettings | None = None,
     augment: AugmentSettings = AUGMENT,
-    teacher_view: bool = False,
+    with_teacher: bool = False,
     seed: int = 3,
 ) -> MixedDataModule:
     """A data module that is set up."""
     patches = patches or PatchSettings(size=(8, 8, 8), batch_size=4, steps_per_epoch=3, workers=0)
     data = MixedDataModule(
-        annotated, Store(store, PrepareSettings(locations=50)), patches, augment, seed, teacher_view
+        annotated, Store(store, PrepareSettings(locations=50)), patches, augment, seed, with_teacher
     )
     data.prepare_data()
     data.setup()

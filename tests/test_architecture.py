@@ -11,9 +11,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
-    *("errors", "files", "foreign", "c_code", "processes", "targets", "findings", "labels"),
-    *("cohort", "store", "augment", "patches", "doctor", "networks", "losses", "inference"),
-    *("training", "evaluation"),
+    *("errors", "borrowed", "files", "foreign", "c_code", "capacity", "processes", "targets"),
+    *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
+    *("losses", "inference", "training", "evaluation"),
 )
 """Each may import those before it; the commands and what they share may import all."""
 

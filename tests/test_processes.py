@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from neoseg.processes import LIGHT_SPAWN
+from neoseg.processes import LIGHT_SPAWN, ProcessError, work_through
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = """
@@ -62,3 +63,20 @@ def test_a_loader_leaves_a_cluster_s_warning_to_the_training(variable: str, surv
         env={**os.environ, "PYTHONPATH": str(ROOT), variable: "slurm"},
     )
     assert done.returncode == (0 if survives else -signal.SIGUSR2)
+
+
+def die_at(number: int, item: int) -> int:
+    if item == number:
+        os._exit(9)
+    return item
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_with_one_message() -> None:
+    with pytest.raises(ProcessError, match=r"store\.processes=1"):
+        list(work_through(partial(die_at, 1), [0, 1, 2], 2, "store.processes"))
+
+
+def test_one_process_works_in_order(tmp_path: Path) -> None:
+    done = work_through(partial(die_at, 9), [3, 1, 2], 1, "store.processes")
+    assert list(done) == [(0, 3), (1, 1), (2, 2)]

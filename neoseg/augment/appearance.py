@@ -1,9 +1,9 @@
-"""One look at a patch: what was drawn for its intensities, and the image that comes of it.
+"""The appearance of a patch: what was drawn for its intensities, and the image that comes of it.
 
-A view is drawn in NumPy and applied in torch, in a loader process or on the accelerator: the same
-code, item by item, so that nothing else in the batch changes a patch. On a CPU it runs on one
-thread, whatever the process has: products and sums would round differently. An accelerator draws
-other noise than a CPU for the same seed.
+It is drawn in NumPy and applied in torch, in a loader process or on the accelerator: the same code,
+item by item, so that nothing else in the batch changes a patch. On a CPU it runs on one thread,
+whatever the process has: products and sums would round differently. An accelerator draws other
+noise than a CPU for the same seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neoseg.processes import one_thread
 
 
 @dataclass(frozen=True)
-class ChannelView:
+class ChannelAppearance:
     """What was drawn for one channel, with mean and deviation of the patch as it was cut."""
 
     mean: float
@@ -37,19 +37,19 @@ class ChannelView:
         return first + (() if self.intensity is None else self.intensity.parts)
 
 
-View = tuple[ChannelView, ...]
+Appearance = tuple[ChannelAppearance, ...]
 
 
-def draw_view(
+def draw_appearance(
     image: np.ndarray, settings: AugmentSettings, groups: Groups | None, rng: np.random.Generator
-) -> View:
-    """Draw a view of `image` (float32 `[M, X, Y, Z]`), each channel on its own.
+) -> Appearance:
+    """Draw an appearance of `image` (float32 `[M, X, Y, Z]`), each channel on its own.
 
     `groups` goes with `settings.label_contrast`.
     """
     extra, contrasts = rng.spawn(2)
     size = image.shape[1], image.shape[2], image.shape[3]
-    view = []
+    appearance = []
     for channel in image:
         contrast = intensity = None
         redrawn = settings.label_contrast
@@ -61,25 +61,25 @@ def draw_view(
         if contrast is not None or (intensity is not None and intensity.needs_statistics):
             mean = float(channel.mean(dtype=np.float64))
             deviation = float(channel.std(dtype=np.float64)) + 1e-6
-        view.append(ChannelView(mean, deviation, contrast, intensity))
-    return tuple(view)
+        appearance.append(ChannelAppearance(mean, deviation, contrast, intensity))
+    return tuple(appearance)
 
 
 @torch.no_grad()
-def apply_views(image: Tensor, codes: Tensor, views: Sequence[View]) -> Tensor:
-    """Return the images of a batch as their views show them.
+def apply_appearances(image: Tensor, codes: Tensor, appearances: Sequence[Appearance]) -> Tensor:
+    """Return the images of a batch as their appearances show them.
 
     Args:
         image: float32 `[B, M, X, Y, Z]`, as cut.
-        codes: uint8 `[B, X, Y, Z]`, mirrored where the patch is.
-        views: one for each item.
+        codes: uint8 `[B, X, Y, Z]`, flipped where the patch is.
+        appearances: one for each item.
     """
-    if not any(channel.parts for view in views for channel in view):
+    if not any(channel.parts for appearance in appearances for channel in appearance):
         return image
     result = torch.empty_like(image)
     with one_thread(image.device):
-        for item, view in enumerate(views):
-            for number, channel in enumerate(view):
+        for item, appearance in enumerate(appearances):
+            for number, channel in enumerate(appearance):
                 x = image[item, number]
                 if channel.contrast is not None:
                     x = channel.contrast.apply(x, codes[item], channel.mean, channel.deviation)

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neoseg.augment.axis import Matrices, along, apply
+from neoseg.augment.patch_map import Triple
 from neoseg.augment.warp import rotation
-
-Triple = tuple[int, int, int]
 
 CENTRE = 0.04
 """Share of the lines of k-space around its centre that artefacts spare, so that the anatomy stays
@@ -24,7 +23,8 @@ where its codes are.
 @lru_cache(maxsize=32)
 def _wave_numbers(n: int) -> np.ndarray:
     """Magnitude of the integer wave number of each line of k-space `[n]`."""
-    return np.abs(np.fft.fftfreq(n, 1 / n)).round().astype(int)
+    numbers: np.ndarray = np.abs(np.fft.fftfreq(n, 1 / n)).round().astype(int)
+    return numbers
 
 
 def _spared(n: int) -> np.ndarray:
@@ -35,7 +35,8 @@ def _circulant(gains: np.ndarray) -> np.ndarray:
     """Return the matrix `[n, n]` that multiplies the lines of k-space by real, even gains `[n]`."""
     n = len(gains)
     kernel = np.fft.ifft(gains).real
-    return kernel[(np.arange(n)[:, None] - np.arange(n)) % n]
+    matrix: np.ndarray = kernel[(np.arange(n)[:, None] - np.arange(n)) % n]
+    return matrix
 
 
 def ghosts(n: int, number: int, strength: float) -> np.ndarray:

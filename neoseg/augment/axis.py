@@ -21,7 +21,7 @@ NONE: Matrices = (None, None, None)
 
 @lru_cache(maxsize=32)
 def _reflected(n: int, reach: int) -> np.ndarray:
-    """Positions `[n, 2 * reach + 1]` around each voxel, mirrored at the edges of the patch."""
+    """Positions `[n, 2 * reach + 1]` around each voxel, reflected at the edges of the patch."""
     at = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
     at = at % (2 * n)
     return np.where(at < n, at, 2 * n - 1 - at)
@@ -63,7 +63,8 @@ def slices(n: int, thickness: float, phase: float) -> np.ndarray:
     below = np.minimum(place.astype(int), max(len(centres) - 2, 0))
     above = np.minimum(below + 1, len(centres) - 1)
     share = (place - below)[:, None]
-    return (1 - share) * average[below] + share * average[above]
+    matrix: np.ndarray = (1 - share) * average[below] + share * average[above]
+    return matrix
 
 
 def combine(first: Matrices, then: Matrices) -> Matrices:

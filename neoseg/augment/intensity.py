@@ -15,8 +15,7 @@ from torch import Tensor
 
 from neoseg.augment.artefact import Ghosting, Motion, Spike
 from neoseg.augment.axis import NONE, Matrices, along, apply, combine, gaussian, slices
-
-Triple = tuple[int, int, int]
+from neoseg.augment.patch_map import Triple
 
 
 class IntensitySettings(BaseModel):
@@ -138,48 +137,47 @@ def draw_intensity(
     noise_seed = int(rng.integers(2**63))
 
     # Sharpest first: the head moves, the scanner blurs, its lines are weakened.
-    found = _draw_more(s, extra, size) if s.draws_more else _More()
+    more: More = _draw_more(s, extra, size) if s.draws_more else (None, [], None, [])
+    motion, later, spike, names = more
     parts, matrices = [], NONE
     if use[3] < s.blur_probability:
         parts.append("blur")
         for axis in range(3):
             if size[axis] > 1:
                 matrices = combine(matrices, along(axis, gaussian(size[axis], s.blur * width)))
-    for more in found.matrices:
-        matrices = combine(matrices, more)
+    for changes in later:
+        matrices = combine(matrices, changes)
     biased, bent = use[0] < s.bias_probability, use[1] < s.gamma_probability
     shifted, noisy = use[2] < s.contrast_probability, use[4] < s.noise_probability
-    moved, spiked = found.motion is not None, found.spike is not None
-    before = {"motion": moved, "bias field": biased, "gamma": bent, "contrast": shifted}
-    after = {"spike": spiked, "noise": noisy}
+    before = {
+        "motion": motion is not None,
+        "bias field": biased,
+        "gamma": bent,
+        "contrast": shifted,
+    }
+    after = {"spike": spike is not None, "noise": noisy}
     return Intensity(
-        motion=found.motion,
+        motion=motion,
         bias=(field, s.bias) if biased else None,
         gamma=float(np.exp(s.gamma * log_gamma)) if bent else None,
         contrast=(1 + s.contrast * contrast, s.brightness * brightness) if shifted else None,
         matrices=matrices,
-        spike=found.spike,
+        spike=spike,
         noise=(s.noise * level, noise_seed) if noisy else None,
         parts=(
             *(name for name, used in before.items() if used),
             *parts,
-            *found.parts,
+            *names,
             *(name for name, used in after.items() if used),
         ),
     )
 
 
-@dataclass(frozen=True)
-class _More:
-    """Resolution and artefacts of one draw; `parts` names what `matrices` do, one after another."""
-
-    motion: Motion | None = None
-    matrices: tuple[Matrices, ...] = ()
-    spike: Spike | None = None
-    parts: tuple[str, ...] = ()
+More = tuple[Motion | None, list[Matrices], Spike | None, list[str]]
+"""Resolution and artefacts of one draw; the last names what the matrices do, one after another."""
 
 
-def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> _More:
+def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> More:
     use = rng.random(5)
     motion = Motion.draw(rng, size, s.motion)
     voxel, thickness = (
@@ -200,11 +198,11 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
     if use[3] < s.ghosting_probability:
         parts.append("ghosting")
         matrices.append(ghost.matrices(size))
-    return _More(
+    return (
         motion if use[0] < s.motion_probability else None,
-        tuple(matrices),
+        matrices,
         spike if use[4] < s.spike_probability else None,
-        tuple(parts),
+        parts,
     )
 
 

@@ -9,7 +9,6 @@ protocol are looked at, so nothing that a protocol hides can show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from neoseg.augment.axis import Matrices, apply, gaussian
+from neoseg.augment.patch_map import Triple
 from neoseg.labels import Codebook, LabelSet
-
-Triple = tuple[int, int, int]
 
 
 class LabelContrastSettings(BaseModel):
@@ -134,19 +132,16 @@ def draw_label_contrast(
     gamma, seed = float(np.exp(s.gamma * rng.normal())), int(rng.integers(2**63))
     if not used:
         return None
+    mean, noise = (np.append(values, np.nan)[groups.of_code] for values in (means, noises))
     return LabelContrast(
-        mean=_per_code(means, groups.of_code),
-        noise=_per_code(noises, groups.of_code),
+        mean=mean,
+        noise=noise,
         keep=s.keep * float(keep),
         gamma=gamma,
         inverted=bool(invert < s.invert),
         matrices=_blur(size, s.partial_volume * (0.3 + 0.7 * float(width))),
         seed=seed,
     )
-
-
-def _per_code(values: np.ndarray, group: Sequence[int] | np.ndarray) -> np.ndarray:
-    return np.append(values, np.nan)[np.asarray(group)]
 
 
 def _blur(size: Triple, width: float) -> Matrices:

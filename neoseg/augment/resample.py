@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neoseg.augment.patch_map import PatchMap, Triple
-from neoseg.augment.resample_c import compiled, resample_native
+from neoseg.augment.resample_c import compiled, resample_compiled
 
 SLAB = 1 << 16
 """Voxels that are worked on at a time: the buffers stay in the cache."""
@@ -37,7 +37,7 @@ def resample(
     codes = None if codes is None else codes.contiguous()
     result = torch.empty((image.shape[0], *place.size))
     labels = None if codes is None else torch.empty(place.size, dtype=torch.uint8)
-    fill = _resample_torch if compiled() is None else resample_native
+    fill = _resample_torch if compiled() is None else resample_compiled
     fill(image, codes, corner, limit, place, result, labels)
     return result, labels
 

@@ -31,7 +31,7 @@ def compiled() -> ctypes.CDLL | None:
     return load(_SOURCE, EXACT)
 
 
-def resample_native(
+def resample_compiled(
     image: Tensor,
     codes: Tensor | None,
     corner: Sequence[int],

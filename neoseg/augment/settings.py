@@ -29,7 +29,7 @@ class AugmentSettings(BaseModel):
         default="loader", description="where label_contrast and intensity are computed"
     )
     teacher: Literal["same"] | IntensitySettings | None = Field(
-        default="same", description="of the teacher's view; same: as the student's, drawn anew"
+        default="same", description="of the teacher's images; same: as the student's, drawn anew"
     )
 
     @field_validator("device")
@@ -43,15 +43,20 @@ class AugmentSettings(BaseModel):
         return device
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The classes of other packages that will be imported, as dotted paths."""
+        return tuple(item.target for item in self.torchio if item.target is not None)
+
+    @property
     def of_teacher(self) -> AugmentSettings:
-        """The same for the teacher's view, whose geometry is that of the student."""
+        """What the teacher sees, whose geometry is that of the student."""
         if self.teacher == "same":
             return self
         return AugmentSettings(intensity=self.teacher, device=self.device)
 
     @property
     def changes_intensities(self) -> bool:
-        """Whether two views of a patch can differ at all."""
+        """Whether two appearances of a patch can differ at all."""
         redrawn, intensity = self.label_contrast, self.intensity
         return (
             (redrawn is not None and redrawn.probability > 0)

@@ -1,4 +1,4 @@
-"""TorchIO's own intensity transforms on a patch, with a seed for each.
+"""Intensity transforms of TorchIO, and of packages that build on it, each with a seed.
 
 They change the image alone. Transforms that move voxels would have to move the codes with them; the
 geometry of a patch is `augment.spatial`, which does.
@@ -6,9 +6,12 @@ geometry of a patch is `augment.spatial`, which does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from neoseg.errors import NeosegError
 from neoseg.processes import one_thread
 
 NAMES = (
@@ -36,14 +40,17 @@ NAMES = (
 
 
 class TorchioTransform(BaseModel):
-    """One entry of `augment.torchio`: a transform's name, its probability and its arguments.
+    """One entry of `augment.torchio`: a transform, its probability and its arguments.
 
-    Any further key is handed to the transform.
+    `name` is one of TorchIO's; `_target_` is the dotted path of another package's subclass of
+    `torchio.Transform`, which nothing imports before the first patch. Any further key is handed to
+    the transform.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str
+    name: str | None = None
+    target: str | None = Field(default=None, alias="_target_")
     p: float = Field(default=1.0, ge=0, le=1, description="probability; 0 switches it off")
 
     @property
@@ -53,6 +60,13 @@ class TorchioTransform(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_made(self) -> TorchioTransform:
+        if (self.name is None) == (self.target is None):
+            raise ValueError(
+                "Field required: name, for a transform of TorchIO, or _target_, for one of another "
+                "package; one of the two"
+            )
+        if self.name is None:
+            return self  # whether its package may be imported is not known here
         if self.name not in NAMES:
             near = get_close_matches(self.name, NAMES, n=2, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -64,36 +78,84 @@ class TorchioTransform(BaseModel):
         return self
 
 
+class TransformError(NeosegError):
+    """A transform that is not one, or arguments that it does not have or cannot use."""
+
+
 def make(transform: TorchioTransform) -> Any:
-    """Return TorchIO's object.
+    """Return TorchIO's object; imports the package of a `_target_`.
 
     Raises:
-        ValueError: arguments that the transform does not have or cannot use.
+        TransformError: a target that cannot be imported, or that is no transform of intensities;
+            wrong arguments.
     """
     import torchio  # a second of imports that only those who use it pay
 
-    kind = getattr(torchio.transforms, transform.name)
-    known = [
-        name
-        for name, parameter in signature(kind).parameters.items()
-        if parameter.kind is not Parameter.VAR_KEYWORD and name != "p"
-    ]
+    if transform.target is not None:
+        kind, name = _imported(transform.target), transform.target
+    else:
+        kind, name = getattr(torchio.transforms, str(transform.name)), str(transform.name)
+    several = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+    parameters = signature(kind).parameters.values()
+    known = [item.name for item in parameters if item.kind not in several and item.name != "p"]
     for key in transform.arguments:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(
-                f"{transform.name} has no argument '{key}'{hint} (known: {', '.join(known)})"
+            raise TransformError(
+                f"{name} has no argument '{key}'{hint} (known: {', '.join(known)})"
             )
     try:
         return kind(p=transform.p, **transform.arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{transform.name}: {error}") from None
+        raise TransformError(f"{name}: {error}") from None
+
+
+def _imported(target: str) -> Any:
+    import torchio
+
+    module, _, name = target.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TransformError(
+            f"augment.torchio: '{target}' cannot be imported ({error}); write the path of a class "
+            "in a package that is installed, such as mylab.transforms.MyTransform"
+        ) from None
+    problem = ""
+    if not (isinstance(kind, type) and issubclass(kind, torchio.Transform)):
+        problem = "is no subclass of torchio.Transform"
+    elif issubclass(kind, torchio.SpatialTransform):
+        problem = "moves voxels, which the codes would not follow"
+    if problem:
+        raise TransformError(
+            f"augment.torchio: '{target}' {problem}; expected a transform of intensities, such as "
+            "a subclass of torchio.transforms.IntensityTransform"
+        )
+    return kind
 
 
 @lru_cache(maxsize=32)
 def _made(description: str) -> Any:
     return make(TorchioTransform.model_validate_json(description))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of torch, NumPy and Python; afterwards they go on as they were.
+
+    TorchIO draws from the first; who writes a transform may draw from another.
+    """
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
 
 
 def apply_torchio(
@@ -105,7 +167,10 @@ def apply_torchio(
         image: the patch; all channels are changed alike.
         transforms: in this order.
         spacing: voxel size in mm, for arguments in millimetres.
-        seed: TorchIO draws from torch's global generator, which is seeded here and put back.
+        seed: of all that they draw.
+
+    Raises:
+        TransformError: see `make`; a transform that changes the shape.
     """
     import torchio
 
@@ -113,12 +178,17 @@ def apply_torchio(
     subject: Any = torchio.Subject(
         image=torchio.ScalarImage(tensor=torch.from_numpy(image).clone(), affine=affine)
     )
-    # On one thread, as `view`: a loader process has one, and more would round differently.
-    with torch.random.fork_rng(devices=[]), one_thread(torch.device("cpu")):
-        torch.manual_seed(seed)
+    # On one thread, as `appearance`: a loader process has one, and more would round differently.
+    with _seeded(seed), one_thread(torch.device("cpu")):
         for transform in transforms:
             if transform.name == "ZNormalization" and not subject["image"].data.std():
                 continue  # a patch of air has no deviation
-            subject = _made(transform.model_dump_json())(subject)
+            subject = _made(transform.model_dump_json(by_alias=True))(subject)
+            shape = tuple(subject["image"].data.shape)
+            if shape != image.shape:
+                raise TransformError(
+                    f"augment.torchio: {transform.name or transform.target} made {shape} of a "
+                    f"patch {image.shape}; expected the same shape, since codes stay as they are"
+                )
     done = tuple(item.name for item in subject.history)
     return subject["image"].data.to(torch.float32).numpy(), done

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.augment.patch_map import PatchMap, Triple
 from neoseg.augment.resample import resample
-from neoseg.labels import UNKNOWN
+from neoseg.labels import UNKNOWN, hide_slices
 from neoseg.store.store import StoreEntry
 
 Block = tuple[slice, slice, slice]
@@ -111,28 +111,27 @@ def cut_patch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return image float32 `[M, *size]` and codes uint8 `[*size]` around a voxel of the scan.
 
-    `lookup` (uint8 `[256]`) turns native codes into rows of the codebook. Voxels outside the scan
+    `lookup` (uint8 `[256]`) turns stored codes into rows of the codebook. Voxels outside the scan
     repeat its border in the image and are unknown in the codes. `annotated_slices` (bool, along
     `slice_axis`) marks where the annotation exists.
     """
 
-    def told(block: Block) -> np.ndarray | None:
+    def read_codes(block: Block) -> np.ndarray | None:
         if not entry.annotated:
             return None
         codes = _translated(entry.read_codes(block), lookup)
         if annotated_slices is not None:
-            hidden = ~annotated_slices[block[slice_axis]]
-            codes[(slice(None),) * slice_axis + (hidden,)] = UNKNOWN
+            hide_slices(codes, annotated_slices[block[slice_axis]], slice_axis)
         return codes
 
     if geometry.is_identity:
-        return _whole_voxels(entry, centre, size, np.diag(geometry.matrix) < 0, told)
+        return _whole_voxels(entry, centre, size, np.diag(geometry.matrix) < 0, read_codes)
     place = PatchMap.of(centre, size, geometry.matrix, geometry.elastic)
     shape = np.array(entry.shape)
     low = np.clip(np.floor(place.low - SLACK).astype(int), 0, shape - 1)
     high = np.clip(np.ceil(place.high + SLACK).astype(int) + 1, low + 1, shape)
     block = _block(low, high)
-    codes = told(block)
+    codes = read_codes(block)
     patch, found = resample(
         torch.from_numpy(entry.read_image(block)),
         None if codes is None else torch.from_numpy(codes),
@@ -149,7 +148,7 @@ def _whole_voxels(
     centre: Sequence[int],
     size: Triple,
     flipped: np.ndarray,
-    told: Callable[[Block], np.ndarray | None],
+    read_codes: Callable[[Block], np.ndarray | None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the very voxels of a box, whose axes are turned round where `flipped` says so."""
     shape = np.array(entry.shape)
@@ -158,7 +157,7 @@ def _whole_voxels(
     low = np.clip(first, 0, shape - 1)
     high = np.clip(stop, low + 1, shape)
     block = _block(low, high)
-    image, codes = entry.read_image(block), told(block)
+    image, codes = entry.read_image(block), read_codes(block)
     if codes is None:
         codes = np.full(high - low, UNKNOWN, dtype=np.uint8)
     for axis in np.flatnonzero((first < low) | (stop > high)):
@@ -189,4 +188,5 @@ def rotation(angles: np.ndarray) -> np.ndarray:
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    turn: np.ndarray = about_z @ about_y @ about_x
+    return turn

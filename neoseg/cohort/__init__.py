@@ -4,7 +4,6 @@ from neoseg.cohort.annotation import (
     AnnotationSettings,
     Assignment,
     ExtraAnnotationSettings,
-    assign,
     plan_annotation,
     read_plan,
     write_plan,
@@ -13,6 +12,7 @@ from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.modality import MissingModality, with_modalities
 from neoseg.cohort.plan import Plan, Source, cohort_folder
+from neoseg.cohort.reader import Reading, reader
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
 from neoseg.cohort.split import (
@@ -41,12 +41,12 @@ __all__ = [
     "Plan",
     "Problem",
     "Problems",
+    "Reading",
     "Scan",
     "Selection",
     "Source",
     "Split",
     "SplitSettings",
-    "assign",
     "cohort_folder",
     "make_split",
     "parse_settings",
@@ -56,6 +56,7 @@ __all__ = [
     "read_phantom",
     "read_plan",
     "read_split",
+    "reader",
     "split_cohort",
     "split_of",
     "with_modalities",

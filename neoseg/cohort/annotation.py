@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from typing import cast
@@ -65,11 +65,7 @@ class AnnotationSettings(BaseModel):
     def protocols(self, space: LabelSpace) -> dict[str, Protocol]:
         """Return the protocols that a plan can name; raises `LabelError` for unknown structures."""
         own = Protocol.parse(space, self.protocol.model_dump())
-        return {
-            FULL: Protocol.full(space),
-            UNLABELLED: Protocol.unlabelled(space),
-            own.name: own,
-        }
+        return {FULL: Protocol.full(space), UNLABELLED: Protocol.unlabelled(space), own.name: own}
 
 
 class ExtraAnnotationSettings(AnnotationSettings):
@@ -80,7 +76,7 @@ class ExtraAnnotationSettings(AnnotationSettings):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether something is told of the scans at all."""
+        """Whether something is known of the scans at all."""
         return self.full_fraction > 0 and not self.protocol.unlabelled
 
 
@@ -99,36 +95,9 @@ class Assignment:
 def plan_annotation(
     scans: Sequence[Scan], split: Split, settings: AnnotationSettings
 ) -> tuple[Assignment, ...]:
-    """Plan what the settings ask for; see `assign`."""
-    row = settings.protocol
-    return assign(
-        scans,
-        split,
-        full_fraction=settings.full_fraction,
-        draw=settings.draw,
-        protocol_name=row.name,
-        rest_stream="unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial",
-        use_rest=settings.use_rest,
-        unlabelled_fraction=settings.unlabelled_fraction,
-        needs_labels=settings.needs_labels,
-    )
-
-
-def assign(
-    scans: Sequence[Scan],
-    split: Split,
-    full_fraction: float,
-    draw: int,
-    protocol_name: str,
-    *,
-    rest_stream: Stream = "partial",
-    use_rest: bool = True,
-    unlabelled_fraction: float = 0.0,
-    needs_labels: bool = True,
-) -> tuple[Assignment, ...]:
     """Assign every scan a stream and a protocol, sorted by subject and session.
 
-    The training subjects with labels are put in an order that depends on their ids and `draw`
+    The training subjects with labels are put in an order that depends on their ids and the draw
     alone. The first `full_fraction` of them (rounded, at least one unless it is 0) are fully
     labelled, the last `unlabelled_fraction` unlabelled, the others get the protocol; so the
     subjects of a smaller fraction are among those of a larger one. Scans without label file are
@@ -136,8 +105,8 @@ def assign(
     out every training scan that is not full.
 
     Raises:
-        CohortError: subjects that no split has, or no labelled training subject where
-            `needs_labels`.
+        CohortError: subjects that no split has, or no labelled training subject where the
+            settings need one.
     """
     problems = Problems()
     homeless = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
@@ -146,8 +115,8 @@ def assign(
             "split", f"lacks the subjects {shorten(homeless)}", action="split the cohort again"
         )
     labelled = {scan.subject for scan in scans if scan.label is not None}
-    order = shuffled((s for s in split.train if s in labelled), "annotation", draw)
-    if not order and needs_labels:
+    order = shuffled((s for s in split.train if s in labelled), "annotation", settings.draw)
+    if not order and settings.needs_labels:
         problems.error(
             "training split",
             f"has no subject with labels among its {len(split.train)}",
@@ -157,21 +126,23 @@ def assign(
     problems.settle("annotation plan")
 
     # Halves round up, so that the count never falls where the fraction grows.
-    least = min(len(order), int(full_fraction > 0))
-    number = min(len(order), max(least, floor(full_fraction * len(order) + 0.5)))
-    bare = min(len(order) - number, floor(unlabelled_fraction * len(order) + 0.5))
+    least = min(len(order), int(settings.full_fraction > 0))
+    number = min(len(order), max(least, floor(settings.full_fraction * len(order) + 0.5)))
+    bare = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
     full = frozenset(order[:number])
     unlabelled = frozenset(order[len(order) - bare :])
+    row = settings.protocol
+    rest: Stream = "unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial"
     assignments = []
     for scan in sorted(scans, key=lambda s: (s.subject, s.session or "")):
         part = cast(str, split.of(scan.subject))
-        stream, protocol = rest_stream, protocol_name
+        stream, protocol = rest, row.name
         if scan.label is None or scan.subject in unlabelled:
             stream, protocol = "unlabelled", UNLABELLED
         elif part != "train" or scan.subject in full:
             stream, protocol = "full", FULL
         is_rest = part == "train" and (scan.subject not in full or scan.label is None)
-        if use_rest or not is_rest:
+        if settings.use_rest or not is_rest:
             key = (scan.subject, scan.session)
             assignments.append(Assignment(*key, part, stream, protocol, scan.cohort))
     log.info("annotation plan: %s", _summary(assignments))
@@ -187,10 +158,7 @@ def _summary(assignments: Iterable[Assignment]) -> str:
 
 def write_plan(path: Path, assignments: Iterable[Assignment]) -> None:
     """Write the table cohort, subject, session, split, stream, protocol."""
-    rows: list[Mapping[str, str]] = [
-        {key: value or "" for key, value in asdict(item).items()} for item in assignments
-    ]
-    write_rows(path, COLUMNS, rows)
+    write_rows(path, COLUMNS, ([getattr(item, key) for key in COLUMNS] for item in assignments))
 
 
 def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:

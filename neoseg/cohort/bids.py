@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from neoseg.cohort.entities import choose, parse_name, with_suffix
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
 from neoseg.cohort.meaning import from_names, resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.reader import Reading, reader
+from neoseg.cohort.scan import Scan
 from neoseg.cohort.selection import Selection
-from neoseg.findings.problems import OnError, Problems, shorten
-from neoseg.findings.settings import parse_settings
+from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 
@@ -22,52 +22,27 @@ LABEL_SUFFIXES = ("dseg",)
 MASK_SUFFIXES = ("mask", "brainmask")
 
 
+@reader("bids")
 def read_bids(
-    root: str | Path,
+    root: Path,
     space: LabelSpace,
+    reading: Reading,
     *,
-    name: str = "bids",
-    modalities: Sequence[str] = ("T2w",),
     image_desc: str | None = None,
     label_desc: str | None = None,
     mask_desc: str = "brain",
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
-    subjects: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    max_subjects: int | None = None,
-    max_birth_age: float | None = None,
-    require_modalities: bool = False,
-    on_error: OnError = "stop",
-) -> Cohort:
+) -> tuple[list[Scan], Convention | None]:
     """Find `sub-*/[ses-*/]anat/*_<modality>.nii.gz` with its `*_dseg` and `*_mask`.
 
     `image_desc`, `label_desc` and `mask_desc` pick by the `desc-` entity where there are several;
     without one, a name that has none is taken, else the only one there is. The integers of the
     label files mean what `convention` says, else what the names in the `dseg.tsv` of the root say,
     else they are the indices of the table ("identity" asks for the latter). Scans without label
-    file are unlabelled. `on_error="skip"` leaves scans with errors out, "collect" also keeps the
-    other errors to be told later. The rest are the filters of `Selection`.
-
-    Raises:
-        CohortError: with every problem found.
+    file are unlabelled. The other options are those of every `reader`.
     """
-    root = Path(root).expanduser()
-    problems = Problems()
-    selection = parse_settings(
-        Selection,
-        {
-            "subjects": subjects,
-            "exclude": exclude,
-            "max_subjects": max_subjects,
-            "max_birth_age": max_birth_age,
-            "require_modalities": require_modalities,
-        },
-        f"cohort '{name}'",
-    )
-    if not modalities or len(set(modalities)) < len(modalities):
-        problems.error("modalities", f"found {list(modalities)}", "one or more, each once")
-        problems.settle(f"cohort '{name}'")
-
+    reading.settle()
+    problems, selection, modalities = reading.problems, reading.selection, reading.modalities
     known = list_subjects(root)
     selection.check(known, problems)
     folders = find_sessions(root, selection.wants, problems)
@@ -83,7 +58,7 @@ def read_bids(
     if not sessions:
         nothing = _nothing_found(root, known, selection, modalities[0])
         problems.error(root, *nothing, kind="no-scans")
-        problems.settle(f"cohort '{name}'")
+        reading.settle()
 
     pick = _Picker(problems)
     ages = read_ages([root], sessions, selection.wants, problems)
@@ -110,17 +85,12 @@ def read_bids(
                 mask=pick(item, MASK_SUFFIXES, mask_desc, "mask_desc"),
                 scan_age=age.scan,
                 birth_age=age.birth,
-                cohort=name,
+                cohort=reading.name,
             )
         )
     pick.report()
     _check_labels(scans, sessions, label_desc, problems)
-    meaning = _convention(root, space, convention, label_desc, sessions, problems)
-    skipped = problems.skipped(on_error)
-    kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
-    usable = meaning is not None and bool(kept)
-    found = problems.settle(f"cohort '{name}'", on_error, usable)
-    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
+    return scans, _convention(root, space, convention, label_desc, sessions, problems)
 
 
 def _nothing_found(

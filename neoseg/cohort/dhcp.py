@@ -4,64 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
-from neoseg.cohort.meaning import resolve, whole_keys
+from neoseg.cohort.meaning import integer_keys, resolve
 from neoseg.cohort.participants import read_ages
+from neoseg.cohort.reader import Reading, reader
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
-from neoseg.cohort.scan import Cohort, Scan
-from neoseg.cohort.selection import Selection
-from neoseg.findings.problems import OnError, Problems, shorten
-from neoseg.findings.settings import parse_settings
+from neoseg.cohort.scan import Scan
+from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 
 PIPELINE_FOLDERS = ("derivatives/dhcp_anat_pipeline", "derivatives", ".")
 
 
+MODALITIES = tuple(dict.fromkeys(modality for modality, _ in RELEASES[0].images))
+
+
+@reader("dhcp", MODALITIES)
 def read_dhcp(
-    root: str | Path,
+    root: Path,
     space: LabelSpace,
+    reading: Reading,
     *,
-    name: str = "dhcp",
     labels: str = "drawem9",
-    modalities: Sequence[str] = ("T2w",),
     restore: bool = True,
     convention: Mapping[int, Meaning] | None = None,
-    subjects: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    max_subjects: int | None = None,
-    max_birth_age: float | None = None,
-    require_modalities: bool = False,
-    on_error: OnError = "stop",
-) -> Cohort:
+) -> tuple[list[Scan], Convention | None]:
     """Find the scans of a dHCP tree; the release is told by the names of its files.
 
     `root` is the top of the tree or the folder of the pipeline in it. `labels` picks the 9 tissues
     or the 87 structures; tissues can also be read in a space of the 87, as sets of them.
     `restore` picks the bias-corrected images. `convention` adds label values, or changes what
-    some mean. `on_error="skip"` leaves scans with errors out, "collect" also keeps the other errors
-    to be told later. The rest are the filters of `Selection`. Only names and sizes are checked.
-
-    Raises:
-        CohortError: with every problem found.
+    some mean. The other options are those of every `reader`. Only names and sizes are checked.
     """
-    root = Path(root).expanduser()
-    problems = Problems()
-    selection = parse_settings(
-        Selection,
-        {
-            "subjects": subjects,
-            "exclude": exclude,
-            "max_subjects": max_subjects,
-            "max_birth_age": max_birth_age,
-            "require_modalities": require_modalities,
-        },
-        f"cohort '{name}'",
-    )
-    _check_options(labels, modalities, problems)
-    problems.settle(f"cohort '{name}'")
+    problems, selection, modalities = reading.problems, reading.selection, reading.modalities
+    if labels not in LABEL_VALUES:
+        problems.error("labels", f"found {labels!r}", f"one of {', '.join(LABEL_VALUES)}")
+    reading.settle()
 
     meaning = _convention(space, labels, convention or {}, problems)
     base = _pipeline_folder(root)
@@ -69,7 +49,7 @@ def read_dhcp(
     sessions = find_sessions(base, selection.wants, problems)
     if not sessions:
         problems.error(root, *_nothing_found(root, base), kind="no-scans")
-        problems.settle(f"cohort '{name}'")
+        reading.settle()
 
     release = _detect(sessions, problems)
     ages = read_ages(list(dict.fromkeys([base, root])), sessions, selection.wants, problems)
@@ -82,27 +62,13 @@ def read_dhcp(
             mask=next((p for n in release.masks if (p := item.usable(n, problems))), None),
             scan_age=ages[item.subject, item.session].scan,
             birth_age=ages[item.subject, item.session].birth,
-            cohort=name,
+            cohort=reading.name,
         )
         for item in sessions
         if (images := _images(item, release, modalities, restore, problems))[0] is not None
     ]
     _check_labels(scans, sessions, release, labels, problems)
-    skipped = problems.skipped(on_error)
-    kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
-    usable = meaning is not None and bool(kept)
-    found = problems.settle(f"cohort '{name}'", on_error, usable)
-    return Cohort(name, kept, cast(Convention, meaning), tuple(modalities), found)
-
-
-def _check_options(labels: str, modalities: Sequence[str], problems: Problems) -> None:
-    if labels not in LABEL_VALUES:
-        problems.error("labels", f"found {labels!r}", f"one of {', '.join(LABEL_VALUES)}")
-    known = list(dict.fromkeys(modality for modality, _ in RELEASES[0].images))
-    if not modalities or len(set(modalities)) < len(modalities) or set(modalities) - set(known):
-        problems.error(
-            "modalities", f"found {list(modalities)}", f"one or more of {known}, each once"
-        )
+    return scans, meaning
 
 
 def _convention(
@@ -128,7 +94,7 @@ def _convention(
             f"set labels={labels} (the table), or read other label files with cohort.labels",
         )
         return None
-    return resolve(space, mapping | whole_keys(changes), "convention", problems)
+    return resolve(space, mapping | integer_keys(changes), "convention", problems)
 
 
 def _pipeline_folder(root: Path) -> Path:

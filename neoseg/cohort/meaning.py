@@ -58,7 +58,7 @@ def resolve(
         return None
 
 
-def whole_keys(mapping: Mapping[Any, Meaning]) -> dict[Any, Meaning]:
+def integer_keys(mapping: Mapping[Any, Meaning]) -> dict[Any, Meaning]:
     """Return the mapping with keys that are the text of a number as numbers."""
     return {int(k) if WHOLE.fullmatch(str(k)) else k: value for k, value in mapping.items()}
 

@@ -163,32 +163,33 @@ def _collect(
             )
         )
         if (name, session) in rows:
-            told = ("one row", "delete one", "duplicate-row")
+            duplicate = ("one row", "delete one", "duplicate-row")
             concerned = [key for key in on_disk if key[0] == name and session in (None, key[1])]
             if rows[name, session] == ages or not concerned:
-                problems.warn(where, "repeats an earlier row of the same scan", *told)
+                problems.warn(where, "repeats an earlier row of the same scan", *duplicate)
             else:
                 scans = [scan_id(*key) for key in sorted(concerned, key=str)]
                 found = "contradicts an earlier row of the same scan"
-                problems.error(where, found, *told, scans)
+                problems.error(where, found, *duplicate, scans)
         rows.setdefault((name, session), ages)
 
 
 def _compare(path: Path, listed: set[str], found: set[str], problems: Problems) -> None:
     """Note rows without files and files without rows."""
-    if listed - found:
-        names = shorten(sorted(listed - found))
-        problems.warn(
-            path,
-            f"{len(listed - found)} rows have no files: {names}",
-            action="fetch the files if these scans should take part",
-            kind="row-without-files",
-        )
-    if found - listed:
-        names = shorten(sorted(found - listed))
-        problems.warn(
-            path,
-            f"{len(found - listed)} of the scans on disk have no row: {names}",
-            action="add rows, or their ages stay unknown",
-            kind="files-without-row",
-        )
+    for lacking, what, action, kind in (
+        (
+            listed - found,
+            "rows have no files",
+            "fetch the files if these scans should take part",
+            "row-without-files",
+        ),
+        (
+            found - listed,
+            "of the scans on disk have no row",
+            "add rows, or their ages stay unknown",
+            "files-without-row",
+        ),
+    ):
+        if lacking:
+            names = shorten(sorted(lacking))
+            problems.warn(path, f"{len(lacking)} {what}: {names}", action=action, kind=kind)

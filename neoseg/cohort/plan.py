@@ -47,9 +47,9 @@ class Source:
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
     def lookup(self, protocol: str, codebook: Codebook) -> np.ndarray:
-        """Return uint8 `[256]` that maps native codes to what a protocol tells of them."""
-        told = self.protocols[protocol]
-        return codebook.lookup([told.apply(s) for s in self.cohort.convention.sets])
+        """Return uint8 `[256]` that maps stored codes to what a protocol tells of them."""
+        known = self.protocols[protocol]
+        return codebook.lookup([known.apply(s) for s in self.cohort.convention.sets])
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
         """Return the scans of "train", "val" or "test" that the plan uses."""
@@ -144,11 +144,11 @@ def cohort_folder(root: Path, name: str) -> Path:
 def _codebook(sources: Iterable[Source]) -> Codebook:
     sources = tuple(sources)
     space = sources[0].cohort.convention.space
-    told = [source.label_sets for source in sources]
+    known = [source.label_sets for source in sources]
     try:
-        return Codebook.build(space, chain.from_iterable(told))
+        return Codebook.build(space, chain.from_iterable(known))
     except LabelError as error:
         if len(sources) == 1:
             raise
-        counts = (f"'{s.cohort.name}' {len(t)}" for s, t in zip(sources, told, strict=True))
+        counts = (f"'{s.cohort.name}' {len(t)}" for s, t in zip(sources, known, strict=True))
         raise LabelError(f"{error} (the cohorts tell: {', '.join(counts)})") from None

@@ -154,13 +154,7 @@ def _totals(number: int, fractions: Sequence[float]) -> list[int]:
 def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> None:
     """Write the splits of several cohorts, each with its scans, into one table."""
     rows = [
-        {
-            "cohort": scan.cohort,
-            "subject": scan.subject,
-            "session": scan.session or "",
-            "split": name,
-            "age_group": scan.age_group,
-        }
+        (scan.cohort, scan.subject, scan.session, name, scan.age_group)
         for split, scans in parts
         for scan in sorted(scans, key=lambda s: (s.subject, s.session or ""))
         if (name := split.of(scan.subject)) is not None
@@ -190,9 +184,7 @@ def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) ->
     _check_subjects(path, chosen, {scan.subject for scan in scans}, subset, problems)
     problems.settle(f"split '{path}'")
     present = {scan.subject for scan in scans}
-    return Split(
-        *(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS),
-    )
+    return Split(*(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS))
 
 
 def _own_rows(
@@ -206,11 +198,7 @@ def _own_rows(
 
 
 def _check_subjects(
-    path: Path,
-    chosen: Mapping[str, set[str]],
-    present: set[str],
-    subset: bool,
-    problems: Problems,
+    path: Path, chosen: Mapping[str, set[str]], present: set[str], subset: bool, problems: Problems
 ) -> None:
     for subject, names in sorted(chosen.items()):
         if len(names) > 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.phantom import PhantomSettings, generate_cohort
 from neoseg.cohort.phantom.generation import VERSION
@@ -60,5 +60,5 @@ def read_phantom(
     folder = Path(root).expanduser() / f"{name}_{key.hexdigest()[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
-        generate_cohort(folder, settings, workers or os.cpu_count() or 1, progress)
+        generate_cohort(folder, settings, workers or usable_cores(), progress)
     return read_dhcp(folder, space, **reading)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from neoseg.files import replacing
@@ -19,27 +20,17 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     read is noted in `problems` and gives no rows.
     """
     delimiter = "," if path.suffix == ".csv" else "\t"
+    bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
         text = path.read_bytes().decode("utf-8-sig")
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
         lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
     except OSError as error:
-        problems.error(
-            path,
-            f"cannot be read: {error.strerror}",
-            "a UTF-8 text table",
-            "correct the path, or restore the file",
-            "bad-table",
-        )
+        bad(f"cannot be read: {error.strerror}", wanted, "correct the path, or restore the file")
         return []
     except (UnicodeDecodeError, csv.Error) as error:
-        problems.error(
-            path,
-            f"cannot be read ({error})",
-            "a UTF-8 text table",
-            "save it as UTF-8 with paired quotation marks, or restore it",
-            "bad-table",
-        )
+        action = "save it as UTF-8 with paired quotation marks, or restore it"
+        bad(f"cannot be read ({error})", wanted, action)
         return []
     names = [name.strip().casefold() for name in (lines[0] if lines else [])]
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
@@ -50,24 +41,15 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
         if any(cell.strip() for cell in cells[len(names) :])
     ]
     if lacking or twice:
-        problems.error(
-            path,
-            f"has the columns {shorten(names) or 'none'}",
-            f"the columns {', '.join(required)}, each once",
-            f"add {', '.join(lacking)}; columns are parted by {delimiter!r}"
-            if lacking
-            else f"rename or remove the second {shorten(twice)}",
-            "bad-table",
-        )
+        action = f"rename or remove the second {shorten(twice)}"
+        if lacking:
+            action = f"add {', '.join(lacking)}; columns are parted by {delimiter!r}"
+        columns = f"the columns {', '.join(required)}, each once"
+        bad(f"has the columns {shorten(names) or 'none'}", columns, action)
         return []
     if long:
-        problems.error(
-            path,
-            f"has more cells than columns in row {shorten(long)}",
-            f"{len(names)} cells",
-            f"quote cells that contain {delimiter!r}",
-            "bad-table",
-        )
+        found, action = shorten(long), f"quote cells that contain {delimiter!r}"
+        bad(f"has more cells than columns in row {found}", f"{len(names)} cells", action)
         return []
     # Tables edited by hand often lose trailing empty cells; they read as empty.
     return [
@@ -77,14 +59,10 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     ]
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a `.tsv` or `.csv` file, whole or not at all."""
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a `.tsv` or `.csv` file, whole or not at all; None is an empty cell."""
+    delimiter = "," if path.suffix == ".csv" else "\t"
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(
-            stream,
-            columns,
-            delimiter="," if path.suffix == ".csv" else "\t",
-            lineterminator="\n",
-        )
-        writer.writeheader()
-        writer.writerows(rows)
+        table = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(rows)

@@ -60,8 +60,8 @@ def main(config: DictConfig) -> None:
 def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[str]) -> Sample:
     """Return a patch with and without augmentation, and what was done to it."""
     bare = copy(dataset)
-    bare.augment, bare.teacher_view = AugmentSettings(), False
-    original, batch = bare[step, item], dataset[step, item].lit()
+    bare.augment, bare.with_teacher = AugmentSettings(), False
+    original, batch = bare[step, item], dataset[step, item].with_intensities()
     patch = dataset.draw(step, item)
     scan = dataset.scans[patch.scan]
     panels = [
@@ -72,7 +72,7 @@ def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[
     if batch.teacher_image is not None:
         panels.append(Panel("of the teacher", batch.teacher_image[0].numpy()))
     changes = list(patch.geometry.parts)
-    for name, channel in zip(modalities, patch.view, strict=True):
+    for name, channel in zip(modalities, patch.appearances[0], strict=True):
         before = f"{name}: " if len(modalities) > 1 else ""
         changes += [before + part for part in channel.parts]
     spacing, transforms = scan.entry.geometry.spacing, dataset.augment.torchio

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from neoseg.cohort import Plan
-from neoseg.doctor.cohort import told_sets, untold_classes
+from neoseg.doctor.cohort import known_sets, unknown_classes
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
 from neoseg.patches import PatchSettings
@@ -49,6 +49,6 @@ def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> 
             f"no scan is in val, and {' and '.join(validated)} cannot do without its Dice; give "
             "val some subjects (split), or leave the keys at their defaults"
         )
-    known = {leaves for source in plan.sources for leaves in told_sets(source)}
-    for problem in untold_classes(plan.space, known):
+    known = {leaves for source in plan.sources for leaves in known_sets(source)}
+    for problem in unknown_classes(plan.space, known):
         log.warning("%s", problem)

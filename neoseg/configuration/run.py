@@ -195,7 +195,7 @@ class RunConfig(DataConfig):
             patches=self.patches,
             augment=self.augment,
             seed=self.seed,
-            teacher_view=with_teacher,
+            with_teacher=with_teacher,
             progress=progress,
             missing_modality=self.missing_modality,
         )

@@ -49,13 +49,13 @@ def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
     for scan, assignment in source.of_split("train"):
         if scan.id not in known:
             continue
-        told = source.protocols[assignment.protocol]
+        protocol = source.protocols[assignment.protocol]
         for code in np.flatnonzero(known[scan.id].voxels):
-            shown.add(told.apply(source.cohort.convention.sets[code]))
+            shown.add(protocol.apply(source.cohort.convention.sets[code]))
     return shown
 
 
-def told_sets(source: Source) -> set[LabelSet]:
+def known_sets(source: Source) -> set[LabelSet]:
     """Return the label sets that the annotation of a training scan can hold under the plan."""
     names = {assignment.protocol for scan, assignment in source.of_split("train") if scan.label}
     sets = source.cohort.convention.sets
@@ -87,13 +87,13 @@ def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]
     return found
 
 
-def untold_classes(space: LabelSpace, told: Iterable[LabelSet]) -> list[Problem]:
+def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> list[Problem]:
     """Classes inside which no annotation ever puts a voxel."""
-    told = set(told)
+    known = set(known)
     absent = [
         entry.abbreviation
         for entry in space.classes
-        if not any(leaves <= entry.leaves for leaves in told)
+        if not any(leaves <= entry.leaves for leaves in known)
     ]
     if not absent:
         return []

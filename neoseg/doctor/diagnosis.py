@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from neoseg.cohort import CohortError, Problem, Scan
 from neoseg.files import write_text
 from neoseg.findings.kinds import KINDS
+from neoseg.findings.markup import markdown_rows
 
 FORMAT = 1
 """Version of `report.json`."""
@@ -110,7 +111,8 @@ class Diagnosis:
         lines = [f"# Examination of cohort '{self.cohort}'", "", self.summary() + ".", ""]
         for severity, kind, members in self.groups():
             lines += [f"## {severity.capitalize()}: {KINDS[kind]} (`{kind}`)", ""]
-            lines += markdown_table(members)
+            rows = ((p.where, p.found, p.expected, p.action) for p in members)
+            lines.append(markdown_rows(("where", "found", "expected", "what to do"), rows))
         if not self.problems:
             lines += ["Nothing was found.", ""]
         return "\n".join(lines)
@@ -123,22 +125,3 @@ class Diagnosis:
         )
         write_text(path.with_suffix(".md"), self.markdown())
         return path.with_suffix(".md")
-
-
-def markdown_table(problems: Sequence[Problem]) -> list[str]:
-    """Return the lines of a table of findings and an empty one."""
-    rows = [(p.where, p.found, p.expected, p.action) for p in problems]
-    cells = [tuple(map(_cell, row)) for row in rows]
-    return [
-        "| where | found | expected | what to do |",
-        "| --- | --- | --- | --- |",
-        *(f"| {' | '.join(row)} |" for row in cells),
-        "",
-    ]
-
-
-def _cell(text: str) -> str:
-    """Escape what would end a cell or be taken for markup."""
-    for special in "\\`*<[|":
-        text = text.replace(special, f"\\{special}")
-    return " ".join(text.split())

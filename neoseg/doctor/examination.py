@@ -9,10 +9,10 @@ from dataclasses import replace
 from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
 from neoseg.doctor.cohort import (
     duplicate_images,
+    known_sets,
     shown_sets,
-    told_sets,
+    unknown_classes,
     unseen_leaves,
-    untold_classes,
 )
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.labels import Protocol
@@ -56,7 +56,7 @@ def diagnose(
         else:
             space = cohort.convention.space
             found += unseen_leaves(space, shown_sets(source, examined))
-            found += untold_classes(space, told_sets(source))
+            found += unknown_classes(space, known_sets(source))
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)))
 
 

@@ -2,7 +2,6 @@
 
 from neoseg.evaluation.card import CardError, run_card, write_card
 from neoseg.evaluation.cohorts import Scored, score_cohorts
-from neoseg.evaluation.markup import latex, markdown
 from neoseg.evaluation.report import ReportError, ReportSettings, collect, write_report
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes, score_scans
@@ -15,6 +14,7 @@ from neoseg.evaluation.table import (
     write_scores,
 )
 from neoseg.evaluation.view import View, make_view, read_view, write_view
+from neoseg.findings.markup import latex, markdown
 
 __all__ = [
     "CardError",

@@ -104,7 +104,7 @@ def _place_of(error: BaseException) -> str:
         for name in ("path", "temporary", "target", "folder"):
             value = frame.f_locals.get(name)
             if isinstance(value, os.PathLike):
-                return os.fspath(value)
+                return str(os.fspath(value))
     return ""
 
 

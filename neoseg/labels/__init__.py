@@ -2,13 +2,12 @@
 
 from neoseg.labels.codebook import MAX_CODES, UNKNOWN, Codebook
 from neoseg.labels.convention import Convention
-from neoseg.labels.protocol import PLANE_AXIS, STREAMS, Protocol, SliceShare, Stream
+from neoseg.labels.protocol import STREAMS, Protocol, SliceShare, Stream, hide_slices
 from neoseg.labels.space import LabelClass, LabelSet, LabelSpace, Leaf
 from neoseg.labels.table import LabelError, LabelTable
 
 __all__ = [
     "MAX_CODES",
-    "PLANE_AXIS",
     "STREAMS",
     "UNKNOWN",
     "Codebook",
@@ -22,4 +21,5 @@ __all__ = [
     "Protocol",
     "SliceShare",
     "Stream",
+    "hide_slices",
 ]

@@ -21,7 +21,7 @@ Meaning = int | str | Iterable[int | str] | None
 class Convention:
     """Sorted integers of a label file and the label set of each.
 
-    The position of an integer in `values` is its *native code*: what the prepared store holds,
+    The position of an integer in `values` is its *stored code*: what the prepared store holds,
     whichever protocol a run applies later.
     """
 
@@ -60,13 +60,13 @@ class Convention:
         return cls(space, values, tuple(entries[value] for value in values))
 
     @cached_property
-    def _native(self) -> np.ndarray:
+    def _table(self) -> np.ndarray:
         table = np.full(max(self.values) + 2, -1, dtype=np.int16)
         table[list(self.values)] = np.arange(len(self.values))
         return table
 
     def encode(self, labels: np.ndarray, source: str) -> np.ndarray:
-        """Turn a volume of file integers (any dtype) into uint8 native codes of the same shape.
+        """Turn a volume of file integers (any dtype) into uint8 stored codes of the same shape.
 
         Raises:
             LabelError: naming `source` where values are not whole or not of the convention.
@@ -82,17 +82,17 @@ class Convention:
                 )
             labels = whole
         labels = labels.astype(np.int64)
-        table = self._native
-        native = table[np.clip(labels, -1, len(table) - 1)]
-        if (native < 0).any():
-            odd = np.unique(labels[native < 0])
+        table = self._table
+        found: np.ndarray = table[np.clip(labels, -1, len(table) - 1)]
+        if (found < 0).any():
+            odd = np.unique(labels[found < 0])
             shown = ", ".join(map(str, odd[:8])) + (", …" if len(odd) > 8 else "")
             raise LabelError(
                 f"{source} holds label values outside the table '{self.space.name}': {shown} "
-                f"({int((native < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
+                f"({int((found < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
                 "file or add the values to the cohort's `convention`"
             )
-        return native.astype(np.uint8)
+        return found.astype(np.uint8)
 
 
 def _ranges(values: tuple[int, ...]) -> str:

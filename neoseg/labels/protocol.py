@@ -58,12 +58,12 @@ class Protocol:
 
     @classmethod
     def full(cls, space: LabelSpace) -> Protocol:
-        """Every leaf is told."""
+        """Every leaf is known."""
         return cls("full", space, tuple(frozenset([k]) for k in range(space.num_leaves)))
 
     @classmethod
     def unlabelled(cls, space: LabelSpace) -> Protocol:
-        """Nothing is told."""
+        """Nothing is known."""
         return cls("unlabelled", space, (space.everything,) * space.num_leaves)
 
     @classmethod
@@ -112,6 +112,11 @@ class Protocol:
         """Return what remains known of a label set."""
         return frozenset().union(*(self.sets[leaf] for leaf in leaves))
 
+    @property
+    def slice_axis(self) -> int:
+        """Axis of a canonical volume across which slices are annotated or not."""
+        return 0 if self.slices is None else PLANE_AXIS[self.slices.plane]
+
     def annotated_slices(self, length: int, seed: Sequence[int]) -> np.ndarray | None:
         """Bool `[length]`: the slices that carry the annotation, or None where all do.
 
@@ -129,12 +134,11 @@ class Protocol:
             chosen[order[:count]] = True
         return chosen
 
-    def hide_slices(self, codes: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-        """Return `codes` (canonical axes, protocol applied) with unannotated slices unknown."""
-        if self.slices is None:
-            return codes
-        axis = PLANE_AXIS[self.slices.plane]
-        chosen = self.annotated_slices(codes.shape[axis], seed)
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        return np.where(chosen.reshape(shape), codes, np.uint8(UNKNOWN))  # type: ignore[union-attr]
+
+def hide_slices(codes: np.ndarray, annotated: np.ndarray | None, axis: int) -> None:
+    """Set `codes` (uint8 `[X, Y, Z]`) to unknown, in place, where a slice has no annotation.
+
+    `annotated` is bool, along `axis`; None where all slices have one.
+    """
+    if annotated is not None:
+        np.moveaxis(codes, axis, 0)[~annotated] = UNKNOWN

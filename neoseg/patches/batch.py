@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from neoseg.augment.appearance import View, apply_views
+from neoseg.augment.appearance import Appearance, apply_appearances
+from neoseg.borrowed import empty_shared
 
 ALIGNMENT = 64
 """Bytes at whose multiples each tensor of a batch begins on its way between processes."""
@@ -22,7 +23,7 @@ class Batch:
     """Patches of one step.
 
     Attributes:
-        image: float32 `[B, M, X, Y, Z]`, the student's view.
+        image: float32 `[B, M, X, Y, Z]`, as the student sees it.
         codes: uint8 `[B, X, Y, Z]`, rows of the run's codebook.
         stream: uint8 `[B]`, position in `neoseg.labels.STREAMS`.
         scan: int64 `[B]`, number of the scan among the training scans.
@@ -32,8 +33,8 @@ class Batch:
             function of (seed, step, item) as the patch is.
         present: bool `[B, M]`, which images the network may see, the student and the teacher
             alike, where a run has several modalities and fills in missing ones.
-        views, teacher_views: what is still to be done with `image`, which then is the patch as it
-            was cut, item by item; see `lit`.
+        appearances, teacher_appearances: what is still to be done with `image`, which then is the
+            patch as it was cut, item by item; see `with_intensities`.
     """
 
     image: Tensor
@@ -43,8 +44,8 @@ class Batch:
     teacher_image: Tensor | None = None
     noise_seed: Tensor | None = None
     present: Tensor | None = None
-    views: tuple[View, ...] | None = None
-    teacher_views: tuple[View, ...] | None = None
+    appearances: tuple[Appearance, ...] | None = None
+    teacher_appearances: tuple[Appearance, ...] | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`."""
@@ -61,21 +62,23 @@ class Batch:
         }
         return replace(self, **tensors)
 
-    def lit(self) -> Batch:
-        """Return the batch with its views applied, on the device where it is."""
-        if self.views is None:
+    def with_intensities(self) -> Batch:
+        """Return the batch with its appearances applied, on the device where it is."""
+        if self.appearances is None:
             return self
         teacher = self.teacher_image
-        if self.teacher_views is not None:
-            teacher = apply_views(self.image, self.codes, self.teacher_views)
-        image = apply_views(self.image, self.codes, self.views)
-        return replace(self, image=image, teacher_image=teacher, views=None, teacher_views=None)
+        if self.teacher_appearances is not None:
+            teacher = apply_appearances(self.image, self.codes, self.teacher_appearances)
+        image = apply_appearances(self.image, self.codes, self.appearances)
+        return replace(
+            self, image=image, teacher_image=teacher, appearances=None, teacher_appearances=None
+        )
 
     def __len__(self) -> int:
         return self.image.shape[0]
 
 
-def collate(items: Sequence[Batch]) -> Batch | Parcel:
+def collate(items: Sequence[Batch]) -> Batch | PackedBatch:
     """Concatenate single-item batches; in a loader process they are packed for the way."""
     columns: dict[str, list[Any]] = {
         f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)
@@ -86,7 +89,7 @@ def collate(items: Sequence[Batch]) -> Batch | Parcel:
         name: sum(v, start=()) for name, v in given.items() if name not in tensors
     }
     if get_worker_info() is not None:
-        return Parcel.of(tensors, others)
+        return PackedBatch.of(tensors, others)
     joined: dict[str, Any] = {name: torch.cat(values) for name, values in tensors.items()}
     return Batch(**joined, **others)
 
@@ -96,7 +99,7 @@ Place = tuple[str, int, torch.dtype, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PackedBatch:
     """A batch on its way out of a loader process: pickled, it arrives as a `Batch`.
 
     All tensors lie in one block of shared memory. Two processes hand each block over in a dialogue
@@ -114,7 +117,7 @@ class Parcel:
     others: dict[str, Any]
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Sequence[Tensor]], others: dict[str, Any]) -> Parcel:
+    def of(cls, tensors: Mapping[str, Sequence[Tensor]], others: dict[str, Any]) -> PackedBatch:
         """Concatenate the tensors of each field in shared memory.
 
         This is done where patches are made: the thread that sends them may find itself in the
@@ -127,8 +130,7 @@ class Parcel:
             places.append((name, end, values[0].dtype, shape))
             size = sum(value.nbytes for value in values)
             end += -(-size // ALIGNMENT) * ALIGNMENT
-        memory = torch.UntypedStorage._new_shared(end)
-        block = torch.empty(0, dtype=torch.uint8).set_(memory)
+        block = empty_shared(end)
         for place in places:
             torch.cat(tuple(tensors[place[0]]), out=_view(block, place))
         return cls(block, tuple(places), others)

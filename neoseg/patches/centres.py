@@ -8,11 +8,10 @@ from typing import overload
 
 import numpy as np
 
-from neoseg.labels import Codebook, Protocol
+from neoseg.augment.patch_map import Triple
+from neoseg.labels import Codebook, Protocol, hide_slices
 from neoseg.store.locations import merge_locations, sample_locations
 from neoseg.store.store import StoreEntry
-
-Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,9 @@ class StoredPositions(Sequence[np.ndarray]):
     Kept in memory, those of a cohort with many structures would take megabytes a scan and process.
 
     Attributes:
-        entry: has positions by native code.
-        lookup: uint8 `[256]`, native code to row of the codebook.
-        codes: of each class, the native codes whose rows lie inside it.
+        entry: has positions by stored code.
+        lookup: uint8 `[256]`, stored code to row of the codebook.
+        codes: of each class, the stored codes whose rows lie inside it.
         limit: positions of each row.
     """
 
@@ -50,32 +49,29 @@ class StoredPositions(Sequence[np.ndarray]):
 
 
 @dataclass(frozen=True)
-class Annotation:
+class VisibleLabels:
     """What a run may know of one scan.
 
     Attributes:
-        lookup: uint8 `[256]`, native code to row of the codebook.
-        protocol: also hides slices where it says so.
+        lookup: uint8 `[256]`, stored code to row of the codebook.
         slices: bool along `slice_axis`, those with the annotation; None where all have it.
         positions: for each class that the annotation shows somewhere, flat voxel positions.
     """
 
     lookup: np.ndarray
-    protocol: Protocol
     slices: np.ndarray | None
     slice_axis: int
     positions: Sequence[np.ndarray]
 
 
-def annotate(
+def visible_labels(
     entry: StoreEntry,
     lookup: np.ndarray,
     protocol: Protocol,
     codebook: Codebook,
     slice_seed: tuple[int, ...],
-    slice_axis: int,
     limit: int,
-) -> Annotation:
+) -> VisibleLabels:
     """Restrict what the store holds of a scan to what the protocol tells.
 
     The positions are those that the scan would have yielded had the hidden labels never existed
@@ -90,11 +86,12 @@ def annotate(
         if codes:
             positions = StoredPositions(entry, lookup, codes, limit)
     elif entry.annotated:
-        slices = protocol.annotated_slices(entry.shape[slice_axis], slice_seed)
-        shown = protocol.hide_slices(lookup[entry.read_codes()], slice_seed)
+        slices = protocol.annotated_slices(entry.shape[protocol.slice_axis], slice_seed)
+        shown = lookup[entry.read_codes()]
+        hide_slices(shown, slices, protocol.slice_axis)
         at = sample_locations(shown, limit)
         positions = tuple(np.concatenate([at[row] for row in r]) for r in _inside(at, codebook))
-    return Annotation(lookup, protocol, slices, slice_axis, positions)
+    return VisibleLabels(lookup, slices, protocol.slice_axis, positions)
 
 
 def _inside(rows: Iterable[int], codebook: Codebook) -> list[list[int]]:
@@ -106,16 +103,16 @@ def _inside(rows: Iterable[int], codebook: Codebook) -> list[list[int]]:
 
 
 def draw_centre(
-    annotation: Annotation, shape: Triple, size: Triple, foreground: float, rng: np.random.Generator
+    visible: VisibleLabels, shape: Triple, size: Triple, foreground: float, rng: np.random.Generator
 ) -> Triple:
     """Draw the voxel around which a patch is cut.
 
     With probability `foreground` it is a voxel of a class chosen evenly among those that the
-    annotation shows, otherwise any voxel. The patch is kept inside the scan where it fits.
+    labels show, otherwise any voxel. The patch is kept inside the scan where it fits.
     """
     use_class, pick_class, pick_voxel = rng.random(3)
     anywhere = [int(rng.integers(n)) for n in shape]
-    classes = annotation.positions
+    classes = visible.positions
     if classes and use_class < foreground:
         voxels = classes[int(pick_class * len(classes))]
         flat = voxels[int(pick_voxel * len(voxels))]

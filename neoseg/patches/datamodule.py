@@ -8,23 +8,23 @@ from itertools import islice
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.utils.data import DataLoader
 
 from neoseg.augment.settings import AugmentSettings
+from neoseg.capacity import count_loaders, usable_cores
 from neoseg.cohort import SPLITS, MissingModality, Plan, Source
-from neoseg.labels import PLANE_AXIS, STREAMS
+from neoseg.labels import STREAMS
 from neoseg.patches.batch import Batch, collate
-from neoseg.patches.centres import annotate
+from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import PatchDataset, PatchSettings, StepSampler, TrainingScan
 from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
 from neoseg.store.examined import entries_of
-from neoseg.store.pool import count_loaders, usable_cores
+from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
-from neoseg.store.volume import DataError
 
 
 class MixedDataModule(L.LightningDataModule):
@@ -40,7 +40,7 @@ class MixedDataModule(L.LightningDataModule):
         patches: PatchSettings,
         augment: AugmentSettings,
         seed: int,
-        teacher_view: bool = False,
+        with_teacher: bool = False,
         progress: Callable[[str], None] | None = None,
         first_step: int = 0,
         pseudo_labels: Path | None = None,
@@ -57,7 +57,7 @@ class MixedDataModule(L.LightningDataModule):
         self.patches = patches
         self.augment = augment
         self.seed = seed
-        self.teacher_view = teacher_view
+        self.with_teacher = with_teacher
         self.progress = progress
         self.first_step = first_step
         self.pseudo_labels = pseudo_labels
@@ -117,12 +117,11 @@ class MixedDataModule(L.LightningDataModule):
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
             lookup = source.lookup(item.protocol, codebook)
-            axis = PLANE_AXIS[protocol.slices.plane] if protocol.slices else 0
             # The name of a subject may occur in several cohorts.
             name = f"{scan.cohort}/{scan.id}" if place else scan.id
             seed = (source.draw, zlib.crc32(name.encode()))
-            annotation = annotate(entry, lookup, protocol, codebook, seed, axis, limit)
-            known = TrainingScan(entry, STREAMS.index(item.stream), annotation, place)
+            visible = visible_labels(entry, lookup, protocol, codebook, seed, limit)
+            known = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
             if split == "train" and self.pseudo_labels is not None:
                 folder = self.annotated.folder(self.pseudo_labels, source)
                 known = with_pseudo_labels(known, folder, codebook, limit)
@@ -139,7 +138,7 @@ class MixedDataModule(L.LightningDataModule):
             self.patches,
             self.augment,
             self.seed,
-            self.teacher_view,
+            self.with_teacher,
             self.missing_modality,
         )
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -179,7 +178,7 @@ class MixedDataModule(L.LightningDataModule):
         self, batch: Batch | VolumeSample, dataloader_idx: int
     ) -> Batch | VolumeSample:
         """Do on the device what `augment.device` left to it."""
-        return batch.lit() if isinstance(batch, Batch) else batch
+        return batch.with_intensities() if isinstance(batch, Batch) else batch
 
     def val_dataloader(self) -> DataLoader[VolumeSample]:
         """Return whole validation scans, one at a time, this rank's share.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from neoseg.augment.appearance import View, draw_view
+from neoseg.augment.appearance import Appearance, draw_appearance
 from neoseg.augment.label_contrast import Groups
 from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.torchio_transforms import apply_torchio
@@ -19,7 +19,7 @@ from neoseg.augment.warp import Geometry3D, cut_patch, draw_geometry
 from neoseg.cohort import MissingModality
 from neoseg.labels import MAX_CODES, Codebook
 from neoseg.patches.batch import Batch
-from neoseg.patches.centres import Annotation, draw_centre
+from neoseg.patches.centres import VisibleLabels, draw_centre
 from neoseg.patches.completion import draw_presence
 from neoseg.patches.streams import Composition
 from neoseg.processes import one_thread
@@ -27,7 +27,7 @@ from neoseg.store.store import StoreEntry
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 TORCHIO, MODALITY = 8, 9
-"""Independent random streams of one patch, so that a teacher's view leaves the student's as is.
+"""Independent random streams of one patch, so that a teacher's draw leaves the student's as is.
 
 None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
 """
@@ -56,7 +56,7 @@ class TrainingScan:
 
     entry: StoreEntry
     stream: int
-    annotation: Annotation
+    visible: VisibleLabels
     source: int = 0
 
 
@@ -69,17 +69,17 @@ class DrawnPatch:
         geometry: by which it was cut.
         image: float32 `[M, X, Y, Z]`.
         codes: uint8 `[X, Y, Z]`, mirrored where the patch is.
-        view, teacher_view: of the student, and of the teacher where there is one.
+        appearances: as the student sees it, and the teacher where there is one.
     """
 
     scan: int
     geometry: Geometry3D
     image: np.ndarray
     codes: np.ndarray
-    view: View
-    teacher_view: View | None
+    appearances: tuple[Appearance, ...]
 
 
+@dataclass(eq=False)
 class PatchDataset(Dataset[Batch]):
     """Maps (step, item) to a batch of one patch.
 
@@ -87,29 +87,21 @@ class PatchDataset(Dataset[Batch]):
     the same bits.
     """
 
-    def __init__(
-        self,
-        scans: Sequence[TrainingScan],
-        codebook: Codebook,
-        composition: Composition,
-        patches: PatchSettings,
-        augment: AugmentSettings,
-        seed: int,
-        teacher_view: bool,
-        missing_modality: MissingModality | None = None,
-    ) -> None:
-        self.scans = tuple(scans)
+    scans: tuple[TrainingScan, ...]
+    codebook: Codebook
+    composition: Composition
+    patches: PatchSettings
+    augment: AugmentSettings
+    seed: int
+    with_teacher: bool
+    missing_modality: MissingModality | None = None
+
+    def __post_init__(self) -> None:
         # Any value can stand in a lookup, also for a code that does not occur.
         self.mirror = np.arange(MAX_CODES, dtype=np.uint8)
-        self.mirror[: codebook.size] = codebook.mirror
-        self.composition = composition
-        self.patches = patches
-        self.augment = augment
-        self.seed = seed
-        self.teacher_view = teacher_view
-        self.missing_modality = missing_modality
-        contrast = augment.label_contrast
-        self.groups = None if contrast is None else Groups.of(contrast, codebook)
+        self.mirror[: self.codebook.size] = self.codebook.mirror
+        contrast = self.augment.label_contrast
+        self.groups = None if contrast is None else Groups.of(contrast, self.codebook)
 
     def draw(self, step: int, item: int) -> DrawnPatch:
         """Cut a patch and draw what happens to its intensities."""
@@ -117,30 +109,29 @@ class PatchDataset(Dataset[Batch]):
         scan = self.scans[number]
         rng = np.random.default_rng([self.seed, step, item, GEOMETRY])
         size = self.patches.size
-        centre = draw_centre(scan.annotation, scan.entry.shape, size, self.patches.foreground, rng)
+        centre = draw_centre(scan.visible, scan.entry.shape, size, self.patches.foreground, rng)
         geometry = draw_geometry(self.augment.spatial, rng, size, scan.entry.geometry.spacing)
-        lookup = scan.annotation.lookup
+        lookup = scan.visible.lookup
         image, codes = cut_patch(
             scan.entry,
             centre,
             size,
             geometry,
             self.mirror[lookup] if geometry.flipped else lookup,
-            scan.annotation.slices,
-            scan.annotation.slice_axis,
+            scan.visible.slices,
+            scan.visible.slice_axis,
         )
-        views = [
-            draw_view(
+        appearances = [
+            draw_appearance(
                 image,
                 settings,
                 self.groups,
                 np.random.default_rng([self.seed, step, item, purpose]),
             )
             for settings, purpose in ((self.augment, STUDENT), (self.augment.of_teacher, TEACHER))
-            if purpose == STUDENT or self.teacher_view
+            if purpose == STUDENT or self.with_teacher
         ]
-        teacher = views[1] if self.teacher_view else None
-        return DrawnPatch(number, geometry, image, codes, views[0], teacher)
+        return DrawnPatch(number, geometry, image, codes, tuple(appearances))
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         # A patch is too small for several threads: they cost more time than they save.
@@ -158,13 +149,13 @@ class PatchDataset(Dataset[Batch]):
             present=draw_presence(
                 scan.entry.scan, self.missing_modality, [self.seed, step, item, MODALITY]
             ),
-            noise_seed=self._seed(step, item, NOISE) if self.teacher_view else None,
-            views=(patch.view,),
-            teacher_views=None if patch.teacher_view is None else (patch.teacher_view,),
+            noise_seed=self._seed(step, item, NOISE) if self.with_teacher else None,
+            appearances=patch.appearances[:1],
+            teacher_appearances=patch.appearances[1:] or None,
         )
         if self.augment.device == "accelerator":
             return batch
-        batch = batch.lit()
+        batch = batch.with_intensities()
         if not self.augment.torchio:
             return batch
         image = self._with_torchio(batch.image, scan, step, item, STUDENT)
@@ -174,15 +165,15 @@ class PatchDataset(Dataset[Batch]):
         return replace(batch, image=image, teacher_image=teacher)
 
     def _with_torchio(
-        self, image: Tensor, scan: TrainingScan, step: int, item: int, view: int
+        self, image: Tensor, scan: TrainingScan, step: int, item: int, purpose: int
     ) -> Tensor:
-        spacing, seed = scan.entry.geometry.spacing, self.torchio_seed(step, item, view)
+        spacing, seed = scan.entry.geometry.spacing, self.torchio_seed(step, item, purpose)
         changed, _ = apply_torchio(image[0].numpy(), self.augment.torchio, spacing, seed)
         return torch.from_numpy(changed)[None]
 
-    def torchio_seed(self, step: int, item: int, view: int = STUDENT) -> int:
-        """Return what TorchIO is seeded with for the view of a patch."""
-        return int(self._seed(step, item, view, TORCHIO))
+    def torchio_seed(self, step: int, item: int, purpose: int = STUDENT) -> int:
+        """Return what TorchIO is seeded with for the patch as student or teacher see it."""
+        return int(self._seed(step, item, purpose, TORCHIO))
 
     def _seed(self, *purpose: int) -> Tensor:
         """Int64 `[1]`, 0 or above, for a generator other than NumPy's."""

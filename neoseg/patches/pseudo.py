@@ -17,18 +17,12 @@ from torch import Tensor
 
 from neoseg.files import building
 from neoseg.labels import MAX_CODES, Codebook, Protocol
-from neoseg.patches.centres import annotate
+from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
 from neoseg.store.arrays import mapped
-from neoseg.store.entry import CODES, LOCATIONS
-from neoseg.store.locations import (
-    read_located,
-    read_locations,
-    sample_locations,
-    write_locations,
-)
+from neoseg.store.entry import CODES, LOCATIONS, StoreEntry, write_array
+from neoseg.store.locations import read_located, read_locations, sample_locations, write_locations
 from neoseg.store.nifti import DataError
-from neoseg.store.store import StoreEntry, write_array
 
 CERTAIN = 255
 """Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
@@ -85,10 +79,10 @@ def restrict(
 
 def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
     """Whether the annotation of a scan can leave a voxel open."""
-    if not scan.entry.annotated or scan.annotation.slices is not None:
+    if not scan.entry.annotated or scan.visible.slices is not None:
         return True
     shown = scan.entry.located()
-    return any(codebook.rows[scan.annotation.lookup[code]].sum() > 1 for code in shown)
+    return any(codebook.rows[scan.visible.lookup[code]].sum() > 1 for code in shown)
 
 
 def is_written(scan: TrainingScan, root: Path) -> bool:
@@ -158,5 +152,5 @@ def with_pseudo_labels(
     entry = PseudoEntry(plain.scan, plain.folder, plain.geometry, labels)
     lookup = np.arange(MAX_CODES, dtype=np.uint8)
     protocol = Protocol.full(codebook.space)
-    annotation = annotate(entry, lookup, protocol, codebook, (0,), 0, limit)
-    return replace(scan, entry=entry, annotation=annotation)
+    visible = visible_labels(entry, lookup, protocol, codebook, (0,), limit)
+    return replace(scan, entry=entry, visible=visible)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from neoseg.labels import STREAMS
-from neoseg.store.volume import DataError
+from neoseg.store.nifti import DataError
 
 FINEST = 10**6
 """Largest denominator of a share: shares are fractions, so that no step rounds differently."""
@@ -153,10 +153,7 @@ def compose(
 
 
 def _pools(
-    stream: int,
-    streams: Sequence[int],
-    cohorts: Sequence[int],
-    weights: Sequence[float | None],
+    stream: int, streams: Sequence[int], cohorts: Sequence[int], weights: Sequence[float | None]
 ) -> tuple[Pool, ...]:
     """Return the scans of a stream by cohort, without cohorts that have none or no weight."""
     found: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from neoseg.labels import UNKNOWN
+from neoseg.labels import UNKNOWN, hide_slices
 from neoseg.patches.completion import presence
 from neoseg.patches.dataset import TrainingScan
 
@@ -43,13 +43,11 @@ class VolumeDataset(Dataset[VolumeSample]):
         return len(self.scans)
 
     def __getitem__(self, number: int) -> VolumeSample:
-        entry, annotation = self.scans[number].entry, self.scans[number].annotation
+        entry, visible = self.scans[number].entry, self.scans[number].visible
         image = entry.read_image().astype(np.float32)
-        codes = np.zeros(entry.shape, dtype=np.uint8)
+        codes = np.full(entry.shape, UNKNOWN, dtype=np.uint8)
         if entry.annotated:
-            codes = annotation.lookup[entry.read_codes()]
-            if annotation.slices is not None:
-                axes = [axis for axis in range(3) if axis != annotation.slice_axis]
-                codes = np.where(np.expand_dims(annotation.slices, axes), codes, np.uint8(UNKNOWN))
+            codes = visible.lookup[entry.read_codes()]
+            hide_slices(codes, visible.slices, visible.slice_axis)
         present = presence(entry.scan)
         return VolumeSample(torch.from_numpy(image), torch.from_numpy(codes), number, present)

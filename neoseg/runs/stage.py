@@ -85,7 +85,7 @@ def run_stage(
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     augment = data.augment
-    if data.teacher_view and augment.teacher == "same" and not augment.changes_intensities:
+    if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST

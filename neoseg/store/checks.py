@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
@@ -19,26 +19,31 @@ VOXEL_SIZES = (0.05, 20.0)
 """mm; smaller or larger ones come from a header in other units."""
 
 
+def _one(
+    path: Path,
+    found: str,
+    expected: str,
+    action: str,
+    kind: str,
+    severity: Literal["error", "warning"] = "error",
+) -> list[Problem]:
+    return [Problem(str(path), found, expected, action, kind, severity=severity)]
+
+
 def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
     """One volume: three axes, and at most a fourth of length 1."""
     shape = tuple(shape)
     if len(shape) == 4 and shape[3] == 1 and 0 not in shape:
-        return [
-            Problem(
-                str(path),
-                f"has shape {shape}",
-                "three axes",
-                "the last axis is dropped",
-                "trailing-axis",
-                severity="warning",
-            )
-        ]
+        return _one(
+            path,
+            f"has shape {shape}",
+            "three axes",
+            "the last axis is dropped",
+            "trailing-axis",
+            severity="warning",
+        )
     if len(shape) != 3 or 0 in shape:
-        return [
-            Problem(
-                str(path), f"has shape {shape}", "one 3D volume", "split it first", "dimensions"
-            )
-        ]
+        return _one(path, f"has shape {shape}", "one 3D volume", "split it first", "dimensions")
     return []
 
 
@@ -47,52 +52,42 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
     header = image.header
     codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
     if len(codes) == 2 and not any(codes):
-        return [
-            Problem(
-                str(path),
-                "has neither sform nor qform, so left and right are unknown",
-                "an affine from the scanner",
-                "restore the header from the source image",
-                "absent-affine",
-            )
-        ]
+        return _one(
+            path,
+            "has neither sform nor qform, so left and right are unknown",
+            "an affine from the scanner",
+            "restore the header from the source image",
+            "absent-affine",
+        )
     affine = np.asarray(image.affine, dtype=np.float64)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     finite = bool(np.isfinite(affine).all())
     if not finite or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
-        return [
-            Problem(
-                str(path),
-                "has an affine that is singular or not finite, so voxel size and left-right are "
-                "unknown",
-                "three axes with a length",
-                "restore the header from the source image",
-                "singular-affine",
-            )
-        ]
+        return _one(
+            path,
+            "has an affine that is singular or not finite, so voxel size and left-right are "
+            "unknown",
+            "three axes with a length",
+            "restore the header from the source image",
+            "singular-affine",
+        )
     low, high = VOXEL_SIZES
     if sizes.min() < low or sizes.max() > high:
         shown = " x ".join(f"{size:.3g}" for size in sizes)
-        return [
-            Problem(
-                str(path),
-                f"has voxels of {shown} mm",
-                f"{low:g} to {high:g} mm along each axis",
-                "correct the header (is it in metres or micrometres?)",
-                "voxel-size",
-            )
-        ]
+        return _one(
+            path,
+            f"has voxels of {shown} mm",
+            f"{low:g} to {high:g} mm along each axis",
+            "correct the header (is it in metres or micrometres?)",
+            "voxel-size",
+        )
     return []
 
 
 def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     """Numbers, all of them finite, and in the range of float32 where that is asked for."""
     if data.dtype.kind not in "fiub":
-        return [
-            Problem(
-                str(path), f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers"
-            )
-        ]
+        return _one(path, f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers")
     if data.dtype.kind != "f":
         return []
     finite = np.isfinite(data)
@@ -101,7 +96,7 @@ def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     count = data.size - int(np.count_nonzero(finite))
     if count:
         found = f"has {count} voxels that are NaN or infinite"
-        return [Problem(str(path), found, "numbers", "repair or drop it", "not-finite")]
+        return _one(path, found, "numbers", "repair or drop it", "not-finite")
     return []
 
 
@@ -111,7 +106,7 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     if low != high:
         return []
     found = f"is constant ({float(low):g} everywhere)"
-    return [Problem(str(path), found, "an image", "drop it", "constant-image")]
+    return _one(path, found, "an image", "drop it", "constant-image")
 
 
 def check_grid(
@@ -124,32 +119,25 @@ def check_grid(
 ) -> list[Problem]:
     """One grid: the same shape, and affines that differ by rounding alone."""
     if tuple(shape) != tuple(wanted_shape):
-        return [
-            Problem(
-                str(path),
-                f"has shape {tuple(shape)} and {reference} has {tuple(wanted_shape)}",
-                "one grid",
-                "resample one to the other (labels with nearest neighbour)",
-                "grid-shape",
-            )
-        ]
+        return _one(
+            path,
+            f"has shape {tuple(shape)} and {reference} has {tuple(wanted_shape)}",
+            "one grid",
+            "resample one to the other (labels with nearest neighbour)",
+            "grid-shape",
+        )
     gap = float(np.abs(affine - wanted_affine).max())
     if gap <= GRID_TOLERANCE:
         return []
-    axes, other = (
-        "".join(map(str, aff2axcodes(affine))),
-        "".join(map(str, aff2axcodes(wanted_affine))),
+    axes, other = ("".join(map(str, aff2axcodes(a))) for a in (affine, wanted_affine))
+    return _one(
+        path,
+        f"(axes {axes}) and {reference} (axes {other}) have affines that differ by up to "
+        f"{gap:.3g} mm",
+        f"at most {GRID_TOLERANCE:g}",
+        "resample one to the other",
+        "grid-affine",
     )
-    return [
-        Problem(
-            str(path),
-            f"(axes {axes}) and {reference} (axes {other}) have affines that differ by up to "
-            f"{gap:.3g} mm",
-            f"at most {GRID_TOLERANCE:g}",
-            "resample one to the other",
-            "grid-affine",
-        )
-    ]
 
 
 def check_values(path: Path, labels: np.ndarray, convention: Convention) -> list[Problem]:
@@ -157,28 +145,24 @@ def check_values(path: Path, labels: np.ndarray, convention: Convention) -> list
     found = np.unique(labels)
     if found.dtype.kind == "f" and (np.rint(found) != found).any():
         first = float(found[np.rint(found) != found][0])
-        return [
-            Problem(
-                str(path),
-                f"holds {first!r}",
-                "whole label numbers",
-                "it may be an image, probabilities, or a label map resampled with interpolation; "
-                "resample with nearest neighbour",
-                "label-fractions",
-            )
-        ]
+        return _one(
+            path,
+            f"holds {first!r}",
+            "whole label numbers",
+            "it may be an image, probabilities, or a label map resampled with interpolation; "
+            "resample with nearest neighbour",
+            "label-fractions",
+        )
     odd = found[~np.isin(found, convention.values)]
     voxels = int(np.isin(labels, odd).sum())
-    return [
-        Problem(
-            str(path),
-            f"holds label values outside the table '{convention.space.name}': "
-            f"{shorten(int(value) for value in odd)} ({voxels} voxels)",
-            shorten(convention.values, 12),
-            "correct the file or add the values to the cohort's `convention`",
-            "label-values",
-        )
-    ]
+    return _one(
+        path,
+        f"holds label values outside the table '{convention.space.name}': "
+        f"{shorten(int(value) for value in odd)} ({voxels} voxels)",
+        shorten(convention.values, 12),
+        "correct the file or add the values to the cohort's `convention`",
+        "label-values",
+    )
 
 
 OF_CONTENT = ("untold-labels", "empty-labels")
@@ -186,32 +170,28 @@ OF_CONTENT = ("untold-labels", "empty-labels")
 
 
 def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Labels that tell of something; `voxels` counts them by native code.
+    """Labels that tell of something; `voxels` counts them by stored code.
 
     Not kept with an entry: whoever corrects what a value means has the same values.
     """
     space = convention.space
     shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
     if shown == {space.everything}:
-        return [
-            Problem(
-                str(path),
-                "says 'not annotated' everywhere",
-                "some structures",
-                "the scan teaches nothing; drop the file to count it as unlabelled",
-                "untold-labels",
-                severity="warning",
-            )
-        ]
+        return _one(
+            path,
+            "says 'not annotated' everywhere",
+            "some structures",
+            "the scan teaches nothing; drop the file to count it as unlabelled",
+            "untold-labels",
+            severity="warning",
+        )
     if shown <= {frozenset([space.background]), space.everything}:
         value = space.leaves[space.background].index
-        return [
-            Problem(
-                str(path),
-                f"shows no structure, only the background ({value})",
-                "a segmentation",
-                "drop the file, or the scan",
-                "empty-labels",
-            )
-        ]
+        return _one(
+            path,
+            f"shows no structure, only the background ({value})",
+            "a segmentation",
+            "drop the file, or the scan",
+            "empty-labels",
+        )
     return []

@@ -60,7 +60,7 @@ class StoreEntry:
 
     @property
     def codes(self) -> blosc2.NDArray:
-        """Uint8 native codes `[X, Y, Z]`, memory-mapped."""
+        """Uint8 stored codes `[X, Y, Z]`, memory-mapped."""
         return self._open(CODES)
 
     def read_image(self, block: tuple[slice, ...] = ()) -> np.ndarray:
@@ -79,7 +79,7 @@ class StoreEntry:
         return image
 
     def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
-        """Return the native codes of a block of voxels, of all by default; raises as the image."""
+        """Return the stored codes of a block of voxels, of all by default; raises as the image."""
         with unpacking(self.folder / CODES):
             return np.asarray(self.codes[block or slice(None)])
 
@@ -98,11 +98,11 @@ class StoreEntry:
         return self.geometry.prepared_shape
 
     def located(self) -> tuple[int, ...]:
-        """Return the native codes that occur."""
+        """Return the stored codes that occur."""
         return read_located(self.folder / LOCATIONS)
 
     def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-        """Return bounded positions of some native codes, or of all that occur."""
+        """Return bounded positions of some stored codes, or of all that occur."""
         return read_locations(self.folder / LOCATIONS, codes)
 
 

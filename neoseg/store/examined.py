@@ -25,7 +25,7 @@ class Examined:
     Attributes:
         problems: errors or warnings, remembered from when the entry was built; those about what
             its labels tell are of now.
-        voxels: number of voxels by native code, of the whole file; empty without labels.
+        voxels: number of voxels by stored code, of the whole file; empty without labels.
         digest: of the first image's voxels in canonical axes; "" where there is no entry.
     """
 

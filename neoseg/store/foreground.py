@@ -18,7 +18,8 @@ LARGEST = 6e4
 
 def head_of(data: np.ndarray) -> np.ndarray:
     """Return where an image is brighter than its mean: its head, or its brain without a skull."""
-    return data > data.mean(dtype=np.float64)
+    bright: np.ndarray = data > data.mean(dtype=np.float64)
+    return bright
 
 
 def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
@@ -91,4 +92,5 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
     if std < 1e-6 * (high - low) or std == 0:  # as in a mask: all of the head has one value
         std = float(data.std(dtype=np.float64))
     # A store in float16 must not turn an outlier into infinity.
-    return np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
+    scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
+    return scores

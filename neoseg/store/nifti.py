@@ -106,7 +106,7 @@ def _extent(image: Any) -> int:
     offset = float(image.dataobj.offset)
     if not 0 <= offset < 2**62:
         raise ValueError(f"its voxels begin at byte {offset:g}")
-    return int(offset) + math.prod(shape) * image.get_data_dtype().itemsize
+    return int(offset) + math.prod(shape) * int(image.get_data_dtype().itemsize)
 
 
 def _unpack(path: Path, packed: bytes) -> bytes:

@@ -235,6 +235,7 @@ def _resample(data: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
     if order > 0 and (step > 1).any():
         # Against aliasing; the width makes two neighbouring samples meet at half their height.
         data = ndimage.gaussian_filter(data, np.maximum(0, (step - 1) / 2))
-    return ndimage.affine_transform(
+    resampled: np.ndarray = ndimage.affine_transform(
         data, step, (step - 1) / 2, output_shape=tuple(shape), order=order, mode="nearest"
     )
+    return resampled

@@ -27,7 +27,7 @@ from neoseg.store.volume import Volume, read_volume
 def read_scan(
     scan: Scan, convention: Convention, settings: PrepareSettings
 ) -> tuple[np.ndarray, Geometry, np.ndarray | None, dict[str, Any]]:
-    """Return image, geometry, native codes on the canonical grid, and the record of a scan.
+    """Return image, geometry, stored codes on the canonical grid, and the record of a scan.
 
     Raises:
         DataError: every error about its files.
@@ -73,7 +73,7 @@ def read_scan(
 
 
 def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.ndarray:
-    """Return the native codes of a scan's label file on the canonical, uncropped grid.
+    """Return the stored codes of a scan's label file on the canonical, uncropped grid.
 
     Raises:
         DataError: a file that cannot be read or does not lie on the image's grid, or labels that

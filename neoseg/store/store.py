@@ -12,9 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from neoseg.capacity import count_processes
 from neoseg.cohort import Cohort, Problem, Scan
-from neoseg.files import flush
+from neoseg.files import building
 from neoseg.labels import Convention
+from neoseg.processes import work_through
 from neoseg.store.entry import (
     CODES,
     IMAGE,
@@ -29,7 +31,6 @@ from neoseg.store.examined import Examined, entries_of
 from neoseg.store.fingerprint import fingerprint
 from neoseg.store.locations import sample_locations, write_locations
 from neoseg.store.nifti import DataError
-from neoseg.store.pool import count_processes, work_through
 from neoseg.store.preprocess import PrepareSettings, prepare_labels
 from neoseg.store.reading import read_codes, read_scan
 
@@ -72,7 +73,8 @@ class Store:
         Scans in the store are not read again. `verify` compares checksums of what is there.
 
         Raises:
-            DataError: a store that cannot be written, or a process that was killed.
+            DataError: a store that cannot be written.
+            ProcessError: a process that was killed.
         """
         found: dict[int, Examined] = {}
         missing: list[int] = []
@@ -87,7 +89,8 @@ class Store:
         sizes = [_size(scans[number].images[0]) for number in missing]
         processes = count_processes(self.settings.processes, sizes)
         build = partial(self._made, cohort=cohort, verify=verify)
-        for place, made in work_through(build, [scans[n] for n in missing], processes):
+        waiting = [scans[number] for number in missing]
+        for place, made in work_through(build, waiting, processes, "store.processes"):
             for note in made.problems:
                 if note.kind == "damaged-entry":
                     log.warning("%s", note)
@@ -146,33 +149,18 @@ class Store:
         return replace(made, problems=(*made.problems, note))
 
     def _build(self, scan: Scan, convention: Convention, folder: Path) -> None:
-        """Write an entry beside its final name, then rename it, so that it is whole or absent.
-
-        The caller holds the entry's lock, so a draft that is there was left by a killed process.
-        """
+        """Write an entry in place of a damaged one; the caller holds the entry's lock."""
         image, geometry, codes, record = read_scan(scan, convention, self.settings)
-        draft = folder.with_name(f".draft-{folder.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        try:
-            with _writing(draft):
-                draft.mkdir()
-                present = [path is not None for path in scan.images]
-                write_array(draft / IMAGE, image[present].astype(self.settings.dtype))
-                if codes is not None:
-                    codes = prepare_labels(codes, geometry)
-                    write_array(draft / CODES, codes)
-                    write_locations(
-                        draft / LOCATIONS, sample_locations(codes, self.settings.locations)
-                    )
-                write_record(draft, record)
-                for path in (*draft.iterdir(), draft):
-                    flush(path)  # before the name that says it is whole
-                if folder.exists():  # a damaged entry
-                    shutil.rmtree(folder)
-                draft.rename(folder)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        with _writing(folder), building(folder) as draft:
+            present = [path is not None for path in scan.images]
+            write_array(draft / IMAGE, image[present].astype(self.settings.dtype))
+            if codes is not None:
+                codes = prepare_labels(codes, geometry)
+                write_array(draft / CODES, codes)
+                write_locations(draft / LOCATIONS, sample_locations(codes, self.settings.locations))
+            write_record(draft, record)
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
 class StoreError(DataError):

@@ -51,14 +51,14 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
         data = data[..., 0]
     affine = np.asarray(image.affine, dtype=np.float64)
     shape = data.shape
-    canonical = nib.as_closest_canonical(nib.Nifti1Image(_native(data), affine))
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(_storable(data), affine))
     array = np.asarray(canonical.dataobj)
     if dtype is np.float32:
         array = array.astype(np.float32)
     return Volume(np.ascontiguousarray(array), canonical.affine, shape, affine, tuple(found))
 
 
-def _native(data: np.ndarray) -> np.ndarray:
+def _storable(data: np.ndarray) -> np.ndarray:
     """Return `data` in a type that NIfTI can carry."""
     if data.dtype.kind == "b":
         return data.astype(np.uint8)

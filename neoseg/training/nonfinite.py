@@ -145,7 +145,7 @@ class NonFiniteLoss(Callback):
         """Save what is needed to compute the loss again, and say so."""
         step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
         assert self._batch is not None  # a step begins with its batch
-        batch = self._batch.lit()
+        batch = self._batch.with_intensities()
         share = len(batch)
         items = [trainer.global_rank * share + place for place in range(share)]
         train = trainer.datamodule.train  # type: ignore[attr-defined]

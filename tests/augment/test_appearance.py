@@ -54,8 +54,8 @@ def assert_equal(first: list[Batch], second: list[Batch]) -> None:
     for one, other in zip(first, second, strict=True):
         for name in ("image", "codes", "stream", "scan", "teacher_image", "noise_seed"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
-        assert one.views is other.views is None
-        assert one.teacher_views is other.teacher_views is None
+        assert one.appearances is other.appearances is None
+        assert one.teacher_appearances is other.teacher_appearances is None
 
 
 @pytest.mark.parametrize("teacher", ["same", None, IntensitySettings(noise_probability=1.0)])
@@ -65,18 +65,18 @@ def test_the_accelerator_gives_what_the_loader_gives(
     here = batches(data, teacher=teacher)
     left = batches(data, teacher=teacher, device="accelerator")
     for batch, done in zip(left, here, strict=True):
-        assert batch.views is not None
-        assert len(batch.views) == 4
+        assert batch.appearances is not None
+        assert len(batch.appearances) == 4
         assert not torch.equal(batch.image, done.image)  # the loader has only cut it
         assert batch.teacher_image is None
     assert_equal([data.on_after_batch_transfer(batch, 0) for batch in left], here)
     moved = left[0].to("cpu").to(torch.device("cpu"))
-    assert_equal([moved.lit()], here[:1])
+    assert_equal([moved.with_intensities()], here[:1])
 
 
 def test_a_lit_batch_stays_as_it_is(data: MixedDataModule) -> None:
     batch = batches(data)[0]
-    assert batch.lit() is batch
+    assert batch.with_intensities() is batch
     assert data.on_after_batch_transfer(batch, 0) is batch
     sample = next(iter(make_validation(data)))
     assert data.on_after_batch_transfer(sample, 0) is sample
@@ -93,7 +93,7 @@ def test_threads_do_not_change_a_bit(data: MixedDataModule, device: str) -> None
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append([batch.lit() for batch in batches(data, device=device)])
+            found.append([batch.with_intensities() for batch in batches(data, device=device)])
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -104,9 +104,9 @@ def test_threads_do_not_change_a_bit(data: MixedDataModule, device: str) -> None
 def test_what_else_is_in_the_batch_does_not_matter(data: MixedDataModule) -> None:
     patches = dataset(data, device="accelerator")
     items = [patches[key] for key in KEYS]
-    together = collate(items).lit()
+    together = collate(items).with_intensities()
     for number, item in enumerate(items):
-        alone = item.lit()
+        alone = item.with_intensities()
         assert torch.equal(together.image[number], alone.image[0])
         assert torch.equal(together.teacher_image[number], alone.teacher_image[0])  # type: ignore[index]
 
@@ -159,7 +159,7 @@ def test_loader_processes_draw_the_same_views(data: MixedDataModule, tmp_path: P
         augment = EVERYTHING.model_copy(update={"device": device, "torchio": torchio})
         module = MixedDataModule(data.annotated, data.store, settings, augment, 3, True)
         module.setup()
-        found.append([batch.lit() for batch in module.train_dataloader()])
+        found.append([batch.with_intensities() for batch in module.train_dataloader()])
     assert_equal(found[0], found[2])
     here = dataset(data, torchio=TORCHIO)
     expected = [collate([here[step, item] for item in range(4)]) for step in range(3)]
@@ -202,8 +202,8 @@ def test_contrast_follows_the_codes_of_a_flipped_patch(data: MixedDataModule) ->
 def test_batches_without_views_can_be_joined(data: MixedDataModule) -> None:
     patches = dataset(data, device="accelerator")
     item = patches[0, 0]
-    assert collate([item, item]).views == (*item.views, *item.views)  # type: ignore[misc]
-    assert collate([replace(item, views=None)] * 2).views is None
+    assert collate([item, item]).appearances == (*item.appearances, *item.appearances)  # type: ignore[misc]
+    assert collate([replace(item, appearances=None)] * 2).appearances is None
 
 
 def without_noise() -> dict[str, object]:
@@ -216,17 +216,17 @@ def without_noise() -> dict[str, object]:
 def test_views_stay_on_the_device_of_the_batch(data: MixedDataModule) -> None:
     """A device without memory refuses whatever was left on the CPU."""
     for batch in batches(data, **without_noise()):
-        lit = batch.to("meta").lit()
-        assert lit.image.device.type == "meta"
-        assert lit.image.shape == batch.image.shape
-        assert lit.teacher_image is not None
-        assert lit.teacher_image.device.type == "meta"
+        changed = batch.to("meta").with_intensities()
+        assert changed.image.device.type == "meta"
+        assert changed.image.shape == batch.image.shape
+        assert changed.teacher_image is not None
+        assert changed.teacher_image.device.type == "meta"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_what_the_cpu_gives(data: MixedDataModule) -> None:
     for batch in batches(data, **without_noise()):
-        here, there = batch.lit(), batch.to("cuda").lit().to("cpu")
+        here, there = batch.with_intensities(), batch.to("cuda").with_intensities().to("cpu")
         scale = float(here.image.abs().max())
         for name in ("image", "teacher_image"):
             one, other = getattr(here, name), getattr(there, name)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage, optimize
 
-from neoseg.augment.appearance import apply_views, draw_view
+from neoseg.augment.appearance import apply_appearances, draw_appearance
 from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.settings import AugmentSettings
 
@@ -18,9 +18,10 @@ IMAGE = np.random.default_rng(1).normal(2, 3, (2, 9, 10, 11)).astype(np.float32)
 
 
 def changed(image: np.ndarray, settings: IntensitySettings | None, seed: int) -> np.ndarray:
-    view = draw_view(image, AugmentSettings(intensity=settings), None, np.random.default_rng(seed))
+    augment, rng = AugmentSettings(intensity=settings), np.random.default_rng(seed)
+    drawn = draw_appearance(image, augment, None, rng)
     codes = torch.zeros(1, *image.shape[1:], dtype=torch.uint8)
-    return apply_views(torch.from_numpy(image)[None], codes, [view])[0].numpy()
+    return apply_appearances(torch.from_numpy(image)[None], codes, [drawn])[0].numpy()
 
 
 def augmented(image: np.ndarray, seed: int = 5, **parts: float) -> np.ndarray:
@@ -138,7 +139,7 @@ def test_artefacts_leave_what_was_drawn_before_there_were_any() -> None:
             for on in (0.0, 1.0)
         )
         draws = [
-            draw_view(IMAGE, AugmentSettings(intensity=s), None, np.random.default_rng(seed))
+            draw_appearance(IMAGE, AugmentSettings(intensity=s), None, np.random.default_rng(seed))
             for s in settings
         ]
         for view in draws[1:]:
@@ -169,8 +170,9 @@ def test_blur_is_that_of_scipy() -> None:
 
 def test_parts_are_named_in_the_order_in_which_they_are_applied() -> None:
     always = IntensitySettings(**dict.fromkeys(NONE, 1.0))
-    view = draw_view(IMAGE, AugmentSettings(intensity=always), None, np.random.default_rng(0))
-    assert view[0].parts == (
+    rng = np.random.default_rng(0)
+    drawn = draw_appearance(IMAGE, AugmentSettings(intensity=always), None, rng)
+    assert drawn[0].parts == (
         *("motion", "bias field", "gamma", "contrast"),
         *("blur", "low resolution", "thick slices", "ghosting", "spike", "noise"),
     )

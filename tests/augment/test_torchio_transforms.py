@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import random
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +12,12 @@ from pydantic import ValidationError
 from torchio.transforms.intensity_transform import IntensityTransform
 
 from neoseg.augment.settings import AugmentSettings
-from neoseg.augment.torchio_transforms import NAMES, TorchioTransform, apply_torchio
+from neoseg.augment.torchio_transforms import (
+    NAMES,
+    TorchioTransform,
+    TransformError,
+    apply_torchio,
+)
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 12, 13, 14)).astype(np.float32)
 NEEDED = {"Blur": {"std": 1.0}, "Clamp": {"out_min": -0.5}, "Gamma": {"gamma": 1.2}}
@@ -66,6 +75,7 @@ def test_lengths_are_in_millimetres() -> None:
         ({"name": "RandomNoise", "std": "much"}, "RandomNoise: .*std"),
         ({"name": "RandomNoise", "p": 1.5}, "less than or equal to 1"),
         ({"p": 0.5}, "Field required"),
+        ({"name": "RandomNoise", "_target_": "mylab.Darker"}, "one of the two"),
     ],
 )
 def test_mistakes_are_told(entry: dict[str, object], message: str) -> None:
@@ -104,3 +114,83 @@ def test_air_is_not_normalised() -> None:
 def test_what_moves_voxels_is_no_intensity_transform() -> None:
     with pytest.raises(ValidationError, match="'RandomSwap' is not one of"):
         TorchioTransform(name="RandomSwap")
+
+
+OTHERS = """
+import random
+import numpy as np
+import torchio
+
+class Darker(torchio.transforms.IntensityTransform):
+    def __init__(self, most=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.most = most
+
+    def apply_transform(self, subject):
+        share = self.most * random.random() * np.random.rand()
+        for image in self.get_images(subject):
+            image.set_data(image.data * (1 - share))
+        return subject
+
+class Halved(Darker):
+    def apply_transform(self, subject):
+        subject["image"].set_data(subject["image"].data[:, ::2])
+        return subject
+
+class Turned(torchio.transforms.RandomAffine):
+    pass
+
+def function():
+    pass
+"""
+
+
+@pytest.fixture
+def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of transforms that is not TorchIO's."""
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "mylab" / "transforms.py").write_text(OTHERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("mylab", "mylab.transforms"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def of_others(name: str, **arguments: object) -> AugmentSettings:
+    raw = {"_target_": f"mylab.transforms.{name}", **arguments}
+    return AugmentSettings.model_validate({"torchio": [{"name": "RandomNoise"}, raw]})
+
+
+@pytest.mark.usefixtures("others")
+def test_a_transform_of_another_package_is_imported_at_its_first_patch() -> None:
+    settings = of_others("Darker", most=0.9)
+    assert settings.targets == ("mylab.transforms.Darker",)
+    assert settings.changes_intensities
+    assert "mylab.transforms" not in sys.modules
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    images = [apply_torchio(IMAGE, settings.torchio[1:], (1, 1, 1), seed) for seed in (3, 3, 2**63)]
+    assert images[0][1] == ("Darker",)
+    np.testing.assert_array_equal(images[0][0], images[1][0])
+    assert not np.array_equal(images[0][0], images[2][0])
+    assert not np.array_equal(images[0][0], IMAGE)
+    after = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    assert before == after
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("function", {}, r"is no subclass of torchio\.Transform"),
+        ("random", {}, r"is no subclass of torchio\.Transform"),
+        ("Turned", {}, "moves voxels"),
+        ("Brighter", {}, "cannot be imported .*Brighter"),
+        ("Darker", {"mots": 1}, "no argument 'mots'; did you mean most"),
+        ("Halved", {}, r"made \(2, 6, 13, 14\) of a patch \(2, 12, 13, 14\)"),
+    ],
+)
+def test_what_is_no_transform_of_intensities_is_said_at_the_first_patch(
+    name: str, arguments: dict[str, object], message: str
+) -> None:
+    settings = of_others(name, **arguments)
+    with pytest.raises(TransformError, match=message):
+        apply_torchio(IMAGE, settings.torchio, (1, 1, 1), 0)

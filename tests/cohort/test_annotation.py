@@ -13,8 +13,8 @@ from neoseg.cohort import (
     AnnotationSettings,
     Assignment,
     CohortError,
+    Scan,
     Split,
-    assign,
     make_split,
     parse_settings,
     plan_annotation,
@@ -30,6 +30,13 @@ SPLIT = make_split(SCANS)
 def settings(**changes: Any) -> AnnotationSettings:
     raw = {"full_fraction": 0.05, "protocol": {"name": "superclass", "merge": ["TCV"]}, **changes}
     return parse_settings(AnnotationSettings, raw, "annotation")
+
+
+def assign(
+    scans: list[Scan], split: Split, fraction: float, draw: int, name: str, **changes: Any
+) -> tuple[Assignment, ...]:
+    asked = {"full_fraction": fraction, "draw": draw, "protocol": {"name": name, "merge": ["TCV"]}}
+    return plan_annotation(scans, split, settings(**asked, **changes))
 
 
 def subjects(assignments: tuple[Assignment, ...], stream: str) -> set[str]:

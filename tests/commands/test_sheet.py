@@ -40,7 +40,7 @@ def data(compose_train: Callable[..., DictConfig]) -> MixedDataModule:
 
 def test_a_row_shows_what_training_gets(data: MixedDataModule) -> None:
     loader = data.train_dataloader()
-    batches = [batch.lit() for batch in loader]
+    batches = [batch.with_intensities() for batch in loader]
     seen = set()
     for step, batch in enumerate(batches):
         for item in range(2):

@@ -149,7 +149,7 @@ def test_a_screen_shows_some_of_each_kind_and_how_many_more(tmp_path: Path) -> N
 def test_cells_cannot_break_the_table() -> None:
     cohort = Diagnosis.of_error("x", CohortError("no\n| scans <b>here</b>"))
     line = next(line for line in cohort.markdown().splitlines() if "scans" in line and "|" in line)
-    assert r"no \| scans \<b>here\</b>" in line
+    assert r"no \| scans \<b\>here\</b\>" in line
 
 
 def test_the_progress_counts_every_scan(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neoseg.augment.appearance import ChannelView
+from neoseg.augment.appearance import ChannelAppearance
 from neoseg.patches import batch as module
 from neoseg.patches.batch import ALIGNMENT, Batch, collate
 
@@ -20,7 +20,7 @@ BATCH = Batch(
     stream=torch.tensor([0, 2, 1], dtype=torch.uint8),
     scan=torch.tensor([5, 1, 7]),
     present=torch.tensor([[True, False], [True, True], [False, True]]),
-    views=((ChannelView(0.5, 2.0, None, None),),) * 3,
+    appearances=((ChannelAppearance(0.5, 2.0, None, None),),) * 3,
 )
 
 
@@ -49,8 +49,8 @@ def test_a_batch_arrives_as_it_was_in_one_block() -> None:
         assert before[name].dtype == after[name].dtype
         assert after[name].is_contiguous()
         assert after[name].data_ptr() % ALIGNMENT == 0
-    assert found.views == BATCH.views
-    assert found.teacher_image is found.teacher_views is found.noise_seed is None
+    assert found.appearances == BATCH.appearances
+    assert found.teacher_image is found.teacher_appearances is found.noise_seed is None
     assert len({value.untyped_storage().data_ptr() for value in after.values()}) == 1
     assert all(value.is_shared() for value in after.values())
 
@@ -78,4 +78,4 @@ def test_items_arrive_as_they_are_joined_in_one_process(monkeypatch: pytest.Monk
     assert len(here) == len(there) == 6
     for name, value in tensors(here).items():
         assert torch.equal(value, tensors(there)[name])
-    assert here.views == there.views == BATCH.views * 2  # type: ignore[operator]
+    assert here.appearances == there.appearances == BATCH.appearances * 2  # type: ignore[operator]

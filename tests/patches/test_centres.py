@@ -8,7 +8,7 @@ import pytest
 from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.labels import Codebook, LabelSpace, Protocol
-from neoseg.patches.centres import Annotation, annotate, draw_centre
+from neoseg.patches.centres import VisibleLabels, draw_centre, visible_labels
 from neoseg.store.locations import merge_locations
 from neoseg.store.preprocess import PrepareSettings
 from neoseg.store.store import Store, StoreEntry
@@ -21,21 +21,20 @@ def opened(root: Path, **cohort: object) -> list[StoreEntry]:
     return Store(root / "store", PrepareSettings(locations=LIMIT)).prepare(made, made.scans)
 
 
-def annotated(entry: StoreEntry, protocol: Protocol) -> tuple[Annotation, Codebook]:
+def annotated(entry: StoreEntry, protocol: Protocol) -> tuple[VisibleLabels, Codebook]:
     space = protocol.space
     sets = [frozenset([k]) for k in range(space.num_leaves)]
-    told = [protocol.apply(s) for s in sets]
-    codebook = Codebook.build(space, told)
-    lookup = codebook.lookup(told)
-    axis = 2 if protocol.slices else 0
-    return annotate(entry, lookup, protocol, codebook, (3, 4), axis, LIMIT), codebook
+    known = [protocol.apply(s) for s in sets]
+    codebook = Codebook.build(space, known)
+    lookup = codebook.lookup(known)
+    return visible_labels(entry, lookup, protocol, codebook, (3, 4), LIMIT), codebook
 
 
-def visible(entry: StoreEntry, annotation: Annotation) -> np.ndarray:
-    """The codes that the annotation tells, `[X, Y, Z]`."""
-    codes = annotation.lookup[np.asarray(entry.codes[:])]
-    if annotation.slices is not None:
-        codes = np.where(annotation.slices, codes, 0)
+def shown_codes(entry: StoreEntry, visible: VisibleLabels) -> np.ndarray:
+    """The codes that are visible, `[X, Y, Z]`."""
+    codes = visible.lookup[np.asarray(entry.codes[:])]
+    if visible.slices is not None:
+        codes = np.where(visible.slices, codes, 0)
     return codes
 
 
@@ -67,8 +66,8 @@ def test_centres_are_of_the_classes_that_the_annotation_shows(
     tmp_path: Path, space: LabelSpace, name: str, classes: set[str]
 ) -> None:
     entry = opened(tmp_path)[0]
-    annotation, codebook = annotated(entry, protocols(space)[name])
-    codes = visible(entry, annotation).ravel()
+    visible, codebook = annotated(entry, protocols(space)[name])
+    codes = shown_codes(entry, visible).ravel()
     shown = {
         space.classes[c].abbreviation: np.flatnonzero(codebook.membership[codes, c] == 1)
         for c in range(space.num_classes)
@@ -76,9 +75,9 @@ def test_centres_are_of_the_classes_that_the_annotation_shows(
     }
     shown = {key: where for key, where in shown.items() if where.size}
     assert set(shown) == classes
-    assert len(annotation.positions) == len(shown)
+    assert len(visible.positions) == len(shown)
     # Positions follow the order of the classes, and every one shows its class.
-    for positions, (key, where) in zip(annotation.positions, shown.items(), strict=True):
+    for positions, (key, where) in zip(visible.positions, shown.items(), strict=True):
         assert np.isin(positions, where).all(), key
         assert positions.size >= min(LIMIT, where.size)
         assert np.unique(positions).size == positions.size
@@ -89,13 +88,13 @@ def test_positions_that_are_read_are_those_of_all_codes_together(
     tmp_path: Path, space: LabelSpace, name: str
 ) -> None:
     entry = opened(tmp_path)[0]
-    annotation, codebook = annotated(entry, protocols(space)[name])
-    merged = merge_locations(entry.locations(), annotation.lookup, LIMIT)
+    visible, codebook = annotated(entry, protocols(space)[name])
+    merged = merge_locations(entry.locations(), visible.lookup, LIMIT)
     classes = [c for c in range(space.num_classes) if space.classes[c].leaves != {space.background}]
     wanted = [[m for r, m in merged.items() if codebook.membership[r, c] == 1] for c in classes]
     wanted = [np.concatenate(parts) for parts in wanted if parts]
-    assert len(annotation.positions) == len(wanted)
-    for found, expected in zip(annotation.positions, wanted, strict=True):
+    assert len(visible.positions) == len(wanted)
+    for found, expected in zip(visible.positions, wanted, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -104,9 +103,9 @@ def test_positions_are_not_held(tmp_path: Path, space: LabelSpace) -> None:
     made, sizes = write_cohort(tmp_path, 1), []
     for limit in (10, 1000):
         (entry,) = Store(tmp_path, PrepareSettings(locations=limit)).prepare(made, made.scans)
-        annotation, _ = annotated(entry, protocols(space)["full"])
-        sizes.append(len(pickle.dumps(annotation)))
-        assert len(annotation.positions[0]) > 0
+        visible, _ = annotated(entry, protocols(space)["full"])
+        sizes.append(len(pickle.dumps(visible)))
+        assert len(visible.positions[0]) > 0
     assert abs(sizes[1] - sizes[0]) < 50
 
 
@@ -143,10 +142,10 @@ def test_classes_come_equally_often_and_centres_stay_inside(
     tmp_path: Path, space: LabelSpace
 ) -> None:
     entry = opened(tmp_path)[0]
-    annotation, _ = annotated(entry, protocols(space)["full"])
+    visible, _ = annotated(entry, protocols(space)["full"])
     shape, size = entry.shape, (4, 5, 6)
     rng = np.random.default_rng(0)
-    centres = np.array([draw_centre(annotation, shape, size, 1.0, rng) for _ in range(300)])
+    centres = np.array([draw_centre(visible, shape, size, 1.0, rng) for _ in range(300)])
     for axis in range(3):
         start = centres[:, axis] - size[axis] // 2
         assert start.min() >= 0
@@ -161,14 +160,14 @@ def test_classes_come_equally_often_and_centres_stay_inside(
 
 def test_without_foreground_any_voxel_can_be_a_centre(tmp_path: Path, space: LabelSpace) -> None:
     entry = opened(tmp_path)[0]
-    annotation, _ = annotated(entry, protocols(space)["full"])
-    bare = Annotation(annotation.lookup, annotation.protocol, None, 0, ())
+    visible, _ = annotated(entry, protocols(space)["full"])
+    bare = VisibleLabels(visible.lookup, None, 0, ())
     draws = [
         [
             draw_centre(a, entry.shape, (1, 1, 1), share, np.random.default_rng(s))
             for s in range(100)
         ]
-        for a, share in ((annotation, 0.0), (bare, 1.0))
+        for a, share in ((visible, 0.0), (bare, 1.0))
     ]
     # No classes to choose from is the same as no wish to.
     assert draws[0] == draws[1]
@@ -179,7 +178,7 @@ def test_without_foreground_any_voxel_can_be_a_centre(tmp_path: Path, space: Lab
 
 @pytest.mark.parametrize("size", [(8, 8, 8), (9, 10, 11), (30, 30, 30), (8, 30, 8)])
 def test_a_patch_as_long_as_the_scan_or_longer_is_centred(size: tuple[int, int, int]) -> None:
-    nothing = Annotation(np.zeros(256, np.uint8), None, None, 0, ())  # type: ignore[arg-type]
+    nothing = VisibleLabels(np.zeros(256, np.uint8), None, 0, ())
     shape = (8, 10, 11)
     for seed in range(20):
         centre = draw_centre(nothing, shape, size, 0.5, np.random.default_rng(seed))
@@ -194,5 +193,5 @@ def test_a_patch_as_long_as_the_scan_or_longer_is_centred(size: tuple[int, int, 
 def test_the_store_keeps_what_training_asks_for(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path, 2)
     data = make_data(annotate_cohort(cohort, ["full", "partial"]), tmp_path / "store")
-    assert len(data.train[0].annotation.positions) == 6
-    assert len(data.train[1].annotation.positions) == 2
+    assert len(data.train[0].visible.positions) == 6
+    assert len(data.train[1].visible.positions) == 2

@@ -73,7 +73,7 @@ def test_dropout_hides_each_but_the_first_on_its_own() -> None:
     assert (drawn(WHOLE, "dropout", 1.0) == [True, False, False]).all()
 
 
-def pair(tmp_path: Path, policy: str | None, teacher_view: bool = False) -> MixedDataModule:
+def pair(tmp_path: Path, policy: str | None, with_teacher: bool = False) -> MixedDataModule:
     """Four heads with two images each, the second of them missing in the last two."""
     cohort = write_cohort(tmp_path, 4)
     scans = [
@@ -82,7 +82,7 @@ def pair(tmp_path: Path, policy: str | None, teacher_view: bool = False) -> Mixe
     ]
     both = replace(cohort, scans=tuple(scans), modalities=("T2w", "T1w"))
     data = make_data(
-        annotate_cohort(both, ["full"] * 4), tmp_path / "store", teacher_view=teacher_view
+        annotate_cohort(both, ["full"] * 4), tmp_path / "store", with_teacher=with_teacher
     )
     chosen: Any = None if policy is None else MissingModality(policy=policy, probability=0.5)
     data.missing_modality = chosen
@@ -115,7 +115,7 @@ def test_presence_of_an_item_is_a_function_of_seed_step_and_item(tmp_path: Path)
 
 
 def test_student_and_teacher_have_one_presence(tmp_path: Path) -> None:
-    for batch in batches(pair(tmp_path, "dropout", teacher_view=True)):
+    for batch in batches(pair(tmp_path, "dropout", with_teacher=True)):
         assert batch.teacher_image is not None
         assert batch.present is not None
         assert batch.present.shape == (4, 2)

@@ -24,7 +24,7 @@ from neoseg.patches import datamodule
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchSettings
-from neoseg.store.volume import DataError
+from neoseg.store.nifti import DataError
 
 STREAMS = ["full", "partial", "partial", "partial"]
 
@@ -239,7 +239,7 @@ def test_random_slices_follow_the_draw_and_not_the_seed_of_the_training(tmp_path
     plan = annotate_cohort(write_cohort(tmp_path, 2), ["full", "partial"], protocol=protocol)
     again = replace(plan, sources=tuple(replace(source, draw=1) for source in plan.sources))
     chosen = [
-        make_data(annotated, tmp_path / "store", seed=seed).train[1].annotation.slices
+        make_data(annotated, tmp_path / "store", seed=seed).train[1].visible.slices
         for annotated, seed in ((plan, 3), (plan, 4), (again, 3))
     ]
     assert np.array_equal(chosen[0], chosen[1])  # type: ignore[arg-type]
@@ -280,7 +280,7 @@ def test_a_batch_too_small_for_the_streams_is_an_error(tmp_path: Path) -> None:
 
 def test_the_teacher_view_leaves_the_rest_as_it_is(data: MixedDataModule) -> None:
     both = MixedDataModule(
-        data.annotated, data.store, data.patches, data.augment, data.seed, teacher_view=True
+        data.annotated, data.store, data.patches, data.augment, data.seed, with_teacher=True
     )
     both.setup()
     found = batches(both)

@@ -35,7 +35,7 @@ def dataset(data: MixedDataModule, **changes: object) -> PatchDataset:
         "patches": SETTINGS,
         "augment": AUGMENT,
         "seed": 3,
-        "teacher_view": False,
+        "with_teacher": False,
     }
     return PatchDataset(**(arguments | changes))  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ def test_a_flipped_patch_has_its_left_and_right_swapped(data: MixedDataModule) -
 
 
 def test_the_teacher_sees_the_same_geometry_in_another_light(data: MixedDataModule) -> None:
-    alone, both = dataset(data), dataset(data, teacher_view=True)
+    alone, both = dataset(data), dataset(data, with_teacher=True)
     for key in keys():
         assert_equal(alone[key], both[key])
         teacher = both[key].teacher_image
@@ -111,7 +111,7 @@ def test_the_teacher_sees_the_same_geometry_in_another_light(data: MixedDataModu
         assert teacher.shape == both[key].image.shape
         assert not torch.equal(teacher, both[key].image)
     # Without intensity changes both views are the patch itself.
-    bare = dataset(data, teacher_view=True, augment=AugmentSettings(spatial=SPATIAL))
+    bare = dataset(data, with_teacher=True, augment=AugmentSettings(spatial=SPATIAL))
     for key in keys():
         assert torch.equal(bare[key].teacher_image, bare[key].image)
         assert torch.equal(bare[key].codes, both[key].codes)
@@ -119,11 +119,11 @@ def test_the_teacher_sees_the_same_geometry_in_another_light(data: MixedDataModu
 
 def test_the_teacher_can_have_a_light_of_its_own(data: MixedDataModule) -> None:
     """A weak view beside a strong one: the student's stays as it is."""
-    same = dataset(data, teacher_view=True)
-    plain = dataset(data, teacher_view=True, augment=AugmentSettings(spatial=SPATIAL))
-    none = dataset(data, teacher_view=True, augment=AUGMENT.model_copy(update={"teacher": None}))
+    same = dataset(data, with_teacher=True)
+    plain = dataset(data, with_teacher=True, augment=AugmentSettings(spatial=SPATIAL))
+    none = dataset(data, with_teacher=True, augment=AUGMENT.model_copy(update={"teacher": None}))
     weak = IntensitySettings(noise=0.01, noise_probability=1.0)
-    other = dataset(data, teacher_view=True, augment=AUGMENT.model_copy(update={"teacher": weak}))
+    other = dataset(data, with_teacher=True, augment=AUGMENT.model_copy(update={"teacher": weak}))
     for key in keys():
         assert torch.equal(none[key].teacher_image, plain[key].image)
         for changed in (none, other):
@@ -135,13 +135,13 @@ def test_the_teacher_can_have_a_light_of_its_own(data: MixedDataModule) -> None:
 def test_the_noise_of_a_teacher_is_a_function_of_seed_step_and_item(
     data: MixedDataModule,
 ) -> None:
-    both = dataset(data, teacher_view=True)
+    both = dataset(data, with_teacher=True)
     seeds = [int(both[key].noise_seed) for key in keys()]
     assert len(set(seeds)) == len(seeds)
     assert min(seeds) >= 0
-    fresh = dataset(data, teacher_view=True)
+    fresh = dataset(data, with_teacher=True)
     assert [int(fresh[key].noise_seed) for key in keys()] == seeds
-    assert int(dataset(data, teacher_view=True, seed=4)[0, 0].noise_seed) not in seeds
+    assert int(dataset(data, with_teacher=True, seed=4)[0, 0].noise_seed) not in seeds
     assert dataset(data)[0, 0].noise_seed is None
 
 
@@ -172,7 +172,7 @@ def test_no_two_random_streams_are_the_same() -> None:
 
 
 def test_batches_are_joined_in_order_and_keep_their_teacher(data: MixedDataModule) -> None:
-    both = dataset(data, teacher_view=True)
+    both = dataset(data, with_teacher=True)
     items = [both[0, item] for item in range(4)]
     batch = collate(items)
     assert len(batch) == 4
@@ -184,7 +184,7 @@ def test_batches_are_joined_in_order_and_keep_their_teacher(data: MixedDataModul
 
 
 def test_a_batch_moves_whole(data: MixedDataModule) -> None:
-    batch = dataset(data, teacher_view=True)[0, 0].to("meta")
+    batch = dataset(data, with_teacher=True)[0, 0].to("meta")
     for name in ("image", "codes", "stream", "scan", "teacher_image", "noise_seed"):
         assert getattr(batch, name).device.type == "meta"
     assert dataset(data)[0, 0].to("meta").teacher_image is None
@@ -229,7 +229,7 @@ def test_whole_scans_carry_what_their_annotation_tells(data: MixedDataModule) ->
         assert sample.image.dtype == torch.float32
         codes = np.zeros(scan.entry.shape, np.uint8)
         if scan.entry.annotated:
-            codes = scan.annotation.lookup[np.asarray(scan.entry.codes[:])]
+            codes = scan.visible.lookup[np.asarray(scan.entry.codes[:])]
         np.testing.assert_array_equal(sample.codes, codes)
         moved = sample.to("meta")
         assert (moved.image.device.type, moved.codes.device.type) == ("meta", "meta")
@@ -239,7 +239,7 @@ def test_slices_that_are_not_annotated_are_unknown_everywhere(tmp_path: Path) ->
     cohort = write_cohort(tmp_path, 2)
     annotated = annotate_cohort(cohort, ["full", "partial"], protocol=SLICES)
     data = make_data(annotated, tmp_path / "store", SETTINGS)
-    shown = data.train[1].annotation.slices
+    shown = data.train[1].visible.slices
     assert shown is not None
     codes = VolumeDataset(data.train)[1].codes.numpy()
     assert not codes[:, ~shown].any()

@@ -169,7 +169,7 @@ def test_scrambled_children_are_not_seen(tmp_path: Path) -> None:
     for data in scans:
         scan = data.train[0]
         evidence = torch.randn(5, *scan.entry.shape, generator=generator.manual_seed(1))
-        codes = torch.from_numpy(scan.annotation.lookup[np.asarray(scan.entry.codes[:])])
+        codes = torch.from_numpy(scan.visible.lookup[np.asarray(scan.entry.codes[:])])
         found.append(restrict(evidence, evidence.argmax(0), codes, data.annotated.codebook, 0.5))
     assert np.array_equal(found[0].codes, found[1].codes)
     assert np.array_equal(found[0].confidence, found[1].confidence)

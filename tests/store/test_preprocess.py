@@ -10,6 +10,7 @@ import pytest
 from nibabel.orientations import inv_ornt_aff
 from small_cohort import AFFINE, SHAPE, head, save
 
+from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
     PrepareSettings,
@@ -18,7 +19,7 @@ from neoseg.store.preprocess import (
     restore_labels,
     to_canonical,
 )
-from neoseg.store.volume import DataError, read_volume
+from neoseg.store.volume import read_volume
 
 ORIENTATIONS = [
     [[axis, sign] for axis, sign in zip(order, signs, strict=True)]

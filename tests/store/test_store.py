@@ -16,9 +16,9 @@ from neoseg.labels import Convention
 from neoseg.store import store as store_module
 from neoseg.store.entry import write_record
 from neoseg.store.locations import sample_locations
+from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import Geometry, PrepareSettings
 from neoseg.store.store import Store, StoreEntry, read_codes
-from neoseg.store.volume import DataError
 
 
 def store_at(root: Path, **settings: object) -> Store:

@@ -325,7 +325,7 @@ def test_the_teacher_follows_each_step_of_a_fit(tmp_path: Path) -> None:
     data = make_data(
         annotate_cohort(cohort, ["full", "partial", "partial", "partial"]),
         tmp_path / "store",
-        teacher_view=True,
+        with_teacher=True,
     )
     make_trainer(tmp_path, accumulate_grad_batches=3, max_epochs=4).fit(module, data)
     assert module.teacher is not None
@@ -347,8 +347,8 @@ def test_noise_in_place_of_hidden_labels_gives_the_same_weights(
     for name, scrambled in (("true", []), ("noise", [1, 2]), ("seen", [0])):
         cohort = write_cohort(tmp_path / name, scrambled=scrambled)
         annotated = annotate_cohort(cohort, ["full", "partial", "partial", "full"], splits)
-        teacher_view = "mean_teacher" in loss
-        data = make_data(annotated, tmp_path / name / "store", teacher_view=teacher_view)
+        with_teacher = "mean_teacher" in loss
+        data = make_data(annotated, tmp_path / name / "store", with_teacher=with_teacher)
         torch.manual_seed(0)
         module = make_module(loss=loss, label_sets=plain_label_sets(annotated.codebook))
         trainer = make_trainer(tmp_path / name)

@@ -87,7 +87,7 @@ def test_it_stops_and_keeps_the_patch_for_replay(
     assert (kept.about["seed"], kept.about["step"], kept.about["items"]) == (0, 5, [0, 1])
     assert f"The patch of {kept.about['scans'][1]} holds voxels that are no numbers" in text
     for place in (0, 1):
-        batch = poisoned[5, place].lit()
+        batch = poisoned[5, place].with_intensities()
         np.testing.assert_array_equal(kept.batch.image[place], batch.image[0])
         np.testing.assert_array_equal(kept.batch.codes[place], batch.codes[0])
 

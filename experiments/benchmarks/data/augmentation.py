@@ -146,13 +146,13 @@ def run_neoseg(folder: Path, first: int, count: int) -> dict[str, list[list[floa
         patches = dataset_of(
             folder, settings | ({"device": "accelerator"} if case == "view" else {})
         )
-        patches[0, 0].lit()
+        patches[0, 0].with_intensities()
         taken[case] = []
         for step in range(first, first + count):
             batch = patches[step, 0] if case == "view" else None
             wall, work = time.perf_counter(), time.process_time()
             if batch is not None:
-                batch.lit()
+                batch.with_intensities()
             elif case == "cut":
                 patches.draw(step, 0)
             else:

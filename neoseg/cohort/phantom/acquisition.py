@@ -67,7 +67,8 @@ def shading(rng: np.random.Generator, axes: Sequence[Floats], bias: float) -> Fl
         shape = [1, 1, 1]
         shape[axis] = -1
         field = field + (values * steepness).astype(np.float32).reshape(shape)
-    return np.exp(bias * field)
+    shade: Floats = np.exp(bias * field)
+    return shade
 
 
 def move(rng: np.random.Generator, image: Floats, spacing: float, distance: float) -> Floats:
@@ -92,7 +93,8 @@ def move(rng: np.random.Generator, image: Floats, spacing: float, distance: floa
     phase = np.exp(-2j * np.pi * frequency * shift).astype(np.complex64)
     form = [1, 1, 1]
     form[axis] = lines
-    return np.abs(fft.ifft(spectrum * phase.reshape(form), axis=axis)).astype(np.float32)
+    moved: Floats = np.abs(fft.ifft(spectrum * phase.reshape(form), axis=axis)).astype(np.float32)
+    return moved
 
 
 def acquire(

@@ -86,11 +86,7 @@ def shape_cerebrum(
 
 
 def _under_sulci(
-    points: Sequence[Floats],
-    bend: Floats,
-    outer: Floats,
-    growth: Growth,
-    individual: Individual,
+    points: Sequence[Floats], bend: Floats, outer: Floats, growth: Growth, individual: Individual
 ) -> Floats:
     anchors, normals, distance_to_axis = _project(points)
     # Where a point belongs on the fold map; bent, so that sulci curve on their way down.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neoseg.processes import LIGHT_SPAWN
+from neoseg.processes import work_through
 
 from .scan import generate_scan
 from .settings import PhantomSettings
@@ -51,6 +51,7 @@ def generate_cohort(
 
     Raises:
         ValueError: `workers` is below one.
+        ProcessError: a process that was killed from outside.
         FileExistsError: `output` holds a phantom cohort with other settings, or another data set.
     """
     if workers < 1:
@@ -70,7 +71,9 @@ def generate_cohort(
     logger.info("phantom cohort in %s: %d of %d scans to generate", output, len(pending), total)
     if progress is not None and done:
         progress(done, total)
-    for _ in _work(pipeline, settings, pending, workers):
+    make = partial(make_scan, pipeline, settings)
+    processes = max(1, min(workers, len(pending)))
+    for _ in work_through(make, pending, processes, "cohort.workers"):
         done += 1
         if progress is not None:
             progress(done, total)
@@ -78,32 +81,9 @@ def generate_cohort(
     return output
 
 
-def _work(
-    pipeline: Path, settings: PhantomSettings, pending: list[tuple[int, int]], workers: int
-) -> Iterator[None]:
-    if workers == 1 or len(pending) < 2:
-        for number, visit in pending:
-            make_scan(pipeline, settings, number, visit)
-            yield
-        return
-    with ProcessPoolExecutor(min(workers, len(pending)), mp_context=LIGHT_SPAWN) as pool:
-        running = {pool.submit(make_scan, pipeline, settings, *item) for item in pending}
-        try:
-            while running:
-                finished, running = wait(running, return_when=FIRST_EXCEPTION, timeout=0.5)
-                for future in finished:
-                    future.result()
-                    yield
-        except BaseException:
-            processes = list((pool._processes or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:  # a scan takes up to minutes, and is whole or absent
-                process.terminate()
-            raise
-
-
-def make_scan(pipeline: Path, settings: PhantomSettings, number: int, visit: int) -> None:
-    """Generate and write one scan; top-level, so that a spawned process can import it."""
+def make_scan(pipeline: Path, settings: PhantomSettings, place: tuple[int, int]) -> None:
+    """Generate and write one scan, given its subject and visit."""
+    number, visit = place
     subject = draw_subject(settings, number)
     write_scan(pipeline, generate_scan(settings, subject, subject.sessions[visit]))
 
@@ -149,11 +129,7 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
             "BIDSVersion": "1.8.0",
             "DatasetType": "derivative",
             "GeneratedBy": [
-                {
-                    "Name": "neoseg phantom",
-                    "Version": str(VERSION),
-                    "Parameters": asdict(settings),
-                }
+                {"Name": "neoseg phantom", "Version": str(VERSION), "Parameters": asdict(settings)}
             ],
         },
     )

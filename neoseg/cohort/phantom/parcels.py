@@ -141,6 +141,6 @@ def parcel_labels(points: Sequence[Floats], is_cortex: NDArray[np.bool_]) -> NDA
     tree, owners = _seeds()
     x, y, z = points
     _, nearest = tree.query(np.stack([np.abs(x), y, z], axis=-1))
-    region = owners[nearest]
+    region: NDArray[np.intp] = owners[nearest]
     table = np.asarray([(r.white_matter, r.cortex) for r in REGIONS], np.uint8)
     return table[region, is_cortex.astype(np.intp), (x >= 0).astype(np.intp)]

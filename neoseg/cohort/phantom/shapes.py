@@ -25,7 +25,8 @@ def ellipsoid(points: Sequence[Floats], centre: Point, axes: Point) -> Floats:
         radius = radius + scaled**2
         slope = slope + (scaled / np.float32(axis)) ** 2
     radius = np.sqrt(radius)
-    return (1 - radius) * radius / np.sqrt(slope + np.float32(1e-9))
+    depth: Floats = (1 - radius) * radius / np.sqrt(slope + np.float32(1e-9))
+    return depth
 
 
 def tube(points: Sequence[Floats], path: Sequence[Point], radii: Point) -> Floats:
@@ -63,5 +64,5 @@ def smooth_minimum(a: Floats, b: Floats, blend: float) -> Floats:
 
 def smooth_step(values: Floats, start: float, end: float) -> Floats:
     """Rise smoothly from 0 at `start` to 1 at `end`."""
-    share = np.clip((values - start) / (end - start), 0, 1)
+    share: Floats = np.clip((values - start) / (end - start), 0, 1)
     return share * share * (3 - 2 * share)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from neoseg.cohort.table import write_rows
 from neoseg.files import replacing
 
 from .parcels import TISSUES, structures
@@ -33,15 +32,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file with two spaces of indentation."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a tab-separated table."""
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
@@ -87,40 +77,21 @@ def write_scan(pipeline: Path, scan: PhantomScan) -> None:
 def write_sessions(pipeline: Path, subject: Subject) -> None:
     """Write a subject's table of sessions; ids carry no prefix."""
     name = f"sub-{subject.participant_id}"
-    write_table(
-        pipeline / name / f"{name}_sessions.tsv",
-        (
-            "session_id",
-            "scan_age",
-            "scan_head_circumference",
-            "radiology_score",
-            "scan_number",
-            "sedation",
-        ),
-        (
-            (
-                session.session_id,
-                session.scan_age,
-                session.head_circumference,
-                session.radiology_score,
-                session.visit + 1,
-                session.sedation,
-            )
-            for session in subject.sessions
-        ),
+    columns = ("session_id", "scan_age", "scan_head_circumference", "radiology_score")
+    rows = (
+        (s.session_id, s.scan_age, s.head_circumference, s.radiology_score, s.visit + 1, s.sedation)
+        for s in subject.sessions
     )
+    path = pipeline / name / f"{name}_sessions.tsv"
+    write_rows(path, (*columns, "scan_number", "sedation"), rows)
 
 
 def write_cohort_tables(pipeline: Path, subjects: Iterable[Subject]) -> None:
     """Write the label tables and the table of participants."""
-    write_table(
-        pipeline / "desc-drawem87_dseg.tsv",
-        ("index", "name"),
-        ((structure.index, structure.name) for structure in structures()),
-    )
-    write_table(pipeline / "desc-drawem9_dseg.tsv", ("index", "name"), TISSUES.items())
-    write_table(
-        pipeline / "participants.tsv",
-        ("participant_id", "sex", "birth_age", "birth_weight", "singleton"),
-        ((s.participant_id, s.sex, s.birth_age, s.birth_weight, s.singleton) for s in subjects),
-    )
+    columns = ("index", "name")
+    parts = ((structure.index, structure.name) for structure in structures())
+    write_rows(pipeline / "desc-drawem87_dseg.tsv", columns, parts)
+    write_rows(pipeline / "desc-drawem9_dseg.tsv", columns, TISSUES.items())
+    people = ("sex", "birth_age", "birth_weight", "singleton")
+    rows = ([s.participant_id, *(getattr(s, key) for key in people)] for s in subjects)
+    write_rows(pipeline / "participants.tsv", ("participant_id", *people), rows)

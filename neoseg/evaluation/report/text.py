@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoseg.evaluation.markup import latex, markdown, markdown_text
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
 from neoseg.evaluation.report.cases import case_title
 from neoseg.evaluation.report.compare import Comparison
@@ -23,6 +22,7 @@ from neoseg.evaluation.report.layout import (
 )
 from neoseg.evaluation.table import METRICS
 from neoseg.files import write_text
+from neoseg.findings.markup import latex, markdown, markdown_text
 
 _HEADLINES = ("dice", "hd95", "hd")
 _MOST_IN_A_CELL = 4

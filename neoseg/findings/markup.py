@@ -1,11 +1,13 @@
-"""Frames of text as Markdown and LaTeX tables, whatever characters they hold."""
+"""Tables of text as Markdown and LaTeX, whatever characters they hold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LONG = 45
 """Rows from which a LaTeX table may break over pages."""
@@ -23,12 +25,16 @@ def markdown(frame: pd.DataFrame) -> str:
 
     Cells cannot end the table, open a link or carry HTML; two-level columns are joined.
     """
-    names = [_joined(name) for name in frame.columns]
-    lines = ["| " + " | ".join(markdown_text(name) for name in names) + " |"]
-    lines.append("|" + "|".join([" --- ", *[" ---: "] * (frame.shape[1] - 1)]) + "|")
-    for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(markdown_text(str(cell)) for cell in row) + " |")
-    return "\n".join(lines) + "\n"
+    columns = [_joined(name) for name in frame.columns]
+    return markdown_rows(columns, frame.itertuples(index=False), ":")
+
+
+def markdown_rows(columns: Sequence[str], rows: Iterable[Iterable[object]], align: str = "") -> str:
+    """Return rows as a Markdown table; with `align` ":" all but the first column stand right."""
+    rule = [" --- ", *[f" ---{align} "] * (len(columns) - 1)]
+    cells = [[markdown_text(str(cell)) for cell in row] for row in (columns, *rows)]
+    head, *body = (f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join([head, f"|{'|'.join(rule)}|", *body, ""])
 
 
 def markdown_text(text: str) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from neoseg.evaluation import latex, markdown
-from neoseg.evaluation.markup import latex_text, markdown_text
+from neoseg.findings.markup import latex_text, markdown_text
 
 
 def test_markdown_escapes_bars() -> None:

@@ -1,14 +1,13 @@
+"""How many processes a machine, or a job of a cluster, allows."""
+
 from __future__ import annotations
 
-import os
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from neoseg.store import pool
-from neoseg.store.nifti import DataError
-from neoseg.store.pool import count_loaders, count_processes, work_through
+from neoseg import capacity
+from neoseg.capacity import count_loaders, count_processes
 
 
 @pytest.mark.parametrize(
@@ -26,14 +25,14 @@ from neoseg.store.pool import count_loaders, count_processes, work_through
 def test_processes_are_as_many_as_the_work_is_worth(
     monkeypatch: pytest.MonkeyPatch, wanted: int | None, sizes: list[int], expected: int
 ) -> None:
-    monkeypatch.setattr(pool, "usable_cores", lambda: 8)
-    monkeypatch.setattr(pool, "free_memory", lambda: 64 << 30)
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 8)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 64 << 30)
     assert count_processes(wanted, sizes) == expected
 
 
 def test_memory_bounds_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "usable_cores", lambda: 64)
-    monkeypatch.setattr(pool, "free_memory", lambda: 7 << 30)
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 64)
+    monkeypatch.setattr(capacity, "free_memory", lambda: 7 << 30)
     assert count_processes(None, [20 << 20] * 500) == 3
 
 
@@ -47,15 +46,15 @@ def test_loaders_do_not_take_the_cores_that_train(cores: int, on_cpu: int, besid
 
 
 def test_this_machine_has_cores_and_memory() -> None:
-    assert pool.usable_cores() >= 1
-    assert pool.free_memory() > 1 << 20
+    assert capacity.usable_cores() >= 1
+    assert capacity.free_memory() > 1 << 20
 
 
 @pytest.mark.parametrize(
     ("own", "folder", "names"),
     [
-        ("0::/slurm/job_7\n", "slurm/job_7", pool.V2),
-        ("3:cpu:/x\n9:memory,hugetlb:/job_7\n", "memory/job_7", pool.V1),
+        ("0::/slurm/job_7\n", "slurm/job_7", capacity.V2),
+        ("3:cpu:/x\n9:memory,hugetlb:/job_7\n", "memory/job_7", capacity.V1),
     ],
 )
 def test_the_limit_of_a_job_lies_in_its_control_group(
@@ -65,31 +64,15 @@ def test_the_limit_of_a_job_lies_in_its_control_group(
         place.mkdir(parents=True, exist_ok=True)
         (place / names[0]).write_text(f"{limit}\n")
         (place / names[1]).write_text(f"{used}\n")
-        (place / pool.STAT).write_text(f"anon 1\n{names[2]} {cached}\n")
+        (place / capacity.STAT).write_text(f"anon 1\n{names[2]} {cached}\n")
 
     (tmp_path / "own").write_text(own)
     group(tmp_path / folder, str(16 << 30), 15 << 30, 12 << 30)
     group((tmp_path / folder).parent, str(64 << 30), 20 << 30, 0)
-    assert list(pool._group_memory(tmp_path, tmp_path / "own")) == [13 << 30, 44 << 30]
+    assert list(capacity._group_memory(tmp_path, tmp_path / "own")) == [13 << 30, 44 << 30]
     group(tmp_path / folder, "max", 0, 0)
-    assert list(pool._group_memory(tmp_path, tmp_path / "own")) == [44 << 30]
+    assert list(capacity._group_memory(tmp_path, tmp_path / "own")) == [44 << 30]
 
 
 def test_no_control_groups_limit_nothing(tmp_path: Path) -> None:
-    assert list(pool._group_memory(tmp_path, tmp_path / "none")) == []
-
-
-def die_at(number: int, item: int) -> int:
-    if item == number:
-        os._exit(9)
-    return item
-
-
-@pytest.mark.slow
-def test_a_killed_process_ends_with_one_message() -> None:
-    with pytest.raises(DataError, match=r"store\.processes=1"):
-        list(work_through(partial(die_at, 1), [0, 1, 2], 2))
-
-
-def test_one_process_works_in_order(tmp_path: Path) -> None:
-    assert list(work_through(partial(die_at, 9), [3, 1, 2], 1)) == [(0, 3), (1, 1), (2, 2)]
+    assert list(capacity._group_memory(tmp_path, tmp_path / "none")) == []

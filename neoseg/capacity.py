@@ -1,24 +1,12 @@
-"""Work shared among processes that end with the one that started them."""
+"""What this machine, or a cluster's job, offers: how many processes its cores and memory allow."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import TypeVar
-
-from neoseg.processes import LIGHT_SPAWN, leave_warnings
-from neoseg.store.nifti import DataError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 V2 = ("memory.max", "memory.current", "inactive_file")
@@ -95,62 +83,3 @@ def _group_memory(root: Path, own: Path) -> Iterator[int]:
                     fields = (text.split() for text in (folder / STAT).read_text().splitlines())
                     cached = {key: int(value) for key, value in fields}.get(files[2], 0)
                     yield max(0, limit - used + cached)
-
-
-def work_through(
-    function: Callable[[Item], Result], items: Sequence[Item], processes: int
-) -> Iterator[tuple[int, Result]]:
-    """Yield (number, result) of every item as it is done.
-
-    With one process in this one, in order. `function` and `items` must travel by pickle, and must
-    not be defined in the main module. An interruption ends the processes at once, wherever they
-    are: what they write must be whole or absent.
-
-    Raises:
-        DataError: a process that was killed from outside.
-    """
-    if processes == 1:
-        for number, item in enumerate(items):
-            yield number, function(item)
-        return
-    pool = ProcessPoolExecutor(processes, mp_context=LIGHT_SPAWN, initializer=_begin)
-    running = {}
-    rest = iter(enumerate(items))
-    try:
-        while True:
-            # Few are handed out at a time, so that an interruption leaves little to wait for.
-            for number, item in rest:
-                running[pool.submit(function, item)] = number
-                if len(running) > processes:
-                    break
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
-    except BrokenProcessPool:
-        raise DataError(
-            f"one of {processes} processes that prepared scans was killed, perhaps for want of "
-            "memory; what is done is kept: start again with fewer, such as "
-            f"store.processes={max(1, processes // 2)}"
-        ) from None
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin() -> None:
-    """Leave an interruption to the parent, and end when it does, however hard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    leave_warnings()
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)

@@ -1,0 +1,93 @@
+"""What all readers of cohorts share: options, filters, and what becomes of the problems found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Any
+
+from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.selection import Selection
+from neoseg.findings.problems import OnError, Problems
+from neoseg.findings.settings import parse_settings
+from neoseg.labels import Convention, LabelSpace
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call of a reader: the options that all have, and what was found so far."""
+
+    name: str
+    modalities: tuple[str, ...]
+    selection: Selection
+    problems: Problems
+
+    def settle(self) -> None:
+        """Go on only without errors; a reader calls it before it relies on its options.
+
+        Raises:
+            CohortError: with every error so far.
+        """
+        self.problems.settle(f"cohort '{self.name}'")
+
+
+Read = Callable[..., tuple[Sequence[Scan], Convention | None]]
+"""`read(root, space, reading, *, own options)`: the scans of the selected subjects, and what the
+integers of their label files mean, None after an error about that.
+"""
+
+
+def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..., Cohort]]:
+    """Make a reader of a function that finds scans.
+
+    It is called with `(root, space, *, name, modalities, on_error, ...)`, its own options and the
+    filters of `Selection`. `on_error="skip"` leaves scans with errors out, "collect" also keeps the
+    other errors to be told later; else they end in a `CohortError` with every problem found.
+
+    Args:
+        name: of the cohort by default.
+        known: the modalities that there can be; none are known by default.
+    """
+    choice = f"one or more of {list(known)}, each once" if known else "one or more, each once"
+
+    def of(read: Read) -> Callable[..., Cohort]:
+        @wraps(read)
+        def reading_cohort(
+            root: str | Path,
+            space: LabelSpace,
+            *,
+            name: str = name,
+            modalities: Sequence[str] = ("T2w",),
+            on_error: OnError = "stop",
+            **options: Any,
+        ) -> Cohort:
+            problems = Problems()
+            filters = {k: options.pop(k) for k in Selection.model_fields if k in options}
+            selection = parse_settings(Selection, filters, f"cohort '{name}'")
+            twice = len(set(modalities)) < len(modalities)
+            if not modalities or twice or (known and set(modalities) - set(known)):
+                problems.error("modalities", f"found {list(modalities)}", choice)
+            reading = Reading(name, tuple(modalities), selection, problems)
+            scans, meaning = read(Path(root).expanduser(), space, reading, **options)
+            skipped = problems.skipped(on_error)
+            kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
+            usable = meaning is not None and bool(kept)
+            found = problems.settle(f"cohort '{name}'", on_error, usable)
+            assert meaning is not None
+            return Cohort(name, kept, meaning, reading.modalities, found)
+
+        own = [p for p in signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        *shared, _ = signature(reading_cohort, follow_wrapped=False).parameters.values()
+        filters = [
+            Parameter(key, Parameter.KEYWORD_ONLY, default=field.default)
+            for key, field in Selection.model_fields.items()
+        ]
+        # The options of a reader are listed by it, and keys that are none of them found out.
+        everything = Signature([*shared, *own, *filters], return_annotation="Cohort")
+        reading_cohort.__signature__ = everything  # type: ignore[attr-defined]
+        return reading_cohort
+
+    return of
