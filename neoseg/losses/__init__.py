@@ -1,11 +1,11 @@
 """Loss terms on label sets, one a file, and the objective that sums them."""
 
+from neoseg.losses.build import describe
 from neoseg.losses.objective import Objective, Ramp
-from neoseg.losses.registry import REGISTRY, LossError, describe, find_term, terms_for
+from neoseg.losses.registry import LossError, find_term, names, register_loss, terms_for
 from neoseg.losses.term import LossTerm, Prediction
 
 __all__ = [
-    "REGISTRY",
     "LossError",
     "LossTerm",
     "Objective",
@@ -13,5 +13,7 @@ __all__ = [
     "Ramp",
     "describe",
     "find_term",
+    "names",
+    "register_loss",
     "terms_for",
 ]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
+from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm, VoxelTerm, accumulate, voxel_sums
-from neoseg.losses.registry import LossError, make_term
+from neoseg.losses.registry import LossError
 from neoseg.losses.term import LossTerm, Prediction, full_precision
 
 

@@ -11,8 +11,9 @@ from cases import make_case
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from neoseg.losses.build import settings_of
 from neoseg.losses.objective import Objective, Ramp
-from neoseg.losses.registry import REGISTRY, LossError, settings_of
+from neoseg.losses.registry import LossError, find_term, names
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
 
@@ -105,18 +106,18 @@ def test_mistakes_are_named(config, message):
         build(config)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", names())
 def test_the_config_file_states_the_defaults(name):
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert set(content) == {name}
     entry = dict(content[name])
     assert entry.pop("weight") == 1.0
     Ramp.model_validate(entry.pop("ramp") or {"steps": 1})
-    assert entry == {key: p.default for key, p in settings_of(REGISTRY[name]).items()}
+    assert entry == {key: p.default for key, p in settings_of(find_term(name)).items()}
 
 
 def test_every_term_has_a_config_file():
-    assert {path.stem for path in CONF.glob("*.yaml")} >= set(REGISTRY)
+    assert {path.stem for path in CONF.glob("*.yaml")} >= set(names())
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
@@ -125,8 +126,8 @@ def test_every_config_file_builds_its_term(path):
     content = yaml.safe_load(path.read_text())
     assert set(content) == {path.stem}
     name = content[path.stem].get("term", path.stem)
-    head = sorted(REGISTRY[name].heads)[0]
-    assert type(build(content, head).terms[path.stem]) is REGISTRY[name]
+    head = sorted(find_term(name).heads)[0]
+    assert type(build(content, head).terms[path.stem]) is find_term(name)
 
 
 def test_several_files_merge_and_build(tmp_path):
