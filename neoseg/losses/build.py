@@ -98,7 +98,13 @@ def make_term(
 
 
 def _hints(term: type[LossTerm]) -> dict[str, Any]:
-    return get_type_hints(term.__init__, include_extras=True)
+    try:
+        return get_type_hints(term.__init__, include_extras=True)
+    except NameError as error:
+        raise LossError(
+            f"the annotations of {term.__module__}.{term.__qualname__}.__init__ name what its "
+            f"module does not have: {error}"
+        ) from None
 
 
 def _describe(name: str, term: type[LossTerm]) -> TermDescription:
