@@ -1,17 +1,24 @@
 """Loss terms on label sets, one a file, and the objective that sums them."""
 
+from neoseg.losses.build import describe
+from neoseg.losses.fused import Sums, SumTerm, VoxelTerm
 from neoseg.losses.objective import Objective, Ramp
-from neoseg.losses.registry import REGISTRY, LossError, describe, find_term, terms_for
-from neoseg.losses.term import LossTerm, Prediction
+from neoseg.losses.registry import LossError, find_term, names, register_loss, terms_for
+from neoseg.losses.term import DenseTerm, LossTerm, Prediction
 
 __all__ = [
-    "REGISTRY",
+    "DenseTerm",
     "LossError",
     "LossTerm",
     "Objective",
     "Prediction",
     "Ramp",
+    "SumTerm",
+    "Sums",
+    "VoxelTerm",
     "describe",
     "find_term",
+    "names",
+    "register_loss",
     "terms_for",
 ]

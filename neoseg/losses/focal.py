@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from monai.losses.focal_loss import sigmoid_focal_loss
 from pydantic import Field
 from torch import Tensor
 
@@ -38,6 +37,8 @@ class Focal(VoxelTerm):
 
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all entries, unknown ones counting as 0."""
+        from monai.losses.focal_loss import sigmoid_focal_loss  # takes seconds to import
+
         membership = look_up(self.membership, codes)
         target = membership.clamp(min=0).to(logits)
         entry = sigmoid_focal_loss(logits, target, gamma=self.gamma, alpha=self.alpha)

@@ -80,7 +80,7 @@ def chosen_entries(
             raise ValueError(
                 f"{type(term).__name__} is limited to the streams {', '.join(named)}, but the "
                 "prediction does not say which stream each item is of; set streams: all or pass "
-                "Prediction.stream"
+                "stream="
             )
         positions = [STREAMS.index(stream) for stream in named]
         wanted = torch.stack([prediction.stream == position for position in positions]).any(0)

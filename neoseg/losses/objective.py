@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
+from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm, VoxelTerm, accumulate, voxel_sums
-from neoseg.losses.registry import LossError, make_term
+from neoseg.losses.registry import LossError
 from neoseg.losses.term import LossTerm, Prediction, full_precision
 
 
@@ -50,25 +51,40 @@ class _Share(BaseModel):
 
 
 class Objective(nn.Module):
-    """Sum over terms of weight x ramp(step) x term.
+    """Sum over terms of weight x ramp(step) x term, as in
+
+        loss = Objective({"iuc": {}, "dice": {"weight": 0.5}}, codebook, "multilabel")
+        loss(logits, codes).backward()
 
     Every term is evaluated at every step, also where its weight is 0 or its items are absent, so
     that all ranks of a parallel run take one path.
     """
 
     def __init__(
-        self, config: Mapping[str, Mapping[str, Any] | None], codebook: Codebook, head: str
+        self,
+        config: Mapping[str, Mapping[str, Any] | None],
+        codebook: Codebook,
+        head: str,
+        allow: Sequence[str] = (),
     ) -> None:
         """Build the terms of `{key: {weight, ramp, term, **settings}}`.
 
-        A key is a term's name; to use one twice, choose keys and say `term:`. An entry that is
-        null is left out, so that a configuration can switch a term off.
+        A key is a term's name; to use one twice, choose keys and say `term:`. For the class of
+        another package say `_target_:` and its dotted path. An entry that is null is left out, so
+        that a configuration can switch a term off.
+
+        Args:
+            config: the terms.
+            codebook: the label sets of the cohort.
+            head: name of the network's head.
+            allow: packages in which a `_target_` may lie.
 
         Raises:
-            LossError: no terms, names or settings that do not exist, values that do not fit, or
-                a term that does not accept the head.
+            LossError: no terms, names or settings that do not exist, values that do not fit, a
+                term that does not accept the head, or a `_target_` outside `allow`.
         """
         super().__init__()
+        self.head = head
         self.terms = nn.ModuleDict()
         self._shares: dict[str, _Share] = {}
         for key, entry in config.items():
@@ -81,10 +97,13 @@ class Objective(nn.Module):
             if not str(key).isidentifier():
                 raise LossError(f"loss '{key}': use a key of letters, digits and underscores")
             settings = dict(entry)
-            name = settings.pop("term", key)
+            places = [settings.pop(place) for place in ("_target_", "term") if place in entry]
+            if len(places) == 2:
+                raise LossError(f"loss.{key} has both `term` and `_target_`; remove one of them")
+            name = str(places[0]) if places else key
             share = {field: settings.pop(field) for field in ("weight", "ramp") if field in entry}
             self._shares[key] = _parse_share(key, share)
-            self.terms[key] = make_term(name, codebook, head, settings, key)
+            self.terms[key] = make_term(name, codebook, head, settings, key, allow)
         if not self._shares:
             raise LossError("the objective has no terms; choose some, as in loss=[iuc]")
 
@@ -119,10 +138,38 @@ class Objective(nn.Module):
         }
 
     def forward(
-        self, prediction: Prediction, codes: Tensor, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum and each term's own value, unweighted and detached."""
-        weights, logits = self.weights(step), prediction.logits
+        self,
+        logits: Tensor,
+        codes: Tensor,
+        *,
+        teacher: Tensor | None = None,
+        peer: Tensor | None = None,
+        teacher_mean: Tensor | None = None,
+        stream: Tensor | None = None,
+        step: int = 0,
+    ) -> Tensor:
+        """Return the weighted sum, a scalar; the rest of the arguments is for terms that ask.
+
+        Args:
+            logits: `[B, N, *S]`, N channels of the head.
+            codes: uint8 `[B, *S]`.
+            teacher, peer, teacher_mean, stream, step: as in `Prediction`.
+
+        Raises:
+            ValueError: shapes that do not fit, or something missing that a term needs.
+        """
+        prediction = Prediction(
+            logits, self.head, teacher, stream, peer, teacher_mean=teacher_mean, step=step
+        )
+        return self.evaluate(prediction, codes)[0]
+
+    def evaluate(self, prediction: Prediction, codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum and each term's own value, unweighted and detached.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        weights, logits = self.weights(prediction.step), prediction.logits
         terms = dict(zip(self.terms, self._terms(), strict=True))
         for term in terms.values():
             term.check(prediction, codes)

@@ -1,143 +1,206 @@
-"""The registry: every loss term of this folder under the name of its file."""
+"""Loss terms by name: a file of this folder each, and those of other packages and scripts."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any, TypeVar, overload
 
 from neoseg.errors import NeosegError
 from neoseg.findings.nearest import nearest
-from neoseg.labels import Codebook
 from neoseg.losses.term import LossTerm
 
-_NOT_TERMS = frozenset({"term", "registry", "objective"})
+GROUP = "neoseg.losses"
+"""Group of entry points in which an installed package declares its terms, name to class."""
+
+BUILT_IN = tuple(
+    module.name
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+    if not module.ispkg
+    and not module.name.startswith("_")
+    and module.name not in {"term", "registry", "build", "objective"}
+)
+"""Names of the terms of this folder, in alphabetical order; a new file is here by being there."""
+
+_registered: dict[str, type[LossTerm]] = {}
+
+Term = TypeVar("Term", bound=type[LossTerm])
 
 
 class LossError(NeosegError):
     """A loss configuration that cannot be built; the message says what to change."""
 
 
-@dataclass(frozen=True)
-class TermDescription:
-    """What a list of the available terms shows."""
-
-    name: str
-    summary: str
-    heads: tuple[str, ...]
-    accepts_partial: bool
-    needs: tuple[str, ...]
-    settings: Mapping[str, Any]
+@overload
+def register_loss(term: Term) -> Term: ...
+@overload
+def register_loss(term: str) -> Callable[[Term], Term]: ...
 
 
-def _discover() -> dict[str, type[LossTerm]]:
-    found: dict[str, type[LossTerm]] = {}
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.ispkg or module.name in _NOT_TERMS or module.name.startswith("_"):
-            continue
-        path = f"neoseg.losses.{module.name}"
-        members = vars(importlib.import_module(path)).values()
-        terms = [
-            entry
-            for entry in members
-            if inspect.isclass(entry)
-            and issubclass(entry, LossTerm)
-            and entry.__module__ == path
-            and not inspect.isabstract(entry)
-        ]
-        if len(terms) != 1:
-            raise ImportError(f"{path} defines {len(terms)} loss terms, expected one a file")
-        found[module.name] = terms[0]
-    return found
+def register_loss(term: Any) -> Any:
+    """Make a term of a script, a notebook or a package known by a name.
+
+    `@register_loss("name")`, or `@register_loss` for the name of the file that defines the class.
+    What runs a second time, such as the cell of a notebook, replaces its own term.
+
+    Raises:
+        LossError: no term, a name that is taken or no identifier, or none where there is no file.
+    """
+    if isinstance(term, str):
+        return lambda found: _register(term, found)
+    file = getattr(sys.modules.get(getattr(term, "__module__", "")), "__file__", None)
+    if file is None:
+        raise LossError(f"{term!r} stands in no file; name it, as in @register_loss('my_loss')")
+    return _register(Path(file).stem, term)
 
 
-REGISTRY: Mapping[str, type[LossTerm]] = _discover()
-"""Term classes by name, alphabetically. A new file of this folder is here by being there."""
+def names() -> tuple[str, ...]:
+    """Names of all terms, in alphabetical order; nothing is imported."""
+    return tuple(sorted({*BUILT_IN, *_registered, *_declared().names}))
 
 
-def find_term(name: str) -> type[LossTerm]:
-    """Return the class of a term; raises `LossError` with the nearest names it knows."""
-    if name not in REGISTRY:
-        raise LossError(f"there is no loss term '{name}'{nearest(name, REGISTRY)}")
-    return REGISTRY[name]
+def find_term(name: str, allow: Sequence[str] = ()) -> type[LossTerm]:
+    """Return the class of a term, and import it if need be.
+
+    Args:
+        name: one of `names()`, or the dotted path of a class.
+        allow: packages in which dotted paths may lie.
+
+    Raises:
+        LossError: a name that is not there (with the nearest that are) or that two terms have, a
+            class that cannot be imported, is no term or lies where it must not.
+    """
+    if "." in name:
+        return _at_path(name, allow)
+    owners: dict[str, Callable[[], type[LossTerm]]] = {}
+    if name in BUILT_IN:
+        owners[f"neoseg.losses.{name}"] = lambda: _of_file(name)
+    registered = _registered.get(name)
+    if registered is not None:
+        owners[_place(registered)] = lambda: registered
+    for entry in _declared().select(name=name):
+        # A package may declare a term and register it too.
+        if registered is None or _top(registered.__module__) != _top(entry.module):
+            owners[f"{entry.value} of the package '{_package(entry)}'"] = lambda e=entry: _load(e)
+    if not owners:
+        raise LossError(f"there is no loss term '{name}'{nearest(name, names())}")
+    if len(owners) > 1:
+        raise LossError(
+            f"the loss term '{name}' is defined more than once, by {' and by '.join(owners)}; "
+            "rename one, or uninstall its package"
+        )
+    return next(iter(owners.values()))()
 
 
 def terms_for(head: str) -> tuple[str, ...]:
-    """Names of the terms that accept a head."""
-    return tuple(name for name, term in REGISTRY.items() if head in term.heads)
-
-
-def describe() -> tuple[TermDescription, ...]:
-    """List every term with its summary, heads and settings (with their defaults)."""
-    return tuple(
-        TermDescription(
-            name=name,
-            summary=(inspect.getdoc(term) or "").partition("\n")[0],
-            heads=tuple(sorted(term.heads)),
-            accepts_partial=term.accepts_partial,
-            needs=tuple(
-                name
-                for name, needed in (
-                    ("teacher", term.needs_teacher),
-                    ("peer", term.needs_peer),
-                    ("noisy passes", term.needs_passes),
-                )
-                if needed
-            ),
-            settings={key: entry.default for key, entry in settings_of(term).items()},
-        )
-        for name, term in REGISTRY.items()
-    )
-
-
-def settings_of(term: type[LossTerm]) -> dict[str, inspect.Parameter]:
-    """Return the settings of a term: the keyword arguments of its `__init__`."""
-    parameters = inspect.signature(term.__init__).parameters
-    return {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def make_term(
-    name: str, codebook: Codebook, head: str, settings: Mapping[str, Any], key: str = ""
-) -> LossTerm:
-    """Build a term after checking its settings and the head against what it declares.
-
-    Args:
-        name: the term.
-        codebook: the label sets of the cohort.
-        head: name of the network's head.
-        settings: plain values, as in `conf/loss/<name>.yaml` without weight and ramp.
-        key: what error messages call the entry, `name` if empty.
-
-    Raises:
-        LossError: unknown term or setting, a value that does not fit, a head that the term does
-            not accept.
-    """
-    term, key = find_term(name), key or name
-    if head not in term.heads:
-        raise LossError(
-            f"loss '{key}': the term '{name}' works with the head "
-            f"{' or '.join(sorted(term.heads))}, but the network's head is '{head}'; terms for "
-            f"'{head}': {', '.join(terms_for(head)) or 'none'}"
-        )
-    known = settings_of(term)
-    hints = get_type_hints(term.__init__, include_extras=True)
-    values: dict[str, Any] = {}
-    for setting, value in settings.items():
-        if setting not in known:
-            raise LossError(
-                f"loss '{key}': the term '{name}' has no setting '{setting}'"
-                f"{nearest(setting, [*known, 'weight', 'ramp', 'term'])}"
-            )
+    """Names of the terms that accept a head, without those that cannot be loaded."""
+    found = []
+    for name in names():
         try:
-            adapter = TypeAdapter(hints[setting], config=ConfigDict(allow_inf_nan=False))
-            values[setting] = adapter.validate_python(value)
-        except ValidationError as error:
-            reasons = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
-            raise LossError(f"loss.{key}.{setting} is {value!r}: {reasons}") from None
-    return term(codebook, **values)
+            term = find_term(name)
+        except LossError:
+            continue
+        if head in term.heads:
+            found.append(name)
+    return tuple(found)
+
+
+@cache
+def _declared() -> EntryPoints:
+    """Entry points of the installed packages; nothing is imported."""
+    return entry_points(group=GROUP)
+
+
+def _register(name: str, term: Any) -> type[LossTerm]:
+    found = _require_term(term, f"@register_loss('{name}')")
+    if not name.isidentifier():
+        raise LossError(f"loss term '{name}': use a name of letters, digits and underscores")
+    taken = f"neoseg.losses.{name}" if name in BUILT_IN else None
+    if name in _registered and _place(_registered[name]) != _place(found):
+        taken = _place(_registered[name])
+    if taken:
+        raise LossError(f"the loss term '{name}' of {_place(found)} is that of {taken} already")
+    _registered[name] = found
+    return found
+
+
+def _of_file(name: str) -> type[LossTerm]:
+    path = f"neoseg.losses.{name}"
+    terms: list[type[LossTerm]] = [
+        entry
+        for entry in vars(import_module(path)).values()
+        if inspect.isclass(entry)
+        and issubclass(entry, LossTerm)
+        and entry.__module__ == path
+        and not inspect.isabstract(entry)
+    ]
+    if len(terms) != 1:
+        raise LossError(f"{path} defines {len(terms)} loss terms, expected one a file")
+    return terms[0]
+
+
+def _load(entry: EntryPoint) -> type[LossTerm]:
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever a package may raise when it is imported
+        raise LossError(
+            f"the loss term '{entry.name}' of the package '{_package(entry)}' ({entry.value}) "
+            f"cannot be imported: {type(error).__name__}: {error}; repair or uninstall the package"
+        ) from error
+    return _require_term(found, f"'{entry.name}' of the package '{_package(entry)}'")
+
+
+def _at_path(path: str, allow: Sequence[str]) -> type[LossTerm]:
+    packages = ("neoseg.losses", *allow)
+
+    def require_inside(place: str) -> None:
+        if not any(f"{place}.".startswith(f"{package}.") for package in packages):
+            raise LossError(
+                f"the loss term '{path}' lies in {place}, outside {', '.join(packages)}; if you "
+                f"trust that package, add allow=[{_top(place)}] to the command line"
+            )
+
+    require_inside(path)
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever a module may raise when it is imported
+        raise LossError(
+            f"the loss term '{path}' cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    term = _require_term(found, f"'{path}'")
+    require_inside(term.__module__)  # a path can leave its package by what that imports
+    return term
+
+
+def _require_term(found: Any, where: str) -> type[LossTerm]:
+    if not (inspect.isclass(found) and issubclass(found, LossTerm)) or inspect.isabstract(found):
+        raise LossError(
+            f"loss term {where} is {found!r}, expected a class that derives from "
+            "neoseg.losses.LossTerm and defines its methods"
+        )
+    heads = getattr(found, "heads", None)
+    if not isinstance(heads, frozenset) or not heads:
+        raise LossError(
+            f"loss term {where}: {found.__name__}.heads is {heads!r}, expected a frozenset such as "
+            'frozenset({"multilabel"})'
+        )
+    return found
+
+
+def _place(term: type[LossTerm]) -> str:
+    return f"{term.__module__}:{term.__qualname__}"
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else _top(entry.module)

@@ -126,12 +126,13 @@ class LossTerm(nn.Module, ABC):
                 f"{name}: codes of shape {tuple(codes.shape)} under the head '{prediction.head}' "
                 f"need logits of shape {wanted}, found {tuple(prediction.logits.shape)}"
             )
-        if self.needs_teacher and prediction.teacher is None:
-            raise ValueError(f"{name} compares with a teacher, but the prediction has none")
-        if self.needs_peer and prediction.peer is None:
-            raise ValueError(f"{name} compares with a second network, but the prediction has none")
-        if self.needs_passes and prediction.teacher_mean is None:
-            raise ValueError(f"{name} asks how sure the teacher is, but the prediction has no mean")
+        for needed, field, why in (
+            (self.needs_teacher, "teacher", "compares with a teacher"),
+            (self.needs_peer, "peer", "compares with a second network"),
+            (self.needs_passes, "teacher_mean", "asks how sure the teacher is"),
+        ):
+            if needed and getattr(prediction, field) is None:
+                raise ValueError(f"{name} {why}, but the prediction has none; pass {field}=")
 
 
 class DenseTerm(LossTerm):

@@ -30,7 +30,7 @@ def deep_objective(
         codes: uint8 `[B, *S]`.
     """
     weights = [0.5**level for level in range(len(heads))]
-    found = [objective(replace(prediction, logits=h), codes, prediction.step) for h in heads]
+    found = [objective.evaluate(replace(prediction, logits=h), codes) for h in heads]
     total = found[0][0] * weights[0]
     for (value, _), weight in zip(found[1:], weights[1:], strict=True):
         total = total + value * weight

@@ -10,7 +10,7 @@ from reference import REFERENCES, World
 from torch import Tensor
 
 from neoseg.labels import Codebook, LabelSpace, LabelTable
-from neoseg.losses.registry import REGISTRY
+from neoseg.losses.registry import BUILT_IN, find_term
 from neoseg.losses.term import Prediction
 
 LEAVES = {
@@ -152,8 +152,8 @@ def activated(logits: Tensor, head: str) -> Tensor:
 
 
 def every_term() -> list[tuple[str, str]]:
-    """(term, head) for all registered terms and the heads that they accept."""
-    return [(name, head) for name, term in REGISTRY.items() for head in sorted(term.heads)]
+    """(term, head) for all terms of the package and the heads that they accept."""
+    return [(name, head) for name in BUILT_IN for head in sorted(find_term(name).heads)]
 
 
 def every_variant() -> list[tuple[str, str, dict]]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,9 @@ from cases import make_case
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from neoseg.losses.build import settings_of
 from neoseg.losses.objective import Objective, Ramp
-from neoseg.losses.registry import REGISTRY, LossError, settings_of
+from neoseg.losses.registry import LossError, find_term, names
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
 
@@ -24,10 +24,53 @@ def build(config, head="multilabel"):
 def test_sum_of_weighted_terms():
     case = make_case("paper", seed=1)
     objective = build({"iuc": {"weight": 2.0}, "mean_teacher": {"weight": 0.5, "ramp": None}})
-    total, parts = objective(case.prediction, case.codes, step=0)
+    total, parts = objective.evaluate(case.prediction, case.codes)
     assert set(parts) == {"iuc", "mean_teacher"}
     assert total.item() == pytest.approx(2 * parts["iuc"].item() + 0.5 * parts["mean_teacher"])
     assert not any(value.requires_grad for value in parts.values())
+
+
+def test_a_plain_loss_of_logits_and_codes():
+    case = make_case("paper", seed=1)
+    logits = case.logits.clone().requires_grad_()
+    loss = build({"iuc": {}, "dice": {"weight": 0.5}})(logits, case.codes)
+    loss.backward()
+    assert loss.shape == ()
+    assert logits.grad.abs().sum() > 0
+
+
+def test_all_that_a_term_may_need_can_be_given():
+    case = make_case("paper", seed=1)
+    names = ("iuc", "mean_teacher", "uncertainty_teacher", "cross_pseudo", "fixmatch")
+    objective = build(
+        {
+            name: {"ramp": {"steps": 200}, **({} if name == "iuc" else {"streams": ["full"]})}
+            for name in names
+        }
+    )
+    given = {
+        name: getattr(case, name) for name in ("teacher", "peer", "teacher_mean", "stream", "step")
+    }
+    total, _ = objective.evaluate(case.prediction, case.codes)
+    assert objective(case.logits, case.codes, **given) == total
+    assert objective(case.logits, case.codes, **{**given, "step": 0}) < total
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "missing"),
+    [
+        ("mean_teacher", {}, "teacher="),
+        ("cross_pseudo", {}, "peer="),
+        ("uncertainty_teacher", {}, "teacher_mean="),
+        ("fixmatch", {"streams": "full"}, "stream="),
+    ],
+)
+def test_what_a_term_needs_and_does_not_get_is_named(name, settings, missing):
+    case = make_case("paper")
+    given = {"teacher": case.teacher, "peer": case.peer, "teacher_mean": case.teacher_mean}
+    given.pop(missing[:-1], None)
+    with pytest.raises(ValueError, match=f"pass {missing}"):
+        build({name: settings})(case.logits, case.codes, **given)
 
 
 def test_one_term_twice_under_two_keys():
@@ -36,7 +79,7 @@ def test_one_term_twice_under_two_keys():
         "all_items": {"term": "mean_teacher"},
         "unlabelled_items": {"term": "mean_teacher", "streams": "unlabelled", "weight": 3.0},
     }
-    _, parts = build(config)(case.prediction, case.codes, step=0)
+    _, parts = build(config).evaluate(case.prediction, case.codes)
     assert parts["all_items"] != parts["unlabelled_items"]
 
 
@@ -64,8 +107,7 @@ def test_weight_zero_still_reaches_every_input():
     case = make_case("paper", seed=1)
     logits = case.logits.clone().requires_grad_()
     objective = build({"iuc": {"ramp": {"steps": 5, "start": 10}}})
-    total, _ = objective(replace(case.prediction, logits=logits), case.codes, step=0)
-    total.backward()
+    objective(logits, case.codes, step=0).backward()
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
@@ -105,18 +147,18 @@ def test_mistakes_are_named(config, message):
         build(config)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", names())
 def test_the_config_file_states_the_defaults(name):
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert set(content) == {name}
     entry = dict(content[name])
     assert entry.pop("weight") == 1.0
     Ramp.model_validate(entry.pop("ramp") or {"steps": 1})
-    assert entry == {key: p.default for key, p in settings_of(REGISTRY[name]).items()}
+    assert entry == {key: p.default for key, p in settings_of(find_term(name)).items()}
 
 
 def test_every_term_has_a_config_file():
-    assert {path.stem for path in CONF.glob("*.yaml")} >= set(REGISTRY)
+    assert {path.stem for path in CONF.glob("*.yaml")} >= set(names())
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
@@ -125,8 +167,8 @@ def test_every_config_file_builds_its_term(path):
     content = yaml.safe_load(path.read_text())
     assert set(content) == {path.stem}
     name = content[path.stem].get("term", path.stem)
-    head = sorted(REGISTRY[name].heads)[0]
-    assert type(build(content, head).terms[path.stem]) is REGISTRY[name]
+    head = sorted(find_term(name).heads)[0]
+    assert type(build(content, head).terms[path.stem]) is find_term(name)
 
 
 def test_several_files_merge_and_build(tmp_path):

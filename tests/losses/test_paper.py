@@ -10,7 +10,7 @@ import torch
 from cases import make_case
 
 from neoseg.labels import Codebook, LabelSpace, LabelTable
-from neoseg.losses.registry import make_term
+from neoseg.losses.build import make_term
 from neoseg.losses.term import Prediction
 
 CHILDREN, PARENT = (1, 2, 3), 5

@@ -10,8 +10,8 @@ import torch
 from cases import make_case
 
 from neoseg.losses import mean_teacher
+from neoseg.losses.build import make_term
 from neoseg.losses.objective import Objective
-from neoseg.losses.registry import make_term
 from neoseg.losses.term import Prediction
 
 

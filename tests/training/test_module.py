@@ -315,7 +315,7 @@ def loss_of(module: SegmentationModule, batch: Batch) -> Tensor:
 
 def objective_of(module: SegmentationModule, logits: Tensor, batch: Batch) -> Tensor:
     prediction = Prediction(logits, "multilabel", stream=batch.stream)
-    return module.objective(prediction, batch.codes, 0)[0]
+    return module.objective.evaluate(prediction, batch.codes)[0]
 
 
 def test_the_teacher_follows_each_step_of_a_fit(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_each_learns_by_the_whole_objective_with_the_other_as_its_peer(
 
     def alone(own: Tensor, other: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         prediction = Prediction(own, "multilabel", stream=batch.stream, peer=other)
-        return module.objective(prediction, batch.codes, 0)
+        return module.objective.evaluate(prediction, batch.codes)
 
     first, second = alone(*logits), alone(*logits[::-1])
     total = module.training_step(batch, 0)

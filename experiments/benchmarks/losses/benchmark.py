@@ -56,7 +56,7 @@ def build(name: str, logits: torch.Tensor, leaf: torch.Tensor) -> Callable[[], t
 
 def _ours(name: str, logits: torch.Tensor, leaf: torch.Tensor) -> Callable[[], torch.Tensor]:
     from neoseg.labels import Codebook, LabelSpace, LabelTable
-    from neoseg.losses import Objective, Prediction
+    from neoseg.losses import Objective
 
     classes = logits.shape[1] - 1 if "sigmoid" in name else logits.shape[1]
     leaves = [
@@ -78,12 +78,12 @@ def _ours(name: str, logits: torch.Tensor, leaf: torch.Tensor) -> Callable[[], t
         codes = torch.where(inside, book.code(space.label_set(["H"])), codes).to(torch.uint8)
     if "sigmoid" in name:
         objective = Objective({"bce": {}, "dice": {}}, book, "multilabel")
-        return lambda: objective(Prediction(logits, "multilabel"), codes, 0)[0]
+        return lambda: objective(logits, codes)
     terms = (
         {"marginal_ce": {}, "leaf_dice": {"alpha": 1}} if "leaf_dice" in name else {"dice_ce": {}}
     )
     objective = Objective(terms, book, "softmax")
-    return lambda: objective(Prediction(logits, "softmax"), codes, 0)[0]
+    return lambda: objective(logits, codes)
 
 
 def serve(name: str, size: int, classes: int, threads: int, pipe: object) -> None:

@@ -22,10 +22,14 @@ _broken: set[str] = set()
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` for tensors on an accelerator, so that a slab is read once.
 
-    Where torch.compile cannot (no Triton, no C compiler), the function runs as it is, with the
-    same values, after one note in the log.
+    That happens at the first such call; torch.compile takes seconds to import. Where it cannot
+    (no Triton, no C compiler), the function runs as it is, with the same values, after one note
+    in the log.
     """
-    fast = torch.compile(function, fullgraph=True, dynamic=True)
+
+    @functools.cache
+    def fast() -> Callable[P, R]:
+        return torch.compile(function, fullgraph=True, dynamic=True)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,7 +39,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         if not compiles_on(kind) or kind in _broken:
             return function(*args, **kwargs)
         try:
-            return fast(*args, **kwargs)
+            return fast()(*args, **kwargs)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a compiler may raise

@@ -9,9 +9,9 @@ import pytest
 import torch
 from cases import make_case
 
+from neoseg.losses.build import make_term
 from neoseg.losses.fused import compiled as module
 from neoseg.losses.fused import sigmoid, softmax
-from neoseg.losses.registry import make_term
 
 
 @pytest.fixture

@@ -9,14 +9,15 @@ import torch
 from cases import every_variant, make_case
 
 from neoseg.c_code import load
+from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm
 from neoseg.losses.fused.c import passes
-from neoseg.losses.registry import REGISTRY, make_term
+from neoseg.losses.registry import find_term
 
 VARIANTS = [
     variant
     for variant in every_variant()
-    if issubclass(REGISTRY[variant[0]], SumTerm) and variant[0] != "exclusion"
+    if issubclass(find_term(variant[0]), SumTerm) and variant[0] != "exclusion"
 ]
 
 

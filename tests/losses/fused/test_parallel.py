@@ -11,10 +11,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from cases import every_variant, make_case
 
+from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm, VoxelTerm
-from neoseg.losses.registry import REGISTRY, make_term
+from neoseg.losses.registry import find_term
 
-VARIANTS = [v for v in every_variant() if issubclass(REGISTRY[v[0]], SumTerm | VoxelTerm)]
+VARIANTS = [v for v in every_variant() if issubclass(find_term(v[0]), SumTerm | VoxelTerm)]
 
 
 def batch_of_four(head):
@@ -70,5 +71,5 @@ def test_two_processes_equal_one(two_processes, index):
     together = torch.cat([slope for _, slope in parts]) / 2
     assert torch.allclose(together, gradient, rtol=1e-9, atol=1e-15)
     assert torch.stack([value for value, _ in parts]).mean().item() == pytest.approx(loss.item())
-    if issubclass(REGISTRY[VARIANTS[index][0]], SumTerm):
+    if issubclass(find_term(VARIANTS[index][0]), SumTerm):
         assert parts[0][0] == parts[1][0]
