@@ -22,8 +22,8 @@ FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 COHORT_TARGETS = ("neoseg.cohort",)
 """Where the readers are that a configuration, also one found in a run folder, may call."""
 
-READERS, NETWORKS = "neoseg.readers", "neoseg.networks"
-"""Groups of entry points by which installed packages declare readers and networks."""
+READERS, NETWORKS, TRANSFORMS = "neoseg.readers", "neoseg.networks", "neoseg.transforms"
+"""Groups of entry points by which installed packages declare what may be built."""
 
 
 class TargetError(NeosegError):

@@ -42,7 +42,7 @@ def main(config: DictConfig) -> None:
     """Write a picture of the first patches of a training, before and after augmentation."""
     command = SheetConfig.parse(config)
     plan = command.plan()
-    objective = Objective(command.loss, plan.codebook, command.head)
+    objective = Objective(command.loss, plan.codebook, command.head, command.allow)
     with progress_bar("prepare") as bar:
         data = command.data(plan, objective.needs_teacher, bar.advance)
         data.prepare_data()

@@ -21,6 +21,7 @@ from neoseg.losses import Objective
 from neoseg.networks import check_network
 from neoseg.patches import PatchSettings
 from neoseg.patches.streams import compose
+from neoseg.targets import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
@@ -86,6 +87,20 @@ class RunConfig(DataConfig):
                     "be trained on"
                 )
         return patches
+
+    @field_validator("augment")
+    @classmethod
+    def _transforms_are_allowed(
+        cls, augment: AugmentSettings, info: ValidationInfo
+    ) -> AugmentSettings:
+        allow = info.data.get("allow", ())
+        for target in augment.targets:
+            try:
+                named = {"_target_": target}
+                require_targets(named, ("torchio",), is_class, "class", TRANSFORMS, allow)
+            except TargetError as error:
+                raise ConfigError(f"augment.torchio: {error}") from None
+        return augment
 
     @field_validator("network")
     @classmethod
@@ -204,4 +219,4 @@ class RunConfig(DataConfig):
 def _objective(raw: dict[str, Any], info: ValidationInfo) -> Objective:
     """Build the terms over the single leaves; raises `LossError`."""
     space = LabelSpace.from_table(info.data["labels"])
-    return Objective(raw, Codebook.build(space), info.data["head"])
+    return Objective(raw, Codebook.build(space), info.data["head"], info.data.get("allow", ()))

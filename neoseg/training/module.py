@@ -72,7 +72,7 @@ class SegmentationModule(L.LightningModule):
         self.space, self.codebook = spec.space, spec.codebook
         self.head = spec.make_head()
         self.network = spec.build_network(self.allow)
-        self.objective = Objective(spec.loss, self.codebook, spec.head)
+        self.objective = Objective(spec.loss, self.codebook, spec.head, self.allow)
         self.teacher: Teacher | None = None
         if spec.teacher.always or self.objective.needs_teacher:
             self.teacher = Teacher(self.network, spec.teacher.decay)

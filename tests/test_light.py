@@ -1,0 +1,77 @@
+"""What only looks or refuses does not wait for torch, MONAI or Lightning."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "monai", "lightning", "torchio", "pandas", "matplotlib", "scipy", "wandb")
+
+COMMAND = """
+import json, runpy, sys
+module, *sys.argv[1:] = json.loads(sys.argv[1])
+try:
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    print(f"status {end.code}", file=sys.stderr)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def loaded(script: str, *arguments: str) -> tuple[set[str], str]:
+    """Return the top-level modules that a process had in the end, and what it wrote."""
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    *said, modules = result.stderr.strip().splitlines()
+    return {name.split(".")[0] for name in json.loads(modules)}, result.stdout + "\n".join(said)
+
+
+IMPORTED = "import json, sys; {}; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    found, _ = loaded(IMPORTED.format("import neoseg; dir(neoseg); neoseg.Targets"))
+    assert not found & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["neoseg.train", "--help"], "Choose with group=name"),
+        (["neoseg.train", "--cfg", "job"], "batch_size"),
+        (["neoseg.train", "patches.sise=3"], "did you mean 'patches.size'"),
+        (["neoseg.train", "loss=[iuk]"], "did you mean 'iuc'"),
+        (["neoseg.train", "cohort=dhcp"], "cohort.root is not set"),
+        (["neoseg.predict", "--help"], "neoseg.predict run=RUN_DIR"),
+        (["neoseg.predict"], "run is not set"),
+        (["neoseg.phantom", "--cfg", "job", "output=x"], "preterm_share"),
+        (["neoseg.report", "--help"], "neoseg.report runs="),
+    ],
+)
+def test_looking_and_refusing_import_nothing_heavy(arguments: list[str], says: str) -> None:
+    found, told = loaded(COMMAND, json.dumps(arguments))
+    assert says in told
+    assert not found & set(HEAVY)
+
+
+def test_losses_need_torch_alone() -> None:
+    found, _ = loaded(IMPORTED.format("import neoseg.losses"))
+    assert "torch" in found
+    assert not found & set(HEAVY) - {"torch"}
+
+
+def test_prediction_needs_no_lightning() -> None:
+    found, _ = loaded(IMPORTED.format("import neoseg.commands.predict"))
+    assert not found & {"lightning", "pytorch_lightning", "torchmetrics", "wandb", "torchio"}
