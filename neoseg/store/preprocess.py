@@ -207,11 +207,6 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(nib.apply_orientation(canonical, back))
 
 
-def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
-    """Put prepared labels on the file's own grid; see `to_canonical` and `to_native`."""
-    return to_native(to_canonical(labels, geometry, fill), geometry)
-
-
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in matrix)
 
