@@ -131,9 +131,8 @@ def plan_annotation(
     bare = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
     full = frozenset(order[:number])
     unlabelled = frozenset(order[len(order) - bare :])
-    row, rest = settings.protocol, cast(Stream, "partial")
-    if row.unlabelled or row.name == FULL:
-        rest = "unlabelled" if row.unlabelled else "full"
+    row = settings.protocol
+    rest: Stream = "unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial"
     assignments = []
     for scan in sorted(scans, key=lambda s: (s.subject, s.session or "")):
         part = cast(str, split.of(scan.subject))
