@@ -76,9 +76,7 @@ class Geometry:
         """Undo `to_dict` (also after a round trip through JSON)."""
 
         def freeze(value: Any) -> Any:
-            return (
-                tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
-            )
+            return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
         return cls(**{key: freeze(value) for key, value in raw.items()})
 
