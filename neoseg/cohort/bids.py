@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +10,7 @@ from neoseg.cohort.entities import choose, parse_name, with_suffix
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
 from neoseg.cohort.meaning import from_names, resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.reader import Reading, reader
+from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
 from neoseg.cohort.selection import Selection
 from neoseg.findings.problems import Problems, shorten
@@ -111,44 +110,34 @@ def _nothing_found(
     )
 
 
-@dataclass
-class _Ambiguous:
-    example: SessionFolder
-    names: list[str]
-    sessions: list[str] = field(default_factory=list)
-
-
 class _Picker:
     """Picks files of sessions and remembers where several would do."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
-        self.several: dict[tuple[str, tuple[str, ...]], _Ambiguous] = {}
+        self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
 
     def __call__(
         self, item: SessionFolder, suffixes: Sequence[str], desc: str | None, option: str
     ) -> Path | None:
-        names = choose(with_suffix(item.files, suffixes), desc)
+        names = tuple(name.text for name in choose(with_suffix(item.files, suffixes), desc))
         if len(names) > 1:
-            shown = [name.text for name in names]
-            entry = self.several.setdefault((option, tuple(shown)), _Ambiguous(item, shown))
-            entry.sessions.append(item.id)
-        return item.usable(names[0].text, self.problems) if names else None
+            self.several.setdefault((option, names), []).append(item)
+        return item.usable(names[0], self.problems) if names else None
 
     def report(self) -> None:
         """Note each kind of ambiguity once."""
-        for (option, _), entry in self.several.items():
-            descs = sorted({parse_name(name).desc or "(none)" for name in entry.names})
+        for (option, names), items in self.several.items():
+            descs = sorted({parse_name(name).desc or "(none)" for name in names})
+            action = "move the ones that are not wanted out of the folder"
             self.problems.error(
-                entry.example.path,
-                f"has several files that would do: {', '.join(entry.names)} "
-                f"({len(entry.sessions)} sessions are like this)",
+                items[0].path,
+                f"has several files that would do: {', '.join(names)} "
+                f"({len(items)} sessions are like this)",
                 "one file for each session",
-                f"set {option} to one of {', '.join(descs)}"
-                if len(descs) > 1
-                else "move the ones that are not wanted out of the folder",
+                f"set {option} to one of {', '.join(descs)}" if len(descs) > 1 else action,
                 "several-files",
-                entry.sessions,
+                [item.id for item in items],
             )
 
 
@@ -159,19 +148,13 @@ def _check_labels(
     problems: Problems,
 ) -> None:
     """Note unlabelled scans; a `label_desc` that no file has while others exist is an error."""
-    without = [scan.id for scan in scans if scan.label is None]
     descs = _descs(sessions)
     if label_desc is not None and descs and label_desc not in descs:
         problems.error(
             "label_desc", f"no label file has desc-{label_desc}", f"one of {', '.join(descs)}"
         )
-    elif without:
-        problems.warn(
-            "labels",
-            f"{len(without)} of {len(scans)} scans have no label file: {shorten(without)}",
-            action="they count as unlabelled",
-            kind="no-labels",
-        )
+    else:
+        note_unlabelled(scans, "label file", problems)
 
 
 def _descs(sessions: Sequence[SessionFolder]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
 from neoseg.cohort.meaning import integer_keys, resolve
 from neoseg.cohort.participants import read_ages
-from neoseg.cohort.reader import Reading, reader
+from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.releases import COARSER, LABEL_VALUES, RELEASES, Release, releases_of
 from neoseg.cohort.scan import Scan
 from neoseg.findings.problems import Problems, shorten
@@ -179,16 +179,13 @@ def _check_labels(
     problems: Problems,
 ) -> None:
     """Note unlabelled scans; it is an error where all are and other label files exist."""
-    without = [scan.id for scan in scans if scan.label is None]
-    if not without:
-        return
     name = release.labels[labels]
     others = [
         other
         for other, file in release.labels.items()
         if other != labels and any(file in item.files for item in sessions)
     ]
-    if len(without) == len(scans) and others:
+    if others and scans and all(scan.label is None for scan in scans):
         problems.error(
             "labels",
             f"no scan has a file {name}, but files of {', '.join(others)} exist",
@@ -196,9 +193,4 @@ def _check_labels(
             kind="no-labels",
         )
     else:
-        problems.warn(
-            "labels",
-            f"{len(without)} of {len(scans)} scans have no file {name}: {shorten(without)}",
-            action="they count as unlabelled",
-            kind="no-labels",
-        )
+        note_unlabelled(scans, f"file {name}", problems)

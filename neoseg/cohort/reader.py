@@ -11,7 +11,7 @@ from typing import Any
 
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.selection import Selection
-from neoseg.findings.problems import OnError, Problems
+from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelSpace
 
@@ -91,3 +91,11 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
         return reading_cohort
 
     return of
+
+
+def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:
+    """Warn of the scans without label file, of which `what` tells the kind or name."""
+    without = [scan.id for scan in scans if scan.label is None]
+    if without:
+        found = f"{len(without)} of {len(scans)} scans have no {what}: {shorten(without)}"
+        problems.warn("labels", found, action="they count as unlabelled", kind="no-labels")

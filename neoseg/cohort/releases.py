@@ -26,59 +26,45 @@ class Release:
         return frozenset([*self.labels.values(), *self.images.values(), *self.masks])
 
 
+def _release(number: int, labels: str, images: str, masks: str) -> Release:
+    """Make one of names: labels of 87 structures and 9 tissues; T2w and T1w, each as it was
+    taken and corrected.
+    """
+    keys = (("T2w", False), ("T2w", True), ("T1w", False), ("T1w", True))
+    return Release(
+        number,
+        dict(zip(("drawem87", "drawem9"), labels.split(), strict=True)),
+        dict(zip(keys, images.split(), strict=True)),
+        tuple(masks.split()),
+    )
+
+
 RELEASES = (
-    Release(
+    _release(
         3,
-        {"drawem87": "desc-drawem87_dseg", "drawem9": "desc-drawem9_dseg"},
-        {
-            ("T2w", False): "T2w",
-            ("T2w", True): "desc-restore_T2w",
-            ("T1w", False): "T1w",
-            ("T1w", True): "desc-restore_T1w",
-        },
-        ("desc-brain_mask",),
+        "desc-drawem87_dseg desc-drawem9_dseg",
+        "T2w desc-restore_T2w T1w desc-restore_T1w",
+        "desc-brain_mask",
     ),
-    Release(
+    _release(
         2,
-        {"drawem87": "desc-drawem87_space-T2w_dseg", "drawem9": "desc-drawem9_space-T2w_dseg"},
-        {
-            ("T2w", False): "T2w",
-            ("T2w", True): "desc-restore_T2w",
-            ("T1w", False): "space-T2w_T1w",
-            ("T1w", True): "desc-restore_space-T2w_T1w",
-        },
-        ("desc-bet_space-T2w_brainmask", "desc-drawem_space-T2w_brainmask"),
+        "desc-drawem87_space-T2w_dseg desc-drawem9_space-T2w_dseg",
+        "T2w desc-restore_T2w space-T2w_T1w desc-restore_space-T2w_T1w",
+        "desc-bet_space-T2w_brainmask desc-drawem_space-T2w_brainmask",
     ),
-    Release(
+    _release(
         1,
-        {"drawem87": "drawem_all_labels", "drawem9": "drawem_tissue_labels"},
-        {
-            ("T2w", False): "T2w",
-            ("T2w", True): "T2w_restore",
-            ("T1w", False): "T1w",
-            ("T1w", True): "T1w_restore",
-        },
-        ("brainmask_bet", "brainmask_drawem"),
+        "drawem_all_labels drawem_tissue_labels",
+        "T2w T2w_restore T1w T1w_restore",
+        "brainmask_bet brainmask_drawem",
     ),
 )
 
 LABEL_VALUES = {"drawem87": range(88), "drawem9": range(10)}
 """The integers of each kind of label file; 0 is outside everything."""
 
-COARSER = {
-    "drawem9": (
-        ("BG",),
-        ("CSF",),
-        ("cGM",),
-        ("WM",),
-        ("BKG",),
-        ("VENT",),
-        ("CBM",),
-        ("dGM",),
-        ("BS", "BSTEM"),
-        ("HA",),
-    )
-}
+TISSUES = "BG CSF cGM WM BKG VENT CBM dGM BS/BSTEM HA"
+COARSER = {"drawem9": tuple(tuple(names.split("/")) for names in TISSUES.split())}
 """Abbreviations, per integer, by which a label file is read in a space with finer leaves."""
 
 

@@ -3,8 +3,8 @@
 from neoseg.labels.codebook import MAX_CODES, UNKNOWN, Codebook
 from neoseg.labels.convention import Convention
 from neoseg.labels.protocol import STREAMS, Protocol, SliceShare, Stream, hide_slices
-from neoseg.labels.space import LabelClass, LabelSet, LabelSpace, Leaf
-from neoseg.labels.table import LabelError, LabelTable
+from neoseg.labels.space import LabelClass, LabelSet, LabelSpace
+from neoseg.labels.table import LabelError, LabelTable, Leaf
 
 __all__ = [
     "MAX_CODES",

@@ -9,20 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from neoseg.labels.table import ClassRow, LabelError, LabelTable, LeafRow
+from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
 
 LabelSet = frozenset[int]
 """Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One of K structures that exclude each other; `index` is its integer in label files."""
-
-    index: int
-    name: str
-    abbreviation: str
-    color: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ class LabelSpace:
                 lookup[key.casefold()] = frozenset([position])
         _resolve_classes(table, lookup)
 
-        rows: list[LeafRow | ClassRow] = [*table.leaves, *table.classes]
+        rows: list[Leaf | ClassRow] = [*table.leaves, *table.classes]
         classes = [
             LabelClass(row.name, row.abbreviation, lookup[row.name.casefold()], row.color)
             for row in rows
@@ -152,9 +142,7 @@ class LabelSpace:
             )
         return cls(
             name=table.name,
-            leaves=tuple(
-                Leaf(row.index, row.name, row.abbreviation, row.color) for row in table.leaves
-            ),
+            leaves=table.leaves,
             classes=tuple(classes),
             background=next(iter(background)),
             mirror=tuple(mirror),

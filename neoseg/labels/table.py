@@ -18,8 +18,8 @@ class LabelError(NeosegError):
     """A label table, label set or protocol that contradicts itself."""
 
 
-class LeafRow(BaseModel):
-    """One structure of the table; leaves exclude each other."""
+class Leaf(BaseModel):
+    """One of K structures that exclude each other."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,7 @@ class LabelTable(BaseModel):
 
     name: str
     background: int | str
-    leaves: tuple[LeafRow, ...] = Field(min_length=2, max_length=254)
+    leaves: tuple[Leaf, ...] = Field(min_length=2, max_length=254)
     classes: tuple[ClassRow, ...] = ()
     mirror: tuple[tuple[int, int], ...] = ()
 

@@ -6,11 +6,9 @@ scan's own codes wherever those are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import blosc2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,10 +17,8 @@ from neoseg.files import building
 from neoseg.labels import MAX_CODES, Codebook, Protocol
 from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
-from neoseg.store.arrays import mapped
-from neoseg.store.entry import CODES, LOCATIONS, StoreEntry, write_array
-from neoseg.store.locations import read_located, read_locations, sample_locations, write_locations
-from neoseg.store.nifti import DataError
+from neoseg.store.entry import CODES, LOCATIONS, write_array
+from neoseg.store.locations import sample_locations, write_locations
 
 CERTAIN = 255
 """Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
@@ -102,54 +98,13 @@ def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, li
         write_locations(draft / LOCATIONS, sample_locations(labels.codes, limit))
 
 
-@dataclass(frozen=True)
-class PseudoEntry(StoreEntry):
-    """A prepared scan whose codes are pseudo-labels: rows of the run's codebook."""
-
-    labels: Path
-
-    @property
-    def annotated(self) -> bool:
-        """Always: every voxel has a code."""
-        return True
-
-    @property
-    def codes(self) -> blosc2.NDArray:
-        """Uint8 rows of the codebook `[X, Y, Z]`, memory-mapped."""
-        return mapped(self.labels / CODES)
-
-    def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
-        """Return the rows of a block of voxels, of all by default.
-
-        Raises:
-            DataError: a damaged file.
-        """
-        try:
-            return np.asarray(self.codes[block or slice(None)])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"{self.labels / CODES} cannot be read ({error}); delete {self.labels} and start "
-                "the run again, which predicts these labels anew and goes on"
-            ) from None
-
-    def located(self) -> tuple[int, ...]:
-        """Return the rows of the codebook that occur."""
-        return read_located(self.labels / LOCATIONS)
-
-    def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-        """Return bounded positions of some rows of the codebook, or of all that occur."""
-        return read_locations(self.labels / LOCATIONS, codes)
-
-
 def with_pseudo_labels(
     scan: TrainingScan, root: Path, codebook: Codebook, limit: int
 ) -> TrainingScan:
     """Return the scan with its pseudo-labels in place of its codes, if `root` has some."""
     if not is_written(scan, root):
         return scan
-    plain = scan.entry
-    labels = root / plain.scan.id
-    entry = PseudoEntry(plain.scan, plain.folder, plain.geometry, labels)
+    entry = replace(scan.entry, labels=root / scan.entry.scan.id)
     lookup = np.arange(MAX_CODES, dtype=np.uint8)
     protocol = Protocol.full(codebook.space)
     visible = visible_labels(entry, lookup, protocol, codebook, (0,), limit)

@@ -6,7 +6,6 @@ from neoseg.store.preprocess import (
     PrepareSettings,
     prepare_images,
     prepare_labels,
-    restore_labels,
     to_canonical,
     to_native,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "prepare_labels",
     "read_codes",
     "read_volume",
-    "restore_labels",
     "to_canonical",
     "to_native",
 ]

@@ -41,27 +41,33 @@ class StoreEntry:
     """One prepared scan: `image.b2nd` `[images, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
     codes, absent where the scan has no labels), `entry.json`, `locations.bin`.
 
-    It holds the images that the scan has, so that runs with more modalities share it.
+    It holds the images that the scan has, so that runs with more modalities share it. `labels` is
+    a folder whose codes and positions stand in for its own: pseudo-labels, which are rows of a
+    run's codebook.
     """
 
     scan: Scan
     folder: Path
     geometry: Geometry
+    labels: Path | None = None
 
     @property
     def annotated(self) -> bool:
-        """Whether the scan came with a label file."""
-        return (self.folder / CODES).exists()
+        """Whether the scan came with a label file, or has codes in place of one."""
+        return self.labels is not None or (self.folder / CODES).exists()
+
+    def _of_labels(self, name: str) -> Path:
+        return (self.labels or self.folder) / name
 
     @property
     def image(self) -> blosc2.NDArray:
         """Float `[images, X, Y, Z]`, those that the scan has, memory-mapped; index it to read."""
-        return self._open(IMAGE)
+        return self._open(self.folder / IMAGE)
 
     @property
     def codes(self) -> blosc2.NDArray:
         """Uint8 stored codes `[X, Y, Z]`, memory-mapped."""
-        return self._open(CODES)
+        return self._open(self._of_labels(CODES))
 
     def read_image(self, block: tuple[slice, ...] = ()) -> np.ndarray:
         """Return float `[M, ...]` of a block of voxels, of all by default; 0 for missing images.
@@ -80,15 +86,24 @@ class StoreEntry:
 
     def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
         """Return the stored codes of a block of voxels, of all by default; raises as the image."""
-        with unpacking(self.folder / CODES):
-            return np.asarray(self.codes[block or slice(None)])
-
-    def _open(self, name: str) -> blosc2.NDArray:
+        if self.labels is None:
+            with unpacking(self.folder / CODES):
+                return np.asarray(self.codes[block or slice(None)])
+        path = self.labels / CODES
         try:
-            return mapped(self.folder / name)
+            return np.asarray(mapped(path)[block or slice(None)])
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
-                f"{self.folder / name} was whole when the run began and cannot be read now "
+                f"{path} cannot be read ({error}); delete {self.labels} and start the run again, "
+                "which predicts these labels anew and goes on"
+            ) from None
+
+    def _open(self, path: Path) -> blosc2.NDArray:
+        try:
+            return mapped(path)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{path} was whole when the run began and cannot be read now "
                 f"({error}); start the run again, which builds it anew and goes on"
             ) from None
 
@@ -99,11 +114,11 @@ class StoreEntry:
 
     def located(self) -> tuple[int, ...]:
         """Return the stored codes that occur."""
-        return read_located(self.folder / LOCATIONS)
+        return read_located(self._of_labels(LOCATIONS))
 
     def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
         """Return bounded positions of some stored codes, or of all that occur."""
-        return read_locations(self.folder / LOCATIONS, codes)
+        return read_locations(self._of_labels(LOCATIONS), codes)
 
 
 def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEntry, dict[str, Any]]:

@@ -76,9 +76,7 @@ class Geometry:
         """Undo `to_dict` (also after a round trip through JSON)."""
 
         def freeze(value: Any) -> Any:
-            return (
-                tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
-            )
+            return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
         return cls(**{key: freeze(value) for key, value in raw.items()})
 
@@ -205,11 +203,6 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
     native_axes = nib.io_orientation(np.array(geometry.affine))
     back = nib.orientations.ornt_transform(canonical_axes, native_axes)
     return np.ascontiguousarray(nib.apply_orientation(canonical, back))
-
-
-def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
-    """Put prepared labels on the file's own grid; see `to_canonical` and `to_native`."""
-    return to_native(to_canonical(labels, geometry, fill), geometry)
 
 
 def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:

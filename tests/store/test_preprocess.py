@@ -16,8 +16,8 @@ from neoseg.store.preprocess import (
     PrepareSettings,
     prepare_images,
     prepare_labels,
-    restore_labels,
     to_canonical,
+    to_native,
 )
 from neoseg.store.volume import read_volume
 
@@ -38,6 +38,10 @@ def oriented(array: np.ndarray, orientation: list[list[int]]) -> tuple[np.ndarra
 def prepared(tmp_path: Path, **settings: object) -> tuple[np.ndarray, Geometry]:
     path = save(tmp_path / "image.nii.gz", IMAGE)
     return prepare_images([path], PrepareSettings(**settings))  # type: ignore[arg-type]
+
+
+def restore_labels(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+    return to_native(to_canonical(labels, geometry, fill), geometry)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

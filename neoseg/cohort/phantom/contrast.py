@@ -48,13 +48,8 @@ KIND_OF_STRUCTURE = {
     "Intra-cranial": "remainder",
 }
 DEEP = ("caudate", "lentiform", "thalamus high", "thalamus low", "subthalamic", "remainder")
-BONE, SCALP, MUSCLE, EYE, AIR = (
-    (0.10, 0.12),
-    (0.50, 0.95),
-    (0.30, 0.45),
-    (1.05, 0.18),
-    (0.015, 0.015),
-)
+BONE, SCALP, MUSCLE = (0.10, 0.12), (0.50, 0.95), (0.30, 0.45)
+EYE, AIR = (1.05, 0.18), (0.015, 0.015)
 
 
 @dataclass(frozen=True)
