@@ -87,8 +87,11 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
         elif isinstance(raised, NeosegError):
             yield str(raised)  # says itself which key
         elif item["type"] == "extra_forbidden":
-            known = fields_at(model, path[:-1])
-            yield f"there is no key '{place}'{nearest(path[-1], known)}"
+            near = nearest(path[-1], fields_at(model, path[:-1]))
+            if "." in place:
+                yield f"{place} = {item['input']!r}: there is no such key{near}"
+            else:
+                yield f"there is no key '{place}'{near}"
         elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
             yield f"{place} is not set; {_how_to_set(place)}"
         elif path:

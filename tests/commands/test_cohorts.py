@@ -127,15 +127,19 @@ def test_pseudo_labels_of_all_cohorts(
     ("options", "error", "message"),
     [
         (["+extra_cohorts.phantom={cohort: ${cohort}}"], CohortError, "name of two cohorts"),
-        (["+extra_cohorts.b={cohort: {root: /x}}"], ConfigError, r"extra_cohorts\.b: .*_target_"),
+        (
+            ["+extra_cohorts.b={cohort: {root: /x}}"],
+            ConfigError,
+            r"extra_cohorts\.b\.cohort\._target_",
+        ),
         (
             ["+cohort@extra_cohorts.b.cohort=bids", "extra_cohorts.b.cohort.root=/nowhere"],
             CohortError,
             r"extra_cohorts\.b: .*[\s\S]*/nowhere: is not a folder",
         ),
-        (["+extra_cohorts.b={cohort: {}, wait: 1}"], CohortError, r"extra_cohorts\.b\.wait"),
-        (["+extra_cohorts.b={cohort: {}, weight: -1}"], CohortError, r"extra_cohorts\.b\.weight"),
-        (["cohort_weight=0"], ConfigError, "cohort_weight is 0"),
+        (["+extra_cohorts.b={cohort: {}, wait: 1}"], ConfigError, r"extra_cohorts\.b\.wait"),
+        (["+extra_cohorts.b={cohort: {}, weight: -1}"], ConfigError, r"extra_cohorts\.b\.weight"),
+        (["cohort_weight=0"], ConfigError, "cohort_weight = 0: .* greater than 0"),
         (
             [
                 "+cohort@extra_cohorts.b.cohort=phantom",

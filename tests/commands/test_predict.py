@@ -143,7 +143,7 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
     for name, content in (("a", source[:2000]), ("b", source), ("c", b""), ("d", source)):
         (inputs / f"{name}_T2w.nii.gz").write_bytes(content)
     run = make_run("A")
-    import neoseg.predict as command
+    import neoseg.commands.predict as command
 
     build = command.write_derivative
 
@@ -279,7 +279,7 @@ def test_scans_that_lack_a_modality(make_run, tree, tmp_path, monkeypatch, capsy
 
 
 def test_the_label_map_comes_last(make_run, tree, tmp_path, monkeypatch) -> None:
-    import neoseg.predict as command
+    import neoseg.commands.predict as command
 
     run, out = make_run("A"), tmp_path / "out"
     arguments = [f"run={run}", f"input={one_scan(tree)}", f"output={out}", "probseg=[WM]"]
@@ -344,7 +344,7 @@ def test_a_run_that_has_not_ended_is_named(make_run, tree, tmp_path, monkeypatch
 
 
 def test_a_full_disk_ends_it_at_once(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
-    import neoseg.predict as command
+    import neoseg.commands.predict as command
 
     tried = []
 

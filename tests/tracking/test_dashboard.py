@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from recording_server import RecordingServer
 from small_mirror import Mirrored
 
-from neoseg import dashboard, panels
+from neoseg.commands import dashboard, panels
 from neoseg.commands.panels import PanelSettings, make_workspace
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.findings.settings import ConfigError
@@ -124,7 +124,7 @@ def test_a_file_takes_the_place_of_an_account(
 ) -> None:
     monkeypatch.setattr(dashboard, "default_entity", lambda: pytest.fail("asked W&B"))
     path = tmp_path / "board.json"
-    dashboard.build(configured("sweep=ablation", f"output={path}"))
+    dashboard.main(configured("sweep=ablation", f"output={path}"))
     written = json.loads(path.read_text())
     assert (written["project"], written["displayName"]) == ("neoseg", "Sweep ablation")
     assert set(metrics(written)) <= set(metrics_of_all(drawem9))

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig
 from tiny_run import train
 
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
 from neoseg.training.curves import CurveLogger
@@ -22,7 +23,10 @@ BOTH = find_spec("tensorboard") is not None
 
 
 def names(config: DictConfig, folder: Path, stage: Stage = ONLY) -> list[str]:
-    return [type(one).__name__ for one in trainers.stage_trainer(config, folder, stage).loggers]
+    return [
+        type(one).__name__
+        for one in trainers.stage_trainer(RunConfig.parse(config), folder, stage).loggers
+    ]
 
 
 @pytest.mark.parametrize(
@@ -67,10 +71,10 @@ def test_several_at_once(
 def test_an_earlier_stage_is_a_run_of_its_own(
     configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    config = configured()
+    run = RunConfig.parse(configured())
     first = Stage(1, False, "full", None, False)
     abouts = [
-        trainers.stage_trainer(config, tmp_path, stage).loggers[-1].about for stage in (first, ONLY)
+        trainers.stage_trainer(run, tmp_path, stage).loggers[-1].about for stage in (first, ONLY)
     ]
     assert [about.config["stage"] for about in abouts] == ["1", "last"]
     assert [about.name for about in abouts] == [
