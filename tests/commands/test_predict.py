@@ -251,7 +251,7 @@ def test_runs_that_do_not_fit_together(make_run, tree, tmp_path, monkeypatch, ca
 def test_only_the_networks_that_predict_are_kept(make_run) -> None:
     runs = [make_run(name, "teacher.always=true", seed=n) for n, name in enumerate("AB")]
     ensemble, modalities = load_predictor(runs, "cpu", "student", overlap=0.25)
-    assert modalities == ["T2w"]
+    assert modalities == ("T2w",)
     assert list(ensemble.members) == [str(run) for run in runs]
     for member in ensemble.members.values():
         assert member.window.overlap == 0.25
