@@ -2,8 +2,9 @@
 
 from neoseg.losses.build import describe
 from neoseg.losses.fused import Sums, SumTerm, VoxelTerm
-from neoseg.losses.objective import Objective, Ramp
+from neoseg.losses.objective import Objective
 from neoseg.losses.registry import LossError, find_term, names, register_loss, terms_for
+from neoseg.losses.share import Ramp
 from neoseg.losses.term import DenseTerm, LossTerm, Prediction
 
 __all__ = [

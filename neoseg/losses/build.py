@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
 from neoseg.losses.registry import LossError, find_term, names, terms_for
+from neoseg.losses.share import Share
 from neoseg.losses.term import LossTerm
 
 
@@ -120,8 +121,10 @@ def _describe(name: str, term: type[LossTerm]) -> TermDescription:
         heads=tuple(sorted(term.heads)),
         accepts_partial=term.accepts_partial,
         needs=tuple(need for need, there in needs.items() if there),
-        settings={key: p.default for key, p in settings_of(term).items()},
-        notes={key: _note(hints.get(key)) for key in settings_of(term)},
+        settings={"weight": 1.0, "ramp": term.ramp}
+        | {key: p.default for key, p in settings_of(term).items()},
+        notes={key: field.description or "" for key, field in Share.model_fields.items()}
+        | {key: _note(hints.get(key)) for key in settings_of(term)},
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import MULTILABEL, masked_mean
+from neoseg.losses.term import MULTILABEL, Smooth, masked_mean
 
 
 class ClassMasked(SumTerm):
@@ -29,10 +29,16 @@ class ClassMasked(SumTerm):
         self,
         codebook: Codebook,
         *,
-        level: Literal["item", "voxel"] = "item",
-        bce: Annotated[float, Field(ge=0)] = 1.0,
-        dice: Annotated[float, Field(ge=0)] = 1.0,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        level: Annotated[
+            Literal["item", "voxel"],
+            Field(
+                description="item: a class left open somewhere is masked in the whole item; "
+                "voxel: only there"
+            ),
+        ] = "item",
+        bce: Annotated[float, Field(ge=0, description="weight of cross-entropy")] = 1.0,
+        dice: Annotated[float, Field(ge=0, description="weight of Dice")] = 1.0,
+        smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.level = level

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +36,7 @@ class CrossPseudo(DenseTerm):
 
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_peer = True
+    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
 
     def __init__(
         self, codebook: Codebook, *, where: Where = "unknown", streams: Streams = "all"

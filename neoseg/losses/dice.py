@@ -9,7 +9,14 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
+from neoseg.losses.term import MULTILABEL, SOFTMAX, Smooth, WholeBatch, masked_mean
+
+Background = Annotated[
+    bool, Field(description="false: the mean of Dice leaves the background leaf out")
+]
+Squared = Annotated[
+    bool, Field(description="true: squared probabilities in the denominator of Dice (V-Net)")
+]
 
 
 class Dice(SumTerm):
@@ -29,10 +36,10 @@ class Dice(SumTerm):
         self,
         codebook: Codebook,
         *,
-        include_background: bool = True,
-        squared: bool = False,
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        include_background: Background = True,
+        squared: Squared = False,
+        batch: WholeBatch = False,
+        smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)
         classes = list(range(codebook.space.num_classes))

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.dice import Dice
+from neoseg.losses.dice import Background, Dice, Squared
 from neoseg.losses.fused import Sums, SumTerm
-from neoseg.losses.term import SOFTMAX
+from neoseg.losses.term import SOFTMAX, Smooth, WholeBatch
 
 
 class DiceCE(SumTerm):
@@ -28,12 +28,12 @@ class DiceCE(SumTerm):
         self,
         codebook: Codebook,
         *,
-        dice: Annotated[float, Field(ge=0)] = 1.0,
-        ce: Annotated[float, Field(ge=0)] = 1.0,
-        include_background: bool = True,
-        squared: bool = False,
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        dice: Annotated[float, Field(ge=0, description="weight of Dice")] = 1.0,
+        ce: Annotated[float, Field(ge=0, description="weight of cross-entropy")] = 1.0,
+        include_background: Background = True,
+        squared: Squared = False,
+        batch: WholeBatch = False,
+        smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.weights = (dice, ce)

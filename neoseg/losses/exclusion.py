@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
+from neoseg.losses.term import MULTILABEL, SOFTMAX, SmoothBelow, masked_mean
 
 
 class Exclusion(SumTerm):
@@ -33,9 +33,9 @@ class Exclusion(SumTerm):
         self,
         codebook: Codebook,
         *,
-        dice: Annotated[float, Field(ge=0)] = 1.0,
-        ce: Annotated[float, Field(ge=0)] = 1.0,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        dice: Annotated[float, Field(ge=0, description="weight of the Dice part")] = 1.0,
+        ce: Annotated[float, Field(ge=0, description="weight of the logarithmic part")] = 1.0,
+        smooth: SmoothBelow = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.weights = (dice, ce)

@@ -12,8 +12,6 @@ from neoseg.losses.cross_pseudo import allowed_evidence, pseudo_label_loss
 from neoseg.losses.mean_teacher import Streams, Where, chosen_entries
 from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-
 
 class FixMatch(DenseTerm):
     """Cross-entropy with the teacher's hard decisions where it is confident.
@@ -23,7 +21,7 @@ class FixMatch(DenseTerm):
     given that the label set is right: divided by the mass of the label set, so that 1 / |S| is no
     knowledge; with sigmoids it is the softmax over S of the evidence that `CrossPseudo` describes.
     Chosen entries that are not kept count as 0, as in the paper. The teacher sees the weak view
-    (`augment.teacher`), the student the strong one; `teacher.decay: 0` makes the teacher the
+    (`augment=weak_strong`), the student the strong one; `teacher.decay: 0` makes the teacher the
     network itself after the last step, as in the paper. No gradient reaches it.
 
     `where` and `streams` choose entries and items as in `CrossPseudo`.
@@ -36,7 +34,10 @@ class FixMatch(DenseTerm):
         self,
         codebook: Codebook,
         *,
-        threshold: Probability = 0.95,
+        threshold: Annotated[
+            float,
+            Field(ge=0, le=1, description="least probability of a decision, given the label set"),
+        ] = 0.95,
         where: Where = "unknown",
         streams: Streams = "all",
     ) -> None:

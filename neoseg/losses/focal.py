@@ -28,8 +28,11 @@ class Focal(VoxelTerm):
         self,
         codebook: Codebook,
         *,
-        gamma: Annotated[float, Field(ge=0)] = 2.0,
-        alpha: Annotated[float, Field(ge=0, le=1)] | None = None,
+        gamma: Annotated[float, Field(ge=0, description="how much easy entries count less")] = 2.0,
+        alpha: Annotated[
+            Annotated[float, Field(ge=0, le=1)] | None,
+            Field(description="weight of positive entries, negatives get 1 - alpha; null: none"),
+        ] = None,
     ) -> None:
         super().__init__(codebook)
         self.gamma = gamma

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import SOFTMAX, masked_mean
+from neoseg.losses.term import SOFTMAX, SmoothBelow, WholeBatch, masked_mean
+
+Power = Annotated[Literal[1, 2], Field(description="power of the probabilities in the denominator")]
 
 
 class LeafDice(SumTerm):
@@ -29,10 +31,13 @@ class LeafDice(SumTerm):
         self,
         codebook: Codebook,
         *,
-        alpha: Literal[1, 2] = 2,
-        count_open: bool = True,
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        alpha: Power = 2,
+        count_open: Annotated[
+            bool,
+            Field(description="false: no probability counts where the label set leaves it open"),
+        ] = True,
+        batch: WholeBatch = False,
+        smooth: SmoothBelow = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.alpha = alpha

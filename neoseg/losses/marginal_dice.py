@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import SOFTMAX, masked_mean
+from neoseg.losses.leaf_dice import Power
+from neoseg.losses.term import SOFTMAX, SmoothBelow, WholeBatch, masked_mean
 
 
 class MarginalDice(SumTerm):
@@ -29,9 +27,9 @@ class MarginalDice(SumTerm):
         self,
         codebook: Codebook,
         *,
-        alpha: Literal[1, 2] = 2,
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        alpha: Power = 2,
+        batch: WholeBatch = False,
+        smooth: SmoothBelow = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.alpha = alpha

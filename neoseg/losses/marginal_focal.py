@@ -24,7 +24,12 @@ class MarginalFocal(VoxelTerm):
 
     heads = frozenset({SOFTMAX})
 
-    def __init__(self, codebook: Codebook, *, gamma: Annotated[float, Field(ge=0)] = 2.0) -> None:
+    def __init__(
+        self,
+        codebook: Codebook,
+        *,
+        gamma: Annotated[float, Field(ge=0, description="how much easy voxels count less")] = 2.0,
+    ) -> None:
         super().__init__(codebook)
         self.gamma = gamma
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,8 +19,14 @@ from neoseg.losses.term import (
     look_up,
 )
 
-Streams = Literal["all"] | Stream | Annotated[tuple[Stream, ...], Field(min_length=1)]
-Where = Literal["all", "unknown"]
+Streams = Annotated[
+    Literal["all"] | Stream | Annotated[tuple[Stream, ...], Field(min_length=1)],
+    Field(description="all, full, partial, unlabelled, or a list of them: the items that count"),
+]
+Where = Annotated[
+    Literal["all", "unknown"],
+    Field(description="all: every entry; unknown: those that a voxel's label set leaves open"),
+]
 
 
 class MeanTeacher(DenseTerm):
@@ -34,6 +40,7 @@ class MeanTeacher(DenseTerm):
 
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_teacher = True
+    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
 
     def __init__(
         self, codebook: Codebook, *, where: Where = "all", streams: Streams = "all"

@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from neoseg.findings.nearest import nearest
 from neoseg.labels import Codebook
 from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm, VoxelTerm, accumulate, voxel_sums
 from neoseg.losses.registry import LossError
+from neoseg.losses.share import Share
 from neoseg.losses.term import LossTerm, Prediction, full_precision
-
-
-class Ramp(BaseModel):
-    """How a weight grows from step `start` on: full after `steps` more.
-
-    With t = (step - start) / steps limited to [0, 1]: sigmoid exp(-5 (1 - t)^2) (Laine & Aila
-    2017), linear t, constant 1. Before `start` the factor is 0.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(gt=0)
-    shape: Literal["sigmoid", "linear", "constant"] = "sigmoid"
-    start: int = Field(default=0, ge=0)
-
-    def factor(self, step: int) -> float:
-        """Return the share of the full weight at a step, in [0, 1]."""
-        if step < self.start:
-            return 0.0
-        t = min((step - self.start) / self.steps, 1.0)
-        if self.shape == "sigmoid":
-            return math.exp(-5.0 * (1.0 - t) ** 2)
-        return t if self.shape == "linear" else 1.0
-
-
-class _Share(BaseModel):
-    """The part of an entry that belongs to the sum and not to the term."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    ramp: Ramp | None = None
 
 
 class Objective(nn.Module):
@@ -86,7 +52,7 @@ class Objective(nn.Module):
         super().__init__()
         self.head = head
         self.terms = nn.ModuleDict()
-        self._shares: dict[str, _Share] = {}
+        self._shares: dict[str, Share] = {}
         for key, entry in config.items():
             if entry is None:
                 continue
@@ -102,7 +68,7 @@ class Objective(nn.Module):
                 raise LossError(f"loss.{key} has both `term` and `_target_`; remove one of them")
             name = str(places[0]) if places else key
             share = {field: settings.pop(field) for field in ("weight", "ramp") if field in entry}
-            self._shares[key] = _parse_share(key, share)
+            self._shares[key] = Share.parse(key, share)
             self.terms[key] = make_term(name, codebook, head, settings, key, allow)
         if not self._shares:
             raise LossError("the objective has no terms; choose some, as in loss=[iuc]")
@@ -198,17 +164,3 @@ class Objective(nn.Module):
 
     def _terms(self) -> list[LossTerm]:
         return list(self.terms.values())  # type: ignore[arg-type]
-
-
-def _parse_share(key: str, raw: Mapping[str, Any]) -> _Share:
-    try:
-        return _Share.model_validate(raw)
-    except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            place = ".".join(map(str, item["loc"]))
-            hint = ""
-            if item["type"] == "extra_forbidden":
-                hint = nearest(str(item["loc"][-1]), Ramp.model_fields)
-            lines.append(f"loss.{key}.{place} is {item['input']!r}: {item['msg']}{hint}")
-        raise LossError("; ".join(lines)) from None

@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ BUILT_IN = tuple(
     for module in pkgutil.iter_modules([str(Path(__file__).parent)])
     if not module.ispkg
     and not module.name.startswith("_")
-    and module.name not in {"term", "registry", "build", "objective"}
+    and module.name not in {"term", "registry", "share", "build", "objective"}
 )
 """Names of the terms of this folder, in alphabetical order; a new file is here by being there."""
 
@@ -87,7 +87,7 @@ def find_term(name: str, allow: Sequence[str] = ()) -> type[LossTerm]:
     for entry in _declared().select(name=name):
         # A package may declare a term and register it too.
         if registered is None or _top(registered.__module__) != _top(entry.module):
-            owners[f"{entry.value} of the package '{_package(entry)}'"] = lambda e=entry: _load(e)
+            owners[f"{entry.value} of the package '{_package(entry)}'"] = partial(_load, entry)
     if not owners:
         raise LossError(f"there is no loss term '{name}'{nearest(name, names())}")
     if len(owners) > 1:

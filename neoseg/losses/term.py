@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from neoseg.labels import Codebook
@@ -17,6 +19,12 @@ MULTILABEL = "multilabel"
 
 SOFTMAX = "softmax"
 """Head with a softmax over the K leaves."""
+
+Smooth = Annotated[float, Field(gt=0, description="added to numerator and denominator")]
+SmoothBelow = Annotated[float, Field(gt=0, description="added to the denominator")]
+WholeBatch = Annotated[
+    bool, Field(description="true: sums over the whole batch instead of one item")
+]
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,9 @@ class LossTerm(nn.Module, ABC):
     """A loss on logits and codes.
 
     The settings of a term are the keyword arguments of its `__init__`, annotated so that a
-    configuration can be checked against them. The codebook's tables are buffers outside the
-    state: a checkpoint does not carry them and loads under another codebook.
+    configuration can be checked against them; `Field(description=...)` explains them. The
+    codebook's tables are buffers outside the state: a checkpoint does not carry them and loads
+    under another codebook.
     """
 
     heads: ClassVar[frozenset[str]]
@@ -62,6 +71,9 @@ class LossTerm(nn.Module, ABC):
     """Whether `Prediction.peer` must be there."""
     needs_passes: ClassVar[bool] = False
     """Whether `Prediction.teacher_mean` must be there."""
+    ramp: ClassVar[Mapping[str, Any] | None] = None
+    """How the weight grows where a run chooses the term by its name; a literal, which can be read
+    without importing the term."""
 
     membership: Tensor
     members: Tensor

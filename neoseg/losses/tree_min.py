@@ -32,7 +32,10 @@ class TreeMin(VoxelTerm):
     heads = frozenset({MULTILABEL})
 
     def __init__(
-        self, codebook: Codebook, *, noisy_or: Annotated[float, Field(ge=0)] = 1.0
+        self,
+        codebook: Codebook,
+        *,
+        noisy_or: Annotated[float, Field(ge=0, description="weight of the noisy-or part")] = 1.0,
     ) -> None:
         super().__init__(codebook)
         self.noisy_or = noisy_or

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm
-from neoseg.losses.term import MULTILABEL, SOFTMAX, masked_mean
+from neoseg.losses.term import MULTILABEL, SOFTMAX, Smooth, WholeBatch, masked_mean
 
 
 class Tversky(SumTerm):
@@ -29,10 +29,10 @@ class Tversky(SumTerm):
         self,
         codebook: Codebook,
         *,
-        alpha: Annotated[float, Field(ge=0)] = 0.3,
-        beta: Annotated[float, Field(ge=0)] = 0.7,
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        alpha: Annotated[float, Field(ge=0, description="weight of false positives")] = 0.3,
+        beta: Annotated[float, Field(ge=0, description="weight of false negatives")] = 0.7,
+        batch: WholeBatch = False,
+        smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.batch = batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -19,17 +19,14 @@ from neoseg.losses.mean_teacher import (
 )
 from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Steps = Annotated[int, Field(gt=0)]
-
 
 class UncertaintyTeacher(DenseTerm):
     """Mean teacher that counts only the entries about which the teacher is sure.
 
     loss = mean over the chosen entries with U < H of (y_student - y_teacher)^2 (Yu et al. 2019,
     arXiv 1907.07034). U is the entropy of the teacher's mean probabilities over several noisy
-    passes, H = (threshold + (1 - threshold) exp(-5 (1 - t)^2)) max U with t = step /
-    threshold_steps up to 1.
+    passes (`teacher.passes`), H = (threshold + (1 - threshold) exp(-5 (1 - t)^2)) max U with
+    t = step / threshold_steps up to 1.
 
     The largest entropy depends on what is asked. A softmax over K leaves: U in a voxel, max ln K.
     A sigmoid: U = -y ln y - (1 - y) ln(1 - y) of each class, max ln 2. With `where: unknown` and a
@@ -41,6 +38,7 @@ class UncertaintyTeacher(DenseTerm):
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_teacher = True
     needs_passes = True
+    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
 
     def __init__(
         self,
@@ -48,8 +46,17 @@ class UncertaintyTeacher(DenseTerm):
         *,
         where: Where = "all",
         streams: Streams = "all",
-        threshold: Share = 0.75,
-        threshold_steps: Steps = 400,
+        threshold: Annotated[
+            float,
+            Field(
+                ge=0,
+                le=1,
+                description="at first, entropies below this share of the largest count as sure",
+            ),
+        ] = 0.75,
+        threshold_steps: Annotated[
+            int, Field(gt=0, description="after which all but the largest do; grows as the ramp")
+        ] = 400,
     ) -> None:
         super().__init__(codebook)
         self.where = where

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import SOFTMAX, masked_mean
+from neoseg.losses.term import SOFTMAX, Smooth, WholeBatch, masked_mean
 
 
 class WassersteinDice(SumTerm):
@@ -37,9 +37,15 @@ class WassersteinDice(SumTerm):
         self,
         codebook: Codebook,
         *,
-        distance: Literal["hierarchy", "uniform"] = "hierarchy",
-        batch: bool = False,
-        smooth: Annotated[float, Field(gt=0)] = 1e-5,
+        distance: Annotated[
+            Literal["hierarchy", "uniform"],
+            Field(
+                description="hierarchy: the share of classes not in common; "
+                "uniform: every mistake costs the same"
+            ),
+        ] = "hierarchy",
+        batch: WholeBatch = False,
+        smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)
         self.batch = batch

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
 from neoseg.losses.term import MULTILABEL, look_up
+
+StopGradient = Annotated[
+    bool,
+    Field(description="true: the target is a constant; false is what the paper's code does"),
+]
 
 
 class Weight(VoxelTerm):
@@ -24,7 +32,7 @@ class Weight(VoxelTerm):
 
     heads = frozenset({MULTILABEL})
 
-    def __init__(self, codebook: Codebook, *, stop_gradient: bool = False) -> None:
+    def __init__(self, codebook: Codebook, *, stop_gradient: StopGradient = False) -> None:
         super().__init__(codebook)
         self.stop_gradient = stop_gradient
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
 from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.weight import StopGradient
 
 
 class WNorm(VoxelTerm):
@@ -23,7 +24,7 @@ class WNorm(VoxelTerm):
 
     heads = frozenset({MULTILABEL})
 
-    def __init__(self, codebook: Codebook, *, stop_gradient: bool = False) -> None:
+    def __init__(self, codebook: Codebook, *, stop_gradient: StopGradient = False) -> None:
         super().__init__(codebook)
         self.stop_gradient = stop_gradient
 

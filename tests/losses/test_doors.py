@@ -148,7 +148,7 @@ class TestPackage:
         assert "mylab" not in sys.modules
         assert value({"mine": {}}).item() == pytest.approx(squared())
         assert "mine" in terms_for("multilabel")
-        assert describe("mine")[0].settings == {"scale": 1.0}
+        assert describe("mine")[0].settings == {"weight": 1.0, "ramp": None, "scale": 1.0}
 
     def test_a_misspelt_name_or_setting_gets_the_nearest(self, install):
         install(TERM.format(name="Mine"), {"mine": "mylab.losses:Mine"})
@@ -218,7 +218,11 @@ class TestPath:
     def test_a_class_of_an_allowed_package(self, install):
         install(TERM.format(name="Mine"), {})
         assert value(self.CONFIG, allow=("mylab",)).item() == pytest.approx(6 * squared())
-        assert describe("mylab.losses.Mine", allow=["mylab"])[0].settings == {"scale": 1.0}
+        assert describe("mylab.losses.Mine", allow=["mylab"])[0].settings == {
+            "weight": 1.0,
+            "ramp": None,
+            "scale": 1.0,
+        }
 
     def test_other_packages_are_not_imported(self, install):
         install(TERM.format(name="Mine"), {})

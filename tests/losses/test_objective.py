@@ -1,20 +1,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from cases import make_case
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from neoseg.losses.build import settings_of
-from neoseg.losses.objective import Objective, Ramp
-from neoseg.losses.registry import LossError, find_term, names
-
-CONF = Path(__file__).parents[2] / "conf" / "loss"
+from neoseg.losses.objective import Objective
+from neoseg.losses.registry import LossError
+from neoseg.losses.share import Ramp
 
 
 def build(config, head="multilabel"):
@@ -145,37 +139,3 @@ def test_a_null_entry_is_left_out():
 def test_mistakes_are_named(config, message):
     with pytest.raises(LossError, match=message):
         build(config)
-
-
-@pytest.mark.parametrize("name", names())
-def test_the_config_file_states_the_defaults(name):
-    content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert set(content) == {name}
-    entry = dict(content[name])
-    assert entry.pop("weight") == 1.0
-    Ramp.model_validate(entry.pop("ramp") or {"steps": 1})
-    assert entry == {key: p.default for key, p in settings_of(find_term(name)).items()}
-
-
-def test_every_term_has_a_config_file():
-    assert {path.stem for path in CONF.glob("*.yaml")} >= set(names())
-
-
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_config_file_builds_its_term(path):
-    """A file is named after its term, or after a preset that says which term it sets."""
-    content = yaml.safe_load(path.read_text())
-    assert set(content) == {path.stem}
-    name = content[path.stem].get("term", path.stem)
-    head = sorted(find_term(name).heads)[0]
-    assert type(build(content, head).terms[path.stem]) is find_term(name)
-
-
-def test_several_files_merge_and_build(tmp_path):
-    (tmp_path / "loss").symlink_to(CONF)
-    (tmp_path / "top.yaml").write_text("defaults:\n  - loss: [iuc]\n  - _self_\n")
-    with initialize_config_dir(str(tmp_path), version_base=None):
-        config = compose("top", ["loss=[wnorm,mean_teacher]", "loss.mean_teacher.weight=0.1"])
-    plain = OmegaConf.to_container(config.loss, resolve=True)
-    objective = build(plain)
-    assert objective.weights(10**6) == {"wnorm": 1.0, "mean_teacher": 0.1}
