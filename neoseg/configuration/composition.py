@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from neoseg.configuration.nodes import register_nodes
 from neoseg.configuration.plugins import register_plugins
 
 if TYPE_CHECKING:
@@ -80,3 +81,4 @@ def label_space(table: str | Path) -> LabelSpace:
 
 register_resolvers()
 register_plugins()
+register_nodes()

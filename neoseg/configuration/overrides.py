@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.configuration.composition import CONFIG_DIR, is_group
+from neoseg.configuration.nodes import options
 from neoseg.findings.nearest import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
@@ -97,11 +98,11 @@ def _cases(overrides: Sequence[str]) -> Iterator[list[str]]:
         else [str(item.input_line)]
         for item in parsed
     ]
-    first = [options[0] for options in choices]
+    first = [values[0] for values in choices]
     yield first
-    for place, (item, options) in enumerate(zip(parsed, choices, strict=True)):
+    for place, (item, values) in enumerate(zip(parsed, choices, strict=True)):
         if is_group(item.key_or_group):
-            for option in options[1:]:
+            for option in values[1:]:
                 yield [*first[:place], option, *first[place + 1 :]]
 
 
@@ -119,8 +120,7 @@ def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
 
 def _unknown_option(error: MissingConfigException) -> str | None:
     group, _, option = str(error.missing_cfg_file or "").rpartition("/")
-    known = sorted({path.stem for path in (CONFIG_DIR / group).glob("*.yaml")})
-    known = sorted({*known, *(error.options or ())})
+    known = sorted({*options(group), *(error.options or ())})
     if not group or not known:
         return None
     return f"there is no {group} '{option}'{nearest(option, known)}"

@@ -74,9 +74,9 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
 ) -> None:
     arguments = [*small_run(heads), "cohort=flat", "network=pocket", "network.net.width=4"]
     loss = ["loss=[iuc,brier]", "loss.brier.power=1.5"]
-    sweep = ["-m", "cluster=local", "cluster.jobs=2", "seed=0,1", "sweep=outside"]
+    sweep = ["cluster=local", "cluster.jobs=2", "seed=0,1", "sweep=outside"]
     paths = (installed,)
-    neoseg("train", *arguments, *loss, *sweep, at=tmp_path, paths=paths)
+    neoseg("train", "-m", *arguments, *loss, *sweep, at=tmp_path, paths=paths)
     runs = sorted(path.parent for path in (tmp_path / "runs").rglob("run.json"))
     assert len(runs) == 2
     config = (runs[0] / "config.yaml").read_text()
