@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
         return {}
     declared, make = _GROUPS[group]
     found = _built_in_losses() if group == "loss" else {}
-    for entry in _entry_points().select(group=declared):
+    for entry in entry_points(group=declared):
         if entry.name not in found:
             found[entry.name] = (entry.value, signature_of(entry))
     files = _files(group)
@@ -76,11 +76,6 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
         for name, (value, signature) in found.items()
         if name not in files
     }
-
-
-@cache
-def _entry_points() -> EntryPoints:
-    return entry_points()
 
 
 def _files(group: str) -> set[str]:

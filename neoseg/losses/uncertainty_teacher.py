@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import torch
@@ -84,9 +85,9 @@ class UncertaintyTeacher(DenseTerm):
         mean = prediction.teacher_mean
         assert mean is not None  # `check` has seen to it
         if prediction.head == MULTILABEL:
-            return (torch.special.entr(mean) + torch.special.entr(1 - mean)) / math.log(2)
+            return (entropy(mean) + entropy(1 - mean)) / math.log(2)
         if self.where == "all":
-            return torch.special.entr(mean).sum(1, keepdim=True) / math.log(self.num_leaves)
+            return entropy(mean).sum(1, keepdim=True) / math.log(self.num_leaves)
         members = look_up(self.members, codes)
         inside = mean * members
         # A teacher that sees nothing inside the label set cannot tell its leaves apart.
@@ -94,4 +95,7 @@ class UncertaintyTeacher(DenseTerm):
         share = torch.where(total > 0, inside / total, members / members.sum(1, keepdim=True))
         largest = members.sum(1, keepdim=True).to(mean).log()
         # Single leaves have nothing open; their largest entropy is 0.
-        return torch.special.entr(share).sum(1, keepdim=True) / largest.clamp(min=math.log(2))
+        return entropy(share).sum(1, keepdim=True) / largest.clamp(min=math.log(2))
+
+
+entropy: Callable[[Tensor], Tensor] = torch.special.entr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -53,6 +53,9 @@ class SigmoidSums(torch.autograd.Function):
         if usable(logits, ctx.wanted):
             return NativeSigmoid(membership).gradient(logits, codes, slope), None, None, None
         return _spread(logits, codes, membership, slope), None, None, None
+
+
+sigmoid_sums: Callable[..., tuple[Tensor, ...]] = SigmoidSums.apply
 
 
 def _accumulate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -58,6 +58,9 @@ class SoftmaxSums(torch.autograd.Function):
         else:
             gradient = _spread(logits, codes, members, slope, log_total, log_mass)
         return gradient, None, None, None
+
+
+softmax_sums: Callable[..., tuple[Tensor, ...]] = SoftmaxSums.apply
 
 
 def _accumulate(
