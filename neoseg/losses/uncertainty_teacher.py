@@ -18,7 +18,7 @@ from neoseg.losses.mean_teacher import (
     chosen_mean,
     disagreement,
 )
-from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up
+from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Prediction, look_up
 
 
 class UncertaintyTeacher(DenseTerm):
@@ -48,12 +48,7 @@ class UncertaintyTeacher(DenseTerm):
         where: Where = "all",
         streams: Streams = "all",
         threshold: Annotated[
-            float,
-            Field(
-                ge=0,
-                le=1,
-                description="at first, entropies below this share of the largest count as sure",
-            ),
+            Fraction, Field(description="at first, the share of the largest entropy that is sure")
         ] = 0.75,
         threshold_steps: Annotated[
             int, Field(gt=0, description="after which all but the largest do; grows as the ramp")
@@ -71,11 +66,7 @@ class UncertaintyTeacher(DenseTerm):
         return self.threshold + (1 - self.threshold) * math.exp(-5.0 * (1.0 - t) ** 2)
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries of which the teacher is sure; 0 without any.
-
-        Raises:
-            ValueError: `streams` chooses items and the prediction does not say their streams.
-        """
+        """Return the mean over the chosen entries of which the teacher is sure; 0 without any."""
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.step)
         return chosen_mean(disagreement(prediction), chosen)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.c import NativeSoftmax, usable
 from neoseg.losses.fused.compiled import compiled
+from neoseg.losses.fused.native import NativeSoftmax, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,

@@ -1,4 +1,4 @@
-"""Calls the compiled kernels on ranges of voxels, in threads."""
+"""The same passes in C, for float32 on a CPU: compiled on first use, on ranges, in threads."""
 
 from __future__ import annotations
 
