@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.native import NativeSigmoid, usable
+from neoseg.losses.fused.kernels import NativeSigmoid, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.native import NativeSoftmax, usable
+from neoseg.losses.fused.kernels import NativeSoftmax, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,
