@@ -26,6 +26,7 @@ from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings
+from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
 from neoseg.training.teacher import TeacherSettings
 
@@ -64,7 +65,7 @@ class RunConfig(DataConfig):
     on_nan: Literal["stop", "skip"] = "stop"
     max_skipped: int = Field(default=10, ge=0)
     early_stopping: int | None = Field(default=None, ge=1)
-    find_lr: int | None = Field(default=None, ge=1)
+    find_lr: int | None = Field(default=None, ge=FEWEST_STEPS)
     logger: LoggerSettings = LoggerSettings()
     cluster: Annotated[Cluster, BeforeValidator(cluster_of)] = None
     score: bool = True

@@ -155,7 +155,7 @@ def test_the_teacher_is_saved_and_kept_from_the_optimizer(tmp_path: Path) -> Non
     assert any(name.startswith("teacher.") for name in module.state_dict())
     module.trainer = make_trainer(tmp_path, max_steps=5)
     module.trainer.strategy.connect(module)
-    groups = make_optimizer(module.optimizer_settings, module.parameters()).param_groups
+    groups = make_optimizer(module.spec.optimizer, module.parameters()).param_groups
     assert len(groups[0]["params"]) == len(list(module.network.parameters()))
     module.train()
     assert module.network.training
