@@ -5,9 +5,16 @@ A test for each tells when a library no longer has it.
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from torch import Tensor
 
 
@@ -22,3 +29,47 @@ def empty_shared(size: int) -> Tensor:
 
     memory = torch.UntypedStorage._new_shared(size)
     return torch.empty(0, dtype=torch.uint8).set_(memory)
+
+
+UNUSED_BY_MONAI = ("matplotlib", "pandas", "PIL", "scipy.signal", "tensorboard", "transformers")
+"""What MONAI imports where it is there, for parts of it that neoseg has no use for."""
+
+
+def import_monai() -> None:
+    """Import MONAI, which takes four times as long with the packages that it merely can use.
+
+    What it would import of `UNUSED_BY_MONAI` is as good as not installed for it, as far as nothing
+    else has imported that before: its readers of pictures, its plots and its network of a language
+    model then end with an `OptionalImportError`. Import `monai` before `neoseg` to have them. All
+    other imports, also those of other threads, find what they always find. Since MONAI 1.3.
+    """
+    if "monai" not in sys.modules:
+        with not_installed(UNUSED_BY_MONAI):
+            import monai.networks.nets  # noqa: F401
+
+
+@contextmanager
+def not_installed(names: Sequence[str]) -> Iterator[None]:
+    """Let first imports of some modules fail in this thread, as if they were not installed."""
+    finder = _Refusal(frozenset(names), threading.get_ident())
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Refusal:
+    """A finder that knows for certain that there is no such module."""
+
+    def __init__(self, names: frozenset[str], thread: int) -> None:
+        self.names = names
+        self.thread = thread
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Refuse the modules in the thread, leave all others to the finders that follow."""
+        if name in self.names and threading.get_ident() == self.thread:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+        return None

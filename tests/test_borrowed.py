@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+
+import pytest
 import torch
 
 from neoseg import borrowed
@@ -12,3 +20,52 @@ def test_empty_shared() -> None:
     assert block.is_shared()
     assert (block.dtype, block.shape) == (torch.uint8, (1000,))
     assert block.fill_(7).sum() == 7000
+
+
+MONAI = """
+import sys
+import pandas
+kept = pandas
+from neoseg.borrowed import UNUSED_BY_MONAI, import_monai
+finders = list(sys.meta_path)
+import_monai()
+assert sys.meta_path == finders
+assert sys.modules["pandas"] is kept
+there = [name for name in UNUSED_BY_MONAI if name in sys.modules]
+assert there == ["pandas"], there
+
+import matplotlib.pyplot, PIL.Image, scipy.signal, transformers
+from torch.utils.tensorboard import SummaryWriter
+from monai.losses.focal_loss import sigmoid_focal_loss
+from monai.metrics import compute_hausdorff_distance
+import yaml
+from neoseg.networks import build_network
+for name in ("unet3d", "dynunet", "segresnet", "swinunetr", "segformer_b0"):
+    with open(f"conf/network/{name}.yaml") as file:
+        size = (64, 64, 1 if name == "segformer_b0" else 64)
+        build_network(yaml.safe_load(file), 1, 9, size)
+"""
+
+
+def test_monai_is_imported_without_what_it_can_do_without() -> None:
+    root = Path(__file__).resolve().parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, "-W", "ignore", "-c", MONAI]
+    subprocess.run(command, cwd=root, env=environment, check=True, timeout=200)
+
+
+def test_only_the_thread_itself_finds_a_module_not_installed(monkeypatch) -> None:
+    before = list(sys.meta_path)
+    found = []
+    with borrowed.not_installed(["wave", "json"]):
+        assert import_module("json") is sys.modules["json"]
+        monkeypatch.delitem(sys.modules, "wave", raising=False)
+        with pytest.raises(ModuleNotFoundError, match="No module named 'wave'"):
+            import_module("wave")
+        other = threading.Thread(target=lambda: found.append(import_module("wave").__name__))
+        other.start()
+        other.join()
+    assert found == ["wave"]
+    with pytest.raises(RuntimeError), borrowed.not_installed(["wave"]):
+        raise RuntimeError
+    assert sys.meta_path == before

@@ -72,6 +72,12 @@ def test_losses_need_torch_alone() -> None:
     assert not found & set(HEAVY) - {"torch"}
 
 
+def test_inference_needs_torch_scipy_and_nibabel_alone() -> None:
+    code = "import neoseg.inference; from neoseg.inference import Segmenter, write_overlay"
+    found, _ = loaded(IMPORTED.format(code))
+    assert not found & (set(HEAVY) - {"torch", "scipy"} | {"PIL", "transformers"})
+
+
 def test_prediction_needs_no_lightning() -> None:
     found, _ = loaded(IMPORTED.format("import neoseg.commands.predict"))
     assert not found & {"lightning", "pytorch_lightning", "torchmetrics", "wandb", "torchio"}

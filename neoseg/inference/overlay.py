@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from neoseg.files import replacing
 from neoseg.inference.planes import PLANES, centre_of, cut
 from neoseg.labels import UNKNOWN, Codebook
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _OPACITY = 0.6
 _WRONG = "#ffd60a"
@@ -54,6 +54,11 @@ def write_overlay(
     Raises:
         ValueError: where the shapes differ.
     """
+    # Here, so that a prediction without pictures does not wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+
     shapes = {image.shape, prediction.shape}
     shapes |= set() if truth_codes is None else {truth_codes.shape}
     if len(shapes) > 1 or image.ndim != 3:
@@ -128,6 +133,8 @@ def _box(
 
 def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     """Return RGB per code, and whether it is painted at all (the background is not)."""
+    from matplotlib.colors import to_rgb
+
     colours = {entry.leaves: entry.color for entry in codebook.space.classes}
     rgb = [to_rgb(colours.get(leaves, _UNKNOWN_COLOUR)) for leaves in codebook.sets]
     shown = np.ones(codebook.size, dtype=bool)
@@ -176,6 +183,8 @@ def _legend(
     wrong: bool,
 ) -> None:
     """Name the codes in the picture, the largest where there are too many, in table order."""
+    from matplotlib.patches import Patch
+
     codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if shown[code]]
     kept = sorted(codes[:_MAX_LEGEND])
     names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from neoseg.borrowed import import_monai
 from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
@@ -159,7 +159,7 @@ def predict_pieces(
         means = blend(
             predict,
             padded.shape[2:],
-            compute_importance_map(window.patch_size, mode=window.mode, device=place),
+            _importance(window, place),
             window.overlap,
             window.batch_size,
             getattr(torch, window.accumulate),
@@ -170,6 +170,15 @@ def predict_pieces(
             target, kept = _within(region, inside)
             if all(part.start < part.stop for part in kept):
                 yield target, forward.logits(mean[(slice(None), *kept)])
+
+
+def _importance(window: WindowSettings, device: torch.device) -> Tensor:
+    """Return the weights of a window's voxels, float32 `[*patch_size]`."""
+    import_monai()
+    from monai.data.utils import compute_importance_map
+
+    weights: Tensor = compute_importance_map(window.patch_size, mode=window.mode, device=device)
+    return weights
 
 
 def leaf_map(head: Head, logits: Tensor) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
-from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 
@@ -15,7 +16,7 @@ class HeadList(nn.Module):
     tensor of the highest resolution.
     """
 
-    def __init__(self, network: DynUNet) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -30,6 +31,7 @@ class HeadList(nn.Module):
 
 def with_head_list(network: nn.Module) -> nn.Module:
     """Return the network itself, or wrapped in `HeadList` where it needs it."""
-    if isinstance(network, DynUNet) and network.deep_supervision:
+    monai = sys.modules.get("monai.networks.nets")  # else the network is none of its classes
+    if monai and isinstance(network, monai.DynUNet) and network.deep_supervision:
         return HeadList(network)
     return network
