@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from neoseg.borrowed import share_config_store
 from neoseg.configuration.nodes import register_nodes
 
 if TYPE_CHECKING:
@@ -90,3 +91,4 @@ def register_plugins() -> None:
 register_resolvers()
 register_plugins()
 register_nodes()
+share_config_store()

@@ -19,7 +19,7 @@ from neoseg.inference import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
 from neoseg.networks import check_network
-from neoseg.patches import PatchSettings
+from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.targets import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.training.checkpoint import CheckpointSettings

@@ -21,7 +21,8 @@ from neoseg.inference import Provenance, Segmentation, Segmenter, write_derivati
 from neoseg.inference.blending import Region
 from neoseg.labels import Codebook, Convention
 from neoseg.networks import Head
-from neoseg.store import Geometry, prepare_labels, read_codes, read_volume
+from neoseg.store import Geometry, prepare_labels, read_volume
+from neoseg.store.store import read_codes
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from neoseg.inference.probability import (
     probability_paths,
     write_probabilities,
 )
-from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import (
     WindowSettings,
@@ -29,7 +28,6 @@ __all__ = [
     "DerivativeError",
     "Ensemble",
     "Provenance",
-    "PseudoLabeller",
     "ScanFiles",
     "Segmentation",
     "Segmenter",

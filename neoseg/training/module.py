@@ -19,8 +19,9 @@ from neoseg.inference.checkpoint import CheckpointError, read_checkpoint
 from neoseg.inference.model import ModelSpec, chosen
 from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
-from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.agreement import class_dice, of_all_ranks
 from neoseg.training.optimisation import (
     OptimizerSettings,

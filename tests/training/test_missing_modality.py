@@ -10,7 +10,8 @@ import torch
 from small_module import make_module, small_codebook
 from torch import Tensor, nn
 
-from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.batch import Batch
+from neoseg.patches.volumes import VolumeSample
 
 TWO = {"modalities": ["T2w", "T1w"]}
 CONSISTENT = {"iuc": {"weight": 1.0}, "mean_teacher": {"weight": 1.0}}

@@ -18,7 +18,8 @@ from small_module import DEEP, UNET, make_module, module_arguments, small_codebo
 from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
 from neoseg.losses import LossError, Prediction
-from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.batch import Batch
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets, restored
 from neoseg.training.optimisation import make_optimizer
 
