@@ -9,8 +9,11 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from neoseg.findings.settings import ConfigError, WrongKeysError, parse
 from neoseg.training.optimisation import (
+    AUTO,
     OptimizerSettings,
+    check_optimizer,
     factor,
     make_optimizer,
     make_schedules,
@@ -136,3 +139,124 @@ def test_frozen_parameters_stay_out() -> None:
 def test_settings_are_checked(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         settings(**changes)
+
+
+NADAM = {"_target_": "torch.optim.NAdam", "lr": 2e-3}
+SCHEDULER = "torch.optim.lr_scheduler"
+ONE_CYCLE = {"_target_": f"{SCHEDULER}.OneCycleLR", "max_lr": 0.1, "total_steps": AUTO}
+
+
+class Sign(torch.optim.SGD):
+    """An optimizer of another package."""
+
+
+class Halving(torch.optim.lr_scheduler.StepLR):
+    """A schedule of another package."""
+
+
+def read(raw: dict[str, Any]) -> OptimizerSettings:
+    return parse(OptimizerSettings, raw, "optimizer")
+
+
+def test_any_class_of_torch_with_any_of_its_arguments() -> None:
+    more = {"betas": [0.8, 0.9], "weight_decay": 0.1, "decoupled_weight_decay": True}
+    chosen = read(NADAM | more | {"schedule": "poly", "warmup_steps": 2})
+    optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
+    assert type(optimizer) is torch.optim.NAdam
+    assert {k: optimizer.param_groups[0][k] for k in more} == more
+    assert (chosen.lr, optimizer.param_groups[0]["lr"]) == (2e-3, 2e-3)
+    (schedule,) = make_schedules(chosen, optimizer, 10)
+    assert schedule.get_last_lr() == [2e-5]
+
+
+@pytest.mark.parametrize("more", [{}, {"momentum_decay": 0.1}, {"weight_decay": 0.2}])
+def test_settings_are_the_same_out_of_a_checkpoint(more: dict[str, Any]) -> None:
+    chosen = read(NADAM | more | {"schedule": ONE_CYCLE})
+    assert read(chosen.model_dump(mode="json", by_alias=True)) == chosen
+    named = settings(schedule="poly")
+    assert read(named.model_dump(mode="json", by_alias=True)) == named
+
+
+@pytest.mark.parametrize(
+    "name", ["RMSprop", "Adagrad", "Adadelta", "Adamax", "ASGD", "RAdam", "Rprop", "LBFGS"]
+)
+def test_the_usual_optimizers_need_no_more_than_a_rate(name: str) -> None:
+    chosen = read({"_target_": f"torch.optim.{name}", "lr": 0.1})
+    assert type(make_optimizer(chosen, nn.Linear(2, 2).parameters())).__name__ == name
+
+
+def test_auto_is_the_steps_of_the_whole_training() -> None:
+    chosen = settings(schedule=ONE_CYCLE)
+    optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
+    (schedule,) = make_schedules(chosen, optimizer, 40)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(0.1)
+    assert 10 <= rates.index(max(rates)) <= 13
+    assert optimizer.param_groups[0]["lr"] < 1e-3
+
+
+def test_plateau_as_a_class_waits_for_a_better_dice_and_may_warm_up() -> None:
+    plateau = {"_target_": f"{SCHEDULER}.ReduceLROnPlateau", "patience": 0, "factor": 0.5}
+    chosen = settings(schedule=plateau, warmup_steps=3)
+    optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters())
+    schedule, warmup = make_schedules(chosen, optimizer, 10)
+    for dice in (0.5, 0.6, 0.7, 0.6):
+        optimizer.step()
+        warmup.step()
+        schedule.step(dice)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (NADAM | {"betaz": [0.9, 0.9]}, "optimizer.betaz = .*NAdam has no such.*mean 'betas'"),
+        (NADAM | {"warmup": 3}, "optimizer.warmup = 3: .*NAdam has no such argument"),
+        (NADAM | {"betas": [2, 0.9], "eps": 1e-3}, r"optimizer.betas = \[2, 0.9\]: .*cannot be"),
+        (NADAM | {"name": "adam"}, "optimizer.name is adam, beside a _target_"),
+        ({"lr": 0.1}, "optimizer.name is not set"),
+        ({"name": "adam", "lr": 0.1, "wait": 2}, "optimizer.wait = 2: there is no such key"),
+        ({"_target_": "torch.optim.NAdam"}, "optimizer.lr is not set"),
+        (NADAM | {"_target_": "torch.optim.NoSuch"}, "cannot be found"),
+        (NADAM | {"_target_": "torch.optim.lr_scheduler.StepLR"}, "no subclass of Optimizer"),
+        (NADAM | {"_target_": "torch.optim.adam.torch.load"}, "no subclass of Optimizer"),
+        (NADAM | {"schedule": "step"}, "optimizer.schedule = 'step': use constant, cosine"),
+        (NADAM | {"schedule": {"max_lr": 1}}, "optimizer.schedule = .*: use constant, cosine"),
+        (
+            NADAM | {"schedule": ONE_CYCLE | {"max_rl": 1}},
+            "optimizer.schedule.max_rl = 1: .*OneCycleLR has no such argument; .*'max_lr'",
+        ),
+        (
+            NADAM | {"schedule": ONE_CYCLE | {"pct_start": 2.0}},
+            "optimizer.schedule.pct_start = 2.0: .*OneCycleLR cannot be made",
+        ),
+        (
+            NADAM | {"schedule": {"_target_": f"{SCHEDULER}.CosineAnnealingLR", "T_max": "x"}},
+            "fails when it steps",
+        ),
+        (NADAM | {"schedule": {"_target_": "torch.optim.Adam"}}, "no subclass of LRScheduler"),
+        (NADAM | {"schedule": ONE_CYCLE, "warmup_steps": 3}, "set optimizer.warmup_steps=0"),
+    ],
+)
+def test_wrong_classes_and_arguments_are_found_before_anything_runs(raw, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(raw)
+
+
+def test_classes_of_other_packages_need_to_be_allowed() -> None:
+    schedule = {"_target_": f"{__name__}.Halving", "step_size": 1, "gamma": 0.5}
+    chosen = read({"_target_": f"{__name__}.Sign", "lr": 0.1, "schedule": schedule})
+    package = __name__.split(".")[0]
+    with pytest.raises(ConfigError, match=rf"optimizer: .*allow=\[{package}\]"):
+        check_optimizer(chosen)
+    check_optimizer(chosen, [package])
+    optimizer = make_optimizer(chosen, nn.Linear(2, 2).parameters(), [package])
+    (made,) = make_schedules(chosen, optimizer, 10, [package])
+    assert (type(optimizer), type(made)) == (Sign, Halving)
+    wrong = read({"_target_": f"{__name__}.Sign", "lr": 0.1, "momentun": 0.5})
+    with pytest.raises(WrongKeysError, match="did you mean 'momentum'"):
+        check_optimizer(wrong, [package])

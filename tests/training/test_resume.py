@@ -28,7 +28,12 @@ from neoseg.findings.settings import ConfigError
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
 
+ONE_CYCLE = "{_target_:torch.optim.lr_scheduler.OneCycleLR,max_lr:1e-2,total_steps:auto}"
 CASES = {
+    "classes": (
+        *("partial_superclass", "optimizer=nadam", "optimizer.warmup_steps=0"),
+        f"optimizer.schedule={ONE_CYCLE}",
+    ),
     "plateau": ("partial_superclass", "optimizer.schedule=plateau", "optimizer.warmup_steps=0"),
     "teacher": ("partial_mean_teacher", "trainer.accumulate_grad_batches=2", "early_stopping=1"),
     "unsure": ("partial_uncertainty_teacher", "teacher.passes=2", "optimizer.schedule=poly"),
@@ -64,7 +69,8 @@ def uninterrupted(
 
 
 @pytest.mark.parametrize(
-    ("case", "every_steps"), [("plateau", "null"), ("plateau", "3"), ("teacher", "1")]
+    ("case", "every_steps"),
+    [("plateau", "null"), ("plateau", "3"), ("teacher", "1"), ("classes", "1")],
 )
 @pytest.mark.parametrize(
     ("owner", "method", "call"),
