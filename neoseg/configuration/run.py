@@ -25,7 +25,7 @@ from neoseg.targets import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
-from neoseg.training.optimisation import OptimizerSettings
+from neoseg.training.optimisation import OptimizerSettings, check_optimizer
 from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
 from neoseg.training.teacher import TeacherSettings
@@ -146,6 +146,14 @@ class RunConfig(DataConfig):
                 "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
             )
         return choice
+
+    @field_validator("optimizer")
+    @classmethod
+    def _optimizer_can_be_made(
+        cls, settings: OptimizerSettings, info: ValidationInfo
+    ) -> OptimizerSettings:
+        check_optimizer(settings, info.data.get("allow", ()))
+        return settings
 
     @field_validator("window", mode="before")
     @classmethod

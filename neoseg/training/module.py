@@ -202,9 +202,10 @@ class SegmentationModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
         parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
-        optimizer = make_optimizer(self.spec.optimizer, parameters)
+        optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
-        for schedule in make_schedules(self.spec.optimizer, optimizer, total_steps(self.trainer)):
+        steps = total_steps(self.trainer)
+        for schedule in make_schedules(self.spec.optimizer, optimizer, steps, self.allow):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
                 # Never by Lightning, see `on_train_epoch_end`.

@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from small_cohort import annotate_cohort, write_cohort
 
 from neoseg.augment import AugmentSettings
