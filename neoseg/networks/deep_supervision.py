@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from monai.networks.nets.dynunet import DynUNet
 
 
 class HeadList(nn.Module):
@@ -16,7 +20,7 @@ class HeadList(nn.Module):
     tensor of the highest resolution.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: DynUNet) -> None:
         super().__init__()
         self.network = network
 
