@@ -66,7 +66,7 @@ class OptimizerSettings(BaseModel):
         return {key: raw[key] for key in own & raw.keys()} | {"arguments": arguments}
 
     @model_validator(mode="after")
-    def _it_can_bemake_class(self) -> Self:
+    def _it_can_be_made(self) -> Self:
         if (self.name is None) == (self.target is None):
             found = "is not set" if self.name is None else f"is {self.name}, beside a _target_"
             raise ConfigError(
