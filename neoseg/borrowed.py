@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def changes_of(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place.
+
+    Autograd counts that to find out whether what it kept is still what it was; nothing public tells
+    whether a layer's result has been left alone. Since torch 0.4.
+    """
+    return tensor._version
+
+
 def empty_shared(size: int) -> Tensor:
     """Return an uninitialised uint8 tensor `[size]` in shared memory.
 

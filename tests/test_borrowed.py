@@ -15,6 +15,15 @@ import torch
 from neoseg import borrowed
 
 
+def test_changes_of() -> None:
+    tensor = torch.zeros(3)
+    before = borrowed.changes_of(tensor)
+    tensor + 1
+    assert borrowed.changes_of(tensor) == before
+    tensor[1:].add_(1)
+    assert borrowed.changes_of(tensor) == before + 1
+
+
 def test_empty_shared() -> None:
     block = borrowed.empty_shared(1000)
     assert block.is_shared()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from neoseg.files import replacing
-from neoseg.inference.overlay import blend, palette_of
+from neoseg.inference.overlay import paint, palette_of
 from neoseg.inference.planes import cut, square
 from neoseg.labels import Codebook
 
@@ -122,11 +122,11 @@ def _strips(sample: Sample, codebook: Codebook) -> list[np.ndarray]:
             grey = np.clip((channel - low) / max(float(high - low), 1e-6), 0, 1)
             planes = []
             for axis in thin[:1] or range(3):
-                plane = square(cut(grey, axis, middle), axis, sample.spacing)
+                plane = square(cut(grey, axis, middle[axis]), axis, sample.spacing)
                 picture = np.repeat(plane[..., None].astype(np.float64), 3, axis=-1)
                 if panel.codes is not None:
-                    codes = square(cut(panel.codes, axis, middle), axis, sample.spacing)
-                    blend(picture, shown[codes], colours[codes][shown[codes]], OPACITY)
+                    codes = square(cut(panel.codes, axis, middle[axis]), axis, sample.spacing)
+                    paint(picture, shown[codes], colours[codes][shown[codes]], OPACITY)
                 planes.append(picture)
             lines.append(_joined(planes, axis=1))
         strips.append(_joined(lines, axis=0))

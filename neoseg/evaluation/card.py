@@ -95,7 +95,8 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
         "limits": limits_of_use(config, record, scores),
         "config": config,
     }
-    return _plain(card)
+    plain: dict[str, Any] = _plain(card)
+    return plain
 
 
 def write_card(run: Path, folder: Path | None = None, name: str | None = None) -> Path:

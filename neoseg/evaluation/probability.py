@@ -102,4 +102,6 @@ class Calibration:
     def errors(self) -> np.ndarray:
         """The errors `[C]`, 0 to 1; NaN for a class of which no voxel is known."""
         with np.errstate(invalid="ignore"):
-            return np.abs(self._positives - self._sums).sum(axis=1) / self._voxels.sum(axis=1)
+            gaps = np.abs(self._positives - self._sums).sum(axis=1)
+            errors: np.ndarray = gaps / self._voxels.sum(axis=1)
+        return errors

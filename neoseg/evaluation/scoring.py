@@ -156,7 +156,8 @@ class _Inspection:
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
         lookup = self._codebook.lookup(self._convention.sets)
-        return lookup[read_codes(self._scan, self._convention, geometry)]
+        codes: np.ndarray = lookup[read_codes(self._scan, self._convention, geometry)]
+        return codes
 
     def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:
         """Return the scores of the label map with those of the probabilities."""

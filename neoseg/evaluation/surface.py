@@ -77,7 +77,8 @@ def border(mask: np.ndarray) -> np.ndarray:
             window = [slice(1, -1)] * mask.ndim
             window[axis] = slice(start, start + length)
             inner &= padded[tuple(window)]
-    return mask & ~inner
+    surface: np.ndarray = mask & ~inner
+    return surface
 
 
 def surface_distances(

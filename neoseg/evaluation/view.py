@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from neoseg.files import replacing
-from neoseg.labels import UNKNOWN, Codebook
+from neoseg.inference.planes import box_of, colours_of, labelled_in
+from neoseg.labels import Codebook
 
 VIEWS = "views"
 """Folder of the views in a run folder; a file is named by the id of its scan."""
@@ -19,8 +20,6 @@ VIEWS = "views"
 _LONGEST = 160
 """Voxels along an axis; finer grids are thinned by a whole number."""
 
-_MARGIN_MM = 8.0
-_UNKNOWN_COLOUR = "#9e9e9e"
 _LAYERS = ("image", "truth", "prediction", "wrong")
 
 
@@ -75,7 +74,7 @@ def make_view(
             f"image {image.shape}, truth {truth_codes.shape} and prediction {prediction.shape} "
             "must be volumes of one shape"
         )
-    box = _box(truth_codes, codebook.space.background + 1, spacing)
+    box = box_of(labelled_in(truth_codes, codebook.space.background + 1), spacing)
     step = [-(-(part.stop - part.start) // _LONGEST) for part in box]
     centres = tuple(slice(n // 2, None, n) for n in step)
     number, names, colours = _palette(codebook)
@@ -134,30 +133,13 @@ def read_view(path: Path) -> View:
 
 def _palette(codebook: Codebook) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Return the number of each code, and names and colours by number, the background first."""
-    space = codebook.space
-    classes = {entry.leaves: entry for entry in space.classes}
-    order = [space.background + 1]
-    order += [code for code in range(codebook.size) if code != space.background + 1]
+    background = codebook.space.background + 1
+    order = [background, *(code for code in range(codebook.size) if code != background)]
     number = np.zeros(codebook.size, dtype=np.uint8)
     number[order] = np.arange(codebook.size)
-    entries = [classes.get(codebook.sets[code]) if code != UNKNOWN else None for code in order]
-    names = [codebook.names[code] for code in order]
-    colours = [_UNKNOWN_COLOUR if entry is None else entry.color for entry in entries]
-    return number, tuple(names), tuple(colours)
-
-
-def _box(codes: np.ndarray, background: int, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """Return where something is labelled, with a margin; everything where nothing is."""
-    labelled = (codes != background) & (codes != UNKNOWN)
-    box = []
-    for axis, length in enumerate(codes.shape):
-        inside = np.flatnonzero(labelled.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not inside.size:
-            return tuple(slice(0, n) for n in codes.shape)
-        margin = round(_MARGIN_MM / spacing[axis])
-        start, stop = int(inside[0]) - margin, int(inside[-1]) + 1 + margin
-        box.append(slice(max(0, start), min(length, stop)))
-    return tuple(box)
+    colours = colours_of(codebook)
+    names, painted = codebook.names, (colours[code] for code in order)
+    return number, tuple(names[code] for code in order), tuple(painted)
 
 
 def _means(volume: np.ndarray, step: Sequence[int], shape: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Blending of windows as a sweep: what no later window touches is handed on and forgotten."""
+"""Blending of windows in one pass: what no later window touches is handed on and forgotten."""
 
 from __future__ import annotations
 

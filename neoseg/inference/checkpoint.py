@@ -32,7 +32,7 @@ def read_checkpoint(path: Path, also: frozenset[str] = frozenset()) -> dict[str,
     """
     try:
         with data_only():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain data and was not loaded: {error}"

@@ -6,21 +6,17 @@ import csv
 import io
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.labels import LabelSpace
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -149,15 +145,18 @@ def _write_text(path: Path, text: str) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change the tables of a folder, where the file system can."""
-    if fcntl is None:
+    path = folder / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:  # some network file systems
+        log.warning("%s cannot be locked (%s); write to it from one job only", folder, error)
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # some network file systems
-            log.warning("%s cannot be locked (%s); write to it from one job only", folder, error)
         yield
     finally:
-        os.close(handle)
+        # No data set has such a file. Those who wait for it see that it is gone, and make another.
+        with suppress(OSError):  # Windows deletes no open file
+            path.unlink(missing_ok=True)
+        lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -127,6 +128,13 @@ def open_source(source: Path) -> nib.Nifti1Pair:
     return image
 
 
+def image_like(image: nib.Nifti1Pair, values: np.ndarray, header: Any) -> nib.Nifti1Pair:
+    """Return values on the grid of another image, NIfTI-2 where that is."""
+    kind: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
+    made: nib.Nifti1Pair = kind(values, image.affine, header)
+    return made
+
+
 def _fitting(
     labels: np.ndarray, image: nib.Nifti1Pair, source: Path, space: LabelSpace
 ) -> np.ndarray:
@@ -156,8 +164,7 @@ def _write_labels(path: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: 
     header.set_slope_inter(1, 0)
     # The display window of an intensity image would hide labels.
     header["cal_min"] = header["cal_max"] = 0
-    single = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
-    nib.save(single(indices.astype(dtype)[labels], image.affine, header), path)
+    nib.save(image_like(image, indices.astype(dtype)[labels], header), path)
 
 
 def _count(

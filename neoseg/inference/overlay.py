@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neoseg.files import replacing
-from neoseg.inference.planes import PLANES, centre_of, cut
+from neoseg.inference.planes import PLANES, box_of, centre_of, colours_of, cut, labelled_in
 from neoseg.labels import UNKNOWN, Codebook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_OPACITY = 0.6
-_WRONG = "#ffd60a"
-_UNKNOWN_COLOUR = "#9e9e9e"
+WRONG = "#ffd60a"
+"""Colour of voxels whose truth does not allow the prediction."""
+
+OPACITY = 0.6
 _MAX_LEGEND = 24
 _LEGEND_COLUMNS = 8
-_MARGIN_MM = 8.0
 
 
 def write_overlay(
@@ -67,10 +67,12 @@ def write_overlay(
     # Predictions are painted as the codes of certain leaves.
     codes = prediction.astype(np.int32) + 1
     reference = codes if truth_codes is None else truth_codes
-    box = _box(reference, codes, space.background + 1, spacing)
+    background = space.background + 1
+    labelled = labelled_in(reference, background) | (codes != background)
+    box = box_of(labelled, spacing)
     image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
     truth_codes = None if truth_codes is None else reference
-    centre = centre_of(reference, space.background + 1)
+    centre = centre_of(reference, background)
     palette, shown = palette_of(codebook)
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
@@ -96,16 +98,18 @@ def write_overlay(
     for number, (name, overlay) in enumerate(rows):
         line = panels[number]
         for axis, axes in enumerate(line):
-            picture = np.repeat(cut(grey, axis, centre)[..., None], 3, axis=-1)
+            picture = np.repeat(cut(grey, axis, centre[axis])[..., None], 3, axis=-1)
             if overlay is not None:
-                layer = cut(overlay, axis, centre)
+                layer = cut(overlay, axis, centre[axis])
                 if layer.dtype == bool:
-                    blend(picture, layer, np.array(to_rgb(_WRONG)), 0.85)
+                    paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
                 else:
-                    blend(picture, shown[layer], palette[layer][shown[layer]], _OPACITY)
+                    paint(picture, shown[layer], palette[layer][shown[layer]])
                     for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
                         used[int(code)] = used.get(int(code), 0) + int(count)
-            _show(axes, picture, axis, spacing, first_row=number == 0)
+            show_plane(axes, picture, axis, spacing)
+            if number == 0:
+                _name_plane(axes, axis)
         line[0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
@@ -115,54 +119,37 @@ def write_overlay(
     return path
 
 
-def _box(
-    truth: np.ndarray, prediction: np.ndarray, background: int, spacing: Sequence[float]
-) -> tuple[slice, ...]:
-    """Return what is labelled in either, with a margin; everything where nothing is."""
-    labelled = ((truth != background) & (truth != UNKNOWN)) | (prediction != background)
-    box = []
-    for axis, length in enumerate(labelled.shape):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(labelled.any(axis=others))
-        if not inside.size:
-            return (slice(None),) * 3
-        margin = round(_MARGIN_MM / spacing[axis])
-        box.append(slice(max(0, inside[0] - margin), min(length, inside[-1] + 1 + margin)))
-    return tuple(box)
-
-
 def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     """Return RGB per code, and whether it is painted at all (the background is not)."""
     from matplotlib.colors import to_rgb
 
-    colours = {entry.leaves: entry.color for entry in codebook.space.classes}
-    rgb = [to_rgb(colours.get(leaves, _UNKNOWN_COLOUR)) for leaves in codebook.sets]
     shown = np.ones(codebook.size, dtype=bool)
     shown[codebook.space.background + 1] = False
-    return np.array(rgb), shown
+    return np.array([to_rgb(colour) for colour in colours_of(codebook)]), shown
 
 
-def blend(picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float) -> None:
+def paint(
+    picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float = OPACITY
+) -> None:
     """Lay a colour over the pixels `where` of an RGB picture, in place."""
     picture[where] = (1 - opacity) * picture[where] + opacity * colour
 
 
-def _show(
-    axes: Axes, picture: np.ndarray, axis: int, spacing: Sequence[float], first_row: bool
-) -> None:
+def show_plane(axes: Axes, picture: np.ndarray, axis: int, spacing: Sequence[float]) -> None:
+    """Show a slice across `axis` in true proportions, without ticks and frame."""
     across, up = (index for index in range(3) if index != axis)
-    axes.imshow(
-        picture, origin="lower", aspect=spacing[up] / spacing[across], interpolation="nearest"
-    )
+    axes.imshow(picture, aspect=spacing[up] / spacing[across], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    if first_row:
-        name, ends = PLANES[axis]
-        axes.set_title(name, color="white", fontsize=11)
-        for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
-            axes.text(
-                *(place, 0.5, text), transform=axes.transAxes, ha=side, va="center", color="white"
-            )
+
+
+def _name_plane(axes: Axes, axis: int) -> None:
+    name, ends = PLANES[axis]
+    axes.set_title(name, color="white", fontsize=11)
+    for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
+        axes.text(
+            *(place, 0.5, text), transform=axes.transAxes, ha=side, va="center", color="white"
+        )
 
 
 def _title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
@@ -196,7 +183,7 @@ def _legend(
     if len(codes) > len(kept):
         handles.append(Patch(color="black", label=f"and {len(codes) - len(kept)} more"))
     if wrong:
-        handles.append(Patch(color=_WRONG, label="disagreement"))
+        handles.append(Patch(color=WRONG, label="disagreement"))
     lines = max(1, -(-len(handles) // _LEGEND_COLUMNS))
     ncols = max(1, -(-len(handles) // lines))
     figure.legend(

@@ -12,6 +12,9 @@ from neoseg.labels import UNKNOWN, Codebook
 PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))
 """Name of the plane across each canonical axis, and what lies at its left and right edge."""
 
+_MARGIN_MM = 8.0
+UNKNOWN_COLOUR = "#9e9e9e"
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -57,15 +60,15 @@ def middle_planes(
             "must be volumes of one shape"
         )
     centre = centre_of(truth_codes, codebook.space.background + 1)
-    cuts = [cut(image, axis, centre).astype(np.float32) for axis in range(3)]
+    cuts = [cut(image, axis, centre[axis]).astype(np.float32) for axis in range(3)]
     low, high = np.percentile(np.concatenate([part.ravel() for part in cuts]), (0.5, 99.5))
     background = codebook.space.background + 1
     layers = []
     for axis in range(3):
         grey = np.clip((cuts[axis] - low) / max(high - low, 1e-6), 0, 1) * 255
         # A predicted leaf is shown as the code of that leaf alone.
-        leaves = cut(prediction, axis, centre).astype(np.int64) + 1
-        slices = (np.round(grey), leaves, cut(truth_codes, axis, centre))
+        leaves = cut(prediction, axis, centre[axis]).astype(np.int64) + 1
+        slices = (np.round(grey), leaves, cut(truth_codes, axis, centre[axis]))
         layers.append([square(layer, axis, spacing).astype(np.uint8) for layer in slices])
     shape = np.max([layer[0].shape for layer in layers], axis=0)
     outside = (0, background, background)
@@ -75,9 +78,15 @@ def middle_planes(
     )
 
 
+def labelled_in(codes: np.ndarray, background: int) -> np.ndarray:
+    """Tell which voxels are neither background nor unknown."""
+    labelled: np.ndarray = (codes != background) & (codes != UNKNOWN)
+    return labelled
+
+
 def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
-    """Return the centre of mass of what is neither background nor unknown, else the middle."""
-    labelled = (codes != background) & (codes != UNKNOWN)
+    """Return the centre of mass of what is labelled, else the middle."""
+    labelled = labelled_in(codes, background)
     centre = []
     for axis, length in enumerate(codes.shape):
         others = tuple(other for other in range(3) if other != axis)
@@ -88,20 +97,42 @@ def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
     return centre[0], centre[1], centre[2]
 
 
-def cut(volume: np.ndarray, axis: int, centre: tuple[int, int, int]) -> np.ndarray:
-    """Return the slice across `axis` as rows from bottom to top."""
-    return np.take(volume, centre[axis], axis=axis).T
+def box_of(labelled: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
+    """Return where a volume is true, with a margin of 8 mm; everything where it is nowhere."""
+    box = []
+    for axis, length in enumerate(labelled.shape):
+        inside = np.flatnonzero(labelled.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not inside.size:
+            return tuple(slice(0, n) for n in labelled.shape)
+        margin = round(_MARGIN_MM / spacing[axis])
+        start, stop = int(inside[0]) - margin, int(inside[-1]) + 1 + margin
+        box.append(slice(max(0, start), min(length, stop)))
+    return tuple(box)
+
+
+def colours_of(codebook: Codebook) -> list[str]:
+    """Return the colour of each code, "#rrggbb"; what is no class of the table is grey."""
+    colours = {entry.leaves: entry.color for entry in codebook.space.classes}
+    known = [colours.get(leaves, UNKNOWN_COLOUR) for leaves in codebook.sets]
+    known[UNKNOWN] = UNKNOWN_COLOUR
+    return known
+
+
+def cut(volume: np.ndarray, axis: int, position: int) -> np.ndarray:
+    """Return the slice across `axis` as rows from top to bottom, as pictures are stored."""
+    layer: np.ndarray = np.take(volume, position, axis=axis).T[::-1]
+    return layer
 
 
 def square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarray:
-    """Repeat pixels along the coarser side, and put the top row first."""
+    """Repeat the pixels of a slice along its coarser side."""
     across, up = (spacing[other] for other in range(3) if other != axis)
     size = min(across, up)
     rows, columns = (
         np.minimum((np.arange(round(n * mm / size)) + 0.5) * size / mm, n - 1).astype(np.int64)
         for n, mm in zip(layer.shape, (up, across), strict=True)
     )
-    return np.ascontiguousarray(layer[rows][:, columns][::-1])
+    return np.ascontiguousarray(layer[::-1][rows][:, columns][::-1])
 
 
 def padded(layer: np.ndarray, shape: Sequence[int], value: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from neoseg.files import replacing
 from neoseg.inference.dataset import DESC, Provenance, describe, locked
-from neoseg.inference.derivative import derivative_path, open_source, require_inside
+from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
 from neoseg.labels import LabelSpace
 from neoseg.store import Geometry, to_native
 
@@ -123,10 +123,9 @@ def write_probabilities(
     header = image.header.copy()
     header.set_data_dtype(np.uint16)
     header["cal_min"], header["cal_max"] = 0, 1
-    single = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
     for number, path in enumerate(paths):
         steps = np.rint(probabilities.native(number) * STEPS).astype(np.uint16)
-        stored = single(steps.reshape(image.shape), image.affine, header)
+        stored = image_like(image, steps.reshape(image.shape), header)
         stored.header.set_slope_inter(1 / STEPS, 0)
         with replacing(path) as temporary:
             nib.save(stored, temporary)

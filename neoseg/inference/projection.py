@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from neoseg.borrowed import changes_of
 from neoseg.inference.channels_last import is_compiled
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
@@ -68,7 +69,7 @@ def find_last_layer(
     calls: list[_Call] = []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        calls.append(_Call(layer, inputs[0], output, output._version))
+        calls.append(_Call(layer, inputs[0], output, changes_of(output)))
 
     known = isinstance(network, nn.Module) and not is_compiled(network)
     layers = [m for m in network.modules() if _is_pointwise(m, channels)] if known else []  # type: ignore[attr-defined]
@@ -106,7 +107,7 @@ def _is_same(call: _Call, logits: Tensor) -> bool:
     result = call.logits
     return (
         result.data_ptr() == logits.data_ptr()
-        and result._version == call.version
+        and changes_of(result) == call.version
         and _long_axes(result) == _long_axes(logits)
     )
 

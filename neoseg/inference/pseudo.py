@@ -13,7 +13,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from neoseg.inference.dataset import Provenance, replacing
+from neoseg.files import replacing
+from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import derivative_path, write_derivative
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits

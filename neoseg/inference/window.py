@@ -126,10 +126,10 @@ def predict_pieces(
 ) -> Iterator[tuple[Region, Tensor]]:
     """Yield the blended logits of a volume piece by piece, each voxel once.
 
-    Nothing of the size of all logits is ever in memory: see `sweep`, and `Projection` for what is
+    Nothing of the size of all logits is ever in memory: see `blend`, and `Projection` for what is
     blended. Until the last piece the network is in evaluation mode; then its parts get their own
-    modes back. With `whole_planes` no piece is less than a plane across the axis of the sweep, and
-    the pieces come in order along it.
+    modes back. With `whole_planes` no piece is less than a plane across the axis along which
+    windows come, and the pieces come in order along it.
 
     Yields:
         where a piece lies in the volume, and its logits `[N, *piece]`, float32.
@@ -188,7 +188,8 @@ def leaf_map(head: Head, logits: Tensor) -> np.ndarray:
     # NumPy finds the largest of values that lie side by side ten times as fast as torch.
     scores = head.leaf_scores(logits[None])[0].movedim(0, -1)
     voxels = scores.reshape(-1, scores.shape[-1]).numpy()
-    return voxels.argmax(-1).astype(np.uint8).reshape(scores.shape[:-1])
+    leaves: np.ndarray = voxels.argmax(-1).astype(np.uint8).reshape(scores.shape[:-1])
+    return leaves
 
 
 def probability_map(head: Head, logits: Tensor, classes: Sequence[int]) -> np.ndarray:

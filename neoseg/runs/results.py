@@ -14,15 +14,15 @@ from lightning.pytorch.loggers import Logger
 
 from neoseg.evaluation import read_scores
 from neoseg.evaluation.card import CARD
-from neoseg.training.loggers import mirrors_of
+from neoseg.training.loggers import wandb_runs_of
 
 COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")
 
 
 def send_results(loggers: Iterable[Logger], folder: Path) -> None:
-    """Send scores and card of the run in a folder to those of its loggers that mirror it."""
-    mirrors = mirrors_of(loggers)
-    if not mirrors:
+    """Send scores and card of the run in a folder to those of its loggers that record it in W&B."""
+    wandb_runs = wandb_runs_of(loggers)
+    if not wandb_runs:
         return
     card = json.loads((folder / f"{CARD}.json").read_text(encoding="utf-8"))
     text = (folder / f"{CARD}.md").read_text(encoding="utf-8")
@@ -30,8 +30,8 @@ def send_results(loggers: Iterable[Logger], folder: Path) -> None:
     scores = read_scores(path) if path.is_file() else None
     files = [folder / f"{CARD}.json", folder / f"{CARD}.md"]
     page = f"<pre style='white-space: pre-wrap'>{html.escape(text)}</pre>"
-    for mirror in mirrors:
-        mirror.log_results(summary_values(card, scores), scores, page, files)
+    for run in wandb_runs:
+        run.log_results(summary_values(card, scores), scores, page, files)
 
 
 def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from neoseg.runs.folder import claimed
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
-from neoseg.training.loggers import close_mirrors
+from neoseg.training.loggers import close_wandb_runs
 from neoseg.training.recipe import before, stages_of
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def _train(run: RunConfig, folder: Path, effort: Effort) -> float:
             return float("nan")
         return conclude(run, folder, trained.module, plan, trained.trainer, effort)
     except BaseException:
-        close_mirrors(trained.trainer.loggers, failed=True)
+        close_wandb_runs(trained.trainer.loggers, failed=True)
         raise
     finally:
-        close_mirrors(trained.trainer.loggers)
+        close_wandb_runs(trained.trainer.loggers)
 
 
 def planned(run: RunConfig, folder: Path) -> Plan:

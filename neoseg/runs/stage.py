@@ -30,7 +30,7 @@ from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
 from neoseg.runs.trainer import stage_trainer
-from neoseg.training.loggers import close_mirrors
+from neoseg.training.loggers import close_wandb_runs
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 
@@ -100,10 +100,10 @@ def run_stage(
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
             trainer.fit(module, data, ckpt_path=checkpoint if found else None, weights_only=True)
     except BaseException:
-        close_mirrors(trainer.loggers, failed=True)
+        close_wandb_runs(trainer.loggers, failed=True)
         raise
     if not stage.last:
-        close_mirrors(trainer.loggers)
+        close_wandb_runs(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
         write_text(stage.marker(folder), json.dumps(record) + "\n")

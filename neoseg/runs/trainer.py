@@ -18,7 +18,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
-from neoseg.training.loggers import make_loggers, mirroring
+from neoseg.training.loggers import make_loggers, wandb_callbacks
 from neoseg.training.recipe import Stage
 
 
@@ -51,7 +51,7 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(own, folder, run.logger, run.name, group, run.content)
-    callbacks += mirroring(loggers)
+    callbacks += wandb_callbacks(loggers)
     return make_trainer(settings.arguments(), run.patches.batch_size, own, callbacks, loggers)
 
 

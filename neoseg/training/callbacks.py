@@ -18,7 +18,7 @@ from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepSeed
 from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
-from neoseg.training.nonfinite import FOLDER, NonFiniteLoss, NonFiniteSettings
+from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
 
 
 def make_callbacks(
@@ -43,14 +43,14 @@ def make_callbacks(
         max_time: DD:HH:MM:SS, interruptions not counted; training ends with the epoch in which it
             has passed. Lightning's own limit ends within an epoch, from where a run cannot go on
             as if it had not stopped.
-        non_finite: what happens to a loss that is no number; None stops the training.
+        non_finite: what happens to a loss that is not a number; None stops the training.
 
     Raises:
         MisconfigurationException: a time that is not written so.
     """
     callbacks: list[Callback] = [
         StepSeed(seed, first_step),
-        NonFiniteLoss(folder / FOLDER, non_finite or NonFiniteSettings(), seed, first_step),
+        NonFiniteLoss(folder / KEPT, non_finite or NonFiniteSettings(), seed, first_step),
         StepCurves(),
         # Before the last one, which keeps what the best value is.
         *([BestCheckpoint(folder / CHECKPOINTS / BEST)] if settings.best else []),

@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.overlays import Overlays
 from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
-from neoseg.training.wandb_run import About, WandbMirror, WandbSettings
+from neoseg.training.wandb_run import About, WandbRun, WandbSettings
 
 __all__ = [
     "LoggerError",
     "LoggerSettings",
-    "close_mirrors",
+    "close_wandb_runs",
     "make_loggers",
-    "mirroring",
-    "mirrors_of",
+    "wandb_callbacks",
+    "wandb_runs_of",
 ]
 
 
@@ -73,24 +73,24 @@ def make_loggers(
             tags=tuple(dict.fromkeys([*settings.wandb.tags, *_tags(config)])),
             config=config | {"stage": stage},
         )
-        loggers.append(WandbMirror(settings.wandb, run, curves, about))
+        loggers.append(WandbRun(settings.wandb, run, curves, about))
     return loggers
 
 
-def mirroring(loggers: Iterable[Logger]) -> list[Callback]:
+def wandb_callbacks(loggers: Iterable[Logger]) -> list[Callback]:
     """Return the callbacks that send overlays to W&B."""
-    return [Overlays(mirror) for mirror in mirrors_of(loggers) if mirror.settings.overlays]
+    return [Overlays(run) for run in wandb_runs_of(loggers) if run.settings.overlays]
 
 
-def mirrors_of(loggers: Iterable[Logger]) -> list[WandbMirror]:
-    """Return those of the loggers that mirror the run in W&B."""
-    return [logger for logger in loggers if isinstance(logger, WandbMirror)]
+def wandb_runs_of(loggers: Iterable[Logger]) -> list[WandbRun]:
+    """Return those of the loggers that are runs in W&B."""
+    return [logger for logger in loggers if isinstance(logger, WandbRun)]
 
 
-def close_mirrors(loggers: Iterable[Logger], failed: bool = False) -> None:
+def close_wandb_runs(loggers: Iterable[Logger], failed: bool = False) -> None:
     """End the W&B runs, so that the next stage or job does not write into them."""
-    for mirror in mirrors_of(loggers):
-        mirror.close(failed)
+    for run in wandb_runs_of(loggers):
+        run.close(failed)
 
 
 def _tags(config: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """A loss that is NaN or infinite: the training stops, or leaves the step out, and keeps the patch.
 
-Adding a number that is none to the weights would lose them; so the loss is looked at before.
+A step with such a gradient would lose the weights; so the loss is looked at before.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from neoseg.patches.batch import Batch
 
 log = logging.getLogger(__name__)
 
-FOLDER = "nan"
+KEPT = "nan"
+"""Folder of what is kept, in that of the training."""
+
 WEIGHTS = "weights.ckpt"
-"""The network with which the loss became no number, beside the patches."""
+"""The network whose loss was not a number, beside the patches."""
 
 
 class NonFiniteLossError(NeosegError):
-    """A training whose loss is no number any more; the message says where, and what was kept."""
+    """A training whose loss is not a number any more; the message says where, and what was kept."""
 
 
 class NonFiniteSettings(BaseModel):
@@ -45,7 +47,7 @@ class NonFiniteSettings(BaseModel):
 
 @dataclass
 class KeptBatch:
-    """A batch whose loss was no number, with where it came from.
+    """A batch whose loss was not a number, with where it came from.
 
     Attributes:
         batch: this rank's items.
@@ -73,7 +75,7 @@ class NonFiniteLoss(Callback):
         self.skipped = 0
         self._batch: Batch | None = None
         self._before: dict[str, Tensor] = {}
-        self._bad = self._void = False  # the batch, and the step that it is part of
+        self._batch_is_bad = self._step_is_bad = False
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were left out: the limit is for the whole training."""
@@ -87,14 +89,14 @@ class NonFiniteLoss(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, *_: Any
     ) -> None:
         """Remember the batch and, where steps may be skipped, what a forward pass changes."""
-        self._batch, self._bad = batch, False
+        self._batch, self._batch_is_bad = batch, False
         if self.settings.on_nan == "skip":
             self._before = {name: value.clone() for name, value in module.named_buffers()}
 
     def on_before_backward(
         self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Stop, or mark the step, where the loss of any rank is no number.
+        """Stop, or mark the step, where the loss of any rank is not a number.
 
         Raises:
             NonFiniteLossError: with `stop`, or when too many steps were skipped.
@@ -110,9 +112,9 @@ class NonFiniteLoss(Callback):
         if stopping:
             raise NonFiniteLossError(told)
         log.warning("%s", told)
-        if not self._void:
+        if not self._step_is_bad:
             self.skipped += 1
-        self._bad = self._void = True
+        self._batch_is_bad = self._step_is_bad = True
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
@@ -120,15 +122,15 @@ class NonFiniteLoss(Callback):
         """Take the gradients of a marked step away; the optimizer then leaves everything alone."""
         teacher = getattr(module, "teacher", None)
         if teacher is not None:
-            teacher.paused = self._void
-        if self._void and getattr(trainer.precision_plugin, "scaler", None) is None:
+            teacher.paused = self._step_is_bad
+        if self._step_is_bad and getattr(trainer.precision_plugin, "scaler", None) is None:
             # A gradient scaler skips the step by itself, and insists on seeing gradients.
             optimizer.zero_grad(set_to_none=True)
-        self._void = False
+        self._step_is_bad = False
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         """Bring back what the forward pass of a marked batch changed."""
-        if self._bad:
+        if self._batch_is_bad:
             now = dict(module.named_buffers())
             for name, value in self._before.items():
                 now[name].copy_(value)
@@ -163,7 +165,7 @@ class NonFiniteLoss(Callback):
         suspects = _suspects(batch, ids)
         path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
         if not mine:
-            return f"the loss of step {step} is no number in another process, which says more"
+            return f"the loss of step {step} is not a number in another process, which says more"
         write_batch(path, KeptBatch(batch, about))
         if stopping:
             content = {
@@ -218,9 +220,9 @@ def read_batch(path: Path) -> KeptBatch:
 
 
 def _suspects(batch: Batch, scans: list[str]) -> str:
-    """Say which items have images that are no numbers; of the others nothing is known."""
+    """Say which items have voxels that are not numbers; of the others nothing is known."""
     finite = torch.isfinite(batch.image).flatten(1).all(1).tolist()
     bad = sorted({scan for scan, good in zip(scans, finite, strict=True) if not good})
     if bad:
-        return f"The patch of {', '.join(bad)} holds voxels that are no numbers"
+        return f"The patch of {', '.join(bad)} holds voxels that are not numbers"
     return f"All patches are sound; they are of {', '.join(sorted(set(scans)))}"

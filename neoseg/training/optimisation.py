@@ -66,14 +66,14 @@ class OptimizerSettings(BaseModel):
         return {key: raw[key] for key in own & raw.keys()} | {"arguments": arguments}
 
     @model_validator(mode="after")
-    def _it_can_bemake_class(self) -> Self:
+    def _it_can_be_made(self) -> Self:
         if (self.name is None) == (self.target is None):
             found = "is not set" if self.name is None else f"is {self.name}, beside a _target_"
             raise ConfigError(
                 f"optimizer.name {found}; give either a name ({', '.join(OPTIMIZERS)}) or a class "
                 f"(optimizer._target_={PACKAGE}.NAdam)"
             )
-        if isinstance(self.schedule, dict) and self.warmup_steps and not self._waits:
+        if isinstance(self.schedule, dict) and self.warmup_steps and not self.waits:
             raise ConfigError(
                 f"optimizer.warmup_steps is {self.warmup_steps}, and {self.schedule['_target_']} "
                 "sets the rate of every step itself; set optimizer.warmup_steps=0"
@@ -89,7 +89,7 @@ class OptimizerSettings(BaseModel):
         return [str(path) for path in nodes if path]
 
     @property
-    def _waits(self) -> bool:
+    def waits(self) -> bool:
         """Whether the schedule goes by the validation alone, which leaves room for a warm-up."""
         plateau = f"{PACKAGE}.lr_scheduler.ReduceLROnPlateau"
         return self.schedule == "plateau" or (
@@ -162,7 +162,7 @@ def make_schedules(
     if isinstance(settings.schedule, dict):
         given = {k: total_steps if v == AUTO else v for k, v in settings.schedule.items()}
         target = str(given.pop("_target_"))
-        if settings._waits:
+        if settings.waits:
             given.setdefault("mode", "max")  # of Dice
         schedule = make_class(LRScheduler, optimizer, target, given, "optimizer.schedule", allow)
     elif settings.schedule == "plateau":

@@ -11,7 +11,7 @@ from torch import Tensor
 from neoseg.inference.planes import middle_planes
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training.wandb_run import WandbMirror
+from neoseg.training.wandb_run import WandbRun
 
 
 class Overlays(Callback):
@@ -21,8 +21,8 @@ class Overlays(Callback):
     the scan tells. Nothing here draws random numbers.
     """
 
-    def __init__(self, mirror: WandbMirror) -> None:
-        self.mirror = mirror
+    def __init__(self, run: WandbRun) -> None:
+        self.run = run
 
     def on_validation_batch_end(
         self,
@@ -34,7 +34,7 @@ class Overlays(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Send the planes through the middle of a scan, if it is one of the chosen ones."""
-        if batch_idx >= self.mirror.settings.overlays or not self._due(trainer):
+        if batch_idx >= self.run.settings.overlays or not self._due(trainer):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, MixedDataModule)
@@ -48,12 +48,12 @@ class Overlays(Callback):
             data.val[batch.number].entry.geometry.spacing,
         )
         scan = data.annotated.of_split("val")[batch.number][0]
-        self.mirror.log_overlay(
+        self.run.log_overlay(
             batch_idx + 1, scan.id, planes, codebook, max(trainer.global_step - 1, 0)
         )
 
     def _due(self, trainer: L.Trainer) -> bool:
-        if trainer.sanity_checking or self.mirror.broken or not trainer.is_global_zero:
+        if trainer.sanity_checking or self.run.broken or not trainer.is_global_zero:
             return False
         done = trainer.current_epoch + 1
-        return done % self.mirror.settings.overlay_every == 0 or done == trainer.max_epochs
+        return done % self.run.settings.overlay_every == 0 or done == trainer.max_epochs

@@ -50,7 +50,7 @@ class RateTest(Callback):
 
     def rate(self, step: int) -> float:
         """Return the rate of a step: a geometric series from `LOWEST` to `HIGHEST`."""
-        return LOWEST * (HIGHEST / LOWEST) ** (step / (self.steps - 1))
+        return LOWEST * math.pow(HIGHEST / LOWEST, step / (self.steps - 1))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer

@@ -8,8 +8,12 @@ from contextlib import contextmanager
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+DROPOUT = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 
 
 class TeacherSettings(BaseModel):
@@ -48,12 +52,12 @@ class Teacher(nn.Module):
         self, average: Sequence[Tensor], student: Sequence[Tensor], updates: Tensor | int
     ) -> None:
         """Update tensors of one type in place; as one group they cost a GPU one synchronisation."""
-        averages, students = list(average), list(student)
-        if averages[0].is_floating_point():
+        if average[0].is_floating_point():
             decay = min(1 - 1 / (int(updates) + 1), self.decay)
-            torch._foreach_lerp_(averages, students, 1 - decay)
-        else:
-            torch._foreach_copy_(averages, students)
+            get_ema_multi_avg_fn(decay)(average, student, updates)
+            return
+        for mean, counter in zip(average, student, strict=True):
+            mean.copy_(counter)
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode: the teacher's statistics are averages, not its own."""
@@ -68,7 +72,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """Return the teacher's logits `[B, N, X, Y, Z]`."""
-        return self.average(image)
+        logits: Tensor = self.average(image)
+        return logits
 
     @torch.no_grad()
     def mean_probabilities(
@@ -109,7 +114,7 @@ class Teacher(nn.Module):
 
     @contextmanager
     def _dropping_out(self) -> Iterator[None]:
-        layers = [module for module in self.modules() if isinstance(module, _DropoutNd)]
+        layers = [module for module in self.modules() if isinstance(module, DROPOUT)]
         for layer in layers:
             layer.training = True
         try:

@@ -44,7 +44,12 @@ class TensorBoardCurves(TensorBoardLogger):
                 f"{' nor '.join(WRITERS)} is installed; pip install 'neoseg[tensorboard]', or use "
                 "logger=csv"
             )
-        super().__init__(folder, name=FOLDER, version="", default_hp_metric=False)
+        self.folder = folder
+        self._begin()
+
+    def _begin(self, **options: Any) -> None:
+        """Forget the file that is being written; the next one is made when it is written to."""
+        super().__init__(self.folder, FOLDER, version="", default_hp_metric=False, **options)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -55,8 +60,7 @@ class TensorBoardCurves(TensorBoardLogger):
         """Begin a file that takes the place of what was logged from `step` on."""
         if step:
             self.experiment.close()
-            self._experiment = None
-            self._kwargs["purge_step"] = step
+            self._begin(purge_step=step)
 
     @rank_zero_only
     def save(self) -> None:

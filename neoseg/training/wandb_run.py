@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: it mirrors what the run folder holds, and may break without harm."""
+"""A run in Weights & Biases: a copy of what the run folder holds, which may break without harm."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
     """Let the first process alone do it, and let no error of W&B reach the training."""
 
     @wraps(method)
-    def guarded(self: WandbMirror, *args: Any, **kwargs: Any) -> None:
+    def guarded(self: WandbRun, *args: Any, **kwargs: Any) -> None:
         if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
             return
         try:
@@ -86,7 +86,7 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class WandbMirror(Logger):
+class WandbRun(Logger):
     """Sends curves, overlays and results to one W&B run, from the first process.
 
     The run is opened by `rewind`, when training starts. Whatever goes wrong in W&B (no network, no

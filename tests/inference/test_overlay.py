@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from neoseg.inference import overlay, write_overlay
+from neoseg.inference import overlay, planes, write_overlay
 from neoseg.inference.planes import centre_of
 
 SHAPE = (30, 40, 24)
@@ -35,7 +35,7 @@ def share(pixels: np.ndarray, colour: tuple[float, ...]) -> float:
 
 def mixed(colour: str) -> tuple[float, ...]:
     """The colour of a label over white, as bright anatomy shows it."""
-    return tuple((1 - overlay._OPACITY) + overlay._OPACITY * np.array(to_rgb(colour)))
+    return tuple((1 - overlay.OPACITY) + overlay.OPACITY * np.array(to_rgb(colour)))
 
 
 def test_every_leaf_has_its_colour_and_errors_are_marked(tmp_path, scene, codebook) -> None:
@@ -49,7 +49,7 @@ def test_every_leaf_has_its_colour_and_errors_are_marked(tmp_path, scene, codebo
     pixels = picture(path)
     for leaf in codebook.space.leaves[1:]:
         assert share(pixels, mixed(leaf.color)) > 0.003
-    yellow = (1 - 0.85) + 0.85 * np.array(to_rgb(overlay._WRONG))
+    yellow = (1 - 0.85) + 0.85 * np.array(to_rgb(overlay.WRONG))
     assert share(pixels, tuple(yellow)) > 0.003
     right = write_overlay(
         tmp_path / "b.png", image, labels, labels + np.uint8(1), codebook, SPACING, **options
@@ -68,8 +68,8 @@ def test_partial_truth_shows_class_colours_and_grey_and_no_false_alarm(
     swapped = np.where(labels == 1, 2, np.where(labels == 2, 1, labels)).astype(np.uint8)
     pixels = picture(write_overlay(tmp_path / "a.png", image, swapped, codes, codebook, SPACING))
     assert share(pixels, mixed("#ffffff")) > 0.003
-    assert share(pixels, mixed(overlay._UNKNOWN_COLOUR)) > 0.003
-    yellow = (1 - 0.85) + 0.85 * np.array(to_rgb(overlay._WRONG))
+    assert share(pixels, mixed(planes.UNKNOWN_COLOUR)) > 0.003
+    yellow = (1 - 0.85) + 0.85 * np.array(to_rgb(overlay.WRONG))
     assert share(pixels, tuple(yellow)) == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neoseg.inference.planes import PLANES, Plane, middle_planes
+from neoseg.inference.planes import PLANES, Plane, cut, middle_planes
 from neoseg.labels import Codebook
 
 SHAPE = (6, 8, 10)
@@ -73,3 +73,12 @@ def test_grey_values_span_the_range(corner: np.ndarray, codebook: Codebook) -> N
 def test_shapes_must_agree(corner: np.ndarray, codebook: Codebook) -> None:
     with pytest.raises(ValueError, match="one shape"):
         middle_planes(np.zeros((2, 2, 2)), corner, corner, codebook, EVEN)
+
+
+def test_slices_are_as_radiologists_hold_them() -> None:
+    """The first row of a picture is the upper end, the first column the left or back end."""
+    volume = np.zeros((3, 4, 5), np.uint8)
+    volume[2, 3, 4] = 1
+    for axis in range(3):
+        picture = cut(volume, axis, (2, 3, 4)[axis])
+        assert np.argwhere(picture).tolist() == [[0, picture.shape[1] - 1]]

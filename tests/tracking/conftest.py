@@ -1,4 +1,4 @@
-"""One tiny run that W&B mirrors offline, and what its own `wandb sync` makes of it."""
+"""One tiny run that W&B records offline, and what its own `wandb sync` makes of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neoseg.configuration.composition import CONFIG_DIR
 sys.path.insert(0, str(Path(__file__).parent))
 
 from recording_server import RecordingServer, recording, sync
-from small_mirror import Mirrored
+from small_wandb_run import Recorded
 from tiny_run import TINY
 
 RUN = (
@@ -53,9 +53,9 @@ def server() -> Iterator[RecordingServer]:
 
 
 @pytest.fixture(scope="session")
-def mirrored(
+def recorded(
     configured: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory
-) -> Mirrored:
+) -> Recorded:
     """A job of the sweep "ablation", sent to the server when it had ended."""
     runs = tmp_path_factory.mktemp("runs")
     folder = runs / "sweeps" / "ablation" / "job"
@@ -64,4 +64,4 @@ def mirrored(
     with recording() as server:
         sync(server, sorted((folder / "wandb").glob("offline-run-*")), runs)
         (run,) = server.runs.values()
-        return Mirrored(folder, run, server.files)
+        return Recorded(folder, run, server.files)

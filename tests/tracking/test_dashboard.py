@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from recording_server import RecordingServer
-from small_mirror import Mirrored
+from small_wandb_run import Recorded
 
 from neoseg.commands import dashboard, panels
 from neoseg.commands.panels import PanelSettings, make_workspace
@@ -61,8 +61,8 @@ def test_sections_and_kinds_of_panels(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_every_metric_is_one_that_a_run_logs(content: dict[str, Any], mirrored: Mirrored) -> None:
-    logged = set().union(*mirrored.run.history)
+def test_every_metric_is_one_that_a_run_logs(content: dict[str, Any], recorded: Recorded) -> None:
+    logged = set().union(*recorded.run.history)
     wanted = set(metrics(content))
     assert {"test/dice", "test/dice_hidden", "val/dice/CSF", "lr", "time/data_wait_share"} <= wanted
     # What the tiny test scan does not have is n/a, and a run leaves it out.
@@ -74,7 +74,7 @@ def test_every_metric_is_one_that_a_run_logs(content: dict[str, Any], mirrored: 
         for key in panel["config"].get("mediaKeys", [])
     }
     assert media == {"overlays/1", "run_card"}
-    kept = {key for row in mirrored.run.history for key, v in row.items() if isinstance(v, dict)}
+    kept = {key for row in recorded.run.history for key, v in row.items() if isinstance(v, dict)}
     assert media | {"scores"} == kept
 
 

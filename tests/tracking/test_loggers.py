@@ -32,9 +32,9 @@ def names(config: DictConfig, folder: Path, stage: Stage = ONLY) -> list[str]:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), ["CurveLogger", "WandbMirror"]),
-        (("logger=wandb",), ["CurveLogger", "WandbMirror"]),
-        (("logger=default",), ["CurveLogger", "WandbMirror"]),
+        ((), ["CurveLogger", "WandbRun"]),
+        (("logger=wandb",), ["CurveLogger", "WandbRun"]),
+        (("logger=default",), ["CurveLogger", "WandbRun"]),
         (("logger=csv",), ["CurveLogger"]),
         (("logger.wandb.mode=disabled",), ["CurveLogger"]),
     ],
@@ -55,7 +55,7 @@ def test_a_configuration_chooses(
         (("logger=tensorboard",), ["CurveLogger", "TensorBoardCurves"]),
         (
             ("logger.tensorboard.enabled=true",),
-            ["CurveLogger", "TensorBoardCurves", "WandbMirror"],
+            ["CurveLogger", "TensorBoardCurves", "WandbRun"],
         ),
     ],
 )

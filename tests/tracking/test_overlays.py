@@ -20,7 +20,7 @@ from neoseg.training.wandb_run import WandbSettings
 
 
 class Watched:
-    """A mirror that keeps what it is given."""
+    """A run that keeps what it is given."""
 
     broken = False
 
@@ -55,10 +55,10 @@ def data(configured: Callable[..., DictConfig]) -> MixedDataModule:
 
 
 def validate(
-    data: MixedDataModule, mirror: Watched, epochs: tuple[int, ...] = (0,), **trainer: Any
+    data: MixedDataModule, run: Watched, epochs: tuple[int, ...] = (0,), **trainer: Any
 ) -> None:
     state = {"sanity_checking": False, "is_global_zero": True, "max_epochs": 10, "global_step": 7}
-    callback = Overlays(mirror)  # type: ignore[arg-type]
+    callback = Overlays(run)  # type: ignore[arg-type]
     for epoch in epochs:
         told = SimpleNamespace(datamodule=data, current_epoch=epoch, **(state | trainer))
         for number, sample in enumerate(data.val_dataloader()):
@@ -67,19 +67,19 @@ def validate(
 
 
 def test_hidden_structures_are_not_in_the_truth(data: MixedDataModule) -> None:
-    mirror = Watched()
-    validate(data, mirror)
+    run = Watched()
+    validate(data, run)
     space = data.annotated.space
     tcv = next(entry.leaves for entry in space.classes if entry.abbreviation == "TCV")
     codebook = data.annotated.codebook
     hidden = {leaf + 1 for leaf in tcv}
-    for number, (place, caption, planes, book, step) in enumerate(mirror.calls):
+    for number, (place, caption, planes, book, step) in enumerate(run.calls):
         assert (place, step, book) == (number + 1, 6, codebook)
         assert caption == data.annotated.of_split("val")[number][0].id
         shown = set(np.unique(np.stack([plane.truth for plane in planes])))
         assert codebook.code(tcv) in shown
         assert not shown & hidden
-    assert len(mirror.calls) == 2
+    assert len(run.calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_how_many_and_when(
     expected: int,
     data: MixedDataModule,
 ) -> None:
-    mirror = Watched(**settings)
-    validate(data, mirror, epochs, **trainer)
-    assert len(mirror.calls) == expected
+    run = Watched(**settings)
+    validate(data, run, epochs, **trainer)
+    assert len(run.calls) == expected

@@ -1,4 +1,4 @@
-"""A mirror goes on as the same run, takes nothing from the training and may break."""
+"""A run in W&B goes on as the same, takes nothing from the training and may break."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import wandb
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from recording_server import RecordingServer, sync
-from small_mirror import configured_mirror
+from small_wandb_run import configured_run
 from tiny_run import train
 
 from neoseg.inference.planes import middle_planes
@@ -88,15 +88,15 @@ def test_a_merged_label_set_is_a_class_of_its_own(planes: Any, codebook: Codeboo
 
 
 @pytest.mark.slow
-def test_a_mirror_draws_no_random_numbers(tmp_path: Path, planes: Any, codebook: Codebook) -> None:
-    mirror = configured_mirror(tmp_path)
+def test_wandb_draws_no_random_numbers(tmp_path: Path, planes: Any, codebook: Codebook) -> None:
+    run = configured_run(tmp_path)
     before = states()
-    mirror.rewind(0)
-    mirror.log_metrics({"train/loss": 1.0}, step=0)
+    run.rewind(0)
+    run.log_metrics({"train/loss": 1.0}, step=0)
     for number in (1, 2):
-        mirror.log_overlay(number, "sub-1", planes, codebook, 0)
-    mirror.close()
-    assert not mirror.broken
+        run.log_overlay(number, "sub-1", planes, codebook, 0)
+    run.close()
+    assert not run.broken
     assert states() == before
 
 
@@ -112,21 +112,21 @@ def test_an_error_of_wandb_is_one_warning(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    run = FakeRun()
-    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    fake = FakeRun()
+    monkeypatch.setattr(wandb, "init", lambda **_: fake)
     monkeypatch.setattr(wandb, where, broken)
-    mirror = configured_mirror(tmp_path)
+    run = configured_run(tmp_path)
     with caplog.at_level(logging.WARNING, logger="neoseg"):
-        mirror.rewind(0)
+        run.rewind(0)
         for step in range(3):
-            mirror.log_overlay(1, "sub-1", planes, codebook, step)
-            mirror.log_metrics({"a": 1.0}, step)
-        mirror.close()
-    assert mirror.broken
+            run.log_overlay(1, "sub-1", planes, codebook, step)
+            run.log_metrics({"a": 1.0}, step)
+        run.close()
+    assert run.broken
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
     assert str(tmp_path / "metrics.csv") in record.getMessage()
-    assert run.codes == ([1] if where == "Image" else [])
+    assert fake.codes == ([1] if where == "Image" else [])
 
 
 def test_a_run_that_cannot_be_scored_has_failed(
@@ -147,15 +147,15 @@ def test_a_run_that_cannot_be_scored_has_failed(
 def test_other_processes_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     monkeypatch.setattr(wandb, "init", lambda **_: pytest.fail("opened a run"))
-    mirror = configured_mirror(tmp_path)
-    mirror.rewind(0)
-    mirror.log_metrics({"a": 1.0}, 0)
-    mirror.close()
-    assert not mirror.broken
+    run = configured_run(tmp_path)
+    run.rewind(0)
+    run.log_metrics({"a": 1.0}, 0)
+    run.close()
+    assert not run.broken
 
 
 @pytest.mark.slow
-def test_a_resumed_training_is_the_same_run_and_learns_as_without_a_mirror(
+def test_a_resumed_training_is_the_same_run_and_learns_as_without_it(
     configured: Callable[..., DictConfig],
     server: RecordingServer,
     tmp_path: Path,
@@ -188,11 +188,11 @@ def test_a_resumed_training_is_the_same_run_and_learns_as_without_a_mirror(
 
     assert list(found.artifacts.values()) == ["run-card"]  # though there are no scores
     train(configured(*settings, "logger=csv"), tmp_path / "alone")
-    mirrored, alone = (
+    recorded, alone = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("run", "alone")
     )
-    assert all(torch.equal(value, alone[name]) for name, value in mirrored.items())
+    assert all(torch.equal(value, alone[name]) for name, value in recorded.items())
 
 
 @pytest.mark.slow
@@ -229,12 +229,12 @@ def test_online_it_speaks_to_the_server(
     for name, value in server.environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     wandb.teardown()  # the service keeps the settings that it started with
-    mirror = configured_mirror(tmp_path, mode="online")
-    mirror.rewind(0)
-    mirror.log_metrics({"train/loss": 0.5}, step=3)
-    mirror.close()
+    run = configured_run(tmp_path, mode="online")
+    run.rewind(0)
+    run.log_metrics({"train/loss": 0.5}, step=3)
+    run.close()
     wandb.teardown()
-    assert not mirror.broken
+    assert not run.broken
     (run,) = server.runs.values()
     assert [(row["step"], row["train/loss"]) for row in run.history] == [(3, 0.5)]
     assert run.about["groupName"] == "sweep"

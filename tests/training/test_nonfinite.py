@@ -1,4 +1,4 @@
-"""A loss that is no number stops a training or is left out, and leaves the patch behind."""
+"""A loss that is not a number stops a training or is left out, and leaves the patch behind."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_it_stops_and_keeps_the_patch_for_replay(
 
     kept = read_batch(path)
     assert (kept.about["seed"], kept.about["step"], kept.about["items"]) == (0, 5, [0, 1])
-    assert f"The patch of {kept.about['scans'][1]} holds voxels that are no numbers" in text
+    assert f"The patch of {kept.about['scans'][1]} holds voxels that are not numbers" in text
     for place in (0, 1):
         batch = poisoned[5, place].with_intensities()
         np.testing.assert_array_equal(kept.batch.image[place], batch.image[0])
@@ -187,7 +187,7 @@ def test_all_processes_leave_out_what_one_of_them_cannot_use(tmp_path: Path, min
 
     def reduce(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
         asked.append((float(value), reduce_op))
-        return torch.tensor(1.0)  # another process, or this one, has a loss that is no number
+        return torch.tensor(1.0)  # another process, or this one, has a loss that is not a number
 
     scan = SimpleNamespace(id="sub-1", images=(Path("a.nii"),))
     progress = SimpleNamespace(total=SimpleNamespace(ready=4))

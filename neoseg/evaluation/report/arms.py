@@ -127,7 +127,8 @@ def summarise_arms(
 def wide(scans: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `scan_means` of one arm as a row per scan, columns (metric, abbreviation)."""
     keys = ["subject", "session", "abbreviation"]
-    table: Any = scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
+    table = scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
+    assert isinstance(table, pd.DataFrame)  # there are several metrics
     return table
 
 

@@ -18,16 +18,11 @@ from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.style import new_figure, plain_text
 from neoseg.evaluation.view import VIEWS, View, read_view
+from neoseg.inference.overlay import WRONG, paint, show_plane
+from neoseg.inference.planes import PLANES, centre_of, cut
 
 log = logging.getLogger(__name__)
 
-WRONG = "#ffd60a"
-"""Colour of voxels whose truth does not allow the prediction."""
-
-PLANES = (("sagittal", "P", "A"), ("coronal", "L", "R"), ("axial", "L", "R"))
-"""Name of the plane across each axis, and what lies on the left and right of its picture."""
-
-_OPACITY = 0.6
 _MOST_ARMS = 4
 
 
@@ -129,25 +124,13 @@ def _file(run: FinishedRun, folder: str, scan: str, suffix: str) -> Path:
     return root / folder / f"{name}{suffix}"
 
 
-def middle(view: View) -> tuple[int, int, int]:
-    """Return the slice through the centre of what the truth labels, along each axis."""
-    labelled = np.argwhere(view.truth > 0)
-    centre = labelled.mean(axis=0) if len(labelled) else (np.array(view.truth.shape) - 1) / 2
-    return tuple(round(float(c)) for c in centre)  # type: ignore[return-value]
-
-
-def cut(volume: np.ndarray, axis: int, position: int) -> np.ndarray:
-    """Return a slice as rows from top to bottom, as pictures are stored."""
-    return np.take(volume, position, axis=axis).T[::-1]
-
-
 def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
     """Draw the truth, and prediction and disagreement of at most four arms, in three planes.
 
     The case's own arm comes first.
     """
     first = next(iter(views.values()))
-    centre = middle(first)
+    centre = centre_of(first.truth, 0)
     rows: list[tuple[str, View, str]] = [("truth", first, "truth")]
     for arm, view in list(views.items())[:_MOST_ARMS]:
         label = f"{arm}\nDice {case.shown[arm].dice:.3f}"
@@ -160,16 +143,9 @@ def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
     panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
     for line, (label, view, layer) in zip(panels, rows, strict=True):
         for axis, axes in enumerate(line):
-            across, up = (a for a in range(3) if a != axis)
-            axes.imshow(
-                _painted(view, layer, axis, centre[axis]),
-                aspect=view.spacing[up] / view.spacing[across],
-                interpolation="nearest",
-            )
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
+            show_plane(axes, _painted(view, layer, axis, centre[axis]), axis, view.spacing)
         line[0].set_ylabel(plain_text(label), color="white", fontsize=7)
-    for axes, (name, _, _) in zip(panels[0], PLANES, strict=True):
+    for axes, (name, _) in zip(panels[0], PLANES, strict=True):
         axes.set_title(name, color="white", fontsize=9)
     figure.suptitle(plain_text(case_title(case)), color="white", fontsize=10)
     return figure
@@ -187,6 +163,5 @@ def _painted(view: View, layer: str, axis: int, position: int) -> np.ndarray:
     labels = cut(getattr(view, layer), axis, position)
     colours = ["#000000", WRONG] if layer == "wrong" else list(view.colours)
     table = np.array([to_rgb(colour) for colour in colours])
-    where = labels > 0
-    grey[where] = (1 - _OPACITY) * grey[where] + _OPACITY * table[labels[where]]
+    paint(grey, labels > 0, table[labels[labels > 0]])
     return grey

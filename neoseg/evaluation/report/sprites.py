@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from neoseg.evaluation.report.cases import PLANES, WRONG, cut
 from neoseg.evaluation.view import View
+from neoseg.inference.overlay import WRONG
+from neoseg.inference.planes import PLANES, cut
 
 
 def positions(view: View, count: int) -> list[list[int]]:
@@ -29,7 +30,7 @@ def positions(view: View, count: int) -> list[list[int]]:
 def planes_of(view: View, places: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """Return what the viewer needs to know of each plane: slices, pixels and their shape in mm."""
     planes = []
-    for axis, (name, left, right) in enumerate(PLANES):
+    for axis, (name, (left, right)) in enumerate(PLANES):
         across, up = (a for a in range(3) if a != axis)
         planes.append(
             {

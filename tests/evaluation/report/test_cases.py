@@ -14,13 +14,11 @@ from sweep import NAN, frame_of, small_space, volumes, write_run
 from neoseg.evaluation import View, collect, make_view
 from neoseg.evaluation.report import with_arms
 from neoseg.evaluation.report.cases import (
-    WRONG,
     case_figure,
     case_picture,
     case_title,
     case_views,
     choose_cases,
-    cut,
 )
 from neoseg.evaluation.report.sprites import (
     grey_strips,
@@ -29,6 +27,8 @@ from neoseg.evaluation.report.sprites import (
     positions,
     used_colours,
 )
+from neoseg.inference.overlay import WRONG
+from neoseg.inference.planes import cut
 from neoseg.labels import Codebook
 
 
@@ -95,15 +95,6 @@ def test_views_come_from_the_runs_and_must_fit(tmp_path) -> None:
     assert list(case_views(case, runs)) == ["a, 5 %"]
     (tmp_path / "a" / "views" / f"{case.scan}.npz").write_bytes(b"cut off")
     assert list(case_views(case, runs)) == ["b, 5 %"]
-
-
-def test_slices_are_as_radiologists_hold_them() -> None:
-    """The first row of a picture is the upper end, the first column the left or back end."""
-    volume = np.zeros((3, 4, 5), np.uint8)
-    volume[2, 3, 4] = 1
-    for axis in range(3):
-        picture = cut(volume, axis, (2, 3, 4)[axis])
-        assert np.argwhere(picture).tolist() == [[0, picture.shape[1] - 1]]
 
 
 def test_figure_paints_truth_prediction_and_errors(frame, view) -> None:

@@ -1,4 +1,4 @@
-"""Mirrors for tests: one that is not opened yet, and what became of one."""
+"""W&B runs for tests: one that is not opened yet, and what became of one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from recording_server import RecordedRun
 
 from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.wandb_run import About, WandbMirror, WandbSettings
+from neoseg.training.wandb_run import About, WandbRun, WandbSettings
 
 
 @dataclass(frozen=True)
-class Mirrored:
+class Recorded:
     """A run folder, and its run as the server has it."""
 
     folder: Path
@@ -20,8 +20,8 @@ class Mirrored:
     files: dict[str, bytes]
 
 
-def configured_mirror(folder: Path, mode: str = "offline") -> WandbMirror:
-    """Return a mirror of a run in a folder, not yet opened."""
+def configured_run(folder: Path, mode: str = "offline") -> WandbRun:
+    """Return the W&B run of a run folder, not yet opened."""
     about = About("a-draw0-seed0", "a", "sweep", ("tag",), {"seed": 0})
     curves = CurveLogger(folder / METRICS)
-    return WandbMirror(WandbSettings(mode=mode), folder, curves, about)
+    return WandbRun(WandbSettings(mode=mode), folder, curves, about)
