@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from lightning.pytorch import Trainer
     from torch import Tensor
 
 
@@ -100,3 +102,35 @@ def share_config_store() -> None:
         return store
 
     ConfigStore.__deepcopy__ = itself  # type: ignore[attr-defined]
+
+
+def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
+    """Return what Hydra understands of a command line, None where it would end with its usage.
+
+    Only the parser knows which words are options; `hydra.main` makes it of the same function.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    try:
+        return get_args_parser().parse_args(list(arguments))
+    except SystemExit:
+        return None
+
+
+def starts_processes(trainer: Trainer) -> bool:
+    """Tell whether a trainer of Lightning starts the other processes of a training itself.
+
+    It does so by calling the command again, which nothing public says; since Lightning 2.0.
+    """
+    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+    launcher = trainer.strategy.launcher
+    return (
+        isinstance(launcher, _SubprocessScriptLauncher)
+        and not launcher.cluster_environment.creates_processes_externally
+    )
+
+
+def workspace_model(workspace: Any) -> Any:
+    """Return what W&B is sent of a workspace; its public way is to send it, which needs a login."""
+    return workspace._to_model()

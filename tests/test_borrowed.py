@@ -94,3 +94,31 @@ def test_configurations_of_the_shared_store_are_copies() -> None:
     first, second = (store.load("of_a_test.yaml").node for _ in range(2))
     first.a[0] = 2
     assert second.a[0] == 1
+
+
+def test_hydra_s_own_parser_reads_a_command_line() -> None:
+    from neoseg.borrowed import hydra_arguments
+
+    found = hydra_arguments(["-m", "--config-dir", "x", "a=1,2", "b=3"])
+    assert found is not None
+    assert (found.multirun, found.config_dir, found.overrides) == (True, "x", ["a=1,2", "b=3"])
+    assert hydra_arguments(["--no-such-option"]) is None
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_lightning_starts_the_other_processes_itself(devices: int) -> None:
+    from lightning.pytorch import Trainer
+
+    from neoseg.borrowed import starts_processes
+
+    trainer = Trainer(accelerator="cpu", devices=devices, strategy="ddp", logger=False)
+    assert starts_processes(trainer)
+    assert not starts_processes(Trainer(accelerator="cpu", logger=False))
+
+
+def test_a_workspace_tells_what_it_would_send() -> None:
+    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
+    from neoseg.borrowed import workspace_model
+
+    workspace = workspaces.Workspace(entity="e", project="p", name="n")
+    assert workspace_model(workspace).display_name == "n"

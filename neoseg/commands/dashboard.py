@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from neoseg.borrowed import workspace_model
 from neoseg.commands.panels import PanelSettings, make_workspace
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.files import write_text
@@ -65,7 +66,7 @@ def build(command: DashboardConfig) -> None:
 
 def content_of(workspace: Any) -> dict[str, Any]:
     """Return what W&B would be sent: entity, project, name, and `spec` with runs and panels."""
-    view = workspace._to_model()
+    view = workspace_model(workspace)
     spec = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
     return {
         "entity": view.entity,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from re import search
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,6 +20,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from neoseg.borrowed import hydra_arguments
 from neoseg.configuration.composition import CONFIG_DIR, is_group
 from neoseg.configuration.nodes import options
 from neoseg.findings.nearest import nearest
@@ -39,11 +40,8 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
         name: of the configuration.
         arguments: of the command line, without the program.
     """
-    try:
-        found = get_args_parser().parse_args(list(arguments))
-    except SystemExit:
-        return None
-    if any(getattr(found, flag, None) for flag in (*ANOTHER_CONFIG, *LOOKING)):
+    found = hydra_arguments(arguments)
+    if found is None or any(getattr(found, flag, None) for flag in (*ANOTHER_CONFIG, *LOOKING)):
         return None
     if GlobalHydra.instance().is_initialized():
         return None
@@ -136,7 +134,7 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     except (HydraException, OmegaConfBaseException, ValueError):
         config = _compose(name, [])
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    known = {*_keys(config), *groups}
+    known = {*_keys(OmegaConf.to_container(config)), *groups}
     parent, part, rest = _first_wrong(key, known)
     siblings = sorted({k[len(parent) :].split(".")[0] for k in known if k.startswith(parent)})
     matches = get_close_matches(part, siblings, n=2, cutoff=0.6)
@@ -157,10 +155,9 @@ def _first_wrong(key: str, known: set[str]) -> tuple[str, str, str]:
     return parent, parts[depth], "".join(f".{part}" for part in parts[depth + 1 :])
 
 
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
-        name = f"{prefix}{key!s}"
-        yield name
-        below = None if OmegaConf.is_missing(node, key) else node._get_node(key)
-        if isinstance(below, DictConfig) and not below._is_none():
-            yield from _keys(below, f"{name}.")
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted key of nested mappings."""
+    if isinstance(node, dict):
+        for key, below in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(below, f"{prefix}{key}.")

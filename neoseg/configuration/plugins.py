@@ -7,37 +7,76 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import product
 from types import ModuleType
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 PACKAGE = "hydra_plugins.neoseg"
 """What Hydra takes this module for."""
 
 
-class SurvivingSweeper(BasicSweeper):
-    """Hydra's grid of values; finished jobs are left out, failed ones listed at the end."""
+class SurvivingSweeper(Sweeper):
+    """The grid of values, as Hydra's own sweeper makes it; finished jobs are left out, failed ones
+    listed at the end.
+
+    Args:
+        max_batch_size: jobs that the launcher gets at a time; None is all of them.
+        params: values of keys, such as `{"annotation.draw": "0,1,2"}`, beside the command line's.
+    """
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None) -> None:
+        self.size = max_batch_size
+        self.params = params or {}
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep the context and the configuration of the sweep, and make its launcher."""
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs of the sweep that the command line and `hydra.sweeper.params` describe."""
         from neoseg.sweeps.sweep import run_sweep
 
-        assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        batches = self.split_arguments(overrides, self.max_batch_size)
-        return run_sweep(self.hydra_context, self.config, batches, self.launcher.launch)
+        lines = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        jobs = grid(parser.parse_overrides(lines))
+        size = self.size or len(jobs)
+        batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        return run_sweep(self.context, self.config, batches, self.launcher.launch)
+
+
+def grid(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each job: every combination of the values of all keys."""
+    values: dict[str, list[str]] = {}
+    for item in overrides:
+        key = item.get_key_element()
+        if not item.is_sweep_override():
+            values[key] = [f"{key}={item.get_value_element_as_str()}"]
+        elif item.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in item.sweep_string_iterator()]
+        else:
+            raise HydraException(
+                f"'{item.input_line}' has no values to go through; list them, as in {key}=1,2,3"
+            )
+    return [list(job) for job in product(*values.values())]
 
 
 class _Launcher(Launcher):
@@ -88,20 +127,19 @@ class SlurmLauncher(_Launcher):
         return []
 
 
-def register() -> None:
+def register_plugins() -> None:
     """Make the sweeper and the launchers known to Hydra, under the names that `conf/` chooses."""
     store, plugins = ConfigStore.instance(), Plugins.instance()
     # Hydra starts none that another package has, and looks the classes up by name.
     sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     sys.modules[PACKAGE] = sys.modules[__name__]
-    nodes: tuple[tuple[str, str, type[Plugin], Any], ...] = (
-        ("hydra/sweeper", "neoseg", SurvivingSweeper, BasicSweeperConf()),
+    own: tuple[tuple[str, str, type[Plugin], dict[str, None]], ...] = (
+        ("hydra/sweeper", "neoseg", SurvivingSweeper, {"max_batch_size": None, "params": None}),
         ("hydra/launcher", "neoseg_local", LocalLauncher, {}),
         ("hydra/launcher", "neoseg_slurm", SlurmLauncher, {}),
     )
-    for group, name, plugin, keys in nodes:
+    for group, name, plugin, keys in own:
         plugin.__module__ = PACKAGE
         plugins.register(plugin)
-        node = OmegaConf.create(keys) if isinstance(keys, dict) else OmegaConf.structured(keys)
-        node["_target_"] = f"{plugin.__module__}.{plugin.__name__}"
+        node = {"_target_": f"{PACKAGE}.{plugin.__name__}", **keys}
         store.store(group=group, name=name, node=node, provider="neoseg")

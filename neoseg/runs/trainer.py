@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from neoseg.borrowed import starts_processes
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.slurm import cluster_environment
@@ -106,12 +106,7 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
             f"{trainer.world_size} devices cannot share evenly; use a multiple of "
             f"{trainer.world_size}"
         )
-    launcher = trainer.strategy.launcher
-    starts_others = (
-        isinstance(launcher, _SubprocessScriptLauncher)
-        and not launcher.cluster_environment.creates_processes_externally
-    )
-    if _sweeping() and starts_others:
+    if _sweeping() and starts_processes(trainer):
         # Each further process would start the whole sweep itself.
         raise ConfigError(
             f"a sweep (-m) cannot start {trainer.world_size} processes a job in its own process; "
