@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -90,7 +91,7 @@ def make_workspace(
 
 
 def _sections(space: LabelSpace, settings: PanelSettings) -> dict[str, list[Any]]:
-    import wandb_workspaces.reports.v2 as wr
+    wr: Any = import_module("wandb_workspaces.reports.v2")
 
     def bars(metric: str, title: str) -> Any:
         return wr.BarPlot(title=title, metrics=[metric], range_x=(0, 1), **grouped)
