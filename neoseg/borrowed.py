@@ -40,7 +40,10 @@ def empty_shared(size: int) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(memory)
 
 
-UNUSED_BY_MONAI = ("matplotlib", "pandas", "PIL", "scipy.signal", "tensorboard", "transformers")
+UNUSED_BY_MONAI = (
+    *("huggingface_hub", "matplotlib", "pandas", "PIL", "requests", "scipy.optimize"),
+    *("scipy.signal", "tensorboard", "transformers"),
+)
 """What MONAI imports where it is there, for parts of it that neoseg has no use for."""
 
 
@@ -48,9 +51,10 @@ def import_monai() -> None:
     """Import MONAI, which takes four times as long with the packages that it merely can use.
 
     What it would import of `UNUSED_BY_MONAI` is as good as not installed for it, as far as nothing
-    else has imported that before: its readers of pictures, its plots and its network of a language
-    model then end with an `OptionalImportError`. Import `monai` before `neoseg` to have them. All
-    other imports, also those of other threads, find what they always find. Since MONAI 1.3.
+    else has imported that before: its readers of pictures, its plots, its downloads and its
+    network of a language model then end with an `OptionalImportError`. Import `monai` before
+    `neoseg` to have them. All other imports, also those of other threads, find what they always
+    find. Since MONAI 1.3.
     """
     if "monai" not in sys.modules:
         with not_installed(UNUSED_BY_MONAI):
@@ -82,3 +86,17 @@ class _Refusal:
         if name in self.names and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
         return None
+
+
+def share_config_store() -> None:
+    """Let Hydra's store of configurations be one also where Hydra copies what refers to it.
+
+    Hydra 1.3 copies it whole at each look at a group, for `--help` some 140 times, which takes
+    longer than all else of it; each configuration is copied once more when it is used.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    def itself(store: ConfigStore, memo: dict[int, object]) -> ConfigStore:
+        return store
+
+    ConfigStore.__deepcopy__ = itself  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
+from neoseg.borrowed import import_monai
 from neoseg.errors import NeosegError
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -68,6 +69,8 @@ def find_object(path: str) -> Any:
     """
     from hydra.utils import get_object  # takes a quarter of a second
 
+    if path.startswith("monai."):
+        import_monai()
     return get_object(path)
 
 

@@ -14,9 +14,10 @@ from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.warp import SpatialSettings
 from neoseg.cohort import Assignment, Cohort, Scan
 from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
-from neoseg.patches import PatchSettings
 from neoseg.patches.datamodule import MixedDataModule, Plan
-from neoseg.store import PrepareSettings, Store
+from neoseg.patches.dataset import PatchSettings
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 TABLE = {
     "name": "small",

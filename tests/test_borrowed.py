@@ -78,3 +78,19 @@ def test_only_the_thread_itself_finds_a_module_not_installed(monkeypatch) -> Non
     with pytest.raises(RuntimeError), borrowed.not_installed(["wave"]):
         raise RuntimeError
     assert sys.meta_path == before
+
+
+def test_configurations_of_the_shared_store_are_copies() -> None:
+    from copy import deepcopy
+
+    from hydra.core.config_store import ConfigStore
+
+    from neoseg.borrowed import share_config_store
+
+    share_config_store()
+    store = ConfigStore.instance()
+    assert deepcopy(store) is store
+    store.store(name="of_a_test", node={"a": [1]})
+    first, second = (store.load("of_a_test.yaml").node for _ in range(2))
+    first.a[0] = 2
+    assert second.a[0] == 1

@@ -25,7 +25,8 @@ from neoseg.cohort import (
 )
 from neoseg.doctor import Diagnosis, diagnose
 from neoseg.labels import LabelSpace, LabelTable
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 LEAVES = {0: "Clear BG", 1: "Fluid CSF", 2: "Cortex cGM", 3: "White WM", 4: "Deep dGM"}
 TABLE = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from neoseg.augment.patch_map import PatchMap, Triple
 from neoseg.augment.resample import resample
 from neoseg.labels import UNKNOWN, hide_slices
-from neoseg.store.store import StoreEntry
+
+if TYPE_CHECKING:
+    from neoseg.store.entry import StoreEntry
 
 Block = tuple[slice, slice, slice]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import CHECKPOINTS, LAST
-from neoseg.patches import Batch
+from neoseg.patches.batch import Batch
 from neoseg.training.module import SegmentationModule, restored
 from neoseg.training.nonfinite import WEIGHTS, KeptBatch, read_batch
 

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from neoseg.borrowed import share_config_store
 from neoseg.configuration.nodes import register_nodes
-from neoseg.configuration.plugins import register_plugins
 
 if TYPE_CHECKING:
     from neoseg.labels import LabelSpace
@@ -79,6 +80,15 @@ def label_space(table: str | Path) -> LabelSpace:
     return LabelSpace.from_table(LabelTable.read(own if own.is_file() else Path(table)))
 
 
+def register_plugins() -> None:
+    """Make the sweeper and the launchers known to Hydra."""
+    Plugins.instance()  # loads Hydra's own ones anew, so before others derive from them
+    from neoseg.configuration.plugins import register
+
+    register()
+
+
 register_resolvers()
 register_plugins()
 register_nodes()
+share_config_store()

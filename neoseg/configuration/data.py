@@ -30,7 +30,8 @@ from neoseg.configuration.reader import Reader
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.progress import progress_bar
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 
 class ExtraCohort(Section):

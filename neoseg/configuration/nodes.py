@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
         return {}
     declared, make = _GROUPS[group]
     found = _built_in_losses() if group == "loss" else {}
-    for entry in _entry_points().select(group=declared):
+    for entry in entry_points(group=declared):
         if entry.name not in found:
             found[entry.name] = (entry.value, signature_of(entry))
     files = _files(group)
@@ -76,11 +76,6 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
         for name, (value, signature) in found.items()
         if name not in files
     }
-
-
-@cache
-def _entry_points() -> EntryPoints:
-    return entry_points()
 
 
 def _files(group: str) -> set[str]:
@@ -175,28 +170,26 @@ def _read(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
         if not isinstance(function, ast.FunctionDef) or function.decorator_list:
             return None
         args = function.args
-        either, only = args.args[isinstance(node, ast.ClassDef) :], args.kwonlyargs
-        pairs: list[tuple[ast.arg, ast.expr | None]] = [
-            *zip(reversed(either), [*reversed(args.defaults), *[None] * len(either)], strict=False)
-        ][::-1]
-        pairs += zip(only, args.kw_defaults, strict=True)
+        if args.posonlyargs:
+            return None
+        first = [None] * (len(args.args) - len(args.defaults))  # which have no default
+        either = [*zip(args.args, [*first, *args.defaults], strict=True)]
+        pairs = [
+            *either[node is not function :],
+            *zip(args.kwonlyargs, args.kw_defaults, strict=True),
+        ]
         keywords = {a.arg: REQUIRED if d is None else ast.literal_eval(d) for a, d in pairs}
     except ValueError:  # no literal
         return None
-    return Signature(_plain(keywords), frozenset(a.arg for a in only), constants)
+    return Signature(_plain(keywords), frozenset(a.arg for a in args.kwonlyargs), constants)
 
 
 def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
     """Yield names and values that the body of a class assigns."""
     for entry in node.body:
-        targets = entry.targets if isinstance(entry, ast.Assign) else []
-        if isinstance(entry, ast.AnnAssign) and entry.value is not None:
-            targets = [entry.target]
-        for target in targets:
-            if isinstance(target, ast.Name):
-                assert isinstance(entry, ast.Assign | ast.AnnAssign)
-                assert entry.value is not None
-                yield target.id, entry.value
+        if isinstance(entry, ast.Assign | ast.AnnAssign) and entry.value is not None:
+            targets = entry.targets if isinstance(entry, ast.Assign) else [entry.target]
+            yield from ((t.id, entry.value) for t in targets if isinstance(t, ast.Name))
 
 
 def _import(entry: EntryPoint) -> Signature:

@@ -9,7 +9,7 @@ from neoseg.cohort import Plan
 from neoseg.doctor.cohort import known_sets, unknown_classes
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
-from neoseg.patches import PatchSettings
+from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.store import DataError
 

@@ -5,7 +5,9 @@ Every command imports this file, so it imports nothing heavy: what they do is in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
@@ -17,6 +19,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+PACKAGE = "hydra_plugins.neoseg"
+"""What Hydra takes this module for."""
 
 
 class SurvivingSweeper(BasicSweeper):
@@ -83,15 +88,19 @@ class SlurmLauncher(_Launcher):
         return []
 
 
-def register_plugins() -> None:
+def register() -> None:
     """Make the sweeper and the launchers known to Hydra, under the names that `conf/` chooses."""
     store, plugins = ConfigStore.instance(), Plugins.instance()
+    # Hydra starts none that another package has, and looks the classes up by name.
+    sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
+    sys.modules[PACKAGE] = sys.modules[__name__]
     nodes: tuple[tuple[str, str, type[Plugin], Any], ...] = (
         ("hydra/sweeper", "neoseg", SurvivingSweeper, BasicSweeperConf()),
         ("hydra/launcher", "neoseg_local", LocalLauncher, {}),
         ("hydra/launcher", "neoseg_slurm", SlurmLauncher, {}),
     )
     for group, name, plugin, keys in nodes:
+        plugin.__module__ = PACKAGE
         plugins.register(plugin)
         node = OmegaConf.create(keys) if isinstance(keys, dict) else OmegaConf.structured(keys)
         node["_target_"] = f"{plugin.__module__}.{plugin.__name__}"

@@ -19,13 +19,14 @@ from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
 from neoseg.networks import check_network
-from neoseg.patches import PatchSettings
+from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.targets import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
-from neoseg.training.optimisation import OptimizerSettings
+from neoseg.training.optimisation import OptimizerSettings, check_optimizer
+from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
 from neoseg.training.teacher import TeacherSettings
 
@@ -64,7 +65,7 @@ class RunConfig(DataConfig):
     on_nan: Literal["stop", "skip"] = "stop"
     max_skipped: int = Field(default=10, ge=0)
     early_stopping: int | None = Field(default=None, ge=1)
-    find_lr: int | None = Field(default=None, ge=1)
+    find_lr: int | None = Field(default=None, ge=FEWEST_STEPS)
     logger: LoggerSettings = LoggerSettings()
     cluster: Annotated[Cluster, BeforeValidator(cluster_of)] = None
     score: bool = True
@@ -145,6 +146,14 @@ class RunConfig(DataConfig):
                 "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
             )
         return choice
+
+    @field_validator("optimizer")
+    @classmethod
+    def _optimizer_can_be_made(
+        cls, settings: OptimizerSettings, info: ValidationInfo
+    ) -> OptimizerSettings:
+        check_optimizer(settings, info.data.get("allow", ()))
+        return settings
 
     @field_validator("window", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from neoseg.doctor.cohort import (
 )
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.labels import Protocol
-from neoseg.store import Store
+from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.networks import Head
-from neoseg.store import Geometry, prepare_labels, read_codes, read_volume
+from neoseg.store import Geometry, prepare_labels, read_volume
+from neoseg.store.store import read_codes
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,9 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
 from neoseg.labels import Codebook
 from neoseg.networks import Head, make_head
-from neoseg.patches import (
-    PseudoLabels,
-    TrainingScan,
-    VolumeDataset,
-    VolumeSample,
-    is_written,
-    restrict,
-    write_pseudo_labels,
-)
+from neoseg.patches.dataset import TrainingScan
+from neoseg.patches.pseudo import PseudoLabels, is_written, restrict, write_pseudo_labels
+from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.store import to_canonical, to_native
 
 log = logging.getLogger(__name__)

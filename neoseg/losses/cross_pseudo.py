@@ -46,11 +46,7 @@ class CrossPseudo(DenseTerm):
         self.streams = streams
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries or voxels; 0 where there is none.
-
-        Raises:
-            ValueError: `streams` chooses items and the prediction does not say their streams.
-        """
+        """Return the mean over the chosen entries or voxels; 0 where there is none."""
         assert prediction.peer is not None  # `check` has seen to it
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         evidence = allowed_evidence(self, prediction.peer, prediction.head, codes)

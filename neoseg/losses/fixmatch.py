@@ -10,7 +10,7 @@ from torch import Tensor
 from neoseg.labels import Codebook
 from neoseg.losses.cross_pseudo import allowed_evidence, pseudo_label_loss
 from neoseg.losses.mean_teacher import Streams, Where, chosen_entries
-from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction
+from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Prediction
 
 
 class FixMatch(DenseTerm):
@@ -35,8 +35,7 @@ class FixMatch(DenseTerm):
         codebook: Codebook,
         *,
         threshold: Annotated[
-            float,
-            Field(ge=0, le=1, description="least probability of a decision, given the label set"),
+            Fraction, Field(description="least probability of a decision, given the label set")
         ] = 0.95,
         where: Where = "unknown",
         streams: Streams = "all",
@@ -47,11 +46,7 @@ class FixMatch(DenseTerm):
         self.streams = streams
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries or voxels; 0 where there is none.
-
-        Raises:
-            ValueError: `streams` chooses items and the prediction does not say their streams.
-        """
+        """Return the mean over the chosen entries or voxels; 0 where there is none."""
         assert prediction.teacher is not None  # `check` has seen to it
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         evidence = allowed_evidence(self, prediction.teacher, prediction.head, codes)

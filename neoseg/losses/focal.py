@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.term import MULTILABEL, Fraction, look_up
 
 
 class Focal(VoxelTerm):
@@ -30,7 +30,7 @@ class Focal(VoxelTerm):
         *,
         gamma: Annotated[float, Field(ge=0, description="how much easy entries count less")] = 2.0,
         alpha: Annotated[
-            Annotated[float, Field(ge=0, le=1)] | None,
+            Fraction | None,
             Field(description="weight of positive entries, negatives get 1 - alpha; null: none"),
         ] = None,
     ) -> None:

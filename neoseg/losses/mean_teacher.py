@@ -50,11 +50,7 @@ class MeanTeacher(DenseTerm):
         self.streams = streams
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries; 0 where there is none.
-
-        Raises:
-            ValueError: `streams` chooses items and the prediction does not say their streams.
-        """
+        """Return the mean over the chosen entries; 0 where there is none."""
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         return chosen_mean(disagreement(prediction), chosen)
 

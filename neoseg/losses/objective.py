@@ -24,6 +24,11 @@ class Objective(nn.Module):
 
     Every term is evaluated at every step, also where its weight is 0 or its items are absent, so
     that all ranks of a parallel run take one path.
+
+    Attributes:
+        needs_teacher, needs_passes, needs_peer: whether any term compares with a teacher, asks how
+            sure it is, or compares with a second network.
+        accepts_partial: whether any term learns from voxels that are known in part.
     """
 
     def __init__(
@@ -72,28 +77,12 @@ class Objective(nn.Module):
             self.terms[key] = make_term(name, codebook, head, settings, key, allow)
         if not self._shares:
             raise LossError("the objective has no terms; choose some, as in loss=[iuc]")
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether any term compares with a teacher."""
-        return any(term.needs_teacher for term in self._terms())
-
-    @property
-    def needs_passes(self) -> bool:
-        """Whether any term asks how sure the teacher is."""
-        return any(term.needs_passes for term in self._terms())
-
-    @property
-    def needs_peer(self) -> bool:
-        """Whether any term compares with a second network."""
-        return any(term.needs_peer for term in self._terms())
-
-    @property
-    def accepts_partial(self) -> bool:
-        """Whether any term learns from voxels that are known in part."""
-        return any(
-            term.accepts_partial and not (term.needs_teacher or term.needs_peer)
-            for term in self._terms()
+        terms = self._terms()
+        self.needs_teacher = any(term.needs_teacher for term in terms)
+        self.needs_passes = any(term.needs_passes for term in terms)
+        self.needs_peer = any(term.needs_peer for term in terms)
+        self.accepts_partial = any(
+            term.accepts_partial and not (term.needs_teacher or term.needs_peer) for term in terms
         )
 
     def weights(self, step: int) -> dict[str, float]:

@@ -20,6 +20,7 @@ MULTILABEL = "multilabel"
 SOFTMAX = "softmax"
 """Head with a softmax over the K leaves."""
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Smooth = Annotated[float, Field(gt=0, description="added to numerator and denominator")]
 SmoothBelow = Annotated[float, Field(gt=0, description="added to the denominator")]
 WholeBatch = Annotated[
@@ -109,8 +110,8 @@ class LossTerm(nn.Module, ABC):
         """Return the scalar loss of `codes` uint8 `[B, *S]`, in float32 whatever the autocast.
 
         Raises:
-            ValueError: shapes that do not fit, a head that the term does not know, no teacher or
-                second network where one is needed.
+            ValueError: shapes that do not fit, a head that the term does not know, or something
+                missing from the prediction that the term needs.
         """
         self.check(prediction, codes)
         with torch.autocast(device_type=prediction.logits.device.type, enabled=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from neoseg.losses.mean_teacher import (
     chosen_mean,
     disagreement,
 )
-from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Prediction, look_up
+from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Prediction, look_up
 
 
 class UncertaintyTeacher(DenseTerm):
@@ -47,12 +48,7 @@ class UncertaintyTeacher(DenseTerm):
         where: Where = "all",
         streams: Streams = "all",
         threshold: Annotated[
-            float,
-            Field(
-                ge=0,
-                le=1,
-                description="at first, entropies below this share of the largest count as sure",
-            ),
+            Fraction, Field(description="at first, the share of the largest entropy that is sure")
         ] = 0.75,
         threshold_steps: Annotated[
             int, Field(gt=0, description="after which all but the largest do; grows as the ramp")
@@ -70,11 +66,7 @@ class UncertaintyTeacher(DenseTerm):
         return self.threshold + (1 - self.threshold) * math.exp(-5.0 * (1.0 - t) ** 2)
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries of which the teacher is sure; 0 without any.
-
-        Raises:
-            ValueError: `streams` chooses items and the prediction does not say their streams.
-        """
+        """Return the mean over the chosen entries of which the teacher is sure; 0 without any."""
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.step)
         return chosen_mean(disagreement(prediction), chosen)
@@ -84,9 +76,9 @@ class UncertaintyTeacher(DenseTerm):
         mean = prediction.teacher_mean
         assert mean is not None  # `check` has seen to it
         if prediction.head == MULTILABEL:
-            return (torch.special.entr(mean) + torch.special.entr(1 - mean)) / math.log(2)
+            return (entropy(mean) + entropy(1 - mean)) / math.log(2)
         if self.where == "all":
-            return torch.special.entr(mean).sum(1, keepdim=True) / math.log(self.num_leaves)
+            return entropy(mean).sum(1, keepdim=True) / math.log(self.num_leaves)
         members = look_up(self.members, codes)
         inside = mean * members
         # A teacher that sees nothing inside the label set cannot tell its leaves apart.
@@ -94,4 +86,7 @@ class UncertaintyTeacher(DenseTerm):
         share = torch.where(total > 0, inside / total, members / members.sum(1, keepdim=True))
         largest = members.sum(1, keepdim=True).to(mean).log()
         # Single leaves have nothing open; their largest entropy is 0.
-        return torch.special.entr(share).sum(1, keepdim=True) / largest.clamp(min=math.log(2))
+        return entropy(share).sum(1, keepdim=True) / largest.clamp(min=math.log(2))
+
+
+entropy: Callable[[Tensor], Tensor] = torch.special.entr

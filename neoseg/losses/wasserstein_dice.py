@@ -75,5 +75,6 @@ def leaf_distance(space: LabelSpace) -> np.ndarray:
     inside = space.class_leaves.astype(float)
     common = inside.T @ inside
     size = np.diag(common)
-    distance = 1.0 - common / (size[:, None] + size[None, :] - common)
-    return distance / distance.max()
+    distance: np.ndarray = 1.0 - common / (size[:, None] + size[None, :] - common)
+    distance /= distance.max()
+    return distance

@@ -37,7 +37,7 @@ from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
 from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
-from neoseg.store import Store
+from neoseg.store.store import Store
 from neoseg.training.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 

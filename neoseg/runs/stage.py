@@ -26,8 +26,8 @@ from neoseg.inference.checkpoint import (
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
-from neoseg.patches import needs_prediction
 from neoseg.patches.datamodule import MixedDataModule
+from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
 from neoseg.runs.trainer import stage_trainer
 from neoseg.training.loggers import close_wandb_runs

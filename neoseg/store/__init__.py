@@ -9,18 +9,14 @@ from neoseg.store.preprocess import (
     to_canonical,
     to_native,
 )
-from neoseg.store.store import Store, StoreEntry, read_codes
 from neoseg.store.volume import read_volume
 
 __all__ = [
     "DataError",
     "Geometry",
     "PrepareSettings",
-    "Store",
-    "StoreEntry",
     "prepare_images",
     "prepare_labels",
-    "read_codes",
     "read_volume",
     "to_canonical",
     "to_native",

@@ -19,8 +19,9 @@ from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.window import predict_volume
 from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
-from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.agreement import class_dice, of_all_ranks
 from neoseg.training.optimisation import (
     OptimizerSettings,
@@ -201,9 +202,10 @@ class SegmentationModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
         parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
-        optimizer = make_optimizer(self.spec.optimizer, parameters)
+        optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
-        for schedule in make_schedules(self.spec.optimizer, optimizer, total_steps(self.trainer)):
+        steps = total_steps(self.trainer)
+        for schedule in make_schedules(self.spec.optimizer, optimizer, steps, self.allow):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
                 # Never by Lightning, see `on_train_epoch_end`.

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
-from neoseg.patches import Batch
+from neoseg.patches.batch import Batch
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from neoseg.inference.planes import middle_planes
-from neoseg.patches import VolumeSample
 from neoseg.patches.datamodule import MixedDataModule
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.wandb_run import WandbRun
 
 

@@ -75,7 +75,7 @@ def test_lengths_are_in_millimetres() -> None:
         ({"name": "RandomNoise", "std": "much"}, "RandomNoise: .*std"),
         ({"name": "RandomNoise", "p": 1.5}, "less than or equal to 1"),
         ({"p": 0.5}, "Field required"),
-        ({"name": "RandomNoise", "_target_": "mylab.Darker"}, "one of the two"),
+        ({"name": "RandomNoise", "_target_": "lab_of_transforms.Darker"}, "one of the two"),
     ],
 )
 def test_mistakes_are_told(entry: dict[str, object], message: str) -> None:
@@ -148,24 +148,24 @@ def function():
 @pytest.fixture
 def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of transforms that is not TorchIO's."""
-    (tmp_path / "mylab").mkdir()
-    (tmp_path / "mylab" / "transforms.py").write_text(OTHERS)
+    (tmp_path / "lab_of_transforms").mkdir()
+    (tmp_path / "lab_of_transforms" / "transforms.py").write_text(OTHERS)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("mylab", "mylab.transforms"):
+    for name in ("lab_of_transforms", "lab_of_transforms.transforms"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def of_others(name: str, **arguments: object) -> AugmentSettings:
-    raw = {"_target_": f"mylab.transforms.{name}", **arguments}
+    raw = {"_target_": f"lab_of_transforms.transforms.{name}", **arguments}
     return AugmentSettings.model_validate({"torchio": [{"name": "RandomNoise"}, raw]})
 
 
 @pytest.mark.usefixtures("others")
 def test_a_transform_of_another_package_is_imported_at_its_first_patch() -> None:
     settings = of_others("Darker", most=0.9)
-    assert settings.targets == ("mylab.transforms.Darker",)
+    assert settings.targets == ("lab_of_transforms.transforms.Darker",)
     assert settings.changes_intensities
-    assert "mylab.transforms" not in sys.modules
+    assert "lab_of_transforms.transforms" not in sys.modules
     before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
     images = [apply_torchio(IMAGE, settings.torchio[1:], (1, 1, 1), seed) for seed in (3, 3, 2**63)]
     assert images[0][1] == ("Darker",)

@@ -9,8 +9,9 @@ from broken_cohorts import EXAMPLES, Example, examine, head, save, space, write_
 
 from neoseg.cohort import Cohort, CohortError, make_split, read_bids
 from neoseg.doctor import Diagnosis, diagnose, without_bad_scans
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
 from neoseg.store import store as store_module
+from neoseg.store.store import Store
 
 
 def broken(tmp_path: Path, *kinds: str) -> Example:

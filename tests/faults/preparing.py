@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort import Cohort
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 
 def prepare_and_tell(root: Path, cohort: Cohort, start: Any, queue: Any) -> None:

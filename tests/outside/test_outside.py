@@ -86,7 +86,7 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
     # An interrupted run goes on by its own configuration.
     steps = json.loads((runs[0] / "run.json").read_text())["steps"]
     (runs[0] / "run.json").unlink()
-    neoseg("train", f"resume={runs[0]}", "trainer.max_epochs=3", at=tmp_path, paths=paths)
+    neoseg("train", f'resume="{runs[0]}"', "trainer.max_epochs=3", at=tmp_path, paths=paths)
     assert json.loads((runs[0] / "run.json").read_text())["steps"] == steps + 2
 
     scans = tmp_path / "scans"
@@ -95,16 +95,16 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
     (scans / "new_T2w.nii.gz").write_bytes(image.read_bytes())
     for name, run in zip(("a", "b"), runs, strict=True):
         output = f"output={tmp_path / name}"
-        neoseg("predict", f"run={run}", f"input={scans}", output, at=tmp_path, paths=paths)
+        neoseg("predict", f'run="{run}"', f"input={scans}", output, at=tmp_path, paths=paths)
         assert list((tmp_path / name).rglob("*_dseg.nii.gz"))
-    neoseg("evaluate", f"run={runs[0]}", "part=val", "pictures=0", at=tmp_path, paths=paths)
+    neoseg("evaluate", f'run="{runs[0]}"', "part=val", "pictures=0", at=tmp_path, paths=paths)
     neoseg("report", f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}", at=tmp_path)
     table = pd.read_csv(tmp_path / "report" / "runs.csv")
     assert len(table) == 2
 
     # Without the package its network is not there to predict with, and the message says so.
     told = neoseg(
-        *("predict", f"run={runs[0]}", f"input={scans}", f"output={tmp_path / 'c'}"),
+        *("predict", f'run="{runs[0]}"', f"input={scans}", f"output={tmp_path / 'c'}"),
         at=tmp_path,
         status=2,
     )

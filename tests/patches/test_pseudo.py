@@ -9,14 +9,15 @@ import torch
 from small_cohort import annotate_cohort, make_data, scramble, small_space, write_cohort
 
 from neoseg.labels import UNKNOWN, Codebook, Protocol
-from neoseg.patches import (
-    PatchSettings,
+from neoseg.patches.dataset import PatchSettings
+from neoseg.patches.pseudo import (
     PseudoLabels,
+    is_written,
     needs_prediction,
     restrict,
+    with_pseudo_labels,
     write_pseudo_labels,
 )
-from neoseg.patches.pseudo import is_written, with_pseudo_labels
 from neoseg.store import DataError
 
 SPACE = small_space()

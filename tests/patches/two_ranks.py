@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from small_cohort import annotate_cohort, write_cohort
 
 from neoseg.augment import AugmentSettings
@@ -24,7 +27,8 @@ from neoseg.augment.warp import SpatialSettings
 from neoseg.cohort import Plan
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchSettings
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 PATCHES = PatchSettings(size=(8, 8, 8), batch_size=4, steps_per_epoch=3, workers=0)
 AUGMENT = AugmentSettings(spatial=SpatialSettings(elastic=1.0, elastic_grid=8.0, probability=1.0))

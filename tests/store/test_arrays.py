@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from small_cohort import write_cohort
 
-from neoseg.store import DataError, PrepareSettings, Store
+from neoseg.store import DataError, PrepareSettings
 from neoseg.store.arrays import open_array
 from neoseg.store.entry import write_array
+from neoseg.store.store import Store
 
 
 def test_a_plain_array_opens(tmp_path: Path) -> None:

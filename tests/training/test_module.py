@@ -18,7 +18,8 @@ from small_module import DEEP, UNET, make_module, module_arguments, small_codebo
 from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
 from neoseg.losses import LossError, Prediction
-from neoseg.patches import Batch, VolumeSample
+from neoseg.patches.batch import Batch
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets, restored
 from neoseg.training.optimisation import make_optimizer
 
@@ -155,7 +156,7 @@ def test_the_teacher_is_saved_and_kept_from_the_optimizer(tmp_path: Path) -> Non
     assert any(name.startswith("teacher.") for name in module.state_dict())
     module.trainer = make_trainer(tmp_path, max_steps=5)
     module.trainer.strategy.connect(module)
-    groups = make_optimizer(module.optimizer_settings, module.parameters()).param_groups
+    groups = make_optimizer(module.spec.optimizer, module.parameters()).param_groups
     assert len(groups[0]["params"]) == len(list(module.network.parameters()))
     module.train()
     assert module.network.training

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.findings.settings import ConfigError
-from neoseg.patches import Batch
+from neoseg.patches.batch import Batch
 from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
 from neoseg.training.module import SegmentationModule

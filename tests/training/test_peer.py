@@ -17,7 +17,7 @@ from small_module import DEEP, make_module
 from test_module import CONSISTENT, CROSSED, logged, make_batch
 
 from neoseg.losses import Prediction
-from neoseg.patches import VolumeSample
+from neoseg.patches.volumes import VolumeSample
 from neoseg.training.module import MONITOR, SegmentationModule
 
 

@@ -99,5 +99,5 @@ def test_the_test_repeats_itself(configured: Callable[..., DictConfig], tmp_path
 def test_too_few_steps_are_refused(
     steps: str, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="find_lr is"):
+    with pytest.raises(ConfigError, match="find_lr = "):
         train(configured("supervised", f"find_lr={steps}"), tmp_path)

@@ -21,7 +21,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import predict_logits
-from neoseg.patches import VolumeDataset
+from neoseg.patches.volumes import VolumeDataset
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 

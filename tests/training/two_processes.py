@@ -21,7 +21,7 @@ from tiny_run import train
 
 from neoseg.commands.entry import quieten
 from neoseg.configuration.composition import CONFIG_DIR
-from neoseg.patches import Batch
+from neoseg.patches.batch import Batch
 from neoseg.patches.volumes import VolumeSample
 from neoseg.training.module import SegmentationModule
 

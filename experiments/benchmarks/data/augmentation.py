@@ -87,9 +87,10 @@ def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     from neoseg.cohort import Assignment, Cohort, Plan, Scan
     from neoseg.configuration.composition import CONFIG_DIR
     from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
-    from neoseg.patches import PatchSettings
     from neoseg.patches.datamodule import MixedDataModule
-    from neoseg.store import PrepareSettings, Store
+    from neoseg.patches.dataset import PatchSettings
+    from neoseg.store import PrepareSettings
+    from neoseg.store.store import Store
 
     space = LabelSpace.from_table(LabelTable.read(CONFIG_DIR / "labels" / "drawem87.yaml"))
     scan = Scan(

@@ -19,8 +19,9 @@ import blosc2
 import numpy as np
 from table import one_phantom, parser_of, record
 
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
 from neoseg.store.entry import BLOCK, CHUNK, write_array
+from neoseg.store.store import Store
 
 PATCH = 48
 

@@ -16,9 +16,10 @@ from table import one_phantom
 from neoseg.augment import AugmentSettings
 from neoseg.cohort import Assignment, Plan
 from neoseg.labels import Protocol
-from neoseg.patches import PatchSettings
 from neoseg.patches.datamodule import MixedDataModule
-from neoseg.store import PrepareSettings, Store
+from neoseg.patches.dataset import PatchSettings
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 
 def load(options: argparse.Namespace) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from table import HERE, one_phantom, parser_of, record
 
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 LIMIT = 1.05
 LOAD = HERE / "load.py"

@@ -23,7 +23,8 @@ import numpy as np
 from scipy import ndimage
 from table import one_phantom, parser_of, record
 
-from neoseg.store import PrepareSettings, Store
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
 
 SECONDS, MEGABYTES = 6.0, 40.0
 """To reach."""

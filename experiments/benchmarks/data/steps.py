@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from neoseg.commands.entry import quieten
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
-from neoseg.patches import Batch
+from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import AHEAD, MixedDataModule
 from neoseg.runs.stage import prepared_data
 from neoseg.training.recipe import Stage

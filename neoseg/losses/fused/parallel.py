@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def from_all_ranks(value: Tensor) -> Tensor:
     summed over all ranks; DistributedDataParallel then averages over them, which leaves the
     gradient of one process with the whole batch.
     """
-    return value if world_size() == 1 else _Gather.apply(value)
+    return value if world_size() == 1 else _gather(value)
 
 
 class _Gather(torch.autograd.Function):
@@ -38,3 +39,6 @@ class _Gather(torch.autograd.Function):
         dist.all_reduce(total)
         start = dist.get_rank() * ctx.items
         return total[start : start + ctx.items]
+
+
+_gather: Callable[[Tensor], Tensor] = _Gather.apply

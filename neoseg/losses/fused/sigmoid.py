@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.c import NativeSigmoid, usable
 from neoseg.losses.fused.compiled import compiled
+from neoseg.losses.fused.kernels import NativeSigmoid, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,
@@ -39,8 +39,8 @@ class SigmoidSums(torch.autograd.Function):
         ctx.wanted = wanted
         if usable(logits, wanted):
             found = NativeSigmoid(membership).sums(logits, codes, wanted)
-            return tuple(found[name] for name in wanted)
-        found = _accumulate(logits, codes, membership, wanted)
+        else:
+            found = _accumulate(logits, codes, membership, wanted)
         return tuple(found[name] for name in wanted)
 
     @staticmethod
@@ -53,6 +53,9 @@ class SigmoidSums(torch.autograd.Function):
         if usable(logits, ctx.wanted):
             return NativeSigmoid(membership).gradient(logits, codes, slope), None, None, None
         return _spread(logits, codes, membership, slope), None, None, None
+
+
+sigmoid_sums: Callable[..., tuple[Tensor, ...]] = SigmoidSums.apply
 
 
 def _accumulate(

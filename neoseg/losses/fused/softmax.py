@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.c import NativeSoftmax, usable
 from neoseg.losses.fused.compiled import compiled
+from neoseg.losses.fused.kernels import NativeSoftmax, usable
 from neoseg.losses.fused.slabs import (
     MOMENTS,
     empty_gradient,
@@ -58,6 +58,9 @@ class SoftmaxSums(torch.autograd.Function):
         else:
             gradient = _spread(logits, codes, members, slope, log_total, log_mass)
         return gradient, None, None, None
+
+
+softmax_sums: Callable[..., tuple[Tensor, ...]] = SoftmaxSums.apply
 
 
 def _accumulate(

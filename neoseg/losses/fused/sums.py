@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from neoseg.losses.fused.parallel import from_all_ranks
-from neoseg.losses.fused.sigmoid import SigmoidSums
+from neoseg.losses.fused.sigmoid import sigmoid_sums
 from neoseg.losses.fused.slabs import total_type
-from neoseg.losses.fused.softmax import SoftmaxSums
+from neoseg.losses.fused.softmax import softmax_sums
 from neoseg.losses.term import MULTILABEL, LossTerm, Prediction
 
 
@@ -54,7 +54,7 @@ class Sums:
         Raises:
             KeyError: if it was not among those wanted.
         """
-        value = getattr(self, name)
+        value: Tensor | None = getattr(self, name)
         if value is None:
             raise KeyError(f"the sum '{name}' was not asked for; add it to the term's `wanted`")
         return value
@@ -84,9 +84,9 @@ def accumulate(
     if names:
         flat = logits.flatten(2), codes.flatten(1)
         if prediction.head == MULTILABEL:
-            values += SigmoidSums.apply(*flat, term.membership, names)
+            values += sigmoid_sums(*flat, term.membership, names)
         else:
-            values += SoftmaxSums.apply(*flat, term.members, names)
+            values += softmax_sums(*flat, term.members, names)
     if logits.requires_grad:
         values = [from_all_ranks(value) for value in values]
     return Sums(prediction.head, **dict(zip(("count", *names), values, strict=True)))

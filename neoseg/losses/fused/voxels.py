@@ -39,7 +39,7 @@ def voxel_sums(logits: Tensor, codes: Tensor, parts: Sequence[VoxelPart]) -> tup
         codes: uint8 `[B, *S]`.
         parts: the losses.
     """
-    return _VoxelSums.apply(logits.flatten(2), codes.flatten(1), tuple(parts))
+    return _voxel_sums(logits.flatten(2), codes.flatten(1), tuple(parts))
 
 
 class _VoxelSums(torch.autograd.Function):
@@ -73,3 +73,6 @@ class _VoxelSums(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * slope.to(gradient), None, None
+
+
+_voxel_sums: Callable[..., tuple[Tensor, Tensor]] = _VoxelSums.apply

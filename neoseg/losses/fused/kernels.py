@@ -1,4 +1,4 @@
-"""Calls the compiled kernels on ranges of voxels, in threads."""
+"""The same passes in C, for float32 on a CPU: compiled on first use, on ranges, in threads."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Call:
 
         def work(job: tuple[int, tuple[int, int, int]]) -> int:
             number, place = job
-            return kernel(*self.head(*place), *arguments(number, *place))
+            return int(kernel(*self.head(*place), *arguments(number, *place)))
 
         jobs = list(enumerate(self.ranges()))
         threads = min(torch.get_num_threads(), len(jobs))
@@ -88,7 +88,7 @@ class _Call:
     def by_item(self, totals: Tensor) -> Tensor:
         """Add the ranges of each item: `[ranges, ...]` -> `[B, ...]`."""
         each = len(totals) // len(self.logits)
-        return totals.unflatten(0, (len(self.logits), each)).sum(1)
+        return totals.view(len(self.logits), each, *totals.shape[1:]).sum(1)
 
 
 @dataclass(frozen=True)
