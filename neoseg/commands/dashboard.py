@@ -51,7 +51,7 @@ def build(command: DashboardConfig) -> None:
     if command.output is None and not entity:
         entity = default_entity()
     space = LabelSpace.from_table(command.labels)
-    workspace = make_workspace(command.sweep, space, command.panels, command.project, entity)
+    workspace: Any = make_workspace(command.sweep, space, command.panels, command.project, entity)
     if command.output is not None:
         write_text(command.output, json.dumps(content_of(workspace), indent=1) + "\n")
         log.info("dashboard: %s", command.output)

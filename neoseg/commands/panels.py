@@ -91,7 +91,7 @@ def make_workspace(
 
 
 def _sections(space: LabelSpace, settings: PanelSettings) -> dict[str, list[Any]]:
-    wr: Any = import_module("wandb_workspaces.reports.v2")
+    wr: Any = import_module("wandb_workspaces.reports.v2")  # without types of its own
 
     def bars(metric: str, title: str) -> Any:
         return wr.BarPlot(title=title, metrics=[metric], range_x=(0, 1), **grouped)

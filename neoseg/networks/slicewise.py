@@ -48,4 +48,5 @@ class SliceWise(nn.Module):
         logits = self.network(image.squeeze(axes[0]))
         if isinstance(logits, list):
             return [level.unsqueeze(axes[0]) for level in logits]
-        return logits.unsqueeze(axes[0])
+        volume: Tensor = logits.unsqueeze(axes[0])
+        return volume

@@ -100,7 +100,8 @@ class UNet2d(nn.Module):
             features = block(self.pool(features))
         for enlarge, block in zip(self.enlarge, self.decoder, strict=True):
             features = block(torch.cat([skips.pop(), enlarge(features)], dim=1))
-        return self.logits(features)
+        logits: Tensor = self.logits(features)
+        return logits
 
 
 def _block(before: int, width: int) -> nn.Sequential:

@@ -42,9 +42,7 @@ def nothing_stays(monkeypatch):
     module._declared.cache_clear()
     yield
     module._declared.cache_clear()
-    for name in [
-        name for name in sys.modules if name.partition(".")[0] in {"lab_of_losses", "other"}
-    ]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"losslab", "other"}]:
         del sys.modules[name]
 
 
@@ -53,7 +51,7 @@ def install(tmp_path, monkeypatch):
     """Put a package with a module `losses` and entry points where Python finds it."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(source: str, entries: dict[str, str], package: str = "lab_of_losses") -> Path:
+    def write(source: str, entries: dict[str, str], package: str = "losslab") -> Path:
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
         (tmp_path / package / "losses.py").write_text(source)
@@ -98,7 +96,7 @@ class TestScript:
             "class", "from neoseg.losses import register_loss\n@register_loss\nclass"
         )
         install(source, {})
-        __import__("lab_of_losses.losses")
+        __import__("losslab.losses")
         assert find_term("losses").__name__ == "Mine"
 
     def test_a_cell_that_runs_again_replaces_its_term(self):
@@ -144,16 +142,16 @@ class TestScript:
 
 class TestPackage:
     def test_a_declared_term_is_loaded_when_it_is_asked_for(self, install):
-        install(TERM.format(name="Mine"), {"mine": "lab_of_losses.losses:Mine"})
+        install(TERM.format(name="Mine"), {"mine": "losslab.losses:Mine"})
         assert "mine" in names()
         find_term("iuc")
-        assert "lab_of_losses" not in sys.modules
+        assert "losslab" not in sys.modules
         assert value({"mine": {}}).item() == pytest.approx(squared())
         assert "mine" in terms_for("multilabel")
         assert describe("mine")[0].settings == {"weight": 1.0, "ramp": None, "scale": 1.0}
 
     def test_a_misspelt_name_or_setting_gets_the_nearest(self, install):
-        install(TERM.format(name="Mine"), {"mine": "lab_of_losses.losses:Mine"})
+        install(TERM.format(name="Mine"), {"mine": "losslab.losses:Mine"})
         with pytest.raises(LossError, match="did you mean 'mine'"):
             value({"mime": {}})
         with pytest.raises(LossError, match="did you mean 'scale'"):
@@ -162,17 +160,17 @@ class TestPackage:
             value({"mine": {"scale": 0}})
 
     def test_the_name_of_a_built_in_is_an_error_that_names_both(self, install):
-        install(TERM.format(name="Mine"), {"iuc": "lab_of_losses.losses:Mine"})
+        install(TERM.format(name="Mine"), {"iuc": "losslab.losses:Mine"})
         find_term("bce")
-        match = r"by neoseg\.losses\.iuc and by lab_of_losses\.losses:Mine of the package 'lab_of_losses-tools'"
+        match = r"by neoseg\.losses\.iuc and by losslab\.losses:Mine of the package 'losslab-tools'"
         with pytest.raises(LossError, match=match):
             find_term("iuc")
 
     def test_two_packages_with_one_name_are_an_error_that_names_both(self, install):
-        install(TERM.format(name="Mine"), {"mine": "lab_of_losses.losses:Mine"})
+        install(TERM.format(name="Mine"), {"mine": "losslab.losses:Mine"})
         install(TERM.format(name="Mine"), {"mine": "other.losses:Mine"}, "other")
         with pytest.raises(
-            LossError, match=r"'lab_of_losses-tools' and by .*'other-tools'|'other-tools' and"
+            LossError, match=r"'losslab-tools' and by .*'other-tools'|'other-tools' and"
         ):
             find_term("mine")
 
@@ -180,7 +178,7 @@ class TestPackage:
         source = TERM.format(name="Mine").replace(
             "class", "from neoseg.losses import register_loss\n@register_loss('mine')\nclass"
         )
-        install(source, {"mine": "lab_of_losses.losses:Mine"})
+        install(source, {"mine": "losslab.losses:Mine"})
         assert find_term("mine") is find_term("mine")
 
     @pytest.mark.parametrize(
@@ -194,9 +192,9 @@ class TestPackage:
     def test_one_that_cannot_be_imported_names_the_package_and_the_reason(
         self, install, source, reason
     ):
-        install(source, {"mine": "lab_of_losses.losses:Mine"})
+        install(source, {"mine": "losslab.losses:Mine"})
         with pytest.raises(
-            LossError, match=f"package 'lab_of_losses-tools'.* cannot be imported: {reason}"
+            LossError, match=f"package 'losslab-tools'.* cannot be imported: {reason}"
         ):
             find_term("mine")
         assert "iuc" in terms_for("multilabel")
@@ -204,7 +202,7 @@ class TestPackage:
     def test_the_list_shows_it_and_what_is_wrong_with_another(self, install, monkeypatch, capsys):
         install(
             TERM.format(name="Mine"),
-            {"mine": "lab_of_losses.losses:Mine", "broken": "lab_of_losses.losses:Nothing"},
+            {"mine": "losslab.losses:Mine", "broken": "losslab.losses:Nothing"},
         )
         monkeypatch.setattr("sys.argv", ["losses", "--settings"])
         runpy.run_module("neoseg.losses", run_name="__main__")
@@ -216,13 +214,13 @@ class TestPackage:
 
 class TestPath:
     CONFIG: ClassVar[dict] = {
-        "own": {"_target_": "lab_of_losses.losses.Mine", "weight": 3.0, "scale": 2.0}
+        "own": {"_target_": "losslab.losses.Mine", "weight": 3.0, "scale": 2.0}
     }
 
     def test_a_class_of_an_allowed_package(self, install):
         install(TERM.format(name="Mine"), {})
-        assert value(self.CONFIG, allow=("lab_of_losses",)).item() == pytest.approx(6 * squared())
-        assert describe("lab_of_losses.losses.Mine", allow=["lab_of_losses"])[0].settings == {
+        assert value(self.CONFIG, allow=("losslab",)).item() == pytest.approx(6 * squared())
+        assert describe("losslab.losses.Mine", allow=["losslab"])[0].settings == {
             "weight": 1.0,
             "ramp": None,
             "scale": 1.0,
@@ -230,16 +228,16 @@ class TestPath:
 
     def test_other_packages_are_not_imported(self, install):
         install(TERM.format(name="Mine"), {})
-        for allow in ((), ("my",), ("other",), ("lab_of_losses.nets",)):
-            with pytest.raises(LossError, match=r"add allow=\[lab_of_losses\] to the command line"):
+        for allow in ((), ("my",), ("other",), ("losslab.nets",)):
+            with pytest.raises(LossError, match=r"add allow=\[losslab\] to the command line"):
                 value(self.CONFIG, allow=allow)
-        assert "lab_of_losses" not in sys.modules
+        assert "losslab" not in sys.modules
 
     def test_a_path_does_not_leave_its_package_by_what_that_imports(self, install):
         install("from other.losses import Mine", {})
         install(TERM.format(name="Mine"), {}, "other")
         with pytest.raises(LossError, match=r"add allow=\[other\]"):
-            value(self.CONFIG, allow=("lab_of_losses",))
+            value(self.CONFIG, allow=("losslab",))
 
     @pytest.mark.parametrize(
         ("source", "message"),
@@ -251,7 +249,7 @@ class TestPath:
     def test_what_is_no_term_is_refused(self, install, source, message):
         install(source, {})
         with pytest.raises(LossError, match=message):
-            value(self.CONFIG, allow=("lab_of_losses",))
+            value(self.CONFIG, allow=("losslab",))
 
     def test_a_built_in_needs_no_permission(self):
         assert find_term("neoseg.losses.iuc.IUC") is find_term("iuc")
@@ -262,7 +260,7 @@ class TestPath:
 
     def test_the_list_takes_a_path(self, install, monkeypatch, capsys):
         install(TERM.format(name="Mine"), {})
-        monkeypatch.setattr("sys.argv", ["losses", "lab_of_losses.losses.Mine"])
+        monkeypatch.setattr("sys.argv", ["losses", "losslab.losses.Mine"])
         runpy.run_module("neoseg.losses", run_name="__main__")
         assert "squared logits" in capsys.readouterr().out
 
