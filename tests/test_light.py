@@ -73,7 +73,8 @@ def test_losses_need_torch_alone() -> None:
 
 
 def test_inference_needs_torch_scipy_and_nibabel_alone() -> None:
-    code = "import neoseg.inference; from neoseg.inference import Segmenter, write_overlay"
+    names = sorted(path.stem for path in (ROOT / "neoseg" / "inference").glob("[!_]*.py"))
+    code = f"from neoseg.inference import {', '.join(names)}"
     found, _ = loaded(IMPORTED.format(code))
     assert not found & (set(HEAVY) - {"torch", "scipy"} | {"PIL", "transformers"})
 

@@ -24,7 +24,8 @@ import tables
 
 from neoseg.cohort import CohortError, Scan, read_bids, read_plan, read_split
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import DerivativeError, Provenance, write_derivative
+from neoseg.inference.dataset import DerivativeError, Provenance
+from neoseg.inference.derivative import write_derivative
 from neoseg.labels import Convention, LabelError, LabelSpace, LabelTable
 from neoseg.store import DataError, read_volume
 from neoseg.store.preprocess import PrepareSettings

@@ -15,8 +15,10 @@ from neoseg.cohort import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
-from neoseg.evaluation import Scored, ScoreSettings, hidden_classes, rich_table, score_cohorts
-from neoseg.inference import Provenance
+from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
+from neoseg.evaluation.table import rich_table
+from neoseg.inference.dataset import Provenance
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished

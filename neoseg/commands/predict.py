@@ -18,20 +18,13 @@ from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, value_at
-from neoseg.inference import (
-    Ensemble,
-    Provenance,
-    ScanFiles,
-    Segmenter,
-    derivative_path,
-    find_scans,
-    other_makers,
-    plan_derivatives,
-    probability_paths,
-    write_derivative,
-    write_overlay,
-    write_probabilities,
-)
+from neoseg.inference.dataset import Provenance, other_makers
+from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.inputs import ScanFiles, find_scans
+from neoseg.inference.overlay import write_overlay
+from neoseg.inference.probability import probability_paths, write_probabilities
+from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished

@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.evaluation import ReportSettings, write_report
+from neoseg.evaluation.report.compare import ReportSettings
+from neoseg.evaluation.report.write import write_report
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from neoseg.configuration.plan_check import check_plan
 from neoseg.configuration.trainer import TrainerSettings
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import WindowSettings
+from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
 from neoseg.networks import check_network

@@ -13,7 +13,8 @@ import pandas as pd
 from neoseg.cohort import Cohort, Scan, cohort_folder
 from neoseg.evaluation.scoring import score_scans
 from neoseg.evaluation.table import write_scores
-from neoseg.inference import Provenance, Segmenter
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 

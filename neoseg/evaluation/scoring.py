@@ -17,8 +17,11 @@ from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
 from neoseg.evaluation.view import VIEWS, make_view, write_view
-from neoseg.inference import Provenance, Segmentation, Segmenter, write_derivative, write_overlay
 from neoseg.inference.blending import Region
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.derivative import write_derivative
+from neoseg.inference.overlay import write_overlay
+from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, read_volume

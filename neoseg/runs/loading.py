@@ -9,7 +9,8 @@ from typing import Any
 
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
-from neoseg.inference import Ensemble, Segmenter
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.folder import RECORD
 

@@ -22,18 +22,14 @@ from rich.console import Console
 from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
-from neoseg.evaluation import (
-    Scored,
-    hidden_classes,
-    rich_table,
-    score_cohorts,
-    write_card,
-)
-from neoseg.evaluation.card import CARD
+from neoseg.evaluation.card import CARD, write_card
+from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.scoring import hidden_classes
+from neoseg.evaluation.table import rich_table
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import Provenance
 from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.inference.dataset import Provenance
 from neoseg.inference.trained import segmenter_of
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe

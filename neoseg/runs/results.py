@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from lightning.pytorch.loggers import Logger
 
-from neoseg.evaluation import read_scores
 from neoseg.evaluation.card import CARD
+from neoseg.evaluation.table import read_scores
 from neoseg.training.loggers import wandb_runs_of
 
 COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")

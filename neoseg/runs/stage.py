@@ -16,7 +16,6 @@ from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import Provenance
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
     LAST,
@@ -24,6 +23,7 @@ from neoseg.inference.checkpoint import (
     predicting_checkpoint,
     read_checkpoint,
 )
+from neoseg.inference.dataset import Provenance
 from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.patches.datamodule import MixedDataModule

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import predict_volume
 from neoseg.inference.checkpoint import CheckpointError, read_checkpoint
 from neoseg.inference.model import ModelSpec, chosen
+from neoseg.inference.window import predict_volume
 from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
 from neoseg.patches.batch import Batch

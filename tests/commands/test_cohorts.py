@@ -15,7 +15,7 @@ from tiny_run import train
 from neoseg.cohort import CohortError, Plan, read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.evaluate import main as evaluate
-from neoseg.evaluation import read_scores
+from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
 

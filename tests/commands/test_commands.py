@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neoseg.evaluation import read_scores
+from neoseg.evaluation.table import read_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

@@ -13,7 +13,7 @@ from tiny_run import train
 
 from neoseg.cohort import read_plan
 from neoseg.configuration.composition import CONFIG_DIR
-from neoseg.evaluation import read_scores
+from neoseg.evaluation.table import read_scores
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALLER = {

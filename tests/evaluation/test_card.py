@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from neoseg.evaluation import CardError, ClassScore, run_card, score_frame, write_card, write_scores
-from neoseg.evaluation.card import protocol_counts
+from neoseg.evaluation.card import CardError, protocol_counts, run_card, write_card
+from neoseg.evaluation.scores import ClassScore
+from neoseg.evaluation.table import score_frame, write_scores
 
 SCORE = ClassScore("Grey", "GM", True, 0.9, 1, 2, 0.5, 10, 11, False, False, 0.9, 4)
 CONFIG = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from neoseg.evaluation import ClassScore, scorable_classes, score_scan
+from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
 from neoseg.evaluation.surface import border
 from neoseg.labels import UNKNOWN
 

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from neoseg.cohort import Scan
-from neoseg.evaluation import (
-    ScoreSettings,
-    hidden_classes,
-    read_scores,
-    read_view,
-    score_scans,
-)
-from neoseg.inference import Provenance, Segmenter, WindowSettings
+from neoseg.evaluation.scoring import ScoreSettings, hidden_classes, score_scans
+from neoseg.evaluation.table import read_scores
+from neoseg.evaluation.view import read_view
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, Convention, LabelSpace, Protocol
 from neoseg.networks import make_head
 from neoseg.store import PrepareSettings

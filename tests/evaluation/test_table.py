@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from neoseg.evaluation import (
-    ClassScore,
+from neoseg.evaluation.scores import ClassScore
+from neoseg.evaluation.table import (
     overview,
     read_scores,
     rich_table,

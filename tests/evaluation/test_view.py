@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neoseg.evaluation import make_view, read_view, write_view
 from neoseg.evaluation import view as module
+from neoseg.evaluation.view import make_view, read_view, write_view
 from neoseg.labels import UNKNOWN
 
 SHAPE = (60, 50, 40)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from neoseg.evaluation import latex, markdown
-from neoseg.findings.markup import latex_text, markdown_text
+from neoseg.findings.markup import latex, latex_text, markdown, markdown_text
 
 
 def test_markdown_escapes_bars() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neoseg.inference import Segmenter, WindowSettings
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import WindowSettings
 from neoseg.labels import LabelSpace
 from neoseg.networks import make_head
 from neoseg.store import PrepareSettings

@@ -12,13 +12,8 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from neoseg.inference import (
-    WindowSettings,
-    blending,
-    predict_logits,
-    predict_pieces,
-    predict_volume,
-)
+from neoseg.inference import blending
+from neoseg.inference.window import WindowSettings, predict_logits, predict_pieces, predict_volume
 from neoseg.networks import Head, make_head
 
 WHOLE = (13, 18, 11)

@@ -11,13 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neoseg.inference import (
-    DerivativeError,
-    Provenance,
-    derivative_path,
-    plan_derivatives,
-    write_derivative,
-)
+from neoseg.inference.dataset import DerivativeError, Provenance
+from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.labels import LabelSpace, LabelTable
 
 RUN = Provenance("neoseg", "0.1.0", "iuc_draw0")

@@ -9,7 +9,9 @@ import torch
 from small_segmenter import Steps, segmenter, write_scan
 from torch import Tensor, nn
 
-from neoseg.inference import Ensemble, Segmenter, predict_logits
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import predict_logits
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import prepare_images
 

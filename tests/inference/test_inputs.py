@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.inference import find_scans
+from neoseg.inference.inputs import find_scans
 from neoseg.store import DataError
 
 BOTH = ["T2w", "T1w"]

@@ -13,7 +13,8 @@ from small_segmenter import Steps, segmenter, write_scan
 from torch import Tensor
 
 from neoseg.cohort import MissingModality
-from neoseg.inference import Ensemble, Segmenter
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import LabelSpace
 from neoseg.store import DataError, prepare_images
 

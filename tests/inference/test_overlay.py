@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from neoseg.inference import overlay, planes, write_overlay
+from neoseg.inference import overlay, planes
+from neoseg.inference.overlay import write_overlay
 from neoseg.inference.planes import centre_of
 
 SHAPE = (30, 40, 24)

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from small_segmenter import write_scan
 
-from neoseg.inference import (
+from neoseg.inference.dataset import DerivativeError, Provenance
+from neoseg.inference.probability import (
+    STEPS,
     ClassProbabilities,
-    DerivativeError,
-    Provenance,
     probability_paths,
+    room_for,
+    values_outside,
     write_probabilities,
 )
-from neoseg.inference.probability import STEPS, room_for, values_outside
 from neoseg.store import Geometry, PrepareSettings, prepare_images
 
 RUN = Provenance("neoseg", "0.1.0", "run")

@@ -9,8 +9,8 @@ import torch
 from monai.networks.nets import DynUNet, SegResNet, UNet
 from torch import Tensor, nn
 
-from neoseg.inference import WindowSettings, predict_logits
 from neoseg.inference.projection import Projection, find_last_layer
+from neoseg.inference.window import WindowSettings, predict_logits
 from neoseg.networks import make_head
 from neoseg.networks.slicewise import SliceWise
 from neoseg.networks.unet2d import UNet2d

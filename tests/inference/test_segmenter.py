@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from small_segmenter import Steps, segmenter, write_scan
 
-from neoseg.inference import Provenance, write_derivative
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.derivative import write_derivative
 from neoseg.networks import make_head
 from neoseg.store import DataError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neoseg.inference import (
+from neoseg.inference.window import (
     WindowSettings,
     predict_logits,
     predict_probabilities,

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from small_wandb_run import Recorded
 
-from neoseg.evaluation import read_scores
+from neoseg.evaluation.table import read_scores
 from neoseg.labels import LabelSpace
 from neoseg.training.curves import WAIT
 

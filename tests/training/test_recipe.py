@@ -18,9 +18,9 @@ from tiny_run import load_module, train
 from neoseg.cohort import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
-from neoseg.inference import predict_logits
 from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.inference.window import predict_logits
 from neoseg.patches.volumes import VolumeDataset
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of

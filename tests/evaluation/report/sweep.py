@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from neoseg.evaluation import ClassScore, make_view, score_frame, write_scores, write_view
+from neoseg.evaluation.scores import ClassScore
+from neoseg.evaluation.table import score_frame, write_scores
+from neoseg.evaluation.view import make_view, write_view
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 
 NAN = float("nan")

@@ -7,8 +7,14 @@ import pandas as pd
 import pytest
 from sweep import NAN, frame_of
 
-from neoseg.evaluation.report import arm_name, summarise_arms, with_arms
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, scan_means
+from neoseg.evaluation.report.arms import (
+    MEAN_OF_HIDDEN,
+    MEAN_OF_LEAVES,
+    arm_name,
+    scan_means,
+    summarise_arms,
+    with_arms,
+)
 from neoseg.evaluation.report.bootstrap import mean_intervals
 
 

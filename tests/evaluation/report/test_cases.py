@@ -11,8 +11,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from sweep import NAN, frame_of, small_space, volumes, write_run
 
-from neoseg.evaluation import View, collect, make_view
-from neoseg.evaluation.report import with_arms
+from neoseg.evaluation.report.arms import with_arms
 from neoseg.evaluation.report.cases import (
     case_figure,
     case_picture,
@@ -20,6 +19,7 @@ from neoseg.evaluation.report.cases import (
     case_views,
     choose_cases,
 )
+from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.report.sprites import (
     grey_strips,
     label_strips,
@@ -27,6 +27,7 @@ from neoseg.evaluation.report.sprites import (
     positions,
     used_colours,
 )
+from neoseg.evaluation.view import View, make_view
 from neoseg.inference.overlay import WRONG
 from neoseg.inference.planes import cut
 from neoseg.labels import Codebook

@@ -10,9 +10,10 @@ import yaml
 from sweep import scores_of, write_run
 
 from neoseg.cohort import cohort_folder
-from neoseg.evaluation import collect, write_scores
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import case_views, choose_cases
+from neoseg.evaluation.report.collect import collect
+from neoseg.evaluation.table import write_scores
 
 OWN = {("p1", "1"): {"GM": 0.9, "WM": 0.8}, ("t2", "1"): {"GM": 0.7, "WM": 0.7}}
 OTHER = {("p1", "1"): {"GM": 0.2, "WM": 0.4}}

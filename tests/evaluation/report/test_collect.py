@@ -8,8 +8,9 @@ import math
 import pytest
 import yaml
 
-from neoseg.evaluation import ClassScore, ReportError, collect, score_frame, write_scores
-from neoseg.evaluation.report import find_runs
+from neoseg.evaluation.report.collect import ReportError, collect, find_runs
+from neoseg.evaluation.scores import ClassScore
+from neoseg.evaluation.table import score_frame, write_scores
 from neoseg.training.failure import note_failure
 
 SCORE = ClassScore("Fluid", "CSF", True, 0.5, 1, 2, 1, 3, 3, False, False, 0.5, 4)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from sweep import frame_of
 
-from neoseg.evaluation.report import compare_arms, with_arms
-from neoseg.evaluation.report.contrasts import pairs_of_arms
+from neoseg.evaluation.report.arms import with_arms
+from neoseg.evaluation.report.contrasts import compare_arms, pairs_of_arms
 from neoseg.evaluation.report.significance import anova, holm
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from sweep import dice_of, frame_of
 
-from neoseg.evaluation.report import summarise_arms, with_arms
+from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.figures import bar_figure, heat_map
 from neoseg.evaluation.report.style import arm_styles
 

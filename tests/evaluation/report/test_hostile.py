@@ -10,8 +10,9 @@ import pytest
 import yaml
 from sweep import dice_of, write_run
 
-from neoseg.evaluation import ReportError, read_scores, write_report, write_scores
-from neoseg.evaluation.report import collect
+from neoseg.evaluation.report.collect import ReportError, collect
+from neoseg.evaluation.report.write import write_report
+from neoseg.evaluation.table import read_scores, write_scores
 
 TAG = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'

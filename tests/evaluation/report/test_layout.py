@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from sweep import NAN, dice_of, frame_of
 
-from neoseg.evaluation.report import compare_arms, summarise_arms, with_arms
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, summarise_arms, with_arms
+from neoseg.evaluation.report.contrasts import compare_arms
 from neoseg.evaluation.report.layout import (
     by_arm,
     by_share,

@@ -10,8 +10,7 @@ import re
 import pytest
 from sweep import dice_of, write_run, write_sweep
 
-from neoseg.evaluation import ReportSettings, write_report
-from neoseg.evaluation.report import compare
+from neoseg.evaluation.report.compare import ReportSettings, compare
 from neoseg.evaluation.report.page import embedded_json, write_page
 from neoseg.evaluation.report.page_lists import (
     arm_entries,
@@ -20,6 +19,7 @@ from neoseg.evaluation.report.page_lists import (
     rounded,
     score_entries,
 )
+from neoseg.evaluation.report.write import write_report
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&<!--\u2028'
 

@@ -9,7 +9,7 @@ import pytest
 from browser import Browser, browser
 from sweep import dice_of, write_run, write_sweep
 
-from neoseg.evaluation import write_report
+from neoseg.evaluation.report.write import write_report
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from sweep import NAN, dice_of, frame_of
 
-from neoseg.evaluation.report import summarise_arms, with_arms
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, scan_means
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, scan_means, summarise_arms, with_arms
 from neoseg.evaluation.report.trends import (
     age_figure,
     learning_curves,

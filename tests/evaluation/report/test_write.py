@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from sweep import dice_of, write_run, write_sweep
 
-from neoseg.evaluation import ReportError, ReportSettings, write_report
-from neoseg.evaluation.report.write import file_name
+from neoseg.evaluation.report.collect import ReportError
+from neoseg.evaluation.report.compare import ReportSettings
+from neoseg.evaluation.report.write import file_name, write_report
 
 TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
 FRAMES = {"scores.csv", "summary.csv", "tests.csv", "runs.csv"}
