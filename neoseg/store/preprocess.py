@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import ndimage
 
 from neoseg.findings.problems import Problem
+from neoseg.findings.settings import Section
 from neoseg.store.checks import check_contrast, check_grid
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
@@ -21,10 +22,8 @@ from neoseg.store.volume import Volume, read_volume
 Shape = tuple[int, int, int]
 
 
-class PrepareSettings(BaseModel):
+class PrepareSettings(Section):
     """How scans are prepared; a change of any of these makes new store entries."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
     spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
