@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
 from neoseg.losses.noisy_or import log_any
-from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.term import MULTILABEL, PartWeight, look_up
 
 
 class TreeMin(VoxelTerm):
@@ -35,7 +32,7 @@ class TreeMin(VoxelTerm):
         self,
         codebook: Codebook,
         *,
-        noisy_or: Annotated[float, Field(ge=0, description="weight of the noisy-or part")] = 1.0,
+        noisy_or: PartWeight = 1.0,
     ) -> None:
         super().__init__(codebook)
         self.noisy_or = noisy_or

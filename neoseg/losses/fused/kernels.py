@@ -103,8 +103,8 @@ class NativeSoftmax:
 
     def sums(
         self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the sums, log-sum-exp `[B, V]` and log P `[B, V]` (empty if not needed)."""
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the sums, and log-sum-exp `[B, V]` and log P `[B, V]` (empty if not needed)."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sets, informed = self._sets(call)
         batch, channels, voxels = logits.shape
@@ -129,7 +129,7 @@ class NativeSoftmax:
         sums = {name: call.by_item(value) for name, value in parts.items()}
         for name in _TABLES & sums.keys():
             sums[name] = sums[name][..., :channels].transpose(-1, -2)
-        return sums, log_total, log_mass
+        return sums, [log_total, log_mass]
 
     def gradient(
         self,
@@ -172,8 +172,10 @@ class NativeSigmoid:
         side = 2 * self.membership.float() - 1
         return call.table(side.masked_fill(self.membership < 0, 0.0))
 
-    def sums(self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]) -> dict[str, Tensor]:
-        """Return the sums."""
+    def sums(
+        self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the sums; nothing is kept for the gradient."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sign, num_codes = self._sign(call), self.membership.shape[1]
         shape = (len(call.ranges()), num_codes, call.width)
@@ -187,10 +189,9 @@ class NativeSigmoid:
             )
 
         call.run("sigmoid_sums", arguments)
-        return {
-            name: call.by_item(value)[..., : logits.shape[1]].transpose(-1, -2)
-            for name, value in parts.items()
-        }
+        channels = logits.shape[1]
+        sums = {n: call.by_item(v)[..., :channels].transpose(-1, -2) for n, v in parts.items()}
+        return sums, []
 
     def gradient(self, logits: Tensor, codes: Tensor, slope: Mapping[str, Tensor]) -> Tensor:
         """Return the gradient of the logits from that of the sums."""
