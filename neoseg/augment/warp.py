@@ -18,7 +18,7 @@ from neoseg.augment.patch_map import PatchMap, Triple
 from neoseg.augment.resample import resample
 from neoseg.findings.settings import Section
 from neoseg.labels import UNKNOWN, hide_slices
-from neoseg.store.store import StoreEntry
+from neoseg.store.entry import StoreEntry
 
 Block = tuple[slice, slice, slice]
 

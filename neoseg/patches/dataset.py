@@ -24,7 +24,7 @@ from neoseg.patches.centres import VisibleLabels, draw_centre
 from neoseg.patches.completion import draw_presence
 from neoseg.patches.streams import Composition
 from neoseg.processes import one_thread
-from neoseg.store.store import StoreEntry
+from neoseg.store.entry import StoreEntry
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 TORCHIO, MODALITY = 8, 9

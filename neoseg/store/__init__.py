@@ -9,7 +9,8 @@ from neoseg.store.preprocess import (
     to_canonical,
     to_native,
 )
-from neoseg.store.store import Store, StoreEntry, read_codes
+from neoseg.store.reading import read_codes
+from neoseg.store.store import Store
 from neoseg.store.volume import read_volume
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "Geometry",
     "PrepareSettings",
     "Store",
-    "StoreEntry",
     "prepare_images",
     "prepare_labels",
     "read_codes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,13 +66,9 @@ class Geometry:
         sizes = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[axes]
         return float(sizes[0]), float(sizes[1]), float(sizes[2])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Geometry:
-        """Undo `to_dict` (also after a round trip through JSON)."""
+        """Undo `dataclasses.asdict` (also after a round trip through JSON)."""
 
         def freeze(value: Any) -> Any:
             return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
@@ -165,11 +161,11 @@ def prepare_volumes(
         channels.append(_resample(cropped, shape, order=1))
     geometry = Geometry(
         shape=first.native_shape,
-        affine=_rows(first.native_affine),
+        affine=tuple(map(tuple, first.native_affine.tolist())),
         canonical_shape=first.data.shape,
         crop=tuple(box),
         prepared_shape=shape,
-        prepared_affine=_rows(affine),
+        prepared_affine=tuple(map(tuple, affine.tolist())),
     )
     return np.stack(channels), geometry
 
@@ -202,10 +198,6 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
     native_axes = nib.io_orientation(np.array(geometry.affine))
     back = nib.orientations.ornt_transform(canonical_axes, native_axes)
     return np.ascontiguousarray(nib.apply_orientation(canonical, back))
-
-
-def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in matrix)
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:
