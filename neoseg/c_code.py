@@ -14,6 +14,10 @@ import tempfile
 from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,14 @@ def _tell(reason: str) -> None:
         reason,
         SWITCH,
     )
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    """Return where the values of a contiguous tensor lie; NULL for None."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:

@@ -10,22 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from neoseg.augment.artefact import Ghosting, Motion, Spike
 from neoseg.augment.axis import NONE, Matrices, along, apply, combine, gaussian, slices
 from neoseg.augment.patch_map import Triple
+from neoseg.findings.settings import Section
 
 
-class IntensitySettings(BaseModel):
+class IntensitySettings(Section):
     """Strengths and probabilities; a probability of zero switches a part off.
 
     Strengths count in units of the patch's own standard deviation where they add to intensities,
     so that they mean the same whichever normalisation prepared the scan.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bias: float = Field(default=0.3, ge=0, description="largest log gain of a smooth bias field")
     bias_probability: float = Field(default=0.5, ge=0, le=1)

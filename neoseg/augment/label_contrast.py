@@ -13,18 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from neoseg.augment.axis import Matrices, apply, gaussian
 from neoseg.augment.patch_map import Triple
+from neoseg.findings.settings import Section
 from neoseg.labels import Codebook, LabelSet
 
 
-class LabelContrastSettings(BaseModel):
+class LabelContrastSettings(Section):
     """What a user writes under `augment.label_contrast`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     probability: float = Field(default=0.0, ge=0, le=1, description="of a redrawn patch")
     groups: tuple[str, ...] | None = Field(

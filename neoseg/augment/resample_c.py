@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neoseg.augment.patch_map import PatchMap, Triple
-from neoseg.c_code import EXACT, load
+from neoseg.c_code import EXACT, address, load
 
 _SOURCE = Path(__file__).with_name("resample.c")
 
@@ -58,11 +58,4 @@ def resample_compiled(
     parts = image, codes, column, sheet, bend, before, between, result, labels
     library = compiled()
     assert library is not None
-    library.resample(ctypes.byref(shapes), *map(_address, parts))
-
-
-def _address(tensor: Tensor | None) -> ctypes.c_void_p | None:
-    if tensor is None:
-        return None
-    assert tensor.is_contiguous()
-    return ctypes.c_void_p(tensor.data_ptr())
+    library.resample(ctypes.byref(shapes), *map(address, parts))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.label_contrast import LabelContrastSettings
 from neoseg.augment.torchio_transforms import TorchioTransform
 from neoseg.augment.warp import SpatialSettings
+from neoseg.findings.settings import Section
 
 
-class AugmentSettings(BaseModel):
+class AugmentSettings(Section):
     """Random changes of a patch; null, or a probability of 0, switches a part off.
 
     The geometry comes first, then the contrast from the labels, the intensity, and TorchIO's
     transforms, in this order.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spatial: SpatialSettings | None = None
     label_contrast: LabelContrastSettings | None = None

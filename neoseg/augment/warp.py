@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.augment.patch_map import PatchMap, Triple
 from neoseg.augment.resample import resample
+from neoseg.findings.settings import Section
 from neoseg.labels import UNKNOWN, hide_slices
 
 if TYPE_CHECKING:
@@ -28,10 +29,8 @@ SLACK = 0.01
 """Voxels by which rounding may carry a coordinate beyond the computed extremes."""
 
 
-class SpatialSettings(BaseModel):
+class SpatialSettings(Section):
     """Ranges of the random geometry; zero switches a part off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rotation: float = Field(default=15.0, ge=0, le=180, description="degrees, each axis, +-")
     scaling: float = Field(default=0.15, ge=0, lt=1, description="isotropic factor 1 +- this")

@@ -25,7 +25,7 @@ from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, read_volume
-from neoseg.store.store import read_codes
+from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
 

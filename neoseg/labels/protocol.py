@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from neoseg.findings.settings import Section
 from neoseg.labels.codebook import UNKNOWN
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
@@ -21,20 +22,16 @@ STREAMS: tuple[Stream, ...] = get_args(Stream)
 """How much is known of a scan, as shares of a batch tell it; a batch stores positions in these."""
 
 
-class SliceShare(BaseModel):
+class SliceShare(Section):
     """The annotation exists on a share of the slices of one plane; elsewhere nothing is known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     plane: Literal["sagittal", "coronal", "axial"] = "axial"
     share: float = Field(gt=0, le=1)
     spacing: Literal["even", "random"] = "even"
 
 
-class ProtocolRow(BaseModel):
+class ProtocolRow(Section):
     """What a user writes in `conf/annotation/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     merge: tuple[int | str | tuple[int | str, ...], ...] = ()

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neoseg.errors import NeosegError
+from neoseg.findings.settings import Section
 
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
@@ -18,10 +19,8 @@ class LabelError(NeosegError):
     """A label table, label set or protocol that contradicts itself."""
 
 
-class Leaf(BaseModel):
+class Leaf(Section):
     """One of K structures that exclude each other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: int = Field(ge=0, le=65535, description="the integer in the label file")
     name: str = Field(min_length=1)
@@ -29,10 +28,8 @@ class Leaf(BaseModel):
     color: str = Field(pattern=HEX_COLOUR)
 
 
-class ClassRow(BaseModel):
+class ClassRow(Section):
     """A super-class: a named set of leaves."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     abbreviation: str = Field(min_length=1)
     name: str = Field(min_length=1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import MULTILABEL, Smooth, masked_mean
+from neoseg.losses.term import MULTILABEL, PartWeight, Smooth, masked_mean
 
 
 class ClassMasked(SumTerm):
@@ -36,8 +36,8 @@ class ClassMasked(SumTerm):
                 "voxel: only there"
             ),
         ] = "item",
-        bce: Annotated[float, Field(ge=0, description="weight of cross-entropy")] = 1.0,
-        dice: Annotated[float, Field(ge=0, description="weight of Dice")] = 1.0,
+        bce: PartWeight = 1.0,
+        dice: PartWeight = 1.0,
         smooth: Smooth = 1e-5,
     ) -> None:
         super().__init__(codebook)

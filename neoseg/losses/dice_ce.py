@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.dice import Background, Dice, Squared
 from neoseg.losses.fused import Sums, SumTerm
-from neoseg.losses.term import SOFTMAX, Smooth, WholeBatch
+from neoseg.losses.term import SOFTMAX, PartWeight, Smooth, WholeBatch
 
 
 class DiceCE(SumTerm):
@@ -28,8 +25,8 @@ class DiceCE(SumTerm):
         self,
         codebook: Codebook,
         *,
-        dice: Annotated[float, Field(ge=0, description="weight of Dice")] = 1.0,
-        ce: Annotated[float, Field(ge=0, description="weight of cross-entropy")] = 1.0,
+        dice: PartWeight = 1.0,
+        ce: PartWeight = 1.0,
         include_background: Background = True,
         squared: Squared = False,
         batch: WholeBatch = False,

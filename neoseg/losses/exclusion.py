@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import MULTILABEL, SOFTMAX, SmoothBelow, masked_mean
+from neoseg.losses.term import MULTILABEL, SOFTMAX, PartWeight, SmoothBelow, masked_mean
 
 
 class Exclusion(SumTerm):
@@ -33,8 +30,8 @@ class Exclusion(SumTerm):
         self,
         codebook: Codebook,
         *,
-        dice: Annotated[float, Field(ge=0, description="weight of the Dice part")] = 1.0,
-        ce: Annotated[float, Field(ge=0, description="weight of the logarithmic part")] = 1.0,
+        dice: PartWeight = 1.0,
+        ce: PartWeight = 1.0,
         smooth: SmoothBelow = 1e-5,
     ) -> None:
         super().__init__(codebook)

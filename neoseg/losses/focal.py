@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.term import MULTILABEL, Fraction, look_up
+from neoseg.losses.term import MULTILABEL, Fraction, Gamma, look_up
 
 
 class Focal(VoxelTerm):
@@ -28,7 +28,7 @@ class Focal(VoxelTerm):
         self,
         codebook: Codebook,
         *,
-        gamma: Annotated[float, Field(ge=0, description="how much easy entries count less")] = 2.0,
+        gamma: Gamma = 2.0,
         alpha: Annotated[
             Fraction | None,
             Field(description="weight of positive entries, negatives get 1 - alpha; null: none"),

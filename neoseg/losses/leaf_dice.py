@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.term import SOFTMAX, SmoothBelow, WholeBatch, masked_mean
-
-Power = Annotated[Literal[1, 2], Field(description="power of the probabilities in the denominator")]
+from neoseg.losses.term import SOFTMAX, Power, SmoothBelow, WholeBatch, masked_mean
 
 
 class LeafDice(SumTerm):

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import Sums, SumTerm, soft_dice
-from neoseg.losses.leaf_dice import Power
-from neoseg.losses.term import SOFTMAX, SmoothBelow, WholeBatch, masked_mean
+from neoseg.losses.term import SOFTMAX, Power, SmoothBelow, WholeBatch, masked_mean
 
 
 class MarginalDice(SumTerm):

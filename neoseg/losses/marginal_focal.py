@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.term import SOFTMAX, look_up
+from neoseg.losses.term import SOFTMAX, Gamma, look_up
 
 
 class MarginalFocal(VoxelTerm):
@@ -28,7 +25,7 @@ class MarginalFocal(VoxelTerm):
         self,
         codebook: Codebook,
         *,
-        gamma: Annotated[float, Field(ge=0, description="how much easy voxels count less")] = 2.0,
+        gamma: Gamma = 2.0,
     ) -> None:
         super().__init__(codebook)
         self.gamma = gamma

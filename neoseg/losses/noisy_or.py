@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.term import MULTILABEL, LossTerm, look_up
 
 
 class NoisyOr(VoxelTerm):
@@ -24,9 +24,14 @@ class NoisyOr(VoxelTerm):
 
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all voxels."""
-        some = log_any(logits[:, : self.num_leaves], look_up(self.members, codes))
-        merged = look_up(self.informed, codes) & ~look_up(self.certain, codes)
-        return torch.where(merged, -some, 0.0).sum()
+        return noisy_or_sum(self, logits, codes)
+
+
+def noisy_or_sum(term: LossTerm, logits: Tensor, codes: Tensor) -> Tensor:
+    """Sum over the voxels whose label set holds several leaves but not all."""
+    some = log_any(logits[:, : term.num_leaves], look_up(term.members, codes))
+    merged = look_up(term.informed, codes) & ~look_up(term.certain, codes)
+    return torch.where(merged, -some, 0.0).sum()
 
 
 def log_any(logits: Tensor, members: Tensor) -> Tensor:

@@ -6,20 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from neoseg.findings.nearest import nearest
+from neoseg.findings.settings import Section
 from neoseg.losses.registry import LossError
 
 
-class Ramp(BaseModel):
+class Ramp(Section):
     """How a weight grows from step `start` on: full after `steps` more.
 
     With t = (step - start) / steps limited to [0, 1]: sigmoid exp(-5 (1 - t)^2) (Laine & Aila
     2017), linear t, constant 1. Before `start` the factor is 0.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(gt=0)
     shape: Literal["sigmoid", "linear", "constant"] = "sigmoid"
@@ -35,10 +34,8 @@ class Ramp(BaseModel):
         return t if self.shape == "linear" else 1.0
 
 
-class Share(BaseModel):
+class Share(Section):
     """The weight of a term in the sum, which may change with the step."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="of the term in the sum"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ SmoothBelow = Annotated[float, Field(gt=0, description="added to the denominator
 WholeBatch = Annotated[
     bool, Field(description="true: sums over the whole batch instead of one item")
 ]
+PartWeight = Annotated[float, Field(ge=0, description="weight of this part of the loss")]
+Gamma = Annotated[float, Field(ge=0, description="how much what is easy counts less")]
+Power = Annotated[Literal[1, 2], Field(description="power of the probabilities in the denominator")]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.noisy_or import log_any
-from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.noisy_or import noisy_or_sum
+from neoseg.losses.term import MULTILABEL, PartWeight, look_up
 
 
 class TreeMin(VoxelTerm):
@@ -35,7 +32,7 @@ class TreeMin(VoxelTerm):
         self,
         codebook: Codebook,
         *,
-        noisy_or: Annotated[float, Field(ge=0, description="weight of the noisy-or part")] = 1.0,
+        noisy_or: PartWeight = 1.0,
     ) -> None:
         super().__init__(codebook)
         self.noisy_or = noisy_or
@@ -53,9 +50,7 @@ class TreeMin(VoxelTerm):
         chosen = logits.gather(1, self._answering(logits.detach(), positive))
         entry = F.logsigmoid(torch.where(positive, chosen, -chosen))
         loss = torch.where(membership >= 0, -entry, 0.0).sum()
-        some = log_any(logits[:, : self.num_leaves], look_up(self.members, codes))
-        merged = look_up(self.informed, codes) & ~look_up(self.certain, codes)
-        return loss + self.noisy_or * torch.where(merged, -some, 0.0).sum()
+        return loss + self.noisy_or * noisy_or_sum(self, logits, codes)
 
     def _answering(self, logits: Tensor, positive: Tensor) -> Tensor:
         """Int64 `[B, C, *S]`: the class that answers for each; logits order as sigmoids do.

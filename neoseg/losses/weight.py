@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
-from neoseg.losses.term import MULTILABEL, look_up
+from neoseg.losses.term import MULTILABEL, LossTerm, look_up
 
 StopGradient = Annotated[
     bool,
@@ -38,12 +38,16 @@ class Weight(VoxelTerm):
 
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all entries."""
-        membership = look_up(self.membership, codes)
         own = logits.sigmoid()
-        own = own.detach() if self.stop_gradient else own
-        return F.binary_cross_entropy_with_logits(
-            logits,
-            torch.where(membership >= 0, membership.to(own), own),
-            weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
-            reduction="sum",
-        )
+        return completed_sum(self, logits, codes, own.detach() if self.stop_gradient else own)
+
+
+def completed_sum(term: LossTerm, logits: Tensor, codes: Tensor, own: Tensor) -> Tensor:
+    """Sum of cross-entropy with the targets `own` at unknown classes of voxels not all unknown."""
+    membership = look_up(term.membership, codes)
+    return F.binary_cross_entropy_with_logits(
+        logits,
+        torch.where(membership >= 0, membership.to(own), own),
+        weight=look_up(term.informed, codes).unsqueeze(1).to(logits),
+        reduction="sum",
+    )

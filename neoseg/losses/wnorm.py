@@ -9,7 +9,7 @@ from torch import Tensor
 from neoseg.labels import Codebook
 from neoseg.losses.fused import VoxelTerm
 from neoseg.losses.term import MULTILABEL, look_up
-from neoseg.losses.weight import StopGradient
+from neoseg.losses.weight import StopGradient, completed_sum
 
 
 class WNorm(VoxelTerm):
@@ -31,15 +31,8 @@ class WNorm(VoxelTerm):
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all entries."""
         leaves = self.num_leaves
-        membership = look_up(self.membership, codes)
         log_y = F.logsigmoid(logits[:, :leaves])
         share = log_y.masked_fill(~look_up(self.members, codes), -torch.inf).softmax(dim=1)
         supers = self.class_leaves[leaves:].to(share)
         target = torch.cat([share, torch.einsum("ck,bk...->bc...", supers, share)], dim=1)
-        target = target.detach() if self.stop_gradient else target
-        return F.binary_cross_entropy_with_logits(
-            logits,
-            torch.where(membership >= 0, membership.to(target), target),
-            weight=look_up(self.informed, codes).unsqueeze(1).to(logits),
-            reduction="sum",
-        )
+        return completed_sum(self, logits, codes, target.detach() if self.stop_gradient else target)

@@ -28,6 +28,7 @@ class Head(ABC):
     name: ClassVar[str]
 
     def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
+        _choose(decoding, DECODINGS, "decoding")
         self.space = space
         self.decoding = decoding
 
@@ -132,10 +133,6 @@ class MultiLabelHead(Head):
 
     name = "multilabel"
 
-    def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
-        _choose(decoding, DECODINGS, "decoding")
-        super().__init__(space, decoding)
-
     @property
     def channels(self) -> int:
         """C."""
@@ -167,13 +164,12 @@ class SoftmaxHead(Head):
     name = "softmax"
 
     def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
-        _choose(decoding, DECODINGS, "decoding")
+        super().__init__(space, decoding)
         if decoding != "hierarchy":
             raise ValueError(
                 f"decoding '{decoding}' compares class channels, and head 'softmax' has leaf "
                 "channels only; use decoding 'hierarchy' or head 'multilabel'"
             )
-        super().__init__(space, decoding)
 
     @property
     def channels(self) -> int:
@@ -187,8 +183,7 @@ class SoftmaxHead(Head):
         if self.space.num_classes == count:
             return logits.softmax(dim=1)
         # Filled piece by piece: joining leaves and classes at the end would copy the leaves.
-        shape = (logits.shape[0], self.space.num_classes, *logits.shape[2:])
-        result = logits.new_empty(shape)
+        result = logits.new_empty(len(logits), self.space.num_classes, *logits.shape[2:])
         for slab in self._slabs(logits):
             leaves = logits[slab].float().softmax(dim=1)
             classes = _product(self._table(leaves, slice(count, None)), leaves)

@@ -10,8 +10,8 @@ import numpy as np
 
 from neoseg.augment.patch_map import Triple
 from neoseg.labels import Codebook, Protocol, hide_slices
+from neoseg.store.entry import StoreEntry
 from neoseg.store.locations import merge_locations, sample_locations
-from neoseg.store.store import StoreEntry
 
 
 @dataclass(frozen=True)

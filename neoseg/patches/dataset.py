@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -17,13 +17,14 @@ from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.augment.warp import Geometry3D, cut_patch, draw_geometry
 from neoseg.cohort import MissingModality
+from neoseg.findings.settings import Section
 from neoseg.labels import MAX_CODES, Codebook
 from neoseg.patches.batch import Batch
 from neoseg.patches.centres import VisibleLabels, draw_centre
 from neoseg.patches.completion import draw_presence
 from neoseg.patches.streams import Composition
 from neoseg.processes import one_thread
-from neoseg.store.store import StoreEntry
+from neoseg.store.entry import StoreEntry
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 TORCHIO, MODALITY = 8, 9
@@ -33,10 +34,8 @@ None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded wit
 """
 
 
-class PatchSettings(BaseModel):
+class PatchSettings(Section):
     """What a user writes in `conf/patches/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         description="voxels; a 1 makes slices across that axis"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import ndimage
 
 from neoseg.findings.problems import Problem
+from neoseg.findings.settings import Section
 from neoseg.store.checks import check_contrast, check_grid
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
@@ -21,10 +22,8 @@ from neoseg.store.volume import Volume, read_volume
 Shape = tuple[int, int, int]
 
 
-class PrepareSettings(BaseModel):
+class PrepareSettings(Section):
     """How scans are prepared; a change of any of these makes new store entries."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
     spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
@@ -67,13 +66,9 @@ class Geometry:
         sizes = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[axes]
         return float(sizes[0]), float(sizes[1]), float(sizes[2])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Geometry:
-        """Undo `to_dict` (also after a round trip through JSON)."""
+        """Undo `dataclasses.asdict` (also after a round trip through JSON)."""
 
         def freeze(value: Any) -> Any:
             return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
@@ -166,11 +161,11 @@ def prepare_volumes(
         channels.append(_resample(cropped, shape, order=1))
     geometry = Geometry(
         shape=first.native_shape,
-        affine=_rows(first.native_affine),
+        affine=tuple(map(tuple, first.native_affine.tolist())),
         canonical_shape=first.data.shape,
         crop=tuple(box),
         prepared_shape=shape,
-        prepared_affine=_rows(affine),
+        prepared_affine=tuple(map(tuple, affine.tolist())),
     )
     return np.stack(channels), geometry
 
@@ -203,10 +198,6 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
     native_axes = nib.io_orientation(np.array(geometry.affine))
     back = nib.orientations.ornt_transform(canonical_axes, native_axes)
     return np.ascontiguousarray(nib.apply_orientation(canonical, back))
-
-
-def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in matrix)
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def read_scan(
         record["digest"] = _digest(volumes[0])
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
-        record["geometry"] = geometry.to_dict()
+        record["geometry"] = asdict(geometry)
         del volumes
     except DataError as error:
         found += error.problems or [Problem(scan.id, str(error), kind="missing-image")]

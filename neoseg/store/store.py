@@ -32,9 +32,7 @@ from neoseg.store.fingerprint import fingerprint
 from neoseg.store.locations import sample_locations, write_locations
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings, prepare_labels
-from neoseg.store.reading import read_codes, read_scan
-
-__all__ = ["Store", "StoreEntry", "StoreError", "read_codes"]
+from neoseg.store.reading import read_scan
 
 log = logging.getLogger(__name__)
 

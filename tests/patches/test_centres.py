@@ -9,9 +9,10 @@ from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.patches.centres import VisibleLabels, draw_centre, visible_labels
+from neoseg.store.entry import StoreEntry
 from neoseg.store.locations import merge_locations
 from neoseg.store.preprocess import PrepareSettings
-from neoseg.store.store import Store, StoreEntry
+from neoseg.store.store import Store
 
 LIMIT = 30
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from itertools import permutations, product
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def test_downsampling_does_not_alias(tmp_path: Path) -> None:
 
 def test_the_geometry_survives_json(tmp_path: Path) -> None:
     _, geometry = prepared(tmp_path, spacing=0.9)
-    again = Geometry.from_dict(json.loads(json.dumps(geometry.to_dict())))
+    again = Geometry.from_dict(json.loads(json.dumps(asdict(geometry))))
     assert again == geometry
     assert hash(again) == hash(geometry)
 

@@ -14,11 +14,12 @@ from small_cohort import AFFINE, head, save, small_space, write_cohort
 from neoseg.cohort import Cohort
 from neoseg.labels import Convention
 from neoseg.store import store as store_module
-from neoseg.store.entry import write_record
+from neoseg.store.entry import StoreEntry, write_record
 from neoseg.store.locations import sample_locations
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import Geometry, PrepareSettings
-from neoseg.store.store import Store, StoreEntry, read_codes
+from neoseg.store.reading import read_codes
+from neoseg.store.store import Store
 
 
 def store_at(root: Path, **settings: object) -> Store:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from neoseg.c_code import REORDERED, load
+from neoseg.c_code import REORDERED, address, load
 from neoseg.losses.fused.slabs import empty_gradient
 
 _SOURCE = Path(__file__).with_name("kernels.c")
@@ -42,10 +42,11 @@ class _Call:
 
     logits: Tensor
     codes: Tensor
-    width: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "width", -(-self.logits.shape[1] // _LANES) * _LANES)
+    @property
+    def width(self) -> int:
+        """Channels, and what fills up the last lanes."""
+        return -(-self.logits.shape[1] // _LANES) * _LANES
 
     def ranges(self) -> list[tuple[int, int, int]]:
         """(item, first voxel, voxel after the last)."""
@@ -59,30 +60,25 @@ class _Call:
     def head(self, item: int, first: int, last: int) -> tuple[object, ...]:
         """Arguments that all kernels begin with."""
         _, channels, voxels = self.logits.shape
-        numbers = (voxels, first, last, channels, self.width)
-        return (
-            _address(self.logits[item]),
-            _address(self.codes[item]),
-            *map(ctypes.c_int64, numbers),
-        )
+        numbers = map(ctypes.c_int64, (voxels, first, last, channels, self.width))
+        return address(self.logits[item]), address(self.codes[item]), *numbers
 
     def table(self, values: Tensor) -> Tensor:
         """Float32 `[..., R, width]` from `[..., N, R]`."""
         rows = values.transpose(-1, -2).float()
         return torch.nn.functional.pad(rows, (0, self.width - rows.shape[-1])).contiguous()
 
-    def run(self, name: str, arguments: Callable[[int, int, int, int], tuple[object, ...]]) -> None:
-        """Call the kernel `name` for all ranges; arguments(number, item, first, last) follow."""
+    def run(self, name: str, arguments: Callable[[int, int], tuple[object, ...]]) -> None:
+        """Call the kernel `name` for all ranges; arguments(number of the range, item) follow."""
         kernel = getattr(_kernels(), name)
 
-        def work(job: tuple[int, tuple[int, int, int]]) -> int:
-            number, place = job
-            return int(kernel(*self.head(*place), *arguments(number, *place)))
+        def work(number: int, place: tuple[int, int, int]) -> int:
+            return int(kernel(*self.head(*place), *arguments(number, place[0])))
 
-        jobs = list(enumerate(self.ranges()))
-        threads = min(torch.get_num_threads(), len(jobs))
-        failed = map(work, jobs) if threads < 2 else _pool(threads).map(work, jobs)
-        if any(list(failed)):
+        ranges = self.ranges()
+        threads = min(torch.get_num_threads(), len(ranges))
+        over = map if threads < 2 else _pool(threads).map
+        if any(list(over(work, range(len(ranges)), ranges))):
             raise MemoryError("no memory for the sums of a loss; use a smaller patch or batch")
 
     def by_item(self, totals: Tensor) -> Tensor:
@@ -103,8 +99,8 @@ class NativeSoftmax:
 
     def sums(
         self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Return the sums, log-sum-exp `[B, V]` and log P `[B, V]` (empty if not needed)."""
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the sums, and log-sum-exp `[B, V]` and log P `[B, V]` (empty if not needed)."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sets, informed = self._sets(call)
         batch, channels, voxels = logits.shape
@@ -115,21 +111,21 @@ class NativeSoftmax:
         shape = {True: (ranges, num_codes, call.width), False: (ranges, num_codes)}
         parts = {name: torch.zeros(shape[name in _TABLES], dtype=torch.float64) for name in wanted}
 
-        def arguments(number: int, item: int, *_: int) -> tuple[object, ...]:
+        def arguments(number: int, item: int) -> tuple[object, ...]:
             return (
                 ctypes.c_int64(num_codes),
-                _address(sets),
-                _address(informed),
-                *(_address(parts[name][number] if name in parts else None) for name in _SOFTMAX),
-                _address(log_total[item]),
-                _address(log_mass[item] if with_mass else None),
+                address(sets),
+                address(informed),
+                *(address(parts[name][number] if name in parts else None) for name in _SOFTMAX),
+                address(log_total[item]),
+                address(log_mass[item] if with_mass else None),
             )
 
         call.run("softmax_sums", arguments)
         sums = {name: call.by_item(value) for name, value in parts.items()}
         for name in _TABLES & sums.keys():
             sums[name] = sums[name][..., :channels].transpose(-1, -2)
-        return sums, log_total, log_mass
+        return sums, [log_total, log_mass]
 
     def gradient(
         self,
@@ -148,14 +144,14 @@ class NativeSoftmax:
         }
         gradient = empty_gradient(logits)
 
-        def arguments(number: int, item: int, *_: int) -> tuple[object, ...]:
+        def arguments(number: int, item: int) -> tuple[object, ...]:
             return (
-                _address(sets),
-                _address(informed),
-                *(_address(tables[name][item] if name in tables else None) for name in _SOFTMAX),
-                _address(log_total[item]),
-                _address(log_mass[item] if log_mass.numel() else None),
-                _address(gradient[item]),
+                address(sets),
+                address(informed),
+                *(address(tables[name][item] if name in tables else None) for name in _SOFTMAX),
+                address(log_total[item]),
+                address(log_mass[item] if log_mass.numel() else None),
+                address(gradient[item]),
             )
 
         call.run("softmax_gradient", arguments)
@@ -172,25 +168,26 @@ class NativeSigmoid:
         side = 2 * self.membership.float() - 1
         return call.table(side.masked_fill(self.membership < 0, 0.0))
 
-    def sums(self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]) -> dict[str, Tensor]:
-        """Return the sums."""
+    def sums(
+        self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the sums; nothing is kept for the gradient."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sign, num_codes = self._sign(call), self.membership.shape[1]
         shape = (len(call.ranges()), num_codes, call.width)
         parts = {name: torch.zeros(shape, dtype=torch.float64) for name in wanted}
 
-        def arguments(number: int, *_: int) -> tuple[object, ...]:
+        def arguments(number: int, _: int) -> tuple[object, ...]:
             return (
                 ctypes.c_int64(num_codes),
-                _address(sign),
-                *(_address(parts[name][number] if name in parts else None) for name in _SIGMOID),
+                address(sign),
+                *(address(parts[name][number] if name in parts else None) for name in _SIGMOID),
             )
 
         call.run("sigmoid_sums", arguments)
-        return {
-            name: call.by_item(value)[..., : logits.shape[1]].transpose(-1, -2)
-            for name, value in parts.items()
-        }
+        channels = logits.shape[1]
+        sums = {n: call.by_item(v)[..., :channels].transpose(-1, -2) for n, v in parts.items()}
+        return sums, []
 
     def gradient(self, logits: Tensor, codes: Tensor, slope: Mapping[str, Tensor]) -> Tensor:
         """Return the gradient of the logits from that of the sums."""
@@ -200,11 +197,11 @@ class NativeSigmoid:
         tables = {name: call.table(slope.get(name, nothing)) for name in _SIGMOID}
         gradient = empty_gradient(logits)
 
-        def arguments(number: int, item: int, *_: int) -> tuple[object, ...]:
+        def arguments(number: int, item: int) -> tuple[object, ...]:
             return (
-                _address(sign),
-                *(_address(tables[name][item]) for name in _SIGMOID),
-                _address(gradient[item]),
+                address(sign),
+                *(address(tables[name][item]) for name in _SIGMOID),
+                address(gradient[item]),
             )
 
         call.run("sigmoid_gradient", arguments)
@@ -215,10 +212,6 @@ _SOFTMAX = ("probability", "squared", "cross_entropy", "squared_mass")
 _SIGMOID = ("probability", "squared", "cross_entropy")
 _TABLES = frozenset({"probability", "squared"})
 """Sums of a softmax head that have a value for each class."""
-
-
-def _address(tensor: Tensor | None) -> ctypes.c_void_p | None:
-    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
 @cache

@@ -1,94 +1,25 @@
-"""The two passes over the logits of a softmax head."""
+"""The passes over the logits of a softmax head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.kernels import NativeSoftmax, usable
-from neoseg.losses.fused.slabs import (
-    MOMENTS,
-    empty_gradient,
-    slabs,
-    sum_by_code,
-    total_type,
-    working_type,
-)
+from neoseg.losses.fused.kernels import NativeSoftmax
+from neoseg.losses.fused.passes import Passes
+from neoseg.losses.fused.slabs import MOMENTS, sum_by_code, working_type
 
 MASS_SUMS = ("cross_entropy", "squared_mass")
 """Sums per code over P, the probability of a voxel's label set: of -log P, and of P^2."""
 
 
-class SoftmaxSums(torch.autograd.Function):
-    """Sums over the voxels of each item and code, of functions of p = softmax(logits).
-
-    Forward reads the logits once, backward once more and writes their gradient; what is kept in
-    between has two values a voxel. Returns one tensor for each name of `wanted`: `[B, K, R]` for
-    the keys of `MOMENTS`, `[B, R]` for `MASS_SUMS`.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, codes: Tensor, members: Tensor, wanted: tuple[str, ...]
-    ) -> tuple[Tensor, ...]:
-        """Accumulate; logits `[B, K, V]`, codes uint8 `[B, V]`, members bool `[K, R]`."""
-        if usable(logits, wanted):
-            sums, log_total, log_mass = NativeSoftmax(members).sums(logits, codes, wanted)
-        else:
-            sums, log_total, log_mass = _accumulate(logits, codes, members, wanted)
-        ctx.save_for_backward(logits, codes, members, log_total, log_mass)
-        ctx.wanted = wanted
-        return tuple(sums[name] for name in wanted)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient of the logits, from the gradients of the sums."""
-        logits, codes, members, log_total, log_mass = ctx.saved_tensors
-        work = working_type(logits)
-        slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
-        if usable(logits, ctx.wanted):
-            native = NativeSoftmax(members)
-            gradient = native.gradient(logits, codes, slope, log_total, log_mass)
-        else:
-            gradient = _spread(logits, codes, members, slope, log_total, log_mass)
-        return gradient, None, None, None
-
-
-softmax_sums: Callable[..., tuple[Tensor, ...]] = SoftmaxSums.apply
-
-
-def _accumulate(
-    logits: Tensor, codes: Tensor, members: Tensor, wanted: tuple[str, ...]
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Return the sums, log-sum-exp `[B, V]` and log P `[B, V]`."""
-    batch, channels, voxels = logits.shape
-    kind, num_codes = total_type(logits.device), members.shape[1]
-    sums = {}
-    for name in wanted:
-        shape = (batch, num_codes) if name in MASS_SUMS else (batch, channels, num_codes)
-        sums[name] = torch.zeros(shape, dtype=kind, device=logits.device)
-    log_total = torch.empty(batch, voxels, dtype=working_type(logits), device=logits.device)
-    log_mass = torch.empty_like(log_total)
-    for item, part in slabs(logits):
-        found, total, mass = _sums_of_slab(
-            logits[item, :, part], codes[item, part].long(), members, wanted
-        )
-        log_total[item, part], log_mass[item, part] = total, mass
-        for name, value in zip(wanted, found, strict=True):
-            sums[name][item] += value
-    return sums, log_total, log_mass
-
-
 @compiled
 def _sums_of_slab(
     slab: Tensor, code: Tensor, members: Tensor, wanted: tuple[str, ...]
-) -> tuple[list[Tensor], Tensor, Tensor]:
+) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """Sums, log-sum-exp `[n]` and log P `[n]` of logits `[K, n]`."""
     z, num_codes = slab.to(working_type(slab)), members.shape[1]
     log_total = z.logsumexp(0)
@@ -102,29 +33,7 @@ def _sums_of_slab(
         else:
             value = -log_mass if name == "cross_entropy" else (2 * log_mass).exp()
             found.append(sum_by_code(value.unsqueeze(0), code, num_codes)[0])
-    return found, log_total, log_mass
-
-
-def _spread(
-    logits: Tensor,
-    codes: Tensor,
-    members: Tensor,
-    slope: Mapping[str, Tensor],
-    log_total: Tensor,
-    log_mass: Tensor,
-) -> Tensor:
-    """Return the gradient of the logits from that of the sums."""
-    gradient = empty_gradient(logits)
-    for item, part in slabs(logits):
-        gradient[item, :, part] = _gradient_of_slab(
-            logits[item, :, part],
-            codes[item, part].long(),
-            members,
-            {name: value[item] for name, value in slope.items()},
-            log_total[item, part],
-            log_mass[item, part],
-        )
-    return gradient
+    return found, (log_total, log_mass)
 
 
 @compiled
@@ -160,3 +69,9 @@ def _gradient_of_slab(
         known = ~members.all(0).index_select(0, code)
         result = result + torch.where(known, toward, 0.0) * (q - p)
     return result
+
+
+SOFTMAX_PASSES = Passes(NativeSoftmax, MASS_SUMS, 2, _sums_of_slab, _gradient_of_slab)
+"""Sums of functions of p = softmax(logits): the keys of `MOMENTS`, and `MASS_SUMS`. The table tells
+the leaves that a code allows, bool `[K, R]`.
+"""

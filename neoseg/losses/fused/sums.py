@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from neoseg.losses.fused.parallel import from_all_ranks
-from neoseg.losses.fused.sigmoid import sigmoid_sums
+from neoseg.losses.fused.passes import head_sums
+from neoseg.losses.fused.sigmoid import SIGMOID_PASSES
 from neoseg.losses.fused.slabs import total_type
-from neoseg.losses.fused.softmax import softmax_sums
+from neoseg.losses.fused.softmax import SOFTMAX_PASSES
 from neoseg.losses.term import MULTILABEL, LossTerm, Prediction
 
 
@@ -84,9 +85,9 @@ def accumulate(
     if names:
         flat = logits.flatten(2), codes.flatten(1)
         if prediction.head == MULTILABEL:
-            values += sigmoid_sums(*flat, term.membership, names)
+            values += head_sums(SIGMOID_PASSES, *flat, term.membership, names)
         else:
-            values += softmax_sums(*flat, term.members, names)
+            values += head_sums(SOFTMAX_PASSES, *flat, term.members, names)
     if logits.requires_grad:
         values = [from_all_ranks(value) for value in values]
     return Sums(prediction.head, **dict(zip(("count", *names), values, strict=True)))

@@ -1,0 +1,119 @@
+"""The two passes over the logits of a head: sums in forward, their gradient in backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from neoseg.losses.fused.kernels import NativeSigmoid, NativeSoftmax, usable
+from neoseg.losses.fused.slabs import empty_gradient, slabs, total_type, working_type
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What differs between heads; a slab is logits `[N, n]`, with codes int64 `[n]`.
+
+    Attributes:
+        native: the passes in C.
+        by_code: names of the sums that have one value a code, `[B, R]`; others are `[B, N, R]`.
+        kept: values of a voxel that the first pass keeps for the second.
+        sums: (slab, codes, table, wanted) to the sums, and each kept value `[n]`.
+        gradient: (slab, codes, table, slope, *kept) to the gradient of the slab.
+    """
+
+    native: type[NativeSigmoid] | type[NativeSoftmax]
+    by_code: tuple[str, ...]
+    kept: int
+    sums: Callable[
+        [Tensor, Tensor, Tensor, tuple[str, ...]], tuple[list[Tensor], tuple[Tensor, ...]]
+    ]
+    gradient: Callable[..., Tensor]
+
+
+class HeadSums(torch.autograd.Function):
+    """Sums over the voxels of each item and code; a tensor for each name of `wanted`.
+
+    Forward reads the logits once, backward once more and writes their gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        passes: Passes,
+        logits: Tensor,
+        codes: Tensor,
+        table: Tensor,
+        wanted: tuple[str, ...],
+    ) -> tuple[Tensor, ...]:
+        """Accumulate; logits `[B, N, V]`, codes uint8 `[B, V]`, table `[N, R]` of the head."""
+        if usable(logits, wanted):
+            sums, kept = passes.native(table).sums(logits, codes, wanted)
+        else:
+            sums, kept = _accumulate(passes, logits, codes, table, wanted)
+        ctx.save_for_backward(logits, codes, table, *kept)
+        ctx.passes, ctx.wanted = passes, wanted
+        return tuple(sums[name] for name in wanted)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of the logits, from the gradients of the sums."""
+        logits, codes, table, *kept = ctx.saved_tensors
+        work = working_type(logits)
+        slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
+        if usable(logits, ctx.wanted):
+            gradient = ctx.passes.native(table).gradient(logits, codes, slope, *kept)
+        else:
+            gradient = _spread(ctx.passes, logits, codes, table, slope, kept)
+        return None, gradient, None, None, None
+
+
+head_sums: Callable[..., tuple[Tensor, ...]] = HeadSums.apply
+
+
+def _accumulate(
+    passes: Passes, logits: Tensor, codes: Tensor, table: Tensor, wanted: tuple[str, ...]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    batch, channels, voxels = logits.shape
+    kind, num_codes = total_type(logits.device), table.shape[1]
+    sums = {}
+    for name in wanted:
+        shape = (batch, num_codes) if name in passes.by_code else (batch, channels, num_codes)
+        sums[name] = torch.zeros(shape, dtype=kind, device=logits.device)
+    kept = [
+        torch.empty(batch, voxels, dtype=working_type(logits), device=logits.device)
+        for _ in range(passes.kept)
+    ]
+    for item, part in slabs(logits):
+        slab, code = logits[item, :, part], codes[item, part].long()
+        found, values = passes.sums(slab, code, table, wanted)
+        for target, value in zip(kept, values, strict=True):
+            target[item, part] = value
+        for name, value in zip(wanted, found, strict=True):
+            sums[name][item] += value
+    return sums, kept
+
+
+def _spread(
+    passes: Passes,
+    logits: Tensor,
+    codes: Tensor,
+    table: Tensor,
+    slope: Mapping[str, Tensor],
+    kept: list[Tensor],
+) -> Tensor:
+    gradient = empty_gradient(logits)
+    for item, part in slabs(logits):
+        gradient[item, :, part] = passes.gradient(
+            logits[item, :, part],
+            codes[item, part].long(),
+            table,
+            {name: value[item] for name, value in slope.items()},
+            *(values[item, part] for values in kept),
+        )
+    return gradient
