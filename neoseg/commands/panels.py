@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from neoseg.findings.settings import ConfigError
+from neoseg.findings.settings import ConfigError, Section
 from neoseg.labels import LabelSpace
 from neoseg.training.curves import WAIT
 from neoseg.training.module import MONITOR
@@ -27,10 +27,8 @@ GROUPS = {
 """Mean test Dice, and over what."""
 
 
-class PanelSettings(BaseModel):
+class PanelSettings(Section):
     """What a user writes under `panels`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str | None = None
     classes: int = Field(default=16, ge=0)

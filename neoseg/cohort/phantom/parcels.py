@@ -108,11 +108,15 @@ REGIONS = (
 @cache
 def structures() -> tuple[Structure, ...]:
     """Return the 87 structures in the order of their index."""
+    found = []
     with (Path(__file__).parent / "structures.tsv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Structure(int(row["index"]), row["name"], row["side"], int(row["tissue"]))
-            for row in csv.DictReader(file, delimiter="\t")
-        )
+        for row in csv.DictReader(file, delimiter="\t"):
+            pair = row["left"] != row["right"]
+            for side in ("left", "right") if pair else ("left",):
+                name = row["name"].replace("*", side)
+                mark = side[0].upper() if pair else "M"
+                found.append(Structure(int(row[side]), name, mark, int(row["tissue"])))
+    return tuple(sorted(found, key=lambda structure: structure.index))
 
 
 @cache
