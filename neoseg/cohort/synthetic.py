@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
-from neoseg.cohort.phantom import PhantomSettings, generate_cohort
-from neoseg.cohort.phantom.generation import VERSION
+from neoseg.cohort.phantom.generation import VERSION, generate_cohort
+from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.scan import Cohort
 from neoseg.findings.problems import CohortError
 from neoseg.labels import LabelSpace

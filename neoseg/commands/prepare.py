@@ -14,7 +14,8 @@ from rich.console import Console
 from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, Split, SplitSettings
 from neoseg.cohort.split import split_of
 from neoseg.configuration.data import CohortConfig, source_of
-from neoseg.doctor import Diagnosis, diagnose
+from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace
 from neoseg.progress import progress_bar
 
