@@ -33,12 +33,13 @@ TISSUES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """One row of the structure table; `side` is L, R or M for unpaired."""
+    """One structure; `side` is L, R or M for unpaired, `contrast` the kind that it looks like."""
 
     index: int
     name: str
     side: str
     tissue: int
+    contrast: str
 
 
 class Region(NamedTuple):
@@ -113,9 +114,9 @@ def structures() -> tuple[Structure, ...]:
         for row in csv.DictReader(file, delimiter="\t"):
             pair = row["left"] != row["right"]
             for side in ("left", "right") if pair else ("left",):
-                name = row["name"].replace("*", side)
+                index, name = int(row[side]), row["name"].replace("*", side)
                 mark = side[0].upper() if pair else "M"
-                found.append(Structure(int(row[side]), name, mark, int(row["tissue"])))
+                found.append(Structure(index, name, mark, int(row["tissue"]), row["contrast"]))
     return tuple(sorted(found, key=lambda structure: structure.index))
 
 
