@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
@@ -149,9 +150,7 @@ def plan_annotation(
 
 
 def _summary(assignments: Iterable[Assignment]) -> str:
-    counts: dict[tuple[str, str], int] = {}
-    for item in assignments:
-        counts[item.split, item.stream] = counts.get((item.split, item.stream), 0) + 1
+    counts = Counter((item.split, item.stream) for item in assignments)
     return ", ".join(f"{n} {split} scans {stream}" for (split, stream), n in sorted(counts.items()))
 
 

@@ -42,13 +42,8 @@ def make_workspace(
     """Return the workspace; nothing is sent.
 
     Its runs are those of the sweep (W&B's group), without the earlier stages of recipes, grouped by
-    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm.
-
-    Args:
-        sweep: name of the sweep.
-        space: of the labels of the runs.
-        settings: how much is shown.
-        project, entity: where the runs are; an empty entity is filled in by whoever saves.
+    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm. An empty
+    entity is filled in by whoever saves.
 
     Raises:
         ConfigError: the library is not installed, or a name that its filters cannot hold.

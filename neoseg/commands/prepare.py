@@ -81,11 +81,6 @@ def main(config: DictConfig) -> None:
             "%d scans are left out: train with on_error=skip as well", len(diagnosis.skipped)
         )
         return
-    log.error("the cohort cannot be used as it is; %s", _way_out(diagnosis))
+    skip = ", or set on_error=skip to go on without these scans" if diagnosis.usable else ""
+    log.error("the cohort cannot be used as it is; repair what is listed%s", skip)
     sys.exit(2)
-
-
-def _way_out(diagnosis: Diagnosis) -> str:
-    if diagnosis.usable:
-        return "repair what is listed, or set on_error=skip to go on without these scans"
-    return "repair what is listed"
