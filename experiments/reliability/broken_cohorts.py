@@ -13,17 +13,11 @@ from unittest import mock
 import nibabel as nib
 import numpy as np
 
-from neoseg.cohort import (
-    AnnotationSettings,
-    Cohort,
-    CohortError,
-    Source,
-    make_split,
-    plan_annotation,
-    read_bids,
-    read_dhcp,
-)
-from neoseg.doctor import Diagnosis, diagnose
+from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, read_bids, read_dhcp
+from neoseg.cohort.annotation import plan_annotation
+from neoseg.cohort.split import make_split
+from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store

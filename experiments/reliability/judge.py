@@ -22,7 +22,9 @@ import nibabel as nib
 import numpy as np
 import tables
 
-from neoseg.cohort import CohortError, Scan, read_bids, read_plan, read_split
+from neoseg.cohort import CohortError, Scan, read_bids
+from neoseg.cohort.annotation import read_plan
+from neoseg.cohort.split import read_split
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import DerivativeError, Provenance
 from neoseg.inference.derivative import write_derivative

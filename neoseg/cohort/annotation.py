@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from neoseg.cohort.scan import Scan
 from neoseg.cohort.split import SPLITS, Split, shuffled
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problems, shorten
+from neoseg.findings.settings import Section
 from neoseg.labels import STREAMS, LabelSpace, Protocol, Stream
 from neoseg.labels.protocol import ProtocolRow
 
@@ -25,15 +27,13 @@ FULL, UNLABELLED = "full", "unlabelled"
 """Names of the protocols that tell everything and nothing."""
 
 
-class AnnotationSettings(BaseModel):
+class AnnotationSettings(Section):
     """What a user writes in `conf/annotation/*.yaml`.
 
     Fractions are of the training subjects that have labels. `protocol` is that of the training
     subjects which are neither fully labelled nor unlabelled; they are used unless `use_rest` is
     false, which leaves the fully labelled ones alone.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     full_fraction: float = Field(gt=0, le=1)
     draw: int = Field(default=0, ge=0)
@@ -150,9 +150,7 @@ def plan_annotation(
 
 
 def _summary(assignments: Iterable[Assignment]) -> str:
-    counts: dict[tuple[str, str], int] = {}
-    for item in assignments:
-        counts[item.split, item.stream] = counts.get((item.split, item.stream), 0) + 1
+    counts = Counter((item.split, item.stream) for item in assignments)
     return ", ".join(f"{n} {split} scans {stream}" for (split, stream), n in sorted(counts.items()))
 
 

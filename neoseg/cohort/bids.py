@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from neoseg.cohort.entities import choose, parse_name, with_suffix
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
 from neoseg.cohort.meaning import from_names, resolve
 from neoseg.cohort.participants import read_ages
@@ -45,7 +45,7 @@ def read_bids(
     known = list_subjects(root)
     selection.check(known, problems)
     folders = find_sessions(root, selection.wants, problems)
-    sessions = [item for item in folders if with_suffix(item.files, modalities[:1])]
+    sessions = [item for item in folders if _with_suffix(item.files, modalities[:1])]
     lacking = [item.id for item in folders if item not in sessions]
     if lacking:
         problems.warn(
@@ -120,7 +120,7 @@ class _Picker:
     def __call__(
         self, item: SessionFolder, suffixes: Sequence[str], desc: str | None, option: str
     ) -> Path | None:
-        names = tuple(name.text for name in choose(with_suffix(item.files, suffixes), desc))
+        names = _choose(_with_suffix(item.files, suffixes), desc)
         if len(names) > 1:
             self.several.setdefault((option, names), []).append(item)
         return item.usable(names[0], self.problems) if names else None
@@ -128,7 +128,7 @@ class _Picker:
     def report(self) -> None:
         """Note each kind of ambiguity once."""
         for (option, names), items in self.several.items():
-            descs = sorted({parse_name(name).desc or "(none)" for name in names})
+            descs = sorted({_desc(name) or "(none)" for name in names})
             action = "move the ones that are not wanted out of the folder"
             self.problems.error(
                 items[0].path,
@@ -158,8 +158,24 @@ def _check_labels(
 
 
 def _descs(sessions: Sequence[SessionFolder]) -> list[str]:
-    names = (name for item in sessions for name in with_suffix(item.files, LABEL_SUFFIXES))
-    return sorted({name.desc or "(none)" for name in names})
+    names = (name for item in sessions for name in _with_suffix(item.files, LABEL_SUFFIXES))
+    return sorted({_desc(name) or "(none)" for name in names})
+
+
+def _desc(name: str) -> str | None:
+    """Return the `desc-` of a name without subject, session and extension, or None."""
+    found = re.match(r"(?:.*_)?desc-([^_]*)_", name)
+    return found and found[1]
+
+
+def _with_suffix(names: Iterable[str], suffixes: Sequence[str]) -> list[str]:
+    return [name for name in sorted(names) if name.split("_")[-1] in suffixes]
+
+
+def _choose(names: Sequence[str], desc: str | None) -> tuple[str, ...]:
+    """Return what matches `desc`; without one, the names that have none, or else all."""
+    found = tuple(name for name in names if _desc(name) == desc)
+    return found or (tuple(names) if desc is None else ())
 
 
 def _convention(

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.findings.problems import CohortError, Problem, shorten
+from neoseg.findings.settings import Section
 
 log = logging.getLogger(__name__)
 
 
-class MissingModality(BaseModel):
+class MissingModality(Section):
     """What a user writes under `missing_modality`; the first modality is never missing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: Literal["require", "drop", "zero", "dropout"] = "zero"
     probability: float = Field(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from neoseg.cohort.scan import Scan, bare_id
 from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.settings import Section
 
 
-class Selection(BaseModel):
+class Selection(Section):
     """Filters that every cohort understands; ids with or without `sub-`.
 
     `max_birth_age` is in weeks and inclusive; scans whose birth age is not known are then left out.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     subjects: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()

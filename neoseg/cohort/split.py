@@ -7,23 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from neoseg.cohort.scan import Cohort, Scan, bare_id
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problem, Problems, shorten
+from neoseg.findings.settings import Section
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("cohort", "subject", "session", "split", "age_group")
 
 
-class SplitSettings(BaseModel):
+class SplitSettings(Section):
     """What a user writes in `conf/split/*.yaml`: a table to read, or how to draw one.
 
     `subset` allows the table to name subjects that the cohort lacks.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Path | None = None
     subset: bool = False

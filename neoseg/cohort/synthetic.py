@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
-from neoseg.cohort.phantom import PhantomSettings, generate_cohort
-from neoseg.cohort.phantom.generation import VERSION
+from neoseg.cohort.phantom.generation import VERSION, generate_cohort
+from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.scan import Cohort
 from neoseg.findings.problems import CohortError
 from neoseg.labels import LabelSpace
@@ -32,15 +32,9 @@ def read_phantom(
     """Return the phantom cohort with the given settings, generating it below `root` if needed.
 
     The folder's name carries a fingerprint of all settings, so that cohorts with different ones
-    lie side by side. Jobs that start together generate it once.
-
-    Args:
-        root: folder of all phantom cohorts.
-        space: the label space.
-        phantom: keywords of `PhantomSettings`.
-        workers: processes; the number of cores by default.
-        progress: called with (finished, all) scans.
-        reading: options of `read_dhcp`.
+    lie side by side. Jobs that start together generate it once. `phantom` are the keywords of
+    `PhantomSettings`, `reading` the options of `read_dhcp`; there are as many processes (`workers`)
+    as cores by default. `progress` is called with (finished, all) scans.
 
     Raises:
         CohortError: unknown settings, values out of range, or as `read_dhcp`.

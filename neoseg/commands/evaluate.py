@@ -11,7 +11,7 @@ from pydantic import Field
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.cohort import with_modalities
+from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig

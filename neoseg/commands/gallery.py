@@ -55,25 +55,14 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
     """Draw samples with the middle planes of each panel and save them as PNG.
 
     Sagittal, coronal and axial planes lie beside each other, modalities below each other; of a
-    slice there is its one plane. Where nothing is known the overlay is grey.
-
-    Args:
-        path: the PNG; its folder is made.
-        samples: with the same panels, at least one.
-        codebook: gives colours and names of the codes.
+    slice there is its one plane. Where nothing is known the overlay is grey. There is at least one
+    sample, and all have the same panels.
     """
     rows = [_strips(sample, codebook) for sample in samples]
     columns = len(samples[0].panels)
     height, width = np.max([strip.shape[:2] for row in rows for strip in row], axis=0)
-    used = sorted(
-        {
-            int(c)
-            for s in samples
-            for p in s.panels
-            if p.codes is not None
-            for c in np.unique(p.codes)
-        }
-    )
+    laid_over = [p.codes for s in samples for p in s.panels if p.codes is not None]
+    used = sorted({int(code) for codes in laid_over for code in np.unique(codes)})
     names_a_line = max(1, int(INCHES * columns / NAME_INCHES))
     lines = -(-min(len(used), MOST_NAMES + 1) // names_a_line)
     row_inches = INCHES * height / width + 0.3
@@ -101,7 +90,6 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
         line[0].set_title(sample.title, loc="left", color="white", fontsize=8)
         line[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
     _legend(figure, used, codebook, names_a_line)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path

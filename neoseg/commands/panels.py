@@ -6,9 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from neoseg.findings.settings import ConfigError
+from neoseg.findings.settings import ConfigError, Section
 from neoseg.labels import LabelSpace
 from neoseg.training.curves import WAIT
 from neoseg.training.module import MONITOR
@@ -28,10 +28,8 @@ GROUPS = {
 """Mean test Dice, and over what."""
 
 
-class PanelSettings(BaseModel):
+class PanelSettings(Section):
     """What a user writes under `panels`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str | None = None
     classes: int = Field(default=16, ge=0)
@@ -45,13 +43,8 @@ def make_workspace(
     """Return the workspace; nothing is sent.
 
     Its runs are those of the sweep (W&B's group), without the earlier stages of recipes, grouped by
-    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm.
-
-    Args:
-        sweep: name of the sweep.
-        space: of the labels of the runs.
-        settings: how much is shown.
-        project, entity: where the runs are; an empty entity is filled in by whoever saves.
+    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm. An empty
+    entity is filled in by whoever saves.
 
     Raises:
         ConfigError: the library is not installed, or a name that its filters cannot hold.

@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field
 
-from neoseg.cohort.phantom import PhantomSettings, generate_cohort
+from neoseg.cohort.phantom.generation import generate_cohort
+from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.progress import progress_bar

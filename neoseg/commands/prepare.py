@@ -14,7 +14,8 @@ from rich.console import Console
 from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, Split, SplitSettings
 from neoseg.cohort.split import split_of
 from neoseg.configuration.data import CohortConfig, source_of
-from neoseg.doctor import Diagnosis, diagnose
+from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace
 from neoseg.progress import progress_bar
 
@@ -80,11 +81,6 @@ def main(config: DictConfig) -> None:
             "%d scans are left out: train with on_error=skip as well", len(diagnosis.skipped)
         )
         return
-    log.error("the cohort cannot be used as it is; %s", _way_out(diagnosis))
+    skip = ", or set on_error=skip to go on without these scans" if diagnosis.usable else ""
+    log.error("the cohort cannot be used as it is; repair what is listed%s", skip)
     sys.exit(2)
-
-
-def _way_out(diagnosis: Diagnosis) -> str:
-    if diagnosis.usable:
-        return "repair what is listed, or set on_error=skip to go on without these scans"
-    return "repair what is listed"

@@ -65,10 +65,7 @@ def main(config: DictConfig) -> None:
 def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
     """Return the objective of a batch as in training, dropout included; weights stay as they are.
 
-    Args:
-        module: in training mode.
-        batch: all of the kept items or some.
-        kept: tells the seed of the step.
+    `module` is in training mode; `batch` has all of the kept items or some.
     """
     sequence = np.random.SeedSequence([kept.about["seed"], kept.about["step"], kept.about["rank"]])
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))

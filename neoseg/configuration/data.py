@@ -13,20 +13,18 @@ from neoseg.cohort import (
     AnnotationSettings,
     Cohort,
     CohortError,
-    ExtraAnnotationSettings,
     MissingModality,
-    OnError,
     Plan,
     Source,
     Split,
     SplitSettings,
-    plan_annotation,
-    split_cohort,
-    split_of,
-    with_modalities,
 )
+from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
+from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.split import split_cohort, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.reader import Reader
+from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.progress import progress_bar
@@ -190,7 +188,7 @@ class DataConfig(CohortConfig):
     def _usable(self, cohort: Cohort) -> Cohort:
         if self.on_error == "stop":
             return cohort
-        from neoseg.doctor import without_bad_scans
+        from neoseg.doctor.examination import without_bad_scans
 
         with progress_bar("examine", total=len(cohort.scans)) as bar:
             return without_bad_scans(cohort, self.open_store(), bar.advance)

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from neoseg.cohort import Cohort, OnError
-from neoseg.cohort.phantom import PhantomSettings
+from neoseg.cohort import Cohort
+from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.findings.nearest import nearest
+from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section
 from neoseg.labels import LabelSpace
 from neoseg.targets import (

@@ -22,13 +22,7 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a cohort.
-
-    Attributes:
-        cohort: its name.
-        good: the scans that can be used.
-        problems: errors and warnings, each once.
-    """
+    """What is wrong with a cohort, errors and warnings, and which scans are `good` to be used."""
 
     cohort: str
     good: tuple[Scan, ...]

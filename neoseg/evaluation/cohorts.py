@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from neoseg.cohort import Cohort, Scan, cohort_folder
+from neoseg.cohort import Cohort, Scan
+from neoseg.cohort.plan import cohort_folder
 from neoseg.evaluation.scoring import score_scans
 from neoseg.evaluation.table import write_scores
 from neoseg.inference.dataset import Provenance

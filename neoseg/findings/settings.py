@@ -52,11 +52,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def parse(model: type[Settings], raw: Any, key: str = "", **context: Any) -> Settings:
     """Check plain containers that stand under `key` ("" is the top level).
 
-    Args:
-        model: what they become.
-        raw: plain containers.
-        key: under which they stand.
-        context: for the validators of the model.
+    `context` is for the validators of the model.
 
     Raises:
         ConfigError: with everything that is wrong.

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from neoseg.augment.settings import AugmentSettings
 from neoseg.capacity import count_loaders, usable_cores
-from neoseg.cohort import SPLITS, MissingModality, Plan, Source
+from neoseg.cohort import MissingModality, Plan, Source
+from neoseg.cohort.split import SPLITS
 from neoseg.labels import STREAMS
 from neoseg.patches.batch import Batch, collate
 from neoseg.patches.centres import visible_labels

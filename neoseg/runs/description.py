@@ -1,11 +1,19 @@
-"""What a run was made of, as plain containers for its record."""
+"""What a run was made of and with, as plain containers for its record."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from neoseg import __version__
 from neoseg.cohort import Assignment, Cohort, Plan
+
+PACKAGES = ("torch", "lightning", "monai", "torchio", "hydra-core", "numpy", "scipy", "nibabel")
 
 
 def describe(annotated: Plan) -> dict[str, Any]:
@@ -34,8 +42,39 @@ def _skipped(cohort: Cohort) -> list[dict[str, str]]:
 
 
 def _counts(assignments: Iterable[Assignment]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = defaultdict(Counter)
     for item in assignments:
-        row = counts.setdefault(item.split, {})
-        row[item.stream] = row.get(item.stream, 0) + 1
+        counts[item.split][item.stream] += 1
     return counts
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, neoseg and the packages that results depend on."""
+    found = {"python": platform.python_version(), "neoseg": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def git_state() -> dict[str, str | bool] | None:
+    """Return commit and whether files were changed, or None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": changed}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    ).stdout.strip()

@@ -57,9 +57,7 @@ class Effort:
 def effort_counted(folder: Path, period: float = _PERIOD) -> Iterator[Effort]:
     """Count what the run in `folder` costs, and keep it for the next start however the block ends.
 
-    Args:
-        folder: of the run; of several processes the first one writes.
-        period: seconds between two notes.
+    Of several processes the first one writes, every `period` seconds.
     """
     effort = Effort(_noted(folder), EnergyMeter())
     if not is_first_process():

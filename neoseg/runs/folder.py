@@ -24,9 +24,7 @@ RECORD = "run.json"
 def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
     """Hold a run folder while the block runs; the system lets go of it when the process dies.
 
-    Args:
-        folder: of the run.
-        seconds: to wait, such as for a job that was put back into the queue and is still ending.
+    It waits some `seconds`, such as for a job that was put back into the queue and is still ending.
 
     Raises:
         ConfigError: another process is at work in the folder.

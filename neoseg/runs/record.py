@@ -32,10 +32,9 @@ from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.trained import segmenter_of
 from neoseg.progress import progress_bar
-from neoseg.runs.description import describe
+from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
-from neoseg.runs.provenance import git_state, versions
 from neoseg.runs.results import send_results
 from neoseg.store.store import Store
 from neoseg.training.curves import METRICS, mean_times

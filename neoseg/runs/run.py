@@ -8,7 +8,9 @@ from pathlib import Path
 import lightning as L
 import yaml
 
-from neoseg.cohort import Plan, read_plan, write_plan, write_splits
+from neoseg.cohort import Plan
+from neoseg.cohort.annotation import read_plan, write_plan
+from neoseg.cohort.split import write_splits
 from neoseg.configuration.resume import warn_of_changes
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text

@@ -53,15 +53,8 @@ def run_stage(
 ) -> Trained | None:
     """Train one stage of a run in its folder; None for an earlier stage that has ended already.
 
-    The W&B run of the last stage is left open for the scores.
-
-    Args:
-        run: its configuration.
-        folder: of the run.
-        plan: who is annotated how.
-        stage: what to train.
-        before: the stages whose networks predict for this one, the one that it goes on from at
-            the place of its member.
+    The W&B run of the last stage is left open for the scores. The networks of the stages in
+    `before` predict for this one, which goes on from that at the place of its member.
 
     Raises:
         ConfigError: keys that the trainer does not know or that resuming forbids.
@@ -149,8 +142,9 @@ def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
 
 def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) -> MixedDataModule:
     """Return the data with which a stage trains, prepared, without its pseudo-labels."""
-    seen = plan if stage.data == "all" else _fully_labelled(plan)
-    data = _prepared(run, seen, with_teacher)
+    if stage.data != "all":  # the codebook stays
+        plan = plan.keeping(lambda item: item.split != "train" or item.stream == "full")
+    data = _prepared(run, plan, with_teacher)
     data.first_step = stage.first_step(run.patches.steps_per_epoch)
     return data
 
@@ -182,8 +176,3 @@ def _prepared(run: RunConfig, plan: Plan, with_teacher: bool) -> MixedDataModule
         data.prepare_data()
     data.progress = None
     return data
-
-
-def _fully_labelled(plan: Plan) -> Plan:
-    """Leave out the training scans that are not fully labelled; the codebook stays."""
-    return plan.keeping(lambda item: item.split != "train" or item.stream == "full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -16,10 +20,12 @@ from lightning.pytorch.loggers import Logger
 from neoseg.borrowed import starts_processes
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
-from neoseg.runs.slurm import cluster_environment
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.loggers import make_loggers, wandb_callbacks
 from neoseg.training.recipe import Stage
+
+INTERACTIVE = ("bash", "interactive")
+"""Names of SLURM jobs in which a person types the commands."""
 
 
 def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
@@ -64,12 +70,7 @@ def make_trainer(
 ) -> L.Trainer:
     """Return a trainer that does what the configuration says and nothing behind its back.
 
-    Args:
-        arguments: of `lightning.Trainer`.
-        batch_size: items of a step over all devices.
-        folder: where Lightning may write.
-        callbacks: all of them.
-        loggers: all of them.
+    `batch_size` counts the items of a step over all devices; Lightning may write in `folder`.
 
     Raises:
         ConfigError: arguments that do not fit each other, or that this machine cannot fulfil.
@@ -92,6 +93,21 @@ def make_trainer(
         raise ConfigError(f"trainer cannot be built as conf/trainer says: {error}") from None
     _check_machine(trainer, arguments.get("precision", ""), batch_size)
     return trainer
+
+
+def cluster_environment() -> ClusterEnvironment | None:
+    """Return how the processes of a run find each other, where SLURM is around; else None.
+
+    A process that `srun` started is one of several with numbers of their own. One that was started
+    by hand inside an allocation, or from a batch script without `srun`, starts the others itself.
+    Lightning never puts a job back into the queue: submitit or the batch script does.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    started_by_srun = "SLURM_STEP_ID" in os.environ and "SLURM_PROCID" in os.environ
+    if started_by_srun and os.environ.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
 
 
 def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:

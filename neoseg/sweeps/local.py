@@ -51,18 +51,15 @@ def run_here(
                 "alone; use cluster=slurm"
             )
     on_cpu = all(run.trainer.accelerator == "cpu" for run in runs)
-    places = Places((), jobs=settings.jobs) if on_cpu else places_of(settings)
+    gpus: Sequence[object] = []
+    if not on_cpu:
+        gpus = visible_gpus() if settings.gpus is None else settings.gpus
+    places = Places([*map(str, gpus)], settings.jobs_per_gpu, settings.jobs)
     for job in jobs:
         places.require(job.devices)
     pool = _Pool(places, settings, _shared_arguments(config))
     with _ending_on_signals():
         pool.run(jobs)
-
-
-def places_of(settings: LocalSettings) -> Places:
-    """Return the places of this machine."""
-    found = visible_gpus() if settings.gpus is None else [str(n) for n in settings.gpus]
-    return Places(found, settings.jobs_per_gpu, settings.jobs)
 
 
 @dataclass
@@ -163,9 +160,7 @@ def last_line(path: Any) -> str:
 
 
 def _words(status: int) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}"
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def _shared_arguments(config: DictConfig) -> list[str]:

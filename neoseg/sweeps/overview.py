@@ -16,9 +16,7 @@ from neoseg.sweeps.jobs import Job, State, seconds_per_step
 def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
     """List the jobs with their state, steps and estimated time, and the sums.
 
-    Args:
-        jobs: of the sweep.
-        assumed: seconds of a step in arms of which no job has finished; None leaves them open.
+    `assumed` are the seconds of a step in arms of which no job has finished; None leaves them open.
     """
     known = seconds_per_step(jobs)
     table = Table("job", "arm", "state", "steps", "time left", "devices", show_footer=True)

@@ -33,16 +33,13 @@ def run_sweep(
     """Run the jobs of a sweep that have not ended, and return what the launcher returned.
 
     The process ends with status 1 where a job has not ended well, with 2 where none could be
-    started.
-
-    Args:
-        context: of Hydra.
-        config: of the sweep.
-        batches: the overrides of each job, in the groups in which they are started.
-        launch: starts a group of jobs and waits for them.
+    started. `batches` are the overrides of each job, in the groups in which `launch` starts them
+    and waits for them.
     """
     loader: ConfigLoader = context.config_loader
-    OmegaConf.save(config, _made(Path(config.hydra.sweep.dir)) / "multirun.yaml")
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
     jobs = [[compose_job(loader, config, overrides) for overrides in batch] for batch in batches]
     everything = [job for batch in jobs for job in batch]
     try:
@@ -116,8 +113,3 @@ def _unsound(jobs: Sequence[Job]) -> str:
     lines = (f"  - {shorten(names)}: {why}" for why, names in found.items())
     wrong = sum(map(len, found.values()))
     return f"{wrong} of {len(jobs)} jobs of the sweep cannot work:\n" + "\n".join(lines)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

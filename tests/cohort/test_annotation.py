@@ -9,18 +9,10 @@ from typing import Any
 import pytest
 from cohort_scans import make_scan, make_scans
 
-from neoseg.cohort import (
-    AnnotationSettings,
-    Assignment,
-    CohortError,
-    Scan,
-    Split,
-    make_split,
-    parse_settings,
-    plan_annotation,
-    read_plan,
-    write_plan,
-)
+from neoseg.cohort import AnnotationSettings, Assignment, CohortError, Scan, Split
+from neoseg.cohort.annotation import plan_annotation, read_plan, write_plan
+from neoseg.cohort.split import make_split
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import LabelError, LabelSpace
 
 SCANS = make_scans(preterm=60, term=30, both=10)

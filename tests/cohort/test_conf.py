@@ -9,7 +9,8 @@ import yaml
 from cohort_trees import make_dhcp
 from hydra.utils import get_class, get_method, instantiate
 
-from neoseg.cohort import AnnotationSettings, SplitSettings, parse_settings
+from neoseg.cohort import AnnotationSettings, SplitSettings
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import LabelSpace
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

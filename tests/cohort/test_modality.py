@@ -7,7 +7,8 @@ import pytest
 from cohort_scans import make_scan
 from pydantic import ValidationError
 
-from neoseg.cohort import Cohort, CohortError, MissingModality, with_modalities
+from neoseg.cohort import Cohort, CohortError, MissingModality
+from neoseg.cohort.modality import with_modalities
 from neoseg.labels import Convention, LabelSpace
 
 BOTH = ("T2w", "T1w")

@@ -6,22 +6,10 @@ from pathlib import Path
 import pytest
 from cohort_scans import make_scan, make_scans
 
-from neoseg.cohort import (
-    Cohort,
-    CohortError,
-    ExtraAnnotationSettings,
-    Plan,
-    Scan,
-    Source,
-    Split,
-    make_split,
-    parse_settings,
-    plan_annotation,
-    read_plan,
-    read_split,
-    write_plan,
-    write_splits,
-)
+from neoseg.cohort import Cohort, CohortError, Plan, Scan, Source, Split
+from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation, read_plan, write_plan
+from neoseg.cohort.split import make_split, read_split, write_splits
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace, Protocol
 
 

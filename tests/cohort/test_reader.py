@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.cohort import CohortError, Reading, Scan, Selection, reader
+from neoseg.cohort import CohortError, Scan
+from neoseg.cohort.reader import Reading, reader
+from neoseg.cohort.selection import Selection
 from neoseg.labels import Convention, LabelSpace
 
 

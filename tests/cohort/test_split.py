@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 from cohort_scans import make_scan, make_scans
 
-from neoseg.cohort import (
-    CohortError,
-    Split,
-    SplitSettings,
-    make_split,
-    parse_settings,
-    read_split,
-    split_cohort,
-    write_splits,
-)
-from neoseg.cohort.split import subject_strata
+from neoseg.cohort import CohortError, Split, SplitSettings
+from neoseg.cohort.split import make_split, read_split, split_cohort, subject_strata, write_splits
+from neoseg.findings.settings import parse_settings
 
 
 def sizes(split: Split) -> tuple[int, int, int]:

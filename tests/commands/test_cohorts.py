@@ -12,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from tiny_run import train
 
-from neoseg.cohort import CohortError, Plan, read_plan
+from neoseg.cohort import CohortError, Plan
+from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.evaluate import main as evaluate
 from neoseg.evaluation.table import read_scores

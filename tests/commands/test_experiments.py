@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 from tiny_run import train
 
-from neoseg.cohort import read_plan
+from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.evaluation.table import read_scores
 

@@ -14,7 +14,7 @@ import pytest
 from omegaconf import DictConfig
 from tiny_run import train
 
-from neoseg.cohort import read_plan
+from neoseg.cohort.annotation import read_plan
 
 
 @pytest.mark.slow

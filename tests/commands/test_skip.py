@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from neoseg.cohort import CohortError, read_split, split_of
+from neoseg.cohort import CohortError
+from neoseg.cohort.split import read_split, split_of
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.description import describe

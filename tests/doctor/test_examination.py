@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from broken_cohorts import EXAMPLES, Example, examine, head, save, space, write_cohort
 
-from neoseg.cohort import Cohort, CohortError, make_split, read_bids
-from neoseg.doctor import Diagnosis, diagnose, without_bad_scans
+from neoseg.cohort import Cohort, CohortError, read_bids
+from neoseg.cohort.split import make_split
+from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.examination import diagnose, without_bad_scans
 from neoseg.store import PrepareSettings
 from neoseg.store import store as store_module
 from neoseg.store.store import Store

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from neoseg.cohort import CohortError, Problem, Problems
-from neoseg.findings.problems import shorten
+from neoseg.cohort import CohortError, Problem
+from neoseg.findings.problems import Problems, shorten
 
 
 def test_nothing_found_raises_nothing() -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings
 from neoseg.configuration.composition import CONFIG_DIR, job_name
-from neoseg.runs.slurm import cluster_environment
+from neoseg.runs.trainer import cluster_environment
 
 
 def composed(*overrides: str) -> dict:

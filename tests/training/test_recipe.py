@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from pydantic import ValidationError
 from tiny_run import load_module, train
 
-from neoseg.cohort import read_plan
+from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.pseudo import PseudoLabeller

@@ -33,20 +33,6 @@ MEANS = {
     "brainstem": (0.54, 0.44, 0.60, 0.70),
     "cerebellum": (0.52, 0.45, 0.60, 0.63),
 }
-KIND_OF_STRUCTURE = {
-    "Hippocampus": "hippocampus",
-    "Amygdala": "amygdala",
-    "Cerebellum": "cerebellum",
-    "Brainstem": "brainstem",
-    "Caudate": "caudate",
-    "Thalamus": "thalamus",
-    "Subthalamic": "subthalamic",
-    "Lentiform": "lentiform",
-    "Corpus": "corpus callosum",
-    "Lateral Ventricle": "ventricle",
-    "CSF": "csf",
-    "Intra-cranial": "remainder",
-}
 DEEP = ("caudate", "lentiform", "thalamus high", "thalamus low", "subthalamic", "remainder")
 BONE, SCALP, MUSCLE = (0.10, 0.12), (0.50, 0.95), (0.30, 0.45)
 EYE, AIR = (1.05, 0.18), (0.015, 0.015)
@@ -60,16 +46,6 @@ class Contrast:
     texture: float
     layering: float
     myelin: float
-
-
-def kind_of(name: str) -> str:
-    """Return the key of `MEANS` for a structure's name in the 87-structure table."""
-    for start, kind in KIND_OF_STRUCTURE.items():
-        if name.startswith(start):
-            if kind == "thalamus":
-                return "thalamus high" if "high" in name else "thalamus low"
-            return kind
-    return "white matter" if name.endswith("WM") else "cortex"
 
 
 def draw_contrast(
@@ -99,8 +75,7 @@ def draw_contrast(
     means.update(soft)
     lookup = np.zeros((2, 88), np.float32)
     for structure in structures():
-        mean = means[kind_of(structure.name)]
-        lookup[:, structure.index] = np.clip(mean, 0.05, None) ** gamma
+        lookup[:, structure.index] = np.clip(means[structure.contrast], 0.05, None) ** gamma
     return Contrast(
         means=lookup,
         texture=0.022 * float(np.exp(rng.normal(0, 0.3))),

@@ -41,13 +41,8 @@ def generate_cohort(
     """Write a cohort below `output` and return `output`.
 
     Scans that an interrupted run has finished are kept. The bytes depend on the settings alone,
-    not on `workers`.
-
-    Args:
-        output: folder for the cohort; made if absent.
-        settings: what to generate.
-        workers: number of processes.
-        progress: called with (finished scans, all scans) after each scan.
+    not on the number of `workers`. `progress` is called with (finished scans, all scans) after each
+    scan.
 
     Raises:
         ValueError: `workers` is below one.

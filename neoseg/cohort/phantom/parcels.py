@@ -33,12 +33,13 @@ TISSUES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """One row of the structure table; `side` is L, R or M for unpaired."""
+    """One structure; `side` is L, R or M for unpaired, `contrast` the kind that it looks like."""
 
     index: int
     name: str
     side: str
     tissue: int
+    contrast: str
 
 
 class Region(NamedTuple):
@@ -108,11 +109,15 @@ REGIONS = (
 @cache
 def structures() -> tuple[Structure, ...]:
     """Return the 87 structures in the order of their index."""
+    found = []
     with (Path(__file__).parent / "structures.tsv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Structure(int(row["index"]), row["name"], row["side"], int(row["tissue"]))
-            for row in csv.DictReader(file, delimiter="\t")
-        )
+        for row in csv.DictReader(file, delimiter="\t"):
+            pair = row["left"] != row["right"]
+            for side in ("left", "right") if pair else ("left",):
+                index, name = int(row[side]), row["name"].replace("*", side)
+                mark = side[0].upper() if pair else "M"
+                found.append(Structure(index, name, mark, int(row["tissue"]), row["contrast"]))
+    return tuple(sorted(found, key=lambda structure: structure.index))
 
 
 @cache

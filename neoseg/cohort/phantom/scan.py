@@ -27,6 +27,8 @@ from .subject import Session, Stream, Subject, random_stream
 
 WIDE_VIEW, TALL_VIEW = (145.0, 145.0, 108.0), (108.0, 145.0, 145.0)
 FINE_VOXEL = 0.9
+"""Voxels below this many mm are computed at their centre alone, others at two points an axis."""
+
 POINTS_PER_BLOCK = 400_000
 FULL_SCALE = 1000.0
 """Stored intensity of cerebrospinal fluid on T2w before the scanner's own gain."""
@@ -67,7 +69,7 @@ def generate_scan(settings: PhantomSettings, subject: Subject, session: Session)
         settings.variation,
     )
     pose = _draw_pose(random_stream(settings, subject.number, Stream.POSE, session.visit))
-    factor = _subdivision(settings.spacing)
+    factor = 1 if settings.spacing < FINE_VOXEL else 2
     view = WIDE_VIEW if session.wide_view else TALL_VIEW
     counts = [round(length / settings.spacing) for length in view]
     axes = [_centres(count, settings.spacing) for count in counts]
@@ -136,22 +138,17 @@ def _individual_growth(age: float, individual: Individual) -> Growth:
 
 def _draw_pose(rng: np.random.Generator) -> Pose:
     tilt, roll, turn = np.deg2rad(rng.normal(0, (4.0, 1.5, 2.0)))
-    about_x = np.array(
-        [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
-    )
-    about_y = np.array(
-        [[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]]
-    )
-    about_z = np.array(
-        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
-    )
     shift = np.clip(rng.normal(0, (1.0, 2.0, 1.5)), -3, 3) - (0, 0, 3.0)
-    return Pose(rotation=about_z @ about_y @ about_x, translation=shift)
+    rotation = _rotation(2, turn) @ _rotation(1, roll) @ _rotation(0, tilt)
+    return Pose(rotation=rotation, translation=shift)
 
 
-def _subdivision(spacing: float) -> int:
-    """Return how many points a voxel has along each axis; fine voxels need no partial volume."""
-    return 1 if spacing < FINE_VOXEL else 2
+def _rotation(axis: int, angle: float) -> NDArray[np.float64]:
+    matrix, (i, j) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
+    matrix[i, i] = matrix[j, j] = np.cos(angle)
+    matrix[j, i] = np.sin(angle)
+    matrix[i, j] = -matrix[j, i]
+    return matrix
 
 
 def _centres(count: int, spacing: float) -> Floats:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _setting(default: float, low: float, high: float) -> Any:
+    return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -27,40 +32,27 @@ class PhantomSettings:
         ValueError: a value lies outside its range.
     """
 
-    subjects: int = 24
-    seed: int = 0
-    spacing: float = 2.0
-    preterm_share: float = 0.75
-    two_sessions_share: float = 0.35
-    t1w_missing_share: float = 0.2
-    variation: float = 2.0
-    noise: float = 0.025
-    bias: float = 0.15
-    motion: float = 1.5
-    motion_share: float = 0.25
+    subjects: int = _setting(24, 1, 40_000)
+    seed: int = _setting(0, 0, 2**63 - 1)
+    spacing: float = _setting(2.0, 0.4, 5.0)
+    preterm_share: float = _setting(0.75, 0, 1)
+    two_sessions_share: float = _setting(0.35, 0, 1)
+    t1w_missing_share: float = _setting(0.2, 0, 1)
+    variation: float = _setting(2.0, 0, 5)
+    noise: float = _setting(0.025, 0, 0.5)
+    bias: float = _setting(0.15, 0, 1)
+    motion: float = _setting(1.5, 0, 10)
+    motion_share: float = _setting(0.25, 0, 1)
 
     def __post_init__(self) -> None:
-        ranges = {
-            "subjects": (1, 40_000),
-            "seed": (0, 2**63 - 1),
-            "spacing": (0.4, 5.0),
-            "preterm_share": (0, 1),
-            "two_sessions_share": (0, 1),
-            "t1w_missing_share": (0, 1),
-            "variation": (0, 5),
-            "noise": (0, 0.5),
-            "bias": (0, 1),
-            "motion": (0, 10),
-            "motion_share": (0, 1),
-        }
-        for field in fields(self):
-            low, high = ranges[field.name]
-            value = getattr(self, field.name)
-            whole = isinstance(field.default, int)
+        for entry in fields(self):
+            low, high = entry.metadata["range"]
+            value = getattr(self, entry.name)
+            whole = isinstance(entry.default, int)
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 kind = "whole number" if whole else "number"
-                raise ValueError(f"phantom setting {field.name} is {value!r}; expected a {kind}")
+                raise ValueError(f"phantom setting {entry.name} is {value!r}; expected a {kind}")
             if not low <= value <= high:
                 raise ValueError(
-                    f"phantom setting {field.name} is {value}; expected {low} to {high}"
+                    f"phantom setting {entry.name} is {value}; expected {low} to {high}"
                 )

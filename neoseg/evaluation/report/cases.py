@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from neoseg.cohort import cohort_folder
+from neoseg.cohort.plan import cohort_folder
 from neoseg.cohort.scan import scan_id
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.collect import FinishedRun

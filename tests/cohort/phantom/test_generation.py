@@ -13,8 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neoseg.cohort.phantom import PhantomSettings, draw_subject, generate_cohort
+from neoseg.cohort.phantom.generation import generate_cohort
 from neoseg.cohort.phantom.parcels import tissue_lookup
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.cohort.phantom.subject import draw_subject
 
 PIPELINE = Path("derivatives/dhcp_anat_pipeline")
 SETTINGS = PhantomSettings(subjects=3, spacing=5.0)

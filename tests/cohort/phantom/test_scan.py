@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from neoseg.cohort.phantom import PhantomScan, PhantomSettings, draw_subject, generate_scan
 from neoseg.cohort.phantom.growth import growth_at
 from neoseg.cohort.phantom.parcels import structures, tissue_lookup
-from neoseg.cohort.phantom.subject import ORIENTATIONS
+from neoseg.cohort.phantom.scan import PhantomScan, generate_scan
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.cohort.phantom.subject import ORIENTATIONS, draw_subject
 
 CSF, CORTEX, WHITE, VENTRICLES = 1, 2, 3, 5
 

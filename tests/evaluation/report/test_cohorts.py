@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sweep import scores_of, write_run
 
-from neoseg.cohort import cohort_folder
+from neoseg.cohort.plan import cohort_folder
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import case_views, choose_cases
 from neoseg.evaluation.report.collect import collect
