@@ -2,9 +2,9 @@
 
 from neoseg.labels.codebook import MAX_CODES, UNKNOWN, Codebook
 from neoseg.labels.convention import Convention
-from neoseg.labels.protocol import STREAMS, Protocol, SliceShare, Stream, hide_slices
-from neoseg.labels.space import LabelClass, LabelSet, LabelSpace
-from neoseg.labels.table import LabelError, LabelTable, Leaf
+from neoseg.labels.protocol import STREAMS, Protocol, Stream, hide_slices
+from neoseg.labels.space import LabelSet, LabelSpace
+from neoseg.labels.table import LabelError, LabelTable
 
 __all__ = [
     "MAX_CODES",
@@ -12,14 +12,11 @@ __all__ = [
     "UNKNOWN",
     "Codebook",
     "Convention",
-    "LabelClass",
     "LabelError",
     "LabelSet",
     "LabelSpace",
     "LabelTable",
-    "Leaf",
     "Protocol",
-    "SliceShare",
     "Stream",
     "hide_slices",
 ]

@@ -3,8 +3,7 @@
 from neoseg.losses.build import describe
 from neoseg.losses.fused import Sums, SumTerm, VoxelTerm
 from neoseg.losses.objective import Objective
-from neoseg.losses.registry import LossError, find_term, names, register_loss, terms_for
-from neoseg.losses.share import Ramp
+from neoseg.losses.registry import LossError, find_term, names, register_loss
 from neoseg.losses.term import DenseTerm, LossTerm, Prediction
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "LossTerm",
     "Objective",
     "Prediction",
-    "Ramp",
     "SumTerm",
     "Sums",
     "VoxelTerm",
@@ -21,5 +19,4 @@ __all__ = [
     "find_term",
     "names",
     "register_loss",
-    "terms_for",
 ]

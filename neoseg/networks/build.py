@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
 
 from neoseg.errors import NeosegError
+from neoseg.findings.nearest import nearest
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
 from neoseg.targets import (
@@ -108,10 +108,9 @@ def _require_settings(name: str, node: Any, place: str) -> None:
         anything = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
         for key in node:
             if key not in known and not anything and not str(key).startswith("_"):
-                near = get_close_matches(str(key), known, n=2) or list(known)
                 raise NetworkError(
-                    f"network '{name}': {node['_target_']} has no setting '{key}' ({place}.{key}); "
-                    f"did you mean {' or '.join(map(repr, near))}?"
+                    f"network '{name}': {node['_target_']} has no setting '{key}' "
+                    f"({place}.{key}){nearest(key, known)}"
                 )
     for key, below in node.items():
         _require_settings(name, below, f"{place}.{key}")

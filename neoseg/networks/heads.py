@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from neoseg.findings.nearest import nearest
 from neoseg.labels import LabelSpace
 
 DECODINGS = ("hierarchy", "paper")
@@ -210,9 +210,7 @@ def make_head(name: str, space: LabelSpace, decoding: str = "hierarchy") -> Head
 
 def _choose(value: str, choices: tuple[str, ...], what: str) -> None:
     if value not in choices:
-        near = get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{what} '{value}' does not exist, choose from {', '.join(choices)}{hint}")
+        raise ValueError(f"{what} '{value}' does not exist{nearest(value, choices)}")
 
 
 def _product(table: Tensor, values: Tensor) -> Tensor:

@@ -6,6 +6,6 @@
 
 from neoseg.losses.fused.sums import Sums, accumulate
 from neoseg.losses.fused.terms import SumTerm, VoxelTerm, soft_dice
-from neoseg.losses.fused.voxels import VoxelPart, voxel_sums
+from neoseg.losses.fused.voxels import voxel_sums
 
-__all__ = ["SumTerm", "Sums", "VoxelPart", "VoxelTerm", "accumulate", "soft_dice", "voxel_sums"]
+__all__ = ["SumTerm", "Sums", "VoxelTerm", "accumulate", "soft_dice", "voxel_sums"]
