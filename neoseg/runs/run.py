@@ -57,15 +57,16 @@ def _train(run: RunConfig, folder: Path, effort: Effort) -> float:
     for stage in stages:
         trained = run_stage(run, folder, plan, stage, before(stage, stages))
     assert trained is not None  # the last stage is never skipped
+    module, trainer = trained
     try:
-        if trained.trainer.interrupted or not trained.trainer.is_global_zero:
+        if trainer.interrupted or not trainer.is_global_zero:
             return float("nan")
-        return conclude(run, folder, trained.module, plan, trained.trainer, effort)
+        return conclude(run, folder, module, plan, trainer, effort)
     except BaseException:
-        close_mirrors(trained.trainer.loggers, failed=True)
+        close_mirrors(trainer.loggers, failed=True)
         raise
     finally:
-        close_mirrors(trained.trainer.loggers)
+        close_mirrors(trainer.loggers)
 
 
 def planned(run: RunConfig, folder: Path) -> Plan:
