@@ -72,8 +72,7 @@ def _train(run: RunConfig, folder: Path, effort: Effort) -> float:
 def planned(run: RunConfig, folder: Path) -> Plan:
     """Read the cohorts, plan who is annotated how, and write both with the configuration.
 
-    Raises:
-        ConfigError: the plan is no longer that with which the run started.
+    A plan that is no longer that with which the run started raises `ConfigError`.
     """
     plan = run.plan()
     path = folder / "annotation.csv"
