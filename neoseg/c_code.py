@@ -100,11 +100,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """Return the command of the C compiler: CC, else cc, gcc or clang.
-
-    Raises:
-        BuildError: if there is none.
-    """
+    """Return the command of the C compiler: CC, else cc, gcc or clang; else raise `BuildError`."""
     named = os.environ.get("CC")
     if named:
         command = shlex.split(named)
@@ -118,11 +114,7 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where compiled files are kept: `$XDG_CACHE_HOME/neoseg`, by default in ~/.cache.
-
-    Raises:
-        BuildError: neither is there.
-    """
+    """Return where libraries are kept, below $XDG_CACHE_HOME or ~/.cache; else raise `BuildError`."""
     root = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(root) if root else Path.home() / ".cache") / "neoseg"

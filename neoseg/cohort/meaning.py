@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,11 @@ def resolve(
         whole[int(value)] = meaning
         names = [] if meaning is None else [meaning] if isinstance(meaning, int | str) else meaning
         for name in names:
-            if not _has(space, name):
-                try:
-                    space.label_set(name)
-                except LabelError as error:
-                    at = f"{where}, value {value}"
-                    problems.error(at, str(error), action=_known(space), kind=KIND)
+            try:
+                space.label_set(name)
+            except LabelError as error:
+                at = f"{where}, value {value}"
+                problems.error(at, str(error), action=_known(space), kind=KIND)
                 good = False
     if not good:
         return None
@@ -104,5 +103,5 @@ def _has(space: LabelSpace, name: int | str) -> bool:
 
 
 def _known(space: LabelSpace) -> str:
-    names: Iterable[str] = (entry.abbreviation for entry in space.classes)
-    return f"one of {', '.join(names)} (or the full names)"
+    names = ", ".join(entry.abbreviation for entry in space.classes)
+    return f"one of {names} (or the full names)"

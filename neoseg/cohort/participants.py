@@ -36,10 +36,7 @@ class Ages:
 
     def filled(self, other: Ages) -> Ages:
         """Return these ages, with those of `other` where one is not known."""
-        return Ages(
-            other.birth if self.birth is None else self.birth,
-            other.scan if self.scan is None else self.scan,
-        )
+        return Ages(self.birth or other.birth, self.scan or other.scan)
 
 
 def parse_age(text: str, where: str, problems: Problems) -> float | None:

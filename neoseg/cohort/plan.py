@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -141,8 +141,7 @@ def cohort_folder(root: Path, name: str) -> Path:
     return root / COHORTS / name
 
 
-def _codebook(sources: Iterable[Source]) -> Codebook:
-    sources = tuple(sources)
+def _codebook(sources: Sequence[Source]) -> Codebook:
     space = sources[0].cohort.convention.space
     known = [source.label_sets for source in sources]
     try:

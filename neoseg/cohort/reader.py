@@ -26,11 +26,7 @@ class Reading:
     problems: Problems
 
     def settle(self) -> None:
-        """Go on only without errors; a reader calls it before it relies on its options.
-
-        Raises:
-            CohortError: with every error so far.
-        """
+        """Raise `CohortError` with every error so far; called before options are relied on."""
         self.problems.settle(f"cohort '{self.name}'")
 
 

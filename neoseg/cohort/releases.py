@@ -68,13 +68,8 @@ COARSER = {"drawem9": tuple(tuple(names.split("/")) for names in TISSUES.split()
 """Abbreviations, per integer, by which a label file is read in a space with finer leaves."""
 
 
-def own_names(release: Release) -> frozenset[str]:
-    """Return the file names that occur in this release only."""
-    shared = Counter(name for other in RELEASES for name in other.names)
-    return frozenset(name for name in release.names if shared[name] == 1)
-
-
 def releases_of(files: Iterable[str]) -> list[Release]:
     """Return the releases that files can be told to be of; none where their names are shared."""
-    present = frozenset(files)
-    return [release for release in RELEASES if own_names(release) & present]
+    count = Counter(name for release in RELEASES for name in release.names)
+    telling = {name for name in files if count[name] == 1}
+    return [release for release in RELEASES if release.names & telling]

@@ -43,11 +43,7 @@ def main(config: DictConfig) -> None:
 
 
 def build(command: DashboardConfig) -> None:
-    """Do what the configuration of the command says.
-
-    Raises:
-        ConfigError: a library that is missing, or W&B's refusal.
-    """
+    """Do what the configuration of the command says; raises `ConfigError`, also W&B's."""
     entity = command.entity or ""
     if command.output is None and not entity:
         entity = default_entity()
@@ -77,11 +73,7 @@ def content_of(workspace: Any) -> dict[str, Any]:
 
 
 def default_entity() -> str:
-    """Return the user or team of the account that is logged in.
-
-    Raises:
-        ConfigError: nobody is, or W&B cannot be reached.
-    """
+    """Return the user or team that is logged in; raises `ConfigError` where W&B names none."""
     import wandb
 
     try:

@@ -38,11 +38,7 @@ class Section(BaseModel):
 
     @classmethod
     def read(cls, raw: Any, key: str = "", **context: Any) -> Self:
-        """Check plain containers that stand under `key` ("" is the top level).
-
-        Raises:
-            ConfigError: with everything that is wrong.
-        """
+        """Check plain containers as `parse` does."""
         return parse(cls, raw, key, **context)
 
 

@@ -57,22 +57,22 @@ def _train(run: RunConfig, folder: Path, effort: Effort) -> float:
     for stage in stages:
         trained = run_stage(run, folder, plan, stage, before(stage, stages))
     assert trained is not None  # the last stage is never skipped
+    module, trainer = trained
     try:
-        if trained.trainer.interrupted or not trained.trainer.is_global_zero:
+        if trainer.interrupted or not trainer.is_global_zero:
             return float("nan")
-        return conclude(run, folder, trained.module, plan, trained.trainer, effort)
+        return conclude(run, folder, module, plan, trainer, effort)
     except BaseException:
-        close_wandb_runs(trained.trainer.loggers, failed=True)
+        close_wandb_runs(trainer.loggers, failed=True)
         raise
     finally:
-        close_wandb_runs(trained.trainer.loggers)
+        close_wandb_runs(trainer.loggers)
 
 
 def planned(run: RunConfig, folder: Path) -> Plan:
     """Read the cohorts, plan who is annotated how, and write both with the configuration.
 
-    Raises:
-        ConfigError: the plan is no longer that with which the run started.
+    A plan that is no longer that with which the run started raises `ConfigError`.
     """
     plan = run.plan()
     path = folder / "annotation.csv"

@@ -6,7 +6,6 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -40,17 +39,9 @@ RESUMABLE = frozenset({"loops", "callbacks", "optimizer_states", "lr_schedulers"
 """What a checkpoint needs for a training to go on, beside the weights."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a stage hands on."""
-
-    module: SegmentationModule
-    trainer: L.Trainer
-
-
 def run_stage(
     run: RunConfig, folder: Path, plan: Plan, stage: Stage, before: Sequence[Stage]
-) -> Trained | None:
+) -> tuple[SegmentationModule, L.Trainer] | None:
     """Train one stage of a run in its folder; None for an earlier stage that has ended already.
 
     The W&B run of the last stage is left open for the scores. The networks of the stages in
@@ -102,7 +93,7 @@ def run_stage(
         write_text(stage.marker(folder), json.dumps(record) + "\n")
     if stage.last and not trainer.interrupted:
         _take_best(stage.folder(folder), module)
-    return Trained(module, trainer)
+    return module, trainer
 
 
 def _take_best(folder: Path, module: SegmentationModule) -> None:

@@ -29,11 +29,7 @@ INTERACTIVE = ("bash", "interactive")
 
 
 def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
-    """Return the trainer of one stage of the run in a folder, with its callbacks and loggers.
-
-    Raises:
-        ConfigError: as `make_trainer`.
-    """
+    """Return that of one stage of the run in a folder; raises `ConfigError` as `make_trainer`."""
     settings = run.trainer
     if stage.epochs is not None:
         settings = settings.model_copy(update={"max_epochs": stage.epochs})

@@ -39,9 +39,7 @@ def run_on_slurm(
     """Submit jobs, one array for each size that they have, and wait for all of them.
 
     A job that fails or is lost stops no other; its folder tells why. The jobs go on when this
-    process is ended.
-
-    Those that an earlier start has submitted are not submitted again, but waited for.
+    process is ended. Those that an earlier start has submitted are waited for.
 
     Raises:
         ConfigError: keys of `cluster`, a machine without SLURM, or what `sbatch` refuses.

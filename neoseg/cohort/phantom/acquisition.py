@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -12,19 +11,6 @@ from scipy import fft, ndimage
 
 from .deformation import SmoothField
 from .shapes import Floats
-
-
-@dataclass(frozen=True)
-class Disturbance:
-    """Hold how strongly one scan is disturbed.
-
-    `noise` is the standard deviation relative to cerebrospinal fluid, `bias` the standard
-    deviation of the shading's logarithm, `motion` the mean jump in mm (0: the child lay still).
-    """
-
-    noise: float
-    bias: float
-    motion: float
 
 
 def average_blocks(image: Floats, factor: int) -> Floats:
@@ -102,20 +88,25 @@ def acquire(
     image: Floats,
     axes: Sequence[Floats],
     spacing: float,
-    disturbance: Disturbance,
+    *,
+    noise: float,
+    bias: float,
+    motion: float,
     blur: float,
 ) -> tuple[Floats, Floats]:
     """Return the scan with its shading and the scan with the shading divided out.
 
-    `image` `[X, Y, Z]` is noise-free; `blur` is the point spread's standard deviation in voxels.
+    `image` `[X, Y, Z]` is noise-free. `noise` is the standard deviation relative to cerebrospinal
+    fluid, `bias` that of the shading's logarithm, `motion` the mean jump in mm (0: the child lay
+    still), `blur` the point spread's standard deviation in voxels.
     """
     image = ndimage.gaussian_filter(image, blur, mode="nearest")
-    field = shading(rng, axes, disturbance.bias)
+    field = shading(rng, axes, bias)
     shaded: Floats = image * field
-    if disturbance.motion > 0:
-        shaded = move(rng, shaded, spacing, disturbance.motion)
+    if motion > 0:
+        shaded = move(rng, shaded, spacing, motion)
     # Magnitude of a complex signal: Rician noise.
-    real = shaded + rng.normal(0, disturbance.noise, image.shape).astype(np.float32)
-    imaginary = rng.normal(0, disturbance.noise, image.shape).astype(np.float32)
+    real = shaded + rng.normal(0, noise, image.shape).astype(np.float32)
+    imaginary = rng.normal(0, noise, image.shape).astype(np.float32)
     raw = np.hypot(real, imaginary)
     return raw, raw / field

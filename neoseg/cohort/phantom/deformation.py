@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-Floats = NDArray[np.floating[Any]]
+from .shapes import Floats
 
 REACH = 100.0
 """Half side, in mm, of the cube that a field covers; outside it continues constantly."""

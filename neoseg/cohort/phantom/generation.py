@@ -41,8 +41,7 @@ def generate_cohort(
     """Write a cohort below `output` and return `output`.
 
     Scans that an interrupted run has finished are kept. The bytes depend on the settings alone,
-    not on the number of `workers`. `progress` is called with (finished scans, all scans) after each
-    scan.
+    not on `workers` (processes). `progress` is called with (finished, all) after each scan.
 
     Raises:
         ValueError: `workers` is below one.

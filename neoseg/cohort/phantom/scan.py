@@ -15,7 +15,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from .acquisition import Disturbance, acquire, average_blocks, majority
+from .acquisition import acquire, average_blocks, majority
 from .anatomy import Pose, build_block
 from .contrast import draw_contrast, paint_intensity
 from .growth import Growth, growth_at
@@ -98,8 +98,7 @@ def _acquire(
     blur: float,
 ) -> PhantomScan:
     rng = random_stream(settings, subject.number, Stream.ACQUISITION, session.visit)
-    level = float(np.exp(rng.normal(0, 0.25)))
-    disturbance = Disturbance(settings.noise * level, settings.bias, session.motion)
+    noise = settings.noise * float(np.exp(rng.normal(0, 0.25)))
     affine = np.diag([settings.spacing] * 3 + [1.0])
     affine[:3, 3] = [axis[0] for axis in axes]
     stored = axcodes2ornt(tuple(session.orientation))
@@ -107,7 +106,16 @@ def _acquire(
     scans: list[Floats] = []
     for channel in range(2):
         gain = FULL_SCALE * float(np.exp(rng.normal(0, 0.3)))
-        pair = acquire(rng, image[channel], axes, settings.spacing, disturbance, blur)
+        pair = acquire(
+            rng,
+            image[channel],
+            axes,
+            settings.spacing,
+            noise=noise,
+            bias=settings.bias,
+            motion=session.motion,
+            blur=blur,
+        )
         scans.extend(
             np.ascontiguousarray(apply_orientation(np.rint(part * gain), transform), np.float32)
             for part in pair
