@@ -114,7 +114,7 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where libraries are kept, below $XDG_CACHE_HOME or ~/.cache; else raise `BuildError`."""
+    """Return where libraries are kept, under $XDG_CACHE_HOME or ~/.cache; raise `BuildError`."""
     root = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(root) if root else Path.home() / ".cache") / "neoseg"

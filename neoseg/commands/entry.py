@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from neoseg.buildable import FORCE
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.errors import NeosegError
@@ -25,7 +26,6 @@ from neoseg.findings.faults import (
     without_traceback,
 )
 from neoseg.processes import in_submitit
-from neoseg.targets import FORCE
 
 log = logging.getLogger(__name__)
 

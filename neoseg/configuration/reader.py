@@ -9,13 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from neoseg.cohort import Cohort
-from neoseg.cohort.phantom.settings import PhantomSettings
-from neoseg.findings.nearest import nearest
-from neoseg.findings.problems import OnError
-from neoseg.findings.settings import ConfigError, Section
-from neoseg.labels import LabelSpace
-from neoseg.targets import (
+from neoseg.buildable import (
     COHORT_TARGETS,
     READERS,
     TargetError,
@@ -23,6 +17,12 @@ from neoseg.targets import (
     is_reader,
     require_targets,
 )
+from neoseg.cohort import Cohort
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.findings.nearest import nearest
+from neoseg.findings.problems import OnError
+from neoseg.findings.settings import ConfigError, Section
+from neoseg.labels import LabelSpace
 
 GIVEN = ("space", "progress", "on_error", "reading")
 """Arguments of a reader that no configuration gives."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from neoseg.augment import AugmentSettings
+from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
@@ -21,7 +22,6 @@ from neoseg.losses import Objective
 from neoseg.networks import check_network
 from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
-from neoseg.targets import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings

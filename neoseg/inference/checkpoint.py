@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from neoseg.buildable import data_only
 from neoseg.errors import NeosegError
-from neoseg.targets import data_only
 
 CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"

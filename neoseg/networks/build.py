@@ -8,11 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from neoseg.errors import NeosegError
-from neoseg.findings.nearest import nearest
-from neoseg.networks.deep_supervision import with_head_list
-from neoseg.networks.slicewise import SliceWise
-from neoseg.targets import (
+from neoseg.buildable import (
     NETWORKS,
     TargetError,
     build,
@@ -21,6 +17,10 @@ from neoseg.targets import (
     is_class,
     require_targets,
 )
+from neoseg.errors import NeosegError
+from neoseg.findings.nearest import nearest
+from neoseg.networks.deep_supervision import with_head_list
+from neoseg.networks.slicewise import SliceWise
 
 ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
 """Packages whose classes a configuration, also one found in a checkpoint, may build."""

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from neoseg.buildable import TargetError, find_object, require_targets
 from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError, WrongKeysError
-from neoseg.targets import TargetError, find_object, require_targets
 
 PACKAGE = "torch.optim"
 """Where the class of a `_target_` lies if nothing else is allowed."""

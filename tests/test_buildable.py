@@ -12,11 +12,7 @@ import pytest
 import torch
 import yaml
 
-from neoseg.configuration.composition import CONFIG_DIR, job_name
-from neoseg.configuration.data import CohortConfig
-from neoseg.findings.settings import ConfigError
-from neoseg.networks import NetworkError, build_network
-from neoseg.targets import (
+from neoseg.buildable import (
     FORCE,
     NETWORKS,
     READERS,
@@ -26,6 +22,10 @@ from neoseg.targets import (
     is_reader,
     require_targets,
 )
+from neoseg.configuration.composition import CONFIG_DIR, job_name
+from neoseg.configuration.data import CohortConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.networks import NetworkError, build_network
 
 
 class Evil:
