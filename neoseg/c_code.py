@@ -1,7 +1,5 @@
 """Compiles C files of the package with the machine's compiler, each once, and loads them."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import logging
@@ -102,7 +100,7 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where libraries are kept, below $XDG_CACHE_HOME or ~/.cache; else raise `BuildError`."""
+    """Return where libraries are kept, in $XDG_CACHE_HOME or ~/.cache; else raise `BuildError`."""
     root = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(root) if root else Path.home() / ".cache") / "neoseg"
