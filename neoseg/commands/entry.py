@@ -16,12 +16,7 @@ from omegaconf import DictConfig
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.errors import NeosegError
-from neoseg.findings.faults import (
-    fault_message,
-    note_traceback,
-    wants_traceback,
-    without_traceback,
-)
+from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.processes import in_submitit
 from neoseg.targets import FORCE
 

@@ -74,11 +74,10 @@ def without_bad_scans(
             fatal or diagnosis.errors,
         )
     if diagnosis.errors:
-        skipped = len(diagnosis.skipped)
         log.warning(
             "cohort '%s': %d scans are left out (on_error=skip)\n%s",
             cohort.name,
-            skipped,
+            len(diagnosis.skipped),
             "\n".join(f"  - {problem}" for problem in diagnosis.errors),
         )
     kept = tuple(p for p in diagnosis.problems if p.severity == "error" or p in cohort.problems)

@@ -114,12 +114,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
-def parse_settings(
-    model: type[Settings], raw: Settings | Mapping[str, Any], source: str
-) -> Settings:
+def parse_settings(model: type[Settings], raw: Mapping[str, Any], source: str) -> Settings:
     """Check `raw` against a settings model; raises `CohortError` that names every wrong key."""
-    if isinstance(raw, model):
-        return raw
     try:
         return model.model_validate(dict(raw))
     except ValidationError as error:

@@ -20,13 +20,7 @@ from rich.console import Console
 from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
-from neoseg.evaluation import (
-    Scored,
-    hidden_classes,
-    rich_table,
-    score_cohorts,
-    write_card,
-)
+from neoseg.evaluation import Scored, hidden_classes, rich_table, score_cohorts, write_card
 from neoseg.evaluation.card import CARD
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
