@@ -5,8 +5,6 @@ only ones that name code are `_target_`s, and they reach a fixed set of packages
 packages declare (entry points), and what the user who starts the command allows.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,8 +50,28 @@ def require_targets(
     Raises:
         TargetError: naming the first target that is refused, and what is allowed.
     """
+    open_to, exact = (*packages, *allow), declared(group)
+
+    def inside(path: str) -> bool:
+        return any(f"{path}.".startswith(f"{package}.") for package in open_to)
+
     for target in _targets(node):
-        _require(target, (*packages, *allow), accepts, kind, declared(group))
+        problem = "lies outside"
+        if inside(target) or target in exact:
+            try:
+                found = find_object(target)
+            except (ImportError, ValueError) as error:
+                raise TargetError(f"_target_ cannot be found: {error}") from error
+            # A dotted path can leave its package through a module that it imports.
+            own = target in exact or inside(getattr(found, "__module__", None) or "")
+            if accepts(found) and own:
+                continue
+            problem = f"is no {kind} of"
+        package = target.split(".")[0]
+        raise TargetError(
+            f"_target_ '{target}' {problem} {', '.join(open_to)}; choose a {kind} from there, or, "
+            f"if you trust the package, add allow=[{package}] to the command"
+        )
 
 
 def declared(group: str) -> tuple[str, ...]:
@@ -129,31 +147,3 @@ def _targets(node: Any) -> Iterator[str]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from _targets(value)
-
-
-def _require(
-    target: str,
-    packages: Sequence[str],
-    accepts: Callable[[Any], bool],
-    kind: str,
-    exact: Sequence[str],
-) -> None:
-    def inside(path: str) -> bool:
-        return any(f"{path}.".startswith(f"{package}.") for package in packages)
-
-    problem = "lies outside"
-    if inside(target) or target in exact:
-        try:
-            found = find_object(target)
-        except (ImportError, ValueError) as error:
-            raise TargetError(f"_target_ cannot be found: {error}") from error
-        # A dotted path can leave its package through a module that it imports.
-        own = target in exact or inside(getattr(found, "__module__", None) or "")
-        if accepts(found) and own:
-            return
-        problem = f"is no {kind} of"
-    package = target.split(".")[0]
-    raise TargetError(
-        f"_target_ '{target}' {problem} {', '.join(packages)}; choose a {kind} from there, or, if "
-        f"you trust the package, add allow=[{package}] to the command"
-    )

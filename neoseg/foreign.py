@@ -1,7 +1,5 @@
 """Reading what a stranger may have written: the configuration of a run folder, as data only."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read any folder of BIDS derivatives: images, label maps, masks and ages."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Find the sessions of a BIDS-like tree and the images that each holds."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,19 +33,14 @@ class SessionFolder:
         path = self.files.get(name)
         if path is None:
             return None
+        wanted = "a NIfTI file"
         if not path.is_file():
             found = "is a link to a file that is not there" if path.is_symlink() else "is no file"
             action = "fetch the file, or exclude the subject"
-            problems.error(path, found, "a NIfTI file", action, "missing-file", [self.id])
+            problems.error(path, found, wanted, action, "missing-file", [self.id])
         elif path.stat().st_size == 0:
-            problems.error(
-                path,
-                "is empty (0 bytes)",
-                "a NIfTI file",
-                "fetch it again, or exclude the subject",
-                "empty-file",
-                [self.id],
-            )
+            action = "fetch it again, or exclude the subject"
+            problems.error(path, "is empty (0 bytes)", wanted, action, "empty-file", [self.id])
         return path
 
 

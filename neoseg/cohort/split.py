@@ -1,7 +1,5 @@
 """Divide a cohort by subject into training, validation and test."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,11 +90,10 @@ def make_split(
     Raises:
         CohortError: fractions that do not add up to 1, or fewer subjects than parts.
     """
+    title = "the cohort cannot be split:"
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        problem = Problem(
-            "fractions", f"found {list(fractions)}", "three numbers from 0 up that add up to 1"
-        )
-        raise CohortError("the cohort cannot be split:", [problem])
+        expected = "three numbers from 0 up that add up to 1"
+        raise CohortError(title, [Problem("fractions", f"found {list(fractions)}", expected)])
     strata = subject_strata(scans)
     parts = sum(fraction > 0 for fraction in fractions)
     if len(strata) < parts:
@@ -106,7 +103,7 @@ def make_split(
             "at least one subject for each part",
             "add subjects, or set the fraction of a part to 0",
         )
-        raise CohortError("the cohort cannot be split:", [problem])
+        raise CohortError(title, [problem])
 
     totals = _totals(len(strata), fractions)
     order = [

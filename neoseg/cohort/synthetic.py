@@ -1,7 +1,5 @@
 """The phantom as a cohort: generated where it is missing, then read like any dHCP release."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What the commands have in common: composing the configuration and ending with one message."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -19,12 +17,7 @@ from neoseg.buildable import FORCE
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.errors import NeosegError
-from neoseg.findings.faults import (
-    fault_message,
-    note_traceback,
-    wants_traceback,
-    without_traceback,
-)
+from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.processes import in_submitit
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,5 @@
 """Generating a synthetic cohort."""
 
-from __future__ import annotations
-
 import logging
 import os
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Segmenting new scans with trained runs."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Seeing again the step whose loss was not a number."""
 
-from __future__ import annotations
-
 import logging
 import math
 import warnings

@@ -1,7 +1,5 @@
 """Tables, figures and one page over runs."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

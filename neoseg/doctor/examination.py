@@ -1,7 +1,5 @@
 """Examine every scan of a cohort in one pass, preparing the store on the way."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,11 +74,10 @@ def without_bad_scans(
             fatal or diagnosis.errors,
         )
     if diagnosis.errors:
-        skipped = len(diagnosis.skipped)
         log.warning(
             "cohort '%s': %d scans are left out (on_error=skip)\n%s",
             cohort.name,
-            skipped,
+            len(diagnosis.skipped),
             "\n".join(f"  - {problem}" for problem in diagnosis.errors),
         )
     kept = tuple(p for p in diagnosis.problems if p.severity == "error" or p in cohort.problems)

@@ -1,7 +1,5 @@
 """Checking plain values against the settings that they become, a message for each wrong key."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, get_args
 
@@ -116,12 +114,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
-def parse_settings(
-    model: type[Settings], raw: Settings | Mapping[str, Any], source: str
-) -> Settings:
+def parse_settings(model: type[Settings], raw: Mapping[str, Any], source: str) -> Settings:
     """Check `raw` against a settings model; raises `CohortError` that names every wrong key."""
-    if isinstance(raw, model):
-        return raw
     try:
         return model.model_validate(dict(raw))
     except ValidationError as error:

@@ -1,7 +1,5 @@
 """Energy that the machine has used during a run, where its counters can be read."""
 
-from __future__ import annotations
-
 import ctypes
 import math
 import threading

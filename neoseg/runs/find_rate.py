@@ -1,7 +1,5 @@
 """A learning-rate test in place of a training: `python -m neoseg.train ... find_lr=100`."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math
@@ -54,16 +52,13 @@ def find_rate(run: RunConfig, folder: Path, plan: Plan, stage: Stage) -> float |
     curve = RateCurve(test.rates, test.losses)
     found = curve.suggestion
     if trainer.is_global_zero:
-        curve.write(folder / f"{NAME}.csv", folder / f"{NAME}.png", run.name)
+        picture = folder / f"{NAME}.png"
+        curve.write(folder / f"{NAME}.csv", picture, run.name)
         record = {"suggestion": found, "steps": len(test.losses), "lr": run.optimizer.lr}
         write_text(folder / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
         if found is None:
             log.warning("the loss fell at no learning rate: no suggestion, see %s", folder)
         else:
-            log.info(
-                "suggested: optimizer.lr=%.1e (now %.1e), see %s",
-                found,
-                run.optimizer.lr,
-                folder / f"{NAME}.png",
-            )
+            now = run.optimizer.lr
+            log.info("suggested: optimizer.lr=%.1e (now %.1e), see %s", found, now, picture)
     return found

@@ -1,7 +1,5 @@
 """Draw who is in the cohort: births, sessions, ages and how each scan is taken."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -97,9 +95,7 @@ def draw_subject(settings: PhantomSettings, number: int) -> Subject:
         birth_age=round(birth_age, 2),
         birth_weight=round(float(weight), 2),
         singleton="multiple" if rng.random() < 0.15 else "single",
-        sessions=tuple(
-            _draw_session(settings, number, visit, age) for visit, age in enumerate(ages)
-        ),
+        sessions=tuple(_draw_session(settings, number, *visit) for visit in enumerate(ages)),
     )
 
 
