@@ -5,6 +5,8 @@ only ones that name code are `_target_`s, and they reach a fixed set of packages
 packages declare (entry points), and what the user who starts the command allows.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """Compiles C files of the package with the machine's compiler, each once, and loads them."""
 
+from __future__ import annotations
+
 import ctypes
 import hashlib
 import logging

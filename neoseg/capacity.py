@@ -1,5 +1,7 @@
 """What this machine, or a cluster's job, offers: how many processes its cores and memory allow."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator, Sequence

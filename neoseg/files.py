@@ -1,5 +1,7 @@
 """Writing files so that they are whole or absent, and finding them while others still write."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import uuid

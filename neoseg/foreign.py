@@ -1,5 +1,7 @@
 """Reading what a stranger may have written: the configuration of a run folder, as data only."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from pathlib import Path

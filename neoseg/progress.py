@@ -1,5 +1,7 @@
 """Progress bars with the time left, for long work outside the training loop."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,5 +1,7 @@
 """Read any folder of BIDS derivatives: images, label maps, masks and ages."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path

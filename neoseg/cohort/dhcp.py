@@ -1,5 +1,7 @@
 """Read the developing Human Connectome Project, releases 1 to 3."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Find the sessions of a BIDS-like tree and the images that each holds."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

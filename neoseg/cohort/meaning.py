@@ -1,5 +1,7 @@
 """Settle what the integers of a cohort's label files mean in a label space."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What a run does with scans that lack one of its modalities."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """What all readers of cohorts share: options, filters, and what becomes of the problems found."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps

@@ -1,5 +1,7 @@
 """How the files of the dHCP are named, by release, and what its tissue labels mean."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

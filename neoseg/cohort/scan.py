@@ -1,5 +1,7 @@
 """A scan, where its files lie, and a cohort of scans."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Which scans of a cohort take part."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 
 from pydantic import Field, field_validator

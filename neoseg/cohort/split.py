@@ -1,5 +1,7 @@
 """Divide a cohort by subject into training, validation and test."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

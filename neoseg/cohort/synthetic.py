@@ -1,5 +1,7 @@
 """The phantom as a cohort: generated where it is missing, then read like any dHCP release."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable

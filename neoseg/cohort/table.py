@@ -1,5 +1,7 @@
 """Read and write small tables of text (TSV, CSV); every value stays a string."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections import Counter

@@ -5,6 +5,8 @@ be sent, which needs no account. What W&B's pages make of it has not been tried:
 in the tests, which check the content and that the metrics in it are those that runs log.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 from pathlib import Path

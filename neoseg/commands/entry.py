@@ -1,5 +1,7 @@
 """What the commands have in common: composing the configuration and ending with one message."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

@@ -1,5 +1,7 @@
 """Scoring a trained run on any labelled cohort."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
 from typing import Any, Literal

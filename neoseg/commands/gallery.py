@@ -1,5 +1,7 @@
 """A sheet of patches, one a row: the images that were made of it, side by side."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

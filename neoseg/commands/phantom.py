@@ -1,5 +1,7 @@
 """Generating a synthetic cohort."""
 
+from __future__ import annotations
+
 import logging
 import os
 from dataclasses import fields

@@ -1,5 +1,7 @@
 """Segmenting new scans with trained runs."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Examining and preparing a cohort before training."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Seeing again the step whose loss was not a number."""
 
+from __future__ import annotations
+
 import logging
 import math
 import warnings

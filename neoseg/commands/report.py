@@ -1,5 +1,7 @@
 """Tables, figures and one page over runs."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Drawing what a training sees."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from copy import copy

@@ -1,5 +1,7 @@
 """Training: one run in the folder that Hydra chose, or the next stretch of one."""
 
+from __future__ import annotations
+
 import logging
 import signal
 import sys

@@ -1,5 +1,7 @@
 """Findings about a cohort as a whole, from what is known of each of its scans."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 

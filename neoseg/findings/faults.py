@@ -3,6 +3,8 @@
 Each such fault is told in one message that says what to do. The traceback goes into the log file.
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import os

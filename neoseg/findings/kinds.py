@@ -1,5 +1,7 @@
 """The kinds of problems that data can have, by a code that stays the same between versions."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 KINDS: Mapping[str, str] = {

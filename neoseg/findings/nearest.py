@@ -1,5 +1,7 @@
 """The names that a misspelt one may have meant."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from difflib import get_close_matches
 

@@ -1,5 +1,7 @@
 """Checking plain values against the settings that they become, a message for each wrong key."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, get_args
 

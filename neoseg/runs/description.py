@@ -1,5 +1,7 @@
 """What a run was made of and with, as plain containers for its record."""
 
+from __future__ import annotations
+
 import platform
 import subprocess
 from collections import Counter, defaultdict

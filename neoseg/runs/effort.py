@@ -1,5 +1,7 @@
 """Time and energy of a run over all its starts, kept in `effort.json` in its folder."""
 
+from __future__ import annotations
+
 import json
 import logging
 import threading

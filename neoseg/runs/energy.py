@@ -1,5 +1,7 @@
 """Energy that the machine has used during a run, where its counters can be read."""
 
+from __future__ import annotations
+
 import ctypes
 import math
 import threading

@@ -1,5 +1,7 @@
 """A learning-rate test in place of a training: `python -m neoseg.train ... find_lr=100`."""
 
+from __future__ import annotations
+
 import json
 import logging
 import math

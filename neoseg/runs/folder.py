@@ -1,5 +1,7 @@
 """A run folder belongs to one process (or one group of them) at a time."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """Opening a finished run: its configuration and its networks, as data only."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The end of a run: scores of the test scans, and `run.json`, which tells that it is finished."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging

@@ -1,5 +1,7 @@
 """What a finished run tells W&B: summary values, the score table and the run card."""
 
+from __future__ import annotations
+
 import html
 import json
 import math

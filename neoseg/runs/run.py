@@ -1,5 +1,7 @@
 """One run from configuration to scores; its folder is the truth."""
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
 

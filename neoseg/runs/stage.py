@@ -1,5 +1,7 @@
 """One stage of a run: a training in a folder of its own, which goes on where it was interrupted."""
 
+from __future__ import annotations
+
 import json
 import logging
 import warnings

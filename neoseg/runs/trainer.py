@@ -1,5 +1,7 @@
 """The Lightning Trainer of a training, from the configuration, with what it must not be told."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Jobs as commands of their own on this machine, several at a time."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

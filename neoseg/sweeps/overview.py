@@ -1,5 +1,7 @@
 """What a sweep is going to do and what it has done, for people."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from typing import get_args

@@ -1,5 +1,7 @@
 """Which GPUs a job of this machine may use."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 

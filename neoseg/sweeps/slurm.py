@@ -1,5 +1,7 @@
 """Jobs as elements of SLURM arrays, through submitit and Hydra's launcher for it."""
 
+from __future__ import annotations
+
 import logging
 import shutil
 import subprocess

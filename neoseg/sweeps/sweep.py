@@ -1,5 +1,7 @@
 """A sweep that can be started again: what has ended is left out, what failed is listed."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """Compose the structures of one head and label every voxel of a block of space."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

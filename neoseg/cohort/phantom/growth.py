@@ -1,5 +1,7 @@
 """Describe how a newborn brain changes between 26 and 46 weeks, as functions of the scan age."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

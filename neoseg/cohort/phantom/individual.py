@@ -1,5 +1,7 @@
 """Draw what makes one newborn's anatomy differ from another's, the same in all sessions."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

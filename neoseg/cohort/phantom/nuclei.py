@@ -3,6 +3,8 @@
 Coordinates as in `nucleus`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

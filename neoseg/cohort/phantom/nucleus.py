@@ -4,6 +4,8 @@ Coordinates are millimetres of the 40-week reference brain: first the distance f
 then towards the front, then upwards; the origin lies between the thalami.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

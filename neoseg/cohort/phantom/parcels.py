@@ -1,5 +1,7 @@
 """Know the 87 structures and assign cerebral cortex and white matter to lobes and gyri."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Make the arrays of one scan, from a subject's draw to images on the voxel grid."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,5 +1,7 @@
 """Hold and check the settings of a phantom cohort."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, fields
 from typing import Any
 

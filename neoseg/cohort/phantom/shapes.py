@@ -1,5 +1,7 @@
 """Measure depth inside ellipsoids, tubes and slabs; all depths are positive inside, in mm."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any

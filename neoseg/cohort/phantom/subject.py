@@ -1,5 +1,7 @@
 """Draw who is in the cohort: births, sessions, ages and how each scan is taken."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import IntEnum
 

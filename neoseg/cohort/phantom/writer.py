@@ -1,5 +1,7 @@
 """Write scans and tables in the dHCP release-3 layout, every file whole or not at all."""
 
+from __future__ import annotations
+
 import gzip
 import json
 from collections.abc import Iterable
