@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,10 +45,11 @@ def count_loaders(cores: int, accelerated: bool) -> int:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on."""
+    """Return the cores that this process may run on, within the quota of its control groups."""
+    found = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    return max(1, min([found, *map(math.ceil, _group_cores(GROUPS, OWN_GROUPS))]))
 
 
 def free_memory() -> int:
@@ -61,25 +63,47 @@ def free_memory() -> int:
     return min(found, default=sys.maxsize)
 
 
+def _group_cores(root: Path, own: Path) -> Iterator[float]:
+    """Yield how many cores' time each control group of this process may use (Linux)."""
+    for folder, second in _groups(root, own, "cpu"):
+        with suppress(OSError, ValueError):  # "max": no limit
+            if second:
+                quota, period = map(int, (folder / "cpu.max").read_text().split())
+            else:
+                quota = int((folder / "cpu.cfs_quota_us").read_text())
+                period = int((folder / "cpu.cfs_period_us").read_text())
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
 def _group_memory(root: Path, own: Path) -> Iterator[int]:
     """Yield what is free within each control group that this process is in (Linux).
 
-    A cluster limits the group of a job, which lies below others. Pages of files that were read
-    count as used there; they are given back when memory is short.
+    Pages of files that were read count as used there; they are given back when memory is short.
+    """
+    for folder, second in _groups(root, own, "memory"):
+        files = V2 if second else V1
+        with suppress(OSError, ValueError):
+            limit, used = (int((folder / file).read_text()) for file in files[:2])
+            fields = (text.split() for text in (folder / STAT).read_text().splitlines())
+            cached = {key: int(value) for key, value in fields}.get(files[2], 0)
+            yield max(0, limit - used + cached)
+
+
+def _groups(root: Path, own: Path, kind: str) -> Iterator[tuple[Path, bool]]:
+    """Yield the folder of each control group of this process, and whether it is of version 2.
+
+    A cluster limits the group of a job, which lies below others.
     """
     with suppress(OSError):
         for line in own.read_text(encoding="ascii").splitlines():
             _, kinds, name = line.split(":", 2)
-            if kinds and "memory" not in kinds.split(","):
+            if kinds and kind not in kinds.split(","):
                 continue
             # Version 2 has one hierarchy without kinds, version 1 one for each kind.
-            top, files = (root, V2) if not kinds else (root / "memory", V1)
+            top = root / kind if kinds else root
             place = top / name.lstrip("/")
             for folder in (place, *place.parents):
                 if not folder.is_relative_to(top):
                     break
-                with suppress(OSError, ValueError):
-                    limit, used = (int((folder / file).read_text()) for file in files[:2])
-                    fields = (text.split() for text in (folder / STAT).read_text().splitlines())
-                    cached = {key: int(value) for key, value in fields}.get(files[2], 0)
-                    yield max(0, limit - used + cached)
+                yield folder, not kinds

@@ -76,3 +76,27 @@ def test_the_limit_of_a_job_lies_in_its_control_group(
 
 def test_no_control_groups_limit_nothing(tmp_path: Path) -> None:
     assert list(capacity._group_memory(tmp_path, tmp_path / "none")) == []
+
+
+def test_a_quota_of_a_control_group_limits_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "GROUPS", tmp_path)
+    monkeypatch.setattr(capacity, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(capacity.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    job = tmp_path / "slurm" / "job_7"
+    job.mkdir(parents=True)
+    (tmp_path / "own").write_text("0::/slurm/job_7\n")
+    (job / "cpu.max").write_text("max 100000\n")
+    (job.parent / "cpu.max").write_text("350000 100000\n")
+    assert capacity.usable_cores() == 4
+    (job / "cpu.max").write_text("50000 100000\n")
+    assert capacity.usable_cores() == 1
+    (tmp_path / "own").write_text("3:cpu,cpuacct:/docker\n")
+    old = tmp_path / "cpu" / "docker"
+    old.mkdir(parents=True)
+    (old / "cpu.cfs_quota_us").write_text("-1\n")
+    (old / "cpu.cfs_period_us").write_text("100000\n")
+    assert capacity.usable_cores() == 64
+    (old / "cpu.cfs_quota_us").write_text("200000\n")
+    assert capacity.usable_cores() == 2

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from neoseg.buildable import FORCE
 from neoseg.configuration.composition import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
+from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.processes import in_submitit
@@ -90,6 +91,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
     main = launch(work)
 
     def start() -> None:
+        sys.argv[1:] = with_quoted_paths(sys.argv[1:])
         wrong = explain_arguments(name, sys.argv[1:])
         if wrong is not None:
             sys.stderr.write(f"{wrong}\n")

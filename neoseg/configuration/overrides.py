@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from re import search
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from neoseg.borrowed import hydra_arguments
 from neoseg.configuration.composition import CONFIG_DIR, is_group
 from neoseg.configuration.nodes import options
+from neoseg.configuration.path_values import is_path, quoted
 from neoseg.findings.nearest import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
@@ -71,6 +73,10 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
     """Return what a failed composition is about, or None where that is not clear."""
     if isinstance(error, OverrideParseException):
         first = str(error.message).splitlines()[0]
+        key, _, value = str(error.override).partition("=")
+        if value and is_path(key):
+            line = shlex.quote(f"{key}={quoted(value)}")
+            return f"'{error.override}' names nothing that is there; if it should, write {line}"
         return f"'{error.override}' cannot be read: {first}; write key=value, 'key=[a,b]' in quotes"
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)

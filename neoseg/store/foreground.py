@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,9 +67,17 @@ def crop_box(inside: np.ndarray, affine: np.ndarray, margin: float | None) -> li
         if hit.size == 0:
             box.append((0, length))
             continue
-        pad = int(np.ceil(margin / spacing[axis]))
+        pad = voxels_of(margin, spacing[axis])
         box.append((max(0, int(hit[0]) - pad), min(length, int(hit[-1]) + 1 + pad)))
     return box
+
+
+def voxels_of(length: float, spacing: float) -> int:
+    """Return how many whole voxels a length (mm) reaches into, whatever the last bits of a size.
+
+    Oblique affines in single precision give sizes such as 1.99999998 mm.
+    """
+    return math.ceil(round(length / spacing, 3))
 
 
 def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> np.ndarray:

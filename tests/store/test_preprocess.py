@@ -11,6 +11,7 @@ import pytest
 from nibabel.orientations import inv_ornt_aff
 from small_cohort import AFFINE, SHAPE, head, save
 
+from neoseg.store.foreground import crop_box
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
@@ -299,3 +300,11 @@ def test_a_mask_that_is_not_asked_for_changes_nothing(tmp_path: Path) -> None:
     without = prepare_images([path], PrepareSettings())
     np.testing.assert_array_equal(with_mask[0], without[0])
     assert with_mask[1] == without[1]
+
+
+def test_the_crop_does_not_depend_on_the_last_bits_of_an_affine() -> None:
+    inside = np.zeros((20, 20, 20), bool)
+    inside[5:15, 5:15, 5:15] = True
+    sizes = (2.0, 1.99999998, 2.00000002, 1.9999999)
+    boxes = {str(crop_box(inside, np.diag([s, s, s, 1.0]), 4.0)) for s in sizes}
+    assert boxes == {str([(3, 17)] * 3)}

@@ -1,0 +1,49 @@
+"""Paths on the command line: taken as they stand, whatever characters they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+PATHS = (
+    *("run", "runs", "resume", "input", "patch", "checkpoint"),
+    *("cohort.root", "split.file", "extra_cohorts.*.cohort.root", "extra_cohorts.*.split.file"),
+)
+"""Patterns of the keys whose values are paths of what is there."""
+
+NEW_PATHS = ("output", "report", "paths.*", "hydra.run.dir")
+"""Patterns of those whose values may be made."""
+
+
+def is_path(key: str) -> bool:
+    """Tell whether the value of a key is a path."""
+    return any(fnmatchcase(key.lstrip("+~"), pattern) for pattern in (*PATHS, *NEW_PATHS))
+
+
+def quoted(value: str) -> str:
+    """Return a value between quotes, as Hydra takes it as it stands."""
+    return '"' + value.replace('\\"', '\\\\"').replace('"', '\\"') + '"'
+
+
+def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with the paths among them quoted.
+
+    Hydra would read brackets, commas, equals signs and letters beyond ASCII as its own. A value is
+    a path where there is something of that name, or where something new can be made there; others,
+    such as a list of runs, stay as they are.
+    """
+    return [_with_quoted_path(argument) for argument in arguments]
+
+
+def _with_quoted_path(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
+        return argument
+    path = Path(value).expanduser()
+    try:
+        new = not set("[],") & set(path.name) and path.parent.is_dir()
+        there = path.exists() or (new and key.lstrip("+~") not in PATHS)
+    except OSError:  # a name that is too long
+        return argument
+    return f"{key}={quoted(value)}" if there else argument

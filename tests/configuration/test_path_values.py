@@ -1,0 +1,65 @@
+"""Paths are typed as they are, brackets, equals signs, spaces and all."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.overrides import explain_arguments
+from neoseg.configuration.path_values import with_quoted_paths
+
+NAMES = [
+    "a=b",
+    "a(1)",
+    "a[1]",
+    "Müller",
+    "a#b",
+    "loss-[iuc,known_dice]",
+    "T2 (new)",
+    "a;b",
+    'a"b',
+    "~x",
+]
+
+
+def root_of(arguments: list[str]) -> object:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("prepare", ["cohort=bids", *arguments]).cohort.root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_of_something_there_is_taken_as_it_stands(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    arguments = with_quoted_paths([f"cohort.root={folder}"])
+    assert root_of(arguments) == str(folder)
+    assert with_quoted_paths(arguments) == arguments  # a process that starts others has them so
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_message_says_works_when_pasted(name: str, tmp_path: Path) -> None:
+    argument = f"cohort.root={tmp_path / name}"
+    told = explain_arguments("prepare", ["cohort=bids", *with_quoted_paths([argument])])
+    if told is None:  # Hydra reads it as it is
+        assert root_of([argument]) == str(tmp_path / name)
+        return
+    (pasted,) = shlex.split(told.partition("write ")[2])
+    assert root_of([pasted]) == str(tmp_path / name)
+
+
+def test_new_folders_lists_and_sweeps(tmp_path: Path) -> None:
+    new = tmp_path / "out (1)"
+    assert with_quoted_paths([f"output={new}"]) == [f'output="{new}"']
+    for argument in (
+        "run=[a,b]",
+        "split.file=a.csv,b.csv",
+        "paths.data=a,b",
+        "seed=1",
+        "-m",
+        "output=",
+    ):
+        assert with_quoted_paths([argument]) == [argument]
