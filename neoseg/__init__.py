@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neoseg.cohort import Cohort, Scan
-    from neoseg.configuration.composition import label_space
+    from neoseg.configuration.config import label_space
     from neoseg.configuration.run import RunConfig
     from neoseg.errors import NeosegError
     from neoseg.evaluation.scores import score_scan
@@ -42,7 +42,7 @@ _PLACES = {
     "Segmenter": "inference.segmenter",
     "Targets": "labels.targets",
     "class_dice": "training.agreement",
-    "label_space": "configuration.composition",
+    "label_space": "configuration.config",
     "register_loss": "losses",
     "score_scan": "evaluation.scores",
 }

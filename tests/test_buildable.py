@@ -22,7 +22,7 @@ from neoseg.buildable import (
     is_reader,
     require_targets,
 )
-from neoseg.configuration.composition import CONFIG_DIR, job_name
+from neoseg.configuration.config import CONFIG_DIR, job_name
 from neoseg.configuration.data import CohortConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.networks import NetworkError, build_network

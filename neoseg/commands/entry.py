@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from neoseg.buildable import FORCE
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError

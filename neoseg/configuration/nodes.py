@@ -79,7 +79,7 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
 
 
 def _files(group: str) -> set[str]:
-    from neoseg.configuration.composition import CONFIG_DIR  # which registers these nodes
+    from neoseg.configuration.config import CONFIG_DIR  # which registers these nodes
 
     return {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
 

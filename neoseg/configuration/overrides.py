@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.borrowed import hydra_arguments
-from neoseg.configuration.composition import CONFIG_DIR, is_group
+from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.nodes import options
 from neoseg.configuration.path_values import is_path, quoted
 from neoseg.findings.nearest import nearest

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 
 PHANTOM = ["cohort.phantom.subjects=6", "cohort.phantom.spacing=4.0", "cohort.workers=1"]
 TINY = [

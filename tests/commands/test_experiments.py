@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.cohort.annotation import read_plan
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.evaluation.table import read_scores
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))

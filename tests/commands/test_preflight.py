@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.commands.prepare import PrepareConfig
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError

@@ -20,7 +20,7 @@ from tiny_run import train
 from neoseg.augment import AugmentSettings
 from neoseg.commands.gallery import Panel, Sample, write_sheet
 from neoseg.commands.sheet import sample_of
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
 from neoseg.patches.datamodule import MixedDataModule
 

@@ -15,7 +15,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from neoseg.configuration import nodes
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.losses import Objective, find_term
 from neoseg.losses.build import settings_of
 from neoseg.losses.registry import BUILT_IN

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings
-from neoseg.configuration.composition import CONFIG_DIR, job_name
+from neoseg.configuration.config import CONFIG_DIR, job_name
 from neoseg.runs.trainer import cluster_environment
 
 

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from neoseg.configuration.cluster import LocalSettings
-from neoseg.configuration.composition import CONFIG_DIR, job_name
+from neoseg.configuration.config import CONFIG_DIR, job_name
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.folder import LOCK
 from neoseg.sweeps import local, slurm

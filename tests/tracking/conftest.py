@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tiny_run import train
 
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -16,7 +16,7 @@ from small_wandb_run import Recorded
 
 from neoseg.commands import dashboard, panels
 from neoseg.commands.panels import PanelSettings, make_workspace
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace
 

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
 
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
 from neoseg.training.checkpoint import LastCheckpoint

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.commands.entry import quieten
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.patches.batch import Batch
 from neoseg.patches.volumes import VolumeSample
 from neoseg.training.module import SegmentationModule

@@ -85,7 +85,7 @@ def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     """Return the training patches of the scan, as a training makes them."""
     from neoseg.augment import AugmentSettings
     from neoseg.cohort import Assignment, Cohort, Plan, Scan
-    from neoseg.configuration.composition import CONFIG_DIR
+    from neoseg.configuration.config import CONFIG_DIR
     from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
     from neoseg.patches.datamodule import MixedDataModule
     from neoseg.patches.dataset import PatchSettings
@@ -123,7 +123,7 @@ def augment_of(case: str) -> dict[str, Any]:
     """Return the settings of a case."""
     import yaml
 
-    from neoseg.configuration.composition import CONFIG_DIR
+    from neoseg.configuration.config import CONFIG_DIR
 
     if case not in ("basic", "strong"):
         return ALWAYS

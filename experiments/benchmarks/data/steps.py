@@ -32,7 +32,7 @@ from table import parser_of, record
 from torch.utils.data import DataLoader
 
 from neoseg.commands.entry import quieten
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import AHEAD, MixedDataModule

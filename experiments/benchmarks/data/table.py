@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from neoseg.cohort import Cohort
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
 
 HERE = Path(__file__).resolve().parent

@@ -19,7 +19,7 @@ import yaml
 from neoseg.cohort.phantom.scan import generate_scan
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.phantom.subject import draw_subject
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.training.module import ModuleSpec, SegmentationModule
 
 SHAPE = (217, 290, 290)
