@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.ages import MISSING_TEXT, UNKNOWN_AGE, Ages, parse_age, units_of
 from neoseg.cohort.folders import SessionFolder
 from neoseg.cohort.scan import bare_id, scan_id
 from neoseg.cohort.table import read_rows
 from neoseg.findings.problems import Problems, shorten
 
-MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
-MISSING_NUMBERS = frozenset({-999.0, 0.0})
-AGE_RANGE = (15.0, 60.0)
-"""Weeks of post-menstrual age that a fetal or neonatal scan can have."""
-
-UNKNOWN_AGE = "the age is taken as not known"
-
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
 BIRTH_COLUMNS = ("birth_age", "birth_ga")
 SCAN_COLUMNS = ("scan_age", "scan_ga", "age")
+SESSION_COLUMNS = ("session_id", "session")
 
 Key = tuple[str, str | None]
-
-
-@dataclass(frozen=True)
-class Ages:
-    """Weeks of post-menstrual age at birth and at the scan, None where not known."""
-
-    birth: float | None = None
-    scan: float | None = None
-
-    def filled(self, other: Ages) -> Ages:
-        """Return these ages, with those of `other` where one is not known."""
-        return Ages(self.birth or other.birth, self.scan or other.scan)
-
-
-def parse_age(text: str, where: str, problems: Problems) -> float | None:
-    """Read an age in weeks; None for missing values and, with a warning, for impossible ones."""
-    if text.casefold() in MISSING_TEXT:
-        return None
-    # Not all that Python takes for a number: it reads 4_0 as 40.
-    age = float(text) if NUMBER.fullmatch(text) else None
-    if age is None:
-        problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
-        return None
-    if age in MISSING_NUMBERS:
-        return None
-    low, high = AGE_RANGE
-    if not low <= age <= high:
-        problems.warn(
-            where,
-            f"found {text}",
-            f"{low:g} to {high:g} weeks of post-menstrual age",
-            UNKNOWN_AGE,
-            "impossible-age",
-        )
-        return None
-    return age
 
 
 def read_ages(
@@ -106,10 +61,7 @@ def read_ages(
         )
         rows |= {key: ages.filled(rows.get(key, Ages())) for key, ages in own.items()}
 
-    nothing = Ages()
-    ages = {
-        key: rows.get(key, nothing).filled(rows.get((key[0], None), nothing)) for key in on_disk
-    }
+    ages = _of_sessions(rows, on_disk, problems)
     ageless = sorted(scan_id(*key) for key, found in ages.items() if found.scan is None)
     if ageless:
         problems.warn(
@@ -118,6 +70,38 @@ def read_ages(
             action="they count as age group 'unknown'",
             kind="missing-age",
         )
+    return ages
+
+
+def _of_sessions(
+    rows: Mapping[Key, Ages], on_disk: Collection[Key], problems: Problems
+) -> dict[Key, Ages]:
+    """Return what the rows tell of each session, without what cannot be meant so."""
+    nothing = Ages()
+    ages = {}
+    for key in on_disk:
+        own, of_subject = rows.get(key, nothing), rows.get((key[0], None), nothing)
+        number = sum(subject == key[0] for subject, _ in on_disk)
+        if number > 1 and of_subject.scan is not None and own.scan is None:
+            problems.warn(
+                scan_id(*key),
+                f"has no age of its own, and the subject, with {number} sessions, has one",
+                "an age for each session",
+                f"{UNKNOWN_AGE}; add a column session_id, or sub-{key[0]}_sessions.tsv",
+                "missing-age",
+            )
+            of_subject = Ages(of_subject.birth)
+        found = own.filled(of_subject)
+        if found.birth is not None and found.scan is not None and found.scan < found.birth:
+            problems.warn(
+                scan_id(*key),
+                f"was scanned at {found.scan:g} weeks, before its birth at {found.birth:g}",
+                "post-menstrual ages of a newborn",
+                f"{UNKNOWN_AGE}; correct the table",
+                "impossible-age",
+            )
+            found = Ages(found.birth)
+        ages[key] = found
     return ages
 
 
@@ -134,9 +118,13 @@ def _collect(
     problems: Problems,
 ) -> None:
     """Add the ages of a table's rows; two rows of one scan that differ are an error of the scan."""
+    there = set(table[0]) if table else set()
+    birth, scan = (next((c for c in cs if c in there), "") for cs in (BIRTH_COLUMNS, SCAN_COLUMNS))
+    units = units_of(path, [c for c in (birth, scan) if c], problems)
+    session_column = next((c for c in SESSION_COLUMNS if c in there), "")
     for number, row in enumerate(table, start=2):
         name = subject or bare_id(row["participant_id"], "sub-")
-        text = bare_id(row.get("session_id", ""), "ses-")
+        text = bare_id(row.get(session_column, ""), "ses-")
         session = None if text.casefold() in MISSING_TEXT else text
         if not name or (subject and not session):
             problems.warn(
@@ -153,12 +141,12 @@ def _collect(
             )
             continue
         where = f"{path} row {number} ({scan_id(name, session)})"
-        ages = Ages(
-            *(
-                parse_age(next((row[c] for c in columns if c in row), ""), f"{where} age", problems)
-                for columns in (BIRTH_COLUMNS, SCAN_COLUMNS)
-            )
-        )
+        read = []
+        for column in (birth, scan):
+            unit = units.get(column)
+            text = "" if unit is None else row.get(column, "")
+            read.append(parse_age(text, f"{where} age", problems, unit or 1.0))
+        ages = Ages(*read)
         if (name, session) in rows:
             duplicate = ("one row", "delete one", "duplicate-row")
             concerned = [key for key in on_disk if key[0] == name and session in (None, key[1])]

@@ -17,7 +17,7 @@ def make_bids(root: Path, files: tuple[str, ...] = FILES) -> None:
     add_scan(root, "01", None, files)
     add_scan(root, "02", "a", files)
     add_scan(root, "02", "b", files)
-    add_table(root / "participants.tsv", "participant_id age", "sub-01 28.1", "sub-02 38")
+    add_table(root / "participants.tsv", "participant_id scan_age", "sub-01 28.1", "sub-02 38")
 
 
 def test_the_real_scans(real_scans: Path, fidon8: LabelSpace) -> None:
@@ -58,8 +58,8 @@ def test_sessions_are_optional(tmp_path: Path, drawem9: LabelSpace) -> None:
     cohort = read_bids(tmp_path, drawem9)
     assert [(s.id, s.scan_age) for s in cohort.scans] == [
         ("sub-01", 28.1),
-        ("sub-02_ses-a", 38.0),
-        ("sub-02_ses-b", 38.0),
+        ("sub-02_ses-a", None),
+        ("sub-02_ses-b", None),
     ]
     assert cohort.scans[0].label == tmp_path / "sub-01/anat/sub-01_desc-manual_dseg.nii.gz"
     assert cohort.scans[0].mask == tmp_path / "sub-01/anat/sub-01_desc-brain_mask.nii.gz"

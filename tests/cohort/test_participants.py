@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from cohort_trees import add_scan, add_table
 
+from neoseg.cohort.ages import Ages, parse_age
 from neoseg.cohort.folders import find_sessions
-from neoseg.cohort.participants import Ages, parse_age, read_ages
+from neoseg.cohort.participants import read_ages
 from neoseg.findings.problems import Problems
 
 
@@ -43,8 +45,12 @@ def test_the_table_of_the_session_outranks_the_participants(tmp_path: Path) -> N
     add_table(tmp_path / "participants.tsv", "participant_id birth_age scan_age", "A 30 35")
     add_table(tmp_path / "sub-A/sub-A_sessions.tsv", "session_id scan_age", "1 33", "2 -999")
     problems = Problems()
-    assert ages_of(tmp_path, problems) == {"A/1": Ages(30, 33), "A/2": Ages(30, 35)}
-    assert not problems.warnings
+    # One age of a subject is not that of each of its sessions.
+    assert ages_of(tmp_path, problems) == {"A/1": Ages(30, 33), "A/2": Ages(30, None)}
+    (warning, _) = map(str, problems.warnings)
+    assert (
+        "sub-A_ses-2: has no age of its own, and the subject, with 2 sessions, has one" in warning
+    )
 
 
 def test_contradicting_rows_are_an_error_and_repeated_ones_are_not(tmp_path: Path) -> None:
@@ -83,4 +89,61 @@ def test_windows_line_ends_a_byte_order_mark_and_short_rows(tmp_path: Path) -> N
     (tmp_path / "participants.tsv").write_bytes(text.encode())
     problems = Problems()
     assert ages_of(tmp_path, problems) == {"007/None": Ages(None, 30), "008/None": Ages()}
+    assert not problems.errors
+
+
+@pytest.mark.parametrize(
+    ("columns", "units", "ages"),
+    [
+        ("scan_age", None, [30.0, 41.0]),
+        ("scan_age", "weeks", [30.0, 41.0]),
+        ("age", "weeks of post-menstrual age", [30.0, 41.0]),
+        ("age", None, [None, None]),
+        ("age", "years", [None, None]),
+        ("scan_age", "months", [None, None]),
+        ("scan_age", "days", [210 / 7, None]),
+    ],
+)
+def test_an_age_counts_in_the_unit_that_it_has(
+    columns: str, units: str | None, ages: list[float | None], tmp_path: Path
+) -> None:
+    rows = ("A 210", "B 41") if units == "days" else ("A 30", "B 41")
+    for subject in "AB":
+        add_scan(tmp_path, subject, None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", f"participant_id {columns}", *rows)
+    if units is not None:
+        (tmp_path / "participants.json").write_text(json.dumps({columns: {"Units": units}}))
+    problems = Problems()
+    assert [found.scan for found in ages_of(tmp_path, problems).values()] == ages
+    assert bool(problems.warnings) is (None in ages)
+
+
+def test_what_the_warning_of_a_unit_says_settles_it(tmp_path: Path) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", "participant_id age", "A 30")
+    problems = Problems()
+    ages_of(tmp_path, problems)
+    (remedy,) = [str(w) for w in problems.warnings if "column age" in str(w)]
+    text = remedy.partition("or write ")[2].partition(" into ")[0]
+    (tmp_path / "participants.json").write_text(text)
+    assert ages_of(tmp_path, Problems()) == {"A/None": Ages(None, 30)}
+
+
+def test_a_scan_before_birth_is_questioned(tmp_path: Path) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", "participant_id birth_age scan_age", "A 39 31")
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == {"A/None": Ages(39, None)}
+    assert "scanned at 31 weeks, before its birth at 39" in str(problems.warnings[0])
+
+
+@pytest.mark.parametrize("column", ["session", "session_id"])
+def test_a_row_per_session(column: str, tmp_path: Path) -> None:
+    for session in "12":
+        add_scan(tmp_path, "A", session, ["T2w"])
+    add_table(
+        tmp_path / "participants.tsv", f"participant_id {column} scan_age", "A 1 30.1", "A ses-2 41"
+    )
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == {"A/1": Ages(None, 30.1), "A/2": Ages(None, 41)}
     assert not problems.errors

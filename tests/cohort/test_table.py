@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from neoseg.cohort.ages import parse_age
 from neoseg.cohort.meaning import resolve
-from neoseg.cohort.participants import parse_age
 from neoseg.cohort.table import read_rows
 from neoseg.findings.problems import Problems
 from neoseg.labels import LabelSpace

@@ -1,0 +1,101 @@
+"""Post-menstrual ages in weeks, from text in whatever unit a table has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from neoseg.findings.problems import Problems
+
+MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
+MISSING_NUMBERS = frozenset({-999.0, 0.0})
+AGE_RANGE = (15.0, 60.0)
+"""Weeks of post-menstrual age that a fetal or neonatal scan can have."""
+
+UNKNOWN_AGE = "the age is taken as not known"
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1 / 7, "d": 1 / 7}
+"""Units in which an age can be post-menstrual, as weeks; years and months count from birth."""
+
+
+@dataclass(frozen=True)
+class Ages:
+    """Weeks of post-menstrual age at birth and at the scan, None where not known."""
+
+    birth: float | None = None
+    scan: float | None = None
+
+    def filled(self, other: Ages) -> Ages:
+        """Return these ages, with those of `other` where one is not known."""
+        return Ages(self.birth or other.birth, self.scan or other.scan)
+
+
+def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> float | None:
+    """Read an age in units of so many weeks; return weeks.
+
+    None for missing values and, with a warning, for impossible ones.
+    """
+    if text.casefold() in MISSING_TEXT:
+        return None
+    # Not all that Python takes for a number: it reads 4_0 as 40.
+    age = float(text) if NUMBER.fullmatch(text) else None
+    if age is None:
+        problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
+        return None
+    if age in MISSING_NUMBERS:
+        return None
+    age *= unit
+    low, high = AGE_RANGE
+    if not low <= age <= high:
+        problems.warn(
+            where,
+            f"found {text}" + ("" if unit == 1 else f", which is {age:.4g} weeks"),
+            f"{low:g} to {high:g} weeks of post-menstrual age",
+            UNKNOWN_AGE,
+            "impossible-age",
+        )
+        return None
+    return age
+
+
+def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[str, float | None]:
+    """Return the unit of each column of ages in weeks; None where its numbers cannot be used.
+
+    The unit is what the sidecar (`participants.json`) says. Without one, a column that BIDS means
+    in years, `age`, is not used, and those that only newborns have are in weeks.
+    """
+    sidecar = path.with_suffix(".json")
+    said: dict[str, str] = {}
+    if sidecar.is_file():
+        try:
+            found = json.loads(sidecar.read_text(encoding="utf-8"))
+            said = {
+                c: str(v["Units"]) for c, v in found.items() if isinstance(v, dict) and "Units" in v
+            }
+        except (OSError, ValueError, AttributeError) as error:
+            problems.warn(
+                sidecar, f"cannot be read: {error}", "JSON", "units are not known", "bad-table"
+            )
+    units: dict[str, float | None] = {}
+    for column in columns:
+        unit = said.get(column, "years" if column == "age" else "weeks")
+        words = unit.casefold().split() or [""]
+        units[column] = WEEKS.get(words[0].strip("(),.;"))
+        if units[column] is None:
+            source = (
+                f"in {unit!r} by {sidecar.name}" if column in said else "in years, as BIDS has it"
+            )
+            problems.warn(
+                f"{path} column {column}",
+                f"is {source}",
+                "weeks of post-menstrual age",
+                f"{UNKNOWN_AGE}; if they are weeks, call the column scan_age, or write "
+                f'{{"{column}": {{"Units": "weeks"}}}} into {sidecar.name}',
+                "impossible-age",
+            )
+    return units
