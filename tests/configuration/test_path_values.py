@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from neoseg.configuration.composition import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.path_values import with_quoted_paths
 
