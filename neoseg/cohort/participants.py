@@ -79,7 +79,7 @@ def _of_sessions(
     """Return what the rows tell of each session, without what cannot be meant so."""
     nothing = Ages()
     ages = {}
-    for key in on_disk:
+    for key in sorted(on_disk, key=str):
         own, of_subject = rows.get(key, nothing), rows.get((key[0], None), nothing)
         number = sum(subject == key[0] for subject, _ in on_disk)
         if number > 1 and of_subject.scan is not None and own.scan is None:
