@@ -44,7 +44,7 @@ def main(config: DictConfig) -> None:
     module = restored(command.checkpoint or _checkpoint(command.patch), command.allow)
     lost = sum(int((~torch.isfinite(value)).sum()) for value in module.state_dict().values())
     if lost:
-        log.warning("%d weights are no numbers already: the step before did it", lost)
+        log.warning("%d weights are not numbers already: the step before did it", lost)
     table = Table(title=f"step {kept.about['step']}, seed {kept.about['seed']}")
     for title in ("item", "scan", "image", "codes", "loss"):
         table.add_column(title, justify="right" if title == "loss" else "left")
