@@ -145,7 +145,10 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
     assert [path.name for path in (job / "evaluation").iterdir()] == ["phantom_val"]
     wrong = run("evaluate", f"run='{job}'", "part=testt", cwd=sweep_folder, status=2)
-    assert "part = 'testt': Input should be 'train', 'val', 'test' or 'all'" in wrong.stdout + wrong.stderr
+    assert (
+        "part = 'testt': Input should be 'train', 'val', 'test' or 'all'"
+        in wrong.stdout + wrong.stderr
+    )
 
 
 def test_prepare_and_phantom(sweep_folder: Path) -> None:
