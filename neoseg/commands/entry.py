@@ -22,6 +22,7 @@ from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.processes import in_submitit
+from neoseg.sweeps.plugins import register_plugins
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
     main = launch(work)
 
     def start() -> None:
+        register_plugins()
         sys.argv[1:] = with_quoted_paths(sys.argv[1:])
         wrong = explain_arguments(name, sys.argv[1:])
         if wrong is not None:

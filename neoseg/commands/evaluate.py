@@ -19,6 +19,7 @@ from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.evaluation.table import rich_table
 from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished
@@ -83,7 +84,7 @@ def main(config: DictConfig) -> None:
     output = command.output or run / "evaluation" / place
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
-            trained.segmenter(**command.window),
+            segmenter_of(spec, trained.network, trained.device, **command.window),
             parts,
             output,
             Provenance("neoseg", __version__, run.resolve().name),

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from neoseg.borrowed import share_config_store
+from neoseg.configuration.nodes import CONFIG_DIR as CONFIG_DIR
 from neoseg.configuration.nodes import register_nodes
-from neoseg.configuration.plugins import register_plugins
 
 if TYPE_CHECKING:
     from neoseg.labels import LabelSpace
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-"""`conf/` of the checkout, or the copy that travels inside an installed package."""
 
 LONGEST_NAME = 200
 """Bytes of the name of a job's folder; file systems allow 255, also for files named after it."""
@@ -81,6 +76,5 @@ def label_space(table: str | Path) -> LabelSpace:
 
 
 register_resolvers()
-register_plugins()
 register_nodes()
 share_config_store()

@@ -17,6 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""`conf/` of the checkout, or the copy that travels inside an installed package."""
+
+PLUGINS = "hydra_plugins.neoseg"
+"""What Hydra takes `neoseg.sweeps.plugins` for: it starts no sweeper of another package."""
+
 REQUIRED = "???"
 """A key without a default, which Hydra asks for."""
 
@@ -55,6 +63,11 @@ def register_nodes() -> None:
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
+    sweeper = {"_target_": f"{PLUGINS}.SurvivingSweeper", "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="neoseg", node=sweeper, provider="neoseg")
+    for name, launcher in (("neoseg_local", "LocalLauncher"), ("neoseg_slurm", "SlurmLauncher")):
+        node = {"_target_": f"{PLUGINS}.{launcher}"}
+        store.store(group="hydra/launcher", name=name, node=node, provider="neoseg")
     for group in _GROUPS:
         for name, node in _nodes(group).items():
             store.store(group=group, name=name, node=node, provider="neoseg")
@@ -79,8 +92,6 @@ def _nodes(group: str) -> dict[str, dict[str, Any]]:
 
 
 def _files(group: str) -> set[str]:
-    from neoseg.configuration.config import CONFIG_DIR  # which registers these nodes
-
     return {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
 
 

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from neoseg.cohort import MissingModality
+from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference.blending import Region
+from neoseg.inference.forward import mirror_partners
+from neoseg.inference.model import ModelSpec
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
+from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
 from neoseg.networks import Head
 from neoseg.patches.completion import complete_volume
@@ -81,10 +85,8 @@ class Segmenter:
         Raises:
             ConfigError: a folder without a sound checkpoint, or settings that do not fit it.
         """
-        from neoseg.inference.trained import TrainedNetwork
-
         trained = TrainedNetwork.load(Path(run), device, predict_with, allow)
-        return trained.segmenter(**window)
+        return segmenter_of(trained.spec, trained.network, trained.device, **window)
 
     def __call__(self, *images: str | Path) -> Segmentation:
         """Segment the scan whose images are these files, one for each modality in order.
@@ -156,3 +158,36 @@ class Segmenter:
             probabilities = ClassProbabilities(tuple(classes), values, outside, geometry)
         full = to_canonical(leaves, geometry, space.background)
         return Segmentation(full, leaves, volume[0].numpy(), geometry, probabilities)
+
+
+def segmenter_of(
+    spec: ModelSpec, network: nn.Module, device: torch.device, **window: Any
+) -> Segmenter:
+    """Return what segments scans with a network, with changed window settings (None: as they are).
+
+    Raises:
+        ConfigError: settings that are wrong in themselves, or that the network cannot take.
+    """
+    changed = {key: value for key, value in window.items() if value is not None}
+    settings = parse(WindowSettings, {**spec.window.model_dump(), **changed}, "window")
+    head = spec.make_head()
+    if settings.mirror:
+        try:
+            mirror_partners(head, settings.patch_size)
+        except ValueError as error:
+            raise ConfigError(f"window.mirror: {error}") from None
+    _check_patch(spec, settings.patch_size)
+    return Segmenter(network, head, settings, spec.prepare, device, spec.missing_modality)
+
+
+def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
+    """Raise `ConfigError` for a window that the network cannot take."""
+    trained, divisor = spec.patch_size, spec.network.get("divisor", 1)
+    flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
+    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisor]
+    if flat or wrong:
+        raise ConfigError(
+            f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
+            f"takes multiples of {divisor} along each axis that is not 1 there, and 1 along one "
+            "that is"
+        )

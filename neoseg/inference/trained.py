@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import nn
 
-from neoseg.findings.settings import ConfigError, parse
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
     LAST,
@@ -18,10 +18,7 @@ from neoseg.inference.checkpoint import (
     predicting_checkpoint,
     read_checkpoint,
 )
-from neoseg.inference.forward import mirror_partners
 from neoseg.inference.model import ModelSpec, chosen
-from neoseg.inference.segmenter import Segmenter
-from neoseg.inference.window import WindowSettings
 
 OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile"})
 """What a checkpoint tells beside the model, which no prediction needs."""
@@ -89,34 +86,6 @@ class TrainedNetwork:
         place = choose_device(device)
         return cls(spec, network.to(place), place)
 
-    def segmenter(self, **window: Any) -> Segmenter:
-        """Return what segments scans as the run does, with changed window settings.
-
-        Raises:
-            ConfigError: settings that are wrong in themselves, or that the network cannot take.
-        """
-        return segmenter_of(self.spec, self.network, self.device, **window)
-
-
-def segmenter_of(
-    spec: ModelSpec, network: nn.Module, device: torch.device, **window: Any
-) -> Segmenter:
-    """Return what segments scans with a network, with changed window settings (None: as they are).
-
-    Raises:
-        ConfigError: settings that are wrong in themselves, or that the network cannot take.
-    """
-    changed = {key: value for key, value in window.items() if value is not None}
-    settings = parse(WindowSettings, {**spec.window.model_dump(), **changed}, "window")
-    head = spec.make_head()
-    if settings.mirror:
-        try:
-            mirror_partners(head, settings.patch_size)
-        except ValueError as error:
-            raise ConfigError(f"window.mirror: {error}") from None
-    _check_patch(spec, settings.patch_size)
-    return Segmenter(network, head, settings, spec.prepare, device, spec.missing_modality)
-
 
 def choose_device(name: str) -> torch.device:
     """Return the device "auto" stands for, or the named one.
@@ -136,16 +105,3 @@ def choose_device(name: str) -> torch.device:
             "cuda on a machine with a GPU and a build of torch for it"
         ) from None
     return device
-
-
-def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
-    """Raise `ConfigError` for a window that the network cannot take."""
-    trained, divisor = spec.patch_size, spec.network.get("divisor", 1)
-    flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
-    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisor]
-    if flat or wrong:
-        raise ConfigError(
-            f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
-            f"takes multiples of {divisor} along each axis that is not 1 there, and 1 along one "
-            "that is"
-        )

@@ -10,7 +10,7 @@ from typing import Any
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
 from neoseg.inference.ensemble import Ensemble
-from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.folder import RECORD
 
@@ -53,7 +53,7 @@ def load_predictor(
     modalities: dict[str, tuple[str, ...]] = {}
     for run in runs:
         trained = TrainedNetwork.load(run, device, predict_with, allow)
-        members[str(run)] = trained.segmenter(**window)
+        members[str(run)] = segmenter_of(trained.spec, trained.network, trained.device, **window)
         modalities[str(run)] = trained.spec.modalities
     if len(members) < len(runs):
         raise ConfigError(f"run names a folder twice: {', '.join(map(str, runs))}")

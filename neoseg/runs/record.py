@@ -30,7 +30,7 @@ from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.trained import segmenter_of
+from neoseg.inference.segmenter import segmenter_of
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort

@@ -24,6 +24,7 @@ from neoseg.inference.checkpoint import (
 )
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.pseudo import PseudoLabeller
+from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
@@ -147,7 +148,7 @@ def _predict(
     data = _prepared(run, plan, with_teacher=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
-    segmenters = tuple(teacher.segmenter() for teacher in teachers)
+    segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
     limit = data.store.settings.locations
     labeller = PseudoLabeller(segmenters, plan.codebook, run.recipe.min_confidence, limit)
     with progress_bar("label", total=len(scans)) as bar:

@@ -1,6 +1,6 @@
 """What Hydra is told of neoseg: its sweeper and its launchers.
 
-Every command imports this file, so it imports nothing heavy: what they do is in `neoseg.sweeps`.
+Every command imports this file, so that it imports what they do only when they do it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from itertools import product
 from types import ModuleType
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -23,8 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-PACKAGE = "hydra_plugins.neoseg"
-"""What Hydra takes this module for."""
+from neoseg.configuration.nodes import PLUGINS
 
 
 class SurvivingSweeper(Sweeper):
@@ -128,18 +126,12 @@ class SlurmLauncher(_Launcher):
 
 
 def register_plugins() -> None:
-    """Make the sweeper and the launchers known to Hydra, under the names that `conf/` chooses."""
-    store, plugins = ConfigStore.instance(), Plugins.instance()
+    """Make the sweeper and the launchers known to Hydra, by the names of their nodes."""
+    plugins = Plugins.instance()
     # Hydra starts none that another package has, and looks the classes up by name.
     sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
-    sys.modules[PACKAGE] = sys.modules[__name__]
-    own: tuple[tuple[str, str, type[Plugin], dict[str, None]], ...] = (
-        ("hydra/sweeper", "neoseg", SurvivingSweeper, {"max_batch_size": None, "params": None}),
-        ("hydra/launcher", "neoseg_local", LocalLauncher, {}),
-        ("hydra/launcher", "neoseg_slurm", SlurmLauncher, {}),
-    )
-    for group, name, plugin, keys in own:
-        plugin.__module__ = PACKAGE
+    sys.modules[PLUGINS] = sys.modules[__name__]
+    own: tuple[type[Plugin], ...] = (SurvivingSweeper, LocalLauncher, SlurmLauncher)
+    for plugin in own:
+        plugin.__module__ = PLUGINS
         plugins.register(plugin)
-        node = {"_target_": f"{PACKAGE}.{plugin.__name__}", **keys}
-        store.store(group=group, name=name, node=node, provider="neoseg")
