@@ -13,7 +13,6 @@ from filelock import FileLock
 
 from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
-from neoseg.cohort.phantom.generation import VERSION, generate_cohort
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.scan import Cohort
 from neoseg.findings.problems import CohortError
@@ -39,6 +38,9 @@ def read_phantom(
     Raises:
         CohortError: unknown settings, values out of range, or as `read_dhcp`.
     """
+    # It takes a quarter of a second, and every reader of cohorts is imported with this one.
+    from neoseg.cohort.phantom.generation import VERSION, generate_cohort
+
     known = [field.name for field in fields(PhantomSettings)]
     unknown = sorted(set(phantom) - set(known))
     if unknown:
