@@ -34,27 +34,25 @@ class WrongKeysError(NeosegError):
 class Section(BaseModel):
     """Keys that a user writes; those that do not exist are errors, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def read(cls, raw: Any, key: str = "", **context: Any) -> Self:
+    def read(cls, raw: Any, key: str = "") -> Self:
         """Check plain containers as `parse` does."""
-        return parse(cls, raw, key, **context)
+        return parse(cls, raw, key)
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def parse(model: type[Settings], raw: Any, key: str = "", **context: Any) -> Settings:
+def parse(model: type[Settings], raw: Any, key: str = "") -> Settings:
     """Check plain containers that stand under `key` ("" is the top level).
-
-    `context` is for the validators of the model.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
     try:
-        return model.model_validate(raw, context=context)
+        return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(listed(wrong_keys(error, model, key))) from None
 

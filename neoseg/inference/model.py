@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 from torch import nn
@@ -15,8 +15,6 @@ from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.networks import Head, build_network, make_head
 from neoseg.store import PrepareSettings
-
-Predictor = Literal["student", "teacher", "peer"]
 
 
 class ModelSpec(Section):
