@@ -129,7 +129,7 @@ def _unreadable(broken: bool) -> Iterator[None]:
         yield
         return
     forbidden = PermissionError(13, "Permission denied")
-    with mock.patch.object(Path, "read_bytes", side_effect=forbidden):
+    with mock.patch.object(Path, "open", side_effect=forbidden):
         yield
 
 

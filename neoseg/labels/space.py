@@ -11,6 +11,9 @@ import numpy as np
 
 from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
 
+DEEPEST = 100
+"""Classes in classes; real tables have three levels."""
+
 LabelSet = frozenset[int]
 """Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
 
@@ -165,6 +168,11 @@ def _resolve_classes(table: LabelTable, lookup: dict[str, LabelSet]) -> None:
             raise LabelError(
                 f"label table '{table.name}': class '{path[-1]}' has a member '{key}' that is "
                 f"neither a leaf nor a class (near: {', '.join(near) or 'none'})"
+            )
+        if len(path) > DEEPEST:
+            raise LabelError(
+                f"label table '{table.name}': class '{row.name}' lies in {len(path)} others, "
+                f"expected at most {DEEPEST}"
             )
         if row.name in path:
             raise LabelError(
