@@ -31,6 +31,12 @@ def test_empty_shared() -> None:
     assert block.fill_(7).sum() == 7000
 
 
+def test_wandb_has_the_settings_that_keep_a_machine_to_itself() -> None:
+    settings = import_module("wandb").Settings(**borrowed.NOTHING_OF_THE_MACHINE)
+    assert settings.x_disable_meta
+    assert settings.disable_git
+
+
 MONAI = """
 import sys
 import pandas

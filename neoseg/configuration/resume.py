@@ -19,7 +19,7 @@ from neoseg.foreign import CONFIG, ForeignError, read_config
 
 log = logging.getLogger(__name__)
 
-_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster", "allow")
+_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster", "allow", "privacy")
 """Keys that may change between two starts of a run."""
 
 

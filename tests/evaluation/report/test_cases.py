@@ -88,8 +88,8 @@ def test_views_come_from_the_runs_and_must_fit(tmp_path) -> None:
     assert case_picture(case, "c, 5 %", runs) is None
     (tmp_path / "c" / "pictures").mkdir()
     picture = tmp_path / "c" / "pictures" / f"{case.scan}.png"
-    picture.write_bytes(b"png")
-    assert case_picture(case, "c, 5 %", runs) == picture
+    Image.new("L", (2, 2)).save(picture)
+    assert case_picture(case, "c, 5 %", runs) == picture.read_bytes()
     small = np.load(tmp_path / "b" / "views" / f"{case.scan}.npz")
     cropped = {k: v[1:] if v.ndim == 3 else v for k, v in small.items()}
     np.savez(tmp_path / "b" / "views" / f"{case.scan}.npz", **cropped)
