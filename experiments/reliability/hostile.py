@@ -37,56 +37,23 @@ REFUSED, HARMLESS, ESCAPED, TRACEBACK = "refused", "harmless", "escaped", "trace
 SECONDS, MEMORY = 20, 2 << 30
 
 WORDS = (
-    *(
-        "${",
-        "}",
-        "$",
-        "{",
-        "oc",
-        ".env",
-        ".create",
-        ":",
-        "CANARY",
-        "name",
-        "a",
-        ",",
-        "\\",
-        "'",
-        '"',
-    ),
-    *("${oc.env:CANARY}", "${name}", "${a}", "${oc.create:{_target_: os.system, command: touch}}"),
-    *("_target_", "os.system", "touch mark", "first", "hydra", "now", "[", "]", ".", " ", "\n"),
+    *("${", "}", "$", "{", "oc", ".env", ".create", ":", "CANARY", "name", "a", ","),
+    *("\\", "'", '"', "[", "]", ".", " ", "\n", "first", "hydra", "now", "_target_"),
+    *("${oc.env:CANARY}", "${name}", "${a}", "${oc.create:{_target_: os.system}}"),
+    *("os.system", "touch mark"),
 )
 TARGETS = (
-    *("os.system", "subprocess.Popen", "builtins.eval", "neoseg.buildable.build", "torch.hub.load"),
-    *("torch.load", "torch.nn.DataParallel", "transformers.Trainer", "neoseg.networks.build.build"),
-    *(
-        "neoseg.cohort.table.read_rows",
-        "monai.bundle.run",
-        "monai.networks.nets.TorchVisionFCModel",
-    ),
-    *("torch.nn.Conv3d", "monai.networks.nets.UNet", "neoseg.cohort.read_bids", "", ".", "x"),
+    *("os.system", "subprocess.Popen", "builtins.eval", "neoseg.buildable.build"),
+    *("torch.hub.load", "torch.load", "torch.nn.DataParallel", "transformers.Trainer"),
+    *("neoseg.networks.build.build", "neoseg.cohort.table.read_rows", "monai.bundle.run"),
+    *("monai.networks.nets.TorchVisionFCModel", "torch.nn.Conv3d", "", ".", "x"),
+    *("monai.networks.nets.UNet", "neoseg.cohort.read_bids"),
 )
 SNIPPETS = (
-    *(
-        "!!python/object/apply:os.system ['touch mark']",
-        "!!python/name:os.system",
-        "!!pairs [a: 1]",
-    ),
-    *("!!omap [a: 1]", "!!set {a}", "!!binary aaaa", "&a [*a]", "*a", "<<: {a: 1}", "? [a]\n: b"),
-    *(
-        "{{{{",
-        "[[[[",
-        ".inf",
-        ".nan",
-        "9" * 400,
-        "0x_",
-        "2026-01-01",
-        "%YAML 9.9",
-        "---",
-        "...",
-        "\t",
-    ),
+    *("!!python/object/apply:os.system ['touch mark']", "!!python/name:os.system"),
+    *("!!pairs [a: 1]", "!!omap [a: 1]", "!!set {a}", "!!binary aaaa", "&a [*a]", "*a"),
+    *("<<: {a: 1}", "? [a]\n: b", "{{{{", "[[[[", ".inf", ".nan", "9" * 400, "0x_"),
+    *("2026-01-01", "%YAML 9.9", "---", "...", "\t"),
 )
 LABELS = {
     "name": "small",
@@ -138,16 +105,15 @@ def strange(rng: random.Random, pickled: bool) -> Any:
     if kind == 1:
         return {"_target_": rng.choice(TARGETS), "command": "touch mark", "_partial_": rng.random()}
     if kind == 2:
-        return rng.choice(
-            (float("inf"), float("nan"), 2**70, -1, 1e308, 0, True, None, "", -(2**63))
-        )
+        numbers = float("inf"), float("nan"), 2**70, -1, 1e308, 0, -(2**63)
+        return rng.choice((*numbers, True, None, ""))
     if kind == 3:
         found: Any = strange(rng, False)
         for _ in range(rng.choice((1, 5, 60, 150))):
             found = [found] if rng.random() < 0.5 else {"x": found}
         return found
     if kind == 4:
-        return "x" * rng.choice((10**3, 10**5, 5 * 10**6))
+        return "x" * rng.choice((10**3, 10**4))
     if kind == 5:
         return [strange(rng, False) for _ in range(rng.randint(0, 4))]
     if kind == 6:
@@ -183,7 +149,7 @@ def spoil(rng: random.Random, content: Any, pickled: bool) -> Any:
 def a_configuration(rng: random.Random, folder: Path) -> Any:
     """Write `config.yaml`, and do with its parts what commands do."""
     content = spoil(rng, deepcopy(CONFIG), False)
-    text = yaml.dump(content, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(content, Dumper=yaml.CDumper, sort_keys=False)
     for _ in range(rng.choice((0, 0, 1, 3))):
         place = rng.randrange(len(text))
         text = text[:place] + rng.choice((*SNIPPETS, *WORDS)) + text[place + rng.randint(0, 3) :]

@@ -45,7 +45,9 @@ def uncell(text: str) -> str:
 
 def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
     """Write a frame as CSV, its texts as `cell` has them, whole or not at all."""
-    texts = {name: column.map(cell) for name, column in frame.items() if column.dtype.kind == "O"}
+    texts = {
+        str(name): column.map(cell) for name, column in frame.items() if column.dtype.kind == "O"
+    }
     with replacing(path) as temporary:
         frame.assign(**texts).rename(columns=cell).to_csv(
             temporary, index=False, float_format=float_format

@@ -16,7 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hostile import checkpoint, save
+from honest import checkpoint, save
 from sweep import dice_of, write_run
 
 from neoseg.cohort.split import read_split
