@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
+from neoseg.cohort.label_tables import GUESSED
 from neoseg.doctor.cohort import (
     duplicate_images,
     known_sets,
@@ -16,6 +17,7 @@ from neoseg.doctor.cohort import (
 )
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.labels import Protocol
+from neoseg.store.examined import guessed_meaning
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,9 @@ def diagnose(
         DataError: a store that cannot be written.
     """
     examined = store.examine(cohort, cohort.scans, progress, verify)
-    found = [*cohort.problems, *(p for item in examined for p in item.problems)]
+    found = [problem for problem in cohort.problems if problem.kind != GUESSED]
+    found += guessed_meaning(cohort, examined)
+    found += (problem for item in examined for problem in item.problems)
     found += duplicate_images(examined)
     bad = {scan for p in found if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
@@ -82,8 +86,8 @@ def without_bad_scans(
             len(diagnosis.skipped),
             "\n".join(f"  - {problem}" for problem in diagnosis.errors),
         )
-    kept = tuple(p for p in diagnosis.problems if p.severity == "error" or p in cohort.problems)
-    return replace(cohort, scans=diagnosis.good, problems=kept)
+    known = [problem for problem in cohort.problems if problem.severity == "warning"]
+    return replace(cohort, scans=diagnosis.good, problems=(*diagnosis.errors, *known))
 
 
 def _everything(cohort: Cohort) -> Source:
