@@ -276,6 +276,11 @@ def never_shown(example: Example) -> None:
         save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
 
 
+def not_drawn(example: Example) -> None:
+    labels = head(1)[1]
+    save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
+
+
 def never_annotated(example: Example) -> None:
     example.options["convention"] = {0: 0, 1: 1, 2: "TCV", 3: "TCV", 4: "TCV"}
 
@@ -410,6 +415,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "empty-labels": no_structure,
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
+    "structure-not-drawn": not_drawn,
     "class-never-annotated": never_annotated,
     "label-meaning": unknown_name,
     "label-tables": other_names,

@@ -16,6 +16,7 @@ from neoseg.doctor.cohort import (
     unseen_leaves,
 )
 from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.structures import Structures
 from neoseg.labels import Protocol
 from neoseg.store.examined import guessed_meaning
 from neoseg.store.store import Store
@@ -49,7 +50,9 @@ def diagnose(
     found += duplicate_images(examined)
     bad = {scan for p in found if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
+    structures = None
     if any(scan.label is not None for scan in good.scans):
+        structures = Structures.of(good, [item for item in examined if item.scan.id not in bad])
         try:
             source = (plan or _everything)(good)
         except CohortError as error:
@@ -61,7 +64,8 @@ def diagnose(
             space = cohort.convention.space
             found += unseen_leaves(space, shown_sets(source, examined))
             found += unknown_classes(space, known_sets(source))
-    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)))
+            found += structures.not_drawn(source)
+    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures)
 
 
 def without_bad_scans(

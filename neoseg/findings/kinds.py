@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "empty-labels": "Label files without any structure",
     "untold-labels": "Label files that tell nothing",
     "leaf-never-shown": "Structures that no scan shows",
+    "structure-not-drawn": "Structures that some scans show and others do not",
     "class-never-annotated": "Classes that no protocol annotates",
     "label-meaning": "Names and values that the label table lacks",
     "label-tables": "Tables of names that contradict each other",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +16,6 @@ SMALLEST_VALUE, LARGEST_VALUE = -32768, 65535
 
 ROUNDING = 1e-3
 """How far a label may lie from a whole number. Floats and scaled headers are off by rounding."""
-
-_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
 
 Meaning = int | str | Iterable[int | str] | None
 
@@ -82,13 +79,8 @@ class Convention:
 
     def name(self, code: int) -> str:
         """Return what a stored code means, in the words that `from_mapping` reads."""
-        leaves, space = self.sets[code], self.space
-        if leaves == space.everything:
-            return "null"
-        known = (entry.abbreviation for entry in space.classes if entry.leaves == leaves)
-        plain = next((name for name in known if _PLAIN.fullmatch(name)), None)
-        indices = sorted(space.leaves[leaf].index for leaf in leaves)
-        return plain or (str(indices[0]) if len(indices) == 1 else str(indices))
+        leaves = self.sets[code]
+        return "null" if leaves == self.space.everything else self.space.plain_name(leaves)
 
     def encode(self, labels: np.ndarray, source: str) -> np.ndarray:
         """Turn a volume of file integers (any dtype) into uint8 stored codes of the same shape.

@@ -122,7 +122,7 @@ class MixedDataModule(L.LightningDataModule):
         entries = self.store.prepare(source.cohort, [scan for scan, _ in pairs])
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
-            lookup = source.lookup(item.protocol, codebook)
+            lookup = source.lookup(scan, item.protocol, codebook)
             # The name of a subject may occur in several cohorts.
             name = f"{scan.cohort}/{scan.id}" if place else scan.id
             seed = (source.draw, zlib.crc32(name.encode()))

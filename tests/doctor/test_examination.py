@@ -8,8 +8,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from broken_cohorts import EXAMPLES, Example, examine, head, save, space, write_cohort
+from broken_cohorts import EXAMPLES, Example, examine, head, planner, save, space, write_cohort
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from neoseg.cohort import Cohort, CohortError, Problem, read_bids
 from neoseg.cohort.split import make_split
@@ -160,6 +161,45 @@ def test_negative_labels_get_advice_that_works(tmp_path: Path) -> None:
     override = OverridesParser.create().parse_override(line)
     example = Example(tmp_path / "cohort", {"convention": override.value()})
     assert examine(example, tmp_path / "store").problems == ()
+
+
+def test_structures_that_some_scans_lack_are_told_with_lines_that_settle_it(
+    tmp_path: Path,
+) -> None:
+    example = broken(tmp_path)
+    for subject, lost in (("01", [3, 4]), ("02", [4])):
+        labels = head(int(subject) - 1)[1]
+        kept = np.where(np.isin(labels, lost), 0, labels).astype(np.uint8)
+        save(example.file("dseg", subject), kept)
+    diagnosis = examine(example, tmp_path / "store")
+    told = [p for p in diagnosis.problems if p.kind == "structure-not-drawn"]
+    assert [p.found for p in told] == [
+        "1 of 3 scans have no voxel of WM, which others show: sub-01",
+        "2 of 3 scans have no voxel of dGM, which others show: sub-01, sub-02",
+    ]
+    shown = diagnosis.to_dict()["shown"]
+    assert shown["structures"] == ["CSF", "cGM", "WM", "dGM"]
+    assert [row[3] > 0 for row in shown["voxels"].values()] == [False, False, True]
+    assert shown["voxels"]["sub-03"] == np.bincount(head(2)[1].ravel())[1:].tolist()
+    assert "| dGM | 1 of 3 |" in diagnosis.markdown()
+
+    lines = [problem.action.split("'")[1] for problem in told]
+    config = OmegaConf.create({"cohort": {"not_drawn": None}})
+    for override in OverridesParser.create().parse_overrides(lines):
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    example.options = OmegaConf.to_container(config.cohort)  # type: ignore[assignment]
+    assert examine(example, tmp_path / "store").problems == ()
+    assert read(example).scans[0].not_drawn == space().label_set(["WM", "dGM"])
+    # A protocol says it as well as the cohort does.
+    example.options = {}
+    example.annotation = {
+        "full_fraction": 0.3,
+        "protocol": {"name": "missing", "missing": ["WM", "dGM"]},
+    }
+    source = planner(example.annotation)(read(example))
+    train = {a.subject for a in source.assignments if a.protocol == "missing"}
+    found = examine(example, tmp_path / "store").problems
+    assert not any(f"sub-{subject}" in p.found for p in found for subject in train)
 
 
 def test_a_cohort_without_faults_is_left_as_it_is(tmp_path: Path) -> None:
