@@ -21,6 +21,7 @@ from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
+from neoseg.store.voxel_size import with_voxel_size
 
 LEAVES = {0: "Clear BG", 1: "Fluid CSF", 2: "Cortex cGM", 3: "White WM", 4: "Deep dGM"}
 TABLE = {
@@ -95,7 +96,6 @@ def space() -> LabelSpace:
 
 def examine(example: Example, store: Path) -> Diagnosis:
     """Read, prepare and judge a cohort as `python -m neoseg.prepare` does."""
-    prepared = Store(store, PrepareSettings(locations=20, processes=1))
     plan = None if example.annotation is None else planner(example.annotation)
     options = {"name": "example", "on_error": "collect", **example.options}
     with _unreadable(example.unreadable):
@@ -103,6 +103,10 @@ def examine(example: Example, store: Path) -> Diagnosis:
             cohort = example.reader(example.root, space(), **options)
         except CohortError as error:
             return Diagnosis.of_error("example", error)
+        cohort = with_voxel_size(cohort, None)
+        prepared = Store(
+            store, PrepareSettings(locations=20, processes=1, spacing=cohort.voxel_size)
+        )
         diagnosis = diagnose(cohort, prepared, plan)
         if example.prepared is not None:
             example.prepared(prepared)
@@ -131,6 +135,14 @@ def _unreadable(broken: bool) -> Iterator[None]:
     forbidden = PermissionError(13, "Permission denied")
     with mock.patch.object(Path, "read_bytes", side_effect=forbidden):
         yield
+
+
+def thick_slices(example: Example) -> None:
+    affine = AFFINE @ np.diag([1, 1, 2, 1])
+    image, labels = head(0)
+    save(example.file("T2w"), image[..., ::2], affine)
+    save(example.file("dseg"), labels[..., ::2], affine)
+    save(example.file("desc-brain_mask"), (labels[..., ::2] > 0).astype(np.uint8), affine)
 
 
 def link_to_nothing(example: Example) -> None:
@@ -368,6 +380,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "singular-affine": singular,
     "absent-affine": no_affine,
     "voxel-size": metres,
+    "mixed-voxel-sizes": thick_slices,
     "grid-shape": other_shape,
     "grid-affine": mirrored,
     "mask": mask_shape,

@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "singular-affine": "Affines without a voxel size",
     "absent-affine": "Headers without any affine",
     "voxel-size": "Voxel sizes that no scanner has",
+    "mixed-voxel-sizes": "Scans of several voxel sizes",
     "grid-shape": "Files of one scan with different shapes",
     "grid-affine": "Files of one scan that lie in different places",
     "mask": "Brain masks that cannot be used",

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
 
 from neoseg.files import replacing
 from neoseg.inference.dataset import DESC, Provenance, describe, locked
@@ -32,7 +30,7 @@ class ClassProbabilities:
         values: float16 `[len(classes), *grid]`, canonical axes; maybe a file in memory.
         outside: the probability of each class where nothing was predicted.
         geometry: of the scan.
-        canonical: the grid is the scan's own; else it is the prepared one.
+        canonical: the grid is the whole of the scan's own; else it is cropped to the prepared part.
     """
 
     classes: tuple[int, ...]
@@ -48,12 +46,6 @@ class ClassProbabilities:
             geometry = self.geometry
             whole = np.full(geometry.canonical_shape, self.outside[number], dtype=np.float32)
             box = tuple(slice(low, high) for low, high in geometry.crop)
-            if part.shape != whole[box].shape:
-                size = whole[box].shape
-                tensor = torch.from_numpy(part)[None, None]
-                part = interpolate(tensor, size, mode="trilinear", align_corners=False)[
-                    0, 0
-                ].numpy()
             whole[box] = part
             part = whole
         return to_native(part, self.geometry)

@@ -90,7 +90,7 @@ def conclude(
         "checkpoint": predicting_checkpoint(folder).name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
-        "data": _data_fingerprint(run.open_store(), plan),
+        "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),
         "versions": versions(),
         "git": git_state(),
         "command": _command(),
