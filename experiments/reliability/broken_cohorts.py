@@ -86,6 +86,8 @@ def write_cohort(root: Path) -> Example:
         save(example.file("desc-brain_mask", subject), (labels > 0).astype(np.uint8))
     rows = [f"{subject}\t{age}\t41\n" for subject, age in zip(SUBJECTS, (28, 31, 39), strict=True)]
     example.table.write_text("participant_id\tbirth_age\tscan_age\n" + "".join(rows))
+    names = [f"{index}\t{name.split()[1]}\n" for index, name in LEAVES.items()]
+    (root / "dseg.tsv").write_text("index\tname\n" + "".join(names))
     return example
 
 
@@ -132,8 +134,14 @@ def _unreadable(broken: bool) -> Iterator[None]:
     if not broken:
         yield
         return
-    forbidden = PermissionError(13, "Permission denied")
-    with mock.patch.object(Path, "read_bytes", side_effect=forbidden):
+    read = Path.read_bytes
+
+    def forbid(path: Path) -> bytes:
+        if path.suffix == ".gz":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with mock.patch.object(Path, "read_bytes", forbid):
         yield
 
 
@@ -242,6 +250,29 @@ def fractions(example: Example) -> None:
     save(example.file("dseg"), head(0)[1] * np.float32(0.5))
 
 
+def rounded(example: Example) -> None:
+    save(example.file("dseg"), head(0)[1] * np.float32(1 + 1e-7))
+
+
+def scaled(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1].astype(np.float64), AFFINE)
+    image.set_data_dtype(np.uint8)  # for which nibabel scales floats to the whole range
+    nib.save(image, example.file("dseg"))
+
+
+def other_names(example: Example) -> None:
+    table = example.root / "dseg.tsv"
+    for subject in SUBJECTS:
+        shutil.copy(table, example.file("dseg", subject).with_name(f"sub-{subject}_dseg.tsv"))
+    table.unlink()
+    path = example.file("dseg", "02").with_name("sub-02_dseg.tsv")
+    path.write_text("index\tname\n1\tcGM\n2\tCSF\n")
+
+
+def no_names(example: Example) -> None:
+    (example.root / "dseg.tsv").unlink()
+
+
 def no_structure(example: Example) -> None:
     save(example.file("dseg"), np.zeros((16, 16, 16), np.uint8))
 
@@ -255,6 +286,11 @@ def never_shown(example: Example) -> None:
     for subject in SUBJECTS:
         labels = head(0)[1]
         save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
+
+
+def not_drawn(example: Example) -> None:
+    labels = head(1)[1]
+    save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
 def never_annotated(example: Example) -> None:
@@ -387,11 +423,16 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "duplicate-image": one_image_twice,
     "label-values": odd_value,
     "label-fractions": fractions,
+    "label-rounding": rounded,
+    "label-scaling": scaled,
     "empty-labels": no_structure,
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
+    "structure-not-drawn": not_drawn,
     "class-never-annotated": never_annotated,
     "label-meaning": unknown_name,
+    "label-tables": other_names,
+    "guessed-meaning": no_names,
     "no-labels": no_labels,
     "missing-image": no_image,
     "several-files": two_labels,

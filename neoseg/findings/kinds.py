@@ -30,11 +30,16 @@ KINDS: Mapping[str, str] = {
     # labels
     "label-values": "Label values outside the table",
     "label-fractions": "Label values that are not whole",
+    "label-rounding": "Label values that are whole but for rounding",
+    "label-scaling": "Label files whose header scales the numbers",
     "empty-labels": "Label files without any structure",
     "untold-labels": "Label files that tell nothing",
     "leaf-never-shown": "Structures that no scan shows",
+    "structure-not-drawn": "Structures that some scans show and others do not",
     "class-never-annotated": "Classes that no protocol annotates",
     "label-meaning": "Names and values that the label table lacks",
+    "label-tables": "Tables of names that contradict each other",
+    "guessed-meaning": "Label files that no table of names covers",
     "no-labels": "Scans without labels",
     # scans and tables
     "missing-image": "Sessions without the image that is asked for",
