@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from neoseg.files import replacing
-from neoseg.inference.dataset import DESC, Provenance, describe, locked
+from neoseg.inference.dataset import DESC, Provenance, describe, tables_locked
 from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
 from neoseg.labels import LabelSpace
 from neoseg.store import Geometry, to_native
@@ -110,7 +110,7 @@ def write_probabilities(
     paths = probability_paths(output, source, space, probabilities.classes)
     require_inside(output, paths[0], source)
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output):
+    with tables_locked(output):
         describe(output, space, provenance)
     header = image.header.copy()
     header.set_data_dtype(np.uint16)
