@@ -134,14 +134,14 @@ def _unreadable(broken: bool) -> Iterator[None]:
     if not broken:
         yield
         return
-    read = Path.read_bytes
+    opened = Path.open
 
-    def forbid(path: Path) -> bytes:
+    def forbid(path: Path, *args: Any, **options: Any) -> Any:
         if path.suffix == ".gz":
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return opened(path, *args, **options)
 
-    with mock.patch.object(Path, "read_bytes", forbid):
+    with mock.patch.object(Path, "open", forbid):
         yield
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from neoseg.augment import AugmentSettings
+from neoseg.augment.torchio_transforms import KNOWN_TRANSFORMS
 from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
@@ -98,7 +99,7 @@ class RunConfig(DataConfig):
         for target in augment.targets:
             try:
                 named = {"_target_": target}
-                require_targets(named, ("torchio",), is_class, "class", TRANSFORMS, allow)
+                require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
             except TargetError as error:
                 raise ConfigError(f"augment.torchio: {error}") from None
         return augment
