@@ -22,6 +22,7 @@ from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
+from neoseg.store.voxel_size import with_voxel_size
 
 LEAVES = {0: "Clear BG", 1: "Fluid CSF", 2: "Cortex cGM", 3: "White WM", 4: "Deep dGM"}
 TABLE = {
@@ -98,7 +99,6 @@ def space() -> LabelSpace:
 
 def examine(example: Example, store: Path) -> Diagnosis:
     """Read, prepare and judge a cohort as `python -m neoseg.prepare` does."""
-    prepared = Store(store, PrepareSettings(locations=20, processes=1))
     plan = None if example.annotation is None else planner(example.annotation)
     options = {"name": "example", "on_error": "collect", **example.options}
     with _unreadable(example.unreadable):
@@ -106,6 +106,10 @@ def examine(example: Example, store: Path) -> Diagnosis:
             cohort = example.reader(example.root, space(), **options)
         except CohortError as error:
             return Diagnosis.of_error("example", error)
+        cohort = with_voxel_size(cohort, None)
+        prepared = Store(
+            store, PrepareSettings(locations=20, processes=1, spacing=cohort.voxel_size)
+        )
         diagnosis = diagnose(cohort, prepared, plan)
         if example.prepared is not None:
             example.prepared(prepared)
@@ -131,15 +135,23 @@ def _unreadable(broken: bool) -> Iterator[None]:
     if not broken:
         yield
         return
-    read = Path.read_bytes
+    opened = Path.open
 
-    def forbid(path: Path) -> bytes:
+    def forbid(path: Path, *args: Any, **options: Any) -> Any:
         if path.suffix == ".gz":
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return opened(path, *args, **options)
 
-    with mock.patch.object(Path, "read_bytes", forbid):
+    with mock.patch.object(Path, "open", forbid):
         yield
+
+
+def thick_slices(example: Example) -> None:
+    affine = AFFINE @ np.diag([1, 1, 2, 1])
+    image, labels = head(0)
+    save(example.file("T2w"), image[..., ::2], affine)
+    save(example.file("dseg"), labels[..., ::2], affine)
+    save(example.file("desc-brain_mask"), (labels[..., ::2] > 0).astype(np.uint8), affine)
 
 
 def link_to_nothing(example: Example) -> None:
@@ -433,6 +445,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "header-sizes": unit_of_metres,
     "header-type": other_bits,
     "trailing-bytes": fewer_planes,
+    "mixed-voxel-sizes": thick_slices,
     "grid-shape": other_shape,
     "grid-affine": mirrored,
     "mask": mask_shape,

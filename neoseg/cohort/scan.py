@@ -59,7 +59,8 @@ class Cohort:
     """Scans (sorted by subject and session) that share a label convention and modalities.
 
     `problems` are the findings that did not stop the reading: warnings, and where errors are to be
-    skipped the errors about scans that were left out.
+    skipped the errors about scans that were left out. `voxel_size` (mm, canonical axes) is that to
+    which the scans are brought, where it has been settled.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Cohort:
     convention: Convention
     modalities: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    voxel_size: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.name, "cohort.name")

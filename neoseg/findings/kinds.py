@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "header-sizes": "Headers whose units or voxel sizes contradict each other",
     "header-type": "Headers whose datatype and bitpix contradict each other",
     "trailing-bytes": "Files that hold more than their headers announce",
+    "mixed-voxel-sizes": "Scans of several voxel sizes",
     "grid-shape": "Files of one scan with different shapes",
     "grid-affine": "Files of one scan that lie in different places",
     "mask": "Brain masks that cannot be used",

@@ -14,6 +14,9 @@ from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
 
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
 
+DEEPEST = 100
+"""Classes in classes; real tables have three levels."""
+
 LabelSet = frozenset[int]
 """Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
 
@@ -175,6 +178,11 @@ def _resolve_classes(table: LabelTable, lookup: dict[str, LabelSet]) -> None:
             raise LabelError(
                 f"label table '{table.name}': class '{path[-1]}' has a member '{key}' that is "
                 f"neither a leaf nor a class (near: {', '.join(near) or 'none'})"
+            )
+        if len(path) > DEEPEST:
+            raise LabelError(
+                f"label table '{table.name}': class '{row.name}' lies in {len(path)} others, "
+                f"expected at most {DEEPEST}"
             )
         if row.name in path:
             raise LabelError(
