@@ -123,7 +123,7 @@ def main(config: DictConfig) -> None:
     classes = _classes(segmenter.head.space, command.probseg)
     provenance = Provenance("neoseg", __version__, made_by)
     job = _Job(segmenter, output, provenance, classes, command.picture)
-    scans = find_scans(command.input, modalities, command.desc, _trained_on(runs[0]))
+    scans = find_scans(command.input, modalities, command.desc, *_trained_on(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
@@ -167,14 +167,16 @@ def _require_own(output: Path, provenance: Provenance) -> None:
         log.warning("%s. Those of scans that are there already are kept as they are", what)
 
 
-def _trained_on(run: Path) -> str | None:
-    """Return the `desc-` of the images that a run was trained on ("none": without), if known."""
+def _trained_on(run: Path) -> tuple[str | None, str | None]:
+    """Return `desc-` ("none": without) and `space-` of a run's images, if known."""
     if not (run / CONFIG).is_file():
-        return None
+        return None, None
     config = load_config(run)
-    if value_at(config, "cohort.image_desc"):
-        return str(value_at(config, "cohort.image_desc"))
-    return "none" if value_at(config, "cohort.restore") is False else None
+    space = value_at(config, "cohort.image_entities.space")
+    desc = value_at(config, "cohort.image_desc")
+    if not desc and value_at(config, "cohort.restore") is False:
+        desc = "none"
+    return str(desc) if desc else None, str(space) if space else None
 
 
 def _drops(segmenter: Segmenter | Ensemble) -> bool:

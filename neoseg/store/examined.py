@@ -72,10 +72,11 @@ class Examined:
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
     """Return the findings that the meaning of integers was guessed, with the voxels of each."""
     convention = cohort.convention
-    voxels = np.sum([item.voxels for item in examined if item.voxels], axis=0, dtype=np.int64)
+    voxels = map(sum, zip(*(item.voxels for item in examined if item.voxels), strict=True))
     shown = [
-        f"{convention.values[code]} -> {convention.name(code)} ({voxels[code]} voxels)"
-        for code in np.flatnonzero(voxels)
+        f"{convention.values[code]} -> {convention.name(code)} ({number} voxels)"
+        for code, number in enumerate(voxels)
+        if number
     ]
     found = [problem for problem in cohort.problems if problem.kind == GUESSED]
     return [replace(p, found=f"{p.found}: {', '.join(shown) or 'no voxels'}") for p in found]

@@ -20,7 +20,7 @@ MOST_NEW = 8
 def check_values(path: Path, labels: Volume, convention: Convention) -> list[Problem]:
     """Whole numbers, each of the convention. Slow: for files that could not be encoded."""
     found = np.unique(labels.data)
-    parts = found[np.abs(np.rint(found) - found) > ROUNDING] if found.dtype.kind == "f" else ()
+    parts = found[np.abs(np.rint(found) - found) > ROUNDING]
     if len(parts) and labels.scaling is not None:
         slope, shift = labels.scaling
         raw = np.unique(load_nifti(path)[0].dataobj.get_unscaled())

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cohort_trees import add_scan, add_table
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.cohort import Cohort, CohortError, read_bids
 from neoseg.labels import LabelSpace
@@ -112,11 +113,64 @@ def test_images_are_chosen_by_desc(tmp_path: Path, drawem9: LabelSpace) -> None:
         read_bids(tmp_path, drawem9, image_desc="other")
 
 
-def test_two_images_of_one_session(tmp_path: Path, drawem9: LabelSpace) -> None:
+def taken(cohort: Cohort, subject: str) -> list[str | None]:
+    """Return what follows the subject in the names of the files that a scan has."""
+    scan = next(scan for scan in cohort.scans if scan.subject == subject)
+    names = [path and path.name.split(".")[0] for path in (*scan.images, scan.label, scan.mask)]
+    return [name and name.removeprefix(f"sub-{subject}_") for name in names]
+
+
+def test_runs_are_picked_by_the_key_that_the_message_names(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
     make_bids(tmp_path)
-    add_scan(tmp_path, "04", None, ["run-1_T2w", "run-2_T2w"])
-    with pytest.raises(CohortError, match=r"sub-04/anat: .*run-1_T2w, run-2_T2w .*move the ones"):
+    runs = [f"run-0{run}_{name}" for run in (1, 2) for name in FILES]
+    add_scan(tmp_path, "04", None, runs)
+    with pytest.raises(CohortError, match=r"sub-04/anat: .*run-01_T2w, run-02_T2w ") as caught:
         read_bids(tmp_path, drawem9)
+    (told,) = caught.value.problems
+    lines = told.action.split("'")[1::2]
+    assert lines == [f"cohort.image_entities={{run: {run}}}" for run in (1, 2)]
+    assert "move" not in told.action
+    for run, line in enumerate(lines, start=1):
+        picked = OverridesParser.create().parse_override(line).value()
+        cohort = read_bids(tmp_path, drawem9, image_entities=picked)
+        names = ["T2w", "desc-manual_dseg", "desc-brain_mask"]
+        assert taken(cohort, "04") == [f"run-0{run}_{name}" for name in names]
+        assert taken(cohort, "01") == names  # which has one run, without a number
+    with pytest.raises(CohortError, match=r"has no T2w with run-3") as caught:
+        read_bids(tmp_path, drawem9, image_entities={"run": 3})
+    assert [problem.scans for problem in caught.value.problems] == [("sub-04",)]
+
+
+def test_the_native_image_is_taken(tmp_path: Path, drawem9: LabelSpace) -> None:
+    template = [f"space-MNI_{name}" for name in FILES]
+    make_bids(tmp_path, (*FILES, *template))
+    modalities = ["T2w", "T1w"]
+    add_scan(tmp_path, "01", None, ["T1w", "space-T2w_T1w", "space-MNI_T1w"])
+    native = read_bids(tmp_path, drawem9, modalities=modalities)
+    assert taken(native, "01") == ["T2w", "space-T2w_T1w", "desc-manual_dseg", "desc-brain_mask"]
+    moved = read_bids(tmp_path, drawem9, modalities=modalities, image_entities={"space": "MNI"})
+    names = ["T2w", "T1w", "desc-manual_dseg", "desc-brain_mask"]
+    assert taken(moved, "01") == [f"space-MNI_{name}" for name in names]
+    add_scan(tmp_path, "05", None, ["space-MNI_T2w"])
+    assert taken(read_bids(tmp_path, drawem9), "05") == ["space-MNI_T2w", None, None]
+    with pytest.raises(CohortError, match=r"has no T2w with no space-"):
+        read_bids(tmp_path, drawem9, image_entities={"space": None})
+
+
+def test_labels_of_another_run_are_not_taken(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    add_scan(tmp_path, "04", None, ["run-1_T2w", "run-2_desc-manual_dseg", "acq-a_desc-brain_mask"])
+    assert taken(read_bids(tmp_path, drawem9), "04") == ["run-1_T2w", None, "acq-a_desc-brain_mask"]
+
+
+def test_label_files_are_picked_by_entities_too(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path, ("T2w", "atlas-a_dseg", "atlas-b_dseg"))
+    with pytest.raises(CohortError, match=r"label_entities=\{atlas: a\}' or 'cohort\.label_ent"):
+        read_bids(tmp_path, drawem9)
+    cohort = read_bids(tmp_path, drawem9, label_entities={"atlas": "b"})
+    assert taken(cohort, "01") == ["T2w", "atlas-b_dseg", None]
 
 
 def test_packed_and_unpacked_files(tmp_path: Path, drawem9: LabelSpace) -> None:
