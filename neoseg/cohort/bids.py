@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
-from neoseg.cohort.meaning import from_names, resolve
+from neoseg.cohort.label_tables import from_tables
+from neoseg.cohort.meaning import resolve
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
@@ -36,9 +37,9 @@ def read_bids(
 
     `image_desc`, `label_desc` and `mask_desc` pick by the `desc-` entity where there are several;
     without one, a name that has none is taken, else the only one there is. The integers of the
-    label files mean what `convention` says, else what the names in the `dseg.tsv` of the root say,
-    else they are the indices of the table ("identity" asks for the latter). Scans without label
-    file are unlabelled. The other options are those of every `reader`.
+    label files mean what `convention` says, else what the `dseg.tsv` says that BIDS inheritance
+    gives each, else they are the indices of the table, with a warning ("identity" says so without).
+    Scans without label file are unlabelled. The other options are those of every `reader`.
     """
     reading.settle()
     problems, selection, modalities = reading.problems, reading.selection, reading.modalities
@@ -89,7 +90,8 @@ def read_bids(
         )
     pick.report()
     _check_labels(scans, sessions, label_desc, problems)
-    return scans, _convention(root, space, convention, label_desc, sessions, problems)
+    labels = {scan.id: scan.label for scan in scans if scan.label is not None}
+    return scans, _convention(root, space, convention, labels, problems)
 
 
 def _nothing_found(
@@ -182,11 +184,10 @@ def _convention(
     root: Path,
     space: LabelSpace,
     convention: Mapping[int, Meaning] | str | None,
-    label_desc: str | None,
-    sessions: Sequence[SessionFolder],
+    labels: Mapping[str, Path],
     problems: Problems,
 ) -> Convention | None:
-    """Settle what the integers mean: the user's word, else names in a file, else indices."""
+    """Settle what the integers mean: the user's word, else that of the tables."""
     if isinstance(convention, Mapping):
         return resolve(space, convention, "convention", problems)
     if convention == "identity":
@@ -194,9 +195,4 @@ def _convention(
     if convention is not None:
         problems.error("convention", f"found {convention!r}", "a mapping, 'identity' or null")
         return None
-    descs = [label_desc] if label_desc is not None else _descs(sessions)
-    own = [root / f"desc-{desc}_dseg.tsv" for desc in descs]
-    tables = [path for path in (*own, root / "dseg.tsv") if path.is_file()]
-    if not tables:
-        return Convention.identity(space)
-    return from_names(space, tables[0], problems)
+    return from_tables(space, labels, root, problems)

@@ -28,6 +28,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class PredictConfig(CommandConfig):
     device: str = "auto"
     overwrite: bool = False
     picture: bool = True
+    voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("run", mode="before")
@@ -113,8 +115,9 @@ def main(config: DictConfig) -> None:
     command = PredictConfig.parse(config)
     runs, output = command.run, command.output
     warn_of_unfinished(runs)
+    window = {**command.window, "voxel_size": command.voxel_size}
     segmenter, modalities = load_predictor(
-        runs, command.device, command.predict_with, command.allow, **command.window
+        runs, command.device, command.predict_with, command.allow, **window
     )
     made_by = " + ".join(run.resolve().name for run in runs)
     classes = _classes(segmenter.head.space, command.probseg)

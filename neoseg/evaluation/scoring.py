@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def score_scans(
         ValueError: if no scan has labels, or a file cannot be used.
     """
     settings = settings or ScoreSettings()
-    codebook = Codebook.build(convention.space, convention.sets)
+    known = chain.from_iterable(scan.sets(convention) for scan in scans)
+    codebook = Codebook.build(convention.space, [*convention.sets, *known])
     labelled = [scan for scan in scans if scan.label is not None]
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
@@ -158,7 +160,7 @@ class _Inspection:
 
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
-        lookup = self._codebook.lookup(self._convention.sets)
+        lookup = self._codebook.lookup(self._scan.sets(self._convention))
         codes: np.ndarray = lookup[read_codes(self._scan, self._convention, geometry)]
         return codes
 

@@ -16,8 +16,8 @@ from neoseg.inference.dataset import (
     DerivativeError,
     Provenance,
     describe,
-    locked,
     record_volumes,
+    tables_locked,
 )
 from neoseg.labels import LabelSpace
 
@@ -99,7 +99,7 @@ def write_derivative(
     image = open_source(source)
     labels = _fitting(labels, image, source, space)
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output):
+    with tables_locked(output):
         describe(output, space, provenance)
         # The label file comes last: it says that the scan is done.
         with replacing(target) as temporary:

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
 
 from neoseg.files import replacing
-from neoseg.inference.dataset import DESC, Provenance, describe, locked
+from neoseg.inference.dataset import DESC, Provenance, describe, tables_locked
 from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
 from neoseg.labels import LabelSpace
 from neoseg.store import Geometry, to_native
@@ -32,7 +30,7 @@ class ClassProbabilities:
         values: float16 `[len(classes), *grid]`, canonical axes; maybe a file in memory.
         outside: the probability of each class where nothing was predicted.
         geometry: of the scan.
-        canonical: the grid is the scan's own; else it is the prepared one.
+        canonical: the grid is the whole of the scan's own; else it is cropped to the prepared part.
     """
 
     classes: tuple[int, ...]
@@ -48,12 +46,6 @@ class ClassProbabilities:
             geometry = self.geometry
             whole = np.full(geometry.canonical_shape, self.outside[number], dtype=np.float32)
             box = tuple(slice(low, high) for low, high in geometry.crop)
-            if part.shape != whole[box].shape:
-                size = whole[box].shape
-                tensor = torch.from_numpy(part)[None, None]
-                part = interpolate(tensor, size, mode="trilinear", align_corners=False)[
-                    0, 0
-                ].numpy()
             whole[box] = part
             part = whole
         return to_native(part, self.geometry)
@@ -118,7 +110,7 @@ def write_probabilities(
     paths = probability_paths(output, source, space, probabilities.classes)
     require_inside(output, paths[0], source)
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output):
+    with tables_locked(output):
         describe(output, space, provenance)
     header = image.header.copy()
     header.set_data_dtype(np.uint16)

@@ -10,7 +10,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from neoseg.files import replacing
@@ -19,6 +18,7 @@ from neoseg.inference.derivative import derivative_path, write_derivative
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
 from neoseg.labels import Codebook
+from neoseg.locks import HeldError, locked
 from neoseg.networks import Head, make_head
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import PseudoLabels, is_written, restrict, write_pseudo_labels
@@ -68,19 +68,19 @@ class PseudoLabeller:
         samples = VolumeDataset(scans)
         waiting = list(range(len(scans)))
         # Processes share the scans: each first takes those that no other has, then waits for those.
-        for timeout in (0, -1):
+        for seconds in (0, None):
             busy = []
             for number in waiting:
                 scan = scans[number]
                 try:
-                    with FileLock(root / f".{scan.entry.scan.id}.lock", timeout=timeout):
+                    with locked(root / f".{scan.entry.scan.id}.lock", seconds):
                         if not is_written(scan, root):
                             sample = samples[number]
                             labels = self._predict(sample)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
                             write_pseudo_labels(scan, labels, root, self.limit)
-                except Timeout:
+                except HeldError:
                     busy.append(number)
                     continue
                 if progress is not None:

@@ -63,7 +63,7 @@ class TrainedNetwork:
                 f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run"
             )
         try:
-            content = read_checkpoint(path)
+            content = read_checkpoint(path, within=run)
             known = content["hyper_parameters"]
             spec = ModelSpec.read({k: v for k, v in known.items() if k not in OF_TRAINING})
             weights = content["state_dict"]

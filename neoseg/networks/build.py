@@ -22,8 +22,25 @@ from neoseg.findings.nearest import nearest
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
 
-ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
-"""Packages whose classes a configuration, also one found in a checkpoint, may build."""
+_MONAI = (
+    *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DAF3D", "DynUNet", "HighResNet"),
+    *("MedNeXt", "RegUNet", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE"),
+    *("SwinUNETR", "UNETR", "UNet", "VNet"),
+)
+_LAYERS = (
+    *("BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
+    *("CELU", "ELU", "GELU", "Identity", "LeakyReLU", "Mish", "PReLU", "ReLU", "SELU", "SiLU"),
+    *("Conv2d", "Conv3d", "ConvTranspose2d", "ConvTranspose3d"),
+    *("Dropout", "Dropout2d", "Dropout3d"),
+)
+ALLOWED_TARGETS = (
+    *("neoseg.networks.segformer.SegFormer", "neoseg.networks.slicewise.SliceWise"),
+    *("neoseg.networks.unet2d.InputNormalisation", "neoseg.networks.unet2d.UNet2d"),
+    *(f"monai.networks.nets.{name}" for name in _MONAI),
+    *(f"torch.nn.{name}" for name in _LAYERS),
+)
+"""Classes that a configuration, also one found in a checkpoint, may build; none of them loads
+weights that a setting names, or does anything else than compute."""
 
 KEYS = {"name", "divisor", "net"}
 

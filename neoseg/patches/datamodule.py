@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -23,9 +24,11 @@ from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import LIGHT_SPAWN, leave_warnings
-from neoseg.store.examined import entries_of
+from neoseg.store.examined import entries_of, guessed_meaning
 from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class MixedDataModule(L.LightningDataModule):
@@ -79,6 +82,8 @@ class MixedDataModule(L.LightningDataModule):
             scans = [scan for _, scan in pairs]
             examined = self.store.examine(source.cohort, scans, self.progress)
             entries_of(source.cohort, examined)
+            for note in guessed_meaning(source.cohort, examined):
+                log.warning("%s", note)
             for (split, scan), item in zip(pairs, examined, strict=True):
                 path = scan.images[0]
                 known, other = seen.setdefault(item.digest, (split, path))
@@ -117,7 +122,7 @@ class MixedDataModule(L.LightningDataModule):
         entries = self.store.prepare(source.cohort, [scan for scan, _ in pairs])
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
-            lookup = source.lookup(item.protocol, codebook)
+            lookup = source.lookup(scan, item.protocol, codebook)
             # The name of a subject may occur in several cohorts.
             name = f"{scan.cohort}/{scan.id}" if place else scan.id
             seed = (source.draw, zlib.crc32(name.encode()))

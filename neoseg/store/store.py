@@ -10,13 +10,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from neoseg.capacity import count_processes
 from neoseg.cohort import Cohort, Problem, Scan
 from neoseg.digests import digests_kept
 from neoseg.files import building
 from neoseg.labels import Convention
+from neoseg.locks import locked
 from neoseg.processes import work_through
 from neoseg.store.entry import (
     CODES,
@@ -120,7 +119,7 @@ class Store:
             folder = self.folder(scan, cohort)
             with _writing(folder.parent):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f"{folder.name}.lock")):
+            with locked(folder.with_name(f"{folder.name}.lock")):
                 damage = ""
                 if folder.exists():
                     try:

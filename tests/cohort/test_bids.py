@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cohort_trees import add_scan, add_table
 
-from neoseg.cohort import CohortError, read_bids
+from neoseg.cohort import Cohort, CohortError, read_bids
 from neoseg.labels import LabelSpace
 
 FILES = ("T2w", "desc-manual_dseg", "desc-brain_mask")
@@ -152,6 +152,87 @@ def test_a_table_of_other_labels_is_not_read(tmp_path: Path, drawem9: LabelSpace
     make_bids(tmp_path)
     write_names(tmp_path / "desc-other_dseg.tsv", "4\tnonsense\t")
     assert read_bids(tmp_path, drawem9).convention.values == tuple(range(10))
+
+
+LAB = {1: "cGM", 2: "WM", 3: "CSF"}
+"""Another numbering than that of drawem9, in which 1 is CSF, 2 cGM, 3 WM."""
+
+
+def write_lab(path: Path, **changes: str) -> None:
+    said = {**LAB, **{int(key.strip("_")): name for key, name in changes.items()}}
+    write_names(path, *(f"{value}\t{name}\t" for value, name in said.items()))
+
+
+def meaning_of(cohort: Cohort) -> dict[int, str]:
+    convention = cohort.convention
+    return {value: convention.name(code) for code, value in enumerate(convention.values)}
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [f"{p}_dseg.tsv" for p in ("sub-01/anat/sub-01", "sub-02/ses-a/anat/sub-02_ses-a")]
+        + ["sub-02/ses-b/anat/sub-02_ses-b_desc-manual_dseg.tsv"],
+        ["sub-01/sub-01_desc-manual_dseg.tsv", "sub-02/dseg.tsv"],
+        ["sub-01/dseg.tsv", "desc-manual_dseg.tsv"],
+    ],
+)
+def test_tables_are_inherited(tmp_path: Path, drawem9: LabelSpace, places: list[str]) -> None:
+    make_bids(tmp_path)
+    for place in places:
+        write_lab(tmp_path / place)
+    # Of other files: another session, another kind of labels, another suffix.
+    for place in ("sub-01/sub-02_dseg.tsv", "desc-auto_dseg.tsv", "dsegs.tsv", "probseg.tsv"):
+        write_lab(tmp_path / place, _1="nonsense")
+    cohort = read_bids(tmp_path, drawem9)
+    assert meaning_of(cohort) == {0: "BG", **LAB}
+    assert not [p for p in cohort.problems if p.kind in ("guessed-meaning", "label-tables")]
+
+
+def test_the_nearest_table_counts_and_a_hidden_one_is_told_of(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    make_bids(tmp_path)
+    write_lab(tmp_path / "dseg.tsv", _1="CSF", _3="cGM", _5="VENT")
+    write_lab(tmp_path / "desc-manual_dseg.tsv")
+    cohort = read_bids(tmp_path, drawem9)
+    assert meaning_of(cohort) == {0: "BG", **LAB}
+    (told,) = [p for p in cohort.problems if p.kind == "label-tables"]
+    assert told.severity == "warning"
+    assert told.where.endswith("desc-manual_dseg.tsv")
+    assert "1 is cGM, not CSF, 3 is CSF, not cGM as" in told.found
+
+
+def test_tables_that_disagree_are_an_error_of_the_fewer(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    make_bids(tmp_path)
+    write_lab(tmp_path / "sub-02/dseg.tsv", _4="VENT")
+    write_lab(tmp_path / "sub-01/dseg.tsv", _1="CSF")
+    with pytest.raises(CohortError, match=r"sub-01/dseg\.tsv: says that 1 is CSF, not cGM") as info:
+        read_bids(tmp_path, drawem9)
+    assert [p.scans for p in info.value.problems] == [("sub-01",)]
+    kept = read_bids(tmp_path, drawem9, on_error="skip")
+    assert [scan.subject for scan in kept.scans] == ["02", "02"]
+    assert meaning_of(kept) == {0: "BG", **LAB, 4: "VENT"}
+    said = read_bids(tmp_path, drawem9, convention={0: 0, **LAB})
+    assert meaning_of(said) == {0: "BG", **LAB}
+
+
+def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    (told,) = [p for p in read_bids(tmp_path, drawem9).problems if p.kind == "guessed-meaning"]
+    assert "3 of 3 label files (sub-01, sub-02_ses-a, sub-02_ses-b)" in told.found
+    assert "cohort.convention=identity" in told.action
+    write_lab(tmp_path / "sub-02/dseg.tsv")
+    cohort = read_bids(tmp_path, drawem9)
+    (told,) = [p for p in cohort.problems if p.kind == "guessed-meaning"]
+    assert "1 of 3 label files (sub-01)" in told.found
+    assert "'cohort.convention={0: BG, 1: cGM, 2: WM, 3: CSF}'" in told.action
+    given: dict[Any, Any] = {0: "BG", **LAB}
+    for convention in ("identity", given):
+        found = read_bids(tmp_path, drawem9, convention=convention).problems  # type: ignore[arg-type]
+        assert not [p for p in found if p.kind == "guessed-meaning"]
 
 
 def test_every_unknown_name_is_listed_once(tmp_path: Path, drawem9: LabelSpace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +23,7 @@ from neoseg.networks import make_head
 from neoseg.store import PrepareSettings
 
 SHAPE = (20, 18, 16)
+RUN = Provenance("neoseg", "0", "test")
 
 
 class Lookup(nn.Module):
@@ -136,6 +138,25 @@ def test_a_foreign_convention_is_scored_on_what_it_knows(tmp_path, segmenter, sc
     assert table.loc["LR", "known"] == pytest.approx(1 - fluid)
     assert table.loc["LR", "dice"] == 1
     assert np.isnan(table.loc["LR", "hd95"])
+
+
+def test_what_was_not_drawn_is_not_invented(tmp_path, segmenter, scans, space) -> None:
+    """The network finds fluid in the one scan whose file shows background in its place."""
+    path = scans[0].label
+    image = nib.load(path)
+    drawn = np.asarray(image.dataobj)
+    nib.save(nib.Nifti1Image(np.where(drawn == 40, 0, drawn).astype(np.uint8), image.affine), path)
+    undrawn = [replace(scans[0], not_drawn=space.label_set("CSF")), scans[1]]
+    found = [
+        score_scans(
+            segmenter, given, Convention.identity(space), tmp_path / name, RUN, pictures=0
+        ).set_index(["subject", "abbreviation"])["dice"]
+        for name, given in (("a", scans), ("b", undrawn))
+    ]
+    assert found[0]["0", "CSF"] == 0
+    assert ("0", "CSF") not in found[1]
+    assert found[1]["0", "L"] == 1
+    assert found[0]["1", "CSF"] == found[1]["1", "CSF"]
 
 
 def test_hidden_classes_are_those_that_a_merged_set_leaves_open(space, codebook) -> None:
