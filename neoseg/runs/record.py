@@ -57,7 +57,6 @@ def finished_dice(folder: Path) -> float | None:
             f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
             "scored again from its last checkpoint"
         ) from None
-    log.info("%s is finished already; start a new run for other settings", folder)
     if not (folder / f"{CARD}.md").is_file():  # killed in between
         write_card(folder)
     return found
