@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -224,6 +225,30 @@ def metres(example: Example) -> None:
     save(example.file("T2w"), head(0)[0], np.diag([0.0005, 0.0005, 0.0005, 1.0]))
 
 
+def two_places(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1], AFFINE)
+    image.set_qform(np.diag([-1.0, 1.0, 1.0, 1.0]), 1)
+    nib.save(image, example.file("dseg"))
+
+
+def unit_of_metres(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1], AFFINE)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, example.file("dseg"))
+
+
+def other_bits(example: Example) -> None:
+    content = bytearray(gzip.decompress(example.file("dseg").read_bytes()))
+    content[72] = 16
+    example.file("dseg").write_bytes(gzip.compress(bytes(content)))
+
+
+def fewer_planes(example: Example) -> None:
+    content = bytearray(gzip.decompress(example.file("dseg").read_bytes()))
+    content[46] = 12
+    example.file("dseg").write_bytes(gzip.compress(bytes(content)))
+
+
 def other_shape(example: Example) -> None:
     save(example.file("dseg"), head(0)[1][1:])
 
@@ -416,6 +441,10 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "singular-affine": singular,
     "absent-affine": no_affine,
     "voxel-size": metres,
+    "header-forms": two_places,
+    "header-sizes": unit_of_metres,
+    "header-type": other_bits,
+    "trailing-bytes": fewer_planes,
     "mixed-voxel-sizes": thick_slices,
     "grid-shape": other_shape,
     "grid-affine": mirrored,

@@ -18,7 +18,7 @@ from neoseg.labels.convention import Meaning
 CHANNEL = re.compile(r"_\d{4}$")
 
 
-@reader("nnunet")
+@reader("nnunet", usual=("0",))
 def read_nnunet(
     root: Path,
     space: LabelSpace,

@@ -36,7 +36,9 @@ integers of their label files mean, None after an error about that.
 """
 
 
-def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..., Cohort]]:
+def reader(
+    name: str, known: Sequence[str] = (), usual: Sequence[str] = ("T2w",)
+) -> Callable[[Read], Callable[..., Cohort]]:
     """Make a reader of a function that finds scans.
 
     It is called with `(root, space, *, name, modalities, on_error, not_drawn, ...)`, its own
@@ -48,6 +50,7 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
     Args:
         name: of the cohort by default.
         known: the modalities that there can be; none are known by default.
+        usual: the modalities by default.
     """
     choice = f"one or more of {list(known)}, each once" if known else "one or more, each once"
 
@@ -58,7 +61,7 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
             space: LabelSpace,
             *,
             name: str = name,
-            modalities: Sequence[str] = ("T2w",),
+            modalities: Sequence[str] = tuple(usual),
             on_error: OnError = "stop",
             not_drawn: Mapping[int | str, Sequence[str]] | None = None,
             **options: Any,

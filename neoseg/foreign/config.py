@@ -9,7 +9,6 @@ from typing import Any
 from neoseg.foreign.files import ForeignError
 from neoseg.foreign.values import (
     DEEPEST,
-    MOST,
     read_yaml,
     require_plain,
     require_values,
@@ -18,6 +17,9 @@ from neoseg.foreign.values import (
 
 CONFIG = "config.yaml"
 """In a run folder: its whole configuration, there from the start."""
+
+MOST_REFERENCES = 2**16
+"""That are followed in it; each counts once, and once more for 64 letters."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 """A key that refers to another one; whatever else begins like that would call a resolver."""
@@ -46,7 +48,7 @@ class _Resolver:
     """Puts values in the place of references to them."""
 
     def __init__(self, root: dict[str, Any], path: Path) -> None:
-        self.root, self.path, self.left = root, path, MOST
+        self.root, self.path, self.left = root, path, MOST_REFERENCES
 
     def resolved(self, node: Any, within: tuple[str, ...] = ()) -> Any:
         """Return a node with the values that its references name; `within` are those followed.
@@ -69,7 +71,7 @@ class _Resolver:
             if isinstance(found, dict | list):
                 raise ForeignError(f"{text} refers to a section, expected a value")
             value = self.resolved(found, (*within, key))
-            self.left -= 1 + len(str(value))
+            self.left -= 1 + (len(str(value)) >> 6)
             if self.left < 0:
                 raise ForeignError(f"{text} grows without bound; write the value in its place")
             return value

@@ -16,8 +16,8 @@ from neoseg.foreign.files import LARGEST, LARGEST_RECORD, ForeignError, read_tex
 DEEPEST = 50
 """Levels of keys; real ones have six."""
 
-MOST = 2**20
-"""Values of a file, and references that are followed in it."""
+MOST = 2**18
+"""Values of a file."""
 
 
 def read_json(path: Path, within: Path | None = None, limit: int = LARGEST_RECORD) -> Any:

@@ -97,7 +97,7 @@ def write_probabilities(
 
     Args:
         output: root of the derivative data set; made where it is missing.
-        source: the NIfTI file that was segmented; its grid and header are copied.
+        source: the NIfTI file that was segmented; its grid is copied.
         probabilities: one at a time is brought to that grid.
         space: gives the names.
         provenance: goes into `dataset_description.json`.
@@ -112,13 +112,8 @@ def write_probabilities(
     output.mkdir(parents=True, exist_ok=True)
     with tables_locked(output):
         describe(output, space, provenance)
-    header = image.header.copy()
-    header.set_data_dtype(np.uint16)
-    header["cal_min"], header["cal_max"] = 0, 1
     for number, path in enumerate(paths):
         steps = np.rint(probabilities.native(number) * STEPS).astype(np.uint16)
-        stored = image_like(image, steps.reshape(image.shape), header)
-        stored.header.set_slope_inter(1 / STEPS, 0)
         with replacing(path) as temporary:
-            nib.save(stored, temporary)
+            nib.save(image_like(image, steps, 1 / STEPS), temporary)
     return paths

@@ -15,7 +15,12 @@ from torch import Tensor
 from neoseg.digests import digest_of_content
 from neoseg.files import replacing
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.derivative import derivative_path, write_derivative
+from neoseg.inference.derivative import (
+    derivative_path,
+    image_like,
+    open_source,
+    write_derivative,
+)
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
 from neoseg.labels import Codebook
@@ -178,13 +183,7 @@ def _write_derivatives(
     write_derivative(output, source, to_native(leaves, geometry), codebook.space, provenance)
 
     confidence = to_native(to_canonical(labels.confidence, geometry, 0), geometry)
-    image = nib.load(source)
-    assert isinstance(image, nib.Nifti1Pair)  # `write_derivative` has checked it
-    header = image.header.copy()
-    header.set_data_dtype(np.uint8)
-    header["cal_min"], header["cal_max"] = 0, 1
-    stored = nib.Nifti1Image(confidence.reshape(image.shape), image.affine, header)
-    stored.header.set_slope_inter(1 / 255, 0)
+    stored = image_like(open_source(source), confidence, 1 / 255)
     target = derivative_path(output, source)
     name = target.name.replace("_desc-neoseg_dseg", "_desc-confidence_probseg")
     with replacing(target.with_name(name)) as temporary:

@@ -19,6 +19,7 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.inference.model import ModelSpec, chosen
+from neoseg.networks import weighing
 
 OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile"})
 """What a checkpoint tells beside the model, which no prediction needs."""
@@ -73,7 +74,8 @@ class TrainedNetwork:
                 if any(key.startswith(prefix) for key in weights)
             ]
             prefix = PREFIXES[chosen(predict_with or spec.predict_with, there)]
-            network = spec.build_network(allow)
+            with weighing(weights):
+                network = spec.build_network(allow)
             network.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from neoseg.buildable import (
     NETWORKS,
@@ -92,6 +94,28 @@ def build_network(
         )
     _check_patch(name, divisor, tuple(patch_size), flat=isinstance(network, SliceWise))
     return with_head_list(network)
+
+
+@contextmanager
+def weighing(weights: Mapping[str, Any]) -> Iterator[None]:
+    """Let networks that are built in the block have about as many weights as a checkpoint holds.
+
+    Raises:
+        NetworkError: from `build_network`, before room is made for more.
+    """
+    left = 2 * sum(getattr(value, "numel", int)() for value in weights.values()) + 2**16
+
+    def count(module: nn.Module, name: str, value: nn.Parameter) -> None:
+        nonlocal left
+        left -= value.numel()
+        if left < 0:
+            raise ValueError("it has more weights than its checkpoint holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def check_network(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from neoseg.augment.settings import AugmentSettings
 from neoseg.capacity import count_loaders, usable_cores
 from neoseg.cohort import MissingModality, Plan, Source
 from neoseg.cohort.split import SPLITS
+from neoseg.findings.kinds import KINDS
 from neoseg.labels import STREAMS
 from neoseg.patches.batch import Batch, collate
 from neoseg.patches.centres import visible_labels
@@ -84,6 +86,11 @@ class MixedDataModule(L.LightningDataModule):
             entries_of(source.cohort, examined)
             for note in guessed_meaning(source.cohort, examined):
                 log.warning("%s", note)
+            kinds = Counter(problem.kind for item in examined for problem in item.problems)
+            if kinds:
+                told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
+                name = source.cohort.name
+                log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
             for (split, scan), item in zip(pairs, examined, strict=True):
                 path = scan.images[0]
                 known, other = seen.setdefault(item.digest, (split, path))

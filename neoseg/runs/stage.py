@@ -108,7 +108,7 @@ def _take_best(folder: Path, module: SegmentationModule) -> None:
 
 def _take_weights(module: SegmentationModule, path: Path) -> None:
     try:
-        module.load_state_dict(read_checkpoint(path)["state_dict"])
+        module.load_state_dict(read_checkpoint(path, within=path.parents[1])["state_dict"])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to predict with {CHECKPOINTS}/{LAST}") from None
 
@@ -116,7 +116,7 @@ def _take_weights(module: SegmentationModule, path: Path) -> None:
 def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
     """Raise `ConfigError` for a checkpoint from which this network cannot go on."""
     try:
-        content = read_checkpoint(checkpoint, also=RESUMABLE)
+        content = read_checkpoint(checkpoint, RESUMABLE, checkpoint.parents[1])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to train this stage again from its start") from None
     there = {name: tuple(value.shape) for name, value in content["state_dict"].items()}

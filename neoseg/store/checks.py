@@ -78,7 +78,8 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
             path,
             f"has voxels of {shown} mm",
             f"{low:g} to {high:g} mm along each axis",
-            "correct the header (is it in metres or micrometres?)",
+            "scale the affine to mm (by 1000 from metres, by 0.001 from micrometres) and set its "
+            "unit, image.header.set_xyzt_units('mm')",
             "voxel-size",
         )
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
 from neoseg.store.voxel_size import ALIKE, Size, VoxelSize, canonical_sizes, sizes_of
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
 
@@ -87,7 +90,8 @@ def prepare_images(
     """Read, reorient, crop, resample and normalise the modalities of one scan.
 
     A modality whose path is None becomes a channel of zeros (the mean under z-score). The brain
-    mask is read where the settings go by it; else they look at the image alone.
+    mask is read where the settings go by it; else they look at the image alone. What is odd about
+    the files and stops nothing is logged.
 
     Returns:
         float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
@@ -97,6 +101,8 @@ def prepare_images(
             No usable mask where one is needed.
     """
     volumes = read_images(paths)
+    for note in (note for volume in volumes if volume is not None for note in volume.notes):
+        log.warning("%s", note.sentence)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
 
 

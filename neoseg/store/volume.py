@@ -36,12 +36,13 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     type, so that label numbers stay exact.
 
     Raises:
-        DataError: missing, unreadable or damaged files, other dimensions than 3, no affine or one
-            that is singular, not finite or of absurd voxel sizes, voxels that are no numbers, NaN
-            or infinite values, or numbers beyond float32 where that is asked for; all of them.
+        DataError: missing, unreadable or damaged files, headers that contradict themselves, other
+            dimensions than 3, no affine or one that is singular, not finite or of absurd voxel
+            sizes, voxels that are no numbers, NaN or infinite values, or numbers beyond float32
+            where that is asked for; all of them.
     """
-    image, data = load_nifti(path)
-    found = [
+    image, data, found = load_nifti(path)
+    found += [
         *check_dimensions(path, data.shape),
         *check_affine(path, image),
         *check_numbers(path, data, dtype is np.float32),

@@ -18,6 +18,8 @@ SKIPPED = (
         "label-fractions",
         "label-scaling",
         "label-tables",
+        "header-forms",
+        "trailing-bytes",
         "empty-labels",
         "missing-image",
         "several-files",

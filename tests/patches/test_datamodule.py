@@ -69,6 +69,16 @@ def test_a_guessed_meaning_is_told_with_its_voxels(
     number = sum(int((file == 20).sum()) for file in files)
     assert f"20 -> WM ({number} voxels)" in caplog.text
     assert len(data.train) == 2
+    assert "neoseg.prepare" not in caplog.text
+
+
+def test_warnings_about_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cohort = write_cohort(tmp_path / "files", 2)
+    image = nib.load(cohort.scans[1].label)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, cohort.scans[1].label)
+    make_data(annotate_cohort(cohort, ["full", "full"]), tmp_path / "store")
+    assert "voxel sizes contradict each other (1); python -m neoseg.prepare" in caplog.text
 
 
 @pytest.fixture(scope="module")
