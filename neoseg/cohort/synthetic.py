@@ -9,14 +9,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.scan import Cohort
 from neoseg.findings.problems import CohortError
 from neoseg.labels import LabelSpace
+from neoseg.locks import locked
 
 
 def read_phantom(
@@ -55,6 +54,6 @@ def read_phantom(
     name = f"{settings.subjects}-subjects_{settings.spacing:g}mm_seed-{settings.seed}"
     folder = Path(root).expanduser() / f"{name}_{key.hexdigest()[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         generate_cohort(folder, settings, workers or usable_cores(), progress)
     return read_dhcp(folder, space, **reading)

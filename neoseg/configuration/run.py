@@ -196,7 +196,7 @@ class RunConfig(DataConfig):
             label_sets=plain_label_sets(plan.codebook),
             modalities=plan.modalities,
             missing_modality=self.missing_modality,
-            prepare=self.store,
+            prepare=self.preparation(plan.sources[0].cohort),
             patch_size=self.patches.size,
             network=self.network,
             head=self.head,
@@ -218,7 +218,7 @@ class RunConfig(DataConfig):
 
         return MixedDataModule(
             annotated=plan,
-            store=self.open_store(),
+            store=self.open_store(plan.sources[0].cohort),
             patches=self.patches,
             augment=self.augment,
             seed=self.seed,

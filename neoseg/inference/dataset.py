@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.findings.markup import cell, uncell
 from neoseg.labels import LabelSpace
+from neoseg.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -148,20 +147,13 @@ def _write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the tables of a folder, where the file system can."""
+def tables_locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the tables of a folder."""
     path = folder / ".lock"
-    lock = FileLock(path)
-    try:
-        lock.acquire()
-    except (NotImplementedError, OSError) as error:  # some network file systems
-        log.warning("%s cannot be locked (%s); write to it from one job only", folder, error)
-        yield
-        return
-    try:
-        yield
-    finally:
-        # No data set has such a file. Those who wait for it see that it is gone, and make another.
-        with suppress(OSError):  # Windows deletes no open file
-            path.unlink(missing_ok=True)
-        lock.release()
+    with locked(path):
+        try:
+            yield
+        finally:
+            # No data set has such a file. Who waits for it sees that it is gone and makes another.
+            with suppress(OSError):  # Windows deletes no open file
+                path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,6 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
 
 DEEPEST = 100
 """Classes in classes; real tables have three levels."""
@@ -93,6 +96,13 @@ class LabelSpace:
                 raise LabelError(f"label table '{self.name}' has no leaf or class '{name}'{hint}")
             found |= self._lookup[key]
         return frozenset(found)
+
+    def plain_name(self, leaves: LabelSet) -> str:
+        """Return a label set as a command line has it, for `label_set` to read."""
+        known = (entry.abbreviation for entry in self.classes if entry.leaves == leaves)
+        plain = next((name for name in known if _PLAIN.fullmatch(name)), None)
+        indices = sorted(self.leaves[leaf].index for leaf in leaves)
+        return plain or (str(indices[0]) if len(indices) == 1 else str(indices))
 
     def class_position(self, name: int | str) -> int:
         """Return the position of a class (or leaf) among the C classes; raises `LabelError`."""

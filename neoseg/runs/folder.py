@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from neoseg.findings.settings import ConfigError
+from neoseg.locks import HeldError, locked
 from neoseg.training.failure import is_first_process
 
 log = logging.getLogger(__name__)
@@ -33,22 +32,15 @@ def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        raise ConfigError(
-            f"another process is training in {folder} (it holds {LOCK}); wait until it has ended, "
-            "or end it first"
-        ) from None
-    except (NotImplementedError, OSError) as error:
-        log.warning("%s cannot be locked (%s); start no second job in it", folder, error)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / LOCK, seconds))
+        except HeldError as lock:
+            raise ConfigError(
+                f"another process is training in {folder} (it holds {lock}); wait until it has "
+                "ended, or end it first"
+            ) from None
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def is_claimed(folder: Path) -> bool:
@@ -56,9 +48,9 @@ def is_claimed(folder: Path) -> bool:
     if not (folder / LOCK).exists():
         return False
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with locked(folder / LOCK, 0):
             return False
-    except Timeout:
+    except HeldError:
         return True
-    except (NotImplementedError, OSError):
+    except OSError:  # somebody else's run
         return False

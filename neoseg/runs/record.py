@@ -57,7 +57,6 @@ def finished_dice(folder: Path) -> float | None:
             f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
             "scored again from its last checkpoint"
         ) from None
-    log.info("%s is finished already; start a new run for other settings", folder)
     if not (folder / f"{CARD}.md").is_file():  # killed in between
         write_card(folder)
     return found
@@ -91,7 +90,7 @@ def conclude(
         "checkpoint": predicting_checkpoint(folder).name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
-        "data": _data_fingerprint(run.open_store(), plan),
+        "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),
         "versions": versions(),
         "git": git_state(),
         "command": _command(),

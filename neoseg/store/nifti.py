@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from neoseg.capacity import free_memory
 from neoseg.errors import NeosegError
 from neoseg.findings.problems import Problem
+from neoseg.store.headers import check_header
 
 KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """Image class by the number in the first four bytes, the size of the header."""
@@ -59,8 +60,8 @@ class DataError(NeosegError):
         return cls("\n    ".join(problem.sentence for problem in problems), problems)
 
 
-def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
-    """Return the image and its voxels, with the header's scaling applied.
+def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
+    """Return the image, its voxels with the header's scaling applied, and what contradicts itself.
 
     A packed file is unpacked once, to its end, where its checksum stands.
 
@@ -93,9 +94,14 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
         why = f"its header announces {announced} bytes, {there} are there"
         raise _broken(path, size, why, "truncated-file")
     try:
-        return image, np.asanyarray(image.dataobj)
+        voxels = np.asanyarray(image.dataobj)
+        with path.open("rb") if raw is None else io.BytesIO(raw) as stream:
+            head = stream.read(HEADER)
+            stream.seek(announced)
+            behind = stream.read()
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+    return image, voxels, check_header(path, image, head, behind)
 
 
 def _extent(image: Any) -> int:

@@ -213,6 +213,7 @@ class WandbRun(Logger):
         known = read_json(path, within=self.folder) if path.is_file() else None
         state = known or {"id": secrets.token_hex(4), "group": self.about.group}
         online = self.settings.mode == "online"
+        hidden = {} if self.about.privacy == "none" else NOTHING_OF_THE_MACHINE
         self._run = wandb.init(
             mode="online" if online else "offline",
             project=self.settings.project,
@@ -226,11 +227,7 @@ class WandbRun(Logger):
             config=self.about.config,
             resume="allow" if online and known else None,
             reinit="create_new",  # none of its own in the process is ended or gone on with
-            settings=wandb.Settings(
-                finish_timeout=UPLOAD_SECONDS,
-                quiet=True,
-                **({} if self.about.privacy == "none" else NOTHING_OF_THE_MACHINE),
-            ),
+            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS, quiet=True, **hidden),
         )
         write_text(path, json.dumps(state) + "\n")
         self._run.define_metric("step")
