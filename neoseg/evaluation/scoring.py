@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from neoseg.cohort import Scan
+from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
@@ -99,6 +100,8 @@ def score_scans(
                 cohort=scan.cohort,
             )
         )
+        if number == 0:
+            _forget(output)
         _write(found, scan, truth, codebook, output, provenance, settings.views)
         if number in drawn:
             dice = np.array([score.dice for score in scores if score.is_leaf])
@@ -129,6 +132,17 @@ def hidden_classes(codebook: Codebook) -> list[str]:
     is_open = (merged == -1).any(axis=0)
     classes = zip(codebook.space.classes, is_open, strict=True)
     return [entry.abbreviation for entry, is_hidden in classes if is_hidden]
+
+
+def _forget(output: Path) -> None:
+    """Delete what an earlier pass has left, so that views and scores in a folder belong together.
+
+    Without scores a pass that was interrupted is not taken for one that has ended.
+    """
+    for path in [output / "scores.csv", *(output / VIEWS).glob("*.npz")]:
+        path.unlink(missing_ok=True)
+    for path in (output / "pictures").glob("*.png"):
+        path.unlink(missing_ok=True)
 
 
 class _Inspection:
@@ -198,4 +212,5 @@ def _write(
         spacing = found.geometry.canonical_spacing
         image = read_volume(source).data
         view = make_view(scan.id, image, truth, found.leaves, codebook, spacing)
-        write_view(output / VIEWS, view)
+        files = [digest_of(path) for path in (source, scan.label) if path is not None]
+        write_view(output / VIEWS, replace(view, files=digest_of_content(files)))

@@ -40,6 +40,7 @@ class View:
         truth, prediction: numbers of `names` and `colours`; 0 is background and never painted.
         wrong: 1 where the truth does not allow the predicted structure.
         names, colours: of each number ("#rrggbb"), the background's among them.
+        files: digest of the files of image and truth; "" in views of earlier versions.
     """
 
     scan: str
@@ -50,6 +51,7 @@ class View:
     wrong: np.ndarray
     names: tuple[str, ...]
     colours: tuple[str, ...]
+    files: str = ""
 
 
 def make_view(
@@ -107,7 +109,7 @@ def write_view(folder: Path, view: View) -> Path:
     """Write `<folder>/<scan>.npz`, whole or not at all."""
     path = folder / f"{view.scan}.npz"
     about = {"scan": view.scan, "spacing": view.spacing, "names": view.names}
-    about |= {"colours": view.colours}
+    about |= {"colours": view.colours, "files": view.files}
     arrays = {name: getattr(view, name) for name in _LAYERS}
     with replacing(path) as temporary:
         np.savez_compressed(temporary, about=np.array(json.dumps(about)), **arrays)
@@ -128,6 +130,7 @@ def read_view(path: Path, within: Path | None = None) -> View:
             spacing=tuple(map(float, about["spacing"])),  # type: ignore[arg-type]
             names=tuple(map(str, about["names"])),
             colours=tuple(map(str, about["colours"])),
+            files=str(about.get("files", "")),
             **{name: content[name] for name in _LAYERS},
         )
         _require_sound(view)

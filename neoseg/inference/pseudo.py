@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.digests import digest_of_content
 from neoseg.files import replacing
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import (
@@ -46,12 +47,20 @@ class PseudoLabeller:
         codebook: the meaning of the annotations' codes.
         min_confidence: 0 to 1; predictions below it leave the annotation as it was.
         limit: voxel positions kept per code for class-balanced sampling.
+        weights: digest of the networks' weights.
     """
 
     segmenters: tuple[Segmenter, ...]
     codebook: Codebook
     min_confidence: float
     limit: int
+    weights: str = ""
+
+    def made_of(self, scan: TrainingScan) -> str:
+        """Return a digest of all that decides what the labels of a scan are."""
+        asked = [self.weights, self.min_confidence, self.limit]
+        lookup = scan.visible.lookup.tolist()
+        return digest_of_content([*asked, scan.entry.folder.name, lookup])
 
     def label(
         self,
@@ -63,8 +72,8 @@ class PseudoLabeller:
     ) -> None:
         """Write the labels of `scans` below `root` and as BIDS derivatives.
 
-        Scans that `root` holds already are left as they are, so that an interrupted call can be
-        made again.
+        Scans whose labels `root` holds already, made of the same, are left as they are, so that an
+        interrupted call can be made again.
 
         Raises:
             DerivativeError: a folder of derivatives that belongs to something else.
@@ -79,12 +88,13 @@ class PseudoLabeller:
                 scan = scans[number]
                 try:
                     with locked(root / f".{scan.entry.scan.id}.lock", seconds):
-                        if not is_written(scan, root):
+                        made_of = self.made_of(scan)
+                        if not is_written(scan, root, made_of):
                             sample = samples[number]
                             labels = self._predict(sample)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
-                            write_pseudo_labels(scan, labels, root, self.limit)
+                            write_pseudo_labels(scan, labels, root, self.limit, made_of)
                 except HeldError:
                     busy.append(number)
                     continue

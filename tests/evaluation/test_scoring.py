@@ -108,6 +108,17 @@ def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> No
     assert not read_view(tmp_path / "out" / "views" / "sub-0.npz").wrong.any()
 
 
+def test_a_further_pass_leaves_nothing_of_the_one_before(tmp_path, segmenter, scans, space) -> None:
+    convention, out = Convention.identity(space), tmp_path / "out"
+    score_scans(segmenter, scans, convention, out, RUN, pictures=1)
+    first = read_view(out / "views" / "sub-0.npz")
+    make_scan(tmp_path / "in", 0, space, labels(1))  # another image of the same scan
+    score_scans(segmenter, scans[:1], convention, out, RUN, pictures=0)
+    (path,) = (out / "views").glob("*.npz")
+    assert read_view(path).files != first.files != ""
+    assert not list((out / "pictures").iterdir())
+
+
 def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -> None:
     table = score_scans(
         segmenter,

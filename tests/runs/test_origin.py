@@ -87,9 +87,7 @@ def test_a_started_run_goes_on_with_its_own_settings_alone(
     folder = tmp_path / "a b"
     planned(ask("seed=2"), folder)
     before = (folder / "config.yaml").read_text()
-    planned(
-        ask("seed=2", "patches.workers=3", "trainer.max_time=01:00:00:00"), folder
-    )
+    planned(ask("seed=2", "patches.workers=3", "trainer.max_time=01:00:00:00"), folder)
     write_text(folder / "config.yaml", before)
     with pytest.raises(ConfigError, match="seed was 2 when the run started, now 1") as told:
         planned(ask("seed=1", "optimizer.lr=0.5"), folder)

@@ -101,7 +101,8 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
                 log.warning("%s", error)
                 continue
             first = next(iter(found.values()), view)
-            if view.image.shape == first.image.shape and view.names == first.names:
+            fits = view.image.shape == first.image.shape and view.names == first.names
+            if fits and view.files == first.files:  # else of another image or other labels
                 found[arm] = view
     return found
 
