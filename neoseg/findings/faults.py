@@ -101,7 +101,7 @@ def _while_sharing(error: BaseException) -> bool:
 def _place_of(error: BaseException) -> str:
     """Return the nearest local `path` of the frames that the error went through, or ""."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        for name in ("path", "temporary", "target", "folder"):
+        for name in ("path", "temporary", "target", "folder", "output_dir"):
             value = frame.f_locals.get(name)
             if isinstance(value, os.PathLike):
                 return str(os.fspath(value))
