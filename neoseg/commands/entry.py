@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 def quieten() -> None:
     """Silence notes of libraries that tell a user of these commands nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
     os.environ[FORCE] = "1"  # no library unpickles anything in a command either
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
