@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
+from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 
 Known = Literal["absent", "same", "changed", "other run", "untold"]
@@ -35,10 +37,10 @@ class Origin:
         "changed" are its files, or weights or settings of the same run; "untold" is a label file
         of an earlier version, or one that somebody has worked on since.
         """
-        if not target.exists():
+        if not os.path.exists(target):  # none where the name is too long
             return "absent"
         try:
-            content = json.loads(_beside(target).read_text(encoding="utf-8"))
+            content = read_json(_beside(target))
             if content["labels"] != digest_of(target):
                 return "untold"
             asked = self._made_of(files)
