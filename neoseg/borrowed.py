@@ -5,10 +5,13 @@ A test for each tells when a library no longer has it.
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +64,18 @@ UNUSED_BY_MONAI = (
 """What MONAI imports where it is there, for parts of it that neoseg has no use for."""
 
 
+def name_user() -> None:
+    """Name a user whom the machine has no name for by number: MONAI and torch ask when imported.
+
+    So it is in containers that run with a user id of their own (`docker run -u`, OpenShift), where
+    `getpass.getuser` raises KeyError, and OSError since Python 3.13.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
+
+
 def import_monai() -> None:
     """Import MONAI, which takes four times as long with the packages that it merely can use.
 
@@ -71,6 +86,7 @@ def import_monai() -> None:
     find. Since MONAI 1.3.
     """
     if "monai" not in sys.modules:
+        name_user()
         with not_installed(UNUSED_BY_MONAI):
             import monai.networks.nets  # noqa: F401
 
@@ -127,6 +143,30 @@ def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
         return get_args_parser().parse_args(list(arguments))
     except SystemExit:
         return None
+
+
+def guard_hydra(handle: Callable[[Exception], None]) -> None:
+    """Have a function see each error that Hydra would print with its traceback.
+
+    Hydra makes folders, log files and copies of the configuration before a job begins, where no
+    code of the job's sees that the disk is full. `handle` may end the process. Since Hydra 1.0.
+    """
+    from hydra._internal import utils
+
+    report = getattr(utils.run_and_report, "__wrapped__", utils.run_and_report)
+
+    @wraps(report)
+    def guarded(function: Callable[[], Any]) -> Any:
+        def handled() -> Any:
+            try:
+                return function()
+            except Exception as error:
+                handle(error)
+                raise
+
+        return report(handled)
+
+    utils.run_and_report = guarded
 
 
 def starts_processes(trainer: Trainer) -> bool:

@@ -1,4 +1,4 @@
-"""Processes that do part of a command's work: quick to start, deaf to a cluster's warning.
+"""Processes that do part of a command's work: quick to start, deaf to what the command is told.
 
 They end with the process that started them.
 """
@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, connection, parent_process
+from multiprocessing import active_children, connection, parent_process, resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neoseg.errors import NeosegError
 
 if TYPE_CHECKING:
     import torch
+
+INTERRUPTIONS = (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""What a terminal sends to all processes of a command: Ctrl-C, and that it is closed."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,8 +36,10 @@ class ProcessError(NeosegError):
 
 class _LightProcess(SpawnProcess):
     def start(self) -> None:
-        with _without_main():
+        with _without_main(), _deaf():
             super().start()
+        popen: Any = self._popen  # type: ignore[attr-defined]
+        popen.terminate = popen.kill  # which is all that it hears
 
 
 class LightSpawnContext(SpawnContext):
@@ -49,6 +54,31 @@ class LightSpawnContext(SpawnContext):
 
 
 LIGHT_SPAWN = LightSpawnContext()
+
+
+def light_spawn() -> LightSpawnContext:
+    """Return the context; the process that cleans up after all others is as deaf as they are."""
+    if hasattr(signal, "pthread_sigmask"):
+        with _deaf():
+            resource_tracker.ensure_running()
+    return LIGHT_SPAWN
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep what asks for an end from processes that are started meanwhile (not on Windows).
+
+    A terminal, a cluster or a service manager tells all processes at once; the one that started
+    the others decides. Signals that are blocked here are so in a new process from its first moment.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*INTERRUPTIONS, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -78,7 +108,7 @@ def work_through(
             yield number, function(item)
         return
     others = active_children()
-    pool = ProcessPoolExecutor(processes, mp_context=LIGHT_SPAWN, initializer=_begin)
+    pool = ProcessPoolExecutor(processes, mp_context=light_spawn(), initializer=_begin)
     running: dict[Future[Result], int] = {}
     rest = iter(enumerate(items))
     try:
@@ -110,7 +140,7 @@ def work_through(
 
 def _begin() -> None:
     """Leave an interruption to the parent, and end when it does, however hard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows has no other way
     leave_warnings()
     parent = parent_process()
     if parent is not None:

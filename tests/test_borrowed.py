@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import inspect
 import os
 import subprocess
 import sys
@@ -29,6 +31,36 @@ def test_empty_shared() -> None:
     assert block.is_shared()
     assert (block.dtype, block.shape) == (torch.uint8, (1000,))
     assert block.fill_(7).sum() == 7000
+
+
+def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("USER", "")  # what it sets is taken back
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    borrowed.name_user()
+    assert getpass.getuser() == str(os.getuid())
+
+
+def test_hydra_s_errors_are_seen_before_it_prints_them() -> None:
+    seen: list[Exception] = []
+    from hydra._internal import utils
+
+    plain = utils.run_and_report
+    try:
+        for _ in range(2):  # not one within the other
+            borrowed.guard_hydra(seen.append)
+        assert utils.run_and_report(lambda: 3) == 3
+        with pytest.raises(SystemExit):
+            utils.run_and_report(lambda: 1 / 0)
+        assert [type(error) for error in seen] == [ZeroDivisionError]
+        assert "run_and_report(" in inspect.getsource(utils._run_app)
+    finally:
+        utils.run_and_report = plain
 
 
 def test_wandb_has_the_settings_that_keep_a_machine_to_itself() -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
-from neoseg.processes import LIGHT_SPAWN, ProcessError, work_through
+from neoseg.processes import LIGHT_SPAWN, ProcessError, light_spawn, work_through
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = """
@@ -50,6 +52,24 @@ def test_the_main_module_is_back_after_a_start() -> None:
     assert sys.modules["__main__"] is main
     process.join()
     assert process.exitcode == 0
+
+
+def test_only_the_one_who_started_it_ends_a_process() -> None:
+    process = light_spawn().Process(target=time.sleep, args=(60,))
+    process.start()
+    tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.kill(process.pid or 0, number)
+    if tracker is not None:
+        os.kill(tracker, signal.SIGHUP)
+    process.join(0.3)
+    assert process.is_alive()
+    resource_tracker.ensure_running()
+    assert resource_tracker._resource_tracker._pid == tracker  # type: ignore[attr-defined]
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize(("variable", "survives"), [("SUBMITIT_EXECUTOR", True), ("OTHER", False)])

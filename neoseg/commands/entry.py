@@ -9,12 +9,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from neoseg.borrowed import guard_hydra, name_user
 from neoseg.buildable import FORCE
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 
 def quieten() -> None:
     """Silence notes of libraries that tell a user of these commands nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
     os.environ[FORCE] = "1"  # no library unpickles anything in a command either
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -66,32 +71,31 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         try:
             main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
             return main(config)
-        except KeyboardInterrupt:
-            if sweeping:
-                raise
-            log.error("interrupted: what is done is kept; the same command goes on from there")
-            sys.exit(128 + signal.SIGINT)
         except Exception as error:
-            known = isinstance(error, NeosegError)
-            fault = None if known or wants_traceback() else fault_message(error)
-            message = fault or without_traceback(str(error))
-            if fault is not None:
-                note_traceback(log, error)
-            if sweeping and keep_going:
-                log.error("%s", message, exc_info=not known and fault is None)
-                if in_submitit():
-                    sys.exit(1)
-                return float("nan")
-            if sweeping or not (known or fault):
+            if not (sweeping and keep_going):
+                _end_with(error)  # within the job, since Hydra would name its overrides
                 raise
-            log.error("%s", message)
-            sys.exit(2 if known else 1)
+            message = _told(error)
+            log.error("%s", message or error, exc_info=message is None)
+            if in_submitit():
+                sys.exit(1)
+            return float("nan")
 
     work.__module__ = f"neoseg.{name}"  # after which Hydra names the log file
     launch = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
     main = launch(work)
 
     def start() -> None:
+        try:
+            _start()
+        except KeyboardInterrupt:
+            log.error("interrupted: what is done is kept; the same command goes on from there")
+            sys.exit(128 + signal.SIGINT)
+
+    def _start() -> None:
+        name_user()
+        quieten()
+        guard_hydra(_end_with)
         register_plugins()
         sys.argv[1:] = with_quoted_paths(sys.argv[1:])
         wrong = explain_arguments(name, sys.argv[1:])
@@ -101,6 +105,24 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         main()
 
     return start
+
+
+def _told(error: Exception) -> str | None:
+    """Return what to tell of an error; None where only a traceback tells enough."""
+    if isinstance(error, NeosegError):
+        return without_traceback(str(error))
+    message = None if wants_traceback() else fault_message(error)
+    if message is not None:
+        note_traceback(log, error)
+    return message
+
+
+def _end_with(error: Exception) -> None:
+    """End the process with one message, where one tells enough."""
+    message = _told(error)
+    if message is not None:
+        log.error("%s", message)
+        sys.exit(2 if isinstance(error, NeosegError) else 1)
 
 
 def _find_code_beside_configs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, value_at
-from neoseg.inference.dataset import Provenance, other_makers
+from neoseg.inference.dataset import DerivativeError, Provenance, other_makers
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.inputs import ScanFiles, find_scans
@@ -54,12 +55,13 @@ class _Job:
         """Tell whether the label map and all probabilities asked for are there, and whose."""
         wanted = probability_paths(self.output, scan.source, self.space, self.classes)
         found = self.origin.look(target, [*scan.images, scan.mask])
-        lacks = found in ("same", "untold") and not all(path.exists() for path in wanted)
+        lacks = found in ("same", "untold") and not all(map(os.path.exists, wanted))
         return "absent" if lacks else found
 
     def run(self, scan: ScanFiles) -> None:
         """Segment one scan and write everything about it; the label map says that it is done."""
         output, space = self.output, self.space
+        _require_readable(scan.source)
         found = self.segmenter.segment(
             scan.images, classes=self.classes, scratch=output, mask=scan.mask
         )
@@ -158,8 +160,18 @@ def main(config: DictConfig) -> None:
             bar.advance(scan.source.name)
     log.info("%d scans segmented into %s", len(waiting) - len(failures), output)
     if failures:
-        log.error("%d scans failed:\n%s", len(failures), "\n".join(failures))
+        text = "\n".join(failures).encode(errors="backslashreplace").decode()
+        log.error("%d scans failed:\n%s", len(failures), text)
         sys.exit(1)
+
+
+def _require_readable(source: Path) -> None:
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        raise DerivativeError(
+            "its name is not UTF-8, which tables and JSON need; rename it, such as with convmv"
+        ) from None
 
 
 def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -> list[ScanFiles]:

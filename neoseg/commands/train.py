@@ -17,7 +17,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.processes import in_submitit
 from neoseg.runs.run import train
-from neoseg.training.failure import failure_noted
+from neoseg.training.failure import failure_noted, is_first_process
 from neoseg.training.stopping import requeue
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,17 @@ def main(config: DictConfig) -> float:
         run = resumed(folder, list(hydra.overrides.task), config.allow)
     try:
         return train(run, folder, resuming=config.resume is not None)
-    except SIGTERMException:
+    except SIGTERMException as end:
         with failure_noted(folder):
             requeue()
         # Lightning's exception would end the process as if all were well. That of a job which goes
-        # back into the queue must not take the first one down before it has said so.
-        sys.exit(0 if in_submitit() else 128 + signal.SIGTERM)
+        # back into the queue must not take the first one down before it has said so, and Lightning
+        # kills the first process where another ends with anything but 0.
+        if in_submitit() or not is_first_process():
+            sys.exit(0)
+        if hydra.mode != RunMode.MULTIRUN:
+            _tell(folder)
+        sys.exit(128 + int(end.code or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
         pressed = isinstance(end, KeyboardInterrupt) or isinstance(
@@ -52,7 +57,9 @@ def main(config: DictConfig) -> float:
         )
         if not pressed or hydra.mode == RunMode.MULTIRUN:
             raise
-        log.error(
-            "interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder
-        )
+        _tell(folder)
         sys.exit(128 + signal.SIGINT)
+
+
+def _tell(folder: Path) -> None:
+    log.error("interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder)

@@ -23,9 +23,17 @@ GO_ON = (
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_LIMITED = {errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 _BROKEN = {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT}
 _GPU_MEMORY = re.compile(r"CUDA out of memory|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED")
 _CPU_MEMORY = re.compile(r"DefaultCPUAllocator: .*alloc|std::bad_alloc|Unable to allocate")
+_LIMIT = re.compile(r"can't start new thread|failed to map segment|[Cc]annot allocate memory")
+_SHARED = re.compile(r"unable to .*(?:shared memory|</torch_)|out of shared memory|Bus error")
+_SEMAPHORES = {"multiprocessing.synchronize", "multiprocessing.heap"}
+_PEER = re.compile(
+    r"Connection (?:closed|reset) by peer|NCCL (?:error|communicator)|Broken pipe.*gloo|"
+    r"gloo.*(?:Broken pipe|[Tt]imed out)|recvValue failed"
+)
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\)")
 _WORKERS_ERROR = re.compile(r"^Caught \w+ in DataLoader worker process (\d+)\.")
 _SHARING = {"torch.multiprocessing.reductions", "multiprocessing.resource_sharer"}
@@ -36,16 +44,36 @@ _TORCH_WRITE = re.compile(r"PytorchStreamWriter failed|file write failed")
 def fault_message(error: BaseException) -> str | None:
     """Return what to tell the user of a fault of the machine, or None for any other error.
 
-    Faults are: out of memory on a GPU or in main memory, a full disk, a place that cannot be
-    written, a file that went away, a broken disk or network drive, a loader process that died.
+    Faults are: out of memory on a GPU, in main or in shared memory, limits of the user, a full
+    disk, a place that cannot be written, a file that went away, a broken disk or network drive, a
+    loader process or another process of the training that died.
     """
     text = str(error)
+    shared = _without_shared_memory(error)
+    if shared is not None:
+        return (
+            "shared memory (/dev/shm), through which processes hand on patches, is full or cannot "
+            "be used: give it more room (docker run --shm-size=8g, or --ipc=host), or do without "
+            f"such processes: patches.workers=0 store.processes=1. {GO_ON} ({_first(shared)})"
+        )
     if type(error).__name__ == "OutOfMemoryError" or _GPU_MEMORY.search(text):
         return f"the GPU has too little memory: {LOWER}; {LOWER_SCORING}. {GO_ON} ({_first(text)})"
     if isinstance(error, MemoryError) or _CPU_MEMORY.search(text):
         return (
             f"the machine has too little memory: {LOWER}, or patches.workers, each of which is a "
             f"process of its own; {LOWER_SCORING}. {GO_ON} ({_first(text) or 'MemoryError'})"
+        )
+    if isinstance(error, RuntimeError | ImportError | OSError) and (
+        _LIMIT.search(text) or getattr(error, "errno", None) in _LIMITED
+    ):
+        return (
+            "a limit of this machine or job is reached: raise it (ulimit -v, -u or -n, the memory "
+            f"of the job), or lower patches.workers and OMP_NUM_THREADS. {GO_ON} ({_first(text)})"
+        )
+    if isinstance(error, RuntimeError) and _PEER.search(text):
+        return (
+            f"another process of this training ended or cannot be reached: {_first(text)}. What it "
+            f"says itself, above or in its own log, is the cause. {GO_ON}"
         )
     if _WORKER.search(text) or _while_sharing(error):
         return (
@@ -85,8 +113,23 @@ def _of_files(error: OSError) -> str | None:
             f"{where} is not there, or no longer: {error.strerror}. Bring it back, or correct the "
             f"path. {GO_ON}"
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{where} has too long a name for its file system; shorten it. {GO_ON}"
     if error.errno in _BROKEN:
         return f"{where} cannot be read or written: {error.strerror}. Check the disk. {GO_ON}"
+    return None
+
+
+def _without_shared_memory(error: BaseException) -> str | None:
+    """Return the message of the error, or of one that led to it, that shared memory raised."""
+    found: BaseException | None = error
+    while found is not None:
+        text = without_traceback(str(found))
+        if isinstance(found, RuntimeError) and _SHARED.search(str(found)):
+            return text
+        if isinstance(found, OSError) and _went_through(found, _SEMAPHORES):
+            return text
+        found = found.__cause__ or found.__context__
     return None
 
 
@@ -94,14 +137,18 @@ def _while_sharing(error: BaseException) -> bool:
     """Tell whether a tensor was being fetched from another process, which then must be gone."""
     if not isinstance(error, OSError | EOFError):
         return False
+    return _went_through(error, _SHARING)
+
+
+def _went_through(error: BaseException, modules: set[str]) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") in _SHARING for frame, _ in frames)
+    return any(frame.f_globals.get("__name__") in modules for frame, _ in frames)
 
 
 def _place_of(error: BaseException) -> str:
     """Return the nearest local `path` of the frames that the error went through, or ""."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        for name in ("path", "temporary", "target", "folder"):
+        for name in ("path", "temporary", "target", "folder", "output_dir"):
             value = frame.f_locals.get(name)
             if isinstance(value, os.PathLike):
                 return str(os.fspath(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,4 +212,5 @@ def _mask_of(path: Path, image: _Image | None) -> Path | None:
     if image is None:
         return None
     names = ("_".join([*image.rest, mask]) + ending for mask in MASKS for ending in ENDINGS)
-    return next((path.parent / name for name in names if (path.parent / name).is_file()), None)
+    masks = (path.parent / name for name in names)
+    return next(filter(os.path.isfile, masks), None)  # which takes names of any length

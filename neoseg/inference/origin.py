@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Origin:
         "changed" are its files, or weights or settings of the same run; "untold" is a label file
         of an earlier version, or one that somebody has worked on since.
         """
-        if not target.exists():
+        if not os.path.exists(target):  # none where the name is too long
             return "absent"
         try:
             content = read_json(_beside(target))

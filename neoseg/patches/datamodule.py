@@ -25,7 +25,7 @@ from neoseg.patches.dataset import PatchDataset, PatchSettings, StepSampler, Tra
 from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
-from neoseg.processes import LIGHT_SPAWN, leave_warnings
+from neoseg.processes import leave_warnings, light_spawn
 from neoseg.store.examined import entries_of, guessed_meaning
 from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
@@ -172,7 +172,7 @@ class MixedDataModule(L.LightningDataModule):
             collate_fn=collate,
             persistent_workers=workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            multiprocessing_context=LIGHT_SPAWN if workers else None,
+            multiprocessing_context=light_spawn() if workers else None,
             worker_init_fn=leave_warnings if workers else None,
         )
 

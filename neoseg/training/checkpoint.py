@@ -48,7 +48,7 @@ def save_whole(trainer: L.Trainer, path: Path, weights_only: bool = False) -> No
 
 
 class LastCheckpoint(Checkpoint):
-    """Replaces one file, whole, at the end of each epoch, every so many steps, and on SIGTERM.
+    """Replaces one file, whole, at the end of each epoch, every so many steps, and before an end.
 
     A checkpoint within an epoch is taken only where nothing is in flight: not between accumulated
     gradients, and not at the last batch, whose validation a resumed run would skip.
@@ -93,7 +93,7 @@ class LastCheckpoint(Checkpoint):
         """End within a validation where the machine asks for it; the epoch is repeated."""
         # What was heard within the sanity check is obeyed after the first step.
         if not trainer.sanity_checking and self._signals.agreed(trainer) is Wish.SAVE_AND_END:
-            raise SIGTERMException
+            self._signals.end()
 
     def on_exception(
         self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
@@ -107,7 +107,7 @@ class LastCheckpoint(Checkpoint):
         if wish is not Wish.NOTHING:
             self._save(trainer)
         if wish is Wish.SAVE_AND_END:
-            raise SIGTERMException
+            self._signals.end()
 
     def _save(self, trainer: L.Trainer) -> None:
         if trainer.global_step == self._saved or trainer.sanity_checking:

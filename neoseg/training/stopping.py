@@ -7,11 +7,13 @@ import signal
 import threading
 from enum import IntEnum
 from types import FrameType
+from typing import NoReturn
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from neoseg.processes import warning_signal
+from neoseg.processes import INTERRUPTIONS, warning_signal
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +27,10 @@ class Wish(IntEnum):
 
 
 class StopSignals:
-    """Listens to SIGTERM and to a cluster's warning, and tells all processes what was heard.
+    """Listens to what asks for an end, and tells all processes of the training what was heard.
 
+    That is SIGTERM, Ctrl-C (SIGINT), SIGHUP (a terminal that is closed) and a cluster's warning; a
+    second Ctrl-C ends at once. What the process was told to ignore, as with nohup, it ignores.
     Lightning ends a training in one process well on SIGTERM; that stays as it is. With several
     processes, each of which hears a signal at another step, they agree on one here. A job of
     submitit is warned with `SIGUSR2` (or what `SUBMITIT_PREEMPT_SIGNAL` says): it saves and ends,
@@ -36,12 +40,16 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._wish = Wish.NOTHING
+        self._cause = signal.SIGTERM
 
     def listen(self, trainer: L.Trainer) -> None:
         """Take the signals over; Lightning gives them back at the end of the training."""
         self._wish = Wish.NOTHING
         if threading.current_thread() is not threading.main_thread():
             return
+        for number in INTERRUPTIONS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._heard_end)
         warning = warning_signal()
         if warning is not None:
             signal.signal(warning, self._heard_end)
@@ -65,7 +73,13 @@ class StopSignals:
 
     def _heard_end(self, signum: int, _: FrameType | None) -> None:
         log.info("%s: saving and ending at the next step", signal.Signals(signum).name)
-        self._wish = Wish.SAVE_AND_END
+        self._wish, self._cause = Wish.SAVE_AND_END, signal.Signals(signum)
+        if signum == signal.SIGINT:
+            signal.signal(signum, signal.default_int_handler)
+
+    def end(self) -> NoReturn:
+        """End the training; the exception has the number of the signal that this process heard."""
+        raise SIGTERMException(int(self._cause))
 
 
 def requeue() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +139,24 @@ def test_overwrite(make_run, tree, tmp_path, monkeypatch) -> None:
     assert target.stat().st_mtime_ns > before
 
 
+def test_names_that_cannot_be_written_cost_no_other_scan(
+    make_run, tree, tmp_path, monkeypatch, capsys
+) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    folder.mkdir()
+    odd = os.fsdecode(b"sub-\xff_T2w.nii.gz")
+    for name in ("sub-1_T2w.nii.gz", odd, f"sub-{'x' * 232}_T2w.nii.gz"):
+        shutil.copy(one_scan(tree), folder / name)
+    arguments = (f"run={make_run('A')}", f"input={folder}", f"output={out}", "picture=false")
+    predict(monkeypatch, *arguments, status=1)
+    seen = capsys.readouterr()
+    text = seen.out + seen.err
+    assert "2 scans failed" in text
+    assert "its name is not UTF-8" in text
+    assert "has too long a name" in text
+    assert [path.name for path in out.rglob("*_dseg.nii.gz")] == ["sub-1_desc-neoseg_dseg.nii.gz"]
+
+
 def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
     source, inputs = one_scan(tree).read_bytes(), tmp_path / "in"
     inputs.mkdir()
@@ -172,6 +192,7 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
         ({"restore": False}, "_T2w"),
         ({"image_desc": "brain"}, "_desc-brain_T2w"),
         ({}, "_desc-restore_T2w"),
+        ({"image_entities": {"space": "MNI"}}, "_space-MNI_T2w"),
     ],
 )
 def test_the_image_that_the_run_was_trained_on(
@@ -181,7 +202,7 @@ def test_the_image_that_the_run_was_trained_on(
     (run / "config.yaml").write_text(json.dumps({"cohort": cohort}))
     folder = tmp_path / "in" / "sub-1" / "anat"
     folder.mkdir(parents=True)
-    for name in ("_T2w", "_desc-restore_T2w", "_desc-brain_T2w"):
+    for name in ("_T2w", "_desc-restore_T2w", "_desc-brain_T2w", "_space-MNI_T2w"):
         # Only the one that is to be taken can be read.
         (folder / f"sub-1{name}.nii.gz").write_bytes(content if name == taken else b"")
     out = tmp_path / "out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -18,6 +19,12 @@ Original Traceback (most recent call last):
   File "x.py", line 1, in f
     g()
 neoseg.store.nifti.DataError: a.nii is gone; bring it back"""
+
+
+SHARED = """Caught RuntimeError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "x.py", line 1, in f
+RuntimeError: unable to allocate shared memory(shm) for file </torch_9_1_0>: No space left (28)"""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,15 @@ neoseg.store.nifti.DataError: a.nii is gone; bring it back"""
         (OSError(errno.ESTALE, "Stale file handle", "/a"), "Check the disk"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "died"),
         (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "patches.workers"),
+        (RuntimeError(SHARED), "--shm-size=8g"),
+        (RuntimeError("unable to write to file </torch_9_1_0>: No space left"), "workers=0"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), "/dev/shm"),
+        (RuntimeError("can't start new thread"), "ulimit"),
+        (ImportError("x.so: failed to map segment from shared object"), "ulimit -v"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "the memory of the job"),
+        (OSError(errno.EMFILE, "Too many open files", "/a"), "-n"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/a/b"), "/a/b has too long a name"),
+        (RuntimeError("[pair.cc:534] Connection closed by peer [::1]:1"), "another process of"),
         (OSError(WORKER), "failed: a.nii is gone; bring it back. What was saved"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0"), "disk may be full"),
     ],
@@ -47,6 +63,18 @@ def test_a_fault_is_told_with_what_to_do(error: BaseException, words: str) -> No
     assert words in message
     assert "What was saved" in message
     assert "\n" not in message
+
+
+def test_semaphores_lie_in_shared_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        multiprocessing.get_context("spawn").Lock()
+    later = RuntimeError("what was cleaned up then failed as well")
+    later.__context__ = caught.value
+    assert "--shm-size" in str(fault_message(later))
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,37 @@ def test_one_message_and_the_run_goes_on(
     assert_same_runs(whole, tmp_path)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_who_is_asked_to_end_saves_the_step(
+    number: signal.Signals,
+    whole: Path,
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain, calls = SegmentationModule.training_step, [0]
+    settings = tiny(SETTINGS[0])
+
+    def asked(self: SegmentationModule, *args: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            os.kill(os.getpid(), number)
+        return plain(self, *args)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as context:
+        context.setattr(SegmentationModule, "training_step", asked)
+        assert train(context, tmp_path, *settings) == 128 + number
+    assert signal.getsignal(number) is before
+    seen = capsys.readouterr()
+    assert f"interrupted; python -m neoseg.train resume={tmp_path} goes on" in seen.out + seen.err
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    assert train(monkeypatch, tmp_path, *settings) == 0
+    assert_same_runs(whole, tmp_path)
+
+
 def test_ctrl_c_says_how_to_go_on(
     whole: Path,
     tiny: Callable[..., list[str]],
@@ -196,6 +227,29 @@ def test_an_input_that_went_away(
     seen = capsys.readouterr()
     assert status == 2
     assert "fetch the file, or exclude the subject" in seen.out + seen.err
+    assert "Traceback" not in seen.out + seen.err
+
+
+def test_hydra_s_own_first_write_is_told_in_one_message(
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    assert train(monkeypatch, tmp_path / "file" / "run", *tiny(*SETTINGS)) == 1
+    seen = capsys.readouterr()
+    assert f"{tmp_path / 'file' / 'run'} is not there" in seen.out + seen.err
+    assert "Traceback" not in seen.out + seen.err
+
+    def full(cfg: Any, filename: str, output_dir: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    assert train(monkeypatch, tmp_path / "run", *tiny(*SETTINGS)) == 1
+    seen = capsys.readouterr()
+    assert f"{tmp_path / 'run'}" in seen.out + seen.err
+    assert "Make room" in seen.out + seen.err
     assert "Traceback" not in seen.out + seen.err
 
 

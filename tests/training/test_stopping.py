@@ -22,7 +22,8 @@ from neoseg.training.stopping import StopSignals, Wish
 def trainer() -> Any:
     """One process of two, of which the other has heard nothing."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"), reduce=lambda x, reduce_op: x)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield SimpleNamespace(world_size=2, strategy=strategy)
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -53,6 +54,31 @@ def test_a_job_of_submitit_saves_on_sigterm_and_ends_on_the_warning(
     os.kill(os.getpid(), signal.SIGUSR2)
     os.kill(os.getpid(), signal.SIGTERM)
     assert signals.agreed(trainer) is Wish.SAVE_AND_END
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_ends_it_as_well(trainer: Any, number: signal.Signals) -> None:
+    trainer.world_size = 1
+    signals = StopSignals()
+    signals.listen(trainer)
+    os.kill(os.getpid(), number)
+    assert signals.agreed(trainer) is Wish.SAVE_AND_END
+    with pytest.raises(SIGTERMException) as end:
+        signals.end()
+    assert end.value.code == number
+
+
+def test_a_second_ctrl_c_ends_at_once(trainer: Any) -> None:
+    StopSignals().listen(trainer)
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_is_ignored_stays_so(trainer: Any) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    StopSignals().listen(trainer)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_one_process_is_left_to_lightning(trainer: Any) -> None:
