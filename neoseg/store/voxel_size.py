@@ -39,8 +39,7 @@ def _possible(size: Size) -> Size:
     low, high = VOXEL_SIZES
     if not all(low <= length <= high for length in size):
         raise ValueError(
-            f"voxels of {list(size)} mm; give one length or three, from {low:g} to "
-            f"{high:g} mm"
+            f"voxels of {list(size)} mm; give one length or three, from {low:g} to {high:g} mm"
         )
     return size
 
