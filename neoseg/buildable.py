@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -20,8 +20,8 @@ from neoseg.errors import NeosegError
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
 
-COHORT_TARGETS = ("neoseg.cohort",)
-"""Where the readers are that a configuration, also one found in a run folder, may call."""
+COHORTS = tuple(f"neoseg.cohort.{name}" for name in ("read_bids", "read_dhcp", "read_phantom"))
+"""The readers that a configuration, also one found in a run folder, may call."""
 
 READERS, NETWORKS, TRANSFORMS = "neoseg.readers", "neoseg.networks", "neoseg.transforms"
 """Groups of entry points by which installed packages declare what may be built."""
@@ -33,7 +33,7 @@ class TargetError(NeosegError):
 
 def require_targets(
     node: Any,
-    packages: Sequence[str],
+    known: Sequence[str],
     accepts: Callable[[Any], bool],
     kind: str,
     group: str,
@@ -43,37 +43,50 @@ def require_targets(
 
     Args:
         node: of a configuration, resolved.
-        packages: in which a target must lie, and be defined.
+        known: dotted paths of the objects that any file may name, by whatever path of their
+            package; one that ends with a dot is of a package whose objects may all be named.
         accepts: tells whether the object that a target names is of the right kind.
         kind: that kind, in the singular.
         group: of the entry points whose targets are fine as well.
-        allow: further packages, which the user of the command has named, never a file.
+        allow: packages whose objects may be named too; the user of the command has named them,
+            never a file.
 
     Raises:
         TargetError: naming the first target that is refused, and what is allowed.
     """
-    open_to, exact = (*packages, *allow), declared(group)
+    exact = declared(group)
+    open_to = (*(name[:-1] for name in known if name.endswith(".")), *allow)
+    packages = sorted({name.rpartition(".")[0] for name in known})
 
-    def inside(path: str) -> bool:
-        return any(f"{path}.".startswith(f"{package}.") for package in open_to)
+    def inside(path: str, packages: Sequence[str]) -> bool:
+        return any(f"{path}.".startswith(f"{package}.") for package in packages)
 
     for target in _targets(node):
         problem = "lies outside"
-        if inside(target) or target in exact:
+        if inside(target, (*packages, *allow)) or target in exact:
             try:
                 found = find_object(target)
             except (ImportError, ValueError) as error:
                 raise TargetError(f"_target_ cannot be found: {error}") from error
             # A dotted path can leave its package through a module that it imports.
-            own = target in exact or inside(getattr(found, "__module__", None) or "")
-            if accepts(found) and own:
+            own = target in exact or inside(getattr(found, "__module__", None) or "", open_to)
+            if accepts(found) and (own or any(found is _known(name) for name in known)):
                 continue
-            problem = f"is no {kind} of"
+            problem = f"is no {kind} of the known ones in"
         package = target.split(".")[0]
         raise TargetError(
-            f"_target_ '{target}' {problem} {', '.join(open_to)}; choose a {kind} from there, or, "
-            f"if you trust the package, add allow=[{package}] to the command"
+            f"_target_ '{target}' {problem} {', '.join((*packages, *allow))}; choose a {kind} from "
+            f"there, or, if you trust the package, add allow=[{package}] to the command"
         )
+
+
+@cache
+def _known(name: str) -> Any:
+    """Return a known object, None where the installed version has none of that name."""
+    try:
+        return None if name.endswith(".") else find_object(name)
+    except ImportError:
+        return None
 
 
 def declared(group: str) -> tuple[str, ...]:
@@ -114,11 +127,6 @@ def build(node: Any) -> Any:
 def is_class(found: Any) -> bool:
     """Accept classes: a function may download or load what it likes."""
     return isinstance(found, type)
-
-
-def is_reader(found: Any) -> bool:
-    """Accept functions `read_...`: what else a package of cohorts has may write."""
-    return callable(found) and getattr(found, "__name__", "").startswith("read_")
 
 
 @contextmanager

@@ -11,17 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
-    *(
-        "errors",
-        "borrowed",
-        "files",
-        "locks",
-        "foreign",
-        "c_code",
-        "capacity",
-        "processes",
-        "buildable",
-    ),
+    *("errors", "borrowed", "files", "locks", "digests", "foreign", "c_code", "capacity"),
+    *("processes", "buildable"),
     *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
     *("losses", "inference", "training", "evaluation"),
 )

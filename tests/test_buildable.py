@@ -13,13 +13,13 @@ import torch
 import yaml
 
 from neoseg.buildable import (
+    COHORTS,
     FORCE,
     NETWORKS,
     READERS,
     TargetError,
     data_only,
     is_class,
-    is_reader,
     require_targets,
 )
 from neoseg.configuration.config import CONFIG_DIR, job_name
@@ -75,7 +75,7 @@ def test_a_cohort_is_read_by_a_reader_alone(tmp_path: Path, values: dict[str, An
 def test_the_readers_pass() -> None:
     for name in ("read_bids", "read_dhcp", "read_phantom"):
         config = {"_target_": f"neoseg.cohort.{name}"}
-        require_targets(config, ["neoseg.cohort"], is_reader, "reader", READERS)
+        require_targets(config, COHORTS, callable, "reader", READERS)
 
 
 def test_no_target_is_called_or_imported_while_it_is_checked(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_no_target_is_called_or_imported_while_it_is_checked(tmp_path: Path) -> 
         patch.syspath_prepend(tmp_path)
         with pytest.raises(TargetError, match="lies outside"):
             require_targets(
-                {"_target_": "evil_module.x"}, ["torch.nn"], is_class, "class", NETWORKS
+                {"_target_": "evil_module.x"}, ["torch.nn.Conv3d"], is_class, "class", NETWORKS
             )
     assert not (tmp_path / "mark").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from neoseg.doctor.examination import diagnose
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
+from neoseg.store.voxel_size import with_voxel_size
 
 LEAVES = {0: "Clear BG", 1: "Fluid CSF", 2: "Cortex cGM", 3: "White WM", 4: "Deep dGM"}
 TABLE = {
@@ -85,6 +87,8 @@ def write_cohort(root: Path) -> Example:
         save(example.file("desc-brain_mask", subject), (labels > 0).astype(np.uint8))
     rows = [f"{subject}\t{age}\t41\n" for subject, age in zip(SUBJECTS, (28, 31, 39), strict=True)]
     example.table.write_text("participant_id\tbirth_age\tscan_age\n" + "".join(rows))
+    names = [f"{index}\t{name.split()[1]}\n" for index, name in LEAVES.items()]
+    (root / "dseg.tsv").write_text("index\tname\n" + "".join(names))
     return example
 
 
@@ -95,7 +99,6 @@ def space() -> LabelSpace:
 
 def examine(example: Example, store: Path) -> Diagnosis:
     """Read, prepare and judge a cohort as `python -m neoseg.prepare` does."""
-    prepared = Store(store, PrepareSettings(locations=20, processes=1))
     plan = None if example.annotation is None else planner(example.annotation)
     options = {"name": "example", "on_error": "collect", **example.options}
     with _unreadable(example.unreadable):
@@ -103,6 +106,10 @@ def examine(example: Example, store: Path) -> Diagnosis:
             cohort = example.reader(example.root, space(), **options)
         except CohortError as error:
             return Diagnosis.of_error("example", error)
+        cohort = with_voxel_size(cohort, None)
+        prepared = Store(
+            store, PrepareSettings(locations=20, processes=1, spacing=cohort.voxel_size)
+        )
         diagnosis = diagnose(cohort, prepared, plan)
         if example.prepared is not None:
             example.prepared(prepared)
@@ -128,9 +135,23 @@ def _unreadable(broken: bool) -> Iterator[None]:
     if not broken:
         yield
         return
-    forbidden = PermissionError(13, "Permission denied")
-    with mock.patch.object(Path, "read_bytes", side_effect=forbidden):
+    opened = Path.open
+
+    def forbid(path: Path, *args: Any, **options: Any) -> Any:
+        if path.suffix == ".gz":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    with mock.patch.object(Path, "open", forbid):
         yield
+
+
+def thick_slices(example: Example) -> None:
+    affine = AFFINE @ np.diag([1, 1, 2, 1])
+    image, labels = head(0)
+    save(example.file("T2w"), image[..., ::2], affine)
+    save(example.file("dseg"), labels[..., ::2], affine)
+    save(example.file("desc-brain_mask"), (labels[..., ::2] > 0).astype(np.uint8), affine)
 
 
 def link_to_nothing(example: Example) -> None:
@@ -204,6 +225,30 @@ def metres(example: Example) -> None:
     save(example.file("T2w"), head(0)[0], np.diag([0.0005, 0.0005, 0.0005, 1.0]))
 
 
+def two_places(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1], AFFINE)
+    image.set_qform(np.diag([-1.0, 1.0, 1.0, 1.0]), 1)
+    nib.save(image, example.file("dseg"))
+
+
+def unit_of_metres(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1], AFFINE)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, example.file("dseg"))
+
+
+def other_bits(example: Example) -> None:
+    content = bytearray(gzip.decompress(example.file("dseg").read_bytes()))
+    content[72] = 16
+    example.file("dseg").write_bytes(gzip.compress(bytes(content)))
+
+
+def fewer_planes(example: Example) -> None:
+    content = bytearray(gzip.decompress(example.file("dseg").read_bytes()))
+    content[46] = 12
+    example.file("dseg").write_bytes(gzip.compress(bytes(content)))
+
+
 def other_shape(example: Example) -> None:
     save(example.file("dseg"), head(0)[1][1:])
 
@@ -230,6 +275,29 @@ def fractions(example: Example) -> None:
     save(example.file("dseg"), head(0)[1] * np.float32(0.5))
 
 
+def rounded(example: Example) -> None:
+    save(example.file("dseg"), head(0)[1] * np.float32(1 + 1e-7))
+
+
+def scaled(example: Example) -> None:
+    image = nib.Nifti1Image(head(0)[1].astype(np.float64), AFFINE)
+    image.set_data_dtype(np.uint8)  # for which nibabel scales floats to the whole range
+    nib.save(image, example.file("dseg"))
+
+
+def other_names(example: Example) -> None:
+    table = example.root / "dseg.tsv"
+    for subject in SUBJECTS:
+        shutil.copy(table, example.file("dseg", subject).with_name(f"sub-{subject}_dseg.tsv"))
+    table.unlink()
+    path = example.file("dseg", "02").with_name("sub-02_dseg.tsv")
+    path.write_text("index\tname\n1\tcGM\n2\tCSF\n")
+
+
+def no_names(example: Example) -> None:
+    (example.root / "dseg.tsv").unlink()
+
+
 def no_structure(example: Example) -> None:
     save(example.file("dseg"), np.zeros((16, 16, 16), np.uint8))
 
@@ -243,6 +311,11 @@ def never_shown(example: Example) -> None:
     for subject in SUBJECTS:
         labels = head(0)[1]
         save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
+
+
+def not_drawn(example: Example) -> None:
+    labels = head(1)[1]
+    save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
 def never_annotated(example: Example) -> None:
@@ -368,17 +441,27 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "singular-affine": singular,
     "absent-affine": no_affine,
     "voxel-size": metres,
+    "header-forms": two_places,
+    "header-sizes": unit_of_metres,
+    "header-type": other_bits,
+    "trailing-bytes": fewer_planes,
+    "mixed-voxel-sizes": thick_slices,
     "grid-shape": other_shape,
     "grid-affine": mirrored,
     "mask": mask_shape,
     "duplicate-image": one_image_twice,
     "label-values": odd_value,
     "label-fractions": fractions,
+    "label-rounding": rounded,
+    "label-scaling": scaled,
     "empty-labels": no_structure,
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
+    "structure-not-drawn": not_drawn,
     "class-never-annotated": never_annotated,
     "label-meaning": unknown_name,
+    "label-tables": other_names,
+    "guessed-meaning": no_names,
     "no-labels": no_labels,
     "missing-image": no_image,
     "several-files": two_labels,

@@ -38,6 +38,9 @@ NAMES = (
 )
 """The intensity transforms of TorchIO 1.2 that need nothing but an image and move no voxels."""
 
+KNOWN_TRANSFORMS = tuple(f"torchio.{name}" for name in NAMES)
+"""What a `_target_` may name; others may read files."""
+
 
 class TorchioTransform(BaseModel):
     """One entry of `augment.torchio`: a transform, its probability and its arguments.

@@ -4,6 +4,7 @@ from neoseg.cohort.annotation import AnnotationSettings, Assignment
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.modality import MissingModality
+from neoseg.cohort.nnunet import read_nnunet
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.split import Split, SplitSettings
@@ -24,5 +25,6 @@ __all__ = [
     "SplitSettings",
     "read_bids",
     "read_dhcp",
+    "read_nnunet",
     "read_phantom",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.findings.problems import Problems
+from neoseg.foreign import read_json
 
 MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})
@@ -73,11 +73,11 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
     said: dict[str, str] = {}
     if sidecar.is_file():
         try:
-            found = json.loads(sidecar.read_text(encoding="utf-8"))
+            found = read_json(sidecar)
             said = {
                 c: str(v["Units"]) for c, v in found.items() if isinstance(v, dict) and "Units" in v
             }
-        except (OSError, ValueError, AttributeError) as error:
+        except (ValueError, AttributeError) as error:
             problems.warn(
                 sidecar, f"cannot be read: {error}", "JSON", "units are not known", "bad-table"
             )

@@ -98,11 +98,12 @@ def plan_annotation(
     """Assign every scan a stream and a protocol, sorted by subject and session.
 
     The training subjects with labels are put in an order that depends on their ids and the draw
-    alone. The first `full_fraction` of them (rounded, at least one unless it is 0) are fully
-    labelled, the last `unlabelled_fraction` unlabelled, the others get the protocol; so the
-    subjects of a smaller fraction are among those of a larger one. Scans without label file are
-    unlabelled; those of validation and test are otherwise full. Without `use_rest` the plan leaves
-    out every training scan that is not full.
+    alone, except that those in whom a structure was not drawn come last. The first `full_fraction`
+    of them (rounded, at least one unless it is 0) are fully labelled, the last
+    `unlabelled_fraction` unlabelled, the others get the protocol; so the subjects of a smaller
+    fraction are among those of a larger one. Scans without label file are unlabelled; those of
+    validation and test are otherwise full. Without `use_rest` the plan leaves out every training
+    scan that is not full.
 
     Raises:
         CohortError: subjects that no split has, or no labelled training subject where the
@@ -116,6 +117,7 @@ def plan_annotation(
         )
     labelled = {scan.subject for scan in scans if scan.label is not None}
     order = shuffled((s for s in split.train if s in labelled), "annotation", settings.draw)
+    order = sorted(order, key={scan.subject for scan in scans if scan.not_drawn}.__contains__)
     if not order and settings.needs_labels:
         problems.error(
             "training split",

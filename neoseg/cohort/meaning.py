@@ -65,8 +65,7 @@ def integer_keys(mapping: Mapping[Any, Meaning]) -> dict[Any, Meaning]:
 def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention | None:
     """Match the names (else abbreviations) of a `dseg.tsv` with the leaves and classes of a space.
 
-    A value 0 that the file does not list is background. All names that match nothing are listed
-    in one problem; the result is then None.
+    All names that match nothing are listed in one problem; the result is then None.
     """
     before = len(problems.errors)
     mapping: dict[str, Meaning] = {}
@@ -90,7 +89,6 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
         )
     if len(problems.errors) > before:
         return None
-    mapping.setdefault("0", space.leaves[space.background].index)
     return resolve(space, mapping, path, problems)
 
 

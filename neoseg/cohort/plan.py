@@ -43,13 +43,14 @@ class Source:
     @property
     def label_sets(self) -> set[LabelSet]:
         """Everything that the annotation of a scan can tell about a voxel."""
-        sets = self.cohort.convention.sets
+        known = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
+        sets = set(self.cohort.convention.sets).union(*known)
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
-    def lookup(self, protocol: str, codebook: Codebook) -> np.ndarray:
-        """Return uint8 `[256]` that maps stored codes to what a protocol tells of them."""
+    def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
+        """Return uint8 `[256]` that maps a scan's stored codes to what a protocol tells of them."""
         known = self.protocols[protocol]
-        return codebook.lookup([known.apply(s) for s in self.cohort.convention.sets])
+        return codebook.lookup([known.apply(s) for s in scan.sets(self.cohort.convention)])
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
         """Return the scans of "train", "val" or "test" that the plan uses."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
-from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.scan import Cohort, Scan, bare_id
 from neoseg.cohort.selection import Selection
 from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
-from neoseg.labels import Convention, LabelSpace
+from neoseg.labels import Convention, LabelError, LabelSpace
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,21 @@ integers of their label files mean, None after an error about that.
 """
 
 
-def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..., Cohort]]:
+def reader(
+    name: str, known: Sequence[str] = (), usual: Sequence[str] = ("T2w",)
+) -> Callable[[Read], Callable[..., Cohort]]:
     """Make a reader of a function that finds scans.
 
-    It is called with `(root, space, *, name, modalities, on_error, ...)`, its own options and the
-    filters of `Selection`. `on_error="skip"` leaves scans with errors out, "collect" also keeps the
-    other errors to be told later; else they end in a `CohortError` with every problem found.
+    It is called with `(root, space, *, name, modalities, on_error, not_drawn, ...)`, its own
+    options and the filters of `Selection`. `on_error="skip"` leaves scans with errors out,
+    "collect" also keeps the other errors to be told later; else they end in a `CohortError` with
+    every problem found. `not_drawn` maps structures to the subjects or scans (by id) whose label
+    files show background in their place.
 
     Args:
         name: of the cohort by default.
         known: the modalities that there can be; none are known by default.
+        usual: the modalities by default.
     """
     choice = f"one or more of {list(known)}, each once" if known else "one or more, each once"
 
@@ -56,8 +61,9 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
             space: LabelSpace,
             *,
             name: str = name,
-            modalities: Sequence[str] = ("T2w",),
+            modalities: Sequence[str] = tuple(usual),
             on_error: OnError = "stop",
+            not_drawn: Mapping[int | str, Sequence[str]] | None = None,
             **options: Any,
         ) -> Cohort:
             problems = Problems()
@@ -68,6 +74,7 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
                 problems.error("modalities", f"found {list(modalities)}", choice)
             reading = Reading(name, tuple(modalities), selection, problems)
             scans, meaning = read(Path(root).expanduser(), space, reading, **options)
+            scans = _mark(scans, space, not_drawn or {}, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = meaning is not None and bool(kept)
@@ -87,6 +94,33 @@ def reader(name: str, known: Sequence[str] = ()) -> Callable[[Read], Callable[..
         return reading_cohort
 
     return of
+
+
+def _mark(
+    scans: Sequence[Scan],
+    space: LabelSpace,
+    not_drawn: Mapping[int | str, Sequence[str]],
+    problems: Problems,
+) -> list[Scan]:
+    """Return the scans with what was not drawn in each."""
+    hidden = {scan.id: scan.not_drawn for scan in scans}
+    for structure, ids in not_drawn.items():
+        try:
+            leaves = space.label_set(structure)
+        except LabelError as error:
+            problems.error("not_drawn", str(error))
+            continue
+        wanted = {bare_id(str(name), "sub-") for name in ids}
+        for scan in scans:
+            names = {scan.subject, bare_id(scan.id, "sub-")} & wanted
+            if names:
+                hidden[scan.id] |= leaves
+                wanted -= names
+        unknown = sorted(wanted - {scan.subject for scan in scans})
+        if unknown:
+            found = f"names {shorten(unknown)} for {structure}, which the cohort does not have"
+            problems.warn("not_drawn", found, action="correct the ids, or take them out")
+    return [replace(scan, not_drawn=hidden[scan.id]) for scan in scans]
 
 
 def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:

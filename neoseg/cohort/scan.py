@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.findings.problems import CohortError, Problem
-from neoseg.labels import Convention
+from neoseg.labels import Convention, LabelSet
 
 TERM_AGE = 37.0
 """Weeks of post-menstrual age from which a scan (or birth) counts as term."""
@@ -17,7 +17,8 @@ class Scan:
     """One session of one subject. Ids are strings without `sub-` and `ses-`; ages are in weeks.
 
     `images` holds one path per modality of the cohort, None where this scan lacks it (never the
-    first). `label` is None where the scan is not annotated at all.
+    first). `label` is None where the scan is not annotated at all. `not_drawn` are leaves that
+    its label file leaves to the background, wherever they are.
     """
 
     subject: str
@@ -28,6 +29,7 @@ class Scan:
     scan_age: float | None
     birth_age: float | None
     cohort: str
+    not_drawn: LabelSet = frozenset()
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")
@@ -38,6 +40,11 @@ class Scan:
     def id(self) -> str:
         """`sub-X_ses-Y`, or `sub-X` where there are no sessions."""
         return scan_id(self.subject, self.session)
+
+    def sets(self, convention: Convention) -> tuple[LabelSet, ...]:
+        """Return what each value of a convention tells of this scan."""
+        clear = convention.space.background
+        return tuple(s | self.not_drawn if clear in s else s for s in convention.sets)
 
     @property
     def age_group(self) -> str:
@@ -52,7 +59,8 @@ class Cohort:
     """Scans (sorted by subject and session) that share a label convention and modalities.
 
     `problems` are the findings that did not stop the reading: warnings, and where errors are to be
-    skipped the errors about scans that were left out.
+    skipped the errors about scans that were left out. `voxel_size` (mm, canonical axes) is that to
+    which the scans are brought, where it has been settled.
     """
 
     name: str
@@ -60,6 +68,7 @@ class Cohort:
     convention: Convention
     modalities: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    voxel_size: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.name, "cohort.name")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from neoseg.files import replacing
 from neoseg.findings.problems import Problems, shorten
+from neoseg.foreign import ForeignError, read_bytes
+from neoseg.foreign.files import LARGEST_TABLE
 
 
 def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[dict[str, str]]:
@@ -22,11 +24,12 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     delimiter = "," if path.suffix == ".csv" else "\t"
     bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, LARGEST_TABLE).decode("utf-8-sig")
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
         lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
-    except OSError as error:
-        bad(f"cannot be read: {error.strerror}", wanted, "correct the path, or restore the file")
+    except ForeignError as error:
+        found = str(error).removeprefix(f"{path} ")
+        bad(found, wanted, "correct the path, or restore the file")
         return []
     except (UnicodeDecodeError, csv.Error) as error:
         action = "save it as UTF-8 with paired quotation marks, or restore it"

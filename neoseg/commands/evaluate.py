@@ -23,6 +23,7 @@ from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished
+from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class EvaluateConfig(CommandConfig):
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
+    voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
     paths: dict[str, Any] = Field(default_factory=dict)
 
@@ -82,9 +84,10 @@ def main(config: DictConfig) -> None:
     # The scores of another part have a folder of their own.
     place = name if part == usual else f"{name}_{part}"
     output = command.output or run / "evaluation" / place
+    window = {**command.window, "voxel_size": command.voxel_size}
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
-            segmenter_of(spec, trained.network, trained.device, **command.window),
+            segmenter_of(spec, trained.network, trained.device, **window),
             parts,
             output,
             Provenance("neoseg", __version__, run.resolve().name),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from neoseg.inference.dataset import DerivativeError, Provenance, other_makers
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.inputs import ScanFiles, find_scans
+from neoseg.inference.origin import Known, Origin
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.probability import probability_paths, write_probabilities
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +45,18 @@ class _Job:
     provenance: Provenance
     classes: list[int]
     picture: bool
+    origin: Origin
 
     @property
     def space(self) -> LabelSpace:
         return self.segmenter.head.space
 
-    def is_done(self, scan: ScanFiles, target: Path) -> bool:
-        """Tell whether the label map and all probabilities asked for are there."""
+    def look(self, scan: ScanFiles, target: Path) -> Known:
+        """Tell whether the label map and all probabilities asked for are there, and whose."""
         wanted = probability_paths(self.output, scan.source, self.space, self.classes)
-        return all(map(os.path.exists, [target, *wanted]))  # none where the name is too long
+        found = self.origin.look(target, [*scan.images, scan.mask])
+        lacks = found in ("same", "untold") and not all(map(os.path.exists, wanted))
+        return "absent" if lacks else found
 
     def run(self, scan: ScanFiles) -> None:
         """Segment one scan and write everything about it; the label map says that it is done."""
@@ -72,7 +78,8 @@ class _Job:
                 found.geometry.spacing,
                 scan=name,
             )
-        write_derivative(output, scan.source, found.native, space, self.provenance)
+        target = write_derivative(output, scan.source, found.native, space, self.provenance)
+        self.origin.keep(target, [*scan.images, scan.mask])
 
 
 class PredictConfig(CommandConfig):
@@ -88,6 +95,7 @@ class PredictConfig(CommandConfig):
     device: str = "auto"
     overwrite: bool = False
     picture: bool = True
+    voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("run", mode="before")
@@ -115,14 +123,17 @@ def main(config: DictConfig) -> None:
     command = PredictConfig.parse(config)
     runs, output = command.run, command.output
     warn_of_unfinished(runs)
+    window = {**command.window, "voxel_size": command.voxel_size}
     segmenter, modalities = load_predictor(
-        runs, command.device, command.predict_with, command.allow, **command.window
+        runs, command.device, command.predict_with, command.allow, **window
     )
     made_by = " + ".join(run.resolve().name for run in runs)
     classes = _classes(segmenter.head.space, command.probseg)
     provenance = Provenance("neoseg", __version__, made_by)
-    job = _Job(segmenter, output, provenance, classes, command.picture)
-    scans = find_scans(command.input, modalities, command.desc, _trained_on(runs[0]))
+    settings = {**window, "predict_with": command.predict_with}
+    origin = Origin.of(made_by, runs, settings)
+    job = _Job(segmenter, output, provenance, classes, command.picture, origin)
+    scans = find_scans(command.input, modalities, command.desc, *_trained_on(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
@@ -131,10 +142,7 @@ def main(config: DictConfig) -> None:
         scans = [scan for scan in scans if None not in scan.images]
         log.info("%d scans are left, since the training left out such scans too", len(scans))
     targets = plan_derivatives(output, [scan.source for scan in scans])
-    waiting = [s for s in scans if command.overwrite or not job.is_done(s, targets[s.source])]
-    if len(waiting) < len(scans):
-        log.info("%d of %d scans are segmented already", len(scans) - len(waiting), len(scans))
-        _require_own(output, provenance)
+    waiting = scans if command.overwrite else _left(job, scans, targets)
     failures = []
     with progress_bar("segment", total=len(waiting)) as bar:
         for scan in waiting:
@@ -166,24 +174,48 @@ def _require_readable(source: Path) -> None:
         ) from None
 
 
-def _require_own(output: Path, provenance: Provenance) -> None:
-    """Warn where what is there may be of other runs; raise `ConfigError` where all of it is."""
-    own, others = other_makers(output, provenance)
-    what = f"{output} holds segmentations of other runs: {'; '.join(others)}"
-    if not own:
-        raise ConfigError(f"{what}; choose another output folder, or set overwrite=true")
-    if others:
-        log.warning("%s. Those of scans that are there already are kept as they are", what)
+def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -> list[ScanFiles]:
+    """Return the scans without the segmentation that is asked for.
+
+    Raises:
+        ConfigError: segmentations of other runs.
+    """
+    known = {scan: job.look(scan, targets[scan.source]) for scan in scans}
+    left = [scan for scan, found in known.items() if found in ("absent", "changed")]
+    count = Counter(known.values())
+    if len(left) < len(scans):
+        log.info("%d of %d scans are segmented already", len(scans) - len(left), len(scans))
+        own, others = other_makers(job.output, job.provenance)
+        what = f"{job.output} holds segmentations of other runs: {'; '.join(others)}"
+        if count["other run"] or not own:
+            raise ConfigError(f"{what}; choose another output folder, or set overwrite=true")
+        if others:
+            log.warning("%s. Those of scans that are there already are kept as they are", what)
+    if count["changed"]:
+        log.warning(
+            "%d scans are segmented again: their files, the weights or the settings are others "
+            "than those of the segmentations there",
+            count["changed"],
+        )
+    if count["untold"]:
+        log.warning(
+            "%d segmentations are kept that do not tell what they were made of: of an earlier "
+            "version, or changed by somebody; overwrite=true makes them anew",
+            count["untold"],
+        )
+    return left
 
 
-def _trained_on(run: Path) -> str | None:
-    """Return the `desc-` of the images that a run was trained on ("none": without), if known."""
+def _trained_on(run: Path) -> tuple[str | None, str | None]:
+    """Return `desc-` ("none": without) and `space-` of a run's images, if known."""
     if not (run / CONFIG).is_file():
-        return None
+        return None, None
     config = load_config(run)
-    if value_at(config, "cohort.image_desc"):
-        return str(value_at(config, "cohort.image_desc"))
-    return "none" if value_at(config, "cohort.restore") is False else None
+    space = value_at(config, "cohort.image_entities.space")
+    desc = value_at(config, "cohort.image_desc")
+    if not desc and value_at(config, "cohort.restore") is False:
+        desc = "none"
+    return str(desc) if desc else None, str(space) if space else None
 
 
 def _drops(segmenter: Segmenter | Ensemble) -> bool:

@@ -59,7 +59,7 @@ class PrepareConfig(CohortConfig):
 def main(config: DictConfig) -> None:
     """Read every scan once, tell all problems together, fill the store and write the report."""
     command = PrepareConfig.parse(config)
-    store, plan = command.open_store(), command.planner()
+    root, plan = command.paths.data / "store", command.planner()
     name = command.cohort.name or "cohort"
     try:
         with progress_bar("phantom") as bar:
@@ -68,12 +68,14 @@ def main(config: DictConfig) -> None:
         diagnosis = Diagnosis.of_error(name, error)
     else:
         with progress_bar("prepare", total=len(cohort.scans)) as bar:
-            diagnosis = diagnose(cohort, store, plan, bar.advance, command.verify)
-    report = command.report or store.root / name / "report.json"
+            diagnosis = diagnose(
+                cohort, command.open_store(cohort), plan, bar.advance, command.verify
+            )
+    report = command.report or root / name / "report.json"
     readable = diagnosis.write(report)
     Console().print(diagnosis.text(), soft_wrap=True, markup=False, highlight=False)
     log.info("%s", diagnosis.summary())
-    log.info("store: %s; report: %s and %s", store.root / name, readable, report.name)
+    log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:
         return
     if command.on_error == "skip" and diagnosis.usable:

@@ -38,7 +38,7 @@ def main(config: DictConfig) -> float:
     else:
         run = resumed(folder, list(hydra.overrides.task), config.allow)
     try:
-        return train(run, folder)
+        return train(run, folder, resuming=config.resume is not None)
     except SIGTERMException as end:
         with failure_noted(folder):
             requeue()

@@ -30,6 +30,7 @@ from neoseg.labels import LabelSpace, LabelTable
 from neoseg.progress import progress_bar
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
+from neoseg.store.voxel_size import with_voxel_size
 
 
 class ExtraCohort(Section):
@@ -78,14 +79,23 @@ class CohortConfig(CommandConfig):
         """The label space of the table."""
         return LabelSpace.from_table(self.labels)
 
-    def open_store(self) -> Store:
-        """Return the prepared store; jobs with the same preparation share it."""
-        return Store(self.paths.data / "store", self.store)
+    def preparation(self, cohort: Cohort) -> PrepareSettings:
+        """Return how scans are prepared together with those of the first cohort."""
+        return self.store.model_copy(update={"spacing": cohort.voxel_size})
+
+    def open_store(self, cohort: Cohort) -> Store:
+        """Return the prepared store of a run with this first cohort.
+
+        Jobs with the same preparation share it.
+        """
+        return Store(self.paths.data / "store", self.preparation(cohort))
 
     def read_cohort(
         self, on_error: OnError = "stop", progress: Callable[[int, int], None] | None = None
     ) -> Cohort:
         """Read the first cohort; scans that lack a modality are treated as the settings say.
+
+        It says to which voxel size the scans of all cohorts are brought.
 
         `on_error` is that of the readers, which look at names and tables alone.
 
@@ -93,7 +103,8 @@ class CohortConfig(CommandConfig):
             ConfigError, CohortError: as `Reader.read_cohort`.
         """
         cohort = self.cohort.read_cohort(self.space, on_error, progress)
-        return with_modalities(cohort, cohort.modalities, self.missing_modality)
+        cohort = with_modalities(cohort, cohort.modalities, self.missing_modality)
+        return with_voxel_size(cohort, self.store.spacing)
 
 
 class DataConfig(CohortConfig):
@@ -154,7 +165,8 @@ class DataConfig(CohortConfig):
         Raises:
             ConfigError, CohortError: as `read_cohort`; no scan that is left.
         """
-        return self._usable(self.read_cohort(self.on_error, progress))
+        cohort = self.read_cohort(self.on_error, progress)
+        return self._usable(cohort, self.open_store(cohort))
 
     def plan(self, cohort: Cohort | None = None) -> Plan:
         """Plan who is annotated how in all cohorts, and collect the label sets that follow.
@@ -170,28 +182,30 @@ class DataConfig(CohortConfig):
             with progress_bar("phantom") as bar:
                 cohort = self.usable_cohort(bar.update_to)
         first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
-        return Plan.of([first, *self._extra_sources(cohort.modalities)])
+        return Plan.of([first, *self._extra_sources(cohort)])
 
-    def _extra_sources(self, modalities: tuple[str, ...]) -> Iterator[Source]:
+    def _extra_sources(self, first: Cohort) -> Iterator[Source]:
         for name, entry in self.extra_cohorts.items():
             where = f"extra_cohorts.{name}"
             reader = entry.cohort.model_copy(update={"name": name})
             try:
-                cohort = self._usable(reader.read_cohort(self.space, self.on_error))
-                cohort = with_modalities(cohort, modalities, self.missing_modality)
+                cohort = reader.read_cohort(self.space, self.on_error)
+                cohort = self._usable(cohort, self.open_store(first))
+                cohort = with_modalities(cohort, first.modalities, self.missing_modality)
+                cohort = with_voxel_size(cohort, first.voxel_size)
                 split = split_cohort(cohort.scans, entry.split)
                 yield source_of(cohort, split, entry.annotation, entry.weight)
             except (CohortError, ConfigError) as error:
                 # The keys that the message names are those below the entry.
                 raise type(error)(f"{where}: {error}") from None
 
-    def _usable(self, cohort: Cohort) -> Cohort:
+    def _usable(self, cohort: Cohort, store: Store) -> Cohort:
         if self.on_error == "stop":
             return cohort
         from neoseg.doctor.examination import without_bad_scans
 
         with progress_bar("examine", total=len(cohort.scans)) as bar:
-            return without_bad_scans(cohort, self.open_store(), bar.advance)
+            return without_bad_scans(cohort, store, bar.advance)
 
 
 def source_of(

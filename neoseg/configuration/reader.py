@@ -10,11 +10,10 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from neoseg.buildable import (
-    COHORT_TARGETS,
+    COHORTS,
     READERS,
     TargetError,
     find_object,
-    is_reader,
     require_targets,
 )
 from neoseg.cohort import Cohort
@@ -47,7 +46,7 @@ class Reader(Section):
         """Yield what the reader cannot be called with; it is imported where that is allowed."""
         try:
             raw = {"_target_": self.target, **self.options}
-            require_targets(raw, COHORT_TARGETS, is_reader, "reader", READERS, allow)
+            require_targets(raw, COHORTS, callable, "reader", READERS, allow)
         except TargetError as error:
             yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
             return

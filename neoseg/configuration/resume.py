@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.configuration.config import is_group
+from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
-log = logging.getLogger(__name__)
-
-_NO_RESULT = ("resume", "dry_run", "seconds_per_step", "cluster", "allow")
-"""Keys that may change between two starts of a run."""
+_OF_A_START = ("resume", "allow", "find_lr", "trainer.max_time")
+"""Keys of how a run is started, beside those that name no folder of a job."""
 
 
 def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
@@ -70,18 +70,35 @@ def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None
         raise ConfigError(f"'{override.input_line}' does not fit {path}: {error}") from None
 
 
-def warn_of_changes(content: dict[str, Any], folder: Path) -> None:
-    """Log what differs from the configuration with which the run in `folder` was started."""
+def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
+    """Tell what differs from the configuration with which the run in `folder` was started.
+
+    Keys that change no result are those that name no folder of a job (`conf/train.yaml`).
+
+    Raises:
+        ConfigError: a configuration of the run that cannot be read.
+    """
     path = folder / CONFIG
     if not path.is_file():
-        return
+        return []
     try:
         old, new = dict(_leaves(read_config(path))), dict(_leaves(content))
     except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
-    for key in sorted(set(old) | set(new)):
-        if key.split(".")[0] not in _NO_RESULT and old.get(key) != new.get(key):
-            log.warning("%s was %r when the run started, now %r", key, old.get(key), new.get(key))
+    return [
+        f"{key} was {old.get(key)!r} when the run started, now {new.get(key)!r}"
+        for key in sorted(set(old) | set(new))
+        if old.get(key) != new.get(key)
+        and not any(fnmatchcase(key, pattern) for pattern in no_result_keys())
+    ]
+
+
+@cache
+def no_result_keys() -> tuple[str, ...]:
+    """Return the patterns of keys that may change between two starts of a run."""
+    content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
+    job = content["hydra"]["job"]["config"]
+    return (*_OF_A_START, *job["override_dirname"]["exclude_keys"])
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

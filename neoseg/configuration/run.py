@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from neoseg.augment import AugmentSettings
+from neoseg.augment.torchio_transforms import KNOWN_TRANSFORMS
 from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
@@ -98,7 +99,7 @@ class RunConfig(DataConfig):
         for target in augment.targets:
             try:
                 named = {"_target_": target}
-                require_targets(named, ("torchio",), is_class, "class", TRANSFORMS, allow)
+                require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
             except TargetError as error:
                 raise ConfigError(f"augment.torchio: {error}") from None
         return augment
@@ -193,7 +194,7 @@ class RunConfig(DataConfig):
             label_sets=plain_label_sets(plan.codebook),
             modalities=plan.modalities,
             missing_modality=self.missing_modality,
-            prepare=self.store,
+            prepare=self.preparation(plan.sources[0].cohort),
             patch_size=self.patches.size,
             network=self.network,
             head=self.head,
@@ -215,7 +216,7 @@ class RunConfig(DataConfig):
 
         return MixedDataModule(
             annotated=plan,
-            store=self.open_store(),
+            store=self.open_store(plan.sources[0].cohort),
             patches=self.patches,
             augment=self.augment,
             seed=self.seed,

@@ -50,8 +50,8 @@ def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
         if scan.id not in known:
             continue
         protocol = source.protocols[assignment.protocol]
-        for code in np.flatnonzero(known[scan.id].voxels):
-            shown.add(protocol.apply(source.cohort.convention.sets[code]))
+        sets = scan.sets(source.cohort.convention)
+        shown |= {protocol.apply(sets[code]) for code in np.flatnonzero(known[scan.id].voxels)}
     return shown
 
 

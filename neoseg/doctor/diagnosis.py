@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort import CohortError, Problem, Scan
+from neoseg.doctor.structures import Structures
 from neoseg.files import write_text
 from neoseg.findings.kinds import KINDS
 from neoseg.findings.markup import markdown_rows
@@ -22,11 +23,15 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a cohort, errors and warnings, and which scans are `good` to be used."""
+    """What is wrong with a cohort, errors and warnings, and which scans are `good` to be used.
+
+    `structures` are those that the label files show, where there are any.
+    """
 
     cohort: str
     good: tuple[Scan, ...]
     problems: tuple[Problem, ...]
+    structures: Structures | None = None
 
     @classmethod
     def of_error(cls, cohort: str, error: CohortError) -> Diagnosis:
@@ -98,6 +103,7 @@ class Diagnosis:
                 for _, kind, members in self.groups()
                 for problem in members
             ],
+            "shown": None if self.structures is None else self.structures.to_dict(),
         }
 
     def markdown(self) -> str:
@@ -109,6 +115,8 @@ class Diagnosis:
             lines.append(markdown_rows(("where", "found", "expected", "what to do"), rows))
         if not self.problems:
             lines += ["Nothing was found.", ""]
+        if self.structures is not None:
+            lines += ["## Structures in the label files", "", self.structures.markdown()]
         return "\n".join(lines)
 
     def write(self, path: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
+from neoseg.cohort.label_tables import GUESSED
 from neoseg.doctor.cohort import (
     duplicate_images,
     known_sets,
@@ -15,7 +16,9 @@ from neoseg.doctor.cohort import (
     unseen_leaves,
 )
 from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.structures import Structures
 from neoseg.labels import Protocol
+from neoseg.store.examined import guessed_meaning
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,11 +44,15 @@ def diagnose(
         DataError: a store that cannot be written.
     """
     examined = store.examine(cohort, cohort.scans, progress, verify)
-    found = [*cohort.problems, *(p for item in examined for p in item.problems)]
+    found = [problem for problem in cohort.problems if problem.kind != GUESSED]
+    found += guessed_meaning(cohort, examined)
+    found += (problem for item in examined for problem in item.problems)
     found += duplicate_images(examined)
     bad = {scan for p in found if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
+    structures = None
     if any(scan.label is not None for scan in good.scans):
+        structures = Structures.of(good, [item for item in examined if item.scan.id not in bad])
         try:
             source = (plan or _everything)(good)
         except CohortError as error:
@@ -57,7 +64,8 @@ def diagnose(
             space = cohort.convention.space
             found += unseen_leaves(space, shown_sets(source, examined))
             found += unknown_classes(space, known_sets(source))
-    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)))
+            found += structures.not_drawn(source)
+    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures)
 
 
 def without_bad_scans(
@@ -82,8 +90,8 @@ def without_bad_scans(
             len(diagnosis.skipped),
             "\n".join(f"  - {problem}" for problem in diagnosis.errors),
         )
-    kept = tuple(p for p in diagnosis.problems if p.severity == "error" or p in cohort.problems)
-    return replace(cohort, scans=diagnosis.good, problems=kept)
+    known = [problem for problem in cohort.problems if problem.severity == "warning"]
+    return replace(cohort, scans=diagnosis.good, problems=(*diagnosis.errors, *known))
 
 
 def _everything(cohort: Cohort) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections import Counter
@@ -16,7 +17,8 @@ from neoseg.errors import NeosegError
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
-from neoseg.foreign import read_config, value_at
+from neoseg.foreign import ForeignError, read_config, read_json, read_text, value_at
+from neoseg.foreign.files import LARGEST_TABLE
 
 CARD = "card"
 """Name of the two files in a run folder, `card.json` and `card.md`."""
@@ -43,9 +45,9 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
         CardError: a folder without a readable `config.yaml` and `run.json`.
     """
     try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record = read_json(run / "run.json", within=run)
         config = read_config(run / "config.yaml")
-    except (OSError, ValueError) as error:
+    except ForeignError as error:
         raise CardError(
             f"{run} has no run.json and config.yaml that can be read: {error}"
         ) from None
@@ -120,8 +122,11 @@ def protocol_counts(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    try:
+        text = read_text(path, LARGEST_TABLE, path.parent)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (ForeignError, csv.Error):
+        return []
     several = len({row.get("cohort") for row in rows}) > 1
     keys = (*(["cohort"] if several else []), "split", "stream", "protocol")
     scans = Counter(tuple(row.get(key) or NA for key in keys) for row in rows)

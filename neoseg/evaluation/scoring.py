@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from neoseg.cohort import Scan
+from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
@@ -73,7 +75,8 @@ def score_scans(
         ValueError: if no scan has labels, or a file cannot be used.
     """
     settings = settings or ScoreSettings()
-    codebook = Codebook.build(convention.space, convention.sets)
+    known = chain.from_iterable(scan.sets(convention) for scan in scans)
+    codebook = Codebook.build(convention.space, [*convention.sets, *known])
     labelled = [scan for scan in scans if scan.label is not None]
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
@@ -97,6 +100,8 @@ def score_scans(
                 cohort=scan.cohort,
             )
         )
+        if number == 0:
+            _forget(output)
         _write(found, scan, truth, codebook, output, provenance, settings.views)
         if number in drawn:
             dice = np.array([score.dice for score in scores if score.is_leaf])
@@ -129,6 +134,17 @@ def hidden_classes(codebook: Codebook) -> list[str]:
     return [entry.abbreviation for entry, is_hidden in classes if is_hidden]
 
 
+def _forget(output: Path) -> None:
+    """Delete what an earlier pass has left, so that views and scores in a folder belong together.
+
+    Without scores a pass that was interrupted is not taken for one that has ended.
+    """
+    for path in [output / "scores.csv", *(output / VIEWS).glob("*.npz")]:
+        path.unlink(missing_ok=True)
+    for path in (output / "pictures").glob("*.png"):
+        path.unlink(missing_ok=True)
+
+
 class _Inspection:
     """Truth and scores of one scan; looks at its logits while they are there."""
 
@@ -158,7 +174,7 @@ class _Inspection:
 
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
-        lookup = self._codebook.lookup(self._convention.sets)
+        lookup = self._codebook.lookup(self._scan.sets(self._convention))
         codes: np.ndarray = lookup[read_codes(self._scan, self._convention, geometry)]
         return codes
 
@@ -196,4 +212,5 @@ def _write(
         spacing = found.geometry.canonical_spacing
         image = read_volume(source).data
         view = make_view(scan.id, image, truth, found.leaves, codebook, spacing)
-        write_view(output / VIEWS, view)
+        files = [digest_of(path) for path in (source, scan.label) if path is not None]
+        write_view(output / VIEWS, replace(view, files=digest_of_content(files)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from neoseg.files import replacing
+from neoseg.foreign import json_of
+from neoseg.foreign.packed import read_arrays
 from neoseg.inference.planes import box_of, colours_of, labelled_in
-from neoseg.labels import Codebook
+from neoseg.labels import MAX_CODES, Codebook
+from neoseg.labels.table import HEX_COLOUR
 
 VIEWS = "views"
 """Folder of the views in a run folder; a file is named by the id of its scan."""
 
 _LONGEST = 160
 """Voxels along an axis; finer grids are thinned by a whole number."""
+
+MOST_MM = 1000.0
+"""Of a voxel."""
 
 _LAYERS = ("image", "truth", "prediction", "wrong")
 
@@ -34,6 +40,7 @@ class View:
         truth, prediction: numbers of `names` and `colours`; 0 is background and never painted.
         wrong: 1 where the truth does not allow the predicted structure.
         names, colours: of each number ("#rrggbb"), the background's among them.
+        files: digest of the files of image and truth; "" in views of earlier versions.
     """
 
     scan: str
@@ -44,6 +51,7 @@ class View:
     wrong: np.ndarray
     names: tuple[str, ...]
     colours: tuple[str, ...]
+    files: str = ""
 
 
 def make_view(
@@ -101,34 +109,54 @@ def write_view(folder: Path, view: View) -> Path:
     """Write `<folder>/<scan>.npz`, whole or not at all."""
     path = folder / f"{view.scan}.npz"
     about = {"scan": view.scan, "spacing": view.spacing, "names": view.names}
-    about |= {"colours": view.colours}
+    about |= {"colours": view.colours, "files": view.files}
     arrays = {name: getattr(view, name) for name in _LAYERS}
     with replacing(path) as temporary:
         np.savez_compressed(temporary, about=np.array(json.dumps(about)), **arrays)
     return path
 
 
-def read_view(path: Path) -> View:
-    """Read a view, as data only.
+def read_view(path: Path, within: Path | None = None) -> View:
+    """Read a view, as data only; `within` is the run folder, which no link may leave.
 
     Raises:
         ValueError: naming the file, if it is damaged or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            about = json.loads(str(content["about"]))
-            arrays = {name: content[name].astype(np.uint8) for name in _LAYERS}
-        return View(
+        content = read_arrays(path, within)
+        about = json_of(str(content["about"]), str(path))
+        view = View(
             scan=str(about["scan"]),
             spacing=tuple(map(float, about["spacing"])),  # type: ignore[arg-type]
             names=tuple(map(str, about["names"])),
             colours=tuple(map(str, about["colours"])),
-            **arrays,
+            files=str(about.get("files", "")),
+            **{name: content[name] for name in _LAYERS},
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        _require_sound(view)
+        return view
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a view of this version ({error}); evaluate the run again"
         ) from None
+
+
+def _require_sound(view: View) -> None:
+    """Raise `ValueError` for what `make_view` does not give."""
+    layers = [getattr(view, name) for name in _LAYERS]
+    shape, count = view.image.shape, len(view.colours)
+    if any(layer.dtype != np.uint8 or layer.shape != shape for layer in layers):
+        raise ValueError("its layers differ in shape or type")
+    if len(shape) != 3 or not 1 <= min(shape) <= max(shape) <= _LONGEST:
+        raise ValueError(f"its shape is {shape}")
+    if len(view.spacing) != 3 or not all(0 < size < MOST_MM for size in view.spacing):
+        raise ValueError(f"its voxels have {view.spacing} mm")
+    if not 0 < count == len(view.names) <= MAX_CODES:
+        raise ValueError(f"it has {len(view.names)} names and {count} colours")
+    if not all(re.fullmatch(HEX_COLOUR, colour) for colour in view.colours):
+        raise ValueError("its colours are none")
+    if max(int(view.truth.max()), int(view.prediction.max())) >= count or view.wrong.max() > 1:
+        raise ValueError("its layers have numbers without a name")
 
 
 def _palette(codebook: Codebook) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,8 @@ import torch
 
 from neoseg.buildable import data_only
 from neoseg.errors import NeosegError
+from neoseg.foreign import ForeignError
+from neoseg.foreign.packed import opened_checkpoint
 
 CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -20,24 +22,29 @@ class CheckpointError(NeosegError):
     """A checkpoint that is damaged, or that holds more than data."""
 
 
-def read_checkpoint(path: Path, also: frozenset[str] = frozenset()) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, also: frozenset[str] = frozenset(), within: Path | None = None
+) -> dict[str, Any]:
     """Return the content of a checkpoint on the CPU; nothing in the file is executed.
 
     Args:
         path: of a checkpoint, of this project or of a stranger.
         also: keys that must be there beside hyper-parameters and weights.
+        within: the run to which it belongs, which no link may leave.
 
     Raises:
         CheckpointError: a file that cannot be read, or that is no checkpoint of a run.
     """
     try:
-        with data_only():
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with data_only(), opened_checkpoint(path, within) as stream:
+            content: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+    except ForeignError as error:
+        raise CheckpointError(f"{error}; nothing in it was used") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and plain data and was not loaded: {error}"
         ) from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a damaged file makes torch raise
         raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
     missing = NEEDED | also
     if isinstance(content, dict):

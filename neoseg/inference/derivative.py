@@ -26,7 +26,11 @@ _BIDS_NAME = re.compile(
     r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
     r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[0-9A-Za-z]+(_restore)?"
 )
-_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_GRID = (
+    *("sform_code", "srow_x", "srow_y", "srow_z", "qform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+"""Fields of a header that say where voxels lie; their sizes stand in `pixdim`."""
 
 
 def derivative_path(output: Path, source: Path) -> Path:
@@ -82,7 +86,7 @@ def write_derivative(
 
     Args:
         output: root of the derivative data set; made where it is missing.
-        source: the NIfTI file that was segmented; its grid and header are copied.
+        source: the NIfTI file that was segmented; its grid is copied, and nothing else of it.
         labels: leaf positions on the grid of `source`, axes as in the file.
         space: gives the indices, names and colours.
         provenance: goes into `dataset_description.json`.
@@ -118,7 +122,7 @@ def require_inside(output: Path, target: Path, source: Path) -> None:
 
 
 def open_source(source: Path) -> nib.Nifti1Pair:
-    """Open a NIfTI file for its grid and header; raises `DerivativeError`."""
+    """Open a NIfTI file for its grid; raises `DerivativeError`."""
     try:
         image = nib.load(source)
     except (OSError, nib.filebasedimages.ImageFileError) as error:
@@ -128,10 +132,22 @@ def open_source(source: Path) -> nib.Nifti1Pair:
     return image
 
 
-def image_like(image: nib.Nifti1Pair, values: np.ndarray, header: Any) -> nib.Nifti1Pair:
-    """Return values on the grid of another image, NIfTI-2 where that is."""
+def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> nib.Nifti1Pair:
+    """Return values on the grid of another image, NIfTI-2 where that is.
+
+    The header is a new one: description, extensions and other fields of the image may name a
+    person. A `step` other than 1 is what the numbers count, shares of 1.
+    """
     kind: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
-    made: nib.Nifti1Pair = kind(values, image.affine, header)
+    header = kind.header_class()
+    for field in _GRID:
+        header[field] = image.header[field]
+    header["pixdim"][:4] = image.header["pixdim"][:4]
+    header.set_data_dtype(values.dtype)
+    header.set_xyzt_units("mm")
+    header["cal_max"] = step != 1
+    made: nib.Nifti1Pair = kind(values.reshape(image.shape), image.affine, header)
+    made.header.set_slope_inter(step, 0)
     return made
 
 
@@ -159,23 +175,14 @@ def _fitting(
 def _write_labels(path: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace) -> None:
     indices = np.array([leaf.index for leaf in space.leaves])
     dtype = np.uint8 if indices.max() <= 255 else np.uint16
-    header = image.header.copy()
-    header.set_data_dtype(dtype)
-    header.set_slope_inter(1, 0)
-    # The display window of an intensity image would hide labels.
-    header["cal_min"] = header["cal_max"] = 0
-    nib.save(image_like(image, indices.astype(dtype)[labels], header), path)
+    nib.save(image_like(image, indices.astype(dtype)[labels]), path)
 
 
 def _count(
     labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
 ) -> tuple[dict[str, int], float]:
     """Return the voxels of each class but the background, and the volume of one in ml."""
-    try:
-        unit = _MILLIMETRES[image.header.get_xyzt_units()[0]]
-    except KeyError:  # a code that stands for nothing
-        unit = 1.0
-    voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) * unit**3 / 1000
+    voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
     per_leaf = np.bincount(labels.ravel(), minlength=space.num_leaves)
     per_class = (space.class_leaves.astype(np.int64) @ per_leaf).tolist()
     counts = {entry.abbreviation: n for entry, n in zip(space.classes, per_class, strict=True)}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.inference.placement import is_resampled, place_pieces
+from neoseg.inference.placement import place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import predict_pieces
@@ -65,9 +65,8 @@ class Ensemble:
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
-        Where the members prepare scans on one grid, the decision is made there, as for a single
-        network; else on the scan's own grid, where coarser probabilities come by linear
-        interpolation.
+        The decision is made on the scan's own grid, where probabilities at other voxel sizes come
+        by linear interpolation.
 
         Args:
             images: a path per modality of the networks.
@@ -88,7 +87,7 @@ class Ensemble:
             image, geometry = member.volume(images, mask)
             if first is None or total is None:
                 first = image[0].numpy(), geometry
-                canonical = len(grids) > 1
+                canonical = len(grids) > 1 or geometry.resampled
                 shape = geometry.canonical_shape if canonical else geometry.prepared_shape
                 values = room_for(len(classes), shape, scratch)
                 leaves = torch.zeros(*shape, space.num_leaves, dtype=torch.float16)
@@ -142,7 +141,7 @@ class _Sum:
             head,
             member.window,
             member.device,
-            whole_planes=self.canonical and is_resampled(geometry),
+            whole_planes=self.canonical and geometry.resampled,
         )
 
         def probabilities(logits: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
+from neoseg.cohort.picking import entities_of
 from neoseg.cohort.releases import RELEASES
 from neoseg.store import DataError
 
@@ -51,7 +52,11 @@ class _Image:
 
 
 def find_scans(
-    path: Path, modalities: Sequence[str], desc: str | None = None, usual: str | None = None
+    path: Path,
+    modalities: Sequence[str],
+    desc: str | None = None,
+    usual: str | None = None,
+    space: str | None = None,
 ) -> list[ScanFiles]:
     """Return the scans that `path` names, sorted.
 
@@ -60,7 +65,8 @@ def find_scans(
     deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
     plain collection in which every NIfTI file is a scan.
 
-    Files that differ in nothing but `desc-` are one scan. The other modalities are files of the
+    Files that differ in nothing but `desc-` are one scan, and in BIDS sessions also those that
+    differ in `space-`, of which the native one is taken. The other modalities are files of the
     same name but for modality, `desc-` and `space-`; those in the space of the first modality and
     with the same `desc-` go first.
 
@@ -71,6 +77,7 @@ def find_scans(
             usual one, else the bias-corrected one (`desc-restore`), else that without, else the
             only one.
         usual: what the network was trained on, where that is known.
+        space: what it was trained on where that was not native; goes before native images.
 
     Raises:
         DataError: nothing there, no image, or several that would do.
@@ -89,7 +96,8 @@ def find_scans(
     if not files:
         raise DataError(f"{base or path} has no file that ends in {' or '.join(ENDINGS)}")
     images = _images(files, modalities)
-    chosen = _choose([image for image in images if image.modality == modalities[0]], desc, usual)
+    firsts = [image for image in images if image.modality == modalities[0]]
+    chosen = _choose(firsts if base is None else _in_space(firsts, space), desc, usual)
     if chosen:
         return [_with_partners(image.path, images, modalities) for image in chosen]
     if base is not None or desc is not None:
@@ -123,19 +131,33 @@ def _images(files: Iterable[Path], modalities: Sequence[str]) -> list[_Image]:
 
 def _parse(path: Path, modalities: Sequence[str]) -> _Image | None:
     *parts, last = stem(path).split("_")
-    found: dict[str, str] = {}
+    found = entities_of("_".join(parts))
     if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
         last, found["desc"] = parts.pop(), CORRECTED
     if last not in modalities:
         return None
-    rest = []
-    for part in parts:
-        key, _, value = part.partition("-")
-        if key in ("desc", "space"):
-            found[key] = value
-        else:
-            rest.append(part)
-    return _Image(path, last, found.get("desc"), found.get("space"), tuple(rest))
+    rest = tuple(part for part in parts if not part.startswith(("desc-", "space-")))
+    return _Image(path, last, found.get("desc"), found.get("space"), rest)
+
+
+def _in_space(images: Sequence[_Image], space: str | None) -> list[_Image]:
+    """Leave out the images of which there is another one in the space asked for, or a native one.
+
+    What is in other spaces alone stays.
+    """
+    spaces: dict[tuple[Path, tuple[str, ...]], set[str | None]] = {}
+    for image in images:
+        spaces.setdefault((image.path.parent, image.rest), set()).add(image.space)
+    kept = []
+    for image in images:
+        there = spaces[image.path.parent, image.rest]
+        best = next((name for name in (space, None) if name in there), image.space)
+        if image.space == best:
+            kept.append(image)
+    if len(kept) < len(images):
+        left = len(images) - len(kept)
+        log.info("%d images are other spaces' copies of a scan and are left out", left)
+    return kept
 
 
 def _choose(images: Sequence[_Image], desc: str | None, usual: str | None) -> list[_Image]:

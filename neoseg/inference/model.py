@@ -12,7 +12,7 @@ from torch import nn
 from neoseg.cohort import MissingModality
 from neoseg.findings.settings import Section
 from neoseg.inference.window import WindowSettings
-from neoseg.labels import Codebook, LabelSpace, LabelTable
+from neoseg.labels import MAX_CODES, Codebook, LabelSpace, LabelTable
 from neoseg.networks import Head, build_network, make_head
 from neoseg.store import PrepareSettings
 
@@ -46,6 +46,18 @@ class ModelSpec(Section):
     decoding: str
     window: WindowSettings
     predict_with: str = "auto"
+
+    @field_validator("label_sets")
+    @classmethod
+    def _sets_are_of_leaves(
+        cls, rows: tuple[tuple[int, ...], ...], info: ValidationInfo
+    ) -> tuple[tuple[int, ...], ...]:
+        count = len(info.data["labels"].leaves) if "labels" in info.data else MAX_CODES
+        if not 0 < len(rows) <= MAX_CODES or not all(rows):
+            raise ValueError(f"expected 1 to {MAX_CODES} sets, none of them empty")
+        if not all(0 <= leaf < count for row in rows for leaf in row):
+            raise ValueError(f"expected positions of leaves, 0 to {count - 1}")
+        return rows
 
     @field_validator("window", mode="before")
     @classmethod

@@ -12,11 +12,6 @@ from neoseg.inference.blending import Region
 from neoseg.store import Geometry
 
 
-def is_resampled(geometry: Geometry) -> bool:
-    """Tell whether the prepared voxels are not the scan's own."""
-    return geometry.prepared_shape != tuple(high - low for low, high in geometry.crop)
-
-
 def place_pieces(
     pieces: Iterable[tuple[Region, Tensor]], geometry: Geometry
 ) -> Iterator[tuple[Region, Tensor]]:
@@ -27,7 +22,7 @@ def place_pieces(
     a time are kept.
     """
     start = [low for low, _ in geometry.crop]
-    placed = _resampled(pieces, geometry) if is_resampled(geometry) else pieces
+    placed = _resampled(pieces, geometry) if geometry.resampled else pieces
     for region, values in placed:
         x, y, z = (slice(r.start + s, r.stop + s) for r, s in zip(region, start, strict=True))
         yield (x, y, z), values

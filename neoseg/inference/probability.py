@@ -10,8 +10,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
 
 from neoseg.files import replacing
 from neoseg.inference.dataset import DESC, Provenance, describe, tables_locked
@@ -32,7 +30,7 @@ class ClassProbabilities:
         values: float16 `[len(classes), *grid]`, canonical axes; maybe a file in memory.
         outside: the probability of each class where nothing was predicted.
         geometry: of the scan.
-        canonical: the grid is the scan's own; else it is the prepared one.
+        canonical: the grid is the whole of the scan's own; else it is cropped to the prepared part.
     """
 
     classes: tuple[int, ...]
@@ -48,12 +46,6 @@ class ClassProbabilities:
             geometry = self.geometry
             whole = np.full(geometry.canonical_shape, self.outside[number], dtype=np.float32)
             box = tuple(slice(low, high) for low, high in geometry.crop)
-            if part.shape != whole[box].shape:
-                size = whole[box].shape
-                tensor = torch.from_numpy(part)[None, None]
-                part = interpolate(tensor, size, mode="trilinear", align_corners=False)[
-                    0, 0
-                ].numpy()
             whole[box] = part
             part = whole
         return to_native(part, self.geometry)
@@ -105,7 +97,7 @@ def write_probabilities(
 
     Args:
         output: root of the derivative data set; made where it is missing.
-        source: the NIfTI file that was segmented; its grid and header are copied.
+        source: the NIfTI file that was segmented; its grid is copied.
         probabilities: one at a time is brought to that grid.
         space: gives the names.
         provenance: goes into `dataset_description.json`.
@@ -120,13 +112,8 @@ def write_probabilities(
     output.mkdir(parents=True, exist_ok=True)
     with tables_locked(output):
         describe(output, space, provenance)
-    header = image.header.copy()
-    header.set_data_dtype(np.uint16)
-    header["cal_min"], header["cal_max"] = 0, 1
     for number, path in enumerate(paths):
         steps = np.rint(probabilities.native(number) * STEPS).astype(np.uint16)
-        stored = image_like(image, steps.reshape(image.shape), header)
-        stored.header.set_slope_inter(1 / STEPS, 0)
         with replacing(path) as temporary:
-            nib.save(stored, temporary)
+            nib.save(image_like(image, steps, 1 / STEPS), temporary)
     return paths

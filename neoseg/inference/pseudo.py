@@ -12,9 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.digests import digest_of_content
 from neoseg.files import replacing
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.derivative import derivative_path, write_derivative
+from neoseg.inference.derivative import (
+    derivative_path,
+    image_like,
+    open_source,
+    write_derivative,
+)
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
 from neoseg.labels import Codebook
@@ -41,12 +47,20 @@ class PseudoLabeller:
         codebook: the meaning of the annotations' codes.
         min_confidence: 0 to 1; predictions below it leave the annotation as it was.
         limit: voxel positions kept per code for class-balanced sampling.
+        weights: digest of the networks' weights.
     """
 
     segmenters: tuple[Segmenter, ...]
     codebook: Codebook
     min_confidence: float
     limit: int
+    weights: str = ""
+
+    def made_of(self, scan: TrainingScan) -> str:
+        """Return a digest of all that decides what the labels of a scan are."""
+        asked = [self.weights, self.min_confidence, self.limit]
+        lookup = scan.visible.lookup.tolist()
+        return digest_of_content([*asked, scan.entry.folder.name, lookup])
 
     def label(
         self,
@@ -58,8 +72,8 @@ class PseudoLabeller:
     ) -> None:
         """Write the labels of `scans` below `root` and as BIDS derivatives.
 
-        Scans that `root` holds already are left as they are, so that an interrupted call can be
-        made again.
+        Scans whose labels `root` holds already, made of the same, are left as they are, so that an
+        interrupted call can be made again.
 
         Raises:
             DerivativeError: a folder of derivatives that belongs to something else.
@@ -74,12 +88,13 @@ class PseudoLabeller:
                 scan = scans[number]
                 try:
                     with locked(root / f".{scan.entry.scan.id}.lock", seconds):
-                        if not is_written(scan, root):
+                        made_of = self.made_of(scan)
+                        if not is_written(scan, root, made_of):
                             sample = samples[number]
                             labels = self._predict(sample)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
-                            write_pseudo_labels(scan, labels, root, self.limit)
+                            write_pseudo_labels(scan, labels, root, self.limit, made_of)
                 except HeldError:
                     busy.append(number)
                     continue
@@ -168,13 +183,7 @@ def _write_derivatives(
     write_derivative(output, source, to_native(leaves, geometry), codebook.space, provenance)
 
     confidence = to_native(to_canonical(labels.confidence, geometry, 0), geometry)
-    image = nib.load(source)
-    assert isinstance(image, nib.Nifti1Pair)  # `write_derivative` has checked it
-    header = image.header.copy()
-    header.set_data_dtype(np.uint8)
-    header["cal_min"], header["cal_max"] = 0, 1
-    stored = nib.Nifti1Image(confidence.reshape(image.shape), image.affine, header)
-    stored.header.set_slope_inter(1 / 255, 0)
+    stored = image_like(open_source(source), confidence, 1 / 255)
     target = derivative_path(output, source)
     name = target.name.replace("_desc-neoseg_dseg", "_desc-confidence_probseg")
     with replacing(target.with_name(name)) as temporary:

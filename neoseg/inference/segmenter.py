@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference.blending import Region
 from neoseg.inference.forward import mirror_partners
 from neoseg.inference.model import ModelSpec
+from neoseg.inference.placement import place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
@@ -26,9 +28,13 @@ from neoseg.store import (
     Geometry,
     PrepareSettings,
     prepare_images,
+    prepare_labels,
     to_canonical,
     to_native,
 )
+from neoseg.store.voxel_size import Size, coarseness
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Segmenter:
             device: as torch names it, or "auto".
             predict_with: "student", "teacher" or "peer"; None as the run itself.
             allow: packages beside the known ones whose networks may be built.
-            window: changes of `WindowSettings`, such as `overlap=0.25`.
+            window: changes of `WindowSettings`, such as `overlap=0.25`; `voxel_size` as in
+                `segmenter_of`.
 
         Raises:
             ConfigError: a folder without a sound checkpoint, or settings that do not fit it.
@@ -114,6 +121,9 @@ class Segmenter:
                 f"(missing_modality.policy={self.missing.policy}); add the file beside it"
             )
         image, geometry = prepare_images(images, self.prepare, mask)
+        told = coarseness(geometry.canonical_spacing, self.prepare.spacing)
+        if told:
+            log.warning("%s %s", images[0], told)
         return self.completed(torch.from_numpy(image), present), geometry
 
     def completed(self, image: Tensor, present: Sequence[bool]) -> Tensor:
@@ -142,28 +152,54 @@ class Segmenter:
             DataError: as `volume`.
         """
         volume, geometry = self.volume(images, mask)
-        leaves = np.empty(geometry.prepared_shape, dtype=np.uint8)
-        values = room_for(len(classes), leaves.shape, scratch)
-        pieces = predict_pieces(self.network, volume, self.head, self.window, self.device)
-        for region, logits in pieces:
+        resampled, space = geometry.resampled, self.head.space
+        shape = geometry.canonical_shape if resampled else geometry.prepared_shape
+        leaves = np.full(shape, space.background, dtype=np.uint8)
+        outside = values_outside(space, classes)
+        values = room_for(len(classes), shape, scratch)
+        if resampled:
+            values[:] = np.array(outside, values.dtype).reshape(-1, 1, 1, 1)
+        window = (self.head, self.window, self.device)
+        pieces = predict_pieces(self.network, volume, *window, whole_planes=resampled)
+        if inspect is not None:
+            pieces = _inspected(pieces, inspect, geometry)
+        # What is between the prepared voxels is decided from logits; labels cannot be interpolated.
+        for region, logits in place_pieces(pieces, geometry) if resampled else pieces:
             leaves[region] = leaf_map(self.head, logits)
             if classes:
                 values[(slice(None), *region)] = probability_map(self.head, logits, classes)
-            if inspect is not None:
-                inspect(logits, region, geometry)
-        space = self.head.space
         probabilities = None
         if classes:
-            outside = values_outside(space, classes)
-            probabilities = ClassProbabilities(tuple(classes), values, outside, geometry)
-        full = to_canonical(leaves, geometry, space.background)
-        return Segmentation(full, leaves, volume[0].numpy(), geometry, probabilities)
+            probabilities = ClassProbabilities(
+                tuple(classes), values, outside, geometry, canonical=resampled
+            )
+        if resampled:
+            full, prepared = leaves, prepare_labels(leaves, geometry)
+        else:
+            full, prepared = to_canonical(leaves, geometry, space.background), leaves
+        return Segmentation(full, prepared, volume[0].numpy(), geometry, probabilities)
+
+
+def _inspected(
+    pieces: Iterable[tuple[Region, Tensor]],
+    inspect: Callable[[Tensor, Region, Geometry], None],
+    geometry: Geometry,
+) -> Iterator[tuple[Region, Tensor]]:
+    for region, logits in pieces:
+        inspect(logits, region, geometry)
+        yield region, logits
 
 
 def segmenter_of(
-    spec: ModelSpec, network: nn.Module, device: torch.device, **window: Any
+    spec: ModelSpec,
+    network: nn.Module,
+    device: torch.device,
+    voxel_size: Size | None = None,
+    **window: Any,
 ) -> Segmenter:
     """Return what segments scans with a network, with changed window settings (None: as they are).
+
+    `voxel_size` is that of the training in mm, for runs of earlier versions, which do not tell it.
 
     Raises:
         ConfigError: settings that are wrong in themselves, or that the network cannot take.
@@ -177,7 +213,15 @@ def segmenter_of(
         except ValueError as error:
             raise ConfigError(f"window.mirror: {error}") from None
     _check_patch(spec, settings.patch_size)
-    return Segmenter(network, head, settings, spec.prepare, device, spec.missing_modality)
+    prepare = spec.prepare
+    if voxel_size is not None:
+        prepare = prepare.model_copy(update={"spacing": voxel_size})
+    if prepare.spacing is None:
+        log.warning(
+            "the run is of an earlier version, which did not note the voxel size of its training: "
+            "scans are segmented at their own; tell it with voxel_size=[x,y,z] (mm)"
+        )
+    return Segmenter(network, head, settings, prepare, device, spec.missing_modality)
 
 
 def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:

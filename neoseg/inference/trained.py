@@ -19,6 +19,7 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.inference.model import ModelSpec, chosen
+from neoseg.networks import weighing
 
 OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile"})
 """What a checkpoint tells beside the model, which no prediction needs."""
@@ -63,7 +64,7 @@ class TrainedNetwork:
                 f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run"
             )
         try:
-            content = read_checkpoint(path)
+            content = read_checkpoint(path, within=run)
             known = content["hyper_parameters"]
             spec = ModelSpec.read({k: v for k, v in known.items() if k not in OF_TRAINING})
             weights = content["state_dict"]
@@ -73,7 +74,8 @@ class TrainedNetwork:
                 if any(key.startswith(prefix) for key in weights)
             ]
             prefix = PREFIXES[chosen(predict_with or spec.predict_with, there)]
-            network = spec.build_network(allow)
+            with weighing(weights):
+                network = spec.build_network(allow)
             network.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             )

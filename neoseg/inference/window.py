@@ -17,6 +17,9 @@ from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
 
+LONGEST = 4096
+"""Voxels of a window along an axis."""
+
 _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
 
@@ -41,7 +44,9 @@ class WindowSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    patch_size: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=3, max_length=3)
+    patch_size: tuple[Annotated[int, Field(ge=1, le=LONGEST)], ...] = Field(
+        min_length=3, max_length=3
+    )
     overlap: float = Field(default=0.5, ge=0, lt=1)
     batch_size: int = Field(default=1, ge=1)
     mode: Literal["gaussian", "constant"] = "gaussian"

@@ -11,8 +11,11 @@ import numpy as np
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
-LARGEST_VALUE = 65535
+SMALLEST_VALUE, LARGEST_VALUE = -32768, 65535
 """Label files hold at most 16-bit numbers here; every known table has far fewer."""
+
+ROUNDING = 1e-3
+"""How far a label may lie from a whole number. Floats and scaled headers are off by rounding."""
 
 Meaning = int | str | Iterable[int | str] | None
 
@@ -39,16 +42,18 @@ class Convention:
         """Read `{integer: leaf, class, list of them, or null for "not annotated"}`.
 
         Raises:
-            LabelError: unknown names, an integer that is negative or not whole, no entries, or
-                more than 256 of them.
+            LabelError: unknown names, an integer that is not whole or not of 16 bits, no entries,
+                or more than 256 of them.
         """
         if not 1 <= len(mapping) <= 256:
             raise LabelError(f"a label convention needs 1 to 256 integers, found {len(mapping)}")
         entries: dict[int, LabelSet] = {}
         for value, meaning in mapping.items():
-            if not isinstance(value, int | np.integer) or not 0 <= value <= LARGEST_VALUE:
+            whole = isinstance(value, int | np.integer)
+            if not whole or not SMALLEST_VALUE <= value <= LARGEST_VALUE:
                 raise LabelError(
-                    f"label value {value!r} must be a whole number from 0 to {LARGEST_VALUE}"
+                    f"label value {value!r} must be a whole number from {SMALLEST_VALUE} to "
+                    f"{LARGEST_VALUE}"
                 )
             entries[int(value)] = space.everything if meaning is None else space.label_set(meaning)
             if not entries[int(value)]:
@@ -61,19 +66,32 @@ class Convention:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        table = np.full(max(self.values) + 2, -1, dtype=np.int16)
-        table[list(self.values)] = np.arange(len(self.values))
+        # One place more at each end, for whatever lies beyond.
+        table = np.full(self.values[-1] - self.values[0] + 3, -1, dtype=np.int16)
+        table[np.array(self.values) - self.values[0] + 1] = np.arange(len(self.values))
         return table
+
+    def written(self, more: Iterable[int] = ()) -> str:
+        """Return the mapping as a command line has it, with `more` values that say nothing."""
+        names = {value: self.name(number) for number, value in enumerate(self.values)}
+        names |= dict.fromkeys(more, "null")
+        return "{" + ", ".join(f"{value}: {names[value]}" for value in sorted(names)) + "}"
+
+    def name(self, code: int) -> str:
+        """Return what a stored code means, in the words that `from_mapping` reads."""
+        leaves = self.sets[code]
+        return "null" if leaves == self.space.everything else self.space.plain_name(leaves)
 
     def encode(self, labels: np.ndarray, source: str) -> np.ndarray:
         """Turn a volume of file integers (any dtype) into uint8 stored codes of the same shape.
 
         Raises:
-            LabelError: naming `source` where values are not whole or not of the convention.
+            LabelError: naming `source` where values are further than `ROUNDING` from whole
+                numbers, or not of the convention.
         """
         if labels.dtype.kind == "f":
             whole = np.rint(labels)
-            bad = ~np.isfinite(labels) | (whole != labels)
+            bad = ~np.isclose(labels, whole, rtol=0, atol=ROUNDING) | ~np.isfinite(labels)
             if bad.any():
                 first = float(labels[bad].ravel()[0])
                 raise LabelError(
@@ -83,7 +101,7 @@ class Convention:
             labels = whole
         labels = labels.astype(np.int64)
         table = self._table
-        found: np.ndarray = table[np.clip(labels, -1, len(table) - 1)]
+        found: np.ndarray = table[np.clip(labels - self.values[0] + 1, 0, len(table) - 1)]
         if (found < 0).any():
             odd = np.unique(labels[found < 0])
             shown = ", ".join(map(str, odd[:8])) + (", …" if len(odd) > 8 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,6 +11,11 @@ from functools import cached_property
 import numpy as np
 
 from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
+
+DEEPEST = 100
+"""Classes in classes; real tables have three levels."""
 
 LabelSet = frozenset[int]
 """Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
@@ -91,6 +97,13 @@ class LabelSpace:
             found |= self._lookup[key]
         return frozenset(found)
 
+    def plain_name(self, leaves: LabelSet) -> str:
+        """Return a label set as a command line has it, for `label_set` to read."""
+        known = (entry.abbreviation for entry in self.classes if entry.leaves == leaves)
+        plain = next((name for name in known if _PLAIN.fullmatch(name)), None)
+        indices = sorted(self.leaves[leaf].index for leaf in leaves)
+        return plain or (str(indices[0]) if len(indices) == 1 else str(indices))
+
     def class_position(self, name: int | str) -> int:
         """Return the position of a class (or leaf) among the C classes; raises `LabelError`."""
         wanted = self.label_set(name)
@@ -165,6 +178,11 @@ def _resolve_classes(table: LabelTable, lookup: dict[str, LabelSet]) -> None:
             raise LabelError(
                 f"label table '{table.name}': class '{path[-1]}' has a member '{key}' that is "
                 f"neither a leaf nor a class (near: {', '.join(near) or 'none'})"
+            )
+        if len(path) > DEEPEST:
+            raise LabelError(
+                f"label table '{table.name}': class '{row.name}' lies in {len(path)} others, "
+                f"expected at most {DEEPEST}"
             )
         if row.name in path:
             raise LabelError(

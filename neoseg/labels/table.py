@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import Section
+from neoseg.foreign import ForeignError, read_yaml
 
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
@@ -113,11 +113,6 @@ class LabelTable(BaseModel):
     def read(cls, path: Path) -> LabelTable:
         """Read a YAML file; raises `LabelError` naming the file."""
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise LabelError(f"{path} cannot be read as a label table: {error}") from None
-        if not isinstance(raw, dict):
-            raise LabelError(
-                f"{path} holds {type(raw).__name__}, expected keys name, background, leaves"
-            )
-        return cls.parse(raw, str(path))
+            return cls.parse(read_yaml(path), str(path))
+        except ForeignError as error:
+            raise LabelError(f"{error}; a label table has name, background and leaves") from None

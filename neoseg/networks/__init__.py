@@ -1,6 +1,6 @@
 """Networks from configuration, and the heads that turn their channels into classes and leaves."""
 
-from neoseg.networks.build import NetworkError, build_network, check_network
+from neoseg.networks.build import NetworkError, build_network, check_network, weighing
 from neoseg.networks.heads import Head, MultiLabelHead, make_head
 
 __all__ = [
@@ -10,4 +10,5 @@ __all__ = [
     "build_network",
     "check_network",
     "make_head",
+    "weighing",
 ]

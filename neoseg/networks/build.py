@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from neoseg.buildable import (
     NETWORKS,
@@ -22,8 +24,25 @@ from neoseg.findings.nearest import nearest
 from neoseg.networks.deep_supervision import with_head_list
 from neoseg.networks.slicewise import SliceWise
 
-ALLOWED_TARGETS = ("neoseg.networks", "monai.networks", "torch.nn", "transformers")
-"""Packages whose classes a configuration, also one found in a checkpoint, may build."""
+_MONAI = (
+    *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DAF3D", "DynUNet", "HighResNet"),
+    *("MedNeXt", "RegUNet", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE"),
+    *("SwinUNETR", "UNETR", "UNet", "VNet"),
+)
+_LAYERS = (
+    *("BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
+    *("CELU", "ELU", "GELU", "Identity", "LeakyReLU", "Mish", "PReLU", "ReLU", "SELU", "SiLU"),
+    *("Conv2d", "Conv3d", "ConvTranspose2d", "ConvTranspose3d"),
+    *("Dropout", "Dropout2d", "Dropout3d"),
+)
+ALLOWED_TARGETS = (
+    *("neoseg.networks.segformer.SegFormer", "neoseg.networks.slicewise.SliceWise"),
+    *("neoseg.networks.unet2d.InputNormalisation", "neoseg.networks.unet2d.UNet2d"),
+    *(f"monai.networks.nets.{name}" for name in _MONAI),
+    *(f"torch.nn.{name}" for name in _LAYERS),
+)
+"""Classes that a configuration, also one found in a checkpoint, may build; none of them loads
+weights that a setting names, or does anything else than compute."""
 
 KEYS = {"name", "divisor", "net"}
 
@@ -75,6 +94,28 @@ def build_network(
         )
     _check_patch(name, divisor, tuple(patch_size), flat=isinstance(network, SliceWise))
     return with_head_list(network)
+
+
+@contextmanager
+def weighing(weights: Mapping[str, Any]) -> Iterator[None]:
+    """Let networks that are built in the block have about as many weights as a checkpoint holds.
+
+    Raises:
+        NetworkError: from `build_network`, before room is made for more.
+    """
+    left = 2 * sum(getattr(value, "numel", int)() for value in weights.values()) + 2**16
+
+    def count(module: nn.Module, name: str, value: nn.Parameter) -> None:
+        nonlocal left
+        left -= value.numel()
+        if left < 0:
+            raise ValueError("it has more weights than its checkpoint holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def check_network(

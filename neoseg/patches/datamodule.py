@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +17,7 @@ from neoseg.augment.settings import AugmentSettings
 from neoseg.capacity import count_loaders, usable_cores
 from neoseg.cohort import MissingModality, Plan, Source
 from neoseg.cohort.split import SPLITS
+from neoseg.findings.kinds import KINDS
 from neoseg.labels import STREAMS
 from neoseg.patches.batch import Batch, collate
 from neoseg.patches.centres import visible_labels
@@ -23,9 +26,11 @@ from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import leave_warnings, light_spawn
-from neoseg.store.examined import entries_of
+from neoseg.store.examined import entries_of, guessed_meaning
 from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class MixedDataModule(L.LightningDataModule):
@@ -79,6 +84,13 @@ class MixedDataModule(L.LightningDataModule):
             scans = [scan for _, scan in pairs]
             examined = self.store.examine(source.cohort, scans, self.progress)
             entries_of(source.cohort, examined)
+            for note in guessed_meaning(source.cohort, examined):
+                log.warning("%s", note)
+            kinds = Counter(problem.kind for item in examined for problem in item.problems)
+            if kinds:
+                told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
+                name = source.cohort.name
+                log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
             for (split, scan), item in zip(pairs, examined, strict=True):
                 path = scan.images[0]
                 known, other = seen.setdefault(item.digest, (split, path))
@@ -117,7 +129,7 @@ class MixedDataModule(L.LightningDataModule):
         entries = self.store.prepare(source.cohort, [scan for scan, _ in pairs])
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
-            lookup = source.lookup(item.protocol, codebook)
+            lookup = source.lookup(scan, item.protocol, codebook)
             # The name of a subject may occur in several cohorts.
             name = f"{scan.cohort}/{scan.id}" if place else scan.id
             seed = (source.draw, zlib.crc32(name.encode()))

@@ -6,6 +6,7 @@ scan's own codes wherever those are read.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from neoseg.patches.centres import visible_labels
 from neoseg.patches.dataset import TrainingScan
 from neoseg.store.entry import CODES, LOCATIONS, write_array
 from neoseg.store.locations import sample_locations, write_locations
+
+MADE_OF = "made_of"
+"""In the folder of a scan's pseudo-labels: a digest of the networks, settings and files."""
 
 CERTAIN = 255
 """Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
@@ -81,21 +85,29 @@ def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
     return any(codebook.rows[scan.visible.lookup[code]].sum() > 1 for code in shown)
 
 
-def is_written(scan: TrainingScan, root: Path) -> bool:
-    """Whether `root` holds pseudo-labels of a scan."""
-    return (root / scan.entry.scan.id).is_dir()
+def is_written(scan: TrainingScan, root: Path, made_of: str | None = None) -> bool:
+    """Whether `root` holds pseudo-labels of a scan: any, or those that were made of the same."""
+    folder = root / scan.entry.scan.id
+    try:
+        return folder.is_dir() and made_of in (None, (folder / MADE_OF).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return made_of is None
 
 
-def write_pseudo_labels(scan: TrainingScan, labels: PseudoLabels, root: Path, limit: int) -> None:
-    """Write the labels of a scan below `root`, whole or not at all.
+def write_pseudo_labels(
+    scan: TrainingScan, labels: PseudoLabels, root: Path, limit: int, made_of: str = ""
+) -> None:
+    """Write the labels of a scan below `root`, whole or not at all, in place of others.
 
-    `limit` is the number of voxel positions that are kept per code.
+    `limit` is the number of voxel positions that are kept per code; `made_of` see `is_written`.
     """
     folder = root / scan.entry.scan.id
     with building(folder) as draft:
         write_array(draft / CODES, labels.codes)
         write_array(draft / "confidence.b2nd", labels.confidence)
         write_locations(draft / LOCATIONS, sample_locations(labels.codes, limit))
+        (draft / MADE_OF).write_text(made_of, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def with_pseudo_labels(

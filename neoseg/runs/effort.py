@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neoseg.files import write_text
+from neoseg.foreign import read_json
 from neoseg.runs.energy import EnergyMeter
 from neoseg.training.failure import is_first_process
 
@@ -82,14 +83,14 @@ def effort_counted(folder: Path, period: float = _PERIOD) -> Iterator[Effort]:
 def _noted(folder: Path) -> dict[str, float | None]:
     """Return what earlier starts have noted, nothing where there was none."""
     path = folder / EFFORT
+    if not path.exists():
+        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, within=folder)
         values = {str(k): None if v is None else float(v) for k, v in content.items()}
         if values["seconds"] is None:
             raise ValueError("no seconds")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read (%r): time and energy count from now on", path, error)
         return {}
     return values

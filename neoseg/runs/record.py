@@ -28,6 +28,7 @@ from neoseg.evaluation.scoring import hidden_classes
 from neoseg.evaluation.table import rich_table
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
@@ -49,14 +50,13 @@ def finished_dice(folder: Path) -> float | None:
     if not path.is_file():
         return None
     try:
-        dice = json.loads(path.read_text(encoding="utf-8"))["test_dice"]
+        dice = read_json(path, within=folder)["test_dice"]
         found = float("nan") if dice is None else float(dice)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
             "scored again from its last checkpoint"
         ) from None
-    log.info("%s is finished already; start a new run for other settings", folder)
     if not (folder / f"{CARD}.md").is_file():  # killed in between
         write_card(folder)
     return found
@@ -90,7 +90,7 @@ def conclude(
         "checkpoint": predicting_checkpoint(folder).name,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
-        "data": _data_fingerprint(run.open_store(), plan),
+        "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),
         "versions": versions(),
         "git": git_state(),
         "command": _command(),

@@ -13,6 +13,7 @@ import lightning as L
 from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
+from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
@@ -61,11 +62,10 @@ def run_stage(
     codes = stage.pseudo_labels(folder)
     if codes is not None:
         device = str(trainer.strategy.root_device)
-        teachers = [
-            TrainedNetwork.load(earlier.folder(folder), device, allow=run.allow)
-            for earlier in before
-        ]
-        _predict(run, folder, plan, teachers, codes)
+        places = [earlier.folder(folder) for earlier in before]
+        teachers = [TrainedNetwork.load(place, device, allow=run.allow) for place in places]
+        weights = digest_of_content([digest_of(predicting_checkpoint(place)) for place in places])
+        _predict(run, folder, plan, teachers, weights, codes)
         del teachers
         _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
@@ -108,7 +108,7 @@ def _take_best(folder: Path, module: SegmentationModule) -> None:
 
 def _take_weights(module: SegmentationModule, path: Path) -> None:
     try:
-        module.load_state_dict(read_checkpoint(path)["state_dict"])
+        module.load_state_dict(read_checkpoint(path, within=path.parents[1])["state_dict"])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to predict with {CHECKPOINTS}/{LAST}") from None
 
@@ -116,7 +116,7 @@ def _take_weights(module: SegmentationModule, path: Path) -> None:
 def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
     """Raise `ConfigError` for a checkpoint from which this network cannot go on."""
     try:
-        content = read_checkpoint(checkpoint, also=RESUMABLE)
+        content = read_checkpoint(checkpoint, RESUMABLE, checkpoint.parents[1])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to train this stage again from its start") from None
     there = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
@@ -142,7 +142,12 @@ def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) 
 
 
 def _predict(
-    run: RunConfig, folder: Path, plan: Plan, teachers: Sequence[TrainedNetwork], codes: Path
+    run: RunConfig,
+    folder: Path,
+    plan: Plan,
+    teachers: Sequence[TrainedNetwork],
+    weights: str,
+    codes: Path,
 ) -> None:
     """Fill in what the annotations of the training scans leave open."""
     data = _prepared(run, plan, with_teacher=False)
@@ -150,7 +155,8 @@ def _predict(
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
     segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
     limit = data.store.settings.locations
-    labeller = PseudoLabeller(segmenters, plan.codebook, run.recipe.min_confidence, limit)
+    least = run.recipe.min_confidence
+    labeller = PseudoLabeller(segmenters, plan.codebook, least, limit, weights)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
         for place, source in enumerate(plan.sources):

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from nibabel.orientations import aff2axcodes
 
-from neoseg.findings.problems import Problem, shorten
-from neoseg.labels import Convention
+from neoseg.findings.problems import Problem
 
 GRID_TOLERANCE = 1e-3
 """Largest difference of two affines (mm) that still counts as rounding."""
@@ -19,7 +18,7 @@ VOXEL_SIZES = (0.05, 20.0)
 """mm; smaller or larger ones come from a header in other units."""
 
 
-def _one(
+def one(
     path: Path,
     found: str,
     expected: str,
@@ -27,6 +26,7 @@ def _one(
     kind: str,
     severity: Literal["error", "warning"] = "error",
 ) -> list[Problem]:
+    """Return a finding about a file."""
     return [Problem(str(path), found, expected, action, kind, severity=severity)]
 
 
@@ -34,7 +34,7 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
     """One volume: three axes, and at most a fourth of length 1."""
     shape = tuple(shape)
     if len(shape) == 4 and shape[3] == 1 and 0 not in shape:
-        return _one(
+        return one(
             path,
             f"has shape {shape}",
             "three axes",
@@ -43,7 +43,7 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
             severity="warning",
         )
     if len(shape) != 3 or 0 in shape:
-        return _one(path, f"has shape {shape}", "one 3D volume", "split it first", "dimensions")
+        return one(path, f"has shape {shape}", "one 3D volume", "split it first", "dimensions")
     return []
 
 
@@ -52,7 +52,7 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
     header = image.header
     codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
     if len(codes) == 2 and not any(codes):
-        return _one(
+        return one(
             path,
             "has neither sform nor qform, so left and right are unknown",
             "an affine from the scanner",
@@ -63,7 +63,7 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     finite = bool(np.isfinite(affine).all())
     if not finite or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
-        return _one(
+        return one(
             path,
             "has an affine that is singular or not finite, so voxel size and left-right are "
             "unknown",
@@ -74,11 +74,12 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
     low, high = VOXEL_SIZES
     if sizes.min() < low or sizes.max() > high:
         shown = " x ".join(f"{size:.3g}" for size in sizes)
-        return _one(
+        return one(
             path,
             f"has voxels of {shown} mm",
             f"{low:g} to {high:g} mm along each axis",
-            "correct the header (is it in metres or micrometres?)",
+            "scale the affine to mm (by 1000 from metres, by 0.001 from micrometres) and set its "
+            "unit, image.header.set_xyzt_units('mm')",
             "voxel-size",
         )
     return []
@@ -87,7 +88,7 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
 def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     """Numbers, all of them finite, and in the range of float32 where that is asked for."""
     if data.dtype.kind not in "fiub":
-        return _one(path, f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers")
+        return one(path, f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers")
     if data.dtype.kind != "f":
         return []
     finite = np.isfinite(data)
@@ -96,7 +97,7 @@ def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     count = data.size - int(np.count_nonzero(finite))
     if count:
         found = f"has {count} voxels that are NaN or infinite"
-        return _one(path, found, "numbers", "repair or drop it", "not-finite")
+        return one(path, found, "numbers", "repair or drop it", "not-finite")
     return []
 
 
@@ -106,7 +107,7 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     if low != high:
         return []
     found = f"is constant ({float(low):g} everywhere)"
-    return _one(path, found, "an image", "drop it", "constant-image")
+    return one(path, found, "an image", "drop it", "constant-image")
 
 
 def check_grid(
@@ -119,7 +120,7 @@ def check_grid(
 ) -> list[Problem]:
     """One grid: the same shape, and affines that differ by rounding alone."""
     if tuple(shape) != tuple(wanted_shape):
-        return _one(
+        return one(
             path,
             f"has shape {tuple(shape)} and {reference} has {tuple(wanted_shape)}",
             "one grid",
@@ -130,7 +131,7 @@ def check_grid(
     if gap <= GRID_TOLERANCE:
         return []
     axes, other = ("".join(map(str, aff2axcodes(a))) for a in (affine, wanted_affine))
-    return _one(
+    return one(
         path,
         f"(axes {axes}) and {reference} (axes {other}) have affines that differ by up to "
         f"{gap:.3g} mm",
@@ -138,60 +139,3 @@ def check_grid(
         "resample one to the other",
         "grid-affine",
     )
-
-
-def check_values(path: Path, labels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Whole numbers, each of the convention. Slow: for files that could not be encoded."""
-    found = np.unique(labels)
-    if found.dtype.kind == "f" and (np.rint(found) != found).any():
-        first = float(found[np.rint(found) != found][0])
-        return _one(
-            path,
-            f"holds {first!r}",
-            "whole label numbers",
-            "it may be an image, probabilities, or a label map resampled with interpolation; "
-            "resample with nearest neighbour",
-            "label-fractions",
-        )
-    odd = found[~np.isin(found, convention.values)]
-    voxels = int(np.isin(labels, odd).sum())
-    return _one(
-        path,
-        f"holds label values outside the table '{convention.space.name}': "
-        f"{shorten(int(value) for value in odd)} ({voxels} voxels)",
-        shorten(convention.values, 12),
-        "correct the file or add the values to the cohort's `convention`",
-        "label-values",
-    )
-
-
-OF_CONTENT = ("untold-labels", "empty-labels")
-"""Kinds of what `check_content` finds."""
-
-
-def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Labels that tell of something; `voxels` counts them by stored code.
-
-    Not kept with an entry: whoever corrects what a value means has the same values.
-    """
-    space = convention.space
-    shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
-    if shown == {space.everything}:
-        return _one(
-            path,
-            "says 'not annotated' everywhere",
-            "some structures",
-            "the scan teaches nothing; drop the file to count it as unlabelled",
-            "untold-labels",
-            severity="warning",
-        )
-    if shown <= {frozenset([space.background]), space.everything}:
-        value = space.leaves[space.background].index
-        return _one(
-            path,
-            f"shows no structure, only the background ({value})",
-            "a segmentation",
-            "drop the file, or the scan",
-            "empty-labels",
-        )
-    return []

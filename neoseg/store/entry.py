@@ -13,6 +13,7 @@ import blosc2
 import numpy as np
 
 from neoseg.cohort import Scan
+from neoseg.foreign import read_json
 from neoseg.store.arrays import mapped, open_array, unpacking
 from neoseg.store.locations import read_located, read_locations
 from neoseg.store.nifti import DataError
@@ -131,7 +132,7 @@ def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEnt
         DamagedError: saying what is wrong.
     """
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD, within=folder)
         if record.pop(CHECKSUM) != _checksum_of(record):
             raise DamagedError(f"{RECORD} does not have the checksum with which it was written")
         geometry, files = Geometry.from_dict(record["geometry"]), record["content"]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from neoseg.cohort import Cohort, Problem, Scan
+from neoseg.cohort.label_tables import GUESSED
 from neoseg.labels import Convention
-from neoseg.store.checks import check_content
 from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
+from neoseg.store.label_checks import check_content
 from neoseg.store.nifti import DataError
 from neoseg.store.reading import mask_problems
 
@@ -66,6 +67,19 @@ class Examined:
     def errors(self) -> tuple[Problem, ...]:
         """The findings that keep the scan from being used."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
+    """Return the findings that the meaning of integers was guessed, with the voxels of each."""
+    convention = cohort.convention
+    voxels = map(sum, zip(*(item.voxels for item in examined if item.voxels), strict=True))
+    shown = [
+        f"{convention.values[code]} -> {convention.name(code)} ({number} voxels)"
+        for code, number in enumerate(voxels)
+        if number
+    ]
+    found = [problem for problem in cohort.problems if problem.kind == GUESSED]
+    return [replace(p, found=f"{p.found}: {', '.join(shown) or 'no voxels'}") for p in found]
 
 
 def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterable
@@ -15,8 +16,10 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
+from neoseg.capacity import free_memory
 from neoseg.errors import NeosegError
 from neoseg.findings.problems import Problem
+from neoseg.store.headers import check_header
 
 KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """Image class by the number in the first four bytes, the size of the header."""
@@ -27,11 +30,15 @@ HEADER_ERRORS = (
     TypeError,
     KeyError,
     OverflowError,
+    AttributeError,
     ImageFileError,
     HeaderDataError,
     WrapStructError,
 )
 """What nibabel raises for a header that is none."""
+
+HEADER, SLACK = 540, 2**20
+"""Bytes of the longer header, and those that may follow the voxels."""
 
 AGAIN = "copy or download it again"
 
@@ -53,8 +60,8 @@ class DataError(NeosegError):
         return cls("\n    ".join(problem.sentence for problem in problems), problems)
 
 
-def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
-    """Return the image and its voxels, with the header's scaling applied.
+def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
+    """Return the image, its voxels with the header's scaling applied, and what contradicts itself.
 
     A packed file is unpacked once, to its end, where its checksum stands.
 
@@ -69,7 +76,7 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
         size = path.stat().st_size
         if size == 0:
             raise _broken(path, size, "it is empty", "empty-file")
-        raw = path.read_bytes() if path.suffix == ".gz" else None
+        raw = _unpack(path, size) if path.suffix == ".gz" else None
     except OSError as error:
         raise _damaged(
             path,
@@ -77,8 +84,6 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
             "unreadable-file",
             "check its permissions and the disk",
         ) from None
-    if raw is not None:
-        raw = _unpack(path, raw)
     try:
         image: Any = nib.load(path) if raw is None else _from_bytes(raw)
         announced, there = _extent(image), size if raw is None else len(raw)
@@ -89,9 +94,14 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray]:
         why = f"its header announces {announced} bytes, {there} are there"
         raise _broken(path, size, why, "truncated-file")
     try:
-        return image, np.asanyarray(image.dataobj)
+        voxels = np.asanyarray(image.dataobj)
+        with path.open("rb") if raw is None else io.BytesIO(raw) as stream:
+            head = stream.read(HEADER)
+            stream.seek(announced)
+            behind = stream.read()
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+    return image, voxels, check_header(path, image, head, behind)
 
 
 def _extent(image: Any) -> int:
@@ -109,27 +119,60 @@ def _extent(image: Any) -> int:
     return int(offset) + math.prod(shape) * int(image.get_data_dtype().itemsize)
 
 
-def _unpack(path: Path, packed: bytes) -> bytes:
+def _unpack(path: Path, size: int) -> bytes:
+    """Unpack what the header announces and no more; all of it where that is the end."""
+    with path.open("rb") as packed:
+        magic = packed.read(2) == b"\x1f\x8b"
+        packed.seek(0)
+        try:
+            with gzip.open(packed) as stream:
+                head = stream.read(HEADER)
+                wanted = _announced(head)
+                if wanted > free_memory():
+                    why = f"its header announces {wanted} bytes, more than this machine has free"
+                    raise _broken(path, size, why, "truncated-file")
+                raw = head + stream.read(max(0, wanted - len(head)) + SLACK)
+                if not stream.read(1):
+                    return raw
+            why = f"it unpacks to more than the {wanted} bytes that its header announces"
+            kind = "damaged-gzip"
+        except EOFError as error:
+            why, kind = f"it ends too early ({error})", "truncated-file"
+        except gzip.BadGzipFile as error:
+            why, kind = str(error).partition(" 0x")[0], "damaged-gzip" if magic else "not-nifti"
+        except zlib.error as error:
+            why, kind = str(error), "damaged-gzip"
+    raise _broken(path, size, why, kind)
+
+
+def _announced(head: bytes) -> int:
+    """Return where the voxels of a file end that begins like this, the head's own end if unclear.
+
+    Whatever is wrong with a header is told when the image is made of it.
+    """
     try:
-        return gzip.decompress(packed)
-    except EOFError as error:
-        why, kind = f"it ends too early ({error})", "truncated-file"
-    except gzip.BadGzipFile as error:
-        magic = packed[:2] == b"\x1f\x8b"
-        why, kind = str(error), "damaged-gzip" if magic else "not-nifti"
-    except zlib.error as error:
-        why, kind = str(error), "damaged-gzip"
-    raise _broken(path, len(packed), why, kind)
+        kind = _kind(head)
+        header = kind.header_class.from_fileobj(io.BytesIO(head[: kind.header_class.sizeof_hdr]))
+        shape = [max(0, int(length)) for length in header.get_data_shape()]
+        offset = float(header.get_data_offset())
+        voxels = math.prod(shape) * int(header.get_data_dtype().itemsize)
+        return voxels + (int(offset) if 0 <= offset < 2**62 else 0)
+    except HEADER_ERRORS:
+        return len(head)
 
 
 def _from_bytes(raw: bytes) -> Any:
-    orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
-    found = next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
+    found = _kind(raw)
     if found is None:
         raise ImageFileError("its first bytes are not those of NIfTI-1 or NIfTI-2")
     if found is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
         raise ImageFileError("its header is one of NIfTI-2 and calls itself NIfTI-1")
     return found.from_bytes(raw)
+
+
+def _kind(raw: bytes) -> Any:
+    orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
+    return next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
 
 
 def _broken(path: Path, size: int, why: str, kind: str) -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from neoseg.store.checks import check_contrast, check_grid
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
+from neoseg.store.voxel_size import ALIKE, Size, VoxelSize, canonical_sizes, sizes_of
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
 
@@ -26,7 +30,9 @@ class PrepareSettings(Section):
     """How scans are prepared; a change of any of these makes new store entries."""
 
     normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
-    spacing: float | None = Field(default=None, gt=0, description="mm, isotropic; null keeps")
+    spacing: VoxelSize | None = Field(
+        default=None, description="mm; null: the voxel size that the cohort's scans have"
+    )
     foreground: Literal["head", "mask"] = Field(
         default="head", description="what crop and brightness go by: bright voxels, the brain mask"
     )
@@ -54,17 +60,19 @@ class Geometry:
     prepared_affine: tuple[tuple[float, ...], ...]
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
+    def spacing(self) -> Size:
         """Voxel size of the prepared grid in mm, canonical axes."""
-        sizes = np.linalg.norm(np.array(self.prepared_affine)[:3, :3], axis=0)
-        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+        return sizes_of(np.array(self.prepared_affine))
 
     @property
-    def canonical_spacing(self) -> tuple[float, float, float]:
+    def canonical_spacing(self) -> Size:
         """Voxel size of the file in mm, canonical axes."""
-        axes = nib.io_orientation(np.array(self.affine))[:, 0].argsort()
-        sizes = np.linalg.norm(np.array(self.affine)[:3, :3], axis=0)[axes]
-        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+        return canonical_sizes(np.array(self.affine))
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the prepared voxels are not the scan's own."""
+        return self.prepared_shape != tuple(high - low for low, high in self.crop)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Geometry:
@@ -82,7 +90,8 @@ def prepare_images(
     """Read, reorient, crop, resample and normalise the modalities of one scan.
 
     A modality whose path is None becomes a channel of zeros (the mean under z-score). The brain
-    mask is read where the settings go by it; else they look at the image alone.
+    mask is read where the settings go by it; else they look at the image alone. What is odd about
+    the files and stops nothing is logged.
 
     Returns:
         float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
@@ -92,6 +101,8 @@ def prepare_images(
             No usable mask where one is needed.
     """
     volumes = read_images(paths)
+    for note in (note for volume in volumes if volume is not None for note in volume.notes):
+        log.warning("%s", note.sentence)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
 
 
@@ -200,10 +211,15 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(nib.apply_orientation(canonical, back))
 
 
-def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: float) -> tuple[Shape, np.ndarray]:
-    """Return the grid with isotropic voxels over the same field of view."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    new = np.maximum(1, np.rint(np.array(shape) * sizes / spacing)).astype(int)
+def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: Size) -> tuple[Shape, np.ndarray]:
+    """Return the grid with voxels of about a size over the same field of view.
+
+    Along axes on which the voxels have that size already, nothing changes.
+    """
+    factor = np.array(sizes_of(affine)) / spacing
+    factor[np.abs(factor - 1) <= ALIKE] = 1
+    # Rounded first, so that half a voxel more or less is not decided by the last bits of a size.
+    new = np.maximum(1, np.rint((np.array(shape) * factor).round(3))).astype(int)
     step = np.array(shape) / new
     result = affine.copy()
     result[:3, :3] = affine[:3, :3] * step

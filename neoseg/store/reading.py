@@ -10,9 +10,10 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
-from neoseg.store.checks import OF_CONTENT, check_content, check_grid, check_values
+from neoseg.store.checks import check_grid
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
+from neoseg.store.label_checks import OF_CONTENT, check_content, check_exactness, check_values
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
@@ -101,9 +102,10 @@ def read_labels(
     try:
         codes = convention.encode(labels.data, str(scan.label))
         voxels = np.bincount(codes.ravel(), minlength=len(convention.values))
+        found += check_exactness(scan.label, labels)
         found += check_content(scan.label, voxels, convention)
     except LabelError:
-        found += check_values(scan.label, labels.data, convention)
+        found += check_values(scan.label, labels, convention)
     errors = [problem for problem in found if problem.severity == "error"]
     if errors or codes is None or voxels is None:
         raise DataError.of(errors)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from neoseg.capacity import count_processes
 from neoseg.cohort import Cohort, Problem, Scan
+from neoseg.digests import digests_kept
 from neoseg.files import building
 from neoseg.labels import Convention
 from neoseg.locks import locked
@@ -34,6 +35,9 @@ from neoseg.store.preprocess import PrepareSettings, prepare_labels
 from neoseg.store.reading import read_scan
 
 log = logging.getLogger(__name__)
+
+DIGESTS = "digests.json"
+"""In a store: the digests of the files that its cohorts have, so that none is read again."""
 
 
 class Store:
@@ -75,14 +79,15 @@ class Store:
         """
         found: dict[int, Examined] = {}
         missing: list[int] = []
-        for number, scan in enumerate(scans):
-            known = self._known(scan, cohort, verify)
-            if known is None:
-                missing.append(number)
-                continue
-            found[number] = known
-            if progress is not None:
-                progress(scan.id)
+        with digests_kept(self.root / DIGESTS):
+            for number, scan in enumerate(scans):
+                known = self._known(scan, cohort, verify)
+                if known is None:
+                    missing.append(number)
+                    continue
+                found[number] = known
+                if progress is not None:
+                    progress(scan.id)
         sizes = [_size(scans[number].images[0]) for number in missing]
         processes = count_processes(self.settings.processes, sizes)
         build = partial(self._made, cohort=cohort, verify=verify)
@@ -124,6 +129,9 @@ class Store:
                     except DamagedError as error:
                         damage = str(error)
                 self._build(scan, cohort.convention, folder)
+                if self.folder(scan, cohort) != folder:
+                    shutil.rmtree(folder)
+                    raise DataError.of([_changed(scan)])
             made = Examined.of_entry(*open_entry(scan, folder), cohort.convention)
         except StoreError:
             raise
@@ -174,6 +182,16 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({why}); make room or set paths.data to another disk. "
             "What is prepared is kept"
         ) from None
+
+
+def _changed(scan: Scan) -> Problem:
+    return Problem(
+        str(scan.label or scan.images[0]),
+        f"a file of {scan.id} changed while it was read",
+        "files that stay as they are",
+        "wait until all files are written, and start again",
+        "unreadable-file",
+    )
 
 
 def _size(path: Path | None) -> int:

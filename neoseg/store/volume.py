@@ -17,6 +17,7 @@ from neoseg.store.nifti import DataError, load_nifti
 class Volume:
     """A 3D array in canonical orientation with the grid of the file that it came from.
 
+    `scaling` is what its header does to the stored numbers, slope and offset, None for nothing;
     `notes` are findings that stop nothing.
     """
 
@@ -25,6 +26,7 @@ class Volume:
     native_shape: tuple[int, int, int]
     native_affine: np.ndarray
     notes: tuple[Problem, ...] = ()
+    scaling: tuple[float, float] | None = None
 
 
 def read_volume(path: Path, dtype: type = np.float32) -> Volume:
@@ -34,12 +36,13 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     type, so that label numbers stay exact.
 
     Raises:
-        DataError: missing, unreadable or damaged files, other dimensions than 3, no affine or one
-            that is singular, not finite or of absurd voxel sizes, voxels that are no numbers, NaN
-            or infinite values, or numbers beyond float32 where that is asked for; all of them.
+        DataError: missing, unreadable or damaged files, headers that contradict themselves, other
+            dimensions than 3, no affine or one that is singular, not finite or of absurd voxel
+            sizes, voxels that are no numbers, NaN or infinite values, or numbers beyond float32
+            where that is asked for; all of them.
     """
-    image, data = load_nifti(path)
-    found = [
+    image, data, found = load_nifti(path)
+    found += [
         *check_dimensions(path, data.shape),
         *check_affine(path, image),
         *check_numbers(path, data, dtype is np.float32),
@@ -55,7 +58,15 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     array = np.asarray(canonical.dataobj)
     if dtype is np.float32:
         array = array.astype(np.float32)
-    return Volume(np.ascontiguousarray(array), canonical.affine, shape, affine, tuple(found))
+    scaling = (float(image.dataobj.slope), float(image.dataobj.inter))
+    return Volume(
+        np.ascontiguousarray(array),
+        canonical.affine,
+        shape,
+        affine,
+        tuple(found),
+        None if scaling == (1.0, 0.0) else scaling,
+    )
 
 
 def _storable(data: np.ndarray) -> np.ndarray:

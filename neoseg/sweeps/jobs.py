@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from neoseg.configuration.run import RunConfig
 from neoseg.files import find, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import CONFIG
+from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.find_rate import NAME
 from neoseg.runs.folder import RECORD, is_claimed
 from neoseg.training.curves import METRICS
@@ -83,8 +83,8 @@ class Job:
     def submission(self) -> str | None:
         """The number with which it was last given to SLURM, whatever became of it."""
         try:
-            return str(json.loads((self.folder / SUBMISSION).read_text(encoding="utf-8"))["job"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return str(read_json(self.folder / SUBMISSION, within=self.folder)["job"])
+        except (ValueError, KeyError, TypeError):
             return None
 
     def submitted_as(self, number: str) -> None:
@@ -139,7 +139,7 @@ def seconds_per_step(jobs: Iterable[Job]) -> dict[str, float]:
     times: dict[str, list[float]] = {}
     for job in jobs:
         if job.state == "finished":
-            record = json.loads((job.folder / RECORD).read_text(encoding="utf-8"))
+            record = read_json(job.folder / RECORD, within=job.folder)
             if record.get("steps") and record.get("seconds"):
                 # `steps` of the record are those of the last stage alone.
                 times.setdefault(job.arm, []).append(record["seconds"] / max(job.steps, 1))

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
+from neoseg.runs.origin import differing
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
 from neoseg.training.failure import forget_failure, note_failure
@@ -44,6 +45,7 @@ def run_sweep(
     everything = [job for batch in jobs for job in batch]
     try:
         _require_own_folders(everything)
+        _require_same(everything)
         unsound = _unsound([job for job in everything if not job.ended])
         if config.get("dry_run"):
             wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
@@ -100,6 +102,14 @@ def _require_own_folders(jobs: Sequence[Job]) -> None:
                 "result, or name the folders apart with hydra.sweep.subdir"
             )
         seen[job.folder] = job
+
+
+def _require_same(jobs: Sequence[Job]) -> None:
+    """Raise `ConfigError` where folders hold runs with other settings or on other data."""
+    told = [text for job in jobs if job.run and (text := differing(job.run, job.folder))]
+    if told:
+        more = f"\n{len(told) - 1} more jobs differ" if len(told) > 1 else ""
+        raise ConfigError(f"{told[0]}{more}. Nothing was started")
 
 
 def _unsound(jobs: Sequence[Job]) -> str:

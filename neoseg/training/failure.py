@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neoseg.files import write_text
+from neoseg.foreign import read_json
 
 FAILED = "failed.json"
 
@@ -60,11 +61,11 @@ def forget_failure(folder: Path) -> None:
 
 def failure_of(folder: Path) -> str | None:
     """Return in one line why the run in `folder` failed, or None where nothing says that it did."""
-    try:
-        reason = json.loads((folder / FAILED).read_text(encoding="utf-8"))["reason"]
-    except FileNotFoundError:
+    if not os.path.lexists(folder / FAILED):
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    try:
+        reason = read_json(folder / FAILED, within=folder)["reason"]
+    except (ValueError, KeyError, TypeError):
         return f"{FAILED} cannot be read"
     lines = str(reason).strip().splitlines()
     return lines[0] if lines else "no reason given"

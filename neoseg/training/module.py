@@ -19,6 +19,7 @@ from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.window import predict_volume
 from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
+from neoseg.networks import weighing
 from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.patches.volumes import VolumeSample
@@ -224,7 +225,8 @@ def restored(path: Path, allow: Sequence[str] = ()) -> SegmentationModule:
     try:
         content = read_checkpoint(path)
         # Not by Lightning's own loader: names in a checkpoint would tell it what to import.
-        module = SegmentationModule(ModuleSpec.read(content["hyper_parameters"]), allow)
+        with weighing(content["state_dict"]):
+            module = SegmentationModule(ModuleSpec.read(content["hyper_parameters"]), allow)
         module.load_state_dict(content["state_dict"])
     except CheckpointError as error:
         raise ConfigError(str(error)) from None

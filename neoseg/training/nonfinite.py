@@ -21,6 +21,8 @@ from torch.optim import Optimizer
 
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
+from neoseg.foreign import json_of
+from neoseg.foreign.packed import read_arrays
 from neoseg.patches.batch import Batch
 
 log = logging.getLogger(__name__)
@@ -209,14 +211,12 @@ def read_batch(path: Path) -> KeptBatch:
         ValueError: naming the file, if it is damaged or something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            about = json.loads(str(content["about"]))
-            names = [name for name in content.files if name != "about"]
-            tensors: dict[str, Any] = {name: torch.from_numpy(content[name]) for name in names}
+        content = read_arrays(path)
+        about = json_of(str(content.pop("about")), str(path))
+        tensors: dict[str, Any] = {n: torch.from_numpy(v.copy()) for n, v in content.items()}
         return KeptBatch(Batch(**tensors), about)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        why = str(error).partition(" If you trust")[0]  # NumPy's advice to load it all the same
-        raise ValueError(f"{path} is not a patch that a training has kept: {why}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a patch that a training has kept: {error}") from None
 
 
 def _suspects(batch: Batch, scans: list[str]) -> str:

@@ -50,7 +50,7 @@ def make_class(
 
     node, what = {"_target_": target}, f"subclass of {base.__name__}"
     try:
-        require_targets(node, (PACKAGE,), accepts, what, ENTRY_POINTS, allow)
+        require_targets(node, (f"{PACKAGE}.",), accepts, what, ENTRY_POINTS, allow)
     except TargetError as error:
         raise ConfigError(f"{key}: {error}") from None
     kind = find_object(target)

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.files import write_text
+from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
 from neoseg.training.curves import CurveLogger
@@ -202,7 +203,7 @@ class WandbRun(Logger):
         import wandb
 
         path = self._curves.path.with_name(STATE)
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        known = read_json(path, within=self.folder) if path.is_file() else None
         state = known or {"id": secrets.token_hex(4), "group": self.about.group}
         online = self.settings.mode == "online"
         self._run = wandb.init(

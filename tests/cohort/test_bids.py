@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from cohort_trees import add_scan, add_table
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from neoseg.cohort import CohortError, read_bids
+from neoseg.cohort import Cohort, CohortError, read_bids
 from neoseg.labels import LabelSpace
 
 FILES = ("T2w", "desc-manual_dseg", "desc-brain_mask")
@@ -112,11 +113,64 @@ def test_images_are_chosen_by_desc(tmp_path: Path, drawem9: LabelSpace) -> None:
         read_bids(tmp_path, drawem9, image_desc="other")
 
 
-def test_two_images_of_one_session(tmp_path: Path, drawem9: LabelSpace) -> None:
+def taken(cohort: Cohort, subject: str) -> list[str | None]:
+    """Return what follows the subject in the names of the files that a scan has."""
+    scan = next(scan for scan in cohort.scans if scan.subject == subject)
+    names = [path and path.name.split(".")[0] for path in (*scan.images, scan.label, scan.mask)]
+    return [name and name.removeprefix(f"sub-{subject}_") for name in names]
+
+
+def test_runs_are_picked_by_the_key_that_the_message_names(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
     make_bids(tmp_path)
-    add_scan(tmp_path, "04", None, ["run-1_T2w", "run-2_T2w"])
-    with pytest.raises(CohortError, match=r"sub-04/anat: .*run-1_T2w, run-2_T2w .*move the ones"):
+    runs = [f"run-0{run}_{name}" for run in (1, 2) for name in FILES]
+    add_scan(tmp_path, "04", None, runs)
+    with pytest.raises(CohortError, match=r"sub-04/anat: .*run-01_T2w, run-02_T2w ") as caught:
         read_bids(tmp_path, drawem9)
+    (told,) = caught.value.problems
+    lines = told.action.split("'")[1::2]
+    assert lines == [f"cohort.image_entities={{run: {run}}}" for run in (1, 2)]
+    assert "move" not in told.action
+    for run, line in enumerate(lines, start=1):
+        picked = OverridesParser.create().parse_override(line).value()
+        cohort = read_bids(tmp_path, drawem9, image_entities=picked)
+        names = ["T2w", "desc-manual_dseg", "desc-brain_mask"]
+        assert taken(cohort, "04") == [f"run-0{run}_{name}" for name in names]
+        assert taken(cohort, "01") == names  # which has one run, without a number
+    with pytest.raises(CohortError, match=r"has no T2w with run-3") as caught:
+        read_bids(tmp_path, drawem9, image_entities={"run": 3})
+    assert [problem.scans for problem in caught.value.problems] == [("sub-04",)]
+
+
+def test_the_native_image_is_taken(tmp_path: Path, drawem9: LabelSpace) -> None:
+    template = [f"space-MNI_{name}" for name in FILES]
+    make_bids(tmp_path, (*FILES, *template))
+    modalities = ["T2w", "T1w"]
+    add_scan(tmp_path, "01", None, ["T1w", "space-T2w_T1w", "space-MNI_T1w"])
+    native = read_bids(tmp_path, drawem9, modalities=modalities)
+    assert taken(native, "01") == ["T2w", "space-T2w_T1w", "desc-manual_dseg", "desc-brain_mask"]
+    moved = read_bids(tmp_path, drawem9, modalities=modalities, image_entities={"space": "MNI"})
+    names = ["T2w", "T1w", "desc-manual_dseg", "desc-brain_mask"]
+    assert taken(moved, "01") == [f"space-MNI_{name}" for name in names]
+    add_scan(tmp_path, "05", None, ["space-MNI_T2w"])
+    assert taken(read_bids(tmp_path, drawem9), "05") == ["space-MNI_T2w", None, None]
+    with pytest.raises(CohortError, match=r"has no T2w with no space-"):
+        read_bids(tmp_path, drawem9, image_entities={"space": None})
+
+
+def test_labels_of_another_run_are_not_taken(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    add_scan(tmp_path, "04", None, ["run-1_T2w", "run-2_desc-manual_dseg", "acq-a_desc-brain_mask"])
+    assert taken(read_bids(tmp_path, drawem9), "04") == ["run-1_T2w", None, "acq-a_desc-brain_mask"]
+
+
+def test_label_files_are_picked_by_entities_too(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path, ("T2w", "atlas-a_dseg", "atlas-b_dseg"))
+    with pytest.raises(CohortError, match=r"label_entities=\{atlas: a\}' or 'cohort\.label_ent"):
+        read_bids(tmp_path, drawem9)
+    cohort = read_bids(tmp_path, drawem9, label_entities={"atlas": "b"})
+    assert taken(cohort, "01") == ["T2w", "atlas-b_dseg", None]
 
 
 def test_packed_and_unpacked_files(tmp_path: Path, drawem9: LabelSpace) -> None:
@@ -152,6 +206,87 @@ def test_a_table_of_other_labels_is_not_read(tmp_path: Path, drawem9: LabelSpace
     make_bids(tmp_path)
     write_names(tmp_path / "desc-other_dseg.tsv", "4\tnonsense\t")
     assert read_bids(tmp_path, drawem9).convention.values == tuple(range(10))
+
+
+LAB = {1: "cGM", 2: "WM", 3: "CSF"}
+"""Another numbering than that of drawem9, in which 1 is CSF, 2 cGM, 3 WM."""
+
+
+def write_lab(path: Path, **changes: str) -> None:
+    said = {**LAB, **{int(key.strip("_")): name for key, name in changes.items()}}
+    write_names(path, *(f"{value}\t{name}\t" for value, name in said.items()))
+
+
+def meaning_of(cohort: Cohort) -> dict[int, str]:
+    convention = cohort.convention
+    return {value: convention.name(code) for code, value in enumerate(convention.values)}
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [f"{p}_dseg.tsv" for p in ("sub-01/anat/sub-01", "sub-02/ses-a/anat/sub-02_ses-a")]
+        + ["sub-02/ses-b/anat/sub-02_ses-b_desc-manual_dseg.tsv"],
+        ["sub-01/sub-01_desc-manual_dseg.tsv", "sub-02/dseg.tsv"],
+        ["sub-01/dseg.tsv", "desc-manual_dseg.tsv"],
+    ],
+)
+def test_tables_are_inherited(tmp_path: Path, drawem9: LabelSpace, places: list[str]) -> None:
+    make_bids(tmp_path)
+    for place in places:
+        write_lab(tmp_path / place)
+    # Of other files: another session, another kind of labels, another suffix.
+    for place in ("sub-01/sub-02_dseg.tsv", "desc-auto_dseg.tsv", "dsegs.tsv", "probseg.tsv"):
+        write_lab(tmp_path / place, _1="nonsense")
+    cohort = read_bids(tmp_path, drawem9)
+    assert meaning_of(cohort) == {0: "BG", **LAB}
+    assert not [p for p in cohort.problems if p.kind in ("guessed-meaning", "label-tables")]
+
+
+def test_the_nearest_table_counts_and_a_hidden_one_is_told_of(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    make_bids(tmp_path)
+    write_lab(tmp_path / "dseg.tsv", _1="CSF", _3="cGM", _5="VENT")
+    write_lab(tmp_path / "desc-manual_dseg.tsv")
+    cohort = read_bids(tmp_path, drawem9)
+    assert meaning_of(cohort) == {0: "BG", **LAB}
+    (told,) = [p for p in cohort.problems if p.kind == "label-tables"]
+    assert told.severity == "warning"
+    assert told.where.endswith("desc-manual_dseg.tsv")
+    assert "1 is cGM, not CSF, 3 is CSF, not cGM as" in told.found
+
+
+def test_tables_that_disagree_are_an_error_of_the_fewer(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    make_bids(tmp_path)
+    write_lab(tmp_path / "sub-02/dseg.tsv", _4="VENT")
+    write_lab(tmp_path / "sub-01/dseg.tsv", _1="CSF")
+    with pytest.raises(CohortError, match=r"sub-01/dseg\.tsv: says that 1 is CSF, not cGM") as info:
+        read_bids(tmp_path, drawem9)
+    assert [p.scans for p in info.value.problems] == [("sub-01",)]
+    kept = read_bids(tmp_path, drawem9, on_error="skip")
+    assert [scan.subject for scan in kept.scans] == ["02", "02"]
+    assert meaning_of(kept) == {0: "BG", **LAB, 4: "VENT"}
+    said = read_bids(tmp_path, drawem9, convention={0: 0, **LAB})
+    assert meaning_of(said) == {0: "BG", **LAB}
+
+
+def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    (told,) = [p for p in read_bids(tmp_path, drawem9).problems if p.kind == "guessed-meaning"]
+    assert "3 of 3 label files (sub-01, sub-02_ses-a, sub-02_ses-b)" in told.found
+    assert "cohort.convention=identity" in told.action
+    write_lab(tmp_path / "sub-02/dseg.tsv")
+    cohort = read_bids(tmp_path, drawem9)
+    (told,) = [p for p in cohort.problems if p.kind == "guessed-meaning"]
+    assert "1 of 3 label files (sub-01)" in told.found
+    assert "'cohort.convention={0: BG, 1: cGM, 2: WM, 3: CSF}'" in told.action
+    given: dict[Any, Any] = {0: "BG", **LAB}
+    for convention in ("identity", given):
+        found = read_bids(tmp_path, drawem9, convention=convention).problems  # type: ignore[arg-type]
+        assert not [p for p in found if p.kind == "guessed-meaning"]
 
 
 def test_every_unknown_name_is_listed_once(tmp_path: Path, drawem9: LabelSpace) -> None:

@@ -41,7 +41,7 @@ def test_the_codebook_is_the_union_over_conventions_and_protocols(space: LabelSp
     # A flipped target must stay expressible.
     assert space.label_set(["L", "CSF"]) in sets
     assert len(sets) == len(Plan.of([first]).codebook.sets) + 2
-    lookup = both.sources[1].lookup("full", both.codebook)
+    lookup = both.sources[1].lookup(make_scan("x", None, 40), "full", both.codebook)
     assert [both.codebook.sets[code] for code in lookup[:3]] == [
         space.label_set("BG"),
         space.label_set(["R", "CSF"]),
@@ -59,6 +59,24 @@ def test_two_cohorts_of_one_name_are_an_error(space: LabelSpace) -> None:
     twins = [source(space, "a", make_scans(preterm=10)) for _ in range(2)]
     with pytest.raises(CohortError, match="a is the name of two cohorts"):
         Plan.of(twins)
+
+
+def test_what_was_not_drawn_is_open_in_these_scans_alone(space: LabelSpace) -> None:
+    fluid = space.label_set("CSF")
+    scans = [replace(s, not_drawn=fluid) if s.subject < "P005" else s for s in make_scans(10)]
+    part = source(space, "a", scans, full_fraction=0.3, protocol={"name": "p", "merge": ["LR"]})
+    full = {item.subject for item in part.assignments if item.stream == "full"}
+    drawn = {s.subject for s in scans if not s.not_drawn}
+    train = set(part.split.train)
+    assert full & train <= drawn
+    codebook = Plan.of([part]).codebook
+    first, last = scans[0], scans[-1]
+    for protocol in ("full", "p"):
+        background = codebook.sets[part.lookup(first, protocol, codebook)[0]]
+        assert background == space.label_set(["BG", "CSF"])
+        assert codebook.sets[part.lookup(last, protocol, codebook)[0]] == {space.background}
+        known = [part.lookup(scan, protocol, codebook)[1:4].tolist() for scan in (first, last)]
+        assert known[0] == known[1]
 
 
 def test_too_many_label_sets_name_the_cohorts(drawem87: LabelSpace) -> None:

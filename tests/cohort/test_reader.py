@@ -30,12 +30,26 @@ def read_flat(
 
 def test_its_options_are_listed() -> None:
     options = inspect.signature(read_flat).parameters
-    assert set(options) == {"root", "space", "name", "modalities", "on_error", "suffix"} | set(
-        Selection.model_fields
-    )
+    shared = {"root", "space", "name", "modalities", "on_error", "not_drawn"}
+    assert set(options) == shared | {"suffix"} | set(Selection.model_fields)
     assert options["name"].default == "flat"
     with pytest.raises(TypeError, match="sufix"):
         read_flat(".", None, sufix=".nii")
+
+
+def test_what_was_not_drawn_is_said_by_subject(tmp_path: Path, drawem9: LabelSpace) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.nii").touch()
+    said = {"dGM": ["a", "sub-b"], "TCV": ["sub-a"], 5: ["x"]}
+    cohort = read_flat(tmp_path, drawem9, not_drawn=said)
+    both, deep = drawem9.label_set(["TCV", "dGM"]), drawem9.label_set("dGM")
+    assert [scan.not_drawn for scan in cohort.scans] == [both, deep, frozenset()]
+    told = cohort.scans[1].sets(cohort.convention)
+    assert told[0] == drawem9.label_set(["BG", "dGM"])
+    assert told[1:] == cohort.convention.sets[1:]
+    assert any("names x for 5, which the cohort does not have" in w for w in cohort.warnings)
+    with pytest.raises(CohortError, match=r"not_drawn: label table 'drawem9' has no.*'DGN'"):
+        read_flat(tmp_path, drawem9, not_drawn={"DGN": ["a"]})
 
 
 def test_it_has_the_filters_and_tells_every_problem(tmp_path: Path, drawem9: LabelSpace) -> None:

@@ -336,6 +336,30 @@ def test_segmentations_of_another_run_are_not_taken_for_its_own(
     assert "of other runs: Segmented by the network of run A" in capsys.readouterr().out
 
 
+def test_what_is_there_is_compared_by_content(
+    make_run, tree, tmp_path, monkeypatch, capsys
+) -> None:
+    run, out, source = make_run("A"), tmp_path / "out", tmp_path / "a_T2w.nii.gz"
+    source.write_bytes(one_scan(tree).read_bytes())
+    arguments = [f"run={run}", f"input={source}", f"output={out}", "picture=false"]
+
+    def made(*more: str, says: str) -> bool:
+        """Whether the segmentation was written anew."""
+        before = [path.stat().st_mtime_ns for path in out.rglob("*_dseg.nii.gz")]
+        capsys.readouterr()
+        predict(monkeypatch, *arguments, *more)
+        assert says in capsys.readouterr().out
+        return before != [path.stat().st_mtime_ns for path in out.rglob("*_dseg.nii.gz")]
+
+    assert made(says="")
+    assert not made(says="1 of 1 scans are segmented already")
+    assert made("window.overlap=0.25", says="1 scans are segmented again")
+    (target,) = out.rglob("*_dseg.nii.gz")
+    drawn = nib.load(target)
+    nib.save(nib.Nifti1Image(np.zeros(drawn.shape, np.uint8), drawn.affine), target)
+    assert not made(says="1 segmentations are kept that do not tell")
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

@@ -3,11 +3,16 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
-from broken_cohorts import EXAMPLES, Example, examine, head, save, space, write_cohort
+from broken_cohorts import EXAMPLES, Example, examine, head, planner, save, space, write_cohort
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from neoseg.cohort import Cohort, CohortError, read_bids
+from neoseg.cohort import Cohort, CohortError, Problem, read_bids
 from neoseg.cohort.split import make_split
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose, without_bad_scans
@@ -89,6 +94,112 @@ def test_errors_about_the_whole_cohort_are_not_skipped(tmp_path: Path) -> None:
     assert len(cohort.scans) == 3
     with pytest.raises(CohortError, match=r"participants\.tsv"):
         without_bad_scans(cohort, store_at(tmp_path))
+
+
+def test_a_guessed_meaning_is_shown_with_its_voxels(tmp_path: Path) -> None:
+    example = broken(tmp_path, "guessed-meaning")
+    labels = head(0)[1]
+    (told,) = examine(example, tmp_path / "store").problems
+    number = 3 * int((labels == 4).sum())
+    assert told.kind == "guessed-meaning"
+    assert f"4 -> dGM ({number} voxels)" in told.found
+    without_bad_scans(read(example), store_at(tmp_path))
+    example.options["convention"] = "identity"
+    assert examine(example, tmp_path / "store").problems == ()
+
+
+def label_problems(tmp_path: Path, labels: np.ndarray, **header: Any) -> list[Problem]:
+    """Return what is found in a cohort whose first label file holds these numbers."""
+    example = broken(tmp_path)
+    image = nib.Nifti1Image(labels, np.eye(4))
+    if header:
+        image.header.set_slope_inter(**header)
+    nib.save(image, example.file("dseg"))
+    return [p for p in examine(example, tmp_path / "store").problems if "dseg" in p.where]
+
+
+def test_rounded_labels_are_those_that_were_meant(tmp_path: Path) -> None:
+    labels = head(0)[1]
+    (told,) = label_problems(tmp_path, labels * np.float32(1 + 1e-7))
+    assert (told.kind, told.severity) == ("label-rounding", "warning")
+    (entry,) = (tmp_path / "store/example").glob("sub-01-*/entry.json")
+    assert json.loads(entry.read_text())["voxels"] == np.bincount(labels.ravel()).tolist()
+
+
+def test_scaled_labels_get_advice_that_works(tmp_path: Path) -> None:
+    labels = head(0)[1]
+    (told,) = label_problems(tmp_path, labels, slope=0.5, inter=0)
+    assert (told.kind, told.scans) == ("label-scaling", ("sub-01",))
+    assert "scl_slope 0.5" in told.found
+    assert "raw values (0, 1, 2, 3, 4)" in told.action
+    path = Path(told.where)
+    image = nib.load(path)
+    raw = nib.Nifti1Image(image.dataobj.get_unscaled(), image.affine)  # as the message says
+    nib.save(raw, path)
+    np.testing.assert_array_equal(np.asarray(nib.load(path).dataobj), labels)
+
+
+def test_labels_whose_raw_values_are_lost_are_exported_again(tmp_path: Path) -> None:
+    (told,) = label_problems(tmp_path, (head(0)[1] * 28).astype(np.uint8), slope=4 / 113, inter=0)
+    assert "lost the numbers" in told.found
+    assert "get_unscaled" not in told.action
+    assert "export the labels again" in told.action
+
+
+def test_scaling_to_whole_numbers_is_told(tmp_path: Path) -> None:
+    labels = head(0)[1].astype(np.int16)
+    (told,) = label_problems(tmp_path, (labels - 9000).astype(np.int16), slope=1, inter=9000)
+    assert (told.kind, told.severity) == ("label-scaling", "warning")
+
+
+def test_negative_labels_get_advice_that_works(tmp_path: Path) -> None:
+    labels = head(0)[1].astype(np.int16)
+    (told,) = label_problems(tmp_path, np.where(labels == 0, -1, labels))
+    assert told.kind == "label-values"
+    line = told.action.split("'")[1]
+    assert line == "cohort.convention={-1: null, 0: BG, 1: CSF, 2: cGM, 3: WM, 4: dGM}"
+    override = OverridesParser.create().parse_override(line)
+    example = Example(tmp_path / "cohort", {"convention": override.value()})
+    assert examine(example, tmp_path / "store").problems == ()
+
+
+def test_structures_that_some_scans_lack_are_told_with_lines_that_settle_it(
+    tmp_path: Path,
+) -> None:
+    example = broken(tmp_path)
+    for subject, lost in (("01", [3, 4]), ("02", [4])):
+        labels = head(int(subject) - 1)[1]
+        kept = np.where(np.isin(labels, lost), 0, labels).astype(np.uint8)
+        save(example.file("dseg", subject), kept)
+    diagnosis = examine(example, tmp_path / "store")
+    told = [p for p in diagnosis.problems if p.kind == "structure-not-drawn"]
+    assert [p.found for p in told] == [
+        "1 of 3 scans have no voxel of WM, which others show: sub-01",
+        "2 of 3 scans have no voxel of dGM, which others show: sub-01, sub-02",
+    ]
+    shown = diagnosis.to_dict()["shown"]
+    assert shown["structures"] == ["CSF", "cGM", "WM", "dGM"]
+    assert [row[3] > 0 for row in shown["voxels"].values()] == [False, False, True]
+    assert shown["voxels"]["sub-03"] == np.bincount(head(2)[1].ravel())[1:].tolist()
+    assert "| dGM | 1 of 3 |" in diagnosis.markdown()
+
+    lines = [problem.action.split("'")[1] for problem in told]
+    config = OmegaConf.create({"cohort": {"not_drawn": None}})
+    for override in OverridesParser.create().parse_overrides(lines):
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    example.options = OmegaConf.to_container(config.cohort)  # type: ignore[assignment]
+    assert examine(example, tmp_path / "store").problems == ()
+    assert read(example).scans[0].not_drawn == space().label_set(["WM", "dGM"])
+    # A protocol says it as well as the cohort does.
+    example.options = {}
+    example.annotation = {
+        "full_fraction": 0.3,
+        "protocol": {"name": "missing", "missing": ["WM", "dGM"]},
+    }
+    source = planner(example.annotation)(read(example))
+    train = {a.subject for a in source.assignments if a.protocol == "missing"}
+    found = examine(example, tmp_path / "store").problems
+    assert not any(f"sub-{subject}" in p.found for p in found for subject in train)
 
 
 def test_a_cohort_without_faults_is_left_as_it_is(tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ SKIPPED = (
     *("missing-file", "empty-file", "not-nifti", "truncated-file", "damaged-gzip", "dimensions"),
     *("no-numbers", "not-finite", "constant-image", "singular-affine", "absent-affine"),
     *("voxel-size", "grid-shape", "grid-affine", "duplicate-image", "label-values"),
-    *("label-fractions", "empty-labels", "missing-image", "several-files", "duplicate-row"),
+    *(
+        "label-fractions",
+        "label-scaling",
+        "label-tables",
+        "header-forms",
+        "trailing-bytes",
+        "empty-labels",
+        "missing-image",
+        "several-files",
+        "duplicate-row",
+    ),
 )
 ERRORS = {  # kind: how many of the three scans are left
     **dict.fromkeys(SKIPPED, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +23,7 @@ from neoseg.networks import make_head
 from neoseg.store import PrepareSettings
 
 SHAPE = (20, 18, 16)
+RUN = Provenance("neoseg", "0", "test")
 
 
 class Lookup(nn.Module):
@@ -106,6 +108,17 @@ def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> No
     assert not read_view(tmp_path / "out" / "views" / "sub-0.npz").wrong.any()
 
 
+def test_a_further_pass_leaves_nothing_of_the_one_before(tmp_path, segmenter, scans, space) -> None:
+    convention, out = Convention.identity(space), tmp_path / "out"
+    score_scans(segmenter, scans, convention, out, RUN, pictures=1)
+    first = read_view(out / "views" / "sub-0.npz")
+    make_scan(tmp_path / "in", 0, space, labels(1))  # another image of the same scan
+    score_scans(segmenter, scans[:1], convention, out, RUN, pictures=0)
+    (path,) = (out / "views").glob("*.npz")
+    assert read_view(path).files != first.files != ""
+    assert not list((out / "pictures").iterdir())
+
+
 def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -> None:
     table = score_scans(
         segmenter,
@@ -136,6 +149,25 @@ def test_a_foreign_convention_is_scored_on_what_it_knows(tmp_path, segmenter, sc
     assert table.loc["LR", "known"] == pytest.approx(1 - fluid)
     assert table.loc["LR", "dice"] == 1
     assert np.isnan(table.loc["LR", "hd95"])
+
+
+def test_what_was_not_drawn_is_not_invented(tmp_path, segmenter, scans, space) -> None:
+    """The network finds fluid in the one scan whose file shows background in its place."""
+    path = scans[0].label
+    image = nib.load(path)
+    drawn = np.asarray(image.dataobj)
+    nib.save(nib.Nifti1Image(np.where(drawn == 40, 0, drawn).astype(np.uint8), image.affine), path)
+    undrawn = [replace(scans[0], not_drawn=space.label_set("CSF")), scans[1]]
+    found = [
+        score_scans(
+            segmenter, given, Convention.identity(space), tmp_path / name, RUN, pictures=0
+        ).set_index(["subject", "abbreviation"])["dice"]
+        for name, given in (("a", scans), ("b", undrawn))
+    ]
+    assert found[0]["0", "CSF"] == 0
+    assert ("0", "CSF") not in found[1]
+    assert found[1]["0", "L"] == 1
+    assert found[0]["1", "CSF"] == found[1]["1", "CSF"]
 
 
 def test_hidden_classes_are_those_that_a_merged_set_leaves_open(space, codebook) -> None:

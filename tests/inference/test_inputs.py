@@ -65,6 +65,18 @@ def test_dhcp_trees(tmp_path, release, base) -> None:
     assert found(root) == [tuple(f"{folder}/{name}" for name in expected)]
 
 
+def test_copies_in_other_spaces_are_no_scans_of_their_own(tmp_path) -> None:
+    folder = "sub-1/anat/sub-1"
+    names = [f"{folder}{space}_run-{run}_T2w" for space in ("", "_space-MNI") for run in (1, 2)]
+    root = make(tmp_path, *names, "sub-2/anat/sub-2_space-MNI_T2w")
+    other = ("sub-2/anat/sub-2_space-MNI_T2w.nii.gz",)
+    native, moved = ([(f"{name}.nii.gz",) for name in part] for part in (names[:2], names[2:]))
+    assert found(root, modalities=["T2w"]) == [*native, other]
+    assert found(root, modalities=["T2w"], space="MNI") == [*moved, other]
+    # A folder that is no tree of sessions holds what somebody put there.
+    assert len(found(root / "sub-1", modalities=["T2w"], path=root / "sub-1")) == 4
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_sessions_without_t1w(tmp_path, release) -> None:
     names, expected = RELEASES[release]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from neoseg.inference.placement import is_resampled, place_pieces
+from neoseg.inference.placement import place_pieces
 from neoseg.store import Geometry
 
 IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
@@ -50,4 +50,4 @@ def test_equal_to_resampling_everything(prepared, sizes, axis, thick) -> None:
     torch.testing.assert_close(result[(slice(None), *inside)], expected, atol=1e-5, rtol=1e-5)
     assert (count[inside] == 1).all()
     assert count.sum() == expected[0].numel()
-    assert is_resampled(where) == (prepared != sizes)
+    assert where.resampled == (prepared != sizes)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from small_cohort import annotate_cohort, make_data, write_cohort
 
-from neoseg.inference.pseudo import ensemble_logits
+from neoseg.inference.pseudo import PseudoLabeller, ensemble_logits
 from neoseg.labels import LabelSpace
 from neoseg.networks import Head, make_head
 
@@ -48,3 +52,16 @@ def test_half_precision_and_certainty_stay_finite(space: LabelSpace) -> None:
 def test_an_empty_ensemble_is_refused(space: LabelSpace) -> None:
     with pytest.raises(ValueError, match="at least one"):
         ensemble_logits([], make_head("softmax", space))
+
+
+def test_labels_know_what_they_were_made_of(tmp_path: Path) -> None:
+    data = make_data(annotate_cohort(write_cohort(tmp_path, 2), ["partial"] * 2), tmp_path / "s")
+    one, other = data.train
+    labeller = PseudoLabeller((), data.annotated.codebook, 0.5, 50, "weights")
+    known = labeller.made_of(one)
+    assert replace(labeller).made_of(one) == known
+    assert known not in {
+        labeller.made_of(other),
+        replace(labeller, weights="trained on").made_of(one),
+        replace(labeller, min_confidence=0.6).made_of(one),
+    }

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.labels import Convention, LabelError, LabelSpace
 
@@ -62,10 +63,35 @@ def test_every_file_type_gives_the_same_codes(drawem9: LabelSpace, dtype: type) 
     np.testing.assert_array_equal(native.ravel(), np.arange(10))
 
 
-@pytest.mark.parametrize("value", [0.5, 2.0001, np.nan])
+@pytest.mark.parametrize("value", [0.5, 2.01, np.nan])
 def test_values_that_are_not_whole_name_the_file(drawem9: LabelSpace, value: float) -> None:
     with pytest.raises(LabelError, match=r"sub-1_dseg\.nii\.gz.*whole label numbers"):
         Convention.identity(drawem9).encode(np.array([0.0, value, 3.0]), "sub-1_dseg.nii.gz")
+
+
+def test_numbers_that_are_whole_but_for_rounding_are_rounded(drawem9: LabelSpace) -> None:
+    labels = np.arange(10, dtype=np.float32) * np.float32(1 + 1e-7) - np.float32(9e-4)
+    codes = Convention.identity(drawem9).encode(labels, "x")
+    np.testing.assert_array_equal(codes, np.arange(10))
+
+
+def test_negative_values_have_a_meaning_too(drawem9: LabelSpace) -> None:
+    convention = Convention.from_mapping(drawem9, {-1: None, -3: "CSF", 2: "cGM"})
+    assert convention.values == (-3, -1, 2)
+    labels = np.array([2, -1, -3], np.int16)
+    assert convention.encode(labels, "x").tolist() == [2, 1, 0]
+    for value in (-4, -2, 0, 3):
+        with pytest.raises(LabelError, match=rf"x holds .*: {value} \(1 voxels\)"):
+            convention.encode(np.array([value]), "x")
+
+
+def test_a_convention_is_written_as_it_is_read(drawem9: LabelSpace) -> None:
+    meaning = {-1: None, 0: "BG", 2: "TCV", 4: ["cGM", "HA"], 7: "VENT"}
+    convention = Convention.from_mapping(drawem9, meaning)
+    assert convention.written() == "{-1: null, 0: BG, 2: TCV, 4: [2, 9], 7: VENT}"
+    assert convention.written([3]) == "{-1: null, 0: BG, 2: TCV, 3: null, 4: [2, 9], 7: VENT}"
+    override = OverridesParser.create().parse_override(f"x={convention.written()}")
+    assert Convention.from_mapping(drawem9, override.value()) == convention
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -95,7 +121,7 @@ def test_a_long_list_of_odd_values_is_shortened(drawem9: LabelSpace) -> None:
     [
         ({}, "1 to 256"),
         (dict.fromkeys(range(257), 0), "found 257"),
-        ({-1: "BG"}, "-1"),
+        ({-32769: "BG"}, "-32769"),
         ({1.5: "BG"}, "1.5"),
         ({1: "cortex"}, "cortex"),
         ({1: ["cGM", "nothing"]}, "nothing"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from lightning.pytorch.plugins.environments import (
 )
 from small_cohort import annotate_cohort, make_data, write_cohort
 
+from neoseg.cohort import Problem
 from neoseg.patches import datamodule
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import MixedDataModule
@@ -55,6 +57,28 @@ def assert_equal(first: list[Batch], second: list[Batch]) -> None:
     for one, other in zip(first, second, strict=True):
         for name in ("image", "codes", "stream", "scan"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_guessed_meaning_is_told_with_its_voxels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guess = Problem("/data", "has no table", kind="guessed-meaning", severity="warning")
+    cohort = replace(write_cohort(tmp_path / "files", 2), problems=(guess,))
+    data = make_data(annotate_cohort(cohort, ["full", "full"]), tmp_path / "store")
+    files = [np.asarray(nib.load(scan.label).dataobj) for scan in cohort.scans]
+    number = sum(int((file == 20).sum()) for file in files)
+    assert f"20 -> WM ({number} voxels)" in caplog.text
+    assert len(data.train) == 2
+    assert "neoseg.prepare" not in caplog.text
+
+
+def test_warnings_about_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cohort = write_cohort(tmp_path / "files", 2)
+    image = nib.load(cohort.scans[1].label)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, cohort.scans[1].label)
+    make_data(annotate_cohort(cohort, ["full", "full"]), tmp_path / "store")
+    assert "voxel sizes contradict each other (1); python -m neoseg.prepare" in caplog.text
 
 
 @pytest.fixture(scope="module")

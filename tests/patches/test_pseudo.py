@@ -153,6 +153,19 @@ def test_what_is_half_written_does_not_count(tmp_path: Path) -> None:
     assert (np.asarray(found.entry.codes[:]) == 1).all()
 
 
+def test_those_of_other_networks_or_files_do_not_count(tmp_path: Path) -> None:
+    annotated = annotate_cohort(write_cohort(tmp_path, 1), ["partial"])
+    scan = make_data(annotated, tmp_path / "store").train[0]
+    root, codes = tmp_path / "codes", np.ones(scan.entry.shape, np.uint8)
+    write_pseudo_labels(scan, PseudoLabels(codes, codes, codes), root, 50, "first")
+    assert is_written(scan, root, "first")
+    assert not is_written(scan, root, "second")
+    write_pseudo_labels(scan, PseudoLabels(codes, codes, codes * 2), root, 50, "second")
+    assert is_written(scan, root, "second")
+    found = with_pseudo_labels(scan, root, annotated.codebook, 50)
+    assert (np.asarray(found.entry.codes[:]) == 2).all()
+
+
 def test_scrambled_children_are_not_seen(tmp_path: Path) -> None:
     """What is predicted for depends on what the protocol tells, not on what it hides."""
     rng = np.random.default_rng(0)

@@ -7,9 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
-from small_cohort import AFFINE, head, save, small_space, write_cohort
+from small_cohort import AFFINE, SHAPE, head, save, small_space, write_cohort
 
 from neoseg.cohort import Cohort
 from neoseg.labels import Convention
@@ -120,15 +121,71 @@ def test_other_settings_make_another_entry(tmp_path: Path, settings: dict[str, o
 
 
 @pytest.mark.parametrize("name", ["image", "labels"])
-def test_a_changed_file_makes_another_entry(tmp_path: Path, name: str) -> None:
+def test_a_changed_file_makes_another_entry_and_a_touched_one_does_not(
+    tmp_path: Path, name: str
+) -> None:
     cohort = write_cohort(tmp_path, 2)
     first = store_at(tmp_path).prepare(cohort, cohort.scans)
     path = tmp_path / "sub-00" / f"{name}.nii.gz"
-    stat = path.stat()
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    os.utime(path, ns=(0, 0))
+    touched = store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert [e.folder for e in touched] == [e.folder for e in first]
+    array = np.asarray(nib.load(path).dataobj).copy()
+    array[array == array[10, 12, 9]] = array[0, 0, 0]
+    save(path, array)
     second = store_at(tmp_path).prepare(cohort, cohort.scans)
     assert first[0].folder != second[0].folder
     assert first[1].folder == second[1].folder
+
+
+def test_labels_of_another_rater_with_equal_names_sizes_and_times(tmp_path: Path) -> None:
+    """As an archive unpacks them that gives all files one time; uncompressed, so of one size."""
+    shown = {}
+    for rater in ("one", "two"):
+        scan = write_cohort(tmp_path / rater, 1).scans[0]
+        folder = tmp_path / rater / "sub-00"
+        image, labels = head(np.random.default_rng(0))
+        if rater == "two":  # who calls all of the right grey matter white
+            labels[labels == 12] = 20
+        images, label = (save(folder / "i.nii", image),), save(folder / "l.nii", labels)
+        for path in folder.iterdir():
+            os.utime(path, ns=(315532800 * 10**9,) * 2)
+        cohort = replace(write_cohort(tmp_path / rater, 1), scans=())
+        (found,) = store_at(tmp_path).examine(cohort, [replace(scan, images=images, label=label)])
+        shown[rater] = found.voxels[3]
+    assert shown["one"] > 0
+    assert shown["two"] == 0
+
+
+def test_labels_that_change_within_one_tick_and_size(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    _, labels = head(np.random.default_rng(0))
+    path = save(tmp_path / "labels.nii", labels)
+    scan = replace(cohort.scans[0], label=path)
+    before, stat = store_at(tmp_path).examine(cohort, [scan])[0].voxels, path.stat()
+    with path.open("r+b") as stream:  # the very same file
+        stream.seek(352)
+        stream.write(np.where(labels == 12, 20, labels).astype(np.uint8).tobytes("F"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = store_at(tmp_path).examine(cohort, [scan])[0].voxels
+    assert (before[3] > 0, after[3]) == (True, 0)
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    read = store_module.read_scan
+
+    def slowly(*args: object) -> object:
+        found = read(*args)
+        save(tmp_path / "sub-00" / "labels.nii.gz", np.ones(SHAPE, np.uint8))
+        return found
+
+    monkeypatch.setattr(store_module, "read_scan", slowly)
+    with pytest.raises(DataError, match="of sub-00 changed while it was read"):
+        store_at(tmp_path).prepare(cohort, cohort.scans)
+    assert contents(tmp_path) == []
 
 
 def test_another_label_convention_makes_another_entry(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+OTHER_SIZE = "voxel_size=0.51"
+"""Of a network trained at voxels 2 % larger than the scan's."""
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     call([sys.executable, "material.py", folder, filters], environment)
     alone = json.loads(call([sys.executable, "forward.py", folder], environment))
-    jobs = {"neoseg": predict(folder)}
+    # As many windows on a grid of other voxels: what remains is the way there and back.
+    jobs = {"neoseg": predict(folder), "neoseg, resampled": [*predict(folder), OTHER_SIZE]}
     if has_peer(options.peer_python, environment):
         jobs["nnU-Net"] = [options.peer_python, "peer.py", folder, folder / "out" / "peer"]
     else:

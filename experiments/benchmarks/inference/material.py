@@ -64,7 +64,7 @@ def make_module(filters: list[int]) -> SegmentationModule:
         "labels": labels,
         "label_sets": [everything, *([leaf] for leaf in everything)],
         "modalities": ["T2w"],
-        "prepare": {"normalise": "zscore", "spacing": None, "crop_margin": None},
+        "prepare": {"normalise": "zscore", "spacing": 0.5, "crop_margin": None},
         "patch_size": PATCH,
         "network": {"name": "unet", "divisor": 2 ** (levels - 1), "net": net},
         "head": "softmax",

@@ -18,6 +18,8 @@ from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.style import new_figure, plain_text
 from neoseg.evaluation.view import VIEWS, View, read_view
+from neoseg.foreign import ForeignError
+from neoseg.foreign.packed import read_picture
 from neoseg.inference.overlay import WRONG, paint, show_plane
 from neoseg.inference.planes import PLANES, centre_of, cut
 
@@ -94,20 +96,28 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
         path = _file(runs[case.shown[arm].run], VIEWS, case.scan, ".npz")
         if path.is_file():
             try:
-                view = read_view(path)
+                view = read_view(path, runs[case.shown[arm].run].path)
             except ValueError as error:
                 log.warning("%s", error)
                 continue
             first = next(iter(found.values()), view)
-            if view.image.shape == first.image.shape and view.names == first.names:
+            fits = view.image.shape == first.image.shape and view.names == first.names
+            if fits and view.files == first.files:  # else of another image or other labels
                 found[arm] = view
     return found
 
 
-def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> Path | None:
-    """Return the picture that the arm's run drew of the scan, where there is one."""
-    path = _file(runs[case.shown[arm].run], "pictures", case.scan, ".png")
-    return path if path.is_file() else None
+def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> bytes | None:
+    """Return the picture (PNG) that the arm's run drew of the scan, where there is a sound one."""
+    run = runs[case.shown[arm].run]
+    path = _file(run, "pictures", case.scan, ".png")
+    if not path.is_file():
+        return None
+    try:
+        return read_picture(path, run.path)
+    except ForeignError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _scan(subject: str, session: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 from neoseg.errors import NeosegError
 from neoseg.evaluation.table import read_scores
 from neoseg.files import find
-from neoseg.foreign import ForeignError, read_config, value_at
+from neoseg.foreign import ForeignError, read_config, read_json, value_at
 from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
@@ -189,10 +188,7 @@ def _with_cohort(frame: pd.DataFrame, config: Path) -> pd.DataFrame:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from None
+    record = read_json(path, within=path.parent)
     if not isinstance(record, dict):
         raise ReportError(f"{path} holds {type(record).__name__}, expected an object")
     return record

@@ -163,9 +163,9 @@ def _scan_entry(
     if not views:
         pictures = {arm: case_picture(case, arm, runs) for arm in case.shown}
         drawn = {
-            place[arm]: about[arm] | {"picture": data_uri(path.read_bytes())}
-            for arm, path in pictures.items()
-            if path is not None
+            place[arm]: about[arm] | {"picture": data_uri(picture)}
+            for arm, picture in pictures.items()
+            if picture is not None
         }
         return {"planes": None, "arms": drawn}
     first = next(iter(views.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from neoseg.cohort.scan import TERM_AGE
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups
 from neoseg.evaluation.report.layout import TITLES
 from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, plain_text, tidy
+from neoseg.foreign import read_text
+from neoseg.foreign.files import LARGEST_TABLE
 
 CURVES = {"train/loss": "training loss", "val/dice": "validation Dice"}
 _TREND = 8
@@ -22,8 +25,8 @@ _TREND = 8
 def read_curves(path: Path) -> pd.DataFrame:
     """Return `metrics.csv` of a run; empty where it is missing or damaged."""
     try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError):
+        frame = pd.read_csv(io.StringIO(read_text(path, LARGEST_TABLE, path.parent)))
+    except ValueError:
         return pd.DataFrame()
     return frame if "step" in frame.columns else pd.DataFrame()
 

@@ -116,7 +116,7 @@ def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
             _save(case_figure(case, views), path)
         elif (picture := case_picture(case, case.arm, runs)) is not None:
             with replacing(path) as temporary:
-                temporary.write_bytes(picture.read_bytes())
+                temporary.write_bytes(picture)
         else:
             continue
         written[number] = path.relative_to(output).as_posix()

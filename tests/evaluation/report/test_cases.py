@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from neoseg.evaluation.report.sprites import (
     positions,
     used_colours,
 )
-from neoseg.evaluation.view import View, make_view
+from neoseg.evaluation.view import View, make_view, read_view, write_view
 from neoseg.inference.overlay import WRONG
 from neoseg.inference.planes import cut
 from neoseg.labels import Codebook
@@ -90,6 +91,11 @@ def test_views_come_from_the_runs_and_must_fit(tmp_path) -> None:
     picture = tmp_path / "c" / "pictures" / f"{case.scan}.png"
     picture.write_bytes(b"png")
     assert case_picture(case, "c, 5 %", runs) == picture
+    path = tmp_path / "b" / "views" / f"{case.scan}.npz"
+    view = read_view(path)
+    write_view(path.parent, replace(view, files="other labels"))
+    assert list(case_views(case, runs)) == ["a, 5 %"]
+    write_view(path.parent, view)
     small = np.load(tmp_path / "b" / "views" / f"{case.scan}.npz")
     cropped = {k: v[1:] if v.ndim == 3 else v for k, v in small.items()}
     np.savez(tmp_path / "b" / "views" / f"{case.scan}.npz", **cropped)

@@ -1,0 +1,130 @@
+"""Read a folder of nnU-Net or of the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neoseg.cohort.meaning import resolve
+from neoseg.cohort.reader import Reading, note_unlabelled, reader
+from neoseg.cohort.scan import Scan
+from neoseg.findings.problems import Problems, shorten
+from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import Meaning
+
+CHANNEL = re.compile(r"_\d{4}$")
+
+
+@reader("nnunet", usual=("0",))
+def read_nnunet(
+    root: Path,
+    space: LabelSpace,
+    reading: Reading,
+    *,
+    convention: Mapping[int, Meaning] | None = None,
+) -> tuple[list[Scan], Convention | None]:
+    """Find `imagesTr/CASE_0000.nii.gz` (a file a channel) or `imagesTr/CASE.nii.gz` (the
+    Decathlon's) with `labelsTr/CASE.nii.gz`, as `dataset.json` describes them.
+
+    A modality is the name of a channel in `dataset.json` (`channel_names`, `modality`) or its
+    number. The integers mean what `convention` says, else the names in `dataset.json`, which are
+    then those of the label table; its label `ignore` is "not annotated". A case is a subject whose
+    id are the letters and digits of its name. The other options are those of every `reader`.
+    """
+    reading.settle()
+    problems = reading.problems
+    described = _describe(root / "dataset.json", problems)
+    channels = described.get("channel_names") or described.get("modality") or {}
+    numbers = [_channel(name, channels, root, problems) for name in reading.modalities]
+    ending = described.get("file_ending", ".nii.gz")
+    cases = _cases(root / "imagesTr", ending)
+    if not cases:
+        expected = f"CASE_0000{ending} for each case"
+        problems.error(
+            root / "imagesTr", "holds no images", expected, "set cohort.root", "no-scans"
+        )
+    reading.settle()
+    subjects: dict[str, str] = {}
+    for case in cases:
+        first = subjects.setdefault(re.sub(r"[\W_]", "", case), case)
+        if first != case:
+            alike = f"and {first} differ in signs alone, not in letters and digits"
+            problems.error(case, alike, action="rename one of the two", kind="duplicate-scan")
+    reading.selection.check(list(subjects), problems)
+    scans = []
+    for subject, case in subjects.items():
+        if not reading.selection.wants(subject):
+            continue
+        images = [cases[case].get(number) for number in numbers]
+        if images[0] is None:
+            found = f"has no channel {reading.modalities[0]} of case {case}"
+            action = "restore the file, or leave the subject out (cohort.exclude)"
+            about = (f"{case}_{numbers[0]:04d}{ending}", action, "missing-image")
+            problems.error(root / "imagesTr", found, *about, [f"sub-{subject}"])
+            continue
+        label = root / "labelsTr" / f"{case}{ending}"
+        known = label if label.is_file() else None
+        scans.append(Scan(subject, None, (*images,), known, None, None, None, reading.name))
+    note_unlabelled(scans, "label file", problems)
+    if convention is None:
+        named = described.get("labels", {})
+        return scans, resolve(space, _meanings(named), root / "dataset.json", problems)
+    return scans, resolve(space, convention, "convention", problems)
+
+
+def _describe(path: Path, problems: Problems) -> dict[str, Any]:
+    wanted = "the description that nnU-Net and the Decathlon have, with `labels` and the channels"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.error(path, f"cannot be read ({error})", wanted, "set cohort.root", "bad-table")
+        return {}
+    if not isinstance(described, dict) or not isinstance(described.get("labels", {}), dict):
+        problems.error(path, "is no such description", wanted, "restore it", "bad-table")
+        return {}
+    return described
+
+
+def _channel(name: str, channels: Any, root: Path, problems: Problems) -> int:
+    """Return the number of a channel that is named by its name or number."""
+    names = {int(k): str(v) for k, v in channels.items()} if isinstance(channels, dict) else {}
+    for number, known in names.items():
+        if name in (known, str(number)):
+            return number
+    expected = f"one of {shorten(f'{v} ({k})' for k, v in names.items())}"
+    problems.error(
+        root / "dataset.json", f"has no channel '{name}'", expected, "set cohort.modalities"
+    )
+    return 0
+
+
+def _cases(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
+    """Return the images of each case by the number of their channel, sorted by case."""
+    cases: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.glob(f"*{ending}")):
+        name = path.name.removesuffix(ending)
+        if name.startswith("."):
+            continue
+        several = CHANNEL.search(name)
+        case = name[: several.start()] if several else name
+        cases.setdefault(case, {})[int(several[0][1:]) if several else 0] = path
+    return cases
+
+
+def _meanings(labels: Mapping[str, Any]) -> dict[Any, Meaning]:
+    """Turn `{"1": name}` (Decathlon) or `{name: 1}` (nnU-Net) into `{1: name}`.
+
+    Regions, `{name: [1, 2]}`, name no integer of their own.
+    """
+    meanings: dict[Any, Meaning] = {0: 0}
+    for key, value in labels.items():
+        integer, name = (value, key) if isinstance(value, int) else (key, value)
+        if (isinstance(value, Sequence) and not isinstance(value, str)) or name == "background":
+            continue
+        meanings[int(integer) if str(integer).isdigit() else integer] = (
+            None if name == "ignore" else name
+        )
+    return meanings

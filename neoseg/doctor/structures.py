@@ -1,0 +1,107 @@
+"""Which structures each label file shows, and what may not have been drawn in some."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neoseg.cohort import Cohort, Problem, Source
+from neoseg.cohort.scan import scan_id
+from neoseg.findings.markup import markdown_rows
+from neoseg.findings.problems import shorten
+from neoseg.labels import Convention, LabelSet
+from neoseg.store.examined import Examined
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Voxels `[scans, leaves]` that a scan's label file says to be, or maybe to be, each leaf."""
+
+    convention: Convention
+    scans: tuple[str, ...]
+    voxels: np.ndarray
+    _lacks: np.ndarray
+
+    @classmethod
+    def of(cls, cohort: Cohort, examined: Sequence[Examined]) -> Structures:
+        """Count what the labelled scans among those examined show."""
+        convention = cohort.convention
+        space = convention.space
+        shown = [item for item in examined if item.voxels]
+        counts = np.zeros((len(shown), len(convention.values)), np.int64)
+        for row, item in zip(counts, shown, strict=True):
+            row[:] = item.voxels
+        holds = np.zeros((len(convention.values), space.num_leaves), np.int64)
+        for row, leaves in zip(holds, convention.sets, strict=True):
+            row[list(leaves)] = 1
+        lacks = counts @ holds == 0
+        holds[[leaves == space.everything for leaves in convention.sets]] = 0
+        return cls(convention, tuple(item.scan.id for item in shown), counts @ holds, lacks)
+
+    def _names(self) -> list[tuple[int, str]]:
+        """Return each leaf but the background with its abbreviation."""
+        space = self.convention.space
+        leaves = enumerate(space.leaves)
+        return [(place, leaf.abbreviation) for place, leaf in leaves if place != space.background]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON: a row of voxel counts for each scan."""
+        places = [place for place, _ in self._names()]
+        rows = zip(self.scans, self.voxels[:, places].tolist(), strict=True)
+        return {"structures": [name for _, name in self._names()], "voxels": dict(rows)}
+
+    def markdown(self) -> str:
+        """Return a table with a row for each structure."""
+        rows = []
+        for place, name in self._names():
+            counts = self.voxels[:, place]
+            without = [scan for scan, n in zip(self.scans, counts, strict=True) if not n]
+            median = f"{np.median(counts[counts > 0]):.0f}" if len(without) < len(counts) else ""
+            shown = f"{len(counts) - len(without)} of {len(counts)}"
+            rows.append((name, shown, median, shorten(without)))
+        columns = ("structure", "scans that show it", "voxels there (median)", "scans without it")
+        return markdown_rows(columns, rows)
+
+    def not_drawn(self, source: Source) -> list[Problem]:
+        """Warn of structures that some scans of a plan lack and others show.
+
+        Where the plan or the cohort says that a structure was not drawn, nothing is lacking.
+        """
+        space = self.convention.space
+        clear = frozenset([space.background])
+        scans = {scan.id: scan for scan in source.cohort.scans}
+        open_: dict[str, LabelSet] = {}
+        for item in source.assignments:
+            scan = scans[scan_id(item.subject, item.session)]
+            open_[scan.id] = source.protocols[item.protocol].apply(clear | scan.not_drawn)
+        rows = [row for row, scan in enumerate(self.scans) if scan in open_]
+        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for leaf, _ in self._names():
+            lacking = [self.scans[row] for row in rows if self._lacks[row, leaf]]
+            # What no scan shows is another finding.
+            if self.voxels[rows, leaf].any():
+                groups[tuple(scan for scan in lacking if leaf not in open_[scan])].append(leaf)
+        return [
+            Problem(
+                f"cohort '{source.cohort.name}'",
+                f"{len(lacking)} of {len(rows)} scans have no voxel of "
+                f"{shorten((space.leaves[leaf].abbreviation for leaf in leaves), 12)}, which "
+                f"others show: {shorten(lacking)}",
+                "the same structures in every scan",
+                "their voxels count as background there; where they were not drawn, set "
+                f"'cohort.not_drawn={self._line(leaves, lacking)}'",
+                "structure-not-drawn",
+                severity="warning",
+            )
+            for lacking, leaves in groups.items()
+            if lacking
+        ]
+
+    def _line(self, leaves: Sequence[int], scans: Sequence[str]) -> str:
+        ids = f"[{', '.join(scans)}]"
+        names = (self.convention.space.plain_name(frozenset([leaf])) for leaf in leaves)
+        return "{" + ", ".join(f"{name}: {ids}" for name in names) + "}"

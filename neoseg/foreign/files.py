@@ -1,0 +1,75 @@
+"""Opening the files of a run, of a limited size, out of which no link leads."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from neoseg.errors import NeosegError
+
+LARGEST = 4 * 2**20
+"""Bytes of a configuration; real ones have some ten thousand."""
+
+LARGEST_RECORD, LARGEST_TABLE = 2**24, 2**27
+"""Bytes of JSON, which lists scans, and of a table, which may have a row per scan and structure."""
+
+
+class ForeignError(NeosegError):
+    """A file that is not what a run writes; nothing in it was used."""
+
+
+@contextmanager
+def opened(path: Path, limit: int, within: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file to read it; devices and pipes are not waited for.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have.
+        within: the folder of the run to which it belongs, which no link may leave. None is for
+            what the user names, which may be a link.
+
+    Raises:
+        ForeignError: naming the file and what is wrong with it.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        place = path.resolve(strict=True)
+        if within is not None and not place.is_relative_to(within.resolve()):
+            raise ForeignError(
+                f"{path} is a link that leads out of {within}; put the file itself in its place if "
+                "you trust it"
+            )
+        handle = os.open(place, os.O_RDONLY | flags)
+    except ForeignError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # also a loop of links, a zero byte
+        why = getattr(error, "strerror", None) or error
+        raise ForeignError(f"{path} cannot be read: {why}") from None
+    with open(handle, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ForeignError(f"{path} is no regular file and was not read")
+        if status.st_size > limit:
+            raise ForeignError(f"{path} has {status.st_size} bytes, more than {limit} are expected")
+        yield stream
+
+
+def read_bytes(path: Path, limit: int = LARGEST, within: Path | None = None) -> bytes:
+    """Return the content of a file that `opened` accepts."""
+    with opened(path, limit, within) as stream:
+        try:
+            return stream.read(limit)
+        except OSError as error:
+            raise ForeignError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_text(path: Path, limit: int = LARGEST, within: Path | None = None) -> str:
+    """Return UTF-8 text of a file that `opened` accepts."""
+    try:
+        return read_bytes(path, limit, within).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ForeignError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,145 @@
+"""Archives, pictures and checkpoints: looked through before anything in them is unpacked."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from neoseg.foreign.files import ForeignError, opened, read_bytes
+from neoseg.foreign.values import require_plain, require_values
+
+LARGEST_ARRAYS = 2**28
+"""Bytes of an archive of arrays, packed and unpacked."""
+
+LARGEST_CHECKPOINT = 2**36
+
+LARGEST_PICTURE = 2**25
+MOST_PIXELS = 2**26
+
+_DATA = re.compile(
+    r"torch\._utils\._rebuild_(tensor(_v2)?|parameter)|torch\.[A-Z][A-Za-z0-9]+Storage"
+    r"|torch\.(float|bfloat|int|uint)\d+|torch\.bool|torch\.nn\.parameter\.Parameter"
+)
+"""What the pickle of a checkpoint names beside ordered mappings: tensors."""
+
+
+def read_arrays(path: Path, within: Path | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays of an `.npz`; each is as large as its header announces.
+
+    Raises:
+        ForeignError: naming the file and what is wrong with it.
+    """
+    with opened(path, LARGEST_ARRAYS, within) as stream, _told(path):
+        archive = zipfile.ZipFile(stream)
+        if sum(member.file_size for member in archive.infolist()) > LARGEST_ARRAYS:
+            raise ValueError(f"it unpacks to more than {LARGEST_ARRAYS} bytes")
+        return {
+            member.filename.removesuffix(".npy"): _array(archive, member)
+            for member in archive.infolist()
+        }
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is packed in another way than NumPy's")
+    with archive.open(member) as packed:
+        content = packed.read(member.file_size)  # given a size it unpacks no more than that
+    stream = io.BytesIO(content)
+    reader = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(stream)]
+    shape, by_columns, dtype = reader(stream)
+    start = stream.tell()
+    count = 1
+    for length in shape:
+        count *= length
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f"{member.filename} holds no numbers")
+    if count * dtype.itemsize != len(content) - start:
+        raise ValueError(f"{member.filename} has another size than its header announces")
+    flat = np.frombuffer(content, dtype, count, start)
+    return flat.reshape(shape, order="F" if by_columns else "C")
+
+
+def read_picture(path: Path, within: Path | None = None) -> bytes:
+    """Return the bytes of a PNG, once they are seen to be one of a sane size.
+
+    Raises:
+        ForeignError: naming the file and what is wrong with it.
+    """
+    from PIL import Image
+
+    content = read_bytes(path, LARGEST_PICTURE, within)
+    with _told(path), Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"it has {picture.width} x {picture.height} pixels")
+        picture.verify()
+    return content
+
+
+@contextmanager
+def opened_checkpoint(path: Path, within: Path | None = None) -> Iterator[BinaryIO]:
+    """Give a file that `torch.load` may read: tensors as large as the file, and plain values.
+
+    The hyper-parameters, from which a network is built, hold no references.
+
+    Raises:
+        ForeignError: naming the file and what is wrong with it.
+    """
+    with opened(path, LARGEST_CHECKPOINT, within) as stream:
+        with _told(path):
+            archive = zipfile.ZipFile(stream)
+            packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
+            records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+            if packed or len(records) != 1:
+                raise ValueError("it is no archive as torch writes it")
+            found = _Outline(io.BytesIO(archive.read(records[0]))).load()
+        if isinstance(found, dict):
+            known = found.get("hyper_parameters")
+            require_plain(known, f"{path}, hyper_parameters")
+            require_values(known, f"{path}, hyper_parameters")
+        stream.seek(0)
+        yield stream
+
+
+class _Outline(pickle.Unpickler):
+    """Unpickles containers and plain values; whatever else is named is refused or left out."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if _DATA.fullmatch(f"{module}.{name}"):
+            return _Tensor
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        return None
+
+
+class _Tensor:
+    """Stands for a tensor, or for a part of one."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged archive, picture or pickle raises into a message."""
+    try:
+        yield
+    except ForeignError:
+        raise
+    except (MemoryError, RecursionError) as error:
+        raise ForeignError(f"{path} asks for more than there is ({type(error).__name__})") from None
+    except Exception as error:
+        raise ForeignError(f"{path} is not what a run writes, or damaged: {error}") from None

@@ -1,0 +1,148 @@
+"""JSON and YAML as plain, finite values, and not too many of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neoseg.foreign.files import LARGEST, LARGEST_RECORD, ForeignError, read_text
+
+DEEPEST = 50
+"""Levels of keys; real ones have six."""
+
+MOST = 2**18
+"""Values of a file."""
+
+
+def read_json(path: Path, within: Path | None = None, limit: int = LARGEST_RECORD) -> Any:
+    """Return plain containers; numbers that are none (NaN, infinite) become None."""
+    return json_of(read_text(path, limit, within), str(path))
+
+
+def json_of(text: str, where: str) -> Any:
+    """Return what JSON holds, as `read_json` does; `where` is named in errors."""
+    try:
+        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ForeignError(f"{where} cannot be read: {error}") from None
+    require_plain(found, where)
+    return found
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads keys, texts, numbers, truth values and null; dates are texts, `<<` is a key."""
+
+
+_KINDS = ("null", "bool", "int", "float")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] in _KINDS]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
+    """Return keys and values as plain containers.
+
+    Tags, and aliases of containers, which can grow without bound, are refused.
+
+    Raises:
+        ForeignError: naming the file and what is wrong with it.
+    """
+    text = read_text(path, LARGEST, within)
+    try:
+        _require_flat(path, text)
+        raw = yaml.load(text, _Loader)  # derived from the safe one
+    except (ValueError, yaml.YAMLError) as error:
+        if isinstance(error, ForeignError):
+            raise
+        raise ForeignError(f"{path} cannot be read: {error}") from None
+    if not isinstance(raw, dict):
+        raise ForeignError(f"{path} holds {type(raw).__name__}, expected keys and values")
+    require_plain(raw, str(path))
+    return raw
+
+
+def require_plain(node: Any, where: str) -> None:
+    """Raise `ForeignError` unless nested containers hold plain, finite values, and not too many."""
+    left = MOST
+
+    def look(node: Any, depth: int) -> None:
+        nonlocal left
+        left -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
+        if depth > DEEPEST or left < 0:
+            what = "is nested too deeply" if left >= 0 else "holds too many values"
+            raise ForeignError(f"{where} {what} to be what a run writes")
+        if isinstance(node, dict):
+            for key, value in node.items():
+                look(key, DEEPEST)  # a container is no key
+                look(value, depth + 1)
+        elif isinstance(node, list | tuple):
+            for value in node:
+                look(value, depth + 1)
+        elif isinstance(node, int | float) and not -(2**63) <= node < 2**63:  # NaN is neither
+            raise ForeignError(f"{where} holds a number that is not finite or too large")
+        elif not isinstance(node, str | int | float | None):
+            raise ForeignError(f"{where} holds {type(node).__name__}, expected texts and numbers")
+
+    look(node, 0)
+
+
+def require_values(node: Any, where: str, fine: re.Pattern[str] | None = None) -> None:
+    """Raise `ForeignError` for a text that would call a resolver, wherever it stands."""
+    for key, value in _strings(node):
+        if "${" in (fine.sub("", value) if fine else value):
+            raise ForeignError(
+                f"{where}: {key} is {value!r}, which would call a resolver; what a run writes "
+                "holds values alone. Write the value in its place if you trust the run"
+            )
+
+
+def value_at(config: Any, key: str, default: Any = None) -> Any:
+    """Return what stands at a dotted key of nested mappings, the default where nothing does."""
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return default
+        config = config[part]
+    return default if config is None else config
+
+
+def _require_flat(path: Path, text: str) -> None:
+    """Raise `ForeignError` for YAML that grows or nests without bound, or that names types."""
+    depth, containers = 0, set()
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in containers:
+                raise ForeignError(f"{path} has YAML aliases of containers; write values out")
+            continue
+        if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!"):
+            raise ForeignError(f"{path} cannot be read: it has the YAML tag {event.tag!r}")
+        if isinstance(event, yaml.CollectionStartEvent):
+            containers.add(event.anchor)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ForeignError(f"{path} is nested too deeply to be a configuration")
+
+
+def _strings(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of nested containers with where it stands, keys included."""
+    if isinstance(node, str):
+        yield prefix, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield prefix, str(key)
+            yield from _strings(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            yield from _strings(value, f"{prefix}[{number}]")

@@ -1,0 +1,67 @@
+"""What a segmentation was made of, kept beside it: whether it is what is asked for now."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.files import write_text
+from neoseg.inference.checkpoint import predicting_checkpoint
+
+Known = Literal["absent", "same", "changed", "other run", "untold"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Networks, settings and name of what segments; the files of a scan come with each question."""
+
+    run: str
+    weights: tuple[str, ...]
+    settings: str
+
+    @classmethod
+    def of(cls, name: str, runs: Sequence[Path], settings: Mapping[str, Any]) -> Origin:
+        """Return that of runs that segment together; settings are whatever changes the result."""
+        weights = (digest_of(predicting_checkpoint(run)) for run in runs)
+        return cls(name, tuple(sorted(weights)), digest_of_content(settings))
+
+    def look(self, target: Path, files: Sequence[Path | None]) -> Known:
+        """Tell whether a label file is what these networks would make of the files of a scan.
+
+        "changed" are its files, or weights or settings of the same run; "untold" is a label file
+        of an earlier version, or one that somebody has worked on since.
+        """
+        if not os.path.exists(target):  # nor one with too long a name
+            return "absent"
+        try:
+            content = json.loads(_beside(target).read_text(encoding="utf-8"))
+            if content["labels"] != digest_of(target):
+                return "untold"
+            asked = self._made_of(files)
+            if all(content[key] == value for key, value in asked.items()):
+                return "same"
+            same_run = content["run"] == self.run or content["weights"] == asked["weights"]
+            return "changed" if same_run else "other run"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "untold"
+
+    def keep(self, target: Path, files: Sequence[Path | None]) -> None:
+        """Write beside a label file what it was made of."""
+        content = {"run": self.run, **self._made_of(files), "labels": digest_of(target)}
+        write_text(_beside(target), json.dumps(content, indent=1) + "\n")
+
+    def _made_of(self, files: Sequence[Path | None]) -> dict[str, Any]:
+        return {
+            "weights": list(self.weights),
+            "settings": self.settings,
+            "files": [None if path is None else digest_of(path) for path in files],
+        }
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.name.removesuffix('.gz').removesuffix('.nii')}.json")

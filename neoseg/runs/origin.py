@@ -1,0 +1,126 @@
+"""What the run in a folder was started with, against what is asked for now."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from pathlib import Path
+
+from neoseg.cohort import Plan
+from neoseg.cohort.annotation import read_plan
+from neoseg.configuration.resume import changed_settings
+from neoseg.configuration.run import RunConfig
+from neoseg.digests import digests_kept
+from neoseg.errors import NeosegError
+from neoseg.files import write_text
+from neoseg.findings.problems import shorten
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import CONFIG
+from neoseg.runs.folder import RECORD
+from neoseg.store.nifti import DataError
+from neoseg.store.store import DIGESTS
+
+log = logging.getLogger(__name__)
+
+SCANS = "scans.json"
+"""In a run folder: what tells the content of the files of each scan, by cohort and scan."""
+
+PLAN = "annotation.csv"
+
+
+def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = False) -> None:
+    """Compare settings, files and plan with those with which the run in `folder` has started.
+
+    Settings and files that somebody who resumes it has changed are logged, as long as the run has
+    not ended.
+
+    Raises:
+        ConfigError: with everything that differs, and what can be done.
+    """
+    found, plans = changed_settings(run.content, folder), changed_plan(plan, folder)
+    found += changed_scans(run, folder, plan)
+    ended = (folder / RECORD).is_file()
+    if resuming and not ended:
+        for line in found:
+            log.warning("%s", line)
+        found = []
+    if not found + plans:
+        return
+    way = f"python -m neoseg.train {shlex.quote(f'resume={folder}')}"
+    raise ConfigError(
+        f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
+        + "\n".join(f"  - {line}" for line in [*found, *plans])
+        + "\nLeave it as it is, and start this one in a folder of its own: without hydra.run.dir, "
+        "or a sweep by another name (sweep=...)"
+        + ("" if ended or plans else f". To go on with that run: {way}")
+    )
+
+
+def differing(run: RunConfig, folder: Path) -> str:
+    """Tell in one message how a run that was started differs from what is asked for; "" if not."""
+    if not (folder / CONFIG).is_file() or run.find_lr is not None:
+        return ""
+    try:
+        plan = super(RunConfig, run).plan()
+    except NeosegError as error:
+        log.warning("%s cannot be compared with what is asked for: %s", folder, error)
+        return ""
+    try:
+        require_same(run, folder, plan)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def changed_plan(plan: Plan, folder: Path) -> list[str]:
+    """Tell whether `annotation.csv` of a run is there and says otherwise than a plan."""
+    path = folder / PLAN
+    if not path.is_file() or read_plan(path, plan.sources[0].cohort.name) == plan.assignments:
+        return []
+    return [
+        f"{path} says who was annotated how when the run started, and the cohort, split or "
+        "annotation gives another plan now"
+    ]
+
+
+def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
+    """Tell which scans of a run have other files now than when it was started."""
+    path = folder / SCANS
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        known = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
+    now = scan_keys(run, plan)
+    other = [f"{c}/{s}" for c, s in known if (c, s) in now and now[c, s] != known[c, s]]
+    if not other:
+        return []
+    return [
+        f"the files of {len(other)} of {len(known)} scans, what their labels mean or how they are "
+        f"prepared is not as when the run started: {shorten(other)}"
+    ]
+
+
+def scan_keys(run: RunConfig, plan: Plan) -> dict[tuple[str, str], str]:
+    """Return by cohort and id what tells the content of the files of all scans of a plan."""
+    store, found = run.open_store(plan.sources[0].cohort), {}
+    with digests_kept(store.root / DIGESTS):
+        for source in plan.sources:
+            for scan in source.cohort.scans:
+                try:
+                    key = store.folder(scan, source.cohort).name.removeprefix(f"{scan.id}-")
+                except DataError as error:  # the preparation tells all of them
+                    key = str(error)
+                found[source.cohort.name, scan.id] = key
+    return found
+
+
+def write_origin(run: RunConfig, folder: Path, plan: Plan) -> None:
+    """Keep what tells the content of the files of a run."""
+    content: dict[str, dict[str, str]] = {}
+    for (cohort, scan), key in scan_keys(run, plan).items():
+        content.setdefault(cohort, {})[scan] = key
+    write_text(folder / SCANS, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,121 @@
+"""What can be wrong with the numbers of a label file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from neoseg.findings.problems import Problem, shorten
+from neoseg.labels import Convention
+from neoseg.labels.convention import ROUNDING
+from neoseg.store.checks import one
+from neoseg.store.nifti import load_nifti
+from neoseg.store.volume import Volume
+
+MOST_NEW = 8
+"""Values outside a convention for which the line is written down that takes them in."""
+
+
+def check_values(path: Path, labels: Volume, convention: Convention) -> list[Problem]:
+    """Whole numbers, each of the convention. Slow: for files that could not be encoded."""
+    found = np.unique(labels.data)
+    parts = found[np.abs(np.rint(found) - found) > ROUNDING]
+    if len(parts) and labels.scaling is not None:
+        slope, shift = labels.scaling
+        raw = np.unique(load_nifti(path)[0].dataobj.get_unscaled())
+        lost, action = ", and the raw values lost the numbers", ""
+        if np.isin(raw, convention.values).all():
+            lost = ""
+            action = (
+                f"; or, if its raw values ({shorten(map(int, raw))}) are the labels, save "
+                "nibabel.Nifti1Image(image.dataobj.get_unscaled(), image.affine) in its place"
+            )
+        return one(
+            path,
+            f"holds {float(parts[0]):g}, since the scaling of its header (scl_slope {slope:g}, "
+            f"scl_inter {shift:g}) makes fractions of whole numbers{lost}",
+            "whole label numbers",
+            "export the labels again from their source, as integers without scaling" + action,
+            "label-scaling",
+        )
+    if len(parts):
+        return one(
+            path,
+            f"holds {float(parts[0])!r}",
+            "whole label numbers",
+            "it may be an image, probabilities, or a label map resampled with interpolation; "
+            "resample with nearest neighbour",
+            "label-fractions",
+        )
+    whole = np.rint(labels.data)
+    odd = np.setdiff1d(whole, convention.values)
+    action = "correct the file"
+    if len(odd) <= MOST_NEW:
+        values = convention.written(int(value) for value in odd)
+        action += f", or say what they mean (null: not annotated), 'cohort.convention={values}'"
+    return one(
+        path,
+        f"holds label values outside the table '{convention.space.name}': "
+        f"{shorten(int(value) for value in odd)} ({int(np.isin(whole, odd).sum())} voxels)",
+        shorten(convention.values, 12),
+        action,
+        "label-values",
+    )
+
+
+def check_exactness(path: Path, labels: Volume) -> list[Problem]:
+    """Label numbers as they are stored: neither rounded nor scaled."""
+    found = []
+    if labels.scaling is not None:
+        slope, shift = labels.scaling
+        found += one(
+            path,
+            f"has a header that scales its numbers (scl_slope {slope:g}, scl_inter {shift:g})",
+            "label numbers as they are",
+            "the scaled numbers are taken; export it without scaling if they are not the labels",
+            "label-scaling",
+            "warning",
+        )
+    if labels.data.dtype.kind == "f" and (off := np.abs(labels.data - np.rint(labels.data)).max()):
+        found += one(
+            path,
+            f"holds numbers that are up to {off:.2g} from whole ones",
+            "the numbers of a table",
+            "they are rounded",
+            "label-rounding",
+            "warning",
+        )
+    return found
+
+
+OF_CONTENT = ("untold-labels", "empty-labels")
+"""Kinds of what `check_content` finds."""
+
+
+def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
+    """Labels that tell of something; `voxels` counts them by stored code.
+
+    Not kept with an entry: whoever corrects what a value means has the same values.
+    """
+    space = convention.space
+    shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
+    if shown == {space.everything}:
+        return one(
+            path,
+            "says 'not annotated' everywhere",
+            "some structures",
+            "the scan teaches nothing; drop the file to count it as unlabelled",
+            "untold-labels",
+            severity="warning",
+        )
+    if shown <= {frozenset([space.background]), space.everything}:
+        value = space.leaves[space.background].index
+        return one(
+            path,
+            f"shows no structure, only the background ({value})",
+            "a segmentation",
+            "drop the file, or the scan",
+            "empty-labels",
+        )
+    return []

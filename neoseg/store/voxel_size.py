@@ -1,0 +1,120 @@
+"""The voxel size of a run: the one that is asked for, or that of its cohort's scans."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median_low
+from typing import Annotated, Any
+
+import nibabel as nib
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator
+
+from neoseg.cohort import Cohort, Problem
+from neoseg.findings.problems import shorten
+from neoseg.store.checks import VOXEL_SIZES
+from neoseg.store.nifti import HEADER_ERRORS
+
+log = logging.getLogger(__name__)
+
+Size = tuple[float, float, float]
+"""Of a voxel in mm along the canonical axes: left-right, posterior-anterior, inferior-superior."""
+
+ALIKE = 0.01
+"""Share by which voxel sizes may differ and count as one, as after rounding in a header."""
+
+COARSER = 1.1
+"""Voxels longer than the training's by this factor are told of."""
+
+
+def _all_axes(raw: Any) -> Any:
+    """One length stands for three."""
+    return (raw, raw, raw) if isinstance(raw, int | float) else raw
+
+
+def _positive(size: Size) -> Size:
+    if not (np.isfinite(size).all() and min(size) > 0):
+        raise ValueError(f"voxels of {list(size)} mm; give one length or three, above 0")
+    return size
+
+
+VoxelSize = Annotated[Size, BeforeValidator(_all_axes), AfterValidator(_positive)]
+"""One length (mm) or three, as users write it."""
+
+
+def sizes_of(affine: np.ndarray) -> Size:
+    """Return the lengths of a voxel along its axes in mm, free of what rounding an affine leaves.
+
+    Oblique affines in single precision give sizes such as 1.99999998 mm.
+    """
+    x, y, z = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0).round(5).tolist()
+    return x, y, z
+
+
+def canonical_sizes(affine: np.ndarray) -> Size:
+    """Return the lengths of a file's voxels in mm along the canonical axes."""
+    sizes = sizes_of(affine)
+    x, y, z = (sizes[int(axis)] for axis in nib.io_orientation(affine)[:, 0].argsort())
+    return x, y, z
+
+
+def with_voxel_size(cohort: Cohort, asked: Size | None) -> Cohort:
+    """Return the cohort with the voxel size to which its scans are brought.
+
+    Without one that is asked for, it is that of the scans (first images, canonical axes), or along
+    each axis the median of several: a size that scans have, of two the finer. That some scans are
+    resampled then stands among the cohort's problems, as a warning. Headers alone are read; those
+    that cannot be read are left to the preparation.
+    """
+    sizes: list[Size] = []
+    for scan in cohort.scans:
+        try:
+            image: Any = nib.load(scan.images[0])  # type: ignore[arg-type]  # always there
+            size = canonical_sizes(image.affine)
+        except (*HEADER_ERRORS, np.linalg.LinAlgError):
+            continue
+        if VOXEL_SIZES[0] <= min(size) <= max(size) <= VOXEL_SIZES[1]:
+            sizes.append(size)
+    if not sizes:
+        return replace(cohort, voxel_size=asked)
+    median = (median_low(axis) for axis in zip(*sizes, strict=True))
+    size = asked or tuple(median)
+    others = Counter(shown(other) for other in sizes if not alike(other, size))
+    if not others:
+        return replace(cohort, voxel_size=size)
+    kinds = [f"{count} of {name} mm" for name, count in others.most_common()]
+    problem = Problem(
+        f"cohort '{cohort.name}'",
+        f"{others.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
+        + shorten(kinds, 4),
+        "one size for a network",
+        "they are resampled to it; store.spacing=[x,y,z] (mm) chooses another size"
+        + ("" if asked else " than this, the median"),
+        "mixed-voxel-sizes",
+        severity="warning",
+    )
+    log.warning("%s", problem)
+    return replace(cohort, voxel_size=size, problems=(*cohort.problems, problem))
+
+
+def alike(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Tell whether scans of one of two voxel sizes need no resampling to the other."""
+    return bool(np.allclose(first, second, rtol=ALIKE, atol=0))
+
+
+def shown(size: Sequence[float]) -> str:
+    """Return a voxel size as people write it."""
+    return " x ".join(f"{length:.3g}" for length in size)
+
+
+def coarseness(sizes: Size, trained: Size | None) -> str:
+    """Return what is to be told of a scan with longer voxels than the network was trained at."""
+    if trained is None or not any(a > COARSER * b for a, b in zip(sizes, trained, strict=True)):
+        return ""
+    return (
+        f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
+        "was trained at: what lies between its voxels is guessed, expect lower quality"
+    )

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neoseg.inference.origin import Origin
+
+
+def run(folder: Path, weights: str) -> Path:
+    path = folder / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(weights)
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> list[Path | None]:
+    (tmp_path / "T2w.nii").write_text("voxels")
+    return [tmp_path / "T2w.nii", None]
+
+
+def test_weights_settings_and_files_count(tmp_path: Path, scan: list[Path | None]) -> None:
+    target = tmp_path / "a_dseg.nii.gz"
+    origin = Origin.of("A", [run(tmp_path / "A", "weights")], {"overlap": 0.5})
+    assert origin.look(target, scan) == "absent"
+    target.write_text("labels")
+    assert origin.look(target, scan) == "untold"
+    origin.keep(target, scan)
+    assert (tmp_path / "a_dseg.json").is_file()
+    assert origin.look(target, scan) == "same"
+
+    moved = [run(tmp_path / "moved", "weights")]
+    assert Origin.of("moved", moved, {"overlap": 0.5}).look(target, scan) == "same"
+    assert Origin.of("A", moved, {"overlap": 0.25}).look(target, scan) == "changed"
+    other = [run(tmp_path / "other", "trained on")]
+    assert Origin.of("A", other, {"overlap": 0.5}).look(target, scan) == "changed"
+    assert Origin.of("B", other, {"overlap": 0.5}).look(target, scan) == "other run"
+    assert scan[0] is not None
+    scan[0].write_text("VOXELS")  # of one size
+    assert origin.look(target, scan) == "changed"
+    assert origin.look(target, [*scan, tmp_path / "a_dseg.json"]) == "changed"
+    target.write_text("drawn by hand")
+    assert origin.look(target, scan) == "untold"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"labels": 3}'])
+def test_a_damaged_note_tells_nothing(
+    tmp_path: Path, scan: list[Path | None], content: str
+) -> None:
+    target = tmp_path / "a_dseg.nii.gz"
+    target.write_text("labels")
+    (tmp_path / "a_dseg.json").write_text(content)
+    assert Origin("A", ("w",), "s").look(target, scan) == "untold"
