@@ -45,6 +45,18 @@ def empty_shared(size: int) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(memory)
 
 
+NOTHING_OF_THE_MACHINE: dict[str, Any] = {
+    "x_disable_meta": True,
+    "x_disable_machine_info": True,
+    "disable_git": True,
+    "console": "off",
+    "host": "withheld",
+}
+"""Settings of W&B with which it sends no command, host, folder, commit or output.
+
+Those that begin with x_ are not public, and nothing else leaves out what a run is started with.
+"""
+
 UNUSED_BY_MONAI = (
     *("huggingface_hub", "matplotlib", "pandas", "PIL", "requests", "scipy.optimize"),
     *("scipy.signal", "tensorboard", "transformers"),

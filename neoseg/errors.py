@@ -6,5 +6,10 @@ from __future__ import annotations
 class NeosegError(ValueError):
     """What the person who reads it can act on: the message says where, what and what to do.
 
-    A command ends with the message and exit status 2; a traceback would only hide it.
+    A command ends with the message and exit status 2; a traceback would only hide it. What a
+    terminal would obey, in a name out of a file, is shown as Python writes it.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

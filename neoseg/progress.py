@@ -42,7 +42,7 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.fields[what]}", markup=False),
     )
     with Progress(*columns) as progress:
         task = progress.add_task(title, total=total, what="", visible=total is not None)

@@ -63,6 +63,12 @@ def test_hydra_s_errors_are_seen_before_it_prints_them() -> None:
         utils.run_and_report = plain
 
 
+def test_wandb_has_the_settings_that_keep_a_machine_to_itself() -> None:
+    settings = import_module("wandb").Settings(**borrowed.NOTHING_OF_THE_MACHINE)
+    assert settings.x_disable_meta
+    assert settings.disable_git
+
+
 MONAI = """
 import sys
 import pandas

@@ -8,6 +8,7 @@ from pathlib import Path
 from neoseg.cohort.meaning import from_names
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems, shorten
+from neoseg.foreign import ForeignError, read_bytes
 from neoseg.labels import Convention, LabelSet, LabelSpace
 
 GUESSED = "guessed-meaning"
@@ -93,8 +94,8 @@ def _covers(table: Path, parts: Sequence[str], suffix: str) -> bool:
 
 def _content(table: Path) -> bytes:
     try:
-        return table.read_bytes()
-    except OSError:
+        return read_bytes(table)
+    except ForeignError:
         return str(table).encode()  # `from_names` says what is wrong with it
 
 

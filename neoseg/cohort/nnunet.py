@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from neoseg.cohort.meaning import resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
 from neoseg.findings.problems import Problems, shorten
+from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 
@@ -78,8 +78,8 @@ def read_nnunet(
 def _describe(path: Path, problems: Problems) -> dict[str, Any]:
     wanted = "the description that nnU-Net and the Decathlon have, with `labels` and the channels"
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        described = read_json(path)
+    except ForeignError as error:
         problems.error(path, f"cannot be read ({error})", wanted, "set cohort.root", "bad-table")
         return {}
     if not isinstance(described, dict) or not isinstance(described.get("labels", {}), dict):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from neoseg.files import replacing
+from neoseg.findings.markup import cell, uncell
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_bytes
 from neoseg.foreign.files import LARGEST_TABLE
@@ -56,7 +57,8 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
         return []
     # Tables edited by hand often lose trailing empty cells; they read as empty.
     return [
-        dict.fromkeys(names, "") | dict(zip(names, map(str.strip, cells), strict=False))
+        dict.fromkeys(names, "")
+        | {name: uncell(text.strip()) for name, text in zip(names, cells, strict=False)}
         for cells in lines[1:]
         if any(cell.strip() for cell in cells)
     ]
@@ -67,5 +69,4 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[objec
     delimiter = "," if path.suffix == ".csv" else "\t"
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows(rows)
+        table.writerows(map(cell, row) for row in (columns, *rows))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -55,7 +56,8 @@ def main(config: DictConfig) -> None:
         low, high = float(batch.image.min()), float(batch.image.max())
         shown = f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "holds no numbers"
         codes = ", ".join(map(str, batch.codes.unique().tolist()))
-        table.add_row(str(item), scan, shown, codes, f"{loss_of(module, batch, kept):.6g}")
+        loss = f"{loss_of(module, batch, kept):.6g}"
+        table.add_row(str(item), escape(str(scan)), shown, codes, loss)
     total = loss_of(module, kept.batch, kept)
     table.add_row("all", "", "", "", f"{total:.6g}", style="bold")
     Console().print(table)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.write import write_report
+from neoseg.findings.privacy import Privacy
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +21,11 @@ class ReportConfig(CommandConfig):
     runs: Path
     output: Path
     compare: ReportSettings = ReportSettings()
+    privacy: Privacy = "none"
 
 
 def main(config: DictConfig) -> None:
     """Collect every finished run below a folder and compare the arms."""
     command = ReportConfig.parse(config)
-    page = write_report(command.runs, command.output, command.compare)
+    page = write_report(command.runs, command.output, command.compare, command.privacy)
     log.info("report: %s, and report.md beside it", page)

@@ -16,6 +16,7 @@ from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan
 from neoseg.configuration.trainer import TrainerSettings
 from neoseg.evaluation.scoring import ScoreSettings
+from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
@@ -69,6 +70,7 @@ class RunConfig(DataConfig):
     find_lr: int | None = Field(default=None, ge=FEWEST_STEPS)
     logger: LoggerSettings = LoggerSettings()
     cluster: Annotated[Cluster, BeforeValidator(cluster_of)] = None
+    privacy: Privacy = "none"
     score: bool = True
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()

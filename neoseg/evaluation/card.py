@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from neoseg.errors import NeosegError
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
+from neoseg.findings.privacy import Privacy, shared
 from neoseg.foreign import ForeignError, read_config, read_json, read_text, value_at
 from neoseg.foreign.files import LARGEST_TABLE
 
@@ -32,7 +33,7 @@ class CardError(NeosegError):
     """A folder from which no card can be made."""
 
 
-def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
+def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> dict[str, Any]:
     """Return the card of a finished run as plain containers, from the files in its folder alone.
 
     What the files do not tell, as in runs of earlier versions, is "n/a".
@@ -40,6 +41,7 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
     Args:
         run: the run folder.
         name: how the run is called; None is the name of its folder.
+        privacy: what is left out beside what the run's own configuration says.
 
     Raises:
         CardError: a folder without a readable `config.yaml` and `run.json`.
@@ -97,17 +99,30 @@ def run_card(run: Path, name: str | None = None) -> dict[str, Any]:
         "limits": limits_of_use(config, record, scores),
         "config": config,
     }
-    plain: dict[str, Any] = _plain(card)
+    levels = get_args(Privacy)
+    said = _of(config, "privacy", "none")
+    privacy = max(privacy, said if said in levels else levels[-1], key=levels.index)
+    if privacy == "subjects":
+        card["data"]["skipped"] = [
+            {"cohort": row.get("cohort"), "kind": row.get("kind")}
+            for row in card["data"]["skipped"]
+        ]
+    plain: dict[str, Any] = shared(_plain(card), privacy, [str(run), str(run.resolve())])
     return plain
 
 
-def write_card(run: Path, folder: Path | None = None, name: str | None = None) -> Path:
+def write_card(
+    run: Path,
+    folder: Path | None = None,
+    name: str | None = None,
+    privacy: Privacy = "none",
+) -> Path:
     """Write `card.json` and `card.md` of a run into its folder or another; return the latter.
 
     Raises:
         CardError: as `run_card`.
     """
-    card = run_card(run, name)
+    card = run_card(run, name, privacy)
     target = folder or run
     text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(target / f"{CARD}.json", text + "\n")

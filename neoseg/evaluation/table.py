@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from neoseg.evaluation.scores import ClassScore
-from neoseg.files import replacing
+from neoseg.findings.markup import uncell, write_csv
+from neoseg.foreign import read_text
+from neoseg.foreign.files import LARGEST_TABLE
 
 METRICS = (
     *("dice", "hd95", "hd", "assd", "nsd", "volume_error", "paper_dice", "paper_hd_voxels"),
@@ -35,6 +39,9 @@ _LATER: dict[str, float | str] = {
     "cohort": "",
 }
 """What tables of earlier versions lack, and what stands for it."""
+
+LONGEST_TEXT, MOST_CLASSES, LARGEST_NUMBER = 1000, 1000, 1e9
+"""What a score table may hold: letters of a text, structures, and millimetres or millilitres."""
 
 SCAN = ("cohort", "subject", "session")
 """What tells scans apart."""
@@ -79,9 +86,8 @@ def score_frame(
 def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> None:
     """Write the rows of one or several scans as CSV, whole or not at all."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.concat(list(rows), ignore_index=True)
-    with replacing(path) as temporary:
-        # 17 significant digits are what a float64 needs to come back as it was.
-        frame[list(COLUMNS)].to_csv(temporary, index=False, float_format="%.17g")
+    # 17 significant digits are what a float64 needs to come back as it was.
+    write_csv(path, frame[list(COLUMNS)], float_format="%.17g")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -92,7 +98,12 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file and the columns that it lacks.
     """
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    content = io.StringIO(read_text(path, LARGEST_TABLE, path.parent))
+    try:
+        frame = pd.read_csv(content, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    frame = frame.fillna("").rename(columns=uncell).apply(lambda column: column.map(uncell))
     computed = ("volume_error", "volume_error_ml")
     later = [name for name in (*_LATER, *computed) if name not in frame.columns]
     missing = [name for name in COLUMNS if name not in (*frame.columns, *later)]
@@ -101,11 +112,24 @@ def read_scores(path: Path) -> pd.DataFrame:
             f"{path} has no column {', '.join(missing)}; it is not a score table of this version, "
             "evaluate the run again"
         )
+    if frame.empty:
+        raise ValueError(f"{path} has no rows; evaluate the run again")
+    for name in _TEXT:
+        if name in frame.columns and (long := max(map(len, frame[name]))) > LONGEST_TEXT:
+            raise ValueError(f"{path}, column {name}: a text of {long} letters")
+    for name in ("class", "abbreviation"):
+        if (count := frame[name].nunique()) > MOST_CLASSES:
+            raise ValueError(f"{path}, column {name}: {count} structures, too many for a table")
     for name in ("subject", "session"):
         # They name files: of a stranger's run they must not lead out of its folder.
         odd = {text for text in frame[name] if set("/\\\0") & set(text)}
         if odd:
             raise ValueError(f"{path}, column {name}: {min(odd)!r} is no id, it has a slash")
+    twice = frame.duplicated([name for name in (*SCAN, "abbreviation") if name in frame.columns])
+    if twice.any():
+        raise ValueError(
+            f"{path} has two rows of {frame.loc[twice, 'abbreviation'].iloc[0]!r} of one scan"
+        )
     for name in _FLAGS:
         odd = set(frame[name]) - {"True", "False"}
         if odd:
@@ -114,9 +138,13 @@ def read_scores(path: Path) -> pd.DataFrame:
             )
         frame[name] = frame[name] == "True"
     try:
-        return _completed(frame, later)
+        found = _completed(frame, later)
     except ValueError as error:
         raise ValueError(f"{path} holds text where a number is expected: {error}") from None
+    for name in _NUMBERS:
+        if (found[name].abs() > LARGEST_NUMBER).any():  # infinite ones, too
+            raise ValueError(f"{path}, column {name}: a number beyond {LARGEST_NUMBER:g}")
+    return found
 
 
 def _completed(frame: pd.DataFrame, later: Sequence[str]) -> pd.DataFrame:
@@ -184,13 +212,14 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
     for group in groups:
         count = scores if group == "all" else scores[scores["age_group"] == group]
         scans = len(count[list(SCAN)].drop_duplicates())
-        table = Table(title=f"{title}: {group} ({scans} scan{'s' if scans > 1 else ''})")
+        named = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
+        table = Table(title=named)
         table.add_column("class", no_wrap=True)
         columns = [name for name in frame.columns if name.endswith(f" {group}")]
         for name in columns:
             table.add_column(name.removesuffix(f" {group}"), justify="right", no_wrap=True)
         for row in frame[["class", *columns]].itertuples(index=False):
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         tables.append(table)
     tables[-1].caption = "mean ± std over scans; † hidden by the protocol"
     return Group(*tables)

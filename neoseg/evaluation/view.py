@@ -23,6 +23,9 @@ VIEWS = "views"
 _LONGEST = 160
 """Voxels along an axis; finer grids are thinned by a whole number."""
 
+LARGEST = 2**25
+"""Bytes of a view."""
+
 MOST_MM = 1000.0
 """Of a voxel."""
 
@@ -123,7 +126,7 @@ def read_view(path: Path, within: Path | None = None) -> View:
         ValueError: naming the file, if it is damaged or something else.
     """
     try:
-        content = read_arrays(path, within)
+        content = read_arrays(path, LARGEST, within)
         about = json_of(str(content["about"]), str(path))
         view = View(
             scan=str(about["scan"]),

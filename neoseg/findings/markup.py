@@ -1,10 +1,13 @@
-"""Tables of text as Markdown and LaTeX, whatever characters they hold."""
+"""Texts in tables, as Markdown, LaTeX and cells, whatever characters they hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neoseg.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,9 +18,40 @@ _LONG = 45
 _LATEX = str.maketrans(
     {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "†": r"$\dagger$"}
     | {"–": "--", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"[": "{[}", "]": "{]}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}"}
     | {"\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}", "*": r"$^{*}$"}
 )
+_FORMULA = re.compile(r"'* ?[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
+
+
+def cell(value: Any) -> Any:
+    """Return what a spreadsheet takes for text where it would take a text for a formula.
+
+    Numbers stay numbers, also those that are texts; `uncell` gives the text back, but for carriage
+    returns, which would begin a row.
+    """
+    if not isinstance(value, str):
+        return value
+    is_formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return ("'" if is_formula else "") + value.replace("\r", " ")
+
+
+def uncell(text: str) -> str:
+    """Return the text of which `cell` has made a cell."""
+    return text[1:] if re.match("' ?", text) and _FORMULA.match(text) else text
+
+
+def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a frame as CSV, its texts as `cell` has them, whole or not at all."""
+    texts = {
+        str(name): column.map(cell) for name, column in frame.items() if column.dtype.kind == "O"
+    }
+    with replacing(path) as temporary:
+        frame.assign(**texts).rename(columns=cell).to_csv(
+            temporary, index=False, float_format=float_format
+        )
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -77,8 +111,9 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
 
 
 def latex_text(text: object) -> str:
-    """Escape the characters that LaTeX reserves."""
-    return str(text).translate(_LATEX)
+    """Escape the characters that LaTeX reserves; line breaks become spaces, other marks nothing."""
+    plain = " ".join(str(text).split())
+    return "".join(c for c in plain if c.isprintable()).translate(_LATEX)
 
 
 def _latex_row(cells: Sequence[object]) -> str:

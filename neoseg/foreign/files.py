@@ -44,15 +44,16 @@ def opened(path: Path, limit: int, within: Path | None = None) -> Iterator[Binar
                 "you trust it"
             )
         handle = os.open(place, os.O_RDONLY | flags)
+        status = os.fstat(handle)
     except ForeignError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # also a loop of links, a zero byte
         why = getattr(error, "strerror", None) or error
         raise ForeignError(f"{path} cannot be read: {why}") from None
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ForeignError(f"{path} is no regular file and was not read")
     with open(handle, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ForeignError(f"{path} is no regular file and was not read")
         if status.st_size > limit:
             raise ForeignError(f"{path} has {status.st_size} bytes, more than {limit} are expected")
         yield stream

@@ -17,9 +17,6 @@ import numpy as np
 from neoseg.foreign.files import ForeignError, opened, read_bytes
 from neoseg.foreign.values import require_plain, require_values
 
-LARGEST_ARRAYS = 2**28
-"""Bytes of an archive of arrays, packed and unpacked."""
-
 LARGEST_CHECKPOINT = 2**36
 
 LARGEST_PICTURE = 2**25
@@ -32,16 +29,18 @@ _DATA = re.compile(
 """What the pickle of a checkpoint names beside ordered mappings: tensors."""
 
 
-def read_arrays(path: Path, within: Path | None = None) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, limit: int, within: Path | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of an `.npz`; each is as large as its header announces.
+
+    `limit` is of the bytes of all, packed and unpacked.
 
     Raises:
         ForeignError: naming the file and what is wrong with it.
     """
-    with opened(path, LARGEST_ARRAYS, within) as stream, _told(path):
+    with opened(path, limit, within) as stream, _told(path):
         archive = zipfile.ZipFile(stream)
-        if sum(member.file_size for member in archive.infolist()) > LARGEST_ARRAYS:
-            raise ValueError(f"it unpacks to more than {LARGEST_ARRAYS} bytes")
+        if sum(member.file_size for member in archive.infolist()) > limit:
+            raise ValueError(f"it unpacks to more than {limit} bytes")
         return {
             member.filename.removesuffix(".npy"): _array(archive, member)
             for member in archive.infolist()

@@ -125,8 +125,8 @@ def _require_flat(path: Path, text: str) -> None:
             if event.anchor in containers:
                 raise ForeignError(f"{path} has YAML aliases of containers; write values out")
             continue
-        if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) not in (None, "!"):
-            raise ForeignError(f"{path} cannot be read: it has the YAML tag {event.tag!r}")
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise ForeignError(f"{path} cannot be read: it has YAML tags")
         if isinstance(event, yaml.CollectionStartEvent):
             containers.add(event.anchor)
         depth += isinstance(event, yaml.CollectionStartEvent)

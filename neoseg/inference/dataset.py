@@ -14,6 +14,7 @@ from typing import Any
 
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
+from neoseg.findings.markup import cell, uncell
 from neoseg.labels import LabelSpace
 from neoseg.locks import locked
 
@@ -119,12 +120,14 @@ def record_volumes(
     if path.exists():
         with path.open(encoding="utf-8", newline="") as handle:
             reader = csv.DictReader(handle, delimiter="\t")
+            reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
             if reader.fieldnames != list(row):
                 raise DerivativeError(
                     f"{path} has other columns than the table '{space.name}' gives; remove it or "
                     "choose another output folder"
                 )
-            rows = {old["file"]: old for old in reader}
+            found = ({name: uncell(text) for name, text in old.items()} for old in reader)
+            rows = {old["file"]: old for old in found}
     rows[row["file"]] = row
     ordered = [rows[name] for name in sorted(rows)]
     _write_text(path, _tsv([tuple(row), *(tuple(line.values()) for line in ordered)]))
@@ -132,7 +135,9 @@ def record_volumes(
 
 def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(rows)
+    csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(
+        map(cell, row) for row in rows
+    )
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
+from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 
 Known = Literal["absent", "same", "changed", "other run", "untold"]
@@ -36,10 +37,10 @@ class Origin:
         "changed" are its files, or weights or settings of the same run; "untold" is a label file
         of an earlier version, or one that somebody has worked on since.
         """
-        if not os.path.exists(target):  # nor one with too long a name
+        if not os.path.exists(target):  # none where the name is too long
             return "absent"
         try:
-            content = json.loads(_beside(target).read_text(encoding="utf-8"))
+            content = read_json(_beside(target))
             if content["labels"] != digest_of(target):
                 return "untold"
             asked = self._made_of(files)

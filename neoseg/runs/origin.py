@@ -16,7 +16,7 @@ from neoseg.files import write_text
 from neoseg.findings.command_line import command, override
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import CONFIG
+from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.folder import RECORD
 from neoseg.store.nifti import DataError
 from neoseg.store.store import DIGESTS
@@ -87,12 +87,12 @@ def changed_plan(plan: Plan, folder: Path) -> list[str]:
 def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
     """Tell which scans of a run have other files now than when it was started."""
     path = folder / SCANS
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        known = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, ValueError, AttributeError) as error:
+    try:
+        earlier = read_json(path, within=folder)
+        known = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
+    except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
     now = scan_keys(run, plan)
     other = [f"{c}/{s}" for c, s in known if (c, s) in now and now[c, s] != known[c, s]]

@@ -52,7 +52,7 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
         ) from None
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
-    loggers = make_loggers(own, folder, run.logger, run.name, group, run.content)
+    loggers = make_loggers(own, folder, run.logger, run.name, group, run.content, run.privacy)
     callbacks += wandb_callbacks(loggers)
     return make_trainer(settings.arguments(), run.patches.batch_size, own, callbacks, loggers)
 

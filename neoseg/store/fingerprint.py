@@ -47,6 +47,8 @@ def _content(path: Path) -> list[str]:
         return [path.name, digest_of(path)]
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
-        action = "fetch the file, or exclude the subject"
-        problem = Problem(str(path), found, "a NIfTI file", action, "missing-file")
+        kind, action = "unreadable-file", "check its permissions and the disk"
+        if isinstance(error, FileNotFoundError):
+            kind, action = "missing-file", "fetch the file, or exclude the subject"
+        problem = Problem(str(path), found, "a NIfTI file", action, kind)
         raise DataError.of([problem]) from None

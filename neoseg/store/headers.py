@@ -81,6 +81,8 @@ def _forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Problem]:
     if not (stored["sform_code"] and stored["qform_code"]):
         return []
     sform = np.asarray(stored.get_sform(), np.float64)
+    if not (np.isfinite(sform).all() and np.linalg.det(sform)):
+        return []  # told of the affine, which it is
     try:
         qform = np.asarray(stored.get_qform(), np.float64)
         turn = np.linalg.solve(sform, qform)
@@ -98,7 +100,7 @@ def _forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Problem]:
         )
     axes, other = ("".join(nib.aff2axcodes(form)) for form in (sform, qform))
     flipped = not np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]])
-    ends = [(0, max(0, length - 1)) for length in shape[:3]]
+    ends = [(0, max(0, length - 1)) for length in (*shape, 1, 1, 1)[:3]]
     corners = np.array([[*corner, 1] for corner in product(*ends)]).T
     gap = float(np.linalg.norm(((sform - qform) @ corners)[:3], axis=0).max())
     if not flipped and gap <= SHIFT * np.linalg.norm(sform[:3, :3], axis=0).min():

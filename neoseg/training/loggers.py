@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from pydantic import BaseModel, ConfigDict, Field
 
+from neoseg.findings.privacy import Privacy, shared
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.overlays import Overlays
 from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
@@ -41,6 +42,7 @@ def make_loggers(
     name: str,
     group: str | None,
     config: dict[str, Any],
+    privacy: Privacy = "none",
 ) -> list[Logger]:
     """Return the CSV logger (`metrics.csv`), and the others as far as they are asked for.
 
@@ -55,6 +57,7 @@ def make_loggers(
         name: of the arm.
         group: the sweep.
         config: goes to W&B.
+        privacy: what does not.
 
     Raises:
         LoggerError: TensorBoard is asked for and not installed.
@@ -71,7 +74,8 @@ def make_loggers(
             job_type=name,
             group=group,
             tags=tuple(dict.fromkeys([*settings.wandb.tags, *_tags(config)])),
-            config=config | {"stage": stage},
+            config=shared(config, privacy, [str(run), str(run.resolve())]) | {"stage": stage},
+            privacy=privacy,
         )
         loggers.append(WandbRun(settings.wandb, run, curves, about))
     return loggers

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 KEPT = "nan"
 """Folder of what is kept, in that of the training."""
 
+LARGEST = 2**34
+"""Bytes of a batch."""
+
 WEIGHTS = "weights.ckpt"
 """The network whose loss was not a number, beside the patches."""
 
@@ -212,7 +215,7 @@ def read_batch(path: Path) -> KeptBatch:
         ValueError: naming the file, if it is damaged or something else.
     """
     try:
-        content = read_arrays(path)
+        content = read_arrays(path, LARGEST)
         about = json_of(str(content.pop("about")), str(path))
         tensors: dict[str, Any] = {n: torch.from_numpy(v.copy()) for n, v in content.items()}
         return KeptBatch(Batch(**tensors), about)

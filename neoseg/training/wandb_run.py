@@ -18,7 +18,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict, Field
 
+from neoseg.borrowed import NOTHING_OF_THE_MACHINE
 from neoseg.files import write_text
+from neoseg.findings.privacy import Privacy, without_ids
 from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
@@ -62,7 +64,8 @@ class About:
         job_type: the arm.
         group: the sweep.
         tags: words to filter by.
-        config: all of it.
+        config: all of it, as far as it is shared.
+        privacy: what is left out.
     """
 
     name: str
@@ -70,6 +73,7 @@ class About:
     group: str | None = None
     tags: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    privacy: Privacy = "none"
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -150,7 +154,8 @@ class WandbRun(Logger):
             caption, planes, codebook: as of `masked_images`.
             step: as of `log_metrics`.
         """
-        self._send({f"{OVERLAYS}/{number}": masked_images(caption, planes, codebook)}, step)
+        name = f"scan {number}" if self.about.privacy == "subjects" else caption
+        self._send({f"{OVERLAYS}/{number}": masked_images(name, planes, codebook)}, step)
 
     @_guarded
     def log_results(
@@ -173,6 +178,8 @@ class WandbRun(Logger):
         self._open()
         content: dict[str, Any] = {"run_card": wandb.Html(page, inject=False)}
         if scores is not None:
+            if self.about.privacy == "subjects":
+                scores = without_ids(scores)
             plain = scores.astype(object).where(scores.notna(), None)
             rows: list[Any] = plain.to_numpy().tolist()
             content["scores"] = wandb.Table(
@@ -206,6 +213,7 @@ class WandbRun(Logger):
         known = read_json(path, within=self.folder) if path.is_file() else None
         state = known or {"id": secrets.token_hex(4), "group": self.about.group}
         online = self.settings.mode == "online"
+        hidden = {} if self.about.privacy == "none" else NOTHING_OF_THE_MACHINE
         self._run = wandb.init(
             mode="online" if online else "offline",
             project=self.settings.project,
@@ -219,7 +227,7 @@ class WandbRun(Logger):
             config=self.about.config,
             resume="allow" if online and known else None,
             reinit="create_new",  # none of its own in the process is ended or gone on with
-            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS, quiet=True),
+            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS, quiet=True, **hidden),
         )
         write_text(path, json.dumps(state) + "\n")
         self._run.define_metric("step")

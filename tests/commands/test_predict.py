@@ -192,6 +192,7 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
         ({"restore": False}, "_T2w"),
         ({"image_desc": "brain"}, "_desc-brain_T2w"),
         ({}, "_desc-restore_T2w"),
+        ({"image_entities": {"space": "MNI"}}, "_space-MNI_T2w"),
     ],
 )
 def test_the_image_that_the_run_was_trained_on(
@@ -201,7 +202,7 @@ def test_the_image_that_the_run_was_trained_on(
     (run / "config.yaml").write_text(json.dumps({"cohort": cohort}))
     folder = tmp_path / "in" / "sub-1" / "anat"
     folder.mkdir(parents=True)
-    for name in ("_T2w", "_desc-restore_T2w", "_desc-brain_T2w"):
+    for name in ("_T2w", "_desc-restore_T2w", "_desc-brain_T2w", "_space-MNI_T2w"):
         # Only the one that is to be taken can be read.
         (folder / f"sub-1{name}.nii.gz").write_bytes(content if name == taken else b"")
     out = tmp_path / "out"

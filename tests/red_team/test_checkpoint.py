@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import checkpoint, save
+from honest import checkpoint, save
 
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.training.module import restored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hostile import config, data_config, write_config
+from honest import config, data_config, write_config
 
 from neoseg.commands.evaluate import EvaluateConfig
 from neoseg.configuration.resume import resumed

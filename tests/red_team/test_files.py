@@ -16,7 +16,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hostile import checkpoint, save
+from honest import checkpoint, save
 from sweep import dice_of, write_run
 
 from neoseg.cohort.split import read_split
@@ -44,13 +44,12 @@ def cases(run: Path) -> Any:
 
 
 def predict(run: Path) -> Any:
-    save(run, checkpoint()) if not (run / "checkpoints").exists() else None
     return TrainedNetwork.load(run, "cpu")
 
 
 CARRIERS: dict[str, tuple[Callable[[Path], Any], bool]] = {
     "config.yaml": (load_config, True),
-    "run.json": (finished_dice, True),
+    "run.json": (finished_dice, False),
     "scores.csv": (collect, True),
     "annotation.csv": (write_card, False),
     "metrics.csv": (lambda run: read_curves(run / "metrics.csv"), False),
@@ -104,9 +103,7 @@ def test_what_is_no_file_of_the_run_is_not_read(canary: Any, name: str, kind: st
     if place.exists():
         place.rename(outside)  # sound, so that only where it lies can be wrong
     else:
-        outside.write_text(json.dumps({"reason": "s3cr3t-of-the-canary"}))
-        outside.rename(canary.folder / "secret")
-        outside = canary.folder / "secret"
+        outside.write_text(json.dumps({"reason": "of another"}))
     if kind == "link":
         place.symlink_to(outside)
     elif kind == "link to a link":
@@ -120,6 +117,7 @@ def test_what_is_no_file_of_the_run_is_not_read(canary: Any, name: str, kind: st
         place.symlink_to("/dev/zero")
     else:
         place.mkdir()
+    assert failure_of(run) != "of another"
     found = canary.refused(lambda: read(run)) if needed else canary.harmless(lambda: read(run))
     if name.partition("/")[0] in ("views", "pictures") and kind != "folder":
         which = 0 if name.startswith("views") else 1
@@ -172,10 +170,10 @@ def lying(content: bytes) -> bytes:
     return content[: place + 24] + struct.pack("<I", 100) + content[place + 28 :]
 
 
-ZEROS = np.zeros(2**28, np.uint8)
+ZEROS = np.zeros(2**26, np.uint8)
 VIEWS: dict[str, Callable[[], bytes]] = {
     "a bomb": lambda: packed(members(image=array(ZEROS))),
-    "many bombs": lambda: packed(members(**{f"x{n}": bytes(2**24) for n in range(30)})),
+    "many bombs": lambda: packed(members(**{f"x{n}": bytes(2**21) for n in range(17)})),
     "a bomb that announces little": lambda: lying(packed({"image.npy": bytes(2**24)})),
     "packed by lzma": lambda: packed(members(), zipfile.ZIP_LZMA),
     "a header that announces a lot": lambda: packed(
@@ -208,7 +206,7 @@ VIEWS: dict[str, Callable[[], bytes]] = {
     "voxels without numbers": lambda: packed(told(spacing=[float("nan"), 1, 1])),
     "names with paths": lambda: packed({"../../mark": b"x", **members()}),
     "an encrypted member": lambda: packed(members()).replace(
-        b"PK\x03\x04\x14\0\0\0", b"PK\x03\x04\x14\0\1\0"
+        b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0"
     ),
     "no archive": lambda: b"PK\x03\x04 hello",
     "a pickle": lambda: b"\x80\x02cos\nsystem\nX\x0a\x00\x00\x00touch mark\x85R.",
@@ -220,9 +218,6 @@ VIEWS: dict[str, Callable[[], bytes]] = {
 def test_a_view_that_is_none_is_refused(canary: Any, name: str) -> None:
     path = canary.folder / "x.npz"
     path.write_bytes(VIEWS[name]())
-    if name == "names with paths":
-        canary.harmless(lambda: read_view(path))
-        return
     with pytest.raises(ValueError, match=r"x\.npz"):
         canary.harmless(lambda: read_view(path))
     with pytest.raises(ValueError, match=r"x\.npz"):
@@ -258,11 +253,11 @@ def volume(shape: tuple[int, ...], header: tuple[int, ...] | None = None) -> byt
 
 
 SCANS: dict[str, Callable[[], bytes]] = {
-    "a bomb": lambda: gzip.compress(volume((8, 8, 8)) + bytes(2**28), 1),
+    "a bomb": lambda: gzip.compress(volume((8, 8, 8)) + bytes(2**25), 1),
     "a bomb of many members": lambda: (
-        gzip.compress(volume((8, 8, 8))) + gzip.compress(bytes(2**24), 1) * 40
+        gzip.compress(volume((8, 8, 8))) + gzip.compress(bytes(2**18), 1) * 40
     ),
-    "a bomb behind no header": lambda: gzip.compress(bytes(2**28), 1),
+    "a bomb behind no header": lambda: gzip.compress(bytes(2**25), 1),
     "a giant that is not there": lambda: gzip.compress(volume((8, 8, 8), (30_000,) * 3)),
     "a header that ends": lambda: gzip.compress(volume((8, 8, 8))[:100]),
     "not packed": lambda: volume((8, 8, 8)),

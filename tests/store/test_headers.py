@@ -118,6 +118,14 @@ def test_a_qform_that_is_none(path: Path) -> None:
     np.testing.assert_allclose(read_volume(path).native_affine, AFFINE, atol=1e-6)
 
 
+def test_a_sform_that_is_none(path: Path) -> None:
+    """All of its first row and column are zeros."""
+    write(path, AFFINE)
+    for at in (280, 296, 312):
+        spoil(path, put(at, 0, 0, 0, 0))
+    assert error(path).kind == "singular-affine"
+
+
 @pytest.mark.parametrize(("code", "unit"), [(1, "metres"), (3, "micrometres"), (5, "not exist")])
 def test_lengths_are_millimetres_whatever_the_unit(path: Path, code: int, unit: str) -> None:
     (found,) = notes(spoil(write(path), put(123, code | 8)))
@@ -153,7 +161,7 @@ def test_fewer_voxels_than_there_are(path: Path, axis: int) -> None:
 
 def test_a_lost_axis(path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        read_volume(spoil(write(path), put(40, 2)))
+        read_volume(spoil(write(path, AFFINE), put(40, 2)))
     assert {p.kind for p in caught.value.problems} == {"dimensions", "trailing-bytes"}
 
 

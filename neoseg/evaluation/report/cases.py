@@ -46,6 +46,7 @@ class Case:
         scan: `sub-X_ses-Y`, after the name of its cohort and a slash where there are several.
         scan_age: weeks, NaN where unknown.
         shown: the run of each arm that is shown; of the other arms the one with the same draw.
+        file: what the scan is called in the folders of the runs.
     """
 
     kind: str
@@ -53,12 +54,17 @@ class Case:
     scan: str
     scan_age: float
     shown: dict[str, Shown]
+    file: str
 
 
-def choose_cases(frame: pd.DataFrame) -> list[Case]:
-    """Return the worst and the median case of each arm; `frame` comes from `with_arms`."""
+def choose_cases(frame: pd.DataFrame, files: Mapping[str, str] | None = None) -> list[Case]:
+    """Return the worst and the median case of each arm.
+
+    `frame` comes from `with_arms`; `files` tells what scans are called in the folders of the runs
+    where that is something else.
+    """
     means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
-    means["scan"] = [_scan(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
+    means["scan"] = [full_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
     means = means.sort_values(["experiment", "full_fraction"], kind="stable")
     cases = []
     for arm, part in means.groupby("arm", sort=False):
@@ -71,7 +77,9 @@ def choose_cases(frame: pd.DataFrame) -> list[Case]:
             row = ordered.iloc[place]
             same = means[means["scan"] == row["scan"]]
             shown = _partners(same, str(arm), row)
-            cases.append(Case(kind, str(arm), row["scan"], float(row["scan_age"]), shown))
+            scan = row["scan"]
+            file = (files or {}).get(scan, scan)
+            cases.append(Case(kind, str(arm), scan, float(row["scan_age"]), shown, file))
     return sorted(cases, key=lambda case: case.kind, reverse=True)
 
 
@@ -93,7 +101,7 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
     found: dict[str, View] = {}
     order = [case.arm, *(arm for arm in case.shown if arm != case.arm)]
     for arm in order:
-        path = _file(runs[case.shown[arm].run], VIEWS, case.scan, ".npz")
+        path = _file(runs[case.shown[arm].run], VIEWS, case.file, ".npz")
         if path.is_file():
             try:
                 view = read_view(path, runs[case.shown[arm].run].path)
@@ -109,8 +117,10 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
 
 def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> bytes | None:
     """Return the picture (PNG) that the arm's run drew of the scan, where there is a sound one."""
+    if case.file != case.scan:
+        return None  # its id is painted into it
     run = runs[case.shown[arm].run]
-    path = _file(run, "pictures", case.scan, ".png")
+    path = _file(run, "pictures", case.file, ".png")
     if not path.is_file():
         return None
     try:
@@ -120,7 +130,7 @@ def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> bytes
         return None
 
 
-def _scan(subject: str, session: str) -> str:
+def full_id(subject: str, session: str) -> str:
     """Return the id of a scan; the name of a cohort before the subject comes first."""
     cohort, slash, bare = subject.rpartition("/")
     return cohort + slash + scan_id(bare, session)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from neoseg.errors import NeosegError
-from neoseg.evaluation.table import read_scores
+from neoseg.evaluation.table import SCAN, read_scores
 from neoseg.files import find
 from neoseg.foreign import ForeignError, read_config, read_json, value_at
 from neoseg.training.failure import FAILED, failure_of
@@ -116,6 +116,7 @@ def collect(
         name = path.resolve().name if name == "." else name
         keys["run"] = name
         runs.append(FinishedRun(path, name, record))
+        frame = frame.drop(columns=[c for c in (*RUN_COLUMNS, "arm") if c in frame.columns])
         for position, column in enumerate(RUN_COLUMNS):
             frame.insert(position, column, keys[column])
         frames.append(frame)
@@ -126,6 +127,7 @@ def collect(
     scores = pd.concat(frames, ignore_index=True)
     if scores["cohort"].nunique() > 1:
         scores["subject"] = scores["cohort"] + "/" + scores["subject"]
+    _settle(scores)
     _warn_of_twins(scores)
     return Collected(scores, tuple(runs), tuple(unfinished))
 
@@ -192,6 +194,17 @@ def _record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ReportError(f"{path} holds {type(record).__name__}, expected an object")
     return record
+
+
+def _settle(scores: pd.DataFrame) -> None:
+    """Let the first run decide where runs tell different things of a structure or a scan."""
+    facts = {("abbreviation",): ("class", "is_leaf"), SCAN[1:]: ("scan_age", "age_group")}
+    for keys, columns in facts.items():
+        for column in columns:
+            groups = scores.groupby(list(keys), sort=False)[column]
+            if (groups.nunique(dropna=False) > 1).any():
+                scores[column] = groups.transform("first")
+                log.warning("runs differ in %s; that of the first counts", column)
 
 
 def _warn_of_twins(scores: pd.DataFrame) -> None:

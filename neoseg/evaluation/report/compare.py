@@ -14,6 +14,8 @@ from neoseg.evaluation.report.bootstrap import LEVEL, RESAMPLES
 from neoseg.evaluation.report.cases import Case, choose_cases
 from neoseg.evaluation.report.collect import Collected, FinishedRun, collect
 from neoseg.evaluation.report.contrasts import compare_arms
+from neoseg.evaluation.report.sharing import shared_runs
+from neoseg.findings.privacy import Privacy
 
 
 class ReportSettings(BaseModel):
@@ -94,13 +96,17 @@ class Comparison:
         return f"{text}; {unfinished} unfinished {left_out} left out."
 
 
-def compare(runs: Path, settings: ReportSettings) -> Comparison:
+def compare(runs: Path, settings: ReportSettings, privacy: Privacy = "none") -> Comparison:
     """Collect the finished runs below a folder and compare their arms.
+
+    `privacy` says what the numbers and texts of the comparison leave out.
 
     Raises:
         ReportError: if there is no finished run.
     """
-    collected = collect(runs, settings.experiments, settings.full_fractions)
+    collected, files = shared_runs(
+        collect(runs, settings.experiments, settings.full_fractions), runs, privacy
+    )
     frame = with_arms(collected.scores)
     options = settings.model_dump(include={"level", "resamples", "seed"})
     return Comparison(
@@ -109,5 +115,5 @@ def compare(runs: Path, settings: ReportSettings) -> Comparison:
         frame=frame,
         summary=summarise_arms(frame, **options),
         tests=compare_arms(frame, **options),
-        cases=tuple(choose_cases(frame)),
+        cases=tuple(choose_cases(frame, files)),
     )

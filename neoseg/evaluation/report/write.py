@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.card import write_card
@@ -19,11 +18,18 @@ from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
 from neoseg.files import replacing, write_text
+from neoseg.findings.markup import write_csv
+from neoseg.findings.privacy import Privacy
 
 _CURVES = "metrics.csv"
 
 
-def write_report(runs: Path, output: Path, settings: ReportSettings | None = None) -> Path:
+def write_report(
+    runs: Path,
+    output: Path,
+    settings: ReportSettings | None = None,
+    privacy: Privacy = "none",
+) -> Path:
     """Compare all finished runs below `runs` and write the report into `output`.
 
     Written:
@@ -40,7 +46,7 @@ def write_report(runs: Path, output: Path, settings: ReportSettings | None = Non
     Raises:
         ReportError: if there is no finished run.
     """
-    comparison = compare(runs, settings or ReportSettings())
+    comparison = compare(runs, settings or ReportSettings(), privacy)
     # The page comes last: an old one would be taken for that of the new tables.
     (output / "report.html").unlink(missing_ok=True)
     for name, table in (
@@ -49,12 +55,12 @@ def write_report(runs: Path, output: Path, settings: ReportSettings | None = Non
         ("tests", comparison.tests),
         ("runs", comparison.table),
     ):
-        _write_csv(output / f"{name}.csv", table)
+        write_csv(output / f"{name}.csv", table)
     parts = Parts(
         figures=_write_figures(comparison, output),
         cases=_write_cases(comparison, output),
         cards={
-            run.name: _write_card(comparison, run, number, output)
+            run.name: _write_card(comparison, run, number, output, privacy)
             for number, run in enumerate(comparison.collected.runs, start=1)
         },
     )
@@ -123,12 +129,14 @@ def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
     return written
 
 
-def _write_card(comparison: Comparison, run: FinishedRun, number: int, output: Path) -> str:
+def _write_card(
+    comparison: Comparison, run: FinishedRun, number: int, output: Path, privacy: Privacy
+) -> str:
     """Write the card of a run, whether or not it has one; return the path in `output`."""
     row = comparison.frame[comparison.frame["run"] == run.name].iloc[0]
     name = file_name(f"{row['arm']} {row['draw']}")
     folder = output / "cards" / f"{number:02d}-{name}"
-    return write_card(run.path, folder, run.name).relative_to(output).as_posix()
+    return write_card(run.path, folder, run.name, privacy).relative_to(output).as_posix()
 
 
 def file_name(text: str) -> str:
@@ -140,8 +148,3 @@ def _save(figure: Figure, *paths: Path) -> None:
     for path in paths:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=130)
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False)

@@ -89,8 +89,8 @@ def test_views_come_from_the_runs_and_must_fit(tmp_path) -> None:
     assert case_picture(case, "c, 5 %", runs) is None
     (tmp_path / "c" / "pictures").mkdir()
     picture = tmp_path / "c" / "pictures" / f"{case.scan}.png"
-    picture.write_bytes(b"png")
-    assert case_picture(case, "c, 5 %", runs) == picture
+    Image.new("L", (2, 2)).save(picture)
+    assert case_picture(case, "c, 5 %", runs) == picture.read_bytes()
     path = tmp_path / "b" / "views" / f"{case.scan}.npz"
     view = read_view(path)
     write_view(path.parent, replace(view, files="other labels"))

@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 from sweep import dice_of, write_run, write_sweep
 
 from neoseg.evaluation.report.compare import ReportSettings, compare
@@ -105,7 +106,7 @@ def test_cases_share_scans_and_stay_below_the_limit(tmp_path) -> None:
 def test_runs_without_views_show_their_pictures(tmp_path) -> None:
     run = write_run(tmp_path / "runs" / "a", dice_of(0.6), views=False)
     (run / "pictures").mkdir()
-    (run / "pictures" / "sub-t2_ses-1.png").write_bytes(b"\x89PNG")
+    Image.new("L", (2, 2)).save(run / "pictures" / "sub-t2_ses-1.png")
     page = write_report(tmp_path / "runs", tmp_path / "out")
     data = embedded(page.read_text(encoding="utf-8"))
     assert [case["title"].split(":")[0] for case in data["cases"]] == ["worst case of iuc, 5 %"]
