@@ -166,7 +166,7 @@ def guard_hydra(handle: Callable[[Exception], None]) -> None:
 
         return report(handled)
 
-    utils.run_and_report = guarded
+    utils.run_and_report = guarded  # type: ignore[assignment]
 
 
 def starts_processes(trainer: Trainer) -> bool:

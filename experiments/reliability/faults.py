@@ -1,6 +1,6 @@
 """Damage files and kill commands by the hundred, and count what comes of it.
 
-python experiments/reliability/faults.py --count 2000 --kills 2
+python experiments/reliability/faults.py --count 2000 --kills 8
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def rows_of(outcomes: Sequence[judge.Outcome], killed: Sequence[kills.Kill]) -> 
                 "tried": counts.total(),
                 "listed_problem": counts[judge.PROBLEM],
                 "correct_result": counts[judge.CORRECT],
+                "another_file": counts[judge.OTHER],
                 "wrong_result": counts[judge.WRONG],
                 "traceback": counts[judge.TRACEBACK],
             }
@@ -55,6 +56,7 @@ def rows_of(outcomes: Sequence[judge.Outcome], killed: Sequence[kills.Kill]) -> 
                 "tried": len(own),
                 "listed_problem": 0,
                 "correct_result": len(own) - lost,
+                "another_file": 0,
                 "wrong_result": lost,
                 "traceback": 0,
             }
@@ -68,7 +70,7 @@ def merged(rows: list[dict], path: Path) -> list[dict]:
         return rows
     with path.open(encoding="utf-8", newline="") as handle:
         earlier = [
-            {key: text if key == "what" else int(text) for key, text in row.items()}
+            {key: row["what"] if key == "what" else int(row.get(key, 0)) for key in rows[0]}
             for row in csv.DictReader(handle)
         ]
     tried = {row["what"] for row in rows}
@@ -98,7 +100,7 @@ def write(rows: Sequence[dict], folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, help="images; half as many tables")
-    parser.add_argument("--kills", type=int, default=2, help="of each command")
+    parser.add_argument("--kills", type=int, default=8, help="of each command; 8 are all signals")
     parser.add_argument("--only", help="kill this command alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")

@@ -22,7 +22,7 @@ ODD_SHORTS = (-32768, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 64, 255, 1024, 30000
 CODES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304, 99, -4)
 
 
-def sound(rng: Rng, is_label: bool, packed: bool) -> bytes:
+def sound(rng: Rng, is_label: bool) -> bytes:
     """Return the bytes of a small file as they should be."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"))
     radius = np.sqrt((grid**2).sum(0))
@@ -36,8 +36,10 @@ def sound(rng: Rng, is_label: bool, packed: bool) -> bytes:
     header = single.header_class(endianness=">" if rng.random() < 0.2 else "<")
     image = single(array.astype(dtype), affine, header)
     image.set_data_dtype(dtype)
+    if rng.random() < 0.5:  # as scanners write it, and converters
+        image.set_qform(affine, 1)
     content: bytes = image.to_bytes()
-    return gzip.compress(content, 1, mtime=0) if packed else content
+    return content
 
 
 def put(content: bytes, at: int, form: str, *values: float) -> bytes:
@@ -205,10 +207,10 @@ OF_PACKED: tuple[Callable[[Rng, bytes], bytes], ...] = (
 )
 
 
-def damaged(rng: Rng, folder: Path, name: str, is_label: bool) -> tuple[Path, str]:
-    """Write a damaged file; return its path and the kinds of damage."""
+def damaged(rng: Rng, folder: Path, name: str, is_label: bool) -> tuple[Path, str, bytes]:
+    """Write a damaged file; return its path, the kinds of damage, and what it was, not packed."""
     packed = bool(rng.random() < 0.5)
-    content = sound(rng, is_label, False)
+    content = whole = sound(rng, is_label)
     kinds = []
     for _ in range(1 + int(rng.random() < 0.25)):  # sometimes one damage on the other
         change = OF_CONTENT[int(rng.integers(len(OF_CONTENT)))]
@@ -223,4 +225,4 @@ def damaged(rng: Rng, folder: Path, name: str, is_label: bool) -> tuple[Path, st
             kinds.append(change.__name__)
     path = folder / f"{name}{'.nii.gz' if packed or rng.random() < 0.05 else '.nii'}"
     path.write_bytes(content)
-    return path, "+".join(kinds)
+    return path, "+".join(kinds), whole

@@ -1,7 +1,9 @@
 """What came of a damaged file: a listed problem, a correct result, or something that must not be.
 
-"Correct" is decided without the code under test: images by nibabel's own reader, tables by the
-few lines of `plain_rows`.
+"Correct" is what the file was before the damage. A file that is accepted and holds something else
+must have been told of; only where nothing in it contradicts the rest is it another file, of which
+nobody can know. All of that is decided without the code under test: by the undamaged bytes,
+nibabel's own reader, `contradictions.py`, and for tables the few lines of `plain_rows`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import images
 import nibabel as nib
 import numpy as np
 import tables
+from contradictions import SHIFT, apart, contradiction
 
 from neoseg.cohort import CohortError, Scan, read_bids
 from neoseg.cohort.annotation import read_plan
@@ -37,6 +40,8 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 LISTED = (CohortError, ConfigError, DataError, DerivativeError, LabelError)
 PROBLEM, CORRECT, WRONG, TRACEBACK = "listed problem", "correct result", "wrong result", "traceback"
+OTHER = "another file"
+"""Nothing in it tells that it was damaged; what it holds now was read as it is."""
 
 AGES = (15.0, 60.0)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -64,7 +69,15 @@ class Outcome:
 
     @property
     def is_fine(self) -> bool:
-        return self.verdict in (PROBLEM, CORRECT)
+        return self.verdict in (PROBLEM, CORRECT, OTHER)
+
+
+class OtherFile(Exception):  # noqa: N818
+    """An accepted file that is not what it was, and does not show it."""
+
+
+class Told(Exception):  # noqa: N818
+    """An accepted file of which a warning tells."""
 
 
 class MismatchError(Exception):
@@ -85,6 +98,10 @@ def judged(seed: int, group: str, kinds: str, run: Callable[[], None]) -> Outcom
         return Outcome(seed, group, kinds, PROBLEM, str(error))
     except MismatchError as error:
         return Outcome(seed, group, kinds, WRONG, str(error))
+    except Told as note:
+        return Outcome(seed, group, kinds, PROBLEM, str(note))
+    except OtherFile as other:
+        return Outcome(seed, group, kinds, OTHER, str(other))
     except Exception:
         return Outcome(seed, group, kinds, TRACEBACK, traceback.format_exc())
     return Outcome(seed, group, kinds, CORRECT)
@@ -102,15 +119,15 @@ def judge_image(seed: int, folder: Path) -> Outcome:
     """Damage an image or a label map, and read, prepare and segment it."""
     rng = np.random.default_rng(seed)
     is_label = bool(rng.random() < 0.4)
-    path, kinds = images.damaged(rng, folder, f"case-{seed}", is_label)
+    path, kinds, whole = images.damaged(rng, folder, f"case-{seed}", is_label)
     group = "label" if is_label else "image"
     run = _use_label if is_label else _use_image
-    outcome = judged(seed, group, kinds, lambda: run(path, folder / "out"))
+    outcome = judged(seed, group, kinds, lambda: run(path, folder / "out", whole))
     path.unlink()
     return outcome
 
 
-def _use_image(path: Path, output: Path) -> None:
+def _use_image(path: Path, output: Path, whole: bytes) -> None:
     volume = read_volume(path)
     image = _compare(path, volume, np.float32)
     scan = Scan("1", None, (path,), None, None, None, None, "c")
@@ -126,16 +143,38 @@ def _use_image(path: Path, output: Path) -> None:
     require(np.array_equal(np.asarray(written.dataobj).reshape(labels.shape), labels), "labels")
     require(np.allclose(written.affine, image.affine, rtol=1e-4, atol=1e-3), "affine of labels")
     target.unlink()
+    _require_whole(path, volume, whole)
 
 
-def _use_label(path: Path, output: Path) -> None:
+def _use_label(path: Path, output: Path, whole: bytes) -> None:
     volume = read_volume(path, dtype=np.int64)
     _compare(path, volume, None)
     convention = Convention.identity(space())
     scan = Scan("1", None, (path,), path, None, None, None, "c")
     codes, _, voxels = read_labels(scan, convention, None)
-    require(np.array_equal(codes, volume.data), "codes")  # values 0 to 3 are their own codes
+    # Values 0 to 3 are their own codes; those of floats need to be whole to 1e-3.
+    require(np.abs(codes - volume.data).max() <= 1e-3, "codes")
     require(voxels.sum() == codes.size, "counts")
+    _require_whole(path, volume, whole)
+
+
+def _require_whole(path: Path, volume: Any, whole: bytes) -> None:
+    """Compare what was read with the file as it was before the damage."""
+    single = nib.Nifti1Image if whole[:4] in images.SMALL else nib.Nifti2Image
+    before: Any = single.from_bytes(whole)
+    data = nib.as_closest_canonical(before).get_fdata()
+    same = (
+        volume.data.shape == data.shape
+        and np.array_equal(volume.data, data)
+        and apart(before.affine, volume.native_affine, before.shape) <= SHIFT
+    )
+    if same:
+        return
+    if volume.notes:
+        raise Told("; ".join(map(str, volume.notes)))
+    why = contradiction(path.read_bytes())
+    require(not why, f"accepted without a word, against its own {why}")
+    raise OtherFile("other voxels or another place")
 
 
 def _compare(path: Path, volume: Any, dtype: type | None) -> Any:
@@ -208,12 +247,12 @@ def judge_table(seed: int, root: Path) -> Outcome:
     name = list(SOUND)[int(rng.integers(len(SOUND)))]
     content, kinds = tables.damaged(rng, SOUND[name], _delimiter(name))
     (root / name).write_bytes(content)
-    outcome = judged(seed, Path(name).name, kinds, lambda: _use_tables(root, name))
+    outcome = judged(seed, Path(name).name, kinds, lambda: _use_tables(root, name, content))
     restore(root, name)
     return outcome
 
 
-def _use_tables(root: Path, name: str) -> None:
+def _use_tables(root: Path, name: str, content: bytes) -> None:
     logging.disable(logging.WARNING)
     try:
         cohort = read_bids(root, space())
@@ -242,6 +281,11 @@ def _use_tables(root: Path, name: str) -> None:
         keys = ("subject", "session", "split", "stream", "protocol")
         found = [tuple(getattr(item, key) or "" for key in keys) for item in plan]
         require(sorted(found) == sorted(tuple(r[k] for k in keys) for r in rows), "plan")
+    restore(root, name)
+    before = plain_rows(root / name)
+    (root / name).write_bytes(content)
+    if sorted(map(sorted, map(dict.items, rows))) != sorted(map(sorted, map(dict.items, before))):
+        raise OtherFile("other cells")
 
 
 def _ages(

@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments and started again, against an undisturbed one."""
+"""Commands that are ended at random moments and started again, against an undisturbed one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ TINY = (
     "checkpoint.every_steps=5",
 )
 PHANTOM = [item for item in TINY if item.startswith("cohort.")]
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GRACE = 90.0
+"""Seconds in which a command has to save and end, and its processes with it."""
+
 OLD = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -48,6 +52,7 @@ class Kill:
     """One command that was killed and started again."""
 
     command: str
+    signal: str
     seconds: float
     survived: bool
     detail: str = ""
@@ -57,8 +62,8 @@ def commands(run: Path) -> tuple[Command, ...]:
     """Return every command that writes, on the tiny phantom; `run` is a finished one."""
     sweep = ("annotation.draw=0,1", "sweep=s", "score=false")
     return (
-        Command("prepare", tuple(PHANTOM), "data/store", store_content),
-        Command("train", (*TINY, "hydra.run.dir=out"), "out", run_content),
+        Command("prepare", (*PHANTOM, "store.processes=2"), "data/store", store_content),
+        Command("train", (*TINY, "patches.workers=1", "hydra.run.dir=out"), "out", run_content),
         Command(
             "predict",
             (f"run={run}", f"input={images_of(run)}", "output=out", "device=cpu", "probseg=[WM]"),
@@ -82,7 +87,14 @@ def start(command: Command, folder: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_hear_all,
         )
+
+
+def _hear_all() -> None:
+    """Undo what a shell does to a command in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def undisturbed(command: Command, folder: Path) -> float:
@@ -94,26 +106,46 @@ def undisturbed(command: Command, folder: Path) -> float:
     return time.monotonic() - began
 
 
-def killed_once(command: Command, folder: Path, whole: Path, moment: float) -> Kill | None:
-    """Kill a command after so many seconds, start it again, and compare what it made.
+def killed_once(
+    command: Command, folder: Path, whole: Path, moment: float, number: signal.Signals, group: bool
+) -> Kill | None:
+    """Send a command a signal after so many seconds, start it again, and compare what it made.
 
-    None where it has ended before.
+    None where it has ended before. `group` is all of its processes, else the first alone.
     """
     process = start(command, folder)
     try:
         process.wait(timeout=moment)
         return None
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        (os.killpg if group else os.kill)(process.pid, number)
     try:
+        _wait_for_all(process)
         undisturbed(command, folder)
         expected = command.content(whole / command.output)
         found = command.content(folder / command.output)
         detail = "" if found == expected else f"differs: {_difference(expected, found)}"
     except Exception as error:
         detail = f"{type(error).__name__}: {error}"
-    return Kill(_title(command), round(moment, 2), not detail, detail)
+    title = f"{number.name} to {'all' if group else 'one'}"
+    return Kill(_title(command), title, round(moment, 2), not detail, detail)
+
+
+def _wait_for_all(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a command and of what it has started; raise TimeoutError."""
+    end = time.monotonic() + GRACE
+    try:
+        process.wait(GRACE)
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+    except ProcessLookupError:
+        return
+    except subprocess.TimeoutExpired:
+        pass
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    raise TimeoutError(f"processes were there {GRACE:.0f} s after the signal")
 
 
 def kill_all(work: Path, number: int, seed: int, only: str | None = None) -> list[Kill]:
@@ -130,10 +162,11 @@ def kill_all(work: Path, number: int, seed: int, only: str | None = None) -> lis
         for attempt in range(number):
             folder, kill = work / f"{_title(command)}-{attempt}", None
             while kill is None:
-                # Imports alone take a good part; the work is what follows.
-                moment = rng.uniform(0.25, 0.95) * seconds
+                moment = rng.uniform(0.02, 0.95) * seconds
+                ways = [(number, group) for number in SIGNALS for group in (True, False)]
+                way = ways[attempt % len(ways)]
                 shutil.rmtree(folder, ignore_errors=True)
-                kill = killed_once(command, folder, whole, moment)
+                kill = killed_once(command, folder, whole, moment, *way)
                 if kill is None:  # the machine is faster now than it was
                     seconds = moment
             print(kill, flush=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neoseg.cohort.meaning import from_names
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_bytes
 from neoseg.labels import Convention, LabelSet, LabelSpace
@@ -144,7 +145,7 @@ def _note_guess(
     root: Path,
     problems: Problems,
 ) -> None:
-    line = f"'cohort.convention={known.written()}'"
+    line = override("cohort.convention", known.written())
     taken = f"what {source} says" if source else f"the indices of label table '{known.space.name}'"
     settle = f"if that is right, set {line if source else 'cohort.convention=identity'}"
     problems.warn(

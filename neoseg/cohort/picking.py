@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neoseg.cohort.folders import SessionFolder
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems
 
 Entities = Mapping[str, str | int | None]
@@ -122,7 +123,8 @@ def _how_to_choose(what: str, names: Sequence[str]) -> str:
         if len(values) > 1 and key == "desc":
             lines.append(f"set {what}_desc to one of {', '.join(v or '(none)' for v in values)}")
         elif len(values) > 1:
-            texts = [f"'cohort.{what}_entities={{{key}: {v or 'null'}}}'" for v in values]
+            key_of = f"cohort.{what}_entities"
+            texts = [override(key_of, f"{{{key}: {v or 'null'}}}") for v in values]
             lines.append(f"set {' or '.join(texts)}")
     return "; ".join(lines) or "move the ones that are not wanted out of the folder"
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
+from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.processes import in_submitit
 from neoseg.runs.run import train
@@ -62,4 +63,5 @@ def main(config: DictConfig) -> float:
 
 
 def _tell(folder: Path) -> None:
-    log.error("interrupted; python -m neoseg.train resume=%s goes on from what is saved", folder)
+    line = command("train", override("resume", folder))
+    log.error("interrupted; %s goes on from what is saved", line)

@@ -18,15 +18,18 @@ from neoseg.configuration.nodes import register_nodes
 if TYPE_CHECKING:
     from neoseg.labels import LabelSpace
 
-LONGEST_NAME = 200
-"""Bytes of the name of a job's folder; file systems allow 255, also for files named after it."""
+LONGEST_NAME = 64
+"""Characters of the name of a job's folder."""
+
+OLD_LONGEST_NAME = 200
+"""Bytes that it had in sweeps of earlier versions."""
 
 
 def register_resolvers() -> None:
     """Make `${first:a,b}` known, the first argument that is neither null nor empty, and others.
 
-    `${job_name:overrides,patterns}` names the folder of a job by its overrides, without those of
-    keys that match one of the patterns.
+    `${job_name:overrides,patterns,sweep}` names the folder of a job by its overrides, without those
+    of keys that match one of the patterns, in the folder of a sweep.
     """
     OmegaConf.register_new_resolver(
         "first",
@@ -36,14 +39,18 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
-def job_name(overrides: Iterable[str], patterns: Iterable[str]) -> str:
+def job_name(
+    overrides: Iterable[str], patterns: Iterable[str], sweep: str | Path | None = None
+) -> str:
     """Return the name of a job's folder, such as "+experiment-supervised_annotation.draw-1".
 
-    Where file systems refuse so long a name it is its start and a fingerprint.
+    It can be typed: one that is long, or has characters that a shell or Hydra reads as its own, is
+    what is left of its start, and a fingerprint.
 
     Args:
         overrides: as on the command line.
         patterns: of the keys that do not name it; an asterisk stands for anything.
+        sweep: folder of the sweep; a job that an earlier version began there keeps its name.
     """
     keys = {line: re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in overrides}
     patterns = list(patterns)
@@ -52,10 +59,17 @@ def job_name(overrides: Iterable[str], patterns: Iterable[str]) -> str:
     # not one that a value such as ../x leads to. Without quotes, to stand between quotes.
     text = "_".join(sorted(named)).replace("=", "-").replace("/", "-")
     text = re.sub(r"[\"'\\]", "", text)
-    if len(text.encode()) <= LONGEST_NAME:
-        return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{text.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
+    old = text
+    if len(text.encode()) > OLD_LONGEST_NAME:
+        old = f"{text.encode()[: OLD_LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
+    if sweep is not None and Path(sweep, old).is_dir():
+        return old
+    # Nor dollars: a value such as ${annotation.draw} would be filled in, in some places.
+    name = re.sub(r"[^\w.+@-]+", "-", text, flags=re.ASCII)
+    if name == text and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}_{digest}"
 
 
 def is_group(key: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from re import search
@@ -24,7 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from neoseg.borrowed import hydra_arguments
 from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.nodes import options
-from neoseg.configuration.path_values import is_path, quoted
+from neoseg.configuration.path_values import is_path
+from neoseg.findings.command_line import override as as_override
+from neoseg.findings.command_line import quoted
 from neoseg.findings.nearest import nearest
 
 ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
@@ -75,7 +76,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
         first = str(error.message).splitlines()[0]
         key, _, value = str(error.override).partition("=")
         if value and is_path(key):
-            line = shlex.quote(f"{key}={quoted(value)}")
+            line = as_override(key, quoted(value))
             return f"'{error.override}' names nothing that is there; if it should, write {line}"
         return f"'{error.override}' cannot be read: {first}; write key=value, 'key=[a,b]' in quotes"
     if isinstance(error, MissingConfigException):

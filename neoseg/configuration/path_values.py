@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from neoseg.findings.command_line import quoted
+
 PATHS = (
     *("run", "runs", "resume", "input", "patch", "checkpoint"),
     *("cohort.root", "split.file", "extra_cohorts.*.cohort.root", "extra_cohorts.*.split.file"),
@@ -19,11 +21,6 @@ NEW_PATHS = ("output", "report", "paths.*", "hydra.run.dir")
 def is_path(key: str) -> bool:
     """Tell whether the value of a key is a path."""
     return any(fnmatchcase(key.lstrip("+~"), pattern) for pattern in (*PATHS, *NEW_PATHS))
-
-
-def quoted(value: str) -> str:
-    """Return a value between quotes, as Hydra takes it as it stands."""
-    return '"' + value.replace('\\"', '\\\\"').replace('"', '\\"') + '"'
 
 
 def with_quoted_paths(arguments: Sequence[str]) -> list[str]:

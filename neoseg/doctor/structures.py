@@ -11,6 +11,7 @@ import numpy as np
 
 from neoseg.cohort import Cohort, Problem, Source
 from neoseg.cohort.scan import scan_id
+from neoseg.findings.command_line import override
 from neoseg.findings.markup import markdown_rows
 from neoseg.findings.problems import shorten
 from neoseg.labels import Convention, LabelSet
@@ -93,7 +94,7 @@ class Structures:
                 f"others show: {shorten(lacking)}",
                 "the same structures in every scan",
                 "their voxels count as background there; where they were not drawn, set "
-                f"'cohort.not_drawn={self._line(leaves, lacking)}'",
+                f"{override('cohort.not_drawn', self._line(leaves, lacking))}",
                 "structure-not-drawn",
                 severity="warning",
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 from pathlib import Path
 
 from neoseg.cohort import Plan
@@ -14,6 +13,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.digests import digests_kept
 from neoseg.errors import NeosegError
 from neoseg.files import write_text
+from neoseg.findings.command_line import command, override
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
@@ -47,7 +47,7 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         found = []
     if not found + plans:
         return
-    way = f"python -m neoseg.train {shlex.quote(f'resume={folder}')}"
+    way = command("train", override("resume", folder))
     raise ConfigError(
         f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
         + "\n".join(f"  - {line}" for line in [*found, *plans])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
 from neoseg.labels.convention import ROUNDING
@@ -53,7 +54,8 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
     action = "correct the file"
     if len(odd) <= MOST_NEW:
         values = convention.written(int(value) for value in odd)
-        action += f", or say what they mean (null: not annotated), 'cohort.convention={values}'"
+        line = override("cohort.convention", values)
+        action += f", or say what they mean (null: not annotated), {line}"
     return one(
         path,
         f"holds label values outside the table '{convention.space.name}': "

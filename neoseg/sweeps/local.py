@@ -18,6 +18,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from neoseg.configuration.cluster import LocalSettings
+from neoseg.findings.command_line import quoted
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.places import Places, visible_gpus
@@ -178,7 +179,7 @@ def _own_arguments(job: Job) -> list[str]:
         key = _key(item)
         if not key.startswith(("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra/")):
             kept.append(item)
-    return [*kept, "cluster=none", "hydra.mode=RUN", f'hydra.run.dir="{job.folder}"']
+    return [*kept, "cluster=none", "hydra.mode=RUN", f"hydra.run.dir={quoted(str(job.folder))}"]
 
 
 def _key(override: str) -> str:

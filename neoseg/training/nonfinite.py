@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
+from neoseg.findings.command_line import command, override
 from neoseg.foreign import json_of
 from neoseg.foreign.packed import read_arrays
 from neoseg.patches.batch import Batch
@@ -191,9 +192,9 @@ class NonFiniteLoss(Callback):
         )
         return (
             f"the loss is {loss} in step {step} (items {items}): {what}. {suspects}. The patches "
-            f"are in {path}; see again what each gives with python -m neoseg.replay patch={path}. "
-            "Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
-            + (ending if stopping else "")
+            f"are in {path}; {command('replay', override('patch', path))} shows again what each "
+            "gives. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or "
+            "trainer.precision=32-true" + (ending if stopping else "")
         )
 
 

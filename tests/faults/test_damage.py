@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import images
 import judge
 import numpy as np
 import pytest
+from contradictions import contradiction
 from judge import CORRECT, PROBLEM, TRACEBACK, WRONG, judge_image, judge_table, judged, make_tree
 
 FIRST = 700_000
@@ -57,6 +59,19 @@ def test_a_wrong_reader_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     verdicts = Counter(judge_image(seed, tmp_path).verdict for seed in range(FIRST, FIRST + 20))
     assert verdicts[CORRECT] == 0
     assert verdicts[WRONG] > 0
+
+
+def test_a_header_that_lies_is_no_correct_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neoseg.store.nifti.check_header", lambda *_: [])
+    outcomes = [judge_image(seed, tmp_path) for seed in range(FIRST, FIRST + 60)]
+    assert any("against its own" in outcome.detail for outcome in outcomes)
+
+
+def test_what_a_sound_file_says_twice_agrees() -> None:
+    rng = np.random.default_rng(0)
+    assert {contradiction(images.sound(rng, False)) for _ in range(40)} == {""}
 
 
 def test_an_error_of_another_kind_is_found() -> None:

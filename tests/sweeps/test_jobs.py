@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from neoseg.configuration.cluster import LocalSettings
@@ -48,8 +50,22 @@ def test_devices_are_counted(devices: str, expected: int, tmp_path: Path) -> Non
     assert job(tmp_path, f"trainer.devices={devices}").devices == expected
 
 
-def test_quotes_in_a_value_name_no_folder() -> None:
-    assert job_name(["loss=[\"iuc\",a/b]\\ 'c'"], []) == "loss-[iuc,a-b] c"
+@pytest.mark.parametrize(
+    "override",
+    ["loss=[\"iuc\",a/b]\\ 'c'", "seed=${annotation.draw}", "name=Müller", "x=~$(a);b&c"],
+)
+def test_a_name_can_be_typed(override: str, tmp_path: Path) -> None:
+    name = job_name([override, "+experiment=supervised"], [], tmp_path)
+    assert name.startswith("+experiment-supervised_")
+    assert shlex.split(name) == [name] == [shlex.quote(name)]
+    assert OverridesParser.create().parse_override(f"run={name}").value() == name
+    assert name != job_name([f"{override}1", "+experiment=supervised"], [], tmp_path)
+
+
+def test_a_job_that_an_earlier_version_began_keeps_its_name(tmp_path: Path) -> None:
+    new = job_name(["loss=[iuc,known_dice]"], [], tmp_path)
+    (tmp_path / "loss-[iuc,known_dice]").mkdir()
+    assert job_name(["loss=[iuc,known_dice]"], [], tmp_path) == "loss-[iuc,known_dice]" != new
 
 
 def test_a_job_too_large_for_the_machine_stops_none_half_way(
