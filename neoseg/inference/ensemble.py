@@ -13,7 +13,7 @@ from torch import Tensor
 from neoseg.inference.placement import place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.segmenter import Segmentation, Segmenter
-from neoseg.inference.window import predict_pieces
+from neoseg.inference.window import predict_pieces, votes
 from neoseg.labels import LabelSpace
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, to_canonical
@@ -144,13 +144,7 @@ class _Sum:
             whole_planes=self.canonical and geometry.resampled,
         )
 
-        def probabilities(logits: Tensor) -> Tensor:
-            leaves = head.leaf_scores(logits[None])[0].softmax(dim=0)
-            if not self.classes:
-                return leaves
-            return torch.cat([leaves, head.class_probabilities(logits[None])[0, self.classes]])
-
-        found = ((region, probabilities(logits)) for region, logits in pieces)
+        found = ((region, votes(head, logits, self.classes)) for region, logits in pieces)
         values = torch.from_numpy(self.values)
         for region, part in place_pieces(found, geometry) if self.canonical else found:
             part = (part * share).cpu()

@@ -20,7 +20,7 @@ from neoseg.inference.model import ModelSpec
 from neoseg.inference.placement import place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.trained import TrainedNetwork
-from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map
+from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map, votes
 from neoseg.networks import Head
 from neoseg.patches.completion import complete_volume
 from neoseg.store import (
@@ -163,11 +163,17 @@ class Segmenter:
         pieces = predict_pieces(self.network, volume, *window, whole_planes=resampled)
         if inspect is not None:
             pieces = _inspected(pieces, inspect, geometry)
-        # What is between the prepared voxels is decided from logits; labels cannot be interpolated.
-        for region, logits in place_pieces(pieces, geometry) if resampled else pieces:
-            leaves[region] = leaf_map(self.head, logits)
-            if classes:
-                values[(slice(None), *region)] = probability_map(self.head, logits, classes)
+        if resampled:
+            # Labels cannot be interpolated: what is between prepared voxels comes of probabilities.
+            found = ((region, votes(self.head, logits, classes)) for region, logits in pieces)
+            for region, part in place_pieces(found, geometry):
+                leaves[region] = part[: space.num_leaves].argmax(dim=0).cpu().numpy()
+                values[(slice(None), *region)] = part[space.num_leaves :].cpu().numpy()
+        else:
+            for region, logits in pieces:
+                leaves[region] = leaf_map(self.head, logits)
+                if classes:
+                    values[(slice(None), *region)] = probability_map(self.head, logits, classes)
         probabilities = None
         if classes:
             probabilities = ClassProbabilities(

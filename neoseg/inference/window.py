@@ -203,6 +203,17 @@ def probability_map(head: Head, logits: Tensor, classes: Sequence[int]) -> np.nd
     return probabilities[list(classes)].half().cpu().numpy()
 
 
+def votes(head: Head, logits: Tensor, classes: Sequence[int]) -> Tensor:
+    """Return what of a piece is averaged or interpolated, float32 `[K + len(classes), *S]`.
+
+    The probability of each leaf, given that exactly one is true, and those of some classes.
+    """
+    leaves = head.leaf_scores(logits[None])[0].softmax(dim=0)
+    if not classes:
+        return leaves
+    return torch.cat([leaves, head.class_probabilities(logits[None])[0, list(classes)]])
+
+
 def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, Region]:
     """Return `[1, M, *S]` at least as large as the window, and where the image lies in it."""
     short = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]

@@ -112,8 +112,8 @@ def test_an_oblique_or_sheared_grid_changes_nothing_but_its_place(tmp_path, spac
     np.testing.assert_array_equal(found.native, data)
 
 
-def test_logits_are_resampled_not_labels(tmp_path, space) -> None:
-    """Between two coarse voxels the border lies where their evidence is equal."""
+def test_probabilities_are_resampled_not_labels(tmp_path, space) -> None:
+    """Between two coarse voxels the border lies where their probabilities are equal."""
     ramp = np.zeros((12, 6, 6), np.float32)
     ramp[6:] = 3
     source = write_scan(tmp_path / "a.nii", ramp, spacing=(1.0, 3.0, 3.0))
@@ -121,7 +121,7 @@ def test_logits_are_resampled_not_labels(tmp_path, space) -> None:
     class Leaning(Scaled):
         def forward(self, image):
             logits = super().forward(image)
-            logits[:, 3] += 9  # leaf 3 has more evidence than the others have against it
+            logits[:, 3] += 11.6  # 40 % in the dark half, certain in the bright one
             return logits
 
     found = segmenter(space, Leaning(4), spacing=3.0, patch=(2, 6, 6)).segment([source])
