@@ -10,7 +10,7 @@ from neoseg.labels import Convention
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings
 
-LAYOUT = 5
+LAYOUT = 6
 """Version of the entry layout; raise it when entries written before can no longer be read."""
 
 
@@ -47,6 +47,9 @@ def _content(path: Path) -> list[str]:
         return [path.name, digest_of(path)]
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
-        action = "fetch the file, or exclude the subject"
-        problem = Problem(str(path), found, "a NIfTI file", action, "missing-file")
+        action, kind = "fetch the file, or exclude the subject", "missing-file"
+        if not isinstance(error, FileNotFoundError):
+            found = f"cannot be read ({error.strerror})"
+            action, kind = "check its permissions and the disk", "unreadable-file"
+        problem = Problem(str(path), found, "a NIfTI file", action, kind)
         raise DataError.of([problem]) from None
