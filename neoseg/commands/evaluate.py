@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from rich.console import Console
 
 from neoseg import __version__
+from neoseg.cohort import Scan
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
@@ -23,6 +25,10 @@ from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished
+from neoseg.runs.origin import seen_by
+from neoseg.store import DataError, read_volume
+from neoseg.store.leaks import Member, by_image, by_name, require_none
+from neoseg.store.reading import shown_by
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
@@ -38,6 +44,7 @@ class EvaluateConfig(CommandConfig):
     cohort: dict[str, Any] | None = None
     split: dict[str, Any] | None = None
     part: Part | None = None
+    seen: Literal["stop", "leave_out", "score"] = "stop"
     output: Path | None = None
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
@@ -80,6 +87,8 @@ def main(config: DictConfig) -> None:
         Scored(c, c.scans if part == "all" or split is None else split.scans(c.scans, part))
         for c, split in cohorts
     ]
+    if command.cohort is not None or command.split is not None:
+        parts = [_unseen(scored, run, command.seen) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
     # The scores of another part have a folder of their own.
     place = name if part == usual else f"{name}_{part}"
@@ -98,3 +107,39 @@ def main(config: DictConfig) -> None:
         )
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
+
+
+def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
+    """Return the scans without those that the run was trained or validated on, if asked for.
+
+    Raises:
+        DataError: such scans, where the command does not say what to do with them.
+    """
+    members = [
+        Member(scan, "evaluation", *_shown(scan.images[0])) for scan in scored.scans if scan.label
+    ]
+    known = [*seen_by(run), *members]
+    found = [k for k in (*by_name(known), *by_image(known)) if k.other.part == "evaluation"]
+    remedy = (
+        "set seen=leave_out to score the others, or seen=score to score these as well: scores of "
+        "people that a network was trained on say nothing about others"
+    )
+    require_none(found, "stop" if seen == "stop" else "tell", remedy)
+    if seen != "leave_out":
+        return scored
+    people = {leak.other.person for leak in found}
+    kept = tuple(m.scan for m in map(_plain, scored.scans) if m.person not in people)
+    log.warning("%d of %d scans are left out", len(scored.scans) - len(kept), len(scored.scans))
+    return replace(scored, scans=kept)
+
+
+def _plain(scan: Scan) -> Member:
+    return Member(scan, "evaluation")
+
+
+def _shown(path: Path | None) -> tuple[str, str]:
+    """Return digest and signature of an image; of one that cannot be read the scoring tells."""
+    try:
+        return shown_by(read_volume(path)) if path is not None else ("", "")
+    except DataError:
+        return "", ""

@@ -24,6 +24,7 @@ from neoseg.losses import Objective
 from neoseg.networks import check_network
 from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
+from neoseg.store.leaks import Leaks, by_name, members_of, require_none
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
@@ -77,6 +78,7 @@ class RunConfig(DataConfig):
     resume: str | None = None
     sweep: str = "default"
     dry_run: bool = False
+    leaks: Leaks = "stop"
     seconds_per_step: float | None = Field(default=None, gt=0)
 
     @field_validator("patches")
@@ -175,11 +177,18 @@ class RunConfig(DataConfig):
         """Plan as `DataConfig.plan`, and check that every item of a batch has scans.
 
         Raises:
-            DataError: nothing to train on, or a batch too small for its streams.
+            DataError: nothing to train on, a batch too small for its streams, or a subject whose
+                id is in two splits.
             ConfigError: what looks at the validation, without scans for it.
         """
         plan = super().plan(cohort)
         wanted = {"early_stopping": self.early_stopping, "checkpoint.best": self.checkpoint.best}
+        if self.leaks != "namesakes":
+            remedy = (
+                "give both to one split (split.file), or say in the configuration what they are: "
+                "leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
+            )
+            require_none(by_name(members_of(plan)), self.leaks, remedy)
         check_plan(plan, self.patches, [key for key, value in wanted.items() if value])
         return plan
 
@@ -225,6 +234,7 @@ class RunConfig(DataConfig):
             with_teacher=with_teacher,
             progress=progress,
             missing_modality=self.missing_modality,
+            leaks=self.leaks,
         )
 
 

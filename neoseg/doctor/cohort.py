@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from neoseg.cohort import Problem, Source
 from neoseg.findings.problems import shorten
 from neoseg.labels import LabelSet, LabelSpace
 from neoseg.store.examined import Examined
+from neoseg.store.signature import copies
 
 
 def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
@@ -22,7 +23,7 @@ def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
     for item in examined:
         if item.digest:
             groups[item.digest].append(item)
-    found = []
+    found = [*_resampled_images(examined)]
     for first, *others in groups.values():
         if not others:
             continue
@@ -40,6 +41,22 @@ def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
             )
         )
     return found
+
+
+def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
+    """Yield a warning for each image of one subject that shows what an image of another shows."""
+    known = [item for item in examined if item.signature]
+    for i, j in copies([item.signature for item in known]):
+        first, other = known[i], known[j]
+        if first.scan.subject != other.scan.subject and first.digest != other.digest:
+            yield Problem(
+                str(other.scan.images[0]),
+                f"shows what {first.scan.images[0]} shows, scaled or resampled",
+                "an image of its own for each subject",
+                f"keep one of {first.scan.id}, {other.scan.id}, or give both to one split",
+                "duplicate-image",
+                severity="warning",
+            )
 
 
 def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:

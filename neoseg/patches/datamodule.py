@@ -27,6 +27,7 @@ from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import leave_warnings, light_spawn
 from neoseg.store.examined import entries_of, guessed_meaning
+from neoseg.store.leaks import Leaks, Member, by_image, require_none
 from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
 
@@ -51,6 +52,7 @@ class MixedDataModule(L.LightningDataModule):
         first_step: int = 0,
         pseudo_labels: Path | None = None,
         missing_modality: MissingModality | None = None,
+        leaks: Leaks = "stop",
     ) -> None:
         """Take the parts; two are for a later stage of a recipe.
 
@@ -68,6 +70,8 @@ class MixedDataModule(L.LightningDataModule):
         self.first_step = first_step
         self.pseudo_labels = pseudo_labels
         self.missing_modality = missing_modality
+        self.leaks = leaks
+        self.members: list[Member] = []
         self.train: tuple[TrainingScan, ...] = ()
         self.val: tuple[TrainingScan, ...] = ()
         self.composition: Composition | None = None
@@ -76,9 +80,9 @@ class MixedDataModule(L.LightningDataModule):
         """Prepare every scan of the plan, those for the test too, which is to be read at the end.
 
         Raises:
-            DataError: scans that cannot be used, or one image in two splits.
+            DataError: scans that cannot be used, or images in two splits that show the same.
         """
-        seen: dict[str, tuple[str, Path | None]] = {}
+        self.members = []
         for source in self.annotated.sources:
             pairs = [(name, scan) for name in SPLITS for scan, _ in source.of_split(name)]
             scans = [scan for _, scan in pairs]
@@ -91,14 +95,12 @@ class MixedDataModule(L.LightningDataModule):
                 told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
                 name = source.cohort.name
                 log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
-            for (split, scan), item in zip(pairs, examined, strict=True):
-                path = scan.images[0]
-                known, other = seen.setdefault(item.digest, (split, path))
-                if known != split:
-                    raise DataError(
-                        f"{path} is for {split} and shows the same voxels as {other}, which is for "
-                        f"{known}: one person under two names; give both to one split, or keep one"
-                    )
+            self.members += [
+                Member(scan, split, item.digest, item.signature)
+                for (split, scan), item in zip(pairs, examined, strict=True)
+            ]
+        remedy = "give both to one split, keep one, or set leaks=tell to go on all the same"
+        require_none(by_image(self.members), self.leaks, remedy)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and restrict it to what the protocols tell.

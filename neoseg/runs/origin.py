@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from neoseg.cohort import Plan
+from neoseg.cohort import Plan, Scan
 from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.resume import changed_settings
 from neoseg.configuration.run import RunConfig
@@ -18,6 +19,7 @@ from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.folder import RECORD
+from neoseg.store.leaks import Member
 from neoseg.store.nifti import DataError
 from neoseg.store.store import DIGESTS
 
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 
 SCANS = "scans.json"
 """In a run folder: what tells the content of the files of each scan, by cohort and scan."""
+
+IMAGES = "images.json"
+"""In a run folder: the part of each scan and what its image shows, by cohort and scan."""
 
 PLAN = "annotation.csv"
 
@@ -71,6 +76,31 @@ def differing(run: RunConfig, folder: Path) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def write_images(folder: Path, members: Sequence[Member]) -> None:
+    """Keep what the images of a run show, by which an evaluation knows them again."""
+    content: dict[str, dict[str, list[str]]] = {}
+    for member in members:
+        known = [member.part, member.digest, member.signature]
+        content.setdefault(member.scan.cohort, {})[member.scan.id] = known
+    write_text(folder / IMAGES, json.dumps(content) + "\n")
+
+
+def seen_by(folder: Path) -> list[Member]:
+    """Return the scans with which a run was trained and validated, as far as its folder tells."""
+    images: dict[str, dict[str, list[str]]] = {}
+    try:
+        images = json.loads((folder / IMAGES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        log.warning("%s does not tell what its images show: ids alone are compared", folder)
+    found = []
+    for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
+        if item.split != "test":
+            scan = Scan(item.subject, item.session, (None,), None, None, None, None, item.cohort)
+            known = images.get(scan.cohort, {}).get(scan.id, ["", "", ""])
+            found.append(Member(scan, item.split, *known[1:]))
+    return found
 
 
 def changed_plan(plan: Plan, folder: Path) -> list[str]:

@@ -30,7 +30,9 @@ from neoseg.inference.trained import TrainedNetwork
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
+from neoseg.runs.origin import write_images
 from neoseg.runs.trainer import stage_trainer
+from neoseg.training.failure import is_first_process
 from neoseg.training.loggers import close_wandb_runs
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
@@ -70,6 +72,8 @@ def run_stage(
         _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
+    if stage.data == "all" and is_first_process():
+        write_images(folder, data.members)
     augment = data.augment
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")

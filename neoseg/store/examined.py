@@ -28,6 +28,7 @@ class Examined:
             its labels tell are of now.
         voxels: number of voxels by stored code, of the whole file; empty without labels.
         digest: of the first image's voxels in canonical axes; "" where there is no entry.
+        signature: of what that image shows; see `signature_of`.
     """
 
     scan: Scan
@@ -35,6 +36,7 @@ class Examined:
     problems: tuple[Problem, ...] = ()
     voxels: tuple[int, ...] = ()
     digest: str = ""
+    signature: str = ""
 
     @classmethod
     def of_entry(
@@ -54,7 +56,7 @@ class Examined:
             here += check_content(scan.label, np.array(voxels), convention)
         if any(problem.severity == "error" for problem in here):
             return cls.failed(scan, DataError.of(here))
-        return cls(scan, entry, tuple(here), voxels, record["digest"])
+        return cls(scan, entry, tuple(here), voxels, record["digest"], record["signature"])
 
     @classmethod
     def failed(cls, scan: Scan, error: DataError) -> Examined:

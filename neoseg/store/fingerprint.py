@@ -10,7 +10,7 @@ from neoseg.labels import Convention
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings
 
-LAYOUT = 5
+LAYOUT = 6
 """Version of the entry layout; raise it when entries written before can no longer be read."""
 
 

@@ -22,6 +22,7 @@ from neoseg.store.preprocess import (
     prepare_volumes,
     read_images,
 )
+from neoseg.store.signature import signature_of
 from neoseg.store.volume import Volume, read_volume
 
 
@@ -48,7 +49,8 @@ def read_scan(
     try:
         volumes = read_images(scan.images)
         found += [note for volume in volumes if volume is not None for note in volume.notes]
-        record["digest"] = _digest(volumes[0])
+        assert volumes[0] is not None
+        record["digest"], record["signature"] = shown_by(volumes[0])
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
@@ -129,6 +131,7 @@ def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
     return [replace(p, action=unused, kind="mask", severity="warning") for p in found]
 
 
-def _digest(volume: Volume | None) -> str:
-    assert volume is not None
-    return hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()
+def shown_by(volume: Volume) -> tuple[str, str]:
+    """Return a digest of an image's voxels in canonical axes, and its signature."""
+    digest = hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()
+    return digest, signature_of(volume)
