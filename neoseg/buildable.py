@@ -57,7 +57,7 @@ def require_targets(
     """
     exact = declared(group)
     open_to = (*(name[:-1] for name in known if name.endswith(".")), *allow)
-    packages = sorted({name.rpartition(".")[0] for name in known})
+    packages = sorted({".".join(name.split(".")[:-1][:2]) for name in known})
 
     def inside(path: str, packages: Sequence[str]) -> bool:
         return any(f"{path}.".startswith(f"{package}.") for package in packages)

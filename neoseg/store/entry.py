@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from neoseg.cohort import Scan
+from neoseg.cohort import Problem, Scan
 from neoseg.foreign import read_json
 from neoseg.store.arrays import mapped, open_array, unpacking
 from neoseg.store.locations import read_located, read_locations
@@ -139,6 +140,9 @@ def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEnt
         images = sum(path is not None for path in scan.images)
         if (CODES in files) != (scan.label is not None) or record["channels"] != images:
             raise DamagedError(f"{RECORD} does not fit the scan")
+        if not {IMAGE} <= set(files) <= {IMAGE, CODES, LOCATIONS}:
+            raise DamagedError(f"{RECORD} names other files than an entry has")
+        _require_told(record)
         for name, wanted in files.items():
             _check_file(folder / name, wanted, verify)
         _check_array(folder / IMAGE, (record["channels"], *geometry.prepared_shape), record["type"])
@@ -172,8 +176,22 @@ def _describe_files(folder: Path) -> dict[str, dict[str, int]]:
     return {p.name: {"bytes": p.stat().st_size, "crc32": _checksum(p)} for p in files}
 
 
+def _require_told(record: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, `TypeError` or `KeyError` for findings that were not written so."""
+    for raw in record["findings"]:
+        Problem.from_dict(raw)
+    if not all(isinstance(count, int) and count >= 0 for count in record["voxels"]):
+        raise ValueError("counts of voxels")
+    if not isinstance(record["digest"], str) or "foreground" not in record["settings"]:
+        raise ValueError("digest or settings")
+    record["mask"]
+
+
 def _check_file(path: Path, wanted: Mapping[str, int], verify: bool) -> None:
-    size = path.stat().st_size
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedError(f"{path.name} is no regular file")
+    size = status.st_size
     if size != wanted["bytes"]:
         raise DamagedError(f"{path.name} has {size} bytes, {wanted['bytes']} were written")
     if verify and _checksum(path) != wanted["crc32"]:

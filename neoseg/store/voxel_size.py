@@ -35,13 +35,16 @@ def _all_axes(raw: Any) -> Any:
     return (raw, raw, raw) if isinstance(raw, int | float) else raw
 
 
-def _positive(size: Size) -> Size:
-    if not (np.isfinite(size).all() and min(size) > 0):
-        raise ValueError(f"voxels of {list(size)} mm; give one length or three, above 0")
+def _possible(size: Size) -> Size:
+    low, high = VOXEL_SIZES
+    if not all(low <= length <= high for length in size):
+        raise ValueError(
+            f"voxels of {list(size)} mm; give one length or three, from {low:g} to {high:g} mm"
+        )
     return size
 
 
-VoxelSize = Annotated[Size, BeforeValidator(_all_axes), AfterValidator(_positive)]
+VoxelSize = Annotated[Size, BeforeValidator(_all_axes), AfterValidator(_possible)]
 """One length (mm) or three, as users write it."""
 
 
