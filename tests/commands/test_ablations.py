@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
 
@@ -34,13 +31,13 @@ def test_the_promised_ablations_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_arm_composes_under_a_name_of_its_own(
-    name: str, compose_train: Callable[..., DictConfig]
-) -> None:
+def test_every_arm_composes_under_a_name_of_its_own(name: str) -> None:
     found = swept(name)
     arms = found.pop("+experiment")
     rest = [f"{key}={values[-1]}" for key, values in found.items()]
-    configs = [compose_train(f"+ablation={name}", f"+experiment={arm}", *rest) for arm in arms]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        chosen = [f"+ablation={name}", "hydra.sweep.dir=runs", *rest]
+        configs = [compose("train", [*chosen, f"+experiment={arm}"]) for arm in arms]
     assert [config.name for config in configs] == arms
     for config in configs:
         assert config.sweep in (name, "paper", "paper_segformer")

@@ -31,6 +31,7 @@ NEEDED = {
     "supervised",
     "full_supervision",
     "partial_superclass",
+    "partial_iuc",
     "partial_missing",
     "pseudo_label",
     "mean_teacher",
