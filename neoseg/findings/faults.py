@@ -148,7 +148,7 @@ def _went_through(error: BaseException, modules: set[str]) -> bool:
 def _place_of(error: BaseException) -> str:
     """Return the nearest local `path` of the frames that the error went through, or ""."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        for name in ("path", "temporary", "target", "folder", "output_dir"):
+        for name in ("path", "temporary", "target", "folder"):
             value = frame.f_locals.get(name)
             if isinstance(value, os.PathLike):
                 return str(os.fspath(value))
