@@ -71,7 +71,8 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
     mapping: dict[str, Meaning] = {}
     lost: list[str] = []
     for row in read_rows(path, ["index", "name"], problems):
-        names = [name for name in (row["name"], row.get("abbreviation", "")) if name]
+        written = (row["name"], row.get("abbreviation", ""))
+        names = [" ".join(name.split()) for name in written if name]  # some tools pad with spaces
         found = next((name for name in names if _has(space, name)), None)
         if row["index"] in mapping:
             found_twice = f"lists the index {row['index']} twice"

@@ -195,7 +195,7 @@ def write_names(path: Path, *rows: str) -> None:
 @pytest.mark.parametrize("table", ["dseg.tsv", "desc-manual_dseg.tsv"])
 def test_names_give_the_meaning(tmp_path: Path, drawem9: LabelSpace, table: str) -> None:
     make_bids(tmp_path)
-    write_names(tmp_path / table, "4\tWHITE MATTER\tx", "9\tEverything grey\tcgm", "6\ttcv\t")
+    write_names(tmp_path / table, "4\tWHITE   MATTER\tx", "9\tEverything grey\tcgm", "6\ttcv\t")
     convention = read_bids(tmp_path, drawem9).convention
     assert convention.values == (0, 4, 6, 9)
     expected = ["BG", "WM", "TCV", "cGM"]
