@@ -73,6 +73,8 @@ def main(config: DictConfig) -> None:
     warn_of_unfinished([run])
     trained = TrainedNetwork.load(run, command.device, allow=command.allow)
     spec = trained.spec
+    # It is the run's voxel size that counts, whatever that of the cohort.
+    data = data.model_copy(update={"store": spec.prepare})
     other = command.cohort is not None
     with progress_bar("phantom") as bar:
         cohort = data.read_cohort(progress=bar.update_to)

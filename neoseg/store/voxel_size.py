@@ -94,8 +94,8 @@ def with_voxel_size(cohort: Cohort, asked: Size | None) -> Cohort:
         f"{others.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
         + shorten(kinds, 4),
         "one size for a network",
-        "they are resampled to it; store.spacing=[x,y,z] (mm) chooses another size"
-        + ("" if asked else " than this, the median"),
+        "they are resampled to it"
+        + ("" if asked else ", the median; store.spacing=[x,y,z] (mm) chooses another size"),
         "mixed-voxel-sizes",
         severity="warning",
     )
