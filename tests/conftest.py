@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from neoseg.labels import Codebook, LabelSpace, LabelTable, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(Path(__file__).parent))  # what several folders of tests import
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a job that a shell has put into the background: tests send Ctrl-C to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def label_space(name: str) -> LabelSpace:

@@ -119,6 +119,7 @@ def main() -> int:
     for kill in killed:
         if not kill.survived:
             print(kill)
+    options.output.mkdir(parents=True, exist_ok=True)
     rows = merged(rows_of(outcomes, killed), options.output / "results.csv")
     write(rows, options.output)
     print((options.output / "results.md").read_text(encoding="utf-8"))

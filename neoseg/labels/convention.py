@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from neoseg.findings.command_line import plain
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
@@ -74,8 +73,7 @@ class Convention:
 
     def written(self, more: Iterable[int] = ()) -> str:
         """Return the mapping as a command line has it, with `more` values that say nothing."""
-        known = {value: self.name(number) for number, value in enumerate(self.values)}
-        names = {value: name if name == "null" else plain(name) for value, name in known.items()}
+        names = {value: self.name(number) for number, value in enumerate(self.values)}
         names |= dict.fromkeys(more, "null")
         return "{" + ", ".join(f"{value}: {names[value]}" for value in sorted(names)) + "}"
 

@@ -281,7 +281,7 @@ def ensemble_run(
 def test_the_networks_of_an_ensemble_differ_and_the_first_is_that_of_one_alone(
     ensemble_run: Path, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    train(configured("partial_superclass", *COMMON, "trainer.max_epochs=1"), tmp_path)
+    train(configured("partial_iuc", *COMMON, "trainer.max_epochs=1"), tmp_path)
     first, second = (
         state(ensemble_run / "stages" / name / "checkpoints" / "last.ckpt") for name in ("1", "1-2")
     )
