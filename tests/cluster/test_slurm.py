@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240.0
 """Seconds that a command may take."""
 
-ARMS = ("partial_superclass", "supervised")
+ARMS = ("partial_iuc", "supervised")
 RUN = (
     *TINY,
     "patches.steps_per_epoch=4",

@@ -55,7 +55,7 @@ def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SWEEP = ["+experiment=supervised,partial_superclass", "annotation.draw=0,1", *TINY]
+SWEEP = ["+experiment=supervised,partial_iuc", "annotation.draw=0,1", *TINY]
 
 
 def jobs(folder: Path) -> list[Path]:
@@ -93,7 +93,7 @@ def test_report_compares_the_arms(sweep_folder: Path) -> None:
     run("report", "runs=runs/sweeps/default", "output=report", cwd=sweep_folder)
     text = (sweep_folder / "report" / "report.md").read_text()
     assert "supervised" in text
-    assert "partial_superclass" in text
+    assert "partial_iuc" in text
     assert (sweep_folder / "report" / "dice.png").stat().st_size > 1000
     page = (sweep_folder / "report" / "report.html").read_text()
     assert page.count('"planes":[{') == len({*re.findall(r'"scan":(\d+)', page)}) > 0

@@ -69,7 +69,7 @@ def test_compiled_networks_train_to_nearly_the_same_weights(
     for compiled in (False, True):
         folder = tmp_path / str(compiled)
         changes = (f"compile={compiled}", "loss=[iuc,cross_pseudo,mean_teacher]", "optimizer=sgd")
-        train(compose_train("+experiment=partial_superclass", *SMALL, *changes), folder)
+        train(compose_train("+experiment=partial_iuc", *SMALL, *changes), folder)
         path = folder / "checkpoints" / "last.ckpt"
         states.append(torch.load(path, weights_only=True)["state_dict"])
     assert list(states[0]) == list(states[1])  # no names of the compiler
