@@ -37,8 +37,8 @@ HEADER_ERRORS = (
 )
 """What nibabel raises for a header that is none."""
 
-HEADER, SLACK = 540, 2**20
-"""Bytes of the longer header, and those that may follow the voxels."""
+HEADER, SLACK, PIECE = 540, 2**20, 2**24
+"""Bytes of the longer header, those that may follow the voxels, those unpacked at a time."""
 
 AGAIN = "copy or download it again"
 
@@ -131,9 +131,13 @@ def _unpack(path: Path, size: int) -> bytes:
                 if wanted > free_memory():
                     why = f"its header announces {wanted} bytes, more than this machine has free"
                     raise _broken(path, size, why, "truncated-file")
-                raw = head + stream.read(max(0, wanted - len(head)) + SLACK)
+                whole, left = io.BytesIO(), max(0, wanted - len(head)) + SLACK
+                whole.write(head)
+                # In pieces: room for all that is announced would be made before a byte is there.
+                while left and (piece := stream.read(min(left, PIECE))):
+                    left -= whole.write(piece)
                 if not stream.read(1):
-                    return raw
+                    return whole.getvalue()
             why = f"it unpacks to more than the {wanted} bytes that its header announces"
             kind = "damaged-gzip"
         except EOFError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -194,3 +195,17 @@ def test_grids_may_differ_by_rounding_only(tmp_path: Path) -> None:
     (other,) = compare("other.nii.gz", IMAGE[1:], AFFINE)
     assert "other.nii.gz" in str(other)
     assert "has shape (4, 6, 7)" in str(other)
+
+
+def test_a_packed_file_that_announces_much_gets_no_room_for_it(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.nii.gz"
+    image = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
+    raw = bytearray(image.to_bytes())
+    raw[40:56] = np.array([3, 30000, 30000, 20, 1, 1, 1, 1], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw)))
+    monkeypatch.setattr("neoseg.store.nifti.free_memory", lambda: 2**62)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="announces 18000000352 bytes"):
+        read_volume(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()

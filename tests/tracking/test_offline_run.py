@@ -70,7 +70,14 @@ def test_its_curves_are_those_of_the_table(recorded: Recorded) -> None:
 def test_curves_tell_of_each_class_and_term(recorded: Recorded, drawem9: LabelSpace) -> None:
     names = set().union(*recorded.run.history)
     assert {f"val/dice/{leaf.abbreviation}" for leaf in drawem9.leaves} <= names
-    assert {"val/dice/TCV", "train/marginal_ce", "train/leaf_dice", "train/loss", "lr", WAIT} <= names
+    assert {
+        "val/dice/TCV",
+        "train/marginal_ce",
+        "train/leaf_dice",
+        "train/loss",
+        "lr",
+        WAIT,
+    } <= names
 
 
 def test_each_validation_shows_the_same_scan(recorded: Recorded) -> None:
