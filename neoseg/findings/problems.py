@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from neoseg.errors import NeosegError
+from neoseg.errors import NeosegError, printable
 from neoseg.findings.kinds import KINDS
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ class Problem:
     """One finding: the file or key, what is there, what should be, and what to do about it.
 
     `kind` is a code of `KINDS`; `scans` are the ids of the scans that cannot be used because of
-    an error, empty where it concerns the whole cohort.
+    an error, empty where it concerns the whole cohort. Names out of files are shown as
+    `NeosegError` shows them, wherever the finding is written.
     """
 
     where: str
@@ -37,6 +38,8 @@ class Problem:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"'{self.kind}' is not a kind of problem; add it to KINDS")
+        for name in ("where", "found", "expected", "action"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def __str__(self) -> str:
         expected = f"expected {self.expected}" if self.expected else ""

@@ -8,24 +8,14 @@ from pathlib import Path
 import pytest
 
 from neoseg.cohort import CohortError, read_nnunet
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.protocol import Protocol
-
-TABLE = {
-    "name": "two",
-    "background": 0,
-    "leaves": [
-        {"index": 0, "name": "Background", "abbreviation": "BG", "color": "#000000"},
-        {"index": 1, "name": "Anterior", "abbreviation": "ANT", "color": "#ff0000"},
-        {"index": 2, "name": "Posterior", "abbreviation": "POST", "color": "#0000ff"},
-    ],
-    "classes": [{"abbreviation": "HIP", "name": "Hippocampus", "leaves": ["ANT", "POST"]}],
-}
 
 
 @pytest.fixture
 def two() -> LabelSpace:
-    return LabelSpace.from_table(LabelTable.model_validate(TABLE))
+    return LabelSpace.from_table(LabelTable.read(CONFIG_DIR / "labels" / "hippocampus.yaml"))
 
 
 def folder(root: Path, described: object, images: list[str], labels: list[str]) -> Path:
