@@ -83,21 +83,6 @@ def predict_volume(
     return leaves
 
 
-def predict_probabilities(
-    network: Callable[[Tensor], Tensor],
-    image: Tensor,
-    head: Head,
-    window: WindowSettings,
-    device: torch.device | str,
-    classes: Sequence[int],
-) -> np.ndarray:
-    """Return the probabilities of some classes (positions), float16 `[len(classes), X, Y, Z]`."""
-    values = np.empty((len(classes), *image.shape[1:]), dtype=np.float16)
-    for region, logits in predict_pieces(network, image, head, window, device):
-        values[(slice(None), *region)] = probability_map(head, logits, classes)
-    return values
-
-
 def predict_logits(
     network: Callable[[Tensor], Tensor],
     image: Tensor,

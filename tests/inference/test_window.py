@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from neoseg.inference.window import (
     WindowSettings,
     predict_logits,
-    predict_probabilities,
     predict_volume,
+    probability_map,
 )
 from neoseg.networks import make_head
 
@@ -166,7 +166,7 @@ def test_probabilities_of_chosen_classes(image, space):
     network = Pointwise(head.channels)
     window = settings((9, 12, 7))
     logits = predict_logits(network, image, head, window, "cpu")
-    values = predict_probabilities(network, image, head, window, "cpu", classes=[4, 1])
+    values = probability_map(head, logits.float(), classes=[4, 1])
     p = logits.softmax(0).numpy()
     assert values.dtype == np.float16
     assert np.allclose(values, [p[1] + p[2], p[1]], atol=1e-3)
