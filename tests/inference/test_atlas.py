@@ -12,7 +12,7 @@ from neoseg.patches.volumes import VolumeDataset
 
 @pytest.fixture(scope="module", name="made")
 def made_fixture(tmp_path_factory: pytest.TempPathFactory):
-    """Two atlases and two heads that tell the brain as one, the hidden labels of one being noise."""
+    """Two atlases and two heads that tell the brain as one; what one hides is noise."""
     root = tmp_path_factory.mktemp("atlas")
     cohort = write_cohort(root / "cohort", 4, scrambled=[3])
     kinds = ["full", "full", "partial", "partial"]

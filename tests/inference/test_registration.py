@@ -14,13 +14,12 @@ def positions(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
-def ball(
-    shape: tuple[int, ...], centre: tuple[float, ...], radii: tuple[float, ...]
-) -> torch.Tensor:
-    away = (positions(shape) - torch.tensor(centre).view(3, 1, 1, 1)) / torch.tensor(radii).view(
-        3, 1, 1, 1
-    )
-    return (away.square().sum(0) < 1).float()
+Triple = tuple[float, float, float]
+
+
+def ball(shape: tuple[int, ...], centre: Triple, radii: Triple) -> torch.Tensor:
+    middle, radius = (torch.tensor(values).view(3, 1, 1, 1) for values in (centre, radii))
+    return (((positions(shape) - middle) / radius).square().sum(0) < 1).float()
 
 
 def dice(one: torch.Tensor, other: torch.Tensor) -> float:
