@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -141,9 +142,10 @@ def _neighbour_codes(mask: np.ndarray) -> np.ndarray:
 @cache
 def _element_areas(spacing: tuple[float, ...]) -> np.ndarray:
     """Area of the surface in each of the 256 neighbourhoods, in the spacing's unit squared."""
-    from monai.metrics.utils import create_table_neighbour_code_to_surface_area  # takes seconds
+    from monai.metrics import utils  # takes seconds
 
-    areas: np.ndarray = create_table_neighbour_code_to_surface_area(spacing)[0].double().numpy()
+    table: Callable[..., Any] = utils.create_table_neighbour_code_to_surface_area
+    areas: np.ndarray = table(spacing)[0].double().numpy()
     return areas
 
 
