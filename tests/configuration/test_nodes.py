@@ -22,11 +22,17 @@ from neoseg.losses.registry import BUILT_IN
 
 OUTSIDE = Path(__file__).parents[1] / "outside" / "package"
 
-RAMP = {"steps": 400, "shape": "sigmoid", "start": 0}
+RAMP = {"share": 1.0, "shape": "sigmoid", "start": 0.0}
 DICE = {"include_background": True, "squared": False, "batch": False, "smooth": 1e-5}
 LOSSES: dict[str, dict[str, Any]] = {
     "bce": {},
-    "class_masked": {"level": "item", "bce": 1.0, "dice": 1.0, "smooth": 1e-5},
+    "class_masked": {
+        "level": "item",
+        "published": True,
+        "bce": 1.0,
+        "dice": 1.0,
+        "smooth": 1e-5,
+    },
     "cross_pseudo": {"ramp": RAMP, "where": "unknown", "streams": "all"},
     "dice": DICE,
     "dice_ce": {"dice": 1.0, "ce": 1.0, **DICE},
@@ -41,14 +47,14 @@ LOSSES: dict[str, dict[str, Any]] = {
     "marginal_focal": {"gamma": 2.0},
     "mean_teacher": {"ramp": RAMP, "where": "all", "streams": "all"},
     "noisy_or": {},
-    "tree_min": {"noisy_or": 1.0},
+    "tree_min": {"published": True, "noisy_or": 0.0},
     "tversky": {"alpha": 0.3, "beta": 0.7, "batch": False, "smooth": 1e-5},
     "uncertainty_teacher": {
         "ramp": RAMP,
         "where": "all",
         "streams": "all",
         "threshold": 0.75,
-        "threshold_steps": 400,
+        "threshold_share": 1.0,
     },
     "wasserstein_dice": {"distance": "hierarchy", "batch": False, "smooth": 1e-5},
     "weight": {"stop_gradient": False},
@@ -132,8 +138,8 @@ def test_losses_combine_and_change() -> None:
     assert found["iuc"] == {"weight": 2, "ramp": None}
     assert found["known_dice"]["term"] == "class_masked"
     assert composed()["loss"].keys() == {"iuc", "known_dice"}
-    ramp = composed("loss.iuc.ramp={steps: 3}")["loss"]["iuc"]["ramp"]
-    assert ramp == {"steps": 3}
+    ramp = composed("loss.iuc.ramp={share: 0.3}")["loss"]["iuc"]["ramp"]
+    assert ramp == {"share": 0.3}
 
 
 def test_mistakes_are_refused_as_those_in_a_file() -> None:
@@ -172,14 +178,14 @@ def test_a_package_from_outside_has_its_options(install: Callable[..., None]) ->
 TERM = """
 from neoseg.losses import DenseTerm
 class Mine(DenseTerm):
-    ramp: dict = {"steps": 3}
+    ramp: dict = {"share": 0.3}
     def __init__(self, codebook, extra=1, *, a, b=-1e-3, c=(1, "x"), d=None): pass
 """
 
 
 def test_the_source_alone_is_read(from_source: Callable[..., dict[str, Any]]) -> None:
     settings = {"a": "???", "b": -1e-3, "c": [1, "x"], "d": None}
-    assert from_source(TERM) == {"mine": {"weight": 1.0, "ramp": {"steps": 3}, **settings}}
+    assert from_source(TERM) == {"mine": {"weight": 1.0, "ramp": {"share": 0.3}, **settings}}
 
 
 @pytest.mark.parametrize(
