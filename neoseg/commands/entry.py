@@ -26,7 +26,7 @@ from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.findings.settings import ConfigError
-from neoseg.processes import in_submitit
+from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         quieten()
         _find_code_beside_configs()
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        if name == "train" and is_first_process():  # libraries can take long to come
+            log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
         try:
             main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
             return main(config)
