@@ -213,7 +213,7 @@ def test_the_second_stage_goes_on_from_the_same_weights(
     ("owner", "method", "call"),
     [
         (SegmentationModule, "training_step", 5),
-        (PseudoLabeller, "_predict", 1),
+        (PseudoLabeller, "predict", 1),
         (SegmentationModule, "training_step", 8),
         (SegmentationModule, "training_step", 10),
     ],
@@ -327,7 +327,7 @@ def test_the_mean_probability_of_an_ensemble_decides(
     ("owner", "method", "call"),
     [
         (SegmentationModule, "training_step", 6),  # of the second network
-        (PseudoLabeller, "_predict", 1),
+        (PseudoLabeller, "predict", 1),
         (SegmentationModule, "training_step", 10),
     ],
 )
