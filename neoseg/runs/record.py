@@ -113,10 +113,10 @@ def _tell_next(run: RunConfig, folder: Path, plan: Plan) -> None:
     scans = [scan for source in plan.sources for scan in source.cohort.scans]
     tested = [scan for source in plan.sources for scan, _ in source.of_split("test")]
     image = override("input", (tested or scans)[0].images[0])
-    words = (override("run", folder), image, "output=segmentations")
-    log.info("segment a scan, such as: %s", command("predict", *words))
-    words = (override("runs", run.paths.runs), "output=report")
-    log.info("compare all runs: %s", command("report", *words))
+    segment = command("predict", override("run", folder), image, "output=segmentations")
+    log.info("segment a scan, such as: %s", segment)
+    compare = command("report", override("runs", run.paths.runs), "output=report")
+    log.info("compare all runs: %s", compare)
 
 
 def _command() -> str:

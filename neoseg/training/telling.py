@@ -139,7 +139,7 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     parts = {"training loss": "train/", "validation Dice": "val/dice"}
     for axes, (title, prefix) in zip(figure.subplots(1, 2), parts.items(), strict=True):
         found = [name for name in names if name.startswith(prefix)]
-        axes.set_prop_cycle(color=colormaps["tab20"].colors)
+        axes.set_prop_cycle(color=[colormaps["tab20"](number) for number in range(20)])
         for name in found:
             points = [(row["step"] + 1, row[name]) for row in rows if name in row]
             whole = name in ("train/loss", MONITOR)
