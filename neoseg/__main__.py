@@ -52,6 +52,15 @@ COMPLETION = 'eval "$(neoseg completion)"'
 
 def main() -> None:
     """Start the command that the first argument names, as `python -m` does."""
+    try:
+        _main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `neoseg | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _main() -> None:
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h", "help"):
         print(overview())
