@@ -31,7 +31,7 @@ class Effort:
     """
 
     factors: tuple[int, ...] = (4, 2, 1)
-    steps: tuple[int, ...] = (40, 40, 15)
+    steps: tuple[int, ...] = (40, 25, 10)
     affine_steps: int = 60
     spacing: float = 4.0
     stiffness: float = 0.1

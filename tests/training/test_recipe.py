@@ -121,7 +121,7 @@ def pseudo_run(
 def test_the_first_stage_is_the_supervised_arm(
     pseudo_run: Path, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    train(configured("supervised", *COMMON), tmp_path)
+    train(configured("supervised", *COMMON, "head=multilabel"), tmp_path)
     teacher = pseudo_run / "stages" / "1" / "checkpoints" / "last.ckpt"
     assert_same(state(teacher), state(tmp_path / "checkpoints" / "last.ckpt"))
 
