@@ -76,7 +76,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """Make a folder of packages known, with entry points of `mylab`."""
 
     def forget() -> None:
-        for cached in (nodes._nodes, nodes.register_nodes):
+        for cached in (nodes.option_nodes, nodes.register_nodes):
             cached.cache_clear()
 
     def found(folder: Path, entries: dict[str, dict[str, str]]) -> None:
@@ -107,7 +107,7 @@ def from_source(tmp_path: Path, install: Callable[..., None]) -> Callable[..., d
         (tmp_path / "mylab" / "parts.py").write_text(source)
         declared = nodes._GROUPS[group][0]
         install(tmp_path, {declared: {"mine": f"mylab.parts:{name}"}})
-        return nodes._nodes(group)["mine"]
+        return nodes.option_nodes(group)["mine"]
 
     return option
 
@@ -127,7 +127,7 @@ def test_every_loss_of_the_package_is_an_option() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_source_says_what_the_class_does(name: str) -> None:
-    term, node = find_term(name), nodes._nodes("loss")[name][name]
+    term, node = find_term(name), nodes.option_nodes("loss")[name][name]
     defaults = {key: parameter.default for key, parameter in settings_of(term).items()}
     assert node == {"weight": 1.0, "ramp": term.ramp, **defaults}
 
@@ -204,8 +204,8 @@ def test_where_the_source_does_not_tell_it_is_imported(
         "mine": {"weight": 1.0, "ramp": None}
     }  # the package refuses to be imported
     (tmp_path / "mylab" / "__init__.py").write_text("")
-    nodes._nodes.cache_clear()
-    assert nodes._nodes("loss")["mine"] == {"mine": {"weight": 1.0, "ramp": None, "a": 0.5}}
+    nodes.option_nodes.cache_clear()
+    assert nodes.option_nodes("loss")["mine"] == {"mine": {"weight": 1.0, "ramp": None, "a": 0.5}}
 
 
 def test_arguments_that_the_program_gives_are_no_keys(
@@ -228,8 +228,8 @@ def test_a_built_in_keeps_its_option_beside_another_of_its_name(
     install: Callable[..., None], tmp_path: Path
 ) -> None:
     install(tmp_path, {"neoseg.losses": {"iuc": "mylab:X"}, "neoseg.readers": {"dhcp": "mylab:X"}})
-    assert nodes._nodes("loss")["iuc"] == {"iuc": {"weight": 1.0, "ramp": None}}
-    assert "dhcp" not in nodes._nodes("cohort")
+    assert nodes.option_nodes("loss")["iuc"] == {"iuc": {"weight": 1.0, "ramp": None}}
+    assert "dhcp" not in nodes.option_nodes("cohort")
 
 
 def test_every_preset_builds_its_term(space: Any) -> None:
@@ -237,7 +237,7 @@ def test_every_preset_builds_its_term(space: Any) -> None:
 
     book = Codebook.build(space)
     for name in nodes.options("loss"):
-        entry = nodes._nodes("loss").get(name) or composed(f"loss=[{name}]")["loss"]
+        entry = nodes.option_nodes("loss").get(name) or composed(f"loss=[{name}]")["loss"]
         term = find_term(entry[name].get("term", name))
         objective = Objective(entry, book, sorted(term.heads)[0])
         assert type(objective.terms[name]) is term
