@@ -18,7 +18,8 @@ class Scan:
 
     `images` holds one path per modality of the cohort, None where this scan lacks it (never the
     first). `label` is None where the scan is not annotated at all. `not_drawn` are leaves that
-    its label file leaves to the background, wherever they are.
+    its label file leaves to the background, wherever they are. `split` is "train", "val" or "test"
+    where the cohort's own table says so.
     """
 
     subject: str
@@ -30,6 +31,7 @@ class Scan:
     birth_age: float | None
     cohort: str
     not_drawn: LabelSet = frozenset()
+    split: str | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")
