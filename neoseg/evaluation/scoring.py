@@ -31,6 +31,9 @@ from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
 
+_ROUNDING = 1e-4
+"""Of the voxel sizes in an affine, as a share."""
+
 
 class ScoreSettings(BaseModel):
     """What is scored besides the standard, and what is kept for the report."""
@@ -82,6 +85,7 @@ def score_scans(
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
     if not labelled:
         raise ValueError("none of the scans to score has a label file; choose another split")
+    coarse = False
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     frames = []
     for number, scan in enumerate(labelled):
@@ -89,6 +93,17 @@ def score_scans(
         found = segmenter.segment(scan.images, look, mask=scan.mask)
         truth = look.truth(found.geometry)
         scores = look.scores(found, truth)
+        voxel = max(found.geometry.canonical_spacing)
+        if settings.nsd_tolerance < voxel * (1 - _ROUNDING) and not coarse:
+            coarse = True
+            log.warning(
+                "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
+                "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
+                "with others at this voxel size, or set a tolerance of a voxel or more",
+                settings.nsd_tolerance,
+                scan.id,
+                voxel,
+            )
         frames.append(
             score_frame(
                 scores,
