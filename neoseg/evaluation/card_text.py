@@ -34,6 +34,8 @@ def card_markdown(card: dict[str, Any]) -> str:
             label_table=data["labels"],
             fingerprint=data["fingerprint"],
             share_of_full_labels=data["full_fraction"],
+            fully_labelled_subjects=data["full_subjects"] or _NA,
+            labels_of_the_validation=data["validation"],
             draw=data["draw"],
             merged_label_sets=data["merged_label_sets"] or "none",
         ),
