@@ -35,6 +35,7 @@ def card_markdown(card: dict[str, Any]) -> str:
             fingerprint=data["fingerprint"],
             share_of_full_labels=data["full_fraction"],
             draw=data["draw"],
+            label_budget=data["label_budget"],
             merged_label_sets=data["merged_label_sets"] or "none",
         ),
         "",
