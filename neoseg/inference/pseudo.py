@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,29 +39,30 @@ PLANES = 8
 
 
 @dataclass(frozen=True)
-class PseudoLabeller:
-    """Networks that fill in together what annotations leave open.
+class Labeller(ABC):
+    """Fills in what annotations leave open.
 
     Attributes:
-        segmenters: the networks and how they are used; all with the same head. The mean of their
-            probabilities decides.
         codebook: the meaning of the annotations' codes.
         min_confidence: 0 to 1; predictions below it leave the annotation as it was.
         limit: voxel positions kept per code for class-balanced sampling.
-        weights: digest of the networks' weights.
+        weights: digest of what predicts, beside these settings.
     """
 
-    segmenters: tuple[Segmenter, ...]
     codebook: Codebook
     min_confidence: float
     limit: int
-    weights: str = ""
+    weights: str
 
     def made_of(self, scan: TrainingScan) -> str:
         """Return a digest of all that decides what the labels of a scan are."""
         asked = [self.weights, self.min_confidence, self.limit]
         lookup = scan.visible.lookup.tolist()
         return digest_of_content([*asked, scan.entry.folder.name, lookup])
+
+    @abstractmethod
+    def predict(self, sample: VolumeSample) -> PseudoLabels:
+        """Return the labels of one scan, whose codes tell what is known of it."""
 
     def label(
         self,
@@ -91,7 +93,7 @@ class PseudoLabeller:
                         made_of = self.made_of(scan)
                         if not is_written(scan, root, made_of):
                             sample = samples[number]
-                            labels = self._predict(sample)
+                            labels = self.predict(sample)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
                             write_pseudo_labels(scan, labels, root, self.limit, made_of)
@@ -102,7 +104,20 @@ class PseudoLabeller:
                     progress(scan.entry.scan.id)
             waiting = busy
 
-    def _predict(self, sample: VolumeSample) -> PseudoLabels:
+
+@dataclass(frozen=True)
+class PseudoLabeller(Labeller):
+    """Networks that fill in together what annotations leave open.
+
+    Attributes:
+        segmenters: the networks and how they are used; all with the same head. The mean of their
+            probabilities decides.
+    """
+
+    segmenters: tuple[Segmenter, ...]
+
+    def predict(self, sample: VolumeSample) -> PseudoLabels:
+        """Return the most probable leaf of each voxel's label set."""
         head = self.segmenters[0].head
         found = (
             predict_logits(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
+import torch
 
 from neoseg import __version__
 from neoseg.cohort import Plan
@@ -16,6 +17,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
+from neoseg.inference.atlas import AtlasLabeller
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
     LAST,
@@ -24,9 +26,10 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.pseudo import PseudoLabeller
+from neoseg.inference.pseudo import Labeller, PseudoLabeller
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.labels import STREAMS
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
@@ -57,19 +60,16 @@ def run_stage(
     if not stage.last and stage.marker(folder).is_file():
         return None
     if run.recipe.kind != "single":
-        log.info("stage %s: %s", stage.name, "pseudo-labels" if before else "first training")
+        what = "pseudo-labels" if stage.predicts else "first training"
+        log.info("stage %s: %s", stage.name, what)
     trainer = stage_trainer(run, folder, stage)
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
     module = run.module(plan)
     codes = stage.pseudo_labels(folder)
     if codes is not None:
-        device = str(trainer.strategy.root_device)
-        places = [earlier.folder(folder) for earlier in before]
-        teachers = [TrainedNetwork.load(place, device, allow=run.allow) for place in places]
-        weights = digest_of_content([digest_of(predicting_checkpoint(place)) for place in places])
-        _predict(run, folder, plan, teachers, weights, codes)
-        del teachers
-        _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
+        _label(run, folder, plan, before, codes, trainer.strategy.root_device)
+        if before:
+            _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     if stage.data == "all" and is_first_process():
@@ -145,22 +145,36 @@ def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) 
     return data
 
 
-def _predict(
+def _label(
     run: RunConfig,
     folder: Path,
     plan: Plan,
-    teachers: Sequence[TrainedNetwork],
-    weights: str,
+    before: Sequence[Stage],
     codes: Path,
+    device: torch.device,
 ) -> None:
-    """Fill in what the annotations of the training scans leave open."""
+    """Fill in what the annotations of the training scans leave open, by networks or by atlases."""
     data = _prepared(run, plan, with_teacher=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
-    segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
-    limit = data.store.settings.locations
-    least = run.recipe.min_confidence
-    labeller = PseudoLabeller(segmenters, plan.codebook, least, limit, weights)
+    settings = (plan.codebook, run.recipe.min_confidence, data.store.settings.locations)
+    labeller: Labeller
+    if before:
+        places = [earlier.folder(folder) for earlier in before]
+        teachers = [TrainedNetwork.load(place, str(device), allow=run.allow) for place in places]
+        weights = digest_of_content([digest_of(predicting_checkpoint(place)) for place in places])
+        segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
+        labeller = PseudoLabeller(*settings, weights, segmenters)
+    else:
+        atlases = tuple(scan for scan in data.train if STREAMS[scan.stream] == "full")
+        if not atlases:
+            raise ConfigError(
+                "recipe.teacher is atlas, which needs at least one fully labelled training scan, "
+                "found none; raise annotation.full_fraction, or choose recipe.teacher=partial"
+            )
+        made_of = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
+        weights = digest_of_content(["atlas", run.recipe.atlases, made_of])
+        labeller = AtlasLabeller(*settings, weights, atlases, run.recipe.atlases, device)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
         for place, source in enumerate(plan.sources):

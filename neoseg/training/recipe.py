@@ -21,9 +21,12 @@ class RecipeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["single", "pseudo_label"]
-    teacher: Literal["full", "partial"] = Field(
-        default="full", description="labels of the first training: full scans alone, or all"
+    teacher: Literal["full", "partial", "atlas"] = Field(
+        default="full",
+        description="who labels first: a network trained on full scans alone, or on all; or the "
+        "full scans themselves, registered onto the others",
     )
+    atlases: int = Field(default=5, ge=1, description="full scans that are registered onto a scan")
     rounds: int = Field(default=1, ge=1, description="predictions with a training on them")
     ensemble: int = Field(
         default=1, ge=1, description="networks of each training but the last, averaged to predict"
@@ -55,7 +58,8 @@ class Stage:
         last: whether the run ends with it.
         data: "full": the fully labelled training scans alone; "all": every one of the plan.
         epochs: of this stage; None is as many as the trainer is told.
-        predicts: whether it starts with pseudo-labels of the stage before, and its weights.
+        predicts: whether it starts with pseudo-labels: of the stage before, whose weights it takes,
+            or, where it is the first, of atlases.
         member: number in an ensemble of networks, from 0; each has a stage of its own.
     """
 
@@ -103,20 +107,23 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
 
     *single*: one training on everything. *pseudo_label*: a training on the fully labelled scans
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
-    annotations leave open, train on from the same weights on everything. All trainings but the last
-    are done by `ensemble` networks, whose mean probabilities predict; each goes on from its own
-    weights, the last from those of the first network.
+    annotations leave open, train on from the same weights on everything. With `teacher=atlas` the
+    first of these predictions is made by registration, and no training comes before it. All
+    trainings but the last are done by `ensemble` networks, whose mean probabilities predict; each
+    goes on from its own weights, the last from those of the first network.
     """
     if settings.kind == "single":
         return (Stage(1, True, "all", None, False),)
-    first: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
-    stages = [Stage(1, False, first, None, False, member) for member in range(settings.ensemble)]
-    for number in range(2, settings.rounds + 1):
-        stages += [
-            Stage(number, False, "all", settings.epochs, True, member)
-            for member in range(settings.ensemble)
-        ]
-    return (*stages, Stage(settings.rounds + 1, True, "all", settings.epochs, True))
+    last = settings.rounds + (settings.teacher != "atlas")
+    data: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
+    stages = []
+    for number in range(1, last + 1):
+        predicts = number > 1 or settings.teacher == "atlas"
+        for member in range(settings.ensemble if number < last else 1):
+            epochs = settings.epochs if number > 1 else None
+            which = data if number == 1 else "all"
+            stages.append(Stage(number, number == last, which, epochs, predicts, member))
+    return tuple(stages)
 
 
 def before(stage: Stage, stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -57,7 +57,7 @@ def test_an_empty_ensemble_is_refused(space: LabelSpace) -> None:
 def test_labels_know_what_they_were_made_of(tmp_path: Path) -> None:
     data = make_data(annotate_cohort(write_cohort(tmp_path, 2), ["partial"] * 2), tmp_path / "s")
     one, other = data.train
-    labeller = PseudoLabeller((), data.annotated.codebook, 0.5, 50, "weights")
+    labeller = PseudoLabeller(data.annotated.codebook, 0.5, 50, "weights", ())
     known = labeller.made_of(one)
     assert replace(labeller).made_of(one) == known
     assert known not in {

@@ -121,7 +121,7 @@ def pseudo_run(
 def test_the_first_stage_is_the_supervised_arm(
     pseudo_run: Path, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    train(configured("supervised", *COMMON), tmp_path)
+    train(configured("supervised", *COMMON, "head=multilabel"), tmp_path)
     teacher = pseudo_run / "stages" / "1" / "checkpoints" / "last.ckpt"
     assert_same(state(teacher), state(tmp_path / "checkpoints" / "last.ckpt"))
 
@@ -213,7 +213,7 @@ def test_the_second_stage_goes_on_from_the_same_weights(
     ("owner", "method", "call"),
     [
         (SegmentationModule, "training_step", 5),
-        (PseudoLabeller, "_predict", 1),
+        (PseudoLabeller, "predict", 1),
         (SegmentationModule, "training_step", 8),
         (SegmentationModule, "training_step", 10),
     ],
@@ -327,7 +327,7 @@ def test_the_mean_probability_of_an_ensemble_decides(
     ("owner", "method", "call"),
     [
         (SegmentationModule, "training_step", 6),  # of the second network
-        (PseudoLabeller, "_predict", 1),
+        (PseudoLabeller, "predict", 1),
         (SegmentationModule, "training_step", 10),
     ],
 )

@@ -1,0 +1,126 @@
+"""Deformable registration of one scan onto another, by their images and what both are labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool3d, affine_grid, avg_pool3d, grid_sample, pad
+
+LARGEST = 2_000_000
+"""Voxels up to which a grid is used as it is; the field is smooth, larger ones are halved first."""
+
+SMALLEST = 12
+"""Voxels along an axis below which it is not halved further."""
+
+AFFINE_RATE, FREE_RATE = 0.02, 0.2
+"""Learning rates of Adam: of the affine matrix in half extents, of control points in voxels."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a registration goes about it.
+
+    Attributes:
+        factors: by which both grids are coarsened, one after the other.
+        steps: of Adam at each of them, after `affine_steps` at the first.
+        spacing: voxels between control points of the cubic B-splines.
+        stiffness: weight of the squared differences between neighbouring control points (voxels).
+    """
+
+    factors: tuple[int, ...] = (4, 2, 1)
+    steps: tuple[int, ...] = (40, 25, 10)
+    affine_steps: int = 60
+    spacing: float = 4.0
+    stiffness: float = 0.1
+
+
+def register(fixed: Tensor, moving: Tensor, effort: Effort = Effort()) -> Tensor:
+    """Return where each voxel of `fixed` lies in `moving`, as `grid_sample` wants it.
+
+    An affine transform, then a free-form deformation of cubic B-splines (Rueckert et al. 1999),
+    both found by Adam on the mean squared difference of all channels. Channels may be intensities,
+    memberships of structures, or anything else that corresponds.
+
+    Args:
+        fixed: float32 `[C, X, Y, Z]`.
+        moving: float32 `[C, X', Y', Z']`, voxels of the same size.
+        effort: how much is done.
+
+    Returns:
+        float32 `[X, Y, Z, 3]`, positions from -1 to 1 in the order of `grid_sample` (Z', Y', X'),
+        corners not aligned.
+    """
+    levels = [
+        (_coarser(fixed[None], factor), _coarser(moving[None], factor), steps)
+        for factor, steps in zip(effort.factors, effort.steps, strict=True)
+        if _worth(fixed.shape[1:], factor) and _worth(moving.shape[1:], factor)
+    ] or [(fixed[None], moving[None], effort.steps[-1])]
+    theta = _affine(*levels[0][:2], effort.affine_steps)
+    shape = torch.tensor(fixed.shape[1:], dtype=torch.float32)
+    controls = [max(4, round(float(length) / effort.spacing) + 3) for length in shape]
+    points = torch.zeros((3, *controls), device=fixed.device, requires_grad=True)
+    # Control points move by voxels of `fixed`; grid_sample counts half extents of `moving`.
+    unit = (2 / torch.tensor(moving.shape[1:], dtype=torch.float32)).flip(0).to(fixed.device)
+    optimizer = torch.optim.Adam([points], lr=FREE_RATE)
+
+    def positions(size: Sequence[int]) -> Tensor:
+        bases = [_spline(n, count).to(points) for n, count in zip(size, controls, strict=True)]
+        moved = torch.einsum("cijk,xi,yj,zk->xyzc", points, *bases)
+        base = affine_grid(theta, [1, 1, *size], align_corners=False)[0]
+        return base + moved * unit
+
+    with torch.enable_grad():
+        for still, other, steps in levels:
+            for _ in range(steps):
+                found = _sample(other, positions(still.shape[2:]))
+                bent = sum(points.diff(dim=axis).square().mean() for axis in (1, 2, 3))
+                loss = (found - still).square().mean() + effort.stiffness * bent
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    with torch.no_grad():
+        return positions(fixed.shape[1:])
+
+
+def _affine(fixed: Tensor, moving: Tensor, steps: int) -> Tensor:
+    """Return `[1, 3, 4]`, found from the transform that lays one field of view upon the other."""
+    theta = torch.eye(3, 4, device=fixed.device)[None].requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=AFFINE_RATE)
+    with torch.enable_grad():
+        for _ in range(steps):
+            grid = affine_grid(theta, [1, 1, *fixed.shape[2:]], align_corners=False)[0]
+            loss = (_sample(moving, grid) - fixed).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return theta.detach()
+
+
+def _sample(volume: Tensor, grid: Tensor) -> Tensor:
+    return grid_sample(volume, grid[None], padding_mode="border", align_corners=False)
+
+
+def _worth(shape: Sequence[int], factor: int) -> bool:
+    voxels = shape[0] * shape[1] * shape[2] / factor**3
+    return voxels <= LARGEST and (factor == 1 or min(shape) >= SMALLEST * factor)
+
+
+def _coarser(volume: Tensor, factor: int) -> Tensor:
+    """Return the means of about `factor` voxels along each axis, after a blur of three."""
+    blurred = avg_pool3d(pad(volume, (1,) * 6, mode="replicate"), 3, stride=1)
+    if factor == 1:
+        return blurred
+    x, y, z = (round(length / factor) for length in volume.shape[2:])
+    return adaptive_avg_pool3d(blurred, (x, y, z))
+
+
+def _spline(length: int, controls: int) -> Tensor:
+    """Return `[length, controls]`: cubic B-splines at the centres of voxels."""
+    at = (torch.arange(length) + 0.5) / length * (controls - 3) + 1
+    distance = (at[:, None] - torch.arange(controls)).abs()
+    inner = 2 / 3 - distance**2 + distance**3 / 2
+    outer = (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, inner, outer)

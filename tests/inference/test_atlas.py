@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_cohort import annotate_cohort, make_data, write_cohort
+
+from neoseg.inference.atlas import NOBODY, AtlasLabeller, corners
+from neoseg.labels import UNKNOWN
+from neoseg.patches.volumes import VolumeDataset
+
+
+@pytest.fixture(scope="module", name="made")
+def made_fixture(tmp_path_factory: pytest.TempPathFactory):
+    """Two atlases and two heads that tell the brain as one; what one hides is noise."""
+    root = tmp_path_factory.mktemp("atlas")
+    cohort = write_cohort(root / "cohort", 4, scrambled=[3])
+    kinds = ["full", "full", "partial", "partial"]
+    return make_data(annotate_cohort(cohort, kinds), root / "store")
+
+
+def labeller(data, number: int = 2, least: float = 0.0) -> AtlasLabeller:
+    full = tuple(scan for scan in data.train if scan.stream == 0)
+    book = data.annotated.codebook
+    return AtlasLabeller(book, least, 50, "weights", full, number, torch.device("cpu"))
+
+
+def test_atlases_find_the_parts_and_never_see_what_is_hidden(made) -> None:
+    found = {}
+    for scan in made.train[2:]:
+        sample = VolumeDataset([scan])[0]
+        codes, labels = sample.codes.numpy(), labeller(made).predict(sample)
+        rows = made.annotated.codebook.rows
+        assert rows[codes, labels.leaves].all(), "a leaf outside of a label set"
+        single = rows[codes].sum(-1) == 1
+        np.testing.assert_array_equal(labels.codes[single], codes[single])
+        assert (labels.confidence[single] == 255).all()
+        truth = made.train[0].visible.lookup[scan.entry.read_codes()]
+        hidden = ~single
+        found[scan.entry.scan.id] = float((labels.codes == truth)[hidden].mean())
+    plain, scrambled = found.values()
+    assert plain > 0.9, found
+    assert scrambled < 0.6, "the truth of this scan is noise, which nobody can find"
+
+
+def test_doubt_leaves_the_annotation_as_it_was(made) -> None:
+    sample = VolumeDataset([made.train[2]])[0]
+    sure, doubtful = labeller(made), labeller(made, least=0.9)
+    one, other = sure.predict(sample), doubtful.predict(sample)
+    codes = sample.codes.numpy()
+    kept = (other.codes == codes) & (one.codes != codes)
+    assert kept.any()
+    assert (one.confidence[kept] < 0.9 * 255 + 1).all()
+    assert sure.made_of(made.train[2]) != doubtful.made_of(made.train[2])
+
+
+def test_unknown_stays_unknown(made) -> None:
+    sample = VolumeDataset([made.train[2]])[0]
+    sample.codes[:5] = UNKNOWN
+    labels = labeller(made).predict(sample)
+    assert (labels.codes[:5] == UNKNOWN).all()
+    assert (labels.confidence[:5] == 0).all()
+    assert (labels.leaves != NOBODY).all()
+
+
+def test_a_scan_without_open_voxels_needs_no_registration(made, monkeypatch) -> None:
+    monkeypatch.setattr("neoseg.inference.atlas.register", None)
+    sample = VolumeDataset([made.train[0]])[0]
+    labels = labeller(made).predict(sample)
+    np.testing.assert_array_equal(labels.codes, sample.codes.numpy())
+
+
+def test_the_most_alike_atlases_are_taken(made) -> None:
+    own = labeller(made, number=1)
+    one = VolumeDataset([made.train[1]])[0]
+    codes = one.codes.numpy()
+    assert own._alike(codes, own._known(codes)) == [1]
+
+
+def test_corners_interpolate() -> None:
+    labels = torch.arange(24, dtype=torch.uint8).view(2, 3, 4)
+    centres = (torch.tensor([[1, 2, 3], [0, 0, 0]]) + 0.5) / torch.tensor([2, 3, 4]) * 2 - 1
+    votes, weights = corners(centres.flip(1), labels)
+    best = votes.gather(0, weights.argmax(0)[None])[0]
+    assert best.tolist() == [23, 0]
+    assert weights.sum(0).tolist() == pytest.approx([1, 1])
+    between = torch.tensor([[0.0, 0.0, 0.0]])
+    votes, weights = corners(between, labels)
+    assert sorted(set(votes[weights > 0].tolist())) == [5, 6, 17, 18]
+    assert weights[weights > 0].tolist() == pytest.approx([0.25] * 4)
