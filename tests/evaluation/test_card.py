@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from neoseg.evaluation.annotated import label_budget, protocol_counts
+from neoseg.evaluation.budget import budget_note, protocol_counts
 from neoseg.evaluation.card import CardError, run_card, write_card
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
@@ -207,8 +207,8 @@ def test_full_labels_of_the_validation_count_where_the_training_has_few() -> Non
         return {"split": split, "stream": stream, "protocol": "p", "scans": 9, "subjects": subjects}
 
     counts = [row("train", "full", 1), row("train", "partial", 18), row("val", "full", 2)]
-    assert label_budget(counts) == [
+    assert budget_note(counts) == [
         "Full labels of 3 subjects were used: 1 for training, 2 for validation."
     ]
-    assert label_budget([counts[0], counts[2]]) == []
-    assert label_budget([*counts[:2], row("val", "partial", 2)]) == []
+    assert budget_note([counts[0], counts[2]]) == []
+    assert budget_note([*counts[:2], row("val", "partial", 2)]) == []
