@@ -1,6 +1,6 @@
 """Try the report's intervals and tests on samples whose truth is known.
 
-python experiments/statistics/simulate.py --count 5000
+python experiments/statistics/simulate.py --count 3000
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] 
 
 @cache
 def _truth(shape: str) -> float:
-    return float(np.mean(SHAPES[shape](np.random.default_rng(0), (8_000_000,))))
+    return float(np.mean(SHAPES[shape](np.random.default_rng(0), (4_000_000,))))
 
 
 def of_means(shape: str, subjects: int, scans: str, count: int, seed: int) -> dict[str, Any]:
@@ -70,14 +70,14 @@ def of_means(shape: str, subjects: int, scans: str, count: int, seed: int) -> di
     }
 
 
-def _arm(
-    rng: np.random.Generator, size: tuple[int, ...], common: np.ndarray, shift: float, **sd: float
+def of_arm(
+    rng: np.random.Generator, size: tuple[int, int, int], common: np.ndarray, ratio: float
 ) -> np.ndarray:
+    """Return scores `[draws, subjects, repetitions]` of an arm around what arms have in common."""
     draws, subjects, count = size
     return (
         common
-        + shift
-        + rng.normal(0, 0.3 * sd["ratio"], (draws, 1, count))
+        + rng.normal(0, 0.3 * ratio, (draws, 1, count))
         + rng.normal(0, 0.3, (1, subjects, count))
         + rng.normal(0, 0.15, size)
     )
@@ -101,7 +101,7 @@ def of_methods(
     rng = np.random.default_rng((seed, draws, subjects, int(100 * ratio)))
     common = rng.normal(1.5, 0.8, (1, subjects, count))
     numbers = (draws, draws * (2 if kind == "uneven" else 1))
-    tables = [_arm(rng, (k, subjects, count), common, 0, ratio=ratio) for k in numbers]
+    tables = [of_arm(rng, (k, subjects, count), common, ratio) for k in numbers]
     if shape == "dice":
         tables = [expit(table) for table in tables]
     if kind == "gaps":
@@ -121,7 +121,7 @@ def of_shares(draws: int, subjects: int, ratio: float, count: int, seed: int) ->
     rng = np.random.default_rng((seed, draws, subjects, int(100 * ratio), 1))
     common = rng.normal(0.8, 0.06, (1, subjects, count))
     tables = [
-        common + level + 0.1 * _arm(rng, (draws, subjects, count), np.zeros(1), 0, ratio=ratio)
+        common + level + 0.1 * of_arm(rng, (draws, subjects, count), np.zeros(1), ratio)
         for level in (0.05, 0.0, 0.1)
     ]
     names = [[str(k) for k in range(draws)]] * 3
@@ -137,7 +137,7 @@ def jobs(count: int, seed: int) -> Iterator[Callable[[], dict[str, Any]]]:
     for shape, n, scans in itertools.product(SHAPES, SUBJECTS, ("1", "1-3")):
         yield lambda shape=shape, n=n, scans=scans: of_means(shape, n, scans, count, seed)
     for shape, kind in itertools.product(("normal", "dice"), ("shared", "own", "uneven", "gaps")):
-        for k, n, ratio in itertools.product(DRAWS, SUBJECTS, RATIOS):
+        for k, n, ratio in itertools.product(DRAWS, (3, 4, 8, 20, 40), RATIOS):
             yield lambda s=shape, k=k, n=n, r=ratio, kind=kind: of_methods(
                 *(s, k, n, r, kind), count, seed
             )
@@ -148,7 +148,7 @@ def jobs(count: int, seed: int) -> Iterator[Callable[[], dict[str, Any]]]:
 def main() -> None:
     """Simulate everything and write `results.csv`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=5000, help="repetitions of each")
+    parser.add_argument("--count", type=int, default=3000, help="repetitions of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "results.csv")
     options = parser.parse_args()
