@@ -9,7 +9,7 @@ import argparse
 import csv
 import itertools
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from neoseg.evaluation.report.intervals import mean_intervals
 
 HERE = Path(__file__).parent
 SUBJECTS = (3, 4, 5, 8, 12, 20, 40)
-DRAWS = (3, 5, 10)
 RATIOS = (0.0, 0.5, 1.0)
 
 SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
@@ -135,18 +134,17 @@ def of_shares(draws: int, subjects: int, ratio: float, count: int, seed: int) ->
 def jobs(count: int, seed: int) -> Iterator[Callable[[], dict[str, Any]]]:
     """Yield what is to be simulated."""
     for shape, n, scans in itertools.product(SHAPES, SUBJECTS, ("1", "1-3")):
-        yield lambda shape=shape, n=n, scans=scans: of_means(shape, n, scans, count, seed)
+        yield partial(of_means, shape, n, scans, count, seed)
     for shape, kind in itertools.product(("normal", "dice"), ("shared", "own", "uneven", "gaps")):
-        for k, n, ratio in itertools.product(DRAWS, (3, 4, 8, 20, 40), RATIOS):
-            yield lambda s=shape, k=k, n=n, r=ratio, kind=kind: of_methods(
-                *(s, k, n, r, kind), count, seed
-            )
+        design = ((3, 5, 10), (3, 4, 8, 20, 40)) if kind == "shared" else ((3, 10), (4, 20))
+        for k, n, ratio in itertools.product(*design, RATIOS):
+            yield partial(of_methods, shape, k, n, ratio, kind, count, seed)
     for k, n, ratio in itertools.product((3, 5), (4, 12, 40), RATIOS):
-        yield lambda k=k, n=n, r=ratio: of_shares(k, n, r, count, seed)
+        yield partial(of_shares, k, n, ratio, count, seed)
 
 
 def main() -> None:
-    """Simulate everything and write `results.csv`."""
+    """Simulate what `results.csv` lacks, and write it there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000, help="repetitions of each")
     parser.add_argument("--seed", type=int, default=0)
@@ -154,12 +152,16 @@ def main() -> None:
     options = parser.parse_args()
     columns = ["what", "shape", "kind", "scans", "draws", "subjects", "ratio"]
     columns += ["covered", "rejected", "unknown"]
-    with options.output.open("w", encoding="utf-8", newline="") as file:
+    begun = options.output.exists()
+    done = len(options.output.read_text(encoding="utf-8").splitlines()) - 1 if begun else 0
+    with options.output.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for job in tqdm(list(jobs(options.count, options.seed)), unit="setting"):
+        if not begun:
+            writer.writeheader()
+        for job in tqdm([*jobs(options.count, options.seed)][done:], unit="setting"):
             row = job()
             writer.writerow({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()})
+            file.flush()
 
 
 if __name__ == "__main__":
