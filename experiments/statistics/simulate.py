@@ -1,6 +1,6 @@
 """Try the report's intervals and tests on samples whose truth is known.
 
-python experiments/statistics/simulate.py --count 5000
+python experiments/statistics/simulate.py --count 3000
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import csv
 import itertools
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from neoseg.evaluation.report.intervals import mean_intervals
 
 HERE = Path(__file__).parent
 SUBJECTS = (3, 4, 5, 8, 12, 20, 40)
-DRAWS = (3, 5, 10)
 RATIOS = (0.0, 0.5, 1.0)
 
 SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
@@ -41,7 +40,7 @@ SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] 
 
 @cache
 def _truth(shape: str) -> float:
-    return float(np.mean(SHAPES[shape](np.random.default_rng(0), (8_000_000,))))
+    return float(np.mean(SHAPES[shape](np.random.default_rng(0), (4_000_000,))))
 
 
 def of_means(shape: str, subjects: int, scans: str, count: int, seed: int) -> dict[str, Any]:
@@ -70,14 +69,14 @@ def of_means(shape: str, subjects: int, scans: str, count: int, seed: int) -> di
     }
 
 
-def _arm(
-    rng: np.random.Generator, size: tuple[int, ...], common: np.ndarray, shift: float, **sd: float
+def of_arm(
+    rng: np.random.Generator, size: tuple[int, int, int], common: np.ndarray, ratio: float
 ) -> np.ndarray:
+    """Return scores `[draws, subjects, repetitions]` of an arm around what arms have in common."""
     draws, subjects, count = size
     return (
         common
-        + shift
-        + rng.normal(0, 0.3 * sd["ratio"], (draws, 1, count))
+        + rng.normal(0, 0.3 * ratio, (draws, 1, count))
         + rng.normal(0, 0.3, (1, subjects, count))
         + rng.normal(0, 0.15, size)
     )
@@ -101,7 +100,7 @@ def of_methods(
     rng = np.random.default_rng((seed, draws, subjects, int(100 * ratio)))
     common = rng.normal(1.5, 0.8, (1, subjects, count))
     numbers = (draws, draws * (2 if kind == "uneven" else 1))
-    tables = [_arm(rng, (k, subjects, count), common, 0, ratio=ratio) for k in numbers]
+    tables = [of_arm(rng, (k, subjects, count), common, ratio) for k in numbers]
     if shape == "dice":
         tables = [expit(table) for table in tables]
     if kind == "gaps":
@@ -121,7 +120,7 @@ def of_shares(draws: int, subjects: int, ratio: float, count: int, seed: int) ->
     rng = np.random.default_rng((seed, draws, subjects, int(100 * ratio), 1))
     common = rng.normal(0.8, 0.06, (1, subjects, count))
     tables = [
-        common + level + 0.1 * _arm(rng, (draws, subjects, count), np.zeros(1), 0, ratio=ratio)
+        common + level + 0.1 * of_arm(rng, (draws, subjects, count), np.zeros(1), ratio)
         for level in (0.05, 0.0, 0.1)
     ]
     names = [[str(k) for k in range(draws)]] * 3
@@ -135,31 +134,34 @@ def of_shares(draws: int, subjects: int, ratio: float, count: int, seed: int) ->
 def jobs(count: int, seed: int) -> Iterator[Callable[[], dict[str, Any]]]:
     """Yield what is to be simulated."""
     for shape, n, scans in itertools.product(SHAPES, SUBJECTS, ("1", "1-3")):
-        yield lambda shape=shape, n=n, scans=scans: of_means(shape, n, scans, count, seed)
+        yield partial(of_means, shape, n, scans, count, seed)
     for shape, kind in itertools.product(("normal", "dice"), ("shared", "own", "uneven", "gaps")):
-        for k, n, ratio in itertools.product(DRAWS, SUBJECTS, RATIOS):
-            yield lambda s=shape, k=k, n=n, r=ratio, kind=kind: of_methods(
-                *(s, k, n, r, kind), count, seed
-            )
+        design = ((3, 5, 10), (3, 4, 8, 20, 40)) if kind == "shared" else ((3, 10), (4, 20))
+        for k, n, ratio in itertools.product(*design, RATIOS):
+            yield partial(of_methods, shape, k, n, ratio, kind, count, seed)
     for k, n, ratio in itertools.product((3, 5), (4, 12, 40), RATIOS):
-        yield lambda k=k, n=n, r=ratio: of_shares(k, n, r, count, seed)
+        yield partial(of_shares, k, n, ratio, count, seed)
 
 
 def main() -> None:
-    """Simulate everything and write `results.csv`."""
+    """Simulate what `results.csv` lacks, and write it there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=5000, help="repetitions of each")
+    parser.add_argument("--count", type=int, default=3000, help="repetitions of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "results.csv")
     options = parser.parse_args()
     columns = ["what", "shape", "kind", "scans", "draws", "subjects", "ratio"]
     columns += ["covered", "rejected", "unknown"]
-    with options.output.open("w", encoding="utf-8", newline="") as file:
+    begun = options.output.exists()
+    done = len(options.output.read_text(encoding="utf-8").splitlines()) - 1 if begun else 0
+    with options.output.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for job in tqdm(list(jobs(options.count, options.seed)), unit="setting"):
+        if not begun:
+            writer.writeheader()
+        for job in tqdm([*jobs(options.count, options.seed)][done:], unit="setting"):
             row = job()
             writer.writerow({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()})
+            file.flush()
 
 
 if __name__ == "__main__":

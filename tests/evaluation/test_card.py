@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from neoseg.evaluation.budget import budget_note, protocol_counts
+from neoseg.evaluation.budget import budget_note, label_budget, protocol_counts
 from neoseg.evaluation.card import CardError, run_card, write_card
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
@@ -156,6 +156,16 @@ def test_a_folder_without_a_run_is_named(tmp_path) -> None:
 
 def test_no_plan_has_no_counts(tmp_path) -> None:
     assert protocol_counts(tmp_path / "annotation.csv") == []
+    assert label_budget(tmp_path / "annotation.csv") == {}
+
+
+def test_the_label_budget_has_the_validation_in_it(run) -> None:
+    with (run / "annotation.csv").open("a") as file:
+        file.write("e,1,train,unlabelled,none\nf,1,val,full,full\nf,2,val,unlabelled,none\n")
+    budget = {"train_full": 1, "train_partial": 2, "train_unlabelled": 1, "validation": 1}
+    assert run_card(run)["data"]["label_budget"] == budget
+    text = write_card(run).read_text(encoding="utf-8")
+    assert r"train\_full 1, train\_partial 2, train\_unlabelled 1, validation 1" in text
 
 
 def test_several_cohorts_are_named_and_counted_apart(run) -> None:

@@ -34,7 +34,7 @@ _COLUMNS = (
     *("first", "second", "age_group", *CLASS, "metric", "family", "compares"),
     *("scans", "subjects", "draws_first", "draws_second", "difference", "low", "high", "p", "holm"),
     *("noninferior_p", "noninferior_holm", "equivalent_p", "equivalent_holm"),
-    *("gap", "gap_low", "gap_high", "permutation_p", "smallest_p", "wilcoxon_p"),
+    *("gap", "gap_low", "gap_high", "draws_full", "permutation_p", "smallest_p", "wilcoxon_p"),
     *("d_z", "rank_biserial", "anova_f", "anova_p"),
 )
 
@@ -105,7 +105,8 @@ def compare_arms(
     noninferior_p, equivalent_p: of Dice against full supervision, whether first is worse, or
     differs, by less than the margin (one test, and two one-sided ones), and with Holm;
     gap, gap_low, gap_high: the share of the way from the reference to full supervision that first
-    has come, with Fieller's interval, beside the comparison with the reference;
+    has come, with Fieller's interval (over draws where draws_full, too, is three), beside the
+    comparison with the reference;
     permutation_p: of networks, signs flipped subject by subject, and smallest_p that this could
     give; wilcoxon_p: signed ranks of the subjects' mean differences; d_z, rank_biserial: effect
     sizes of these differences;
@@ -209,6 +210,7 @@ def _compared(arms: list[pd.DataFrame], level: float, seed: int, margin: float) 
         result["smallest_p"] = smallest_p(crossed.subjects)
         result["wilcoxon_p"] = wilcoxon(of_subject)
     if len(arms) > 2:
+        result["draws_full"] = len(draws[2])
         ends = Crossed(tables, draws, subjects).ratio(level)
         result["gap"], result["gap_low"], result["gap_high"] = ends
     own = [arm[columns].groupby(level="draw", sort=False).mean().to_numpy() for arm in arms[:2]]

@@ -98,10 +98,10 @@ class Crossed:
 
         The variance is that of a crossed layout with random draws and subjects: the parts of
         draws and of subjects, neither below 0, and the rest. Its degrees of freedom are
-        Satterthwaite's, with two changes for few draws or subjects that a simulation has chosen
-        (`experiments/statistics`): draws count more where they are much fewer than subjects,
-        since three that happen to agree say little; subjects count by the mean of their part with
-        and without the rest.
+        Satterthwaite's, changed for few draws and subjects as a simulation has shown to be needed
+        (`experiments/statistics`): draws that are much fewer than subjects count more, since
+        three that happen to agree say little, and so do three subjects; the part of subjects is
+        taken with and without the rest.
         """
         of_subject = self.of_subjects(*factors)
         count, free_subjects = self.subjects, self._freedom
@@ -127,7 +127,7 @@ class Crossed:
                 below = below + few * part**2 / (k - 1) + noise**2 / free
             part = np.maximum(whole - rest, 0)
             variance = variance + part + rest
-            few = 1 + np.maximum(1 - count / max(map(len, groups)), 0)
+            few = np.where(count > FEWEST, 1.0, 1.5)
             freedom = variance**2 / (below + few * part * whole / free_subjects)
         return Estimate(value, np.where(count >= FEWEST, variance, np.nan), freedom)
 

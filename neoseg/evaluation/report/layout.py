@@ -179,7 +179,7 @@ def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.Da
             "structure": row.abbreviation,
             "share closed": f"{row.gap:.2f}",
             "interval": interval(row.gap_low, row.gap_high, 2),
-            "draws": f"{row.draws_first}/{row.draws_second}",
+            "draws": f"{row.draws_first}/{row.draws_second}/{row.draws_full:.0f}",
             "subjects": str(row.subjects),
         }
         for row in comparisons
