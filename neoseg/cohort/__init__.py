@@ -3,6 +3,7 @@
 from neoseg.cohort.annotation import AnnotationSettings, Assignment
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
+from neoseg.cohort.freesurfer import read_freesurfer
 from neoseg.cohort.modality import MissingModality
 from neoseg.cohort.nnunet import read_nnunet
 from neoseg.cohort.patterns import read_folder
@@ -28,6 +29,7 @@ __all__ = [
     "read_bids",
     "read_dhcp",
     "read_folder",
+    "read_freesurfer",
     "read_nnunet",
     "read_phantom",
     "read_table",
