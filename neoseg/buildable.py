@@ -20,7 +20,7 @@ from neoseg.errors import NeosegError
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
 
-_READERS = ("read_bids", "read_dhcp", "read_nnunet", "read_phantom")
+_READERS = ("read_bids", "read_dhcp", "read_nnunet", "read_phantom", "read_table")
 COHORTS = tuple(f"neoseg.cohort.{name}" for name in _READERS)
 """The readers that a configuration, also one found in a run folder, may call."""
 

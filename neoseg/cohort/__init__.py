@@ -7,6 +7,7 @@ from neoseg.cohort.modality import MissingModality
 from neoseg.cohort.nnunet import read_nnunet
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.scan import Cohort, Scan
+from neoseg.cohort.scan_table import read_table
 from neoseg.cohort.split import Split, SplitSettings
 from neoseg.cohort.synthetic import read_phantom
 from neoseg.findings.problems import CohortError, Problem
@@ -27,4 +28,5 @@ __all__ = [
     "read_dhcp",
     "read_nnunet",
     "read_phantom",
+    "read_table",
 ]

@@ -22,6 +22,7 @@ from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
 from neoseg.networks import check_network
+from neoseg.networks.dropout import require_dropout
 from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.store.leaks import Leaks, by_name, members_of, require_none
@@ -127,11 +128,18 @@ class RunConfig(DataConfig):
     def _a_teacher_has_settings(
         cls, teacher: TeacherSettings | None, info: ValidationInfo
     ) -> TeacherSettings | None:
-        if teacher is None and {"labels", "head", "loss"} <= info.data.keys():
-            terms = _objective(info.data["loss"], info).terms.items()
+        if not {"labels", "head", "loss"} <= info.data.keys():
+            return teacher
+        terms = _objective(info.data["loss"], info).terms.items()
+        if teacher is None:
             needing = ", ".join(key for key, term in terms if term.needs_teacher)
             what = f"and {needing} compares with one" if needing else "which a run keeps"
             raise ConfigError(f"teacher is not set, {what}; choose teacher=ema")
+        asking = ", ".join(key for key, term in terms if term.needs_passes)
+        if asking and teacher.passes and {"network", "patches"} <= info.data.keys():
+            why = f"{asking} asks how sure the teacher is, by passes with dropout"
+            size, allow = info.data["patches"].size, info.data.get("allow", ())
+            require_dropout(info.data["network"], size, allow, why)
         return teacher
 
     @field_validator("predict_with")

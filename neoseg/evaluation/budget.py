@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from neoseg.cohort.split import SPLITS
 from neoseg.foreign import ForeignError, read_text
 from neoseg.foreign.files import LARGEST_TABLE
 
@@ -49,3 +50,24 @@ def protocol_counts(path: Path) -> list[dict[str, Any]]:
         dict(zip(keys, group, strict=True)) | {"scans": count, "subjects": subjects[group]}
         for group, count in scans.items()
     ]
+
+
+def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
+    """Return how many fully labelled subjects each part of the split has, of `protocol_counts`."""
+    found: dict[str, int] = Counter()
+    for row in counts:
+        found[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
+    return {part: found[part] for part in SPLITS if part in found}
+
+
+def budget_note(counts: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence about the fully labelled subjects that the validation adds to those of a
+    training that is not fully labelled itself.
+    """
+    full = full_subjects(counts)
+    partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)
+    if not partial or not full.get("val"):
+        return []
+    train, val = full.get("train", 0), full["val"]
+    used = f"Full labels of {train + val} subjects were used"
+    return [f"{used}: {train} for training, {val} for validation."]

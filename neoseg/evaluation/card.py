@@ -11,7 +11,12 @@ import pandas as pd
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.errors import NeosegError
-from neoseg.evaluation.budget import label_budget, protocol_counts
+from neoseg.evaluation.budget import (
+    budget_note,
+    full_subjects,
+    label_budget,
+    protocol_counts,
+)
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
@@ -52,6 +57,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
         ) from None
     scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
     annotation = _of(record, "annotation", {})
+    counts = protocol_counts(run / "annotation.csv")
     card = {
         "run": name or run.resolve().name,
         "experiment": _of(config, "name"),
@@ -63,7 +69,9 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "full_fraction": _of(config, "annotation.full_fraction"),
             "draw": _of(config, "annotation.draw"),
             "label_budget": label_budget(run / "annotation.csv") or NA,
-            "scans": protocol_counts(run / "annotation.csv"),
+            "scans": counts,
+            "full_subjects": full_subjects(counts),
+            "validation": _of(config, "annotation.validation"),
             "merged_label_sets": _of(annotation, "merged_label_sets", []),
             "skipped": _of(annotation, "skipped", []),
         },
@@ -94,7 +102,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "command": _of(record, "command"),
         },
         "scores": [] if scores is None else _score_rows(scores),
-        "limits": limits_of_use(config, record, scores),
+        "limits": [*limits_of_use(config, record, scores), *budget_note(counts)],
         "config": config,
     }
     levels = get_args(Privacy)

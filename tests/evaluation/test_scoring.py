@@ -73,6 +73,17 @@ def scans(tmp_path: Path, space: LabelSpace) -> list[Scan]:
     return [make_scan(tmp_path / "in", n, space, guess) for n, guess in enumerate(guesses)]
 
 
+def test_a_tolerance_below_the_voxels_is_told_of_once(
+    tmp_path, segmenter, scans, space, caplog
+) -> None:
+    for tolerance, told in ((1.1, 1), (1.2, 0)):
+        caplog.clear()
+        settings = ScoreSettings(nsd_tolerance=tolerance, views=False)
+        convention = Convention.identity(space)
+        score_scans(segmenter, scans, convention, tmp_path, RUN, pictures=0, settings=settings)
+        assert caplog.text.count("scoring.nsd_tolerance is 1.1 mm and the voxels") == told
+
+
 def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> None:
     settings = ScoreSettings(calibration=True, nsd_tolerance=2.5)
     table = score_scans(
