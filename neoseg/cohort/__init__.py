@@ -3,8 +3,10 @@
 from neoseg.cohort.annotation import AnnotationSettings, Assignment
 from neoseg.cohort.bids import read_bids
 from neoseg.cohort.dhcp import read_dhcp
+from neoseg.cohort.freesurfer import read_freesurfer
 from neoseg.cohort.modality import MissingModality
 from neoseg.cohort.nnunet import read_nnunet
+from neoseg.cohort.patterns import read_folder
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.scan_table import read_table
@@ -26,6 +28,8 @@ __all__ = [
     "SplitSettings",
     "read_bids",
     "read_dhcp",
+    "read_folder",
+    "read_freesurfer",
     "read_nnunet",
     "read_phantom",
     "read_table",

@@ -146,7 +146,7 @@ def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
     files: dict[str, Path] = {}
     strange: list[str] = []
     # The last of one name is taken: the packed NIfTI file, where it exists.
-    for path in reversed(list(volumes_in(folder))):
+    for path in reversed(volumes_in(folder)):
         stem = stem_of(path)
         if stem.removeprefix(f"{scan}_") in files:
             twice = files[stem.removeprefix(f"{scan}_")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -28,16 +27,18 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(ending_of(path.name) or path.suffix)
 
 
-def volumes_in(folder: Path) -> Iterator[Path]:
-    """Yield the volumes of a folder by their endings, as `ENDINGS` has them, and names.
+def is_volume(path: Path) -> bool:
+    """Tell by its name whether a file of a folder is a volume.
 
     Hidden files are drafts of an interrupted copy, or macOS's notes about files.
     """
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    for ending in ENDINGS:
-        for name in names:
-            if ending_of(name).lower() == ending and not name.startswith("."):
-                yield folder / name
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+
+
+def volumes_in(folder: Path) -> list[Path]:
+    """Return the volumes of a folder by their endings, as `ENDINGS` has them, and names."""
+    files = filter(is_volume, folder.iterdir() if folder.is_dir() else ())
+    return sorted(files, key=lambda path: (ENDINGS.index(ending_of(path.name).lower()), path.name))
 
 
 def fault_of(path: Path) -> tuple[str, str]:
