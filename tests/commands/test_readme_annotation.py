@@ -68,7 +68,8 @@ CASES = [
         dict.fromkeys(OTHERS.split(), whole),
     ),
     Case(
-        "2 train full full all, train full full all but POST, val full full all but POST, test full full all",
+        "2 train full full all, train full full all but POST, val full full all but POST, "
+        "test full full all",
         dict.fromkeys(["s3", "s4"], without(2)),
     ),
     Case(
