@@ -18,8 +18,9 @@ class Scan:
 
     `images` holds one path per modality of the cohort, None where this scan lacks it (never the
     first). `label` is None where the scan is not annotated at all. `not_drawn` are leaves that
-    its label file leaves to the background, wherever they are. `annotation` is the protocol that
-    somebody named for it, None where it is drawn.
+    its label file leaves to the background, wherever they are. `split` is "train", "val" or "test"
+    where the cohort's own table says so. `annotation` is the protocol that somebody named for it,
+    None where it is drawn.
     """
 
     subject: str
@@ -31,6 +32,7 @@ class Scan:
     birth_age: float | None
     cohort: str
     not_drawn: LabelSet = frozenset()
+    split: str | None = None
     annotation: Protocol | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,12 @@ import pandas as pd
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.errors import NeosegError
-from neoseg.evaluation.annotated import full_subjects, label_budget, protocol_counts
+from neoseg.evaluation.budget import (
+    budget_note,
+    full_subjects,
+    label_budget,
+    protocol_counts,
+)
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
@@ -63,6 +68,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "labels": _of(config, "labels.name"),
             "full_fraction": _of(config, "annotation.full_fraction"),
             "draw": _of(config, "annotation.draw"),
+            "label_budget": label_budget(run / "annotation.csv") or NA,
             "scans": counts,
             "full_subjects": full_subjects(counts),
             "validation": _of(config, "annotation.validation"),
@@ -96,7 +102,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "command": _of(record, "command"),
         },
         "scores": [] if scores is None else _score_rows(scores),
-        "limits": [*limits_of_use(config, record, scores), *label_budget(counts)],
+        "limits": [*limits_of_use(config, record, scores), *budget_note(counts)],
         "config": config,
     }
     levels = get_args(Privacy)

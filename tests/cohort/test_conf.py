@@ -28,7 +28,7 @@ def files(group: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("name", ["dhcp", "bids", "nnunet"])
+@pytest.mark.parametrize("name", ["dhcp", "bids", "nnunet", "table", "folder", "freesurfer"])
 def test_cohort_keys_are_the_reader_s_options_with_their_defaults(name: str) -> None:
     raw = read(CONF / "cohort" / f"{name}.yaml")
     options = inspect.signature(get_method(raw["_target_"])).parameters

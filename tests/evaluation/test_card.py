@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from neoseg.evaluation.annotated import label_budget, protocol_counts
+from neoseg.evaluation.budget import budget_note, label_budget, protocol_counts
 from neoseg.evaluation.card import CardError, run_card, write_card
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
@@ -156,6 +156,16 @@ def test_a_folder_without_a_run_is_named(tmp_path) -> None:
 
 def test_no_plan_has_no_counts(tmp_path) -> None:
     assert protocol_counts(tmp_path / "annotation.csv") == []
+    assert label_budget(tmp_path / "annotation.csv") == {}
+
+
+def test_the_label_budget_has_the_validation_in_it(run) -> None:
+    with (run / "annotation.csv").open("a") as file:
+        file.write("e,1,train,unlabelled,none\nf,1,val,full,full\nf,2,val,unlabelled,none\n")
+    budget = {"train_full": 1, "train_partial": 2, "train_unlabelled": 1, "validation": 1}
+    assert run_card(run)["data"]["label_budget"] == budget
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "train full 1, train partial 2, train unlabelled 1, validation 1" in text
 
 
 def test_several_cohorts_are_named_and_counted_apart(run) -> None:
@@ -207,8 +217,8 @@ def test_full_labels_of_the_validation_count_where_the_training_has_few() -> Non
         return {"split": split, "stream": stream, "protocol": "p", "scans": 9, "subjects": subjects}
 
     counts = [row("train", "full", 1), row("train", "partial", 18), row("val", "full", 2)]
-    assert label_budget(counts) == [
+    assert budget_note(counts) == [
         "Full labels of 3 subjects were used: 1 for training, 2 for validation."
     ]
-    assert label_budget([counts[0], counts[2]]) == []
-    assert label_budget([*counts[:2], row("val", "partial", 2)]) == []
+    assert budget_note([counts[0], counts[2]]) == []
+    assert budget_note([*counts[:2], row("val", "partial", 2)]) == []

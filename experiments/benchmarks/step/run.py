@@ -2,9 +2,9 @@
 
     python experiments/benchmarks/step/run.py [--rounds 5] [--leaves 3]
 
-Forward and backward pass, loss (marginal cross-entropy and leaf-Dice) and AdamW, one thread. Rounds
-go through all variants of a network in turn, so that a disturbance meets all alike; a ratio is taken
-within a round. Seconds are of the processor. Prints a table and writes results.csv.
+Forward and backward pass, loss (marginal cross-entropy and leaf-Dice) and AdamW, one thread.
+Rounds go through all variants of a network in turn, so that a disturbance meets all alike; a ratio
+is taken within a round. Seconds are of the processor. Prints a table and writes results.csv.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the plan's table in a run folder tells of the scans: who was annotated how."""
+"""How many scans of a run are annotated how, from the table of its plan."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from typing import Any
 from neoseg.cohort.split import SPLITS
 from neoseg.foreign import ForeignError, read_text
 from neoseg.foreign.files import LARGEST_TABLE
+
+BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
+"""Of labels, in scans."""
+
+
+def label_budget(path: Path) -> dict[str, int]:
+    """Return how many scans train with full, partial and no labels, and how many labelled ones
+    validate; nothing without a plan's table."""
+    rows = protocol_counts(path)
+    budget = dict.fromkeys(BUDGET, 0) if rows else {}
+    for row in rows:
+        labelled = row["split"] == "val" and row["stream"] != "unlabelled"
+        key = "validation" if labelled else f"{row['split']}_{row['stream']}"
+        if key in budget:
+            budget[key] += row["scans"]
+    return budget
 
 
 def protocol_counts(path: Path) -> list[dict[str, Any]]:
@@ -44,7 +60,7 @@ def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
     return {part: found[part] for part in SPLITS if part in found}
 
 
-def label_budget(counts: list[dict[str, Any]]) -> list[str]:
+def budget_note(counts: list[dict[str, Any]]) -> list[str]:
     """Return a sentence about the fully labelled subjects that the validation adds to those of a
     training that is not fully labelled itself.
     """
