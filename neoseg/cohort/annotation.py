@@ -76,7 +76,7 @@ class AnnotationSettings(Section):
                 f"full_fraction and unlabelled_fraction add up to {total:g}, at most 1 is possible"
             )
         row = self.protocol
-        hides = bool(row.merge or row.missing or row.slices or row.unlabelled or row.describes)
+        hides = row != ProtocolRow(name=row.name)
         taken = {FULL, UNLABELLED, row.name} & set(self.protocols or ())
         if (row.name == FULL and hides) or (row.name == UNLABELLED and not row.unlabelled):
             taken.add(row.name)

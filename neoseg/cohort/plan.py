@@ -63,7 +63,7 @@ class Source:
         """Say which structures, background aside, an annotation tells from all others."""
         space = self.cohort.convention.space
         sets = [] if scan.label is None else self.told(scan, item.protocol)
-        alone = frozenset().union(*(s for s in sets if len(s) == 1))
+        alone = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
         every = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
         names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
         others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]

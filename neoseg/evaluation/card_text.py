@@ -37,7 +37,7 @@ def card_markdown(card: dict[str, Any]) -> str:
             fully_labelled_subjects=data["full_subjects"] or _NA,
             labels_of_the_validation=data["validation"],
             draw=data["draw"],
-            label_budget=data["label_budget"],
+            label_budget=_text(data["label_budget"]).replace("_", " "),
             merged_label_sets=data["merged_label_sets"] or "none",
         ),
         "",

@@ -238,6 +238,6 @@ def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
     if flat or wrong:
         raise ConfigError(
             f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
-            f"takes multiples of {list(divisors)} along the axes that are not 1 there, and 1 along one "
-            "that is"
+            f"takes multiples of {list(divisors)} along the axes that are not 1 there, and 1 along "
+            "one that is"
         )

@@ -164,8 +164,8 @@ def divisors_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
     whole = isinstance(found, list | tuple) and all(type(n) is int and n > 0 for n in found)
     if not whole or len(found) != 3:
         raise NetworkError(
-            f"network '{config.get('name')}': divisor {divisor!r} must be a whole number from 1 up, "
-            "or one for each of X, Y, Z: the product of the strides"
+            f"network '{config.get('name')}': divisor {divisor!r} must be a whole number from 1 "
+            "up, or one for each of X, Y, Z: the product of the strides"
         )
     return found[0], found[1], found[2]
 
@@ -220,7 +220,8 @@ def _check_patch(
     if max(divisors) > 1 and all(size[axis] == divisors[axis] for axis in axes):
         raise NetworkError(
             f"network '{name}' shrinks a patch of {list(size)} to a single voxel, which cannot be "
-            f"normalised; make at least one axis {2 * max(divisors)} or longer, or take fewer levels"
+            f"normalised; make at least one axis {2 * max(divisors)} or longer, or take fewer "
+            "levels"
         )
 
 

@@ -34,8 +34,8 @@ BASE = 700 << 20
 """Bytes of a process that has imported everything."""
 
 WEIGHTS, KEPT, LARGEST = 4.0, 1.0, 3.0
-"""Times that a step holds the weights (they, their gradients, two moments of the optimizer), what
-the forward pass keeps, and the largest of it (a gradient in and out, and a copy of another layout)."""
+"""Times that a step holds the weights (with gradients and two moments of the optimizer), what the
+forward pass keeps, and the largest of it (a gradient in and out, a copy of another layout)."""
 
 
 @dataclass(frozen=True)

@@ -147,8 +147,8 @@ class _Rules:
         why = "processes a device: its cores up to 8 beside a GPU, a quarter of them without"
         yield Decision("patches.workers", loaders, why)
         why = (
-            f"{len(tried.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels and "
-            "they are less than twice as long as the shortest (nnU-Net)"
+            f"{len(tried.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
+            "and they are less than twice as long as the shortest (nnU-Net)"
         )
         yield Decision("network", self._network(tried), why)
         if machine.gpu:
