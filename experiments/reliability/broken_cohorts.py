@@ -124,7 +124,7 @@ def planner(raw: Mapping[str, Any]) -> Callable[[Cohort], Source]:
     def plan(cohort: Cohort) -> Source:
         split = make_split(cohort.scans)
         assignments = plan_annotation(cohort.scans, split, settings)
-        return Source(cohort, split, assignments, settings.protocols(cohort.convention.space))
+        return Source(cohort, split, assignments, settings.resolved(cohort.convention.space))
 
     return plan
 
