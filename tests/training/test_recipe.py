@@ -273,7 +273,7 @@ def test_atlases_label_before_the_only_training(
         assert (confidence[codes == open_code] <= 0.9 * 255 + 1).all()
         shares.append((codes == open_code).sum() / np.isin(codes, [3, 4, 8, open_code]).sum())
     assert folders
-    assert 0 < min(shares) <= max(shares) < 0.9, "some voxels of the cerebrum were decided, and some left open"
+    assert 0 < min(shares) <= max(shares) < 0.9, "some voxels are decided, and some left open"
 
 
 def test_atlases_need_somebody_who_is_drawn_in_full(
