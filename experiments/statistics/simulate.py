@@ -135,8 +135,10 @@ def jobs(count: int, seed: int) -> Iterator[Callable[[], dict[str, Any]]]:
     """Yield what is to be simulated."""
     for shape, n, scans in itertools.product(SHAPES, SUBJECTS, ("1", "1-3")):
         yield partial(of_means, shape, n, scans, count, seed)
-    for shape, kind in itertools.product(("normal", "dice"), ("shared", "own", "uneven", "gaps")):
-        design = ((3, 5, 10), (3, 4, 8, 20, 40)) if kind == "shared" else ((3, 10), (4, 20))
+    every, some = ((3, 5, 10), (3, 4, 8, 20, 40)), ((3, 10), (4, 20))
+    designs = {("normal", "shared"): every, ("dice", "shared"): some}
+    designs |= {("normal", kind): some for kind in ("own", "uneven", "gaps")}
+    for (shape, kind), design in designs.items():
         for k, n, ratio in itertools.product(*design, RATIOS):
             yield partial(of_methods, shape, k, n, ratio, kind, count, seed)
     for k, n, ratio in itertools.product((3, 5), (4, 12, 40), RATIOS):

@@ -150,15 +150,16 @@ class _Table:
             action = "fill it, or leave the scan out (cohort.exclude)"
             self.problems.error(where, "is empty", "a file", action, "missing-image", [name])
             return None
-        ages: dict[str, float | None] = {}
+        ages = []
         for key in ("scan_age", "birth_age"):
             unit = self.units.get(self.columns[key].casefold())
             text = self.text(row, key) if unit is not None else ""
-            ages[key] = parse_age(text, self.where(row, key), self.problems, unit or 1.0)
+            ages.append(parse_age(text, self.where(row, key), self.problems, unit or 1.0))
         return Scan(
             *(subject, session, images, self._file(row, "label", name)),
             mask=self._file(row, "mask", name),
-            **ages,
+            scan_age=ages[0],
+            birth_age=ages[1],
             cohort=reading.name,
             split=self.text(row, "split").casefold() or None,
         )
