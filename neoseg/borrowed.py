@@ -11,11 +11,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import Action, Namespace
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -143,6 +143,20 @@ def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
         return get_args_parser().parse_args(list(arguments))
     except SystemExit:
         return None
+
+
+@cache
+def hydra_options() -> dict[str, Callable[[str], bool]]:
+    """Return each option of Hydra, short and long, with whether a word after it belongs to it."""
+    from hydra._internal.utils import get_args_parser
+
+    def belongs(action: Action) -> Callable[[str], bool]:
+        if action.nargs == "?":
+            return lambda word: word in (action.choices or ())
+        return lambda word: action.nargs is None
+
+    actions = get_args_parser()._actions
+    return {flag: belongs(action) for action in actions for flag in action.option_strings}
 
 
 def guard_hydra(handle: Callable[[Exception], None]) -> None:

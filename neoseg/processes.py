@@ -162,6 +162,12 @@ def leave_warnings(_: int = 0) -> None:
         signal.signal(warning, signal.SIG_IGN)
 
 
+def is_first_process() -> bool:
+    """Tell whether this process is the first of those that share a run, or the only one."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "0") == "0"
+
+
 def in_submitit() -> bool:
     """Tell whether this process belongs to a job that submitit has started."""
     return bool(os.environ.get("SUBMITIT_EXECUTOR"))

@@ -143,6 +143,14 @@ def test_hydra_s_own_parser_reads_a_command_line() -> None:
     assert hydra_arguments(["--no-such-option"]) is None
 
 
+def test_hydra_options() -> None:
+    takes = borrowed.hydra_options()
+    assert takes["--config-dir"]("x")
+    assert not takes["-m"]("x")
+    assert takes["--info"]("defaults")
+    assert not takes["--info"]("a=1")
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_lightning_starts_the_other_processes_itself(devices: int) -> None:
     from lightning.pytorch import Trainer

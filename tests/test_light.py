@@ -49,7 +49,9 @@ def test_the_package_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["neoseg.train", "--help"], "Choose with group=name"),
+        (["neoseg"], "Train a segmentation network"),
+        (["neoseg.explain", "patches.size"], "voxels along left-right"),
+        (["neoseg.train", "--help"], "voxels along left-right"),
         (["neoseg.train", "--cfg", "job"], "batch_size"),
         (["neoseg.train", "patches.sise=3"], "did you mean 'patches.size'"),
         (["neoseg.train", "loss=[iuk]"], "did you mean 'iuc'"),
@@ -57,6 +59,7 @@ def test_the_package_imports_nothing_heavy() -> None:
         (["neoseg.predict", "--help"], "neoseg.predict run=RUN_DIR"),
         (["neoseg.predict"], "run is not set"),
         (["neoseg.phantom", "--cfg", "job", "output=x"], "preterm_share"),
+        (["neoseg.labels"], "from is not set"),
         (["neoseg.report", "--help"], "neoseg.report runs="),
     ],
 )

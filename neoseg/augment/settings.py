@@ -31,6 +31,11 @@ class AugmentSettings(Section):
         default="same", description="of the teacher's images; same: as the student's, drawn anew"
     )
 
+    strong: IntensitySettings | None = Field(
+        default=None,
+        description="intensity of the student's images that are not fully labelled; null: the same",
+    )
+
     @field_validator("device")
     @classmethod
     def _torchio_runs_in_the_loader(cls, device: str, info: ValidationInfo) -> str:
@@ -46,6 +51,12 @@ class AugmentSettings(Section):
         """The classes of other packages that will be imported, as dotted paths."""
         return tuple(item.target for item in self.torchio if item.target is not None)
 
+    def of_student(self, stream: str) -> AugmentSettings:
+        """What the student sees of a stream of `neoseg.labels.STREAMS`."""
+        if self.strong is None or stream == "full":
+            return self
+        return self.model_copy(update={"intensity": self.strong})
+
     @property
     def of_teacher(self) -> AugmentSettings:
         """What the teacher sees, whose geometry is that of the student."""
@@ -56,9 +67,9 @@ class AugmentSettings(Section):
     @property
     def changes_intensities(self) -> bool:
         """Whether two appearances of a patch can differ at all."""
-        redrawn, intensity = self.label_contrast, self.intensity
+        redrawn = self.label_contrast
         return (
             (redrawn is not None and redrawn.probability > 0)
-            or (intensity is not None and intensity.changes)
+            or any(part is not None and part.changes for part in (self.intensity, self.strong))
             or any(transform.p > 0 for transform in self.torchio)
         )

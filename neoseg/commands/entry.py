@@ -18,12 +18,15 @@ from omegaconf import DictConfig
 
 from neoseg.borrowed import guard_hydra, name_user
 from neoseg.buildable import FORCE
+from neoseg.configuration.arguments import in_order
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.help import help_text
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
-from neoseg.processes import in_submitit
+from neoseg.findings.settings import ConfigError
+from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         quieten()
         _find_code_beside_configs()
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        if name == "train" and is_first_process():  # libraries can take long to come
+            log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
         try:
             main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
             return main(config)
@@ -97,8 +102,16 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         quieten()
         guard_hydra(_end_with)
         register_plugins()
-        sys.argv[1:] = with_quoted_paths(sys.argv[1:])
-        wrong = explain_arguments(name, sys.argv[1:])
+        wrong = None
+        try:
+            sys.argv[1:] = with_quoted_paths(in_order(name, sys.argv[1:]))
+            told = help_text(name, sys.argv[1:])
+            if told is not None:
+                print(told)
+                return
+            wrong = explain_arguments(name, sys.argv[1:])
+        except ConfigError as error:
+            wrong = str(error)
         if wrong is not None:
             sys.stderr.write(f"{wrong}\n")
             sys.exit(2)

@@ -16,9 +16,9 @@ from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
-from neoseg.processes import in_submitit
+from neoseg.processes import in_submitit, is_first_process
 from neoseg.runs.run import train
-from neoseg.training.failure import failure_noted, is_first_process
+from neoseg.training.failure import failure_noted
 from neoseg.training.stopping import requeue
 
 log = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ class Signature:
 
 def options(group: str) -> list[str]:
     """Names that a group of the configuration can be set to, in alphabetical order."""
-    return sorted({*_files(group), *_nodes(group)})
+    return sorted({*_files(group), *option_nodes(group)})
 
 
 @cache
@@ -69,13 +69,13 @@ def register_nodes() -> None:
         node = {"_target_": f"{PLUGINS}.{launcher}"}
         store.store(group="hydra/launcher", name=name, node=node, provider="neoseg")
     for group in _GROUPS:
-        for name, node in _nodes(group).items():
+        for name, node in option_nodes(group).items():
             store.store(group=group, name=name, node=node, provider="neoseg")
 
 
 @cache
-def _nodes(group: str) -> dict[str, dict[str, Any]]:
-    """Return the option of each name that has no file; that of a built-in is its own."""
+def option_nodes(group: str) -> dict[str, dict[str, Any]]:
+    """Return the option of each name in a group that has no file; a built-in's is its own."""
     if group not in _GROUPS:
         return {}
     declared, make = _GROUPS[group]

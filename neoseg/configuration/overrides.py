@@ -48,7 +48,7 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
         return None
     if GlobalHydra.instance().is_initialized():
         return None
-    for overrides in _cases(found.overrides):
+    for overrides in cases(found.overrides):
         try:
             config = _compose(name, overrides)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -91,7 +91,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
     return None
 
 
-def _cases(overrides: Sequence[str]) -> Iterator[list[str]]:
+def cases(overrides: Sequence[str]) -> Iterator[list[str]]:
     """Yield the overrides, of a sweep with each choice of a group once."""
     parsed = _parsed(overrides)
     if not parsed:

@@ -19,7 +19,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
-_OF_A_START = ("resume", "allow", "find_lr", "leaks", "trainer.max_time")
+_OF_A_START = ("resume", "allow", "find_lr", "leaks", "plan", "trainer.max_time")
 """Keys of how a run is started, beside those that name no folder of a job."""
 
 
@@ -40,7 +40,7 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
     if not path.is_file():
         raise ConfigError(f"resume={run} is not a run folder: it has no {CONFIG}")
     try:
-        config = OmegaConf.create(read_config(path))
+        config = OmegaConf.create(_begun(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
     OmegaConf.set_struct(config, True)
@@ -56,6 +56,17 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
         _apply(config, override, key, path)
     OmegaConf.update(config, "allow", list(allow), force_add=True)
     return RunConfig.parse(config)
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """Read the configuration with which a run began, also one of an earlier version."""
+    content = read_config(path)
+    losses = content.get("loss")
+    for name, entry in losses.items() if isinstance(losses, dict) else ():
+        # Before they could be told to, these terms did not weigh as published.
+        if isinstance(entry, dict) and entry.get("term", name) in ("class_masked", "tree_min"):
+            entry.setdefault("published", False)
+    return content
 
 
 def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None:
@@ -82,7 +93,7 @@ def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        old, new = dict(_leaves(read_config(path))), dict(_leaves(content))
+        old, new = dict(_leaves(_begun(path))), dict(_leaves(content))
     except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     return [

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from neoseg.evaluation.empty import DISTANCES, empty_scores
-from neoseg.evaluation.surface import surface_distances
+from neoseg.evaluation.surface import surface_dice, surface_distances
 from neoseg.labels import Codebook
 
 NSD_TOLERANCE = 1.0
@@ -35,7 +35,7 @@ class ClassScore:
         invented: the prediction has the class and the truth has no voxel of it.
         paper_dice: (2|P∩T|+1) / (|P|+|T|+1) (Kucheruk et al., MLHC 2025).
         paper_hd_voxels: maximum Hausdorff distance in voxels of the scored grid (same paper).
-        nsd: share of both surfaces that lies within the tolerance of the other, 0 to 1.
+        nsd: share of the area of both surfaces within the tolerance of the other, 0 to 1.
         nsd_tolerance: that tolerance, mm.
         known: share of the voxels on which the truth knows the class. Below 1, overlap and volumes
             are those of the known voxels and the surface scores do not apply: where knowledge
@@ -188,7 +188,7 @@ def _distances(
         "hd95": measured.percentile(95),
         "hd": measured.hausdorff,
         "assd": measured.average,
-        "nsd": measured.within(tolerance),
+        "nsd": surface_dice(prediction, truth, spacing_mm, tolerance, workers),
         "paper_hd_voxels": in_voxels,
     }
 

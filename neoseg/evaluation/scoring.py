@@ -24,12 +24,15 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import write_derivative
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmenter import Segmentation, Segmenter
-from neoseg.labels import Codebook, Convention
+from neoseg.labels import Codebook, Convention, hide_slices
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, read_volume
 from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
+
+_ROUNDING = 1e-4
+"""Of the voxel sizes in an affine, as a share."""
 
 
 class ScoreSettings(BaseModel):
@@ -82,6 +85,7 @@ def score_scans(
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
     if not labelled:
         raise ValueError("none of the scans to score has a label file; choose another split")
+    coarse = False
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     frames = []
     for number, scan in enumerate(labelled):
@@ -89,6 +93,17 @@ def score_scans(
         found = segmenter.segment(scan.images, look, mask=scan.mask)
         truth = look.truth(found.geometry)
         scores = look.scores(found, truth)
+        voxel = max(found.geometry.canonical_spacing)
+        if settings.nsd_tolerance < voxel * (1 - _ROUNDING) and not coarse:
+            coarse = True
+            log.warning(
+                "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
+                "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
+                "with others at this voxel size, or set a tolerance of a voxel or more",
+                settings.nsd_tolerance,
+                scan.id,
+                voxel,
+            )
         frames.append(
             score_frame(
                 scores,
@@ -175,7 +190,10 @@ class _Inspection:
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
         lookup = self._codebook.lookup(self._scan.sets(self._convention))
-        codes: np.ndarray = lookup[read_codes(self._scan, self._convention, geometry)]
+        scan, told = self._scan, self._scan.described
+        codes: np.ndarray = lookup[read_codes(scan, scan.meaning(self._convention), geometry)]
+        if told is not None:
+            hide_slices(codes, told.slices_of(codes, self._codebook, [0]), told.slice_axis)
         return codes
 
     def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:

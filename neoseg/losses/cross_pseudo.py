@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.labels import Codebook
+from neoseg.losses.fused.slabs import LARGEST
 from neoseg.losses.mean_teacher import Streams, Where, chosen_entries, chosen_mean
 from neoseg.losses.term import (
     MULTILABEL,
@@ -36,7 +37,7 @@ class CrossPseudo(DenseTerm):
 
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_peer = True
-    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
+    ramp: ClassVar = {"share": 1.0, "shape": "sigmoid", "start": 0.0}
 
     def __init__(
         self, codebook: Codebook, *, where: Where = "unknown", streams: Streams = "all"
@@ -83,13 +84,14 @@ def pseudo_label_loss(
         chosen: bool `[B, N, *S]`; under a softmax a voxel is chosen with any of its entries.
         kept: bool `[B, *S]`; other voxels count as 0. None keeps all.
     """
+    logits = prediction.logits.clamp(-LARGEST, LARGEST)
     if prediction.head == MULTILABEL:
         # In every codebook the rows 1..K are the single leaves in order.
-        target = look_up(term.membership, (leaf + 1).to(torch.uint8)).to(prediction.logits)
-        loss = F.binary_cross_entropy_with_logits(prediction.logits, target, reduction="none")
+        target = look_up(term.membership, (leaf + 1).to(torch.uint8)).to(logits)
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         kept = None if kept is None else kept.unsqueeze(1)
     else:
-        loss = F.cross_entropy(prediction.logits, leaf, reduction="none")
+        loss = F.cross_entropy(logits, leaf, reduction="none")
         chosen = chosen.any(1)
     if kept is not None:
         loss = torch.where(kept, loss, 0.0)

@@ -20,9 +20,11 @@ class FixMatch(DenseTerm):
     reaches `threshold` (Sohn et al. 2020, arXiv 2001.07685). The probability is the teacher's
     given that the label set is right: divided by the mass of the label set, so that 1 / |S| is no
     knowledge; with sigmoids it is the softmax over S of the evidence that `CrossPseudo` describes.
-    Chosen entries that are not kept count as 0, as in the paper. The teacher sees the weak view
-    (`augment=weak_strong`), the student the strong one; `teacher.decay: 0` makes the teacher the
-    network itself after the last step, as in the paper. No gradient reaches it.
+    Chosen entries that are not kept count as 0, as in the paper. With `augment=weak_strong` the
+    teacher sees the weak view and the student the strong one of what is not fully labelled, while
+    full labels come weakly changed, as without this term; in the paper partial labels do not
+    exist. `teacher.decay: 0` makes the teacher the network itself after the last step, as in the
+    paper. No gradient reaches it.
 
     `where` and `streams` choose entries and items as in `CrossPseudo`.
     """

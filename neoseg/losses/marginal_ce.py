@@ -12,8 +12,9 @@ class MarginalCE(SumTerm):
     """Negative log of the probability mass that falls inside the voxel's label set.
 
     loss = mean over voxels with S not everything of -log sum_{c in S} p_c, p = softmax over the
-    leaves (Fidon et al. 2021, arXiv 2107.03846). Complete labels give cross-entropy. Inside S the
-    loss does not say which leaf; where nothing is known it is 0, as is its gradient.
+    leaves (Fidon et al. 2021, arXiv 2107.03846; their value is larger by the constant log |S| of
+    each voxel, left out here so that a solved voxel has 0). Complete labels give cross-entropy.
+    Inside S the loss does not say which leaf; where nothing is known it is 0, as is its gradient.
     """
 
     heads = frozenset({SOFTMAX})

@@ -40,7 +40,7 @@ class MeanTeacher(DenseTerm):
 
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_teacher = True
-    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
+    ramp: ClassVar = {"share": 1.0, "shape": "sigmoid", "start": 0.0}
 
     def __init__(
         self, codebook: Codebook, *, where: Where = "all", streams: Streams = "all"

@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of loss terms whose weights may change with the step."""
+"""The objective: a weighted sum of loss terms whose weights may change as it trains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neoseg.losses.term import LossTerm, Prediction, full_precision
 
 
 class Objective(nn.Module):
-    """Sum over terms of weight x ramp(step) x term, as in
+    """Sum over terms of weight x ramp(progress) x term, as in
 
         loss = Objective({"iuc": {}, "dice": {"weight": 0.5}}, codebook, "multilabel")
         loss(logits, codes).backward()
@@ -85,10 +85,10 @@ class Objective(nn.Module):
             term.accepts_partial and not (term.needs_teacher or term.needs_peer) for term in terms
         )
 
-    def weights(self, step: int) -> dict[str, float]:
-        """Return the weight of each term at a step (optimizer steps, from 0)."""
+    def weights(self, progress: float) -> dict[str, float]:
+        """Return the weight of each term when `progress` (0 to 1) of the training is done."""
         return {
-            key: share.weight * (1.0 if share.ramp is None else share.ramp.factor(step))
+            key: share.weight * (1.0 if share.ramp is None else share.ramp.factor(progress))
             for key, share in self._shares.items()
         }
 
@@ -101,20 +101,20 @@ class Objective(nn.Module):
         peer: Tensor | None = None,
         teacher_mean: Tensor | None = None,
         stream: Tensor | None = None,
-        step: int = 0,
+        progress: float = 0.0,
     ) -> Tensor:
         """Return the weighted sum, a scalar; the rest of the arguments is for terms that ask.
 
         Args:
             logits: `[B, N, *S]`, N channels of the head.
             codes: uint8 `[B, *S]`.
-            teacher, peer, teacher_mean, stream, step: as in `Prediction`.
+            teacher, peer, teacher_mean, stream, progress: as in `Prediction`.
 
         Raises:
             ValueError: shapes that do not fit, or something missing that a term needs.
         """
         prediction = Prediction(
-            logits, self.head, teacher, stream, peer, teacher_mean=teacher_mean, step=step
+            logits, self.head, teacher, stream, peer, teacher_mean=teacher_mean, progress=progress
         )
         return self.evaluate(prediction, codes)[0]
 
@@ -124,7 +124,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        weights, logits = self.weights(prediction.step), prediction.logits
+        weights, logits = self.weights(prediction.progress), prediction.logits
         terms = dict(zip(self.terms, self._terms(), strict=True))
         for term in terms.values():
             term.check(prediction, codes)

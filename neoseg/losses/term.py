@@ -43,7 +43,7 @@ class Prediction:
         stream: uint8 `[B]`, position in `neoseg.labels.STREAMS` of each item.
         teacher_mean: mean probabilities of the teacher over several noisy passes, same shape, for
             terms that ask how sure it is.
-        step: optimizer steps done, for terms whose own settings change with time.
+        progress: share of the training that is done, for terms whose settings change with time.
     """
 
     logits: Tensor
@@ -52,7 +52,7 @@ class Prediction:
     stream: Tensor | None = None
     peer: Tensor | None = None
     teacher_mean: Tensor | None = None
-    step: int = 0
+    progress: float = 0.0
 
 
 class LossTerm(nn.Module, ABC):
@@ -135,6 +135,8 @@ class LossTerm(nn.Module, ABC):
             )
         if codes.dtype != torch.uint8:
             raise ValueError(f"{name}: codes must be uint8, found {codes.dtype}")
+        if not codes.numel():
+            raise ValueError(f"{name}: the batch is empty: codes {tuple(codes.shape)}")
         channels = self.class_leaves.shape[0 if prediction.head == MULTILABEL else 1]
         wanted = (codes.shape[0], channels, *codes.shape[1:])
         if tuple(prediction.logits.shape) != wanted:

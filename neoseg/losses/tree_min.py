@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
@@ -19,22 +23,33 @@ class TreeMin(VoxelTerm):
     one known negative with the highest y among itself and the classes inside it (Li et al. 2022,
     "Deep hierarchical semantic segmentation", arXiv 2203.14335, tree-min loss):
 
-        loss = mean over voxels of 1/C sum_{c known} -[x log min y + (1 - x) log(1 - max y)]
-               + noisy_or * the term `noisy_or`.
+        loss = sum over levels of the mean, over the level's classes and the voxels with something
+               known, of -[x log min y + (1 - x) log(1 - max y)], open classes counting as 0.
+
+    Leaves are one level, classes of leaves alone the next, and so on, weighed as in the authors'
+    code; its factor of 5 beside their softmax loss is the entry's weight. With `published: false`
+    it is the mean over all classes and voxels. `noisy_or` adds that term, by the same divisor; it
+    is not the authors', whose labels leave nothing open.
 
     Whatever contains a positive class is positive and whatever lies inside a negative one is
-    negative, so the first part never touches an unknown entry. Classes need not form a tree.
+    negative, so without `noisy_or` no open entry learns. Classes need not form a tree.
     """
 
     heads = frozenset({MULTILABEL})
+
+    share: Tensor
 
     def __init__(
         self,
         codebook: Codebook,
         *,
-        noisy_or: PartWeight = 1.0,
+        published: Annotated[
+            bool, Field(description="true: each level counts alike; false: each class")
+        ] = True,
+        noisy_or: PartWeight = 0.0,
     ) -> None:
         super().__init__(codebook)
+        self.published = published
         self.noisy_or = noisy_or
         sets = [entry.leaves for entry in codebook.space.classes]
         self.smallest_first = sorted(range(len(sets)), key=lambda c: len(sets[c]))
@@ -42,6 +57,11 @@ class TreeMin(VoxelTerm):
         self.around = [
             [a for a in range(len(sets)) if c in self.inside[a]] for c in range(len(sets))
         ]
+        level = np.zeros(len(sets), int)
+        for c in self.smallest_first:
+            level[c] = 1 + max((level[d] for d in self.inside[c]), default=-1)
+        share = len(sets) / np.bincount(level)[level] if published else np.ones(len(sets))
+        self.add_table("share", share)  # [C]
 
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all entries plus the noisy-or part."""
@@ -49,8 +69,13 @@ class TreeMin(VoxelTerm):
         positive = membership == 1
         chosen = logits.gather(1, self._answering(logits.detach(), positive))
         entry = F.logsigmoid(torch.where(positive, chosen, -chosen))
-        loss = torch.where(membership >= 0, -entry, 0.0).sum()
+        known = torch.where(membership >= 0, -entry, 0.0)
+        loss = torch.einsum("bc...,c->", known, self.share.to(logits))
         return loss + self.noisy_or * noisy_or_sum(self, logits, codes)
+
+    def divisor(self, count: Tensor) -> Tensor:
+        """Number of entries; as published without voxels about which nothing is known."""
+        return super().divisor(count * self.informed if self.published else count)
 
     def _answering(self, logits: Tensor, positive: Tensor) -> Tensor:
         """Int64 `[B, C, *S]`: the class that answers for each; logits order as sigmoids do.

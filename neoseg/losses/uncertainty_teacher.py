@@ -25,9 +25,10 @@ class UncertaintyTeacher(DenseTerm):
     """Mean teacher that counts only the entries about which the teacher is sure.
 
     loss = mean over the chosen entries with U < H of (y_student - y_teacher)^2 (Yu et al. 2019,
-    arXiv 1907.07034). U is the entropy of the teacher's mean probabilities over several noisy
-    passes (`teacher.passes`), H = (threshold + (1 - threshold) exp(-5 (1 - t)^2)) max U with
-    t = step / threshold_steps up to 1.
+    arXiv 1907.07034). U is the entropy of the teacher's mean probabilities over `teacher.passes`
+    passes with noise on the image and the network's dropout, without which a run does not start;
+    with `teacher.passes: 0` it is that of the teacher's own probabilities. H = (threshold +
+    (1 - threshold) exp(-5 (1 - t)^2)) max U with t = progress / threshold_share up to 1.
 
     The largest entropy depends on what is asked. A softmax over K leaves: U in a voxel, max ln K.
     A sigmoid: U = -y ln y - (1 - y) ln(1 - y) of each class, max ln 2. With `where: unknown` and a
@@ -39,7 +40,7 @@ class UncertaintyTeacher(DenseTerm):
     heads = frozenset({MULTILABEL, SOFTMAX})
     needs_teacher = True
     needs_passes = True
-    ramp: ClassVar = {"steps": 400, "shape": "sigmoid", "start": 0}
+    ramp: ClassVar = {"share": 1.0, "shape": "sigmoid", "start": 0.0}
 
     def __init__(
         self,
@@ -50,25 +51,26 @@ class UncertaintyTeacher(DenseTerm):
         threshold: Annotated[
             Fraction, Field(description="at first, the share of the largest entropy that is sure")
         ] = 0.75,
-        threshold_steps: Annotated[
-            int, Field(gt=0, description="after which all but the largest do; grows as the ramp")
-        ] = 400,
+        threshold_share: Annotated[
+            float,
+            Field(gt=0, le=1, description="of the training, after which all but the largest do"),
+        ] = 1.0,
     ) -> None:
         super().__init__(codebook)
         self.where = where
         self.streams = streams
         self.threshold = threshold
-        self.threshold_steps = threshold_steps
+        self.threshold_share = threshold_share
 
-    def limit(self, step: int) -> float:
-        """Return H at a step as a share of the largest entropy."""
-        t = min(step / self.threshold_steps, 1.0)
+    def limit(self, progress: float) -> float:
+        """Return H as a share of the largest entropy, `progress` (0 to 1) of the training done."""
+        t = min(progress / self.threshold_share, 1.0)
         return self.threshold + (1 - self.threshold) * math.exp(-5.0 * (1.0 - t) ** 2)
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
         """Return the mean over the chosen entries of which the teacher is sure; 0 without any."""
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
-        chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.step)
+        chosen &= self._uncertainty(prediction, codes) < self.limit(prediction.progress)
         return chosen_mean(disagreement(prediction), chosen)
 
     def _uncertainty(self, prediction: Prediction, codes: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.augment.warp import Geometry3D, cut_patch, draw_geometry
 from neoseg.cohort import MissingModality
 from neoseg.findings.settings import Section
-from neoseg.labels import MAX_CODES, Codebook
+from neoseg.labels import MAX_CODES, STREAMS, Codebook
 from neoseg.patches.batch import Batch
 from neoseg.patches.centres import VisibleLabels, draw_centre
 from neoseg.patches.completion import draw_presence
@@ -120,6 +120,7 @@ class PatchDataset(Dataset[Batch]):
             scan.visible.slices,
             scan.visible.slice_axis,
         )
+        seen = self.augment.of_student(STREAMS[scan.stream])
         appearances = [
             draw_appearance(
                 image,
@@ -127,7 +128,7 @@ class PatchDataset(Dataset[Batch]):
                 self.groups,
                 np.random.default_rng([self.seed, step, item, purpose]),
             )
-            for settings, purpose in ((self.augment, STUDENT), (self.augment.of_teacher, TEACHER))
+            for settings, purpose in ((seen, STUDENT), (self.augment.of_teacher, TEACHER))
             if purpose == STUDENT or self.with_teacher
         ]
         return DrawnPatch(number, geometry, image, codes, tuple(appearances))

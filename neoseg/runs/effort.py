@@ -12,8 +12,8 @@ from pathlib import Path
 
 from neoseg.files import write_text
 from neoseg.foreign import read_json
+from neoseg.processes import is_first_process
 from neoseg.runs.energy import EnergyMeter
-from neoseg.training.failure import is_first_process
 
 log = logging.getLogger(__name__)
 

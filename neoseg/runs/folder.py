@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neoseg.findings.settings import ConfigError
 from neoseg.locks import HeldError, locked
-from neoseg.training.failure import is_first_process
+from neoseg.processes import is_first_process
 
 log = logging.getLogger(__name__)
 

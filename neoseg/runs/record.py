@@ -27,6 +27,7 @@ from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import hidden_classes
 from neoseg.evaluation.table import rich_table
 from neoseg.files import write_text
+from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
@@ -37,9 +38,11 @@ from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
 from neoseg.runs.results import send_results
+from neoseg.runs.trainer import sweeping
 from neoseg.store.store import Store
 from neoseg.training.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
+from neoseg.training.telling import PICTURE
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +101,22 @@ def conclude(
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
     write_card(folder)
     send_results(trainer.loggers, folder)
-    log.info("run folder: %s", folder)
+    _tell_next(run, folder, plan)
     return dice
+
+
+def _tell_next(run: RunConfig, folder: Path, plan: Plan) -> None:
+    """Say where things are and what to do next; of the jobs of a sweep, where things are."""
+    log.info("run folder: %s (%s.md, scores.csv, %s, pictures)", folder, CARD, PICTURE)
+    if sweeping():
+        return
+    scans = [scan for source in plan.sources for scan in source.cohort.scans]
+    tested = [scan for source in plan.sources for scan, _ in source.of_split("test")]
+    image = override("input", (tested or scans)[0].images[0])
+    segment = command("predict", override("run", folder), image, "output=segmentations")
+    log.info("segment a scan, such as: %s", segment)
+    compare = command("report", override("runs", run.paths.runs), "output=report")
+    log.info("compare all runs: %s", compare)
 
 
 def _command() -> str:

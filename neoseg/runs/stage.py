@@ -32,10 +32,10 @@ from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels import STREAMS
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
+from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
 from neoseg.runs.origin import write_images
 from neoseg.runs.trainer import stage_trainer
-from neoseg.training.failure import is_first_process
 from neoseg.training.loggers import close_wandb_runs
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from neoseg.borrowed import starts_processes
@@ -54,7 +54,9 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(own, folder, run.logger, run.name, group, run.content, run.privacy)
     callbacks += wandb_callbacks(loggers)
-    return make_trainer(settings.arguments(), run.patches.batch_size, own, callbacks, loggers)
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    arguments = settings.arguments() | {"enable_progress_bar": bar}  # else Lightning adds its own
+    return make_trainer(arguments, run.patches.batch_size, own, callbacks, loggers)
 
 
 def make_trainer(
@@ -118,7 +120,7 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
             f"{trainer.world_size} devices cannot share evenly; use a multiple of "
             f"{trainer.world_size}"
         )
-    if _sweeping() and starts_processes(trainer):
+    if sweeping() and starts_processes(trainer):
         # Each further process would start the whole sweep itself.
         raise ConfigError(
             f"a sweep (-m) cannot start {trainer.world_size} processes a job in its own process; "
@@ -127,6 +129,7 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
         )
 
 
-def _sweeping() -> bool:
+def sweeping() -> bool:
+    """Tell whether this process runs a sweep."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     return hydra is not None and hydra.mode is not None and hydra.mode.name == "MULTIRUN"

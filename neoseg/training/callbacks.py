@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    RichProgressBar,
-    Timer,
-    TQDMProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar, Timer
 from rich.console import Console
 
 from neoseg.inference.checkpoint import BEST, CHECKPOINTS, LAST
@@ -19,6 +13,7 @@ from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepS
 from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
+from neoseg.training.telling import PICTURE, CurvePicture, Telling
 
 
 def make_callbacks(
@@ -39,7 +34,7 @@ def make_callbacks(
         seed: of dropout.
         first_step: number of the first batch in the stream of patches.
         early_stopping: epochs without a better validation Dice; None trains to the end.
-        progress: show a bar.
+        progress: show a bar where there is a terminal; elsewhere each epoch is a line.
         max_time: DD:HH:MM:SS, interruptions not counted; training ends with the epoch in which it
             has passed. Lightning's own limit ends within an epoch, from where a run cannot go on
             as if it had not stopped.
@@ -60,8 +55,6 @@ def make_callbacks(
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=early_stopping))
     if max_time is not None:
         callbacks.append(Timer(max_time, interval="epoch"))
-    if progress:
-        callbacks.append(
-            RichProgressBar() if Console().is_terminal else TQDMProgressBar(refresh_rate=50)
-        )
-    return callbacks
+    bar = progress and Console().is_terminal
+    callbacks += [Telling(bar), CurvePicture(folder / PICTURE)]
+    return [*callbacks, RichProgressBar()] if bar else callbacks

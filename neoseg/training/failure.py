@@ -13,6 +13,7 @@ from pathlib import Path
 
 from neoseg.files import write_text
 from neoseg.foreign import read_json
+from neoseg.processes import is_first_process
 
 FAILED = "failed.json"
 
@@ -69,9 +70,3 @@ def failure_of(folder: Path) -> str | None:
         return f"{FAILED} cannot be read"
     lines = str(reason).strip().splitlines()
     return lines[0] if lines else "no reason given"
-
-
-def is_first_process() -> bool:
-    """Tell whether this process is the first of those that share a run, or the only one."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return next((os.environ[name] for name in names if os.environ.get(name)), "0") == "0"

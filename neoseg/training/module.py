@@ -87,6 +87,7 @@ class SegmentationModule(L.LightningModule):
             for member in self.networks.values():
                 (member.average.module if isinstance(member, Teacher) else member).compile()
         self._dice: dict[str, dict[int, Tensor]] = {}
+        self._steps = sys.maxsize  # of the whole training, once a trainer says so
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -119,7 +120,7 @@ class SegmentationModule(L.LightningModule):
                 stream=batch.stream,
                 peer=others[0] if others else None,
                 teacher_mean=teacher_mean,
-                step=self.global_step,
+                progress=min(self.global_step / self._steps, 1.0),
             )
             loss, parts = deep_objective(self.objective, heads, prediction, batch.codes)
             losses.append(loss)
@@ -205,8 +206,8 @@ class SegmentationModule(L.LightningModule):
         parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
         optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
-        steps = total_steps(self.trainer)
-        for schedule in make_schedules(self.spec.optimizer, optimizer, steps, self.allow):
+        self._steps = total_steps(self.trainer)
+        for schedule in make_schedules(self.spec.optimizer, optimizer, self._steps, self.allow):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
                 # Never by Lightning, see `on_train_epoch_end`.

@@ -10,10 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-DROPOUT = (
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
-    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
-)
+from neoseg.networks.dropout import dropouts
 
 
 class TeacherSettings(BaseModel):
@@ -24,7 +21,9 @@ class TeacherSettings(BaseModel):
     decay: float = Field(default=0.99, ge=0, lt=1, description="largest weight of the past")
     always: bool = Field(default=False, description="keep one even if no loss term needs it")
     passes: int = Field(
-        default=8, ge=0, description="noisy passes for terms that ask how sure it is; 0: its own"
+        default=8,
+        ge=0,
+        description="with dropout, for terms that ask how sure it is; 0: its own",
     )
     noise: float = Field(
         default=0.1, ge=0, description="of the image in those, standard deviations of the patch"
@@ -114,7 +113,7 @@ class Teacher(nn.Module):
 
     @contextmanager
     def _dropping_out(self) -> Iterator[None]:
-        layers = [module for module in self.modules() if isinstance(module, DROPOUT)]
+        layers = dropouts(self)
         for layer in layers:
             layer.training = True
         try:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.label_contrast import LabelContrastSettings
 from neoseg.augment.settings import AugmentSettings
+from neoseg.configuration.nodes import register_nodes
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
@@ -20,6 +21,7 @@ NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
 
 def read(name: str) -> dict[str, Any]:
     """Compose one file of the group, with those that it builds on."""
+    register_nodes()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         content = OmegaConf.to_container(compose("train", [f"augment={name}"]).augment)
     assert isinstance(content, dict)
@@ -81,6 +83,17 @@ def test_the_teacher_has_all_of_it_or_intensities_alone() -> None:
     assert not settings("none").changes_intensities
 
 
+def test_weak_and_strong_differ_where_something_is_open() -> None:
+    basic, both = settings("basic"), settings("weak_strong")
+    assert both.of_student("full").intensity == basic.intensity
+    for stream in ("partial", "unlabelled"):
+        seen = both.of_student(stream).intensity
+        assert seen == both.strong
+        assert seen.noise > basic.intensity.noise  # type: ignore[union-attr]
+    assert both.model_copy(update={"strong": None, "teacher": "same"}) == basic
+    assert not both.of_teacher.changes_intensities
+
+
 def test_what_has_no_probability_changes_nothing() -> None:
     off = {"intensity": {f"{name}_probability": 0.0 for name in ("bias", "gamma", "contrast")}}
     off["intensity"] |= dict.fromkeys(("blur_probability", "noise_probability"), 0.0)
@@ -88,6 +101,7 @@ def test_what_has_no_probability_changes_nothing() -> None:
     assert not AugmentSettings.model_validate(off).changes_intensities
     for more in (
         {"intensity": {**off["intensity"], "spike_probability": 0.1}},
+        {"strong": {**off["intensity"], "spike_probability": 0.1}},
         {"label_contrast": {"probability": 0.1}},
         {"torchio": [{"name": "RandomNoise", "p": 0.1}]},
     ):

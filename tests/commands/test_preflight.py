@@ -212,6 +212,16 @@ def test_a_teacher_term_needs_teacher_settings(base: DictConfig) -> None:
     assert "teacher=ema" in told
 
 
+def test_a_term_that_asks_how_sure_the_teacher_is_needs_dropout(base: DictConfig) -> None:
+    changes: dict[str, Any] = {"loss": {"iuc": {}, "uncertainty_teacher": {}}}
+    told = wrong(changed(base, changes))
+    assert "uncertainty_teacher asks how sure the teacher is" in told
+    assert "network.net.dropout=0.1" in told
+    for cure in ("network.net.dropout", "teacher.passes"):
+        value = 0.1 if cure.endswith("dropout") else 0
+        RunConfig.parse(changed(base, {**changes, cure: value}))
+
+
 def test_everything_is_told_at_once(base: DictConfig) -> None:
     changes = {"patches.batch_size": "many", "head": "softmax", "trainer.max_epoch": 1, "foo": 1}
     told = wrong(changed(base, changes))

@@ -22,11 +22,17 @@ from neoseg.losses.registry import BUILT_IN
 
 OUTSIDE = Path(__file__).parents[1] / "outside" / "package"
 
-RAMP = {"steps": 400, "shape": "sigmoid", "start": 0}
+RAMP = {"share": 1.0, "shape": "sigmoid", "start": 0.0}
 DICE = {"include_background": True, "squared": False, "batch": False, "smooth": 1e-5}
 LOSSES: dict[str, dict[str, Any]] = {
     "bce": {},
-    "class_masked": {"level": "item", "bce": 1.0, "dice": 1.0, "smooth": 1e-5},
+    "class_masked": {
+        "level": "item",
+        "published": True,
+        "bce": 1.0,
+        "dice": 1.0,
+        "smooth": 1e-5,
+    },
     "cross_pseudo": {"ramp": RAMP, "where": "unknown", "streams": "all"},
     "dice": DICE,
     "dice_ce": {"dice": 1.0, "ce": 1.0, **DICE},
@@ -41,14 +47,14 @@ LOSSES: dict[str, dict[str, Any]] = {
     "marginal_focal": {"gamma": 2.0},
     "mean_teacher": {"ramp": RAMP, "where": "all", "streams": "all"},
     "noisy_or": {},
-    "tree_min": {"noisy_or": 1.0},
+    "tree_min": {"published": True, "noisy_or": 0.0},
     "tversky": {"alpha": 0.3, "beta": 0.7, "batch": False, "smooth": 1e-5},
     "uncertainty_teacher": {
         "ramp": RAMP,
         "where": "all",
         "streams": "all",
         "threshold": 0.75,
-        "threshold_steps": 400,
+        "threshold_share": 1.0,
     },
     "wasserstein_dice": {"distance": "hierarchy", "batch": False, "smooth": 1e-5},
     "weight": {"stop_gradient": False},
@@ -70,7 +76,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """Make a folder of packages known, with entry points of `mylab`."""
 
     def forget() -> None:
-        for cached in (nodes._nodes, nodes.register_nodes):
+        for cached in (nodes.option_nodes, nodes.register_nodes):
             cached.cache_clear()
 
     def found(folder: Path, entries: dict[str, dict[str, str]]) -> None:
@@ -101,7 +107,7 @@ def from_source(tmp_path: Path, install: Callable[..., None]) -> Callable[..., d
         (tmp_path / "mylab" / "parts.py").write_text(source)
         declared = nodes._GROUPS[group][0]
         install(tmp_path, {declared: {"mine": f"mylab.parts:{name}"}})
-        return nodes._nodes(group)["mine"]
+        return nodes.option_nodes(group)["mine"]
 
     return option
 
@@ -121,7 +127,7 @@ def test_every_loss_of_the_package_is_an_option() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_source_says_what_the_class_does(name: str) -> None:
-    term, node = find_term(name), nodes._nodes("loss")[name][name]
+    term, node = find_term(name), nodes.option_nodes("loss")[name][name]
     defaults = {key: parameter.default for key, parameter in settings_of(term).items()}
     assert node == {"weight": 1.0, "ramp": term.ramp, **defaults}
 
@@ -132,8 +138,8 @@ def test_losses_combine_and_change() -> None:
     assert found["iuc"] == {"weight": 2, "ramp": None}
     assert found["known_dice"]["term"] == "class_masked"
     assert composed()["loss"].keys() == {"iuc", "known_dice"}
-    ramp = composed("loss.iuc.ramp={steps: 3}")["loss"]["iuc"]["ramp"]
-    assert ramp == {"steps": 3}
+    ramp = composed("loss.iuc.ramp={share: 0.3}")["loss"]["iuc"]["ramp"]
+    assert ramp == {"share": 0.3}
 
 
 def test_mistakes_are_refused_as_those_in_a_file() -> None:
@@ -172,14 +178,14 @@ def test_a_package_from_outside_has_its_options(install: Callable[..., None]) ->
 TERM = """
 from neoseg.losses import DenseTerm
 class Mine(DenseTerm):
-    ramp: dict = {"steps": 3}
+    ramp: dict = {"share": 0.3}
     def __init__(self, codebook, extra=1, *, a, b=-1e-3, c=(1, "x"), d=None): pass
 """
 
 
 def test_the_source_alone_is_read(from_source: Callable[..., dict[str, Any]]) -> None:
     settings = {"a": "???", "b": -1e-3, "c": [1, "x"], "d": None}
-    assert from_source(TERM) == {"mine": {"weight": 1.0, "ramp": {"steps": 3}, **settings}}
+    assert from_source(TERM) == {"mine": {"weight": 1.0, "ramp": {"share": 0.3}, **settings}}
 
 
 @pytest.mark.parametrize(
@@ -198,8 +204,8 @@ def test_where_the_source_does_not_tell_it_is_imported(
         "mine": {"weight": 1.0, "ramp": None}
     }  # the package refuses to be imported
     (tmp_path / "mylab" / "__init__.py").write_text("")
-    nodes._nodes.cache_clear()
-    assert nodes._nodes("loss")["mine"] == {"mine": {"weight": 1.0, "ramp": None, "a": 0.5}}
+    nodes.option_nodes.cache_clear()
+    assert nodes.option_nodes("loss")["mine"] == {"mine": {"weight": 1.0, "ramp": None, "a": 0.5}}
 
 
 def test_arguments_that_the_program_gives_are_no_keys(
@@ -222,8 +228,8 @@ def test_a_built_in_keeps_its_option_beside_another_of_its_name(
     install: Callable[..., None], tmp_path: Path
 ) -> None:
     install(tmp_path, {"neoseg.losses": {"iuc": "mylab:X"}, "neoseg.readers": {"dhcp": "mylab:X"}})
-    assert nodes._nodes("loss")["iuc"] == {"iuc": {"weight": 1.0, "ramp": None}}
-    assert "dhcp" not in nodes._nodes("cohort")
+    assert nodes.option_nodes("loss")["iuc"] == {"iuc": {"weight": 1.0, "ramp": None}}
+    assert "dhcp" not in nodes.option_nodes("cohort")
 
 
 def test_every_preset_builds_its_term(space: Any) -> None:
@@ -231,7 +237,7 @@ def test_every_preset_builds_its_term(space: Any) -> None:
 
     book = Codebook.build(space)
     for name in nodes.options("loss"):
-        entry = nodes._nodes("loss").get(name) or composed(f"loss=[{name}]")["loss"]
+        entry = nodes.option_nodes("loss").get(name) or composed(f"loss=[{name}]")["loss"]
         term = find_term(entry[name].get("term", name))
         objective = Objective(entry, book, sorted(term.heads)[0])
         assert type(objective.terms[name]) is term

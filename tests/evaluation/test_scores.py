@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
-from neoseg.evaluation.surface import border
+from neoseg.evaluation.surface import border, surface_dice
 from neoseg.labels import UNKNOWN
 
 SHAPE = (12, 10, 8)
@@ -52,7 +52,7 @@ def test_numbers_equal_brute_force(codebook) -> None:
         voxels = cdist(*points)
         expected = max(voxels.min(axis=0).max(), voxels.min(axis=1).max())
         assert score.paper_hd_voxels == pytest.approx(expected, abs=1e-6)
-        assert score.nsd == pytest.approx((np.concatenate(sets) <= 1.0).mean(), abs=1e-6)
+        assert score.nsd == pytest.approx(surface_dice(p, t, SPACING, 1.0), abs=1e-6)
         assert score.volume_error_ml == pytest.approx((p.sum() - t.sum()) * 0.8 / 1000, abs=1e-12)
         assert score.volume_error == pytest.approx(p.sum() / t.sum() - 1, abs=1e-9)
         assert (score.known, score.nsd_tolerance) == (1, 1)

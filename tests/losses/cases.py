@@ -71,7 +71,7 @@ class Case:
     stream: Tensor
     peer: Tensor
     teacher_mean: Tensor
-    step: int = 100
+    progress: float = 0.25
 
     @property
     def prediction(self) -> Prediction:
@@ -82,7 +82,7 @@ class Case:
             self.stream,
             self.peer,
             self.teacher_mean,
-            self.step,
+            self.progress,
         )
 
     def with_logits(self, logits: Tensor) -> Case:
@@ -102,7 +102,7 @@ class Case:
             teacher=listed(self.teacher),
             peer=listed(self.peer),
             teacher_mean=listed(self.teacher_mean),
-            step=self.step,
+            progress=self.progress,
             sets=[[self.codebook.sets[code] for code in item] for item in codes],
             classes=[entry.leaves for entry in space.classes],
             num_leaves=space.num_leaves,

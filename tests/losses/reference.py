@@ -23,7 +23,7 @@ class World:
     teacher: list
     peer: list
     teacher_mean: list
-    step: int
+    progress: float
     sets: list[list[Leaves]]
     classes: list[Leaves]
     num_leaves: int
@@ -259,9 +259,9 @@ def uncertainty_teacher(
     where: str = "all",
     streams: Any = "all",
     threshold: float = 0.75,
-    threshold_steps: int = 400,
+    threshold_share: float = 1.0,
 ) -> float:
-    t = min(world.step / threshold_steps, 1.0)
+    t = min(world.progress / threshold_share, 1.0)
     limit = threshold + (1 - threshold) * math.exp(-5 * (1 - t) ** 2)
     squares = []
     for b, v, label_set, channels in chosen_entries(world, where, streams):
@@ -370,7 +370,12 @@ def tversky(
 
 
 def class_masked(
-    world: World, level: str = "item", bce: float = 1.0, dice: float = 1.0, smooth: float = 1e-5
+    world: World,
+    level: str = "item",
+    published: bool = True,
+    bce: float = 1.0,
+    dice: float = 1.0,
+    smooth: float = 1e-5,
 ) -> float:
     masked = set()
     for b, v, label_set in world.voxels():
@@ -391,6 +396,8 @@ def class_masked(
             both, pred, true, count = both + y * x, pred + y, true + x, count + 1
         if count:
             overlap.append(1 - (2 * both + smooth) / (pred + true + smooth))
+    if published:
+        return bce * sum(entropy) / len(world.sets[0]) + dice * sum(overlap)
     return bce * mean(entropy) + dice * mean(overlap)
 
 
@@ -457,22 +464,30 @@ def noisy_or(world: World) -> float:
     return mean(per_voxel)
 
 
-def tree_min(world: World, noisy_or: float = 1.0) -> float:
-    entries = []
+def level_of(world: World, members: Leaves) -> int:
+    return 1 + max(
+        (level_of(world, other) for other in world.classes if other < members), default=-1
+    )
+
+
+def tree_min(world: World, published: bool = True, noisy_or: float = 0.0) -> float:
+    levels = [level_of(world, members) for members in world.classes]
+    total, voxels = 0.0, 0
     for b, v, label_set in world.voxels():
         y = world.y(b, v)
-        for members in world.classes:
+        voxels += not (published and world.everything(label_set))
+        for members, level in zip(world.classes, levels, strict=True):
+            count = levels.count(level) if published else len(levels)
             if world.everything(label_set):
-                entries.append(0.0)
-            elif label_set <= members:
+                continue
+            if label_set <= members:
                 above = [y[a] for a, other in enumerate(world.classes) if members <= other]
-                entries.append(-math.log(min(above)))
+                total -= math.log(min(above)) / count
             elif not label_set & members:
                 below = [y[d] for d, other in enumerate(world.classes) if other <= members]
-                entries.append(-math.log(1 - max(below)))
-            else:
-                entries.append(0.0)
-    return mean(entries) + noisy_or * _noisy_or(world)
+                total -= math.log(1 - max(below)) / count
+    anywhere = sum(map(len, world.sets))
+    return (total + noisy_or * _noisy_or(world) * anywhere) / max(voxels, 1)
 
 
 _noisy_or = noisy_or
@@ -549,8 +564,8 @@ REFERENCES = {
         uncertainty_teacher,
         (
             {"where": "unknown", "threshold": 0.6},
-            {"where": "unknown", "streams": "partial", "threshold_steps": 50},
-            {"threshold": 0.3, "threshold_steps": 10_000},
+            {"where": "unknown", "streams": "partial", "threshold_share": 0.125},
+            {"threshold": 0.3, "threshold_share": 0.9},
         ),
     ),
     "cross_pseudo": Reference(
@@ -575,8 +590,8 @@ REFERENCES = {
     ),
     "class_masked": Reference(
         class_masked,
-        ({"level": "voxel", "bce": 0.5, "dice": 2.0},),
-        supervised="bce_batch_dice",
+        ({"level": "voxel", "published": False, "bce": 0.5, "dice": 2.0},),
+        supervised="class_sums",
         closed_gradient={},
     ),
     "marginal_dice": Reference(
@@ -587,7 +602,7 @@ REFERENCES = {
     ),
     "exclusion": Reference(exclusion, ({"dice": 0.5, "ce": 2.0},), supervised="zero"),
     "noisy_or": Reference(noisy_or, supervised="zero"),
-    "tree_min": Reference(tree_min, ({"noisy_or": 0.0},), closed_gradient={"noisy_or": 0.0}),
+    "tree_min": Reference(tree_min, ({"published": False, "noisy_or": 1.0},), closed_gradient={}),
     "wasserstein_dice": Reference(
         wasserstein_dice,
         ({"distance": "uniform"}, {"batch": True, "smooth": 1.0}),

@@ -44,8 +44,10 @@ def standard(kind, case):
     if kind == "squared_dice":
         # Leaf-Dice smooths the denominator only.
         return DiceLoss(squared_pred=True, smooth_nr=0.0)(activated(case), target)
-    if kind == "bce_batch_dice":
-        return standard("bce", case) + DiceLoss(batch=True)(activated(case), target)
+    if kind == "class_sums":
+        items, classes = case.logits.shape[:2]
+        overlap = DiceLoss(batch=True)(activated(case), target)
+        return items * classes * standard("bce", case) + classes * overlap
     if kind == "sigmoid_focal":
         entry = F.binary_cross_entropy_with_logits(case.logits, target, reduction="none")
         return ((1 - torch.exp(-entry)) ** 2 * entry).mean()

@@ -38,16 +38,17 @@ def test_all_that_a_term_may_need_can_be_given():
     names = ("iuc", "mean_teacher", "uncertainty_teacher", "cross_pseudo", "fixmatch")
     objective = build(
         {
-            name: {"ramp": {"steps": 200}, **({} if name == "iuc" else {"streams": ["full"]})}
+            name: {"ramp": {"share": 0.5}, **({} if name == "iuc" else {"streams": ["full"]})}
             for name in names
         }
     )
     given = {
-        name: getattr(case, name) for name in ("teacher", "peer", "teacher_mean", "stream", "step")
+        name: getattr(case, name)
+        for name in ("teacher", "peer", "teacher_mean", "stream", "progress")
     }
     total, _ = objective.evaluate(case.prediction, case.codes)
     assert objective(case.logits, case.codes, **given) == total
-    assert objective(case.logits, case.codes, **{**given, "step": 0}) < total
+    assert objective(case.logits, case.codes, **{**given, "progress": 0.0}) < total
 
 
 @pytest.mark.parametrize(
@@ -78,30 +79,31 @@ def test_one_term_twice_under_two_keys():
 
 
 @pytest.mark.parametrize(
-    ("ramp", "step", "expected"),
+    ("ramp", "progress", "expected"),
     [
-        ({"steps": 400}, 0, math.exp(-5)),
-        ({"steps": 400}, 200, math.exp(-1.25)),
-        ({"steps": 400}, 400, 1.0),
-        ({"steps": 400}, 9000, 1.0),
-        ({"steps": 10, "shape": "linear"}, 4, 0.4),
-        ({"steps": 10, "shape": "linear", "start": 4}, 3, 0.0),
-        ({"steps": 10, "shape": "linear", "start": 4}, 9, 0.5),
-        ({"steps": 10, "shape": "constant"}, 0, 1.0),
-        ({"steps": 10, "shape": "constant", "start": 5}, 4, 0.0),
+        ({}, 0, math.exp(-5)),
+        ({}, 0.5, math.exp(-1.25)),
+        ({}, 1, 1.0),
+        ({"share": 0.4}, 0.2, math.exp(-1.25)),
+        ({"share": 0.4}, 0.9, 1.0),
+        ({"share": 0.5, "shape": "linear"}, 0.2, 0.4),
+        ({"share": 0.5, "shape": "linear", "start": 0.4}, 0.3, 0.0),
+        ({"share": 0.5, "shape": "linear", "start": 0.4}, 0.65, 0.5),
+        ({"shape": "constant"}, 0, 1.0),
+        ({"shape": "constant", "start": 0.5}, 0.4, 0.0),
     ],
 )
-def test_ramp(ramp, step, expected):
-    assert Ramp(**ramp).factor(step) == pytest.approx(expected)
+def test_ramp(ramp, progress, expected):
+    assert Ramp(**ramp).factor(progress) == pytest.approx(expected)
     objective = build({"iuc": {"weight": 2.0, "ramp": ramp}})
-    assert objective.weights(step) == {"iuc": pytest.approx(2 * expected)}
+    assert objective.weights(progress) == {"iuc": pytest.approx(2 * expected)}
 
 
 def test_weight_zero_still_reaches_every_input():
     case = make_case("paper", seed=1)
     logits = case.logits.clone().requires_grad_()
-    objective = build({"iuc": {"ramp": {"steps": 5, "start": 10}}})
-    objective(logits, case.codes, step=0).backward()
+    objective = build({"iuc": {"ramp": {"start": 0.5}}})
+    objective(logits, case.codes).backward()
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
@@ -129,8 +131,10 @@ def test_a_null_entry_is_left_out():
         ({"iuc": {"wieght": 1.0}}, "no setting 'wieght'; did you mean 'weight'"),
         ({"iuc": {"weight": -1}}, r"loss\.iuc\.weight is -1: .*greater than or equal to 0"),
         ({"iuc": {"weight": float("nan")}}, r"loss\.iuc\.weight is nan"),
-        ({"iuc": {"ramp": {"stesp": 3}}}, "did you mean 'steps'"),
-        ({"iuc": {"ramp": {"steps": 3, "shape": "cubic"}}}, r"loss\.iuc\.ramp\.shape is 'cubic'"),
+        ({"iuc": {"ramp": {"sahre": 0.3}}}, "did you mean 'share'"),
+        ({"iuc": {"ramp": {"steps": 300}}}, r"ramp\.steps is 300: .*a share of the training"),
+        ({"iuc": {"ramp": {"share": 400}}}, r"ramp\.share is 400: .*less than or equal to 1"),
+        ({"iuc": {"ramp": {"shape": "cubic"}}}, r"loss\.iuc\.ramp\.shape is 'cubic'"),
         ({"iuc": 3.0}, r"loss\.iuc is 3\.0, expected a mapping"),
         ({"two words": {"term": "iuc"}}, "letters, digits and underscores"),
         ({"marginal_ce": {}}, "terms for 'multilabel': .*iuc"),

@@ -88,19 +88,20 @@ def test_unsure_voxels_count_in_the_mean():
 
 
 class TestUncertainty:
-    def sure(self, head, label_set, mean, **settings):
+    def sure(self, head, label_set, mean, progress=0.25, **settings):
         """Whether the voxel (or for sigmoids its first open class) counts."""
         case = one_voxel(
             head, label_set, teacher_mean=mean, logits=[0.0] * 5, teacher=[0.0, 0, 1, 2, 0]
         )
+        case = replace(case, progress=progress)
         return loss_and_gradient("uncertainty_teacher", case, **settings)[0] > 0
 
     def test_a_softmax_is_compared_with_ln_k(self):
         # Over five leaves ln 2 is little; over two it is everything.
         mean = [0.5, 0.5, 0.0, 0.0, 0.0]
         share = math.log(2) / math.log(5)
-        assert self.sure("softmax", "CSF", mean, threshold=share + 0.01, threshold_steps=10**9)
-        assert not self.sure("softmax", "CSF", mean, threshold=share - 0.01, threshold_steps=10**9)
+        assert self.sure("softmax", "CSF", mean, threshold=share + 0.01, progress=0.0)
+        assert not self.sure("softmax", "CSF", mean, threshold=share - 0.01, progress=0.0)
 
     def test_inside_a_label_set_it_is_compared_with_ln_s(self):
         mean = [0.0, 0.0, 0.5, 0.5, 0.0]
@@ -117,14 +118,14 @@ class TestUncertainty:
         assert self.sure("multilabel", ("WM", "dGM"), [0, 0, 0.5, 0.9, 0], where="unknown")
 
     @pytest.mark.parametrize(
-        ("step", "share"),
-        [(0, 0.75 + 0.25 * math.exp(-5)), (200, 0.75 + 0.25 * math.exp(-1.25)), (400, 1), (900, 1)],
+        ("progress", "share"),
+        [(0, 0.75 + 0.25 * math.exp(-5)), (0.5, 0.75 + 0.25 * math.exp(-1.25)), (1, 1)],
     )
-    def test_the_threshold_grows_to_the_largest_entropy(self, step, share):
+    def test_the_threshold_grows_to_the_largest_entropy(self, progress, share):
         term = make_term("uncertainty_teacher", make_case("paper").codebook, "softmax", {})
-        assert term.limit(step) == pytest.approx(share)
+        assert term.limit(progress) == pytest.approx(share)
 
-    def test_the_step_of_the_prediction_counts(self):
+    def test_the_progress_of_the_prediction_counts(self):
         mean = [0.0, 0.0, 0.26, 0.74, 0.0]  # 0.83 of ln 2
         case = one_voxel(
             "softmax",
@@ -134,8 +135,8 @@ class TestUncertainty:
             logits=[0.0] * 5,
         )
         found = [
-            loss_and_gradient("uncertainty_teacher", replace(case, step=step), where="unknown")[0]
-            for step in (0, 400)
+            loss_and_gradient("uncertainty_teacher", replace(case, progress=p), where="unknown")[0]
+            for p in (0.0, 1.0)
         ]
         assert found[0] == 0.0
         assert found[1] > 0

@@ -11,6 +11,7 @@ from cases import LEAVES, SHAPES, every_term, every_variant, make_case
 from reference import REFERENCES
 
 from neoseg.losses.build import make_term
+from neoseg.losses.fused import passes
 from neoseg.losses.registry import BUILT_IN, find_term
 from neoseg.losses.term import Prediction
 
@@ -139,12 +140,43 @@ def test_extreme_logits_in_low_precision_stay_finite(name, head, precision):
 
 @pytest.mark.parametrize(("name", "head"), every_term())
 def test_all_logits_far_below_or_above_zero_stay_finite(name, head):
-    for level in (-80.0, 80.0, -200.0):
+    for level in (-80.0, 80.0, -200.0, -3e38, 3e38):
         case = make_case("overlapping", head, seed=11, dtype=torch.float32)
         case = replace(case, logits=torch.full_like(case.logits, level))
         loss, gradient = value_and_gradient(build(name, case), case)
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
+@pytest.mark.parametrize("kernels", [True, False])
+def test_logits_at_the_end_of_float32_stay_finite(name, head, kernels, monkeypatch):
+    if not kernels:
+        monkeypatch.setattr(passes, "usable", lambda *_: False)
+    case = make_case("overlapping", head, seed=11, dtype=torch.float32)
+    case = replace(case, logits=3e38 * case.logits.sign())
+    loss, gradient = value_and_gradient(build(name, case), case)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
+def test_an_empty_batch_is_named(name, head):
+    case = make_case("paper", head)
+    for codes in (case.codes[:0], case.codes[..., :0]):
+        with pytest.raises(ValueError, match="the batch is empty"):
+            build(name, case)(case.prediction, codes)
+
+
+@pytest.mark.parametrize("name", ["iuc", "focal", "dice"])
+def test_a_second_derivative_is_refused_and_not_zero(name):
+    case = make_case("paper")
+    logits = case.logits.clone().requires_grad_()
+    loss = build(name, case)(replace(case.prediction, logits=logits), case.codes)
+    (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
+    assert torch.equal(gradient, value_and_gradient(build(name, case), case)[1])
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        (loss + gradient.square().sum()).backward()
 
 
 @pytest.mark.parametrize(("name", "head"), every_term())

@@ -102,6 +102,21 @@ def test_a_flipped_patch_has_its_left_and_right_swapped(data: MixedDataModule) -
     assert swapped
 
 
+def test_the_strong_view_is_for_what_is_not_fully_labelled(data: MixedDataModule) -> None:
+    strong = IntensitySettings(noise=5.0, noise_probability=1.0)
+    plain, other = (
+        dataset(data),
+        dataset(data, augment=AUGMENT.model_copy(update={"strong": strong})),
+    )
+    streams = set()
+    for key in keys():
+        weak, seen = plain[key], other[key]
+        streams.add(int(weak.stream))
+        assert torch.equal(seen.codes, weak.codes)
+        assert torch.equal(seen.image, weak.image) == (int(weak.stream) == 0)
+    assert streams == {0, 1, 2}
+
+
 def test_the_teacher_sees_the_same_geometry_in_another_light(data: MixedDataModule) -> None:
     alone, both = dataset(data), dataset(data, with_teacher=True)
     for key in keys():

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, Timer
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.module import MONITOR
+from neoseg.training.telling import Telling
 
 
 def made(
@@ -27,9 +28,16 @@ def test_training_stops_early_only_where_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("progress", [True, False])
-def test_a_bar_is_shown_only_where_asked(tmp_path: Path, progress: bool) -> None:
-    bars = [c for c in made(tmp_path, progress=progress) if isinstance(c, ProgressBar)]
-    assert len(bars) == progress
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_shown_only_where_asked_and_seen(
+    tmp_path: Path, progress: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", terminal)
+    found = made(tmp_path, progress=progress)
+    bars = [c for c in found if isinstance(c, ProgressBar)]
+    assert len(bars) == (progress and terminal)
+    (telling,) = [c for c in found if isinstance(c, Telling)]
+    assert telling.bar == bool(bars)
 
 
 def test_time_ends_with_an_epoch(tmp_path: Path) -> None:

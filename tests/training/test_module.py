@@ -182,8 +182,10 @@ def test_a_teacher_that_no_term_asks_for_costs_no_pass(monkeypatch: pytest.Monke
     module.training_step(make_batch(teacher=True), 0)
 
 
-def test_ramps_and_terms_know_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    ramp = {"steps": 10, "shape": "linear"}
+def test_ramps_and_terms_know_how_much_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ramp = {"share": 0.5, "shape": "linear"}
     module = make_module(
         loss={"iuc": {"ramp": ramp}, "uncertainty_teacher": {"weight": 0.0}}, teacher={"passes": 0}
     )
@@ -193,9 +195,12 @@ def test_ramps_and_terms_know_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = term.compute
     monkeypatch.setattr(term, "compute", lambda p, codes: seen.append(p) or plain(p, codes))
     monkeypatch.setattr(SegmentationModule, "global_step", 7)
+    monkeypatch.setattr("neoseg.training.module.total_steps", lambda _: 20)
+    module.trainer = L.Trainer(logger=False, accelerator="cpu")
+    module.configure_optimizers()
     module.training_step(make_batch(teacher=True), 0)
     assert found["train/loss"] == pytest.approx(0.7 * found["train/iuc"], rel=1e-6)
-    assert [p.step for p in seen] == [7]
+    assert [p.progress for p in seen] == [0.35]
 
 
 @pytest.mark.parametrize("head", ["multilabel", "softmax"])

@@ -16,6 +16,7 @@
 #define TILE 64
 #define BLOCK 4096
 #define LOWEST (-80.0f) /* log P below which P is too small to be divided by */
+#define LEAST (-1e30f)  /* no logarithm is lower, so that sums stay finite: see LARGEST in slabs.py */
 
 /* Eight floats, wherever they lie; GCC and Clang turn operators on them into vector code. */
 typedef float floats __attribute__((vector_size(32), aligned(4), may_alias));
@@ -189,6 +190,8 @@ int softmax_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t f
                         inside = log_sum_inside(z + v, stride, set, channels) - log_total[v];
                     if (inside > 0)
                         inside = 0;
+                    if (inside < LEAST)
+                        inside = LEAST;
                 }
                 log_mass[v] = inside;
                 if (cross_entropy)
@@ -290,7 +293,8 @@ int sigmoid_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t f
                 floats u, y = sigmoid(*(const floats *)(x + n), &u);
                 floats side = *(const floats *)(sign + row + n);
                 floats right = side * *(const floats *)(x + n);
-                floats entropy = fast_log1p(u) - choose(right < 0, right, (floats){0});
+                floats below = choose(right < LEAST, (floats){0} + LEAST, right);
+                floats entropy = fast_log1p(u) - choose(below < 0, below, (floats){0});
                 *(floats *)(sum1 + row + n) += y;
                 *(floats *)(sum2 + row + n) += y * y;
                 *(floats *)(sum3 + row + n) += side * side * entropy;

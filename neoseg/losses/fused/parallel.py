@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from neoseg.losses.fused.slabs import differentiable_once
+
 
 def world_size() -> int:
     """Number of processes that train together, 1 outside distributed training."""
@@ -34,6 +36,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
+    @differentiable_once
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         total = slope.contiguous().clone()
         dist.all_reduce(total)

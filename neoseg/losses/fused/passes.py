@@ -8,10 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neoseg.losses.fused.kernels import NativeSigmoid, NativeSoftmax, usable
-from neoseg.losses.fused.slabs import empty_gradient, slabs, total_type, working_type
+from neoseg.losses.fused.slabs import (
+    differentiable_once,
+    empty_gradient,
+    slabs,
+    total_type,
+    working_type,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class HeadSums(torch.autograd.Function):
         return tuple(sums[name] for name in wanted)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of the logits, from the gradients of the sums."""
         logits, codes, table, *kept = ctx.saved_tensors

@@ -11,7 +11,7 @@ from torch import Tensor
 from neoseg.losses.fused.compiled import compiled
 from neoseg.losses.fused.kernels import NativeSigmoid
 from neoseg.losses.fused.passes import Passes
-from neoseg.losses.fused.slabs import MOMENTS, sum_by_code, working_type
+from neoseg.losses.fused.slabs import LARGEST, MOMENTS, sum_by_code, working_type
 
 
 @compiled
@@ -27,7 +27,7 @@ def _sums_of_slab(
         else:
             side = membership.index_select(1, code)
             # -log y = -logsigmoid(z) and -log(1 - y) = -logsigmoid(-z).
-            entropy = -F.logsigmoid(torch.where(side == 1, z, -z))
+            entropy = -F.logsigmoid(torch.where(side == 1, z, -z)).clamp(min=-LARGEST)
             values = torch.where(side >= 0, entropy, 0.0)
         found.append(sum_by_code(values, code, membership.shape[1]))
     return found, ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 _SLAB_VALUES = {"cpu": 2**18}
 """Values of a slab: on a CPU about what its second-level cache holds (1 MiB of float32)."""
 _SLAB_VALUES_ELSEWHERE = 2**23
+
+LARGEST = 1e30
+"""Largest cross-entropy and logit that count: sums of more would leave float32."""
 
 MOMENTS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "probability": (lambda p: p, lambda p, slope: slope),
@@ -38,6 +43,42 @@ def working_type(logits: Tensor) -> torch.dtype:
 def total_type(device: torch.device) -> torch.dtype:
     """Number type of sums over many slabs."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Compute a gradient without a graph, and tell whoever differentiates it.
+
+    PyTorch's decorator of this kind takes it for a constant where the slope is one.
+    """
+
+    @wraps(backward)
+    def wrapper(ctx: Any, *slopes: Tensor) -> Any:
+        with torch.no_grad():
+            found = backward(ctx, *slopes)
+        if not torch.is_grad_enabled():  # without create_graph, as in any training
+            return found
+        each = found if isinstance(found, tuple) else (found,)
+        return tuple(
+            None if value is None else _refuse(value.detach().requires_grad_()) for value in each
+        )
+
+    return wrapper
+
+
+class _Refuse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        raise RuntimeError(
+            "the gradient of this loss is computed without a graph and cannot be differentiated "
+            "again (create_graph=True); take a gradient penalty from another loss"
+        )
+
+
+_refuse: Callable[[Tensor], Tensor] = _Refuse.apply
 
 
 def empty_gradient(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from neoseg.losses.fused.compiled import compiled
 from neoseg.losses.fused.kernels import NativeSoftmax
 from neoseg.losses.fused.passes import Passes
-from neoseg.losses.fused.slabs import MOMENTS, sum_by_code, working_type
+from neoseg.losses.fused.slabs import LARGEST, MOMENTS, sum_by_code, working_type
 
 MASS_SUMS = ("cross_entropy", "squared_mass")
 """Sums per code over P, the probability of a voxel's label set: of -log P, and of P^2."""
@@ -26,6 +26,7 @@ def _sums_of_slab(
     p = (z - log_total).exp()
     outside = ~members.index_select(1, code)
     log_mass = z.masked_fill(outside, -torch.inf).logsumexp(0) - log_total
+    log_mass = log_mass.clamp(min=-LARGEST)
     found = []
     for name in wanted:
         if name in MOMENTS:

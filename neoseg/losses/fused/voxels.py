@@ -8,9 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from neoseg.losses.fused.slabs import empty_gradient, slabs, total_type, working_type
+from neoseg.losses.fused.slabs import (
+    LARGEST,
+    differentiable_once,
+    empty_gradient,
+    slabs,
+    total_type,
+    working_type,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class _VoxelSums(torch.autograd.Function):
             slab = logits[item : item + 1, :, voxels].to(working_type(logits))
             code = codes[item : item + 1, voxels]
             with torch.set_grad_enabled(with_gradient):
-                slab = slab.detach().requires_grad_(with_gradient)
+                slab = slab.clamp(-LARGEST, LARGEST).detach().requires_grad_(with_gradient)
                 found = torch.stack([part.total(slab, code) for part in parts])
                 objective = (found * (scales * weights).to(found)).sum()
             if gradient is not None:
@@ -69,7 +75,7 @@ class _VoxelSums(torch.autograd.Function):
         return (values * weights).sum(), values
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * slope.to(gradient), None, None

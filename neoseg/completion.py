@@ -1,0 +1,38 @@
+"""Let the shell complete commands and keys: `eval "$(python -m neoseg.completion)"`.
+
+In bash and zsh. Groups, options and keys are those that Hydra's own completion finds.
+"""
+
+from neoseg.__main__ import commands
+from neoseg.configuration.described import composed_commands
+
+SCRIPT = """\
+if [ -n "$ZSH_VERSION" ]; then autoload -Uz bashcompinit && bashcompinit; fi
+_neoseg() {{
+    local word="${{COMP_LINE:0:$COMP_POINT}}"; word="${{word##* }}"
+    local line="${{COMP_LINE#* }}" found=""
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        found="{commands}"
+    else
+        case " {composed} " in
+            *" ${{line%% *}} "*)
+                found=$(COMP_LINE="neoseg ${{line#* }}" \\
+                    neoseg "${{line%% *}}" -sc query=bash 2>/dev/null) ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$found" -- "$word"))
+    local before="${{word%"${{word##*=}}"}}" # bash replaces what follows the last = alone
+    case "$COMP_WORDBREAKS" in *=*) COMPREPLY=("${{COMPREPLY[@]#"$before"}}") ;; esac
+}}
+complete -o nospace -o default -F _neoseg neoseg
+"""
+
+
+def main() -> None:
+    """Print what the shell evaluates."""
+    composed = " ".join(composed_commands())
+    print(SCRIPT.format(commands=" ".join(commands()), composed=composed), end="")
+
+
+if __name__ == "__main__":
+    main()

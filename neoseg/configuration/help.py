@@ -1,0 +1,99 @@
+"""`--help` of a command: its own words, its groups, and its keys with the comments of `conf/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neoseg.borrowed import hydra_arguments
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.described import about, choices_of, comments_of, groups
+from neoseg.configuration.nodes import options
+from neoseg.configuration.overrides import cases
+
+PRESETS = ("experiment", "ablation", "reduced", "debug")
+"""Groups without a default that set keys of others, of all that is composed as a training."""
+
+_BELOW: dict[str, Any] = {"subsequent_indent": " " * 14, "break_on_hyphens": False}
+
+
+def help_text(command: str, arguments: Sequence[str]) -> str | None:
+    """Return what `--help` says, of what the arguments compose; None where it was not asked for.
+
+    So it is where they compose nothing, or another configuration than one of neoseg's.
+    """
+    found = hydra_arguments(arguments)
+    if found is None or not found.help or found.config_name or found.config_path:
+        return None
+    overrides = next(cases(found.overrides))
+    if found.config_dir:
+        overrides = [*overrides, f"hydra.searchpath=[{json.dumps('file://' + found.config_dir)}]"]
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            config = compose(command, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return None
+    chosen = config.hydra.runtime.choices
+    text = str(config.hydra.help.template)
+    text = text.replace("$APP_CONFIG_GROUPS", "\n".join(_groups(command, chosen)))
+    return text.replace("$CONFIG", "\n".join(_keys(config, command))).rstrip()
+
+
+def _groups(command: str, chosen: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each group: the option that is chosen, and the others."""
+    own = choices_of(command)
+    trains = "recipe" in own
+    yield "Groups, chosen with GROUP=OPTION; `neoseg explain GROUP` tells what each option is:\n"
+    for group in groups():
+        if group in own:
+            now = own[group] if isinstance(own[group], list) else [chosen.get(group)]
+            names = [f"[{name}]" if name in now else name for name in options(group)]
+            yield fill(" ".join(names), 100, initial_indent=f"  {group:12}", **_BELOW)
+        elif trains and group in PRESETS:
+            yield fill(" ".join(options(group)), 100, initial_indent=f"  +{group:11}", **_BELOW)
+    yield ""
+
+
+def _keys(config: DictConfig, command: str) -> Iterator[str]:
+    yield "Keys, set with KEY=VALUE (of a section SECTION.KEY=VALUE), and what each is now:\n"
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    chosen = config.hydra.runtime.choices
+    comments = comments_of(command, chosen)
+    for group in choices_of(command):  # what a whole section is, says its file
+        option = chosen.get(group)
+        if isinstance(option, str):
+            comments[group] = about(group, option) or comments.get(group, "")
+    shown = {str(key): value for key, value in content.items() if key != "hydra"}
+    yield from _lines(shown, comments, "", "  ")
+
+
+def _lines(
+    content: Mapping[str, Any], comments: Mapping[str, str], prefix: str, indent: str
+) -> Iterator[str]:
+    for key, value in content.items():
+        comment = comments.get(f"{prefix}{key}", "")
+        note = f"  # {comment}" if comment else ""
+        if isinstance(value, dict) and value:
+            yield f"{indent}{key}:{note}"
+            below = {str(name): item for name, item in value.items()}
+            yield from _lines(below, comments, f"{prefix}{key}.", f"{indent}  ")
+        else:
+            yield f"{indent}{key}: {shown(value)}{note}"
+
+
+def shown(value: Any) -> str:
+    """Return a value in a line, as it is written on a command line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"[{len(value)} entries]"
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text.replace('"', "").replace(", ", ",") if isinstance(value, list) else text

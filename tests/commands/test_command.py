@@ -1,0 +1,194 @@
+"""One command for all: what it lists and starts, its help, its explanations, its completion."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from neoseg import __main__ as neoseg
+from neoseg import completion
+from neoseg.commands.explain import explain
+from neoseg.configuration.arguments import in_order
+from neoseg.configuration.described import choices_of, comments_of, composed_commands, keys_of
+from neoseg.configuration.help import help_text
+from neoseg.findings.settings import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_lists_every_module_that_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    found = neoseg.commands()
+    assert {*composed_commands(), "losses", "explain", "completion"} <= found.keys()
+    assert found["train"] == "Train a segmentation network"
+    assert all(found.values())
+    print(neoseg.overview())
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in found)
+
+
+def test_it_starts_a_command_as_python_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(sys, "argv", ["neoseg", "train", "seed=1"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(
+        "runpy.run_module", lambda name, **how: started.append((name, how, sys.argv[1:]))
+    )
+    neoseg.main()
+    how = {"run_name": "__main__", "alter_sys": True}
+    assert started == [("neoseg.train", how, ["seed=1"])]
+
+
+def test_a_misspelt_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["neoseg", "trian"])
+    with pytest.raises(SystemExit, match="2"):
+        neoseg.main()
+    assert "did you mean 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [
+        ("train", "--cohort bids --cohort.root=/x", "cohort=bids cohort.root=/x"),
+        ("train", "a=1 -m b=2", "a=1 b=2 -m"),
+        ("train", "a=1 --config-dir my b=2 --cfg job", "a=1 b=2 --config-dir my --cfg job"),
+        ("train", "--info b=2 --info defaults", "b=2 --info --info defaults"),
+        ("train", "--experiment supervised", "+experiment=supervised"),
+        ("train", "--compile seed=3", "compile=true seed=3"),
+        ("train", "--extra-cohorts {}", "extra_cohorts={}"),
+        ("train", "--multi seed=1,2", "seed=1,2 --multi"),
+        ("train", "-sc query=bash", "query=bash -sc"),
+        ("predict", "--run here --input a.nii --overwrite", "run=here input=a.nii overwrite=true"),
+        ("train", "--run seed=1", "seed=1 --run"),
+    ],
+)
+def test_settings_in_any_order_and_form(command: str, typed: str, meant: str) -> None:
+    assert in_order(command, typed.split()) == meant.split()
+    assert in_order(command, meant.split()) == meant.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--cohrt bids", "there is no option '--cohrt'.*key=value.*'cohort'"),
+        ("--cohort", "'--cohort' has no value; write cohort=VALUE"),
+        ("--seed compile=true", "'--seed' has no value"),
+    ],
+)
+def test_the_right_form_is_told(typed: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        in_order("train", typed.split())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "train"])
+def test_help_has_every_key_with_its_comment(command: str) -> None:
+    told = help_text(command, ["--help"])
+    assert told is not None
+    comments = comments_of(command)
+    keys = [key for key, places in keys_of(command).items() if "" in places]
+    for key in keys:
+        (line,) = [t for t in told.splitlines() if t.endswith(f"  # {comments[key]}")][:1]
+        assert line.split(":")[0].strip() == key.rpartition(".")[2]
+    assert "$" not in told.replace("${paths.data}", "")
+
+
+def test_help_is_about_what_is_chosen() -> None:
+    told = str(help_text("train", ["cohort=bids", "seed=7", "--help", "-m"]))
+    assert "[bids]" in told
+    assert "image_desc: null  # desc- of the images where there are several" in told
+    assert "seed: 7  # of the weights" in told
+    assert help_text("train", ["cohort=bids"]) is None
+
+
+def undocumented() -> Iterator[str]:
+    for command in composed_commands():
+        for key, comment in comments_of(command).items():
+            group = key.partition(".")[0]
+            below = key.startswith(("network.net.", "cohort.phantom.", "patches.mix."))
+            if comment or below or group in ("labels", "loss") or key.endswith("_probability"):
+                continue
+            if key not in choices_of(command):
+                yield f"{command}: {key}"
+
+
+def test_every_key_has_a_comment() -> None:
+    assert not list(undocumented())
+
+
+def values(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield the words that keys can be set to, of a model and those in it."""
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        parts = [field.annotation, *get_args(field.annotation)]
+        words = [w for p in parts if str(get_origin(p)) == "typing.Literal" for w in get_args(p)]
+        yield key, [str(word) for word in words]
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from values(part, f"{key}.")
+
+
+def test_comments_name_all_values() -> None:
+    from neoseg.configuration.run import RunConfig
+
+    comments, keys = comments_of("train"), keys_of("train")
+    checked = 0
+    for key, words in values(RunConfig):
+        if key in keys and words:
+            places = keys[key].values()
+            said = " ".join([comments[key], *(f"{p.value} {p.comment}" for p in places)])
+            assert not [word for word in words if word not in said], key
+            checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize(
+    ("word", "lines"),
+    [
+        ("patches.size", ["patches.size: voxels along left-right", "patches=gpu: [128,128,128]"]),
+        ("warmup_steps", ["optimizer.warmup_steps: linear", "conf/optimizer/adamw.yaml"]),
+        ("window", ["window.overlap=0.5  # share", "neoseg predict"]),
+        ("seed=3", ["seed: of the weights", "conf/train.yaml"]),
+        ("cohort", ["* phantom", "bids", "Any folder of BIDS derivatives"]),
+        ("cohort=bids", ["cohort.root=...  # the folder that holds sub-*"]),
+        ("+experiment=partial_iuc", ["conf/experiment/partial_iuc.yaml"]),
+        ("loss.class_masked.bce", ["weight of this part", "the source of loss=class_masked"]),
+        ("missing_modality.policy", ["dropout: the same, and training hides"]),
+    ],
+)
+def test_explain(word: str, lines: list[str]) -> None:
+    told = explain(word)
+    assert all(line in told for line in lines), told
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [("patches.sise", "'patches.size'"), ("cohort=bidz", "'bids'"), ("optimiser", "'optimizer'")],
+)
+def test_explain_names_what_is_near(word: str, says: str) -> None:
+    with pytest.raises(LookupError, match=says):
+        explain(word)
+
+
+COMPLETED = """
+neoseg() { "$PYTHON" -m neoseg "$@"; }
+eval "$(neoseg completion)"
+complete() {
+    COMP_LINE="$1"; COMP_POINT=${#1}; COMP_CWORD=$2; _neoseg; echo "${COMPREPLY[@]}"
+}
+complete "neoseg pre" 1
+complete "neoseg train cohort=bi" 4
+"""
+
+
+def test_the_shell_completes(capfd: pytest.CaptureFixture[str]) -> None:
+    environment = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", COMPLETED], env=environment, check=True)
+    assert capfd.readouterr().out.split("\n")[:2] == ["predict prepare", "bids"]
+    assert "python -m neoseg.completion" in str(completion.__doc__)
