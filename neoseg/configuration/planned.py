@@ -67,7 +67,7 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return found
 
 
-def with_plan(config: DictConfig, given: Given, folder: Path) -> tuple[DictConfig, bool]:
+def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[DictConfig, bool]:
     """Return a configuration with the values of its plan, and whether that is still to be made.
 
     The plan is the one in the run folder, where the run has started, else the file that the key
@@ -78,7 +78,7 @@ def with_plan(config: DictConfig, given: Given, folder: Path) -> tuple[DictConfi
     """
     if config.get("resume") is not None:
         return config, False
-    file = folder / PLAN_FILE
+    file = Path() if folder is None else folder / PLAN_FILE
     if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
         file = Path(config.plan)
     elif not file.is_file():

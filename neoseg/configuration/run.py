@@ -14,7 +14,7 @@ from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan
-from neoseg.configuration.trainer import TrainerSettings, in_epochs
+from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -176,6 +176,15 @@ class RunConfig(DataConfig):
         check_optimizer(settings, info.data.get("allow", ()))
         return settings
 
+    @field_validator("trainer")
+    @classmethod
+    def _devices_share_a_batch(
+        cls, trainer: TrainerSettings, info: ValidationInfo
+    ) -> TrainerSettings:
+        if "patches" in info.data:
+            require_shares(info.data["patches"].batch_size, trainer.processes)
+        return trainer
+
     @field_validator("window", mode="before")
     @classmethod
     def _windows_are_patches(cls, raw: Any, info: ValidationInfo) -> Any:
@@ -183,6 +192,21 @@ class RunConfig(DataConfig):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
+
+    @field_validator("cluster")
+    @classmethod
+    def _a_cluster_starts_every_process(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+        trainer = info.data.get("trainer")
+        if isinstance(cluster, SlurmSettings) and trainer is not None:
+            started = cluster.nodes * cluster.tasks_per_node
+            if cluster.nodes != trainer.num_nodes or started != trainer.processes:
+                raise ConfigError(
+                    f"cluster starts {cluster.tasks_per_node} processes on each of {cluster.nodes} "
+                    f"nodes, and the training is of trainer.devices={trainer.devices} on each of "
+                    f"trainer.num_nodes={trainer.num_nodes}, so that it would wait for ever; leave "
+                    "cluster.nodes and cluster.tasks_per_node as they are"
+                )
+        return cluster
 
     @property
     def non_finite(self) -> NonFiniteSettings:
