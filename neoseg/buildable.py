@@ -20,8 +20,8 @@ from neoseg.errors import NeosegError
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
 
-_READERS = ("read_bids", "read_dhcp", "read_nnunet", "read_phantom")
-COHORTS = tuple(f"neoseg.cohort.{name}" for name in _READERS)
+_READERS = ("bids", "dhcp", "folder", "freesurfer", "nnunet", "phantom", "table")
+COHORTS = tuple(f"neoseg.cohort.read_{name}" for name in _READERS)
 """The readers that a configuration, also one found in a run folder, may call."""
 
 READERS, NETWORKS, TRANSFORMS = "neoseg.readers", "neoseg.networks", "neoseg.transforms"

@@ -36,7 +36,9 @@ def imported(path: Path) -> set[str]:
 def test_imports_point_one_way(part: str) -> None:
     allowed = set(ORDER[: ORDER.index(part) + 1])
     for path in [*(PACKAGE / part).rglob("*.py"), *PACKAGE.glob(f"{part}.py")]:
-        assert imported(path) <= allowed, path.relative_to(ROOT)
+        # What `python -m neoseg.ROOM` starts is a command, which may begin as all of them do.
+        own = allowed | ({"commands"} if path.name == "__main__.py" else set())
+        assert imported(path) <= own, path.relative_to(ROOT)
 
 
 def test_losses_know_only_label_sets() -> None:

@@ -59,6 +59,7 @@ def test_the_package_imports_nothing_heavy() -> None:
         (["neoseg.predict", "--help"], "neoseg.predict run=RUN_DIR"),
         (["neoseg.predict"], "run is not set"),
         (["neoseg.phantom", "--cfg", "job", "output=x"], "preterm_share"),
+        (["neoseg.labels"], "from is not set"),
         (["neoseg.report", "--help"], "neoseg.report runs="),
     ],
 )

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from neoseg.cohort.scan import Scan
 from neoseg.cohort.split import SPLITS, Split, shuffled
@@ -33,27 +33,60 @@ class AnnotationSettings(Section):
     Fractions are of the training subjects that have labels. `protocol` is that of the training
     subjects which are neither fully labelled nor unlabelled; they are used unless `use_rest` is
     false, which leaves the fully labelled ones alone.
+
+    `file` says who is annotated how (see `with_annotation`), by the names of `protocols` among
+    others; `full` lists the fully labelled subjects or scans, or is a table with a column
+    `subject`. Fractions are then of the subjects that neither tells; with `full` no other is full.
     """
 
-    full_fraction: float = Field(gt=0, le=1)
+    full_fraction: float | None = Field(gt=0, le=1)
     draw: int = Field(default=0, ge=0)
     use_rest: bool = True
     unlabelled_fraction: float = Field(default=0.0, ge=0, lt=1)
     protocol: ProtocolRow
+    file: Path | None = None
+    full: tuple[str | int, ...] | Path | None = None
+    protocols: dict[str, ProtocolRow] | None = None
+    subset: bool = False
+    validation: Literal["full", "as_training", "none"] = "full"
+
+    @field_validator("protocols", mode="before")
+    @classmethod
+    def _keys_are_names(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {k: {**row, "name": k} if isinstance(row, dict) else row for k, row in raw.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> AnnotationSettings:
-        total = self.full_fraction + self.unlabelled_fraction
+        named = self.file is not None or self.full is not None
+        if self.full_fraction is None and not named:
+            raise ValueError(
+                "full_fraction is null, and nothing says who is fully labelled; give the table "
+                "that does, annotation.file=FILE, or annotation.full=[...]"
+            )
+        if self.protocol.describes and self.full_fraction and not named:
+            raise ValueError(
+                f"the protocol '{self.protocol.name}' describes files, and who is fully labelled "
+                "is drawn; name those subjects with full=[...], or everybody's annotation in a file"
+            )
+        total = (self.full_fraction or 0.0) + self.unlabelled_fraction
         if total > 1 + 1e-9:
             raise ValueError(
                 f"full_fraction and unlabelled_fraction add up to {total:g}, at most 1 is possible"
             )
         row = self.protocol
-        hides = bool(row.merge or row.missing or row.slices or row.unlabelled)
+        hides = row != ProtocolRow(name=row.name)
+        taken = {FULL, UNLABELLED, row.name} & set(self.protocols or ())
         if (row.name == FULL and hides) or (row.name == UNLABELLED and not row.unlabelled):
+            taken.add(row.name)
+        for name in sorted(taken):
+            tells = {
+                FULL: " by the one that tells everything",
+                UNLABELLED: " by the one that tells nothing",
+            }
             raise ValueError(
-                f"the protocol name '{row.name}' is taken by the one that tells "
-                f"{'everything' if row.name == FULL else 'nothing'}; use another name"
+                f"the protocol name '{name}' is taken{tells.get(name, '')}; use another name"
             )
         return self
 
@@ -62,22 +95,23 @@ class AnnotationSettings(Section):
         """Whether a cohort without any label file cannot be annotated so."""
         return True
 
-    def protocols(self, space: LabelSpace) -> dict[str, Protocol]:
+    def resolved(self, space: LabelSpace) -> dict[str, Protocol]:
         """Return the protocols that a plan can name; raises `LabelError` for unknown structures."""
-        own = Protocol.parse(space, self.protocol.model_dump())
-        return {FULL: Protocol.full(space), UNLABELLED: Protocol.unlabelled(space), own.name: own}
+        rows = (self.protocol, *(self.protocols or {}).values())
+        own = {row.name: Protocol.parse(space, row.model_dump()) for row in rows}
+        return {FULL: Protocol.full(space), UNLABELLED: Protocol.unlabelled(space)} | own
 
 
 class ExtraAnnotationSettings(AnnotationSettings):
     """The same for a further cohort of a run, which need not have a fully labelled subject."""
 
-    full_fraction: float = Field(default=1.0, ge=0, le=1)
+    full_fraction: float | None = Field(default=1.0, ge=0, le=1)
     protocol: ProtocolRow = ProtocolRow(name=FULL)
 
     @property
     def needs_labels(self) -> bool:
         """Whether something is known of the scans at all."""
-        return self.full_fraction > 0 and not self.protocol.unlabelled
+        return bool(self.full_fraction or self.full) and not self.protocol.unlabelled
 
 
 @dataclass(frozen=True)
@@ -101,9 +135,12 @@ def plan_annotation(
     alone, except that those in whom a structure was not drawn come last. The first `full_fraction`
     of them (rounded, at least one unless it is 0) are fully labelled, the last
     `unlabelled_fraction` unlabelled, the others get the protocol; so the subjects of a smaller
-    fraction are among those of a larger one. Scans without label file are unlabelled; those of
-    validation and test are otherwise full. Without `use_rest` the plan leaves out every training
-    scan that is not full.
+    fraction are among those of a larger one. Scans without label file are unlabelled. Those for
+    which somebody named a protocol have it, and the draw is among the others.
+
+    Validation and test scans are full, or as their files are described; `validation` may give the
+    former the same protocols as training, or leave them out. Without `use_rest` the plan leaves
+    out every training scan that is not full.
 
     Raises:
         CohortError: subjects that no split has, or no labelled training subject where the
@@ -116,39 +153,64 @@ def plan_annotation(
             "split", f"lacks the subjects {shorten(homeless)}", action="split the cohort again"
         )
     labelled = {scan.subject for scan in scans if scan.label is not None}
-    order = shuffled((s for s in split.train if s in labelled), "annotation", settings.draw)
-    order = sorted(order, key={scan.subject for scan in scans if scan.not_drawn}.__contains__)
-    if not order and settings.needs_labels:
+    if not labelled & set(split.train) and settings.needs_labels:
         problems.error(
             "training split",
             f"has no subject with labels among its {len(split.train)}",
             "at least one",
             "check cohort.labels or label_desc, or change the split",
         )
+    named = {s.subject for s in scans if s.annotation and s.annotation.stream == FULL}
+    if settings.full and not named & set(split.train):
+        problems.error(
+            "annotation.full",
+            f"names {shorten(sorted(named))}, and none of them is for training",
+            "at least one",
+            "name others, or put them into the training part (split.file)",
+        )
     problems.settle("annotation plan")
 
-    # Halves round up, so that the count never falls where the fraction grows.
-    least = min(len(order), int(settings.full_fraction > 0))
-    number = min(len(order), max(least, floor(settings.full_fraction * len(order) + 0.5)))
-    bare = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
-    full = frozenset(order[:number])
-    unlabelled = frozenset(order[len(order) - bare :])
+    full, unlabelled = _drawn(scans, split.train, settings, least=1)
+    if settings.validation == "as_training":
+        validated = _drawn(scans, split.val, settings, least=0)
+        full, unlabelled = full | validated[0], unlabelled | validated[1]
     row = settings.protocol
     rest: Stream = "unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial"
     assignments = []
     for scan in sorted(scans, key=lambda s: (s.subject, s.session or "")):
         part = cast(str, split.of(scan.subject))
+        trains = part == "train" or (part == "val" and settings.validation == "as_training")
+        told = scan.annotation if trains else scan.described
         stream, protocol = rest, row.name
-        if scan.label is None or scan.subject in unlabelled:
+        if scan.label is None or (told is None and scan.subject in unlabelled):
             stream, protocol = "unlabelled", UNLABELLED
-        elif part != "train" or scan.subject in full:
+        elif told is not None:
+            stream, protocol = told.stream, told.name
+        elif not trains or scan.subject in full:
             stream, protocol = "full", FULL
-        is_rest = part == "train" and (scan.subject not in full or scan.label is None)
-        if settings.use_rest or not is_rest:
+        is_full = stream == "full" if told is not None else scan.subject in full
+        is_rest = part == "train" and (not is_full or scan.label is None)
+        left_out = part == "val" and settings.validation == "none"
+        if not left_out and (settings.use_rest or not is_rest):
             key = (scan.subject, scan.session)
             assignments.append(Assignment(*key, part, stream, protocol, scan.cohort))
     log.info("annotation plan: %s", _summary(assignments))
     return tuple(assignments)
+
+
+def _drawn(
+    scans: Sequence[Scan], subjects: Iterable[str], settings: AnnotationSettings, least: int
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Draw who of some subjects is full and who unlabelled, among those whom nobody has named."""
+    free = {scan.subject for scan in scans if scan.label is not None and scan.annotation is None}
+    order = shuffled((s for s in subjects if s in free), "annotation", settings.draw)
+    order = sorted(order, key={scan.subject for scan in scans if scan.not_drawn}.__contains__)
+    share = 0.0 if settings.full is not None else settings.full_fraction or 0.0
+    # Halves round up, so that the count never falls where the fraction grows.
+    least = min(len(order), least if share > 0 else 0)
+    number = min(len(order), max(least, floor(share * len(order) + 0.5)))
+    bare = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
+    return frozenset(order[:number]), frozenset(order[len(order) - bare :])
 
 
 def _summary(assignments: Iterable[Assignment]) -> str:
@@ -156,9 +218,17 @@ def _summary(assignments: Iterable[Assignment]) -> str:
     return ", ".join(f"{n} {split} scans {stream}" for (split, stream), n in sorted(counts.items()))
 
 
-def write_plan(path: Path, assignments: Iterable[Assignment]) -> None:
-    """Write the table cohort, subject, session, split, stream, protocol."""
-    write_rows(path, COLUMNS, ([getattr(item, key) for key in COLUMNS] for item in assignments))
+def write_plan(
+    path: Path, assignments: Sequence[Assignment], known: Sequence[str] | None = None
+) -> None:
+    """Write the table cohort, subject, session, split, stream, protocol.
+
+    `known` says of each which structures are known; nobody reads that back.
+    """
+    told = [""] * len(assignments) if known is None else known
+    rows = zip(assignments, told, strict=True)
+    table = ([*(getattr(item, key) for key in COLUMNS), text] for item, text in rows)
+    write_rows(path, (*COLUMNS, "known"), table)
 
 
 def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:

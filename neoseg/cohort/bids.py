@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
-from neoseg.cohort.label_tables import from_tables
-from neoseg.cohort.meaning import resolve
+from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.picking import Entities, Picker, Wish, entities_of, with_suffix
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
@@ -100,7 +99,7 @@ def read_bids(
     pick.report()
     _check_labels(scans, sessions, label_desc, problems)
     labels = {scan.id: scan.label for scan in scans if scan.label is not None}
-    return scans, _convention(root, space, convention, labels, problems)
+    return scans, convention_of(space, convention, labels, root, problems)
 
 
 def _nothing_found(
@@ -140,21 +139,3 @@ def _check_labels(
 def _descs(sessions: Sequence[SessionFolder]) -> list[str]:
     names = (name for item in sessions for name in with_suffix(item.files, LABEL_SUFFIXES))
     return sorted({entities_of(name).get("desc", "(none)") for name in names})
-
-
-def _convention(
-    root: Path,
-    space: LabelSpace,
-    convention: Mapping[int, Meaning] | str | None,
-    labels: Mapping[str, Path],
-    problems: Problems,
-) -> Convention | None:
-    """Settle what the integers mean: the user's word, else that of the tables."""
-    if isinstance(convention, Mapping):
-        return resolve(space, convention, "convention", problems)
-    if convention == "identity":
-        return Convention.identity(space)
-    if convention is not None:
-        problems.error("convention", f"found {convention!r}", "a mapping, 'identity' or null")
-        return None
-    return from_tables(space, labels, root, problems)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.formats import ending_of, fault_of, stem_of, volumes_in
 from neoseg.cohort.scan import bare_id, scan_id
 from neoseg.findings.problems import Problems, shorten
-
-EXTENSIONS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,10 @@ class SessionFolder:
         path = self.files.get(name)
         if path is None:
             return None
-        wanted = "a NIfTI file"
-        if not path.is_file():
-            found = "is a link to a file that is not there" if path.is_symlink() else "is no file"
+        found, kind = fault_of(path)
+        if found:
             action = "fetch the file, or exclude the subject"
-            problems.error(path, found, wanted, action, "missing-file", [self.id])
-        elif path.stat().st_size == 0:
-            action = "fetch it again, or exclude the subject"
-            problems.error(path, "is empty (0 bytes)", wanted, action, "empty-file", [self.id])
+            problems.error(path, found, "a volume", action, kind, [self.id])
         return path
 
 
@@ -74,7 +69,7 @@ def find_sessions(
         else:
             problems.warn(
                 folder,
-                "holds no NIfTI file of this session",
+                "holds no volume of this session",
                 "images",
                 "the session is left out",
                 "no-images",
@@ -147,19 +142,17 @@ def _plain_id(name: str) -> str:
 
 
 def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
-    """Map the names of a folder's NIfTI files, without prefix and extension, to their paths."""
+    """Map the names of a folder's volumes, without prefix and ending, to their paths."""
     files: dict[str, Path] = {}
     strange: list[str] = []
-    for path in sorted(folder.iterdir()):
-        # `.nii.gz` sorts after `.nii`, so that where both exist the packed one is taken.
-        extension = next((e for e in EXTENSIONS if path.name.endswith(e)), None)
-        if extension is None or path.name.startswith("."):
-            continue
-        stem = path.name.removesuffix(extension)
+    # The last of one name is taken: the packed NIfTI file, where it exists.
+    for path in reversed(volumes_in(folder)):
+        stem = stem_of(path)
         if stem.removeprefix(f"{scan}_") in files:
+            twice = files[stem.removeprefix(f"{scan}_")]
             problems.warn(
                 folder,
-                f"holds {stem} both as .nii and as .nii.gz",
+                f"holds {stem} both as {ending_of(twice.name)} and as {ending_of(path.name)}",
                 "one of them",
                 f"{path.name} is taken; remove one of the two",
                 "several-files",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from neoseg.cohort.meaning import from_names
+from neoseg.cohort.meaning import from_names, resolve
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_bytes
 from neoseg.labels import Convention, LabelSet, LabelSpace
+from neoseg.labels.convention import Meaning
 
 GUESSED = "guessed-meaning"
 """Kind of the finding that nobody said what the integers mean."""
@@ -17,6 +18,24 @@ GUESSED = "guessed-meaning"
 TABLES = "label-tables"
 
 _ONE = "set cohort.convention to what holds for all, or read them as two cohorts (extra_cohorts)"
+
+
+def convention_of(
+    space: LabelSpace,
+    convention: Mapping[int, Meaning] | str | None,
+    labels: Mapping[str, Path],
+    root: Path,
+    problems: Problems,
+) -> Convention | None:
+    """Settle what the integers mean: the user's word, else that of the tables, as `from_tables`."""
+    if isinstance(convention, Mapping):
+        return resolve(space, convention, "convention", problems)
+    if convention == "identity":
+        return Convention.identity(space)
+    if convention is not None:
+        problems.error("convention", f"found {convention!r}", "a mapping, 'identity' or null")
+        return None
+    return from_tables(space, labels, root, problems)
 
 
 def from_tables(

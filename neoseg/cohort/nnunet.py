@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neoseg.cohort.meaning import resolve
+from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
 from neoseg.findings.problems import Problems, shorten
@@ -114,17 +114,35 @@ def _cases(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
     return cases
 
 
-def _meanings(labels: Mapping[str, Any]) -> dict[Any, Meaning]:
+def names_of(labels: Mapping[str, Any]) -> dict[Any, str | None]:
     """Turn `{"1": name}` (Decathlon) or `{name: 1}` (nnU-Net) into `{1: name}`.
 
-    Regions, `{name: [1, 2]}`, name no integer of their own.
+    The name of `ignore` is None. A region of one integer, `{name: [3]}`, names that.
     """
-    meanings: dict[Any, Meaning] = {0: 0}
+    names: dict[Any, str | None] = {}
     for key, value in labels.items():
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            if len(value) != 1:
+                continue
+            (value,) = value
         integer, name = (value, key) if isinstance(value, int) else (key, value)
-        if (isinstance(value, Sequence) and not isinstance(value, str)) or name == "background":
-            continue
-        meanings[int(integer) if str(integer).isdigit() else integer] = (
-            None if name == "ignore" else name
-        )
-    return meanings
+        whole = int(integer) if WHOLE.fullmatch(str(integer)) else integer
+        names[whole] = None if name == "ignore" else name
+    return names
+
+
+def regions_of(labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the integers of each region, `{name: [1, 2]}`, that has several.
+
+    Members that are no whole numbers are left out.
+    """
+    lists = {k: v for k, v in labels.items() if isinstance(v, list | tuple) and len(v) > 1}
+    return {k: tuple(int(i) for i in v if WHOLE.fullmatch(str(i))) for k, v in lists.items()}
+
+
+def _meanings(labels: Mapping[str, Any]) -> dict[Any, Meaning]:
+    """Return what the integers mean; those of regions that have no name are those of the table."""
+    meanings: dict[Any, Meaning] = {0: 0}
+    for values in regions_of(labels).values():
+        meanings |= {value: value for value in values}
+    return meanings | {i: name for i, name in names_of(labels).items() if name != "background"}

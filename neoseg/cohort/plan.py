@@ -12,7 +12,7 @@ import numpy as np
 from neoseg.cohort.annotation import Assignment
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.split import SPLITS, Split
-from neoseg.findings.problems import CohortError, Problem
+from neoseg.findings.problems import CohortError, Problem, shorten
 from neoseg.labels import Codebook, LabelError, LabelSet, LabelSpace, Protocol
 
 COHORTS = "cohorts"
@@ -43,14 +43,33 @@ class Source:
     @property
     def label_sets(self) -> set[LabelSet]:
         """Everything that the annotation of a scan can tell about a voxel."""
+        if any(scan.annotation is not None for scan in self.cohort.scans):
+            pairs = chain.from_iterable(map(self.of_split, SPLITS))
+            return set().union(*(self.told(scan, item.protocol) for scan, item in pairs))
         known = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
         sets = set(self.cohort.convention.sets).union(*known)
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
         """Return uint8 `[256]` that maps a scan's stored codes to what a protocol tells of them."""
+        return codebook.lookup(self.told(scan, protocol))
+
+    def told(self, scan: Scan, protocol: str) -> list[LabelSet]:
+        """Return what a protocol tells where a scan's file has each of its values."""
         known = self.protocols[protocol]
-        return codebook.lookup([known.apply(s) for s in scan.sets(self.cohort.convention)])
+        return [known.apply(s) for s in scan.sets(self.cohort.convention)]
+
+    def known(self, scan: Scan, item: Assignment) -> str:
+        """Say which structures, background aside, an annotation tells from all others."""
+        space = self.cohort.convention.space
+        sets = [] if scan.label is None else self.told(scan, item.protocol)
+        alone = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
+        every = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
+        names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
+        others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]
+        if not names or not others:
+            return "none" if others else "all"
+        return f"all but {shorten(others)}" if len(others) <= len(names) else shorten(names)
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
         """Return the scans of "train", "val" or "test" that the plan uses."""
@@ -122,6 +141,15 @@ class Plan:
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
         """Return the scans of "train", "val" or "test" that the plan uses, of all cohorts."""
         return [pair for source in self.sources for pair in source.of_split(name)]
+
+    @property
+    def known(self) -> list[str]:
+        """What `Source.known` says of each of the assignments."""
+        found = []
+        for source in self.sources:
+            scans = {(scan.subject, scan.session): scan for scan in source.cohort.scans}
+            found += [source.known(scans[a.subject, a.session], a) for a in source.assignments]
+        return found
 
     def keeping(self, wanted: Callable[[Assignment], bool]) -> Plan:
         """Leave out the scans whose assignments are not wanted; the codebook stays."""

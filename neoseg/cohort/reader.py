@@ -9,6 +9,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
+from neoseg.cohort.formats import dicom_line
 from neoseg.cohort.scan import Cohort, Scan, bare_id
 from neoseg.cohort.selection import Selection
 from neoseg.findings.problems import OnError, Problems, shorten
@@ -20,6 +21,7 @@ from neoseg.labels import Convention, LabelError, LabelSpace
 class Reading:
     """One call of a reader: the options that all have, and what was found so far."""
 
+    root: Path
     name: str
     modalities: tuple[str, ...]
     selection: Selection
@@ -27,6 +29,11 @@ class Reading:
 
     def settle(self) -> None:
         """Raise `CohortError` with every error so far; called before options are relied on."""
+        line = any(p.kind == "no-scans" for p in self.problems.errors) and dicom_line(self.root)
+        if line:
+            self.problems.error(
+                self.root, "holds DICOM files", "volumes", f"convert them: {line}", "no-scans"
+            )
         self.problems.settle(f"cohort '{self.name}'")
 
 
@@ -72,8 +79,9 @@ def reader(
             twice = len(set(modalities)) < len(modalities)
             if not modalities or twice or (known and set(modalities) - set(known)):
                 problems.error("modalities", f"found {list(modalities)}", choice)
-            reading = Reading(name, tuple(modalities), selection, problems)
-            scans, meaning = read(Path(root).expanduser(), space, reading, **options)
+            place = Path(root).expanduser()
+            reading = Reading(place, name, tuple(modalities), selection, problems)
+            scans, meaning = read(place, space, reading, **options)
             scans = _mark(scans, space, not_drawn or {}, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.findings.problems import CohortError, Problem
-from neoseg.labels import Convention, LabelSet
+from neoseg.labels import Convention, LabelSet, Protocol
 
 TERM_AGE = 37.0
 """Weeks of post-menstrual age from which a scan (or birth) counts as term."""
@@ -18,7 +18,9 @@ class Scan:
 
     `images` holds one path per modality of the cohort, None where this scan lacks it (never the
     first). `label` is None where the scan is not annotated at all. `not_drawn` are leaves that
-    its label file leaves to the background, wherever they are.
+    its label file leaves to the background, wherever they are. `split` is "train", "val" or "test"
+    where the cohort's own table says so. `annotation` is the protocol that somebody named for it,
+    None where it is drawn.
     """
 
     subject: str
@@ -30,6 +32,8 @@ class Scan:
     birth_age: float | None
     cohort: str
     not_drawn: LabelSet = frozenset()
+    split: str | None = None
+    annotation: Protocol | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")
@@ -41,10 +45,21 @@ class Scan:
         """`sub-X_ses-Y`, or `sub-X` where there are no sessions."""
         return scan_id(self.subject, self.session)
 
+    @property
+    def described(self) -> Protocol | None:
+        """The protocol that says what its label file tells, where there is one."""
+        return self.annotation if self.annotation and self.annotation.describes else None
+
+    def meaning(self, convention: Convention) -> Convention:
+        """Return what the integers of its label file mean, by default the cohort's convention."""
+        own = self.annotation and self.annotation.convention
+        return own or convention
+
     def sets(self, convention: Convention) -> tuple[LabelSet, ...]:
-        """Return what each value of a convention tells of this scan."""
-        clear = convention.space.background
-        return tuple(s | self.not_drawn if clear in s else s for s in convention.sets)
+        """Return what each value of `meaning` tells of this scan."""
+        clear, values = convention.space.background, self.meaning(convention).sets
+        known = (s | self.not_drawn if clear in s else s for s in values)
+        return tuple(map(self.described.apply, known) if self.described else known)
 
     @property
     def age_group(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from neoseg.cohort.scan import Cohort, Scan, bare_id
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problem, Problems, shorten
 from neoseg.findings.settings import Section
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("cohort", "subject", "session", "split", "age_group")
@@ -75,9 +78,17 @@ def split_of(cohort: Cohort, settings: SplitSettings) -> Split:
 
 
 def split_cohort(scans: Sequence[Scan], settings: SplitSettings) -> Split:
-    """Read or draw the split that the settings ask for; raises `CohortError`."""
+    """Return the split of the settings' table, else of the scans, else a draw.
+
+    Raises:
+        CohortError: as `read_split` and `make_split`.
+    """
     if settings.file is not None:
         return read_split(settings.file, scans, subset=settings.subset)
+    given = {scan.subject: scan.split for scan in scans if scan.split is not None}
+    if given:
+        log.info("the split is that of the cohort's own table")
+        return Split(*(tuple(sorted(s for s in given if given[s] == name)) for name in SPLITS))
     return make_split(scans, settings.fractions, settings.seed)
 
 

@@ -16,7 +16,13 @@ from neoseg.foreign import ForeignError, read_bytes
 from neoseg.foreign.files import LARGEST_TABLE
 
 
-def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[dict[str, str]]:
+class Row(dict[str, str]):
+    """The cells of a row by column, and the line of the file in which it begins."""
+
+    line: int
+
+
+def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[Row]:
     """Return the rows of a `.tsv` (tabs) or `.csv` (commas) file with lower-case column names.
 
     Values are stripped and never converted, so that leading zeros of ids survive. What cannot be
@@ -27,7 +33,11 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
     try:
         text = read_bytes(path, LARGEST_TABLE).decode("utf-8-sig")
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
-        lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        begins, lines = [1], []
+        for cells in reader:
+            lines.append(cells)
+            begins.append(reader.line_num + 1)
     except ForeignError as error:
         found = str(error).removeprefix(f"{path} ")
         bad(found, wanted, "correct the path, or restore the file")
@@ -56,12 +66,14 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[d
         bad(f"has more cells than columns in row {found}", f"{len(names)} cells", action)
         return []
     # Tables edited by hand often lose trailing empty cells; they read as empty.
-    return [
-        dict.fromkeys(names, "")
-        | {name: uncell(text.strip()) for name, text in zip(names, cells, strict=False)}
-        for cells in lines[1:]
-        if any(cell.strip() for cell in cells)
-    ]
+    rows = []
+    for line, cells in zip(begins[1:], lines[1:], strict=False):
+        if any(cell.strip() for cell in cells):
+            row = Row(dict.fromkeys(names, ""))
+            row |= {name: uncell(text.strip()) for name, text in zip(names, cells, strict=False)}
+            row.line = line
+            rows.append(row)
+    return rows
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from neoseg import __version__
 from neoseg.cohort import Scan
+from neoseg.cohort.annotation import FULL
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
@@ -37,12 +38,16 @@ Part = Literal["train", "val", "test", "all"]
 
 
 class EvaluateConfig(CommandConfig):
-    """What `conf/evaluate.yaml` holds; without `cohort` and `split` those of the run are used."""
+    """What `conf/evaluate.yaml` holds; without `cohort` and `split` those of the run are used.
+
+    So is `annotation`, which of another cohort says what its label files tell.
+    """
 
     allow: tuple[str, ...] = ()
     run: Path
     cohort: dict[str, Any] | None = None
     split: dict[str, Any] | None = None
+    annotation: dict[str, Any] | None = None
     part: Part | None = None
     seen: Literal["stop", "leave_out", "score"] = "stop"
     output: Path | None = None
@@ -61,7 +66,10 @@ class EvaluateConfig(CommandConfig):
         """
         trained = load_config(self.run)
         kept = {key: trained[key] for key in DataConfig.model_fields if key in trained}
-        other = {"cohort": self.cohort, "split": self.split}
+        annotation = self.annotation
+        if self.cohort is not None and annotation is None:  # that of the run names other people
+            annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
+        other = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
         kept |= {key: value for key, value in other.items() if value is not None}
         return DataConfig.parse(kept | {"allow": list(self.allow)})
 

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
-from pydantic import ValidationInfo, field_validator
 from rich.console import Console
 
-from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, Split, SplitSettings
+from neoseg.cohort import Cohort, CohortError, Source, Split, SplitSettings
 from neoseg.cohort.split import split_of
 from neoseg.configuration.data import CohortConfig, source_of
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose
-from neoseg.labels import LabelSpace
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -26,18 +24,8 @@ class PrepareConfig(CohortConfig):
     """What `conf/prepare.yaml` holds."""
 
     split: SplitSettings | None = None
-    annotation: AnnotationSettings | None = None
     report: Path | None = None
     verify: bool = True
-
-    @field_validator("annotation")
-    @classmethod
-    def _structures_exist(
-        cls, annotation: AnnotationSettings | None, info: ValidationInfo
-    ) -> AnnotationSettings | None:
-        if annotation is not None and "labels" in info.data:
-            annotation.protocols(LabelSpace.from_table(info.data["labels"]))
-        return annotation
 
     def planner(self) -> Callable[[Cohort], Source] | None:
         """Return what plans as a run would, where an annotation is chosen.

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.resume import no_result_keys
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.write import write_report
 from neoseg.findings.privacy import Privacy
@@ -27,5 +28,7 @@ class ReportConfig(CommandConfig):
 def main(config: DictConfig) -> None:
     """Collect every finished run below a folder and compare the arms."""
     command = ReportConfig.parse(config)
-    page = write_report(command.runs, command.output, command.compare, command.privacy)
+    ignore = (*command.compare.ignore, *no_result_keys())
+    settings = command.compare.model_copy(update={"ignore": ignore})
+    page = write_report(command.runs, command.output, settings, command.privacy)
     log.info("report: %s, and report.md beside it", page)

@@ -28,9 +28,15 @@ class CommandConfig(Section):
             if unset:
                 raise ConfigError(listed(unset))
             config = to_plain(config)
+        config = cls.completed(config)
         parsed = cls.read(config)
         parsed._content = config
         return parsed
+
+    @classmethod
+    def completed(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the containers with what follows for some keys from others."""
+        return config
 
     @property
     def content(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from neoseg.cohort import (
     Split,
     SplitSettings,
 )
+from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_cohort, split_of
@@ -56,6 +57,7 @@ class CohortConfig(CommandConfig):
         default=(), description="packages beside neoseg's own whose classes may be used"
     )
     labels: LabelTable
+    annotation: AnnotationSettings | None = None
     cohort: Reader
     store: PrepareSettings
     missing_modality: MissingModality | None = None
@@ -73,6 +75,15 @@ class CohortConfig(CommandConfig):
     def _cohort_has_a_reader(cls, cohort: Reader, info: ValidationInfo) -> Reader:
         WrongKeysError.require_none(cohort.wrong_keys(info.data.get("allow", ())))
         return cohort
+
+    @field_validator("annotation")
+    @classmethod
+    def _structures_exist(
+        cls, annotation: AnnotationSettings | None, info: ValidationInfo
+    ) -> AnnotationSettings | None:
+        if annotation is not None and "labels" in info.data:
+            annotation.resolved(LabelSpace.from_table(info.data["labels"]))
+        return annotation
 
     @cached_property
     def space(self) -> LabelSpace:
@@ -95,7 +106,8 @@ class CohortConfig(CommandConfig):
     ) -> Cohort:
         """Read the first cohort; scans that lack a modality are treated as the settings say.
 
-        It says to which voxel size the scans of all cohorts are brought.
+        It says which protocol was named for a scan, and to which voxel size those of all cohorts
+        are brought.
 
         `on_error` is that of the readers, which look at names and tables alone.
 
@@ -103,6 +115,8 @@ class CohortConfig(CommandConfig):
             ConfigError, CohortError: as `Reader.read_cohort`.
         """
         cohort = self.cohort.read_cohort(self.space, on_error, progress)
+        if self.annotation is not None:
+            cohort = with_annotation(cohort, self.annotation, on_error)
         cohort = with_modalities(cohort, cohort.modalities, self.missing_modality)
         return with_voxel_size(cohort, self.store.spacing)
 
@@ -136,15 +150,6 @@ class DataConfig(CohortConfig):
             if isinstance(number, int) and number < parts
         )
         return split
-
-    @field_validator("annotation")
-    @classmethod
-    def _structures_exist(
-        cls, annotation: AnnotationSettings, info: ValidationInfo
-    ) -> AnnotationSettings:
-        if "labels" in info.data:
-            annotation.protocols(LabelSpace.from_table(info.data["labels"]))
-        return annotation
 
     @field_validator("extra_cohorts")
     @classmethod
@@ -190,6 +195,7 @@ class DataConfig(CohortConfig):
             reader = entry.cohort.model_copy(update={"name": name})
             try:
                 cohort = reader.read_cohort(self.space, self.on_error)
+                cohort = with_annotation(cohort, entry.annotation, self.on_error)
                 cohort = self._usable(cohort, self.open_store(first))
                 cohort = with_modalities(cohort, first.modalities, self.missing_modality)
                 cohort = with_voxel_size(cohort, first.voxel_size)
@@ -212,6 +218,7 @@ def source_of(
     cohort: Cohort, split: Split, settings: AnnotationSettings, weight: float | None
 ) -> Source:
     """Plan who of a cohort is annotated how; raises `CohortError` and `LabelError`."""
-    protocols = settings.protocols(cohort.convention.space)
+    protocols = settings.resolved(cohort.convention.space)
+    protocols |= {told.name: told for told in (s.annotation for s in cohort.scans) if told}
     assignments = plan_annotation(cohort.scans, split, settings)
     return Source(cohort, split, assignments, protocols, weight, settings.draw)

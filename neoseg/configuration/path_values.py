@@ -9,7 +9,7 @@ from pathlib import Path
 from neoseg.findings.command_line import quoted
 
 PATHS = (
-    *("run", "runs", "resume", "input", "patch", "checkpoint"),
+    *("run", "runs", "resume", "plan", "input", "patch", "checkpoint", "from", "only"),
     *("cohort.root", "split.file", "extra_cohorts.*.cohort.root", "extra_cohorts.*.split.file"),
 )
 """Patterns of the keys whose values are paths of what is there."""

@@ -19,7 +19,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
-_OF_A_START = ("resume", "allow", "find_lr", "leaks", "trainer.max_time")
+_OF_A_START = ("resume", "allow", "find_lr", "leaks", "plan", "trainer.max_time")
 """Keys of how a run is started, beside those that name no folder of a job."""
 
 

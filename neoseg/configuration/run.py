@@ -14,7 +14,7 @@ from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan
-from neoseg.configuration.trainer import TrainerSettings
+from neoseg.configuration.trainer import TrainerSettings, in_epochs
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -77,10 +77,18 @@ class RunConfig(DataConfig):
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
     resume: str | None = None
+    plan_file: str = Field(
+        default="auto", alias="plan", description="auto, always, none, or a file of neoseg.plan"
+    )
     sweep: str = "default"
     dry_run: bool = False
     leaks: Leaks = "stop"
     seconds_per_step: float | None = Field(default=None, gt=0)
+
+    @classmethod
+    def completed(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the containers with the epochs that follow from `trainer.max_steps`."""
+        return in_epochs(config)
 
     @field_validator("patches")
     @classmethod
@@ -199,6 +207,11 @@ class RunConfig(DataConfig):
             require_none(by_name(members_of(plan)), self.leaks, remedy)
         check_plan(plan, self.patches, [key for key, value in wanted.items() if value])
         return plan
+
+    def input_channels(self, plan: Plan) -> int:
+        """Return what a network reads: images, and what tells which of them are there."""
+        policy, images = self.missing_modality, len(plan.modalities)
+        return images if policy is None else policy.channels(images)
 
     def module(self, plan: Plan) -> SegmentationModule:
         """Build the networks, the head and the objective.

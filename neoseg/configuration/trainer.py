@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -12,7 +13,6 @@ from neoseg.findings.settings import Section, WrongKeysError
 
 REFUSED = {
     "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
-    "max_steps": "set trainer.max_epochs, whose epochs have patches.steps_per_epoch steps",
 }
 """Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
 
@@ -30,6 +30,7 @@ class TrainerSettings(Section):
     num_nodes: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1, description="of the optimizer, in all")
     max_time: str | dict[str, int] | None = None
     accumulate_grad_batches: int = Field(default=1, ge=1)
     log_every_n_steps: int | None = Field(default=None, ge=0)
@@ -56,15 +57,36 @@ class TrainerSettings(Section):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the trainer that were set, but for `max_time`.
+        """Return the arguments of the trainer that were set, but for `max_time` and `max_steps`.
 
-        Lightning's own limit ends within an epoch, from where a run cannot go on as if it had not
+        Lightning's own limits end within an epoch, from where a run cannot go on as if it had not
         stopped.
         """
-        return self.model_dump(exclude_unset=True, exclude={"max_time"})
+        return self.model_dump(exclude_unset=True, exclude={"max_time", "max_steps"})
 
     @property
     def processes(self) -> int:
         """Processes that work on a job together, as far as the keys give a number."""
         count = len(self.devices) if isinstance(self.devices, list) else self.devices
         return max(count if isinstance(count, int) else 1, 1) * self.num_nodes
+
+
+def in_epochs(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain containers of a run in which `trainer.max_steps` has become epochs.
+
+    There are as many as with `patches.steps_per_epoch`, which become a little shorter, so that the
+    last one ends with the last step, or less than a step an epoch behind it.
+    """
+    trainer, patches = config.get("trainer"), config.get("patches")
+    if not isinstance(trainer, dict) or not isinstance(patches, dict):
+        return config
+    steps, epoch = trainer.get("max_steps"), patches.get("steps_per_epoch")
+    batches = trainer.get("accumulate_grad_batches", 1)
+    if any(type(number) is not int or number < 1 for number in (steps, epoch, batches)):
+        return config
+    epochs = math.ceil(steps * batches / epoch)
+    epoch = math.ceil(steps / epochs) * batches
+    return config | {
+        "trainer": trainer | {"max_epochs": epochs},
+        "patches": patches | {"steps_per_epoch": epoch},
+    }

@@ -74,9 +74,11 @@ def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
 
 def known_sets(source: Source) -> set[LabelSet]:
     """Return the label sets that the annotation of a training scan can hold under the plan."""
-    names = {assignment.protocol for scan, assignment in source.of_split("train") if scan.label}
-    sets = source.cohort.convention.sets
-    return {source.protocols[name].apply(leaves) for name in names for leaves in sets}
+    meaning = source.cohort.convention
+    pairs = {
+        (scan.sets(meaning), item.protocol) for scan, item in source.of_split("train") if scan.label
+    }
+    return {source.protocols[name].apply(leaves) for sets, name in pairs for leaves in sets}
 
 
 def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]:

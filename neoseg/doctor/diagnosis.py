@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort import CohortError, Problem, Scan
+from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.structures import Structures
 from neoseg.files import write_text
 from neoseg.findings.kinds import KINDS
@@ -25,13 +26,15 @@ LISTED = 10
 class Diagnosis:
     """What is wrong with a cohort, errors and warnings, and which scans are `good` to be used.
 
-    `structures` are those that the label files show, where there are any.
+    `structures` are those that the label files show, where there are any, `annotated` tells the
+    plan, where there is one.
     """
 
     cohort: str
     good: tuple[Scan, ...]
     problems: tuple[Problem, ...]
     structures: Structures | None = None
+    annotated: Annotated | None = None
 
     @classmethod
     def of_error(cls, cohort: str, error: CohortError) -> Diagnosis:
@@ -87,6 +90,8 @@ class Diagnosis:
             lines += [f"  - {problem}" for problem in members[:listed]]
             more = len(members) - len(members[:listed])
             lines += [f"    and {more} more, see the report"] if more else []
+        if self.annotated is not None:
+            lines.append(self.annotated.text())
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class Diagnosis:
                 for problem in members
             ],
             "shown": None if self.structures is None else self.structures.to_dict(),
+            "annotated": [] if self.annotated is None else [*map(list, self.annotated.rows)],
         }
 
     def markdown(self) -> str:
@@ -117,6 +123,8 @@ class Diagnosis:
             lines += ["Nothing was found.", ""]
         if self.structures is not None:
             lines += ["## Structures in the label files", "", self.structures.markdown()]
+        if self.annotated is not None:
+            lines += ["## Who is annotated how", "", self.annotated.markdown()]
         return "\n".join(lines)
 
     def write(self, path: Path) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
 from neoseg.cohort.label_tables import GUESSED
+from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.cohort import (
     duplicate_images,
     known_sets,
@@ -50,7 +51,7 @@ def diagnose(
     found += duplicate_images(examined)
     bad = {scan for p in found if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
-    structures = None
+    structures = annotated = None
     if any(scan.label is not None for scan in good.scans):
         structures = Structures.of(good, [item for item in examined if item.scan.id not in bad])
         try:
@@ -62,10 +63,11 @@ def diagnose(
             ]
         else:
             space = cohort.convention.space
+            annotated = None if plan is None else Annotated.of(source)
             found += unseen_leaves(space, shown_sets(source, examined))
             found += unknown_classes(space, known_sets(source))
             found += structures.not_drawn(source)
-    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures)
+    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures, annotated)
 
 
 def without_bad_scans(

@@ -33,15 +33,14 @@ class Structures:
         convention = cohort.convention
         space = convention.space
         shown = [item for item in examined if item.voxels]
-        counts = np.zeros((len(shown), len(convention.values)), np.int64)
-        for row, item in zip(counts, shown, strict=True):
-            row[:] = item.voxels
-        holds = np.zeros((len(convention.values), space.num_leaves), np.int64)
-        for row, leaves in zip(holds, convention.sets, strict=True):
-            row[list(leaves)] = 1
-        lacks = counts @ holds == 0
-        holds[[leaves == space.everything for leaves in convention.sets]] = 0
-        return cls(convention, tuple(item.scan.id for item in shown), counts @ holds, lacks)
+        voxels = np.zeros((len(shown), space.num_leaves), np.int64)
+        maybe = np.zeros_like(voxels)
+        for row, item in enumerate(shown):
+            meaning = item.scan.meaning(convention)
+            for leaves, number in zip(meaning.sets, item.voxels, strict=True):
+                maybe[row, list(leaves)] += number
+                voxels[row, list(leaves)] += 0 if leaves == space.everything else number
+        return cls(convention, tuple(item.scan.id for item in shown), voxels, maybe == 0)
 
     def _names(self) -> list[tuple[int, str]]:
         """Return each leaf but the background with its abbreviation."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +11,17 @@ import pandas as pd
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.errors import NeosegError
+from neoseg.evaluation.budget import (
+    budget_note,
+    full_subjects,
+    label_budget,
+    protocol_counts,
+)
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
 from neoseg.files import write_text
 from neoseg.findings.privacy import Privacy, shared
-from neoseg.foreign import ForeignError, read_config, read_json, read_text, value_at
-from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign import ForeignError, read_config, read_json, value_at
 
 CARD = "card"
 """Name of the two files in a run folder, `card.json` and `card.md`."""
@@ -55,6 +57,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
         ) from None
     scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
     annotation = _of(record, "annotation", {})
+    counts = protocol_counts(run / "annotation.csv")
     card = {
         "run": name or run.resolve().name,
         "experiment": _of(config, "name"),
@@ -65,7 +68,10 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "labels": _of(config, "labels.name"),
             "full_fraction": _of(config, "annotation.full_fraction"),
             "draw": _of(config, "annotation.draw"),
-            "scans": protocol_counts(run / "annotation.csv"),
+            "label_budget": label_budget(run / "annotation.csv") or NA,
+            "scans": counts,
+            "full_subjects": full_subjects(counts),
+            "validation": _of(config, "annotation.validation"),
             "merged_label_sets": _of(annotation, "merged_label_sets", []),
             "skipped": _of(annotation, "skipped", []),
         },
@@ -96,7 +102,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "command": _of(record, "command"),
         },
         "scores": [] if scores is None else _score_rows(scores),
-        "limits": limits_of_use(config, record, scores),
+        "limits": [*limits_of_use(config, record, scores), *budget_note(counts)],
         "config": config,
     }
     levels = get_args(Privacy)
@@ -128,29 +134,6 @@ def write_card(
     write_text(target / f"{CARD}.json", text + "\n")
     write_text(target / f"{CARD}.md", card_markdown(card))
     return target / f"{CARD}.md"
-
-
-def protocol_counts(path: Path) -> list[dict[str, Any]]:
-    """Return how many scans and subjects of each split are annotated how, from the plan's table.
-
-    By cohort where there are several.
-    """
-    if not path.is_file():
-        return []
-    try:
-        text = read_text(path, LARGEST_TABLE, path.parent)
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (ForeignError, csv.Error):
-        return []
-    several = len({row.get("cohort") for row in rows}) > 1
-    keys = (*(["cohort"] if several else []), "split", "stream", "protocol")
-    scans = Counter(tuple(row.get(key) or NA for key in keys) for row in rows)
-    pairs = {(*(row.get(key) or NA for key in keys), row.get("subject")) for row in rows}
-    subjects = Counter(pair[:-1] for pair in pairs)
-    return [
-        dict(zip(keys, group, strict=True)) | {"scans": count, "subjects": subjects[group]}
-        for group, count in scans.items()
-    ]
 
 
 def limits_of_use(

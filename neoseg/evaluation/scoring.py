@@ -24,7 +24,7 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import write_derivative
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmenter import Segmentation, Segmenter
-from neoseg.labels import Codebook, Convention
+from neoseg.labels import Codebook, Convention, hide_slices
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, read_volume
 from neoseg.store.reading import read_codes
@@ -190,7 +190,10 @@ class _Inspection:
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
         lookup = self._codebook.lookup(self._scan.sets(self._convention))
-        codes: np.ndarray = lookup[read_codes(self._scan, self._convention, geometry)]
+        scan, told = self._scan, self._scan.described
+        codes: np.ndarray = lookup[read_codes(scan, scan.meaning(self._convention), geometry)]
+        if told is not None:
+            hide_slices(codes, told.slices_of(codes, self._codebook, [0]), told.slice_axis)
         return codes
 
     def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:

@@ -41,6 +41,7 @@ KINDS: Mapping[str, str] = {
     "leaf-never-shown": "Structures that no scan shows",
     "structure-not-drawn": "Structures that some scans show and others do not",
     "class-never-annotated": "Classes that no protocol annotates",
+    "contradicted-annotation": "Label files that tell more than their annotation is said to",
     "label-meaning": "Names and values that the label table lacks",
     "label-tables": "Tables of names that contradict each other",
     "guessed-meaning": "Label files that no table of names covers",

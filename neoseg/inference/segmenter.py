@@ -21,7 +21,7 @@ from neoseg.inference.placement import place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map, votes
-from neoseg.networks import Head
+from neoseg.networks import Head, divisors_of
 from neoseg.patches.completion import complete_volume
 from neoseg.store import (
     DataError,
@@ -232,12 +232,12 @@ def segmenter_of(
 
 def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
     """Raise `ConfigError` for a window that the network cannot take."""
-    trained, divisor = spec.patch_size, spec.network.get("divisor", 1)
+    trained, divisors = spec.patch_size, divisors_of(spec.network)
     flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
-    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisor]
+    wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisors[axis]]
     if flat or wrong:
         raise ConfigError(
             f"window.patch_size is {list(size)}; the network was trained on {list(trained)} and "
-            f"takes multiples of {divisor} along each axis that is not 1 there, and 1 along one "
-            "that is"
+            f"takes multiples of {list(divisors)} along the axes that are not 1 there, and 1 along "
+            "one that is"
         )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from neoseg.findings.settings import Section
-from neoseg.labels.codebook import UNKNOWN
+from neoseg.labels.codebook import UNKNOWN, Codebook
+from neoseg.labels.convention import Convention
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
@@ -23,21 +24,43 @@ STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 
 class SliceShare(Section):
-    """The annotation exists on a share of the slices of one plane; elsewhere nothing is known."""
+    """The annotation exists on some slices of one plane; elsewhere nothing is known.
+
+    Without `share` it is on those in which the file shows a structure.
+    """
 
     plane: Literal["sagittal", "coronal", "axial"] = "axial"
-    share: float = Field(gt=0, le=1)
+    share: float | None = Field(default=None, gt=0, le=1)
     spacing: Literal["even", "random"] = "even"
 
 
 class ProtocolRow(Section):
-    """What a user writes in `conf/annotation/*.yaml`."""
+    """What a user writes in `conf/annotation/*.yaml`.
+
+    By default a protocol simulates: it hides what the files tell. One that `describes` says what
+    they tell: a merged region has one value in them (of `convention`, else of the cohort's),
+    a structure that is missing is background, the annotated slices are those that show something.
+    """
 
     name: str = Field(min_length=1)
+    describes: bool = False
+    convention: dict[int, int | str | tuple[int | str, ...] | None] | None = None
     merge: tuple[int | str | tuple[int | str, ...], ...] = ()
     missing: tuple[int | str, ...] = ()
     unlabelled: bool = False
     slices: SliceShare | None = None
+
+    @model_validator(mode="after")
+    def _is_about_files_or_hides(self) -> ProtocolRow:
+        if self.convention is not None and not self.describes:
+            raise ValueError("a convention says what files hold; set describes: true beside it")
+        if self.slices is not None and self.describes != (self.slices.share is None):
+            raise ValueError(
+                "slices.share says on how many slices labels are kept, and those of files are the "
+                "ones that show a structure: "
+                + ("leave it out" if self.describes else "set it, or describes: true")
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -45,13 +68,16 @@ class Protocol:
     """Maps each leaf to the label set that an annotation of this depth tells about it.
 
     `sets[k]` holds leaf k. Merged leaves share one set; a missing structure shares one set with
-    the background, because where it was not drawn the file shows background.
+    the background, because where it was not drawn the file shows background. Whether it
+    `describes` files and their `convention` are as in `ProtocolRow`.
     """
 
     name: str
     space: LabelSpace
     sets: tuple[LabelSet, ...]
     slices: SliceShare | None = None
+    describes: bool = False
+    convention: Convention | None = None
 
     @classmethod
     def full(cls, space: LabelSpace) -> Protocol:
@@ -82,7 +108,7 @@ class Protocol:
                     f"protocol '{row.name}' is unlabelled and also merges or drops structures; "
                     "keep one of the two"
                 )
-            return cls(row.name, space, cls.unlabelled(space).sets, row.slices)
+            return cls(row.name, space, cls.unlabelled(space).sets, row.slices, row.describes)
 
         merges = [(str(item), space.label_set(item)) for item in row.merge]
         if row.missing:
@@ -103,11 +129,24 @@ class Protocol:
                     )
             for leaf in leaves:
                 sets[leaf] |= leaves
-        return cls(row.name, space, tuple(sets), row.slices)
+        own = None if row.convention is None else Convention.from_mapping(space, row.convention)
+        return cls(row.name, space, tuple(sets), row.slices, row.describes, own)
 
     def apply(self, leaves: LabelSet) -> LabelSet:
         """Return what remains known of a label set."""
         return frozenset().union(*(self.sets[leaf] for leaf in leaves))
+
+    @property
+    def stream(self) -> Stream:
+        """How much is known of a scan so annotated."""
+        if set(self.sets) == {self.space.everything}:
+            return "unlabelled"
+        return "full" if self.name == "full" else "partial"
+
+    def denies(self, leaves: LabelSet) -> bool:
+        """Tell whether files that this describes cannot say so of a voxel."""
+        clear = self.space.background in leaves
+        return self.describes and not clear and self.apply(leaves) != leaves
 
     @property
     def slice_axis(self) -> int:
@@ -120,7 +159,7 @@ class Protocol:
         At least one slice is annotated. `seed` makes the choice of random slices a function of
         the scan.
         """
-        if self.slices is None:
+        if self.slices is None or self.slices.share is None:
             return None
         count = max(1, round(self.slices.share * length))
         chosen = np.zeros(length, dtype=bool)
@@ -130,6 +169,16 @@ class Protocol:
             order = np.random.default_rng(list(seed)).permutation(length)
             chosen[order[:count]] = True
         return chosen
+
+    def slices_of(
+        self, codes: np.ndarray, codebook: Codebook, seed: Sequence[int]
+    ) -> np.ndarray | None:
+        """Return `annotated_slices` of a volume `[X, Y, Z]` of codes before any is hidden."""
+        if self.slices is None or self.slices.share is not None:
+            return self.annotated_slices(codes.shape[self.slice_axis], seed)
+        shows = ~codebook.rows[:, self.space.background]
+        found: np.ndarray = np.moveaxis(shows[codes], self.slice_axis, 0).any(axis=(1, 2))
+        return found
 
 
 def hide_slices(codes: np.ndarray, annotated: np.ndarray | None, axis: int) -> None:

@@ -104,6 +104,6 @@ class Targets:
                     f"{list(codes.shape)}"
                 )
             axis = protocol.slice_axis
-            shown = protocol.annotated_slices(codes.shape[axis], slice_seed)
+            shown = protocol.slices_of(codes, self.codebook, slice_seed)
             hide_slices(codes, shown, axis)
         return codes

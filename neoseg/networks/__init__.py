@@ -1,6 +1,12 @@
 """Networks from configuration, and the heads that turn their channels into classes and leaves."""
 
-from neoseg.networks.build import NetworkError, build_network, check_network, weighing
+from neoseg.networks.build import (
+    NetworkError,
+    build_network,
+    check_network,
+    divisors_of,
+    weighing,
+)
 from neoseg.networks.heads import Head, MultiLabelHead, make_head
 
 __all__ = [
@@ -9,6 +15,7 @@ __all__ = [
     "NetworkError",
     "build_network",
     "check_network",
+    "divisors_of",
     "make_head",
     "weighing",
 ]

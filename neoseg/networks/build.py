@@ -61,9 +61,9 @@ def build_network(
     """Build the network of `conf/network/<name>.yaml`.
 
     Args:
-        config: `name`; `divisor`, of which the patch must be a multiple along each axis; `net`,
-            a `_target_` with its settings, which also gets `in_channels` and `out_channels`. A
-            2D network stands inside `neoseg.networks.slicewise.SliceWise`.
+        config: `name`; `divisor`, of which the patch must be a multiple along each axis, one number
+            or one an axis; `net`, a `_target_` with its settings, which also gets `in_channels` and
+            `out_channels`. A 2D network stands inside `neoseg.networks.slicewise.SliceWise`.
         in_channels: modalities M.
         out_channels: channels N of the head.
         patch_size: voxels along X, Y, Z.
@@ -77,7 +77,7 @@ def build_network(
         NetworkError: a key or target that is wrong, or a patch size that does not fit, with the
             nearest sizes that do.
     """
-    name, divisor, net = _read(config)
+    name, divisors, net = _read(config)
     _require_allowed(name, net, allow)
     try:
         with data_only():
@@ -92,7 +92,7 @@ def build_network(
             f"network '{name}': {net['_target_']} gives {type(network).__name__}, expected a torch "
             "module; remove `_partial_` at the top of `network.net`, or name a class"
         )
-    _check_patch(name, divisor, tuple(patch_size), flat=isinstance(network, SliceWise))
+    _check_patch(name, divisors, tuple(patch_size), flat=isinstance(network, SliceWise))
     return with_head_list(network)
 
 
@@ -126,11 +126,11 @@ def check_network(
     Raises:
         NetworkError: as `build_network`, and settings that a class does not have.
     """
-    name, divisor, net = _read(config)
+    name, divisors, net = _read(config)
     _require_allowed(name, net, allow)
     _require_settings(name, net, "network.net")
     flat = find_object(net["_target_"]) is SliceWise
-    _check_patch(name, divisor, tuple(patch_size), flat)
+    _check_patch(name, divisors, tuple(patch_size), flat)
 
 
 def _require_allowed(name: str, net: Any, allow: Sequence[str]) -> None:
@@ -157,8 +157,21 @@ def _require_settings(name: str, node: Any, place: str) -> None:
         _require_settings(name, below, f"{place}.{key}")
 
 
-def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
-    """Return name, divisor and net as plain containers."""
+def divisors_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return what the patch must be a multiple of along X, Y, Z; raises `NetworkError`."""
+    divisor = config.get("divisor", 1)
+    found = [divisor] * 3 if isinstance(divisor, int) else divisor
+    whole = isinstance(found, list | tuple) and all(type(n) is int and n > 0 for n in found)
+    if not whole or len(found) != 3:
+        raise NetworkError(
+            f"network '{config.get('name')}': divisor {divisor!r} must be a whole number from 1 "
+            "up, or one for each of X, Y, Z: the product of the strides"
+        )
+    return found[0], found[1], found[2]
+
+
+def _read(config: Mapping[str, Any]) -> tuple[str, tuple[int, int, int], dict[str, Any]]:
+    """Return name, divisors and net as plain containers."""
     found = set(config)
     if found != KEYS:
         raise NetworkError(
@@ -166,20 +179,17 @@ def _read(config: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
             f"missing: {', '.join(sorted(KEYS - found)) or 'none'}, "
             f"unknown: {', '.join(sorted(map(str, found - KEYS))) or 'none'}"
         )
-    name, divisor, net = config["name"], config["divisor"], config["net"]
-    if not isinstance(divisor, int) or isinstance(divisor, bool) or divisor < 1:
-        raise NetworkError(
-            f"network '{name}': divisor {divisor!r} must be a whole number from 1 up, the product "
-            "of the strides"
-        )
+    name, net = config["name"], config["net"]
     if not isinstance(net, dict) or "_target_" not in net:
         raise NetworkError(
             f"network '{name}': `net` must name its class as `_target_`, found {net!r}"
         )
-    return str(name), divisor, net
+    return str(name), divisors_of(config), net
 
 
-def _check_patch(name: str, divisor: int, size: tuple[int, ...], flat: bool) -> None:
+def _check_patch(
+    name: str, divisors: tuple[int, int, int], size: tuple[int, ...], flat: bool
+) -> None:
     """Raise `NetworkError` where the network cannot take a patch of this size."""
     if len(size) != 3 or min(size) < 1:
         raise NetworkError(f"patch size {list(size)} must be three whole numbers from 1 up")
@@ -196,17 +206,22 @@ def _check_patch(name: str, divisor: int, size: tuple[int, ...], flat: bool) -> 
             f"{list(size)}; enlarge the patch or choose a 2D network"
         )
     axes = [axis for axis in range(3) if not (flat and size[axis] == 1)]
-    wrong = [axis for axis in axes if size[axis] % divisor]
+    wrong = [axis for axis in axes if size[axis] % divisors[axis]]
     if wrong:
-        near = "; ".join(f"{'XYZ'[a]} {size[a]}: use {_nearest(size[a], divisor)}" for a in wrong)
+        near = "; ".join(
+            f"{'XYZ'[a]} {size[a]}: use {_nearest(size[a], divisors[a])}" for a in wrong
+        )
+        alike = len(set(divisors)) == 1
+        multiple = divisors[0] if alike else f"{list(divisors)}, one of them"
         raise NetworkError(
-            f"network '{name}' needs a patch that is a multiple of {divisor} along each axis, "
+            f"network '{name}' needs a patch that is a multiple of {multiple} along each axis, "
             f"found {list(size)}; {near}"
         )
-    if divisor > 1 and all(size[axis] == divisor for axis in axes):
+    if max(divisors) > 1 and all(size[axis] == divisors[axis] for axis in axes):
         raise NetworkError(
             f"network '{name}' shrinks a patch of {list(size)} to a single voxel, which cannot be "
-            f"normalised; make at least one axis {2 * divisor} or longer, or take fewer levels"
+            f"normalised; make at least one axis {2 * max(divisors)} or longer, or take fewer "
+            "levels"
         )
 
 

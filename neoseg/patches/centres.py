@@ -86,8 +86,8 @@ def visible_labels(
         if codes:
             positions = StoredPositions(entry, lookup, codes, limit)
     elif entry.annotated:
-        slices = protocol.annotated_slices(entry.shape[protocol.slice_axis], slice_seed)
         shown = lookup[entry.read_codes()]
+        slices = protocol.slices_of(shown, codebook, slice_seed)
         hide_slices(shown, slices, protocol.slice_axis)
         at = sample_locations(shown, limit)
         positions = tuple(np.concatenate([at[row] for row in r]) for r in _inside(at, codebook))

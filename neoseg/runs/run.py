@@ -93,6 +93,6 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, text)
     write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in plan.sources])
-    write_plan(folder / PLAN, plan.assignments)
+    write_plan(folder / PLAN, plan.assignments, plan.known)
     write_origin(run, folder, plan)
     return plan

@@ -14,7 +14,7 @@ from neoseg.cohort.label_tables import GUESSED
 from neoseg.labels import Convention
 from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
-from neoseg.store.label_checks import check_content
+from neoseg.store.label_checks import check_content, check_described
 from neoseg.store.nifti import DataError
 from neoseg.store.reading import mask_problems
 
@@ -42,7 +42,10 @@ class Examined:
     def of_entry(
         cls, entry: StoreEntry, record: Mapping[str, Any], convention: Convention
     ) -> Examined:
-        """Tell what an entry's record says: what was found, and what its labels tell now."""
+        """Tell what an entry's record says: what was found, and what its labels tell now.
+
+        `convention` is the cohort's.
+        """
         scan, voxels = entry.scan, tuple(record["voxels"])
         paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
         findings = [Problem.from_dict(raw) for raw in record["findings"]]
@@ -53,7 +56,9 @@ class Examined:
         # The cohort may have moved since.
         here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
         if scan.label is not None:
-            here += check_content(scan.label, np.array(voxels), convention)
+            counts = np.array(voxels)
+            here += check_content(scan.label, counts, scan.meaning(convention))
+            here += check_described(scan, counts, convention)
         if any(problem.severity == "error" for problem in here):
             return cls.failed(scan, DataError.of(here))
         return cls(scan, entry, tuple(here), voxels, record["digest"], record["signature"])
@@ -74,7 +79,8 @@ class Examined:
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
     """Return the findings that the meaning of integers was guessed, with the voxels of each."""
     convention = cohort.convention
-    voxels = map(sum, zip(*(item.voxels for item in examined if item.voxels), strict=True))
+    common = (i.voxels for i in examined if i.voxels and i.scan.meaning(convention) is convention)
+    voxels = map(sum, zip(*common, strict=True))
     shown = [
         f"{convention.values[code]} -> {convention.name(code)} ({number} voxels)"
         for code, number in enumerate(voxels)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neoseg.cohort import Scan
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
@@ -121,3 +122,26 @@ def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> lis
             "empty-labels",
         )
     return []
+
+
+def check_described(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
+    """No more in a label file than the protocol that describes it allows; otherwise as above."""
+    told, meaning = scan.described, scan.meaning(convention)
+    if told is None or scan.label is None:
+        return []
+    found = [
+        f"{voxels[code]} voxels of {meaning.space.plain_name(meaning.sets[code])}"
+        f" ({meaning.values[code]})"
+        for code in np.flatnonzero(voxels)
+        if told.denies(meaning.sets[code])
+    ]
+    if not found:
+        return []
+    return one(
+        scan.label,
+        f"holds {shorten(found)}, and its annotation is '{told.name}'",
+        "structures that the protocol neither merges nor calls missing",
+        "correct the annotation of the scan, the protocol or the file; or, if the protocol is to "
+        "hide them, leave out describes",
+        "contradicted-annotation",
+    )

@@ -49,7 +49,7 @@ class Store:
 
     def folder(self, scan: Scan, cohort: Cohort) -> Path:
         """Return where the entry of a scan lies, whether or not it is there yet."""
-        key = fingerprint(scan, cohort.convention, self.settings)
+        key = fingerprint(scan, scan.meaning(cohort.convention), self.settings)
         return self.root / cohort.name / f"{scan.id}-{key}"
 
     def prepare(
@@ -128,7 +128,7 @@ class Store:
                         )
                     except DamagedError as error:
                         damage = str(error)
-                self._build(scan, cohort.convention, folder)
+                self._build(scan, scan.meaning(cohort.convention), folder)
                 if self.folder(scan, cohort) != folder:
                     shutil.rmtree(folder)
                     raise DataError.of([_changed(scan)])

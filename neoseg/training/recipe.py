@@ -39,10 +39,12 @@ class RecipeSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _single_has_no_options(self) -> RecipeSettings:
+    def _options_have_an_effect(self) -> RecipeSettings:
         extra = sorted(self.model_fields_set - {"kind"})
         if self.kind == "single" and extra:
             raise ValueError(f"recipe single has no {', '.join(extra)}; use recipe=pseudo_label")
+        if self.teacher == "atlas" and self.rounds == 1 and self.ensemble > 1:
+            raise ValueError("an ensemble predicts for a next round; raise recipe.rounds to 2")
         return self
 
 

@@ -181,12 +181,12 @@ def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 
 
 def test_protocols_of_a_plan(drawem9: LabelSpace) -> None:
-    protocols = settings().protocols(drawem9)
+    protocols = settings().resolved(drawem9)
     assert set(protocols) == {"full", "unlabelled", "superclass"}
     assert protocols["superclass"].sets[7] == frozenset([2, 3, 7])
     assert set(protocols["unlabelled"].sets) == {drawem9.everything}
     with pytest.raises(LabelError, match="cortex"):
-        settings(protocol={"name": "p", "merge": ["cortex"]}).protocols(drawem9)
+        settings(protocol={"name": "p", "merge": ["cortex"]}).resolved(drawem9)
 
 
 @pytest.mark.parametrize("name", ["plan.csv", "plan.tsv"])

@@ -28,7 +28,7 @@ def files(group: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("name", ["dhcp", "bids", "nnunet"])
+@pytest.mark.parametrize("name", ["dhcp", "bids", "nnunet", "table", "folder", "freesurfer"])
 def test_cohort_keys_are_the_reader_s_options_with_their_defaults(name: str) -> None:
     raw = read(CONF / "cohort" / f"{name}.yaml")
     options = inspect.signature(get_method(raw["_target_"])).parameters
@@ -60,13 +60,19 @@ def test_splits(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files("annotation"), ids=lambda path: path.stem)
 def test_annotations(path: Path, drawem9: LabelSpace, drawem87: LabelSpace) -> None:
-    settings = parse_settings(AnnotationSettings, read(path), path.stem)
-    assert set(read(path)) == set(AnnotationSettings.model_fields)
+    own = read(path)
+    if path.stem == "table":
+        assert own == {"defaults": ["full", "_self_"], "full_fraction": None}
+        return
+    assert own.pop("defaults", None) == (None if path.stem == "full" else ["full", "_self_"])
+    raw = read(CONF / "annotation" / "full.yaml") | own
+    settings = parse_settings(AnnotationSettings, raw, path.stem)
+    assert set(raw) == set(AnnotationSettings.model_fields)
     assert settings.protocol.name == path.stem
     assert settings.full_fraction == (1.0 if path.stem == "full" else 0.05)
     space = drawem87 if path.stem == "tissues" else drawem9
-    own = settings.protocols(space)[path.stem]
-    hides = own.sets != settings.protocols(space)["full"].sets or own.slices is not None
+    own = settings.resolved(space)[path.stem]
+    hides = own.sets != settings.resolved(space)["full"].sets or own.slices is not None
     assert hides == (path.stem != "full")
 
 

@@ -26,7 +26,7 @@ def source(
     split = make_split(scans)
     plan = plan_annotation(scans, split, settings)
     return Source(
-        Cohort(name, tuple(scans), convention, ("T2w",)), split, plan, settings.protocols(space)
+        Cohort(name, tuple(scans), convention, ("T2w",)), split, plan, settings.resolved(space)
     )
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from neoseg.evaluation.card import CardError, protocol_counts, run_card, write_card
+from neoseg.evaluation.budget import budget_note, label_budget, protocol_counts
+from neoseg.evaluation.card import CardError, run_card, write_card
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
 
@@ -155,6 +156,16 @@ def test_a_folder_without_a_run_is_named(tmp_path) -> None:
 
 def test_no_plan_has_no_counts(tmp_path) -> None:
     assert protocol_counts(tmp_path / "annotation.csv") == []
+    assert label_budget(tmp_path / "annotation.csv") == {}
+
+
+def test_the_label_budget_has_the_validation_in_it(run) -> None:
+    with (run / "annotation.csv").open("a") as file:
+        file.write("e,1,train,unlabelled,none\nf,1,val,full,full\nf,2,val,unlabelled,none\n")
+    budget = {"train_full": 1, "train_partial": 2, "train_unlabelled": 1, "validation": 1}
+    assert run_card(run)["data"]["label_budget"] == budget
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "train full 1, train partial 2, train unlabelled 1, validation 1" in text
 
 
 def test_several_cohorts_are_named_and_counted_apart(run) -> None:
@@ -199,3 +210,15 @@ def test_skipped_scans_stand_in_the_card_with_reasons(run):
     text = write_card(run).read_text()
     assert "sub-z" in text
     assert "z.nii.gz has NaN" in text
+
+
+def test_full_labels_of_the_validation_count_where_the_training_has_few() -> None:
+    def row(split: str, stream: str, subjects: int) -> dict[str, object]:
+        return {"split": split, "stream": stream, "protocol": "p", "scans": 9, "subjects": subjects}
+
+    counts = [row("train", "full", 1), row("train", "partial", 18), row("val", "full", 2)]
+    assert budget_note(counts) == [
+        "Full labels of 3 subjects were used: 1 for training, 2 for validation."
+    ]
+    assert budget_note([counts[0], counts[2]]) == []
+    assert budget_note([*counts[:2], row("val", "partial", 2)]) == []

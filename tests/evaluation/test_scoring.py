@@ -193,3 +193,23 @@ def test_settings_name_what_is_wrong() -> None:
         ScoreSettings(nsd_tolerance=0)
     with pytest.raises(ValueError, match="colour"):
         ScoreSettings(colour=1)
+
+
+def test_slices_that_nobody_drew_are_not_scored(
+    tmp_path: Path, segmenter: Segmenter, scans: list[Scan], space: LabelSpace
+) -> None:
+    raw = {"name": "drawn", "slices": {"plane": "axial"}, "describes": True}
+    path = scans[0].label
+    assert path is not None
+    image = nib.load(path)
+    drawn = np.asarray(image.dataobj).copy()
+    drawn[:, :, 6:] = 0
+    nib.save(nib.Nifti1Image(drawn, image.affine), path)
+    scan = replace(scans[0], annotation=Protocol.parse(space, raw))
+    meaning = Convention.identity(space)
+    table = score_scans(segmenter, [scan], meaning, tmp_path / "out", RUN, pictures=0)
+    parts = table[table["abbreviation"].isin(["L", "R"])]
+    assert parts["dice"].tolist() == [1.0, 1.0]
+    assert (parts["known"] < 0.2).all()
+    table = score_scans(segmenter, [scans[0]], meaning, tmp_path / "out2", RUN, pictures=0)
+    assert (table[table["abbreviation"].isin(["L", "R"])]["dice"] < 0.6).all()

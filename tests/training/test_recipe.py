@@ -18,10 +18,12 @@ from tiny_run import load_module, train
 from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
+from neoseg.inference.atlas import AtlasLabeller
 from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import predict_logits
 from neoseg.patches.volumes import VolumeDataset
+from neoseg.runs.stage import run_stage
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import RecipeSettings, Stage, before, stages_of
 
@@ -46,6 +48,16 @@ class TestStages:
         assert [s.data for s in stages] == ["all"] * 4
         assert [s.predicts for s in stages] == [False, True, True, True]
         assert [s.last for s in stages] == [False, False, False, True]
+
+    def test_atlases_need_no_training_before(self, tmp_path: Path) -> None:
+        (only,) = stages_of(RecipeSettings(kind="pseudo_label", teacher="atlas"))
+        assert only == Stage(1, True, "all", None, True)
+        assert only.folder(tmp_path) == tmp_path
+        assert before(only, (only,)) == ()
+        settings = RecipeSettings(kind="pseudo_label", teacher="atlas", rounds=2, epochs=3)
+        first, last = stages_of(settings)
+        assert (first, last) == (Stage(1, False, "all", None, True), Stage(2, True, "all", 3, True))
+        assert before(last, (first, last)) == (first,)
 
     def test_an_ensemble_is_more_stages_before_the_last(self, tmp_path: Path) -> None:
         settings = RecipeSettings(kind="pseudo_label", ensemble=2, rounds=2, epochs=5)
@@ -91,6 +103,8 @@ class TestStages:
             {"kind": "pseudo_label", "round": 1},
             {"kind": "pseudo_label", "ensemble": 0},
             {"kind": "single", "ensemble": 2},
+            {"kind": "pseudo_label", "teacher": "atlas", "ensemble": 2},
+            {"kind": "pseudo_label", "atlases": 0},
         ],
     )
     def test_wrong_settings(self, wrong: dict[str, Any]) -> None:
@@ -235,6 +249,42 @@ def test_resumed_at_every_stage(
     train(configured(*settings), tmp_path)
     assert_same_runs(pseudo_run, tmp_path)
     assert_same_runs(pseudo_run / "stages" / "1", tmp_path / "stages" / "1")
+
+
+def test_atlases_label_before_the_only_training(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a run that is killed while they do goes on to the same weights."""
+    settings = ("partial_superclass", "trainer.max_epochs=1", "annotation.full_fraction=0.4")
+    train(configured(*settings), tmp_path / "one")
+    with monkeypatch.context() as context:
+        die_at("predict", 1, AtlasLabeller, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), tmp_path / "two")
+    train(configured(*settings), tmp_path / "two")
+    assert_same_runs(tmp_path / "one", tmp_path / "two")
+    module = load_module(tmp_path / "one")
+    (open_code,) = np.flatnonzero(module.codebook.rows.sum(1) == 3)
+    folders = [p for p in (tmp_path / "one" / "stages" / "1" / "codes").iterdir() if p.is_dir()]
+    shares = []
+    for folder in folders:
+        codes = np.asarray(blosc2.open(str(folder / "codes.b2nd"))[:])
+        confidence = np.asarray(blosc2.open(str(folder / "confidence.b2nd"))[:])
+        assert (confidence[codes == open_code] <= 0.9 * 255 + 1).all()
+        shares.append((codes == open_code).sum() / np.isin(codes, [3, 4, 8, open_code]).sum())
+    assert folders
+    assert 0 < min(shares) <= max(shares) < 0.9, "some voxels are decided, and some left open"
+
+
+def test_atlases_need_somebody_who_is_drawn_in_full(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = configured("partial_superclass")
+    run = RunConfig.parse(config)
+    plan = run.plan().keeping(lambda item: item.stream != "full" or item.split != "train")
+    stage = stages_of(run.recipe)[0]
+    with pytest.raises(ConfigError, match="at least one fully labelled training scan"):
+        run_stage(run, tmp_path, plan, stage, ())
 
 
 def test_rounds_of_a_partial_teacher(configured: Callable[..., DictConfig], tmp_path: Path) -> None:

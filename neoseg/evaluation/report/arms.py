@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from neoseg.evaluation.report.bootstrap import LEVEL, RESAMPLES, mean_intervals
+from neoseg.evaluation.report.intervals import LEVEL, mean_intervals
 from neoseg.evaluation.table import METRICS
 
 ARM = ("arm", "experiment", "full_fraction")
@@ -18,6 +19,11 @@ MEAN_OF_LEAVES = "mean of all"
 MEAN_OF_HIDDEN = "mean of hidden"
 """Stand among the abbreviations for the mean over the structures (leaves) of a scan, and over
 those that the annotation protocol of some run hides."""
+MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
+
+_MOST = dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece"), 1.0)
+_MOST |= {"volume_error": np.nan}
+"""Of metrics that end at 1 or have no ends; the others go from 0 to infinity."""
 
 _KEEP: dict[str, Any] = {"sort": False, "dropna": False}
 
@@ -71,6 +77,13 @@ def scan_means(frame: pd.DataFrame) -> pd.DataFrame:
     return draws.groupby(level=cell, **_KEEP).mean().reset_index()
 
 
+def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return arm -> a row per draw and scan (means over its runs), columns (metric, class)."""
+    keys = ["arm", "draw", *SCAN[:2], "abbreviation"]
+    table = frame.groupby(keys, sort=False)[list(metrics)].mean().unstack("abbreviation")
+    return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
+
+
 def age_groups(frame: pd.DataFrame) -> list[str]:
     """Return "preterm" and "term", where there are such scans, and "all"."""
     present = set(frame["age_group"])
@@ -82,33 +95,30 @@ def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
     return frame if group == "all" else frame[frame["age_group"] == group]
 
 
-def summarise_arms(
-    frame: pd.DataFrame, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> pd.DataFrame:
+def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
     """Return what each arm reaches, one row per arm, age group, class and metric.
 
     Columns: arm, experiment, full_fraction, age_group (preterm, term, all), class, abbreviation,
     hidden, metric;
     mean, std: over draws of the per-draw means over scans (n - 1), as the paper prints them;
     median, scan_std: over scans of their means over draws;
-    low, high: bootstrap interval of the mean over scans, clustered by subject, which tells how
-    the mean would vary with other test subjects, not with other draws;
+    low, high: interval of the mean over scans, clustered by subject, which tells how the mean
+    would vary with other test subjects, not with other draws; none below three subjects;
     draws, scans, subjects; misses, inventions: summed over runs.
 
     Args:
         frame: from `with_arms`.
-        level, resamples, seed: of the bootstrap.
+        level: of the intervals.
     """
     about = frame.drop_duplicates("arm").set_index("arm")[list(ARM[1:])]
     classes = frame.groupby("abbreviation", sort=False).agg({"class": "first", "hidden": "any"})
     scans = scan_means(frame)
-    options = {"level": level, "resamples": resamples, "seed": seed}
     parts = []
     for group in age_groups(frame):
         runs_of = dict(list(of_age(frame, group).groupby("arm", sort=False)))
         scans_of = dict(list(of_age(scans, group).groupby("arm", sort=False)))
         for arm, runs in runs_of.items():
-            part = _summary(runs, scans_of[arm], options)
+            part = _summary(runs, scans_of[arm], level)
             parts.append(part.assign(arm=arm, age_group=group))
     table = pd.concat(parts, ignore_index=True).dropna(subset="mean")
     table = table.join(about, on="arm").join(classes, on="abbreviation")
@@ -132,9 +142,7 @@ def wide(scans: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _summary(
-    runs: pd.DataFrame, scans: pd.DataFrame, bootstrap: dict[str, float | int]
-) -> pd.DataFrame:
+def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFrame:
     """Return the rows of one arm and age group."""
     per_run = runs.groupby(["abbreviation", "draw", "run"], sort=False)[list(METRICS)].mean()
     draws = per_run.groupby(level=["abbreviation", "draw"], sort=False).mean()
@@ -144,7 +152,8 @@ def _summary(
     low, high = mean_intervals(
         table.to_numpy(),
         table.index.get_level_values("subject").to_numpy(),
-        **bootstrap,  # type: ignore[arg-type]
+        level=level,
+        most=np.array([_MOST.get(name, np.inf) for name in table.columns.get_level_values(0)]),
     )
     columns = {
         "mean": over_draws.mean().stack(),

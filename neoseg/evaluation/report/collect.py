@@ -11,14 +11,16 @@ from typing import Any
 import pandas as pd
 
 from neoseg.errors import NeosegError
+from neoseg.evaluation.report.differences import differences
 from neoseg.evaluation.table import SCAN, read_scores
 from neoseg.files import find
-from neoseg.foreign import ForeignError, read_config, read_json, value_at
+from neoseg.foreign import read_config, read_json, value_at
 from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
+_NO_ARM = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
 _REQUIRED = ("scores.csv", "run.json")
 
 
@@ -46,6 +48,8 @@ class FinishedRun:
 @dataclass(frozen=True)
 class Collected:
     """All scores, with the columns experiment, full_fraction, draw, seed and run, and the rest.
+
+    `experiment` has how its arms differ beside its name, where there are several at one share.
 
     `full_fraction` and `draw` are NaN where the run's configuration has none; `run` is the
     folder relative to the one searched, the name of a finished run. Where the runs were tested on
@@ -78,6 +82,7 @@ def collect(
     folder: Path,
     experiments: Collection[str] | None = None,
     fractions: Collection[float] | None = None,
+    ignore: Collection[str] = (),
 ) -> Collected:
     """Read every finished run below `folder`; an unreadable one counts as unfinished.
 
@@ -85,29 +90,33 @@ def collect(
         folder: holds the runs at any depth.
         experiments: only runs of these; None takes all.
         fractions: only runs with these shares of fully annotated subjects; None takes all.
+        ignore: patterns of keys that make no arm of its own, beside draw and seed.
 
     Raises:
-        ReportError: if no run is finished, the message names each run and what it lacks; or if an
-            experiment or a share is asked for that no run has.
+        ReportError: if no run is finished, the message names each run and what it lacks; if an
+            experiment or a share is asked for that no run has; or if runs cannot be told apart.
     """
     wanted = _Wanted(experiments, fractions)
     frames: list[pd.DataFrame] = []
     runs: list[FinishedRun] = []
     unfinished: list[Unfinished] = []
+    configs: list[dict[str, Any]] = []
+    table: list[dict[str, str | float]] = []
     for path in find_runs(folder):
         missing = [name for name in _REQUIRED if not (path / name).is_file()]
         failure = failure_of(path)
         try:
             if failure is not None and not (path / "config.yaml").is_file():
                 raise ReportError(f"failed: {failure}")
-            keys = _run_keys(path / "config.yaml")
+            config = read_config(path / "config.yaml")
+            keys = _run_keys(config, path / "config.yaml")
             if keys not in wanted:
                 continue
             if missing:
                 lack = f"no {' and no '.join(missing)}"
                 raise ReportError(lack if failure is None else f"failed: {failure}")
             record = _record(path / "run.json")
-            frame = _with_cohort(read_scores(path / "scores.csv"), path / "config.yaml")
+            frame = _with_cohort(read_scores(path / "scores.csv"), config)
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
@@ -116,19 +125,24 @@ def collect(
         name = path.resolve().name if name == "." else name
         keys["run"] = name
         runs.append(FinishedRun(path, name, record))
-        frame = frame.drop(columns=[c for c in (*RUN_COLUMNS, "arm") if c in frame.columns])
-        for position, column in enumerate(RUN_COLUMNS):
-            frame.insert(position, column, keys[column])
+        configs.append(config)
+        table.append(keys)
         frames.append(frame)
     wanted.check(folder)
     if not frames:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
+    _name_arms(table, configs, ignore)
+    _refuse_twins(table)
+    for frame, keys in zip(frames, table, strict=True):
+        for column in {*RUN_COLUMNS, "arm"} & {*frame.columns}:
+            del frame[column]
+        for position, column in enumerate(RUN_COLUMNS):
+            frame.insert(position, column, keys[column])
     scores = pd.concat(frames, ignore_index=True)
     if scores["cohort"].nunique() > 1:
         scores["subject"] = scores["cohort"] + "/" + scores["subject"]
     _settle(scores)
-    _warn_of_twins(scores)
     return Collected(scores, tuple(runs), tuple(unfinished))
 
 
@@ -159,17 +173,13 @@ class _Wanted:
                 )
 
 
-def _run_keys(path: Path) -> dict[str, str | float]:
-    try:
-        config = read_config(path)
-        values = {
-            "experiment": value_at(config, "name"),
-            "full_fraction": value_at(config, "annotation.full_fraction"),
-            "draw": value_at(config, "annotation.draw"),
-            "seed": value_at(config, "seed"),
-        }
-    except ForeignError as error:
-        raise ReportError(str(error)) from None
+def _run_keys(config: dict[str, Any], path: Path) -> dict[str, str | float]:
+    values = {
+        "experiment": value_at(config, "name"),
+        "full_fraction": value_at(config, "annotation.full_fraction"),
+        "draw": value_at(config, "annotation.draw"),
+        "seed": value_at(config, "seed"),
+    }
     if not values["experiment"]:
         raise ReportError(f"{path} has no key 'name', expected the name of the experiment")
     keys: dict[str, str | float] = {"experiment": str(values.pop("experiment"))}
@@ -181,10 +191,42 @@ def _run_keys(path: Path) -> dict[str, str | float]:
     return keys
 
 
-def _with_cohort(frame: pd.DataFrame, config: Path) -> pd.DataFrame:
+def _name_arms(
+    table: list[dict[str, str | float]], configs: list[dict[str, Any]], ignore: Collection[str]
+) -> None:
+    """Add to an experiment's name how its arms at one share differ, where there are several."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, keys in enumerate(table):
+        groups.setdefault((str(keys["experiment"]), str(keys["full_fraction"])), []).append(number)
+    for numbers in groups.values():
+        own = differences([configs[n] for n in numbers], (*_NO_ARM, *ignore))
+        for number, text in zip(numbers, own, strict=True):
+            if text:
+                table[number]["experiment"] = f"{table[number]['experiment']}, {text}"
+
+
+def _refuse_twins(table: list[dict[str, str | float]]) -> None:
+    """Raise for runs that would count as one draw of one arm."""
+    known: dict[tuple[str, ...], str] = {}
+    found = []
+    for keys in table:
+        same = tuple(str(keys[name]) for name in RUN_COLUMNS[:-1])
+        if same in known:
+            found.append(f"  {known[same]} and {keys['run']}")
+        known.setdefault(same, str(keys["run"]))
+    if found:
+        raise ReportError(
+            "runs with equal configuration, draw and seed, of which one would count for two:\n"
+            + "\n".join(found)
+            + "\nTake one of each two out of the folder, or train it with another seed= or "
+            "annotation.draw="
+        )
+
+
+def _with_cohort(frame: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
     """Name the cohort in a table of an earlier version, in which all scans were of the first."""
     if (frame["cohort"] == "").any():
-        first = str(value_at(read_config(config), "cohort.name", ""))
+        first = str(value_at(config, "cohort.name", ""))
         frame["cohort"] = frame["cohort"].replace("", first)
     return frame
 
@@ -205,13 +247,3 @@ def _settle(scores: pd.DataFrame) -> None:
             if (groups.nunique(dropna=False) > 1).any():
                 scores[column] = groups.transform("first")
                 log.warning("runs differ in %s; that of the first counts", column)
-
-
-def _warn_of_twins(scores: pd.DataFrame) -> None:
-    runs = scores[list(RUN_COLUMNS)].drop_duplicates()
-    same = runs[runs.duplicated(list(RUN_COLUMNS[:-1]), keep=False)]
-    if len(same):
-        log.warning(
-            "runs with the same experiment, fraction, draw and seed are averaged as one draw: %s",
-            ", ".join(same["run"]),
-        )

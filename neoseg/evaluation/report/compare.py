@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from neoseg.evaluation.budget import label_budget
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
-from neoseg.evaluation.report.bootstrap import LEVEL, RESAMPLES
 from neoseg.evaluation.report.cases import Case, choose_cases
 from neoseg.evaluation.report.collect import Collected, FinishedRun, collect
-from neoseg.evaluation.report.contrasts import compare_arms
+from neoseg.evaluation.report.contrasts import MARGIN, compare_arms
+from neoseg.evaluation.report.intervals import LEVEL
 from neoseg.evaluation.report.sharing import shared_runs
 from neoseg.findings.privacy import Privacy
 
@@ -27,10 +28,16 @@ class ReportSettings(BaseModel):
     full_fractions: tuple[float, ...] | None = Field(
         default=None, description="only these shares of fully labelled subjects; null: all"
     )
+    ignore: tuple[str, ...] = Field(
+        default=(), description="patterns of keys that may differ between the runs of an arm"
+    )
     reference: str = Field(default="supervised", description="others are compared with it")
+    full: str = Field(default="full_supervision", description="what others are to come near to")
+    margin: float = Field(
+        default=MARGIN, gt=0, lt=1, description="of Dice, below which a difference is none"
+    )
     level: float = Field(default=LEVEL, gt=0, lt=1, description="coverage of the intervals")
-    resamples: int = Field(default=RESAMPLES, ge=100, description="of the bootstrap")
-    seed: int = Field(default=0, ge=0, description="of bootstrap and permutations")
+    seed: int = Field(default=0, ge=0, description="of the permutations")
     slices: int = Field(default=24, ge=1, description="at most, along each axis of a case")
     megabytes: float = Field(default=12.0, ge=0, description="of the page's cases, at most")
 
@@ -62,7 +69,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per run: arm, draw, seed, mean Dice over structures and cost, or why not."""
+        """One row per run: arm, draw, seed, mean Dice, cost and label budget, or why not."""
         keys = self.frame.drop_duplicates("run").set_index("run")[["arm", "draw", "seed"]]
         leaves = self.collected.scores[self.collected.scores["is_leaf"]]
         dice = leaves.groupby(["run", "abbreviation"])["dice"].mean().groupby(level="run").mean()
@@ -75,6 +82,7 @@ class Comparison:
                 | {key: run.record.get(key) for key in costs}
                 | {"processor_joules": energy.get("processors"), "gpu_joules": energy.get("gpus")}
                 | {"device": run.record.get("device"), "data": run.record.get("data")}
+                | label_budget(run.path / "annotation.csv")
                 | {"left_out": None}
             )
         left_out = self.collected.unfinished
@@ -105,15 +113,15 @@ def compare(runs: Path, settings: ReportSettings, privacy: Privacy = "none") -> 
         ReportError: if there is no finished run.
     """
     collected, files = shared_runs(
-        collect(runs, settings.experiments, settings.full_fractions), runs, privacy
+        collect(runs, settings.experiments, settings.full_fractions, settings.ignore), runs, privacy
     )
     frame = with_arms(collected.scores)
-    options = settings.model_dump(include={"level", "resamples", "seed"})
+    options = settings.model_dump(include={"level", "seed", "reference", "full", "margin"})
     return Comparison(
         collected=collected,
         settings=settings,
         frame=frame,
-        summary=summarise_arms(frame, **options),
+        summary=summarise_arms(frame, level=settings.level),
         tests=compare_arms(frame, **options),
         cases=tuple(choose_cases(frame, files)),
     )

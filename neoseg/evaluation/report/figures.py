@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
 from neoseg.evaluation.report.style import (
     arm_styles,
@@ -19,13 +19,12 @@ from neoseg.evaluation.report.style import (
 
 _MAX_CLASSES = 12
 _MAX_BARS = 60
-_MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
 
 def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     """Draw a metric per class by arm, a panel per age group, as in the paper's Figure 4.
 
-    Error bars are the bootstrap intervals over subjects, where there are such. Shows the hidden
+    Error bars are the intervals over subjects, where there are such. Shows the hidden
     classes where there are any, else all; of many the mean and the first.
     """
     part = summary[summary["metric"] == metric]
@@ -76,8 +75,8 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
 def _bars(part: pd.DataFrame, most: int) -> list[str]:
     names = list(dict.fromkeys(part["abbreviation"]))
     hidden = set(part.loc[part["hidden"], "abbreviation"])
-    means = [name for name in _MEANS if name in names]
-    single = [n for n in names if n not in _MEANS and (not hidden or n in hidden)]
+    means = [name for name in MEANS if name in names]
+    single = [n for n in names if n not in MEANS and (not hidden or n in hidden)]
     return single if len(single) <= most else [*means[:1], *single[: most - 1]]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 from neoseg.evaluation.table import METRICS, plus_minus
 
 TITLES = {
@@ -37,7 +38,6 @@ HIGHER_IS_BETTER = {
 
 SIGNIFICANT = 0.05
 _HEADLINES = 14
-_MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
 
 def share_name(full_fraction: float) -> str:
@@ -51,9 +51,9 @@ def headline_classes(summary: pd.DataFrame) -> list[str]:
     Of more than 14 classes the means alone.
     """
     names = list(dict.fromkeys(summary["abbreviation"]))
-    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*_MEANS}
-    single = [name for name in names if name not in _MEANS and (not hidden or name in hidden)]
-    return (single if len(single) <= _HEADLINES else []) + [n for n in names if n in _MEANS]
+    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
+    single = [name for name in names if name not in MEANS and (not hidden or name in hidden)]
+    return (single if len(single) <= _HEADLINES else []) + [n for n in names if n in MEANS]
 
 
 def by_share(
@@ -79,7 +79,7 @@ def by_share(
     rows = []
     for group in sorted(groups, key=("preterm", "term", "all").index):
         for number, name in enumerate(names):
-            row = ["" if number else group, f"{name}†" if name in hidden - {*_MEANS} else name]
+            row = ["" if number else group, f"{name}†" if name in hidden - {*MEANS} else name]
             for arm in arms["arm"]:
                 place: Any = (arm, group, name)
                 if place not in cells.index:
@@ -121,30 +121,20 @@ def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.Dat
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *heads]))
 
 
-def significant(tests: pd.DataFrame, metric: str, reference: str) -> set[tuple[str, str, str]]:
-    """Return the cells (arm, age group, abbreviation) that are better than the reference.
+def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
+    """Return the cells (arm, age group, abbreviation) of methods better than the reference.
 
-    By the permutation test, corrected by Holm's method, below 0.05.
+    Comparisons with the reference alone, below 0.05 with Holm's correction; networks that stand
+    for a method with fewer than three draws are in none.
 
     Args:
         tests: from `compare_arms`.
         metric: one of `HIGHER_IS_BETTER`.
-        reference: the experiment that the others are compared with, at each share.
     """
-    found = set()
-    part = tests[(tests["metric"] == metric) & (tests["permutation_holm"] < SIGNIFICANT)]
-    comparisons: Iterable[Any] = part.itertuples(index=False)
-    for row in comparisons:
-        first_wins = (row.difference > 0) == HIGHER_IS_BETTER[metric]
-        winner, loser = (row.first, row.second) if first_wins else (row.second, row.first)
-        if is_arm_of(loser, reference) and not is_arm_of(winner, reference):
-            found.add((winner, row.age_group, row.abbreviation))
-    return found
-
-
-def is_arm_of(arm: str, experiment: str) -> bool:
-    """Whether an arm is that experiment, at any share."""
-    return arm == experiment or arm.rpartition(", ")[0] == experiment
+    part = tests[(tests["metric"] == metric) & (tests["holm"] < SIGNIFICANT)]
+    part = part[(part["family"] == WITH_REFERENCE) & (part["compares"] == "methods")]
+    part = part[(part["difference"] > 0) == HIGHER_IS_BETTER[metric]]
+    return set(zip(part["first"], part["age_group"], part["abbreviation"], strict=True))
 
 
 def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
@@ -160,12 +150,58 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
             "structure": row.abbreviation,
             "difference": f"{row.difference:+.{digits}f}",
             "interval": interval(row.low, row.high, digits),
+            "draws": f"{row.draws_first}/{row.draws_second}",
             "subjects": str(row.subjects),
-            "permutation": p_value(row.permutation_p),
-            "Holm": p_value(row.permutation_holm),
-            "Wilcoxon": p_value(row.wilcoxon_p),
-            "ANOVA": p_value(row.anova_p),
+            "compares": row.compares,
+            "p": p_value(row.p),
+            "Holm": p_value(row.holm),
+            "permutation (smallest)": (
+                "–"
+                if pd.isna(row.permutation_p)
+                else f"{p_value(row.permutation_p)} ({p_value(row.smallest_p)})"
+            ),
             "d": "–" if pd.isna(row.d_z) else f"{row.d_z:.2f}",
+        }
+        for row in comparisons
+    ]
+    return pd.DataFrame(rows)
+
+
+def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the shares of the gap that arms close as text, a row per arm, age group and class."""
+    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
+    comparisons: Iterable[Any] = part[part["gap"].notna()].itertuples(index=False)
+    rows = [
+        {
+            "arm": row.first,
+            "reference": row.second,
+            "scans": row.age_group,
+            "structure": row.abbreviation,
+            "share closed": f"{row.gap:.2f}",
+            "interval": interval(row.gap_low, row.gap_high, 2),
+            "draws": f"{row.draws_first}/{row.draws_second}/{row.draws_full:.0f}",
+            "subjects": str(row.subjects),
+        }
+        for row in comparisons
+    ]
+    return pd.DataFrame(rows)
+
+
+def equality_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return as text whether arms come near full supervision in Dice, with Holm's correction."""
+    part = tests[tests["noninferior_p"].notna() & tests["abbreviation"].isin(classes)]
+    comparisons: Iterable[Any] = part.itertuples(index=False)
+    rows = [
+        {
+            "arm": row.first,
+            "full": row.second,
+            "scans": row.age_group,
+            "structure": row.abbreviation,
+            "difference": f"{row.difference:+.3f}",
+            "interval": interval(row.low, row.high, 3),
+            "compares": row.compares,
+            "not worse": p_value(row.noninferior_holm),
+            "equal": p_value(row.equivalent_holm),
         }
         for row in comparisons
     ]

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from neoseg.evaluation.budget import BUDGET
 from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.report.page import write_page
 from neoseg.evaluation.report.page_lists import (
@@ -80,6 +81,9 @@ def _runs(comparison: Comparison, arms: list[str]) -> list[dict[str, Any]]:
                 "minutes": None if seconds is None else seconds / 60,
                 "memory": rounded(row["peak_memory_gib"]),
                 "energy": sum(given) / 3600 if given else None,
+                "budget": "/".join(
+                    f"{row[k]:.0f}" for k in BUDGET if k in row and row[k] == row[k]
+                ),
                 "device": str(row["device"] or "n/a"),
             }
         )

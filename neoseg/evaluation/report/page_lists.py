@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import Case, case_picture, case_title, case_views
 from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
@@ -76,7 +76,7 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
                 "name": row["class"],
                 "abbreviation": row["abbreviation"],
                 "hidden": bool(row["hidden"]),
-                "mean": row["abbreviation"] in (MEAN_OF_HIDDEN, MEAN_OF_LEAVES),
+                "mean": row["abbreviation"] in MEANS,
             }
             for row in classes.to_dict("records")
         ],
@@ -105,11 +105,16 @@ def comparison_entries(
             "high": rounded(row["high"]),
             "scans": int(row["scans"]),
             "subjects": int(row["subjects"]),
+            "family": row["family"],
+            "compares": row["compares"],
+            "draws": f"{row['draws_first']}/{row['draws_second']}",
+            "p": rounded(row["p"]),
+            "holm": rounded(row["holm"]),
             "permutation": rounded(row["permutation_p"]),
-            "holm": rounded(row["permutation_holm"]),
-            "wilcoxon": rounded(row["wilcoxon_p"]),
-            "anova": rounded(row["anova_p"]),
+            "smallest": rounded(row["smallest_p"]),
             "d": rounded(row["d_z"]),
+            "gap": [rounded(row[name]) for name in ("gap", "gap_low", "gap_high")],
+            "equal": [rounded(row[f"{name}_holm"]) for name in ("noninferior", "equivalent")],
         }
         for row in part.to_dict("records")
     ]

@@ -73,6 +73,11 @@ def sign_flips(sums: np.ndarray, seed: int = 0) -> np.ndarray:
     return p
 
 
+def smallest_p(subjects: np.ndarray) -> np.ndarray:
+    """Return the smallest p-value that flips of the signs of so many subjects `[m]` can give."""
+    return np.maximum(2.0 ** (1 - subjects), (subjects > _EXACT) / (_DRAWN + 1))
+
+
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return p-values adjusted by Holm's step-down method (1979); NaN stays and does not count."""
     values = np.asarray(p, dtype=float)
@@ -119,7 +124,7 @@ def cohens_d(differences: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
-        return np.where((count >= 2) & (std > 0), mean / std, np.nan)
+        return np.where((count >= 2) & (std > 1e-9 * np.abs(mean)), mean / std, np.nan)
 
 
 def rank_biserial(differences: np.ndarray) -> np.ndarray:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES
+from neoseg.evaluation.budget import BUDGET
+from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import case_title
 from neoseg.evaluation.report.compare import Comparison
+from neoseg.evaluation.report.contrasts import WITH_REFERENCE
+from neoseg.evaluation.report.intervals import FEWEST
 from neoseg.evaluation.report.layout import (
     HIGHER_IS_BETTER,
     TITLES,
     by_arm,
     by_share,
     comparison_table,
+    equality_table,
+    gap_table,
     headline_classes,
-    is_arm_of,
     significant,
 )
 from neoseg.evaluation.table import METRICS
@@ -26,7 +30,6 @@ from neoseg.findings.markup import latex, markdown, markdown_text
 
 _HEADLINES = ("dice", "hd95", "hd")
 _MOST_IN_A_CELL = 4
-_MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,12 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     """Return the report: headline tables, comparisons, figures, cases, runs and how to read it."""
     summary, tests = comparison.summary, comparison.tests
     classes = headline_classes(summary)
-    singles = [name for name in classes if name not in _MEANS]
+    singles = [name for name in classes if name not in MEANS]
     lines = ["# Comparison of runs", "", comparison.about, ""]
     lines += _left_out(comparison)
     for metric in _HEADLINES:
         if metric in set(summary["metric"]):
-            better = significant(tests, metric, comparison.settings.reference)
+            better = significant(tests, metric)
             table = by_share(summary, metric, classes, better)
             lines += [f"## {TITLES[metric]}", "", markdown(table)]
     lines += [_key(comparison), ""]
@@ -73,6 +76,7 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     for name, title in parts.figures.items():
         lines += [f"![{markdown_text(title)}]({name}.png)", ""]
     lines += _comparisons(comparison, classes)
+    lines += _budgets(comparison)
     lines += ["## Worst and median cases", ""]
     for number, path in parts.cases.items():
         title = markdown_text(case_title(comparison.cases[number]))
@@ -91,16 +95,28 @@ def notes(comparison: Comparison) -> list[str]:
     tolerances = comparison.collected.scores["nsd_tolerance"].dropna().unique()
     tolerance = " or ".join(f"{value:g}" for value in sorted(tolerances))
     found = [
-        "An arm is an experiment at one share of fully labelled subjects. A cell is the mean over "
-        "draws of the per-draw means over scans, ± their standard deviation.",
-        f"Intervals ({100 * settings.level:g} %) are bootstrap intervals over subjects, whose "
-        "sessions stay together. They tell how a mean would vary with other test subjects, not "
-        "with other draws.",
-        "Arms are compared on the scans that both have scored, each averaged over its draws. The "
-        "permutation test flips the sign of the differences subject by subject, Wilcoxon's test "
-        "ranks the subjects' mean differences, d is their mean over their standard deviation. "
-        "Holm's correction is over all pairs and classes of one score and age group.",
-        "ANOVA is the paper's test: one-way, over the per-draw means of two arms, not paired.",
+        "An arm is all runs that differ in draw and seed alone, named by what tells it from other "
+        "arms. A cell is the mean over draws of the per-draw means over scans, ± their standard "
+        "deviation.",
+        f"Intervals of arms ({100 * settings.level:g} %, Student's t, corrected for skewness) are "
+        "over subjects, whose sessions stay together: they tell how a mean would vary with "
+        "other test subjects, not with other draws. Below three subjects there is none.",
+        "Arms are compared on the scans that both have scored. Where both have three draws, two "
+        "methods are compared: interval and p are those of a crossed model in which draws and "
+        "subjects are random. With fewer, two networks are compared: interval and p are over "
+        "subjects alone, tell nothing about other draws, and earn no asterisk; the permutation "
+        "test flips the sign of the differences subject by subject, with the smallest p that so "
+        "many subjects can give in brackets. d is the subjects' mean difference over its standard "
+        "deviation.",
+        "Chosen beforehand: comparisons with the reference at the same share, and with full "
+        "supervision, in the means and the hidden structures; Holm's correction is within these, "
+        "by score and age group. All other comparisons are exploratory, and their p-values are "
+        "not corrected.",
+        "The share of the gap is (arm - reference) / (full - reference), with Fieller's interval, "
+        "which has no ends where the gap itself may be 0. Not worse: one-sided against a loss of "
+        f"{settings.margin:g} Dice or more; equal: two one-sided tests.",
+        "anova_p in tests.csv is the paper's test: one-way, over the per-draw means of two arms, "
+        "not paired.",
         "A structure that the truth has and the prediction lacks (or the reverse) scores a Dice of "
         "0 and the diagonal of the image as distance; one that neither has does not count. "
         "A class is scored on the scans whose truth knows it.",
@@ -109,11 +125,12 @@ def notes(comparison: Comparison) -> list[str]:
     if tolerance:
         found.append(f"The normalised surface Dice allows {tolerance} mm.")
     subjects = comparison.collected.scores["subject"].nunique()
-    if subjects < 6:
-        smallest = 2.0 ** (1 - subjects)
+    if subjects < 10:
+        found.append(f"{subjects} test subjects are few to speak of others.")
+    draws = comparison.summary["draws"]
+    if len(draws) and draws.min() < FEWEST:
         found.append(
-            f"{subjects} test subjects are few: no permutation test can give a p-value below "
-            f"{smallest:g}."
+            "Some arms have fewer than three draws: what is said of them is said of these networks."
         )
     return found
 
@@ -123,17 +140,13 @@ def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     present = set(summary["metric"])
     tables = []
     for metric in (m for m in METRICS if m in present):
-        better = (
-            significant(tests, metric, comparison.settings.reference)
-            if metric in HIGHER_IS_BETTER
-            else None
-        )
+        better = significant(tests, metric) if metric in HIGHER_IS_BETTER else None
         tables.append((TITLES[metric], by_share(summary, metric, better=better)))
-    singles = [name for name in headline_classes(summary) if name not in _MEANS]
+    singles = [name for name in headline_classes(summary) if name not in MEANS]
     if 0 < len(singles) <= _MOST_IN_A_CELL:
         title = f"Mean Dice by experiment ({'/'.join(singles)})"
         tables.append((title, by_arm(summary, "dice", singles)))
-    return tables
+    return tables + _towards_full(comparison, headline_classes(summary))
 
 
 def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
@@ -141,19 +154,40 @@ def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
     if tests.empty:
         return []
     reference = comparison.settings.reference
-    with_reference = [
-        is_arm_of(first, reference) or is_arm_of(second, reference)
-        for first, second in zip(tests["first"], tests["second"], strict=True)
-    ]
+    with_reference = tests["family"] == WITH_REFERENCE
     part = tests[with_reference] if any(with_reference) else tests
     part = part[part["age_group"] == "all"]
-    title = f"with {markdown_text(reference)}" if any(with_reference) else "of arms"
-    table = comparison_table(part, "dice", classes)
+    title = f"with {markdown_text(reference)}" if any(with_reference) else "of arms (exploratory)"
+    lines = [f"## Comparison {title}: Dice, all scans", ""]
+    lines += [markdown(comparison_table(part, "dice", classes))]
+    lines += ["First minus second; all pairs, ages, classes and scores: `tests.csv`.", ""]
+    for caption, table in _towards_full(comparison, classes, "all"):
+        lines += [f"## {markdown_text(caption)}", "", markdown(table)]
+    return lines
+
+
+def _towards_full(
+    comparison: Comparison, classes: list[str], group: str | None = None
+) -> list[tuple[str, pd.DataFrame]]:
+    """Return the tables of the gap and of what equals full supervision, where there are such."""
+    tests, settings = comparison.tests, comparison.settings
+    part = tests if group is None else tests[tests["age_group"] == group]
+    gap = f"Share of the Dice gap from {settings.reference} to {settings.full} that is closed"
+    equal = f"Dice beside {settings.full}, p-values for a margin of {settings.margin:g}"
+    found = [(gap, gap_table(part, "dice", classes)), (equal, equality_table(part, classes))]
+    return [(caption, table) for caption, table in found if len(table)]
+
+
+def _budgets(comparison: Comparison) -> list[str]:
+    table = comparison.table
+    if "validation" not in table:
+        return []
+    budgets = table.dropna(subset=["arm", "validation"]).drop_duplicates(["arm", *BUDGET])
+    shown = budgets[["arm", *BUDGET]].astype(dict.fromkeys(BUDGET, int))
     return [
-        f"## Comparison {title}: Dice, all scans",
-        "",
-        markdown(table),
-        "First minus second; all pairs, ages, classes and scores: `tests.csv`.",
+        *("## Label budget", "", markdown(shown)),
+        "Scans of a run; those that validate are labelled, too, and count as labels wherever the "
+        "validation decides (`checkpoint.best`, `early_stopping`, or a person who tunes by it).",
         "",
     ]
 
@@ -162,7 +196,7 @@ def _key(comparison: Comparison) -> str:
     reference = markdown_text(comparison.settings.reference)
     return (
         "Mean ± standard deviation over draws; † hidden by the annotation protocol of some run; "
-        f"\\* better than {reference} (permutation test, Holm, p < .05)."
+        f"\\* better than {reference} (methods, over draws and subjects, Holm, p < .05)."
     )
 
 

@@ -77,11 +77,11 @@ def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
     curves = {name: read_curves(run.path / _CURVES) for name, run in comparison.runs.items()}
     makers: dict[str, tuple[str, Callable[[], Figure | None]]] = {
         "dice": (
-            "Dice per structure and arm; whiskers are bootstrap intervals over subjects.",
+            "Dice per structure and arm; whiskers are intervals over subjects.",
             lambda: bar_figure(summary),
         ),
         "hd95": (
-            "HD95 per structure and arm; whiskers are bootstrap intervals over subjects.",
+            "HD95 per structure and arm; whiskers are intervals over subjects.",
             lambda: bar_figure(summary, "hd95"),
         ),
         "share": (

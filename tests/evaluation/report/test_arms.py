@@ -15,7 +15,7 @@ from neoseg.evaluation.report.arms import (
     summarise_arms,
     with_arms,
 )
-from neoseg.evaluation.report.bootstrap import mean_intervals
+from neoseg.evaluation.report.intervals import mean_intervals
 
 
 def one(dice: dict[str, float], **keys) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def test_median_and_spread_are_over_scans(summary) -> None:
     scans = [np.mean([0.3, 0.8]), np.mean([0.5, 0.0]), np.mean([0.9, 0.7])]
     assert row["median"] == pytest.approx(np.median(scans))
     assert row["scan_std"] == pytest.approx(np.std(scans, ddof=1))
-    low, high = mean_intervals(np.array(scans)[:, None], np.array(["p1", "p2", "t1"]))
+    low, high = mean_intervals(np.array(scans)[:, None], np.array(["p1", "p2", "t1"]), most=1)
     assert (row["low"], row["high"]) == (pytest.approx(low.item()), pytest.approx(high.item()))
     single = pick(summary, metric="dice", age_group="term", abbreviation="GM")
     assert np.isnan([single["low"], single["high"], single["scan_std"]]).all()

@@ -38,7 +38,7 @@ def test_scans_of_one_name_are_paired_within_their_cohort(runs: Path) -> None:
     found = collect(runs)
     assert set(found.scores["subject"]) == {"phantom/p1", "phantom/t2", "fetal/p1"}
     frame = with_arms(found.scores)
-    table = summarise_arms(frame[frame["age_group"] == "preterm"], resamples=50)
+    table = summarise_arms(frame[frame["age_group"] == "preterm"])
     grey = table[(table["abbreviation"] == "GM") & (table["metric"] == "dice")]
     rows = grey[grey["age_group"] == "preterm"].set_index("experiment")
     assert rows.loc["alone", ["scans", "subjects"]].tolist() == [1, 1]

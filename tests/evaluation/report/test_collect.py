@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import pytest
@@ -94,14 +93,32 @@ def test_nothing_to_report_says_why(tmp_path) -> None:
         collect(tmp_path)
 
 
-def test_twins_are_reported(tmp_path, caplog) -> None:
+def test_runs_that_cannot_be_told_apart_stop_the_report(tmp_path) -> None:
+    """One of two would count as a draw of its own, or the two as one draw."""
     make_run(tmp_path / "a", **keys())
     make_run(tmp_path / "b", **keys())
     make_run(tmp_path / "c", **keys(seed=4))
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(ReportError, match=r"(?s)a and b\nTake .* seed="):
         collect(tmp_path)
-    assert "a, b" in caplog.text
-    assert "c" not in caplog.records[-1].args[0].split(", ")
+
+
+def test_an_arm_is_what_differs_beside_draw_and_seed(tmp_path) -> None:
+    for number, (draw, lr, loss) in enumerate(
+        [
+            (0, 0.1, {"iuc": {}}),
+            (1, 0.1, {"iuc": {}}),
+            (0, 0.1, {"focal": {}}),
+            (0, 0.2, {"iuc": {}}),
+        ]
+    ):
+        config = keys(draw=draw) | {"optimizer": {"lr": lr}, "loss": loss, "pictures": number}
+        make_run(tmp_path / str(number), **config)
+    make_run(tmp_path / "4", **keys(name="alone"), loss={"huc": {}})
+    found = collect(tmp_path, ignore=["pictures"]).scores
+    assert found["experiment"].tolist() == [
+        *(["iuc, loss iuc, lr 0.1"] * 2),
+        *("iuc, loss focal, lr 0.1", "iuc, loss iuc, lr 0.2", "alone"),
+    ]
 
 
 def test_only_the_runs_that_are_asked_for(tmp_path, caplog) -> None:

@@ -16,8 +16,16 @@ from neoseg.evaluation.report.style import arm_styles
 
 
 def frame(*arms: tuple[str, float], hidden: tuple[str, ...] = ("GM", "WM")) -> pd.DataFrame:
+    scans = ("p1-1", "t1-1", "t1-2", "t2-1", "t3-1")
     parts = [
-        frame_of(dice_of(0.6 + d / 10), name=e, fraction=f, draw=d, run=f"{e}{f}{d}", hidden=hidden)
+        frame_of(
+            dice_of(0.6 + d / 10, scans),
+            name=e,
+            fraction=f,
+            draw=d,
+            run=f"{e}{f}{d}",
+            hidden=hidden,
+        )
         for e, f in arms
         for d in range(2)
     ]

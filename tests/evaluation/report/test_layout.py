@@ -7,14 +7,13 @@ import pytest
 from sweep import NAN, dice_of, frame_of
 
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, summarise_arms, with_arms
-from neoseg.evaluation.report.contrasts import compare_arms
+from neoseg.evaluation.report.contrasts import EXPLORATORY, WITH_REFERENCE, compare_arms
 from neoseg.evaluation.report.layout import (
     by_arm,
     by_share,
     comparison_table,
     headline_classes,
     interval,
-    is_arm_of,
     p_value,
     significant,
 )
@@ -76,25 +75,16 @@ def test_headlines_are_the_hidden_classes_and_the_means(summary) -> None:
 
 @pytest.mark.parametrize(("metric", "sign"), [("dice", 1), ("hd95", -1)])
 def test_significant_cells_beat_the_reference(metric, sign) -> None:
-    row = {"metric": metric, "age_group": "all", "abbreviation": "GM", "permutation_holm": 0.01}
+    row = {"metric": metric, "age_group": "all", "abbreviation": "GM", "holm": 0.01}
+    row |= {"family": WITH_REFERENCE, "compares": "methods", "second": "sup, 5 %"}
     rows = [
-        row | {"first": "iuc, 5 %", "second": "sup, 5 %", "difference": 0.1 * sign},
-        row | {"first": "sup, 5 %", "second": "zzz, 5 %", "difference": -0.1 * sign},
-        row | {"first": "abc, 5 %", "second": "sup, 5 %", "difference": -0.1 * sign},
-        row | {"first": "other", "second": "iuc, 5 %", "difference": 0.1 * sign},
-        row
-        | {"first": "weak, 5 %", "second": "sup, 5 %", "difference": 0.1 * sign}
-        | {"permutation_holm": 0.2},
+        row | {"first": "iuc, 5 %", "difference": 0.1 * sign},
+        row | {"first": "worse, 5 %", "difference": -0.1 * sign},
+        row | {"first": "weak, 5 %", "difference": 0.1 * sign, "holm": 0.2},
+        row | {"first": "once, 5 %", "difference": 0.1 * sign, "compares": "networks"},
+        row | {"first": "else, 5 %", "difference": 0.1 * sign, "family": EXPLORATORY},
     ]
-    found = significant(pd.DataFrame(rows), metric, "sup")
-    assert found == {("iuc, 5 %", "all", "GM"), ("zzz, 5 %", "all", "GM")}
-
-
-def test_an_arm_belongs_to_its_experiment_alone() -> None:
-    assert is_arm_of("sup", "sup")
-    assert is_arm_of("sup, 5 %", "sup")
-    assert not is_arm_of("sup_2, 5 %", "sup")
-    assert not is_arm_of("superclass", "sup")
+    assert significant(pd.DataFrame(rows), metric) == {("iuc, 5 %", "all", "GM")}
 
 
 def test_comparison_table(frame) -> None:
@@ -103,7 +93,8 @@ def test_comparison_table(frame) -> None:
     row = table[(table["first"] == "iuc, 2 %") & (table["second"] == "sup, 2 %")].iloc[0]
     assert row["difference"] == "+0.100"
     assert row["interval"] == "0.100 to 0.100"
-    assert row["permutation"] == ".250"
+    assert row["compares"] == "networks"
+    assert row["permutation (smallest)"] == ".250 (.250)"
     assert row["subjects"] == "3"
 
 

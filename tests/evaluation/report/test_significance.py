@@ -14,6 +14,7 @@ from neoseg.evaluation.report.significance import (
     holm,
     rank_biserial,
     sign_flips,
+    smallest_p,
     wilcoxon,
 )
 
@@ -70,6 +71,11 @@ def test_sign_flips_by_enumeration() -> None:
     assert np.isnan(sign_flips(np.zeros((0, 2)))).all()
 
 
+def test_the_smallest_p_is_reached() -> None:
+    for count in (3, 12, 30):
+        assert smallest_p(np.array([count])) == sign_flips(np.ones((count, 1)))
+
+
 def test_drawn_sign_flips_come_near_the_exact_ones() -> None:
     rng = np.random.default_rng(5)
     sums = rng.normal(0.25, 1, size=(14, 30))
@@ -122,3 +128,5 @@ def test_effect_sizes_by_hand() -> None:
     assert rank_biserial(differences)[:2] == pytest.approx([1.0, 1 / 3])
     assert np.isnan(rank_biserial(differences)[2])
     assert np.isnan(cohens_d(column(1.0))).all()
+    # Equal but for the last digit of a float: no deviation to measure an effect by.
+    assert np.isnan(cohens_d(column(0.3, 0.1 + 0.2))).all()

@@ -33,7 +33,7 @@ function drawTests() {
   }
   const listed = DATA.tests.some((row) => row.metric === state.metric);
   replace("tests-note", listed
-    ? `${metric().title}, ${state.group} scans: first minus second arm on the same scans. Holm corrects the permutation test for all pairs and structures of this score and age.`
+    ? `${metric().title}, ${state.group} scans: first minus second arm on the same scans. Methods are compared over draws and subjects; networks, of arms with fewer than three draws, over subjects alone. Holm is within each family of this score and age; what is exploratory is not corrected.`
     : `Comparisons of ${metric().title} are in tests.csv.`);
   if (!rows.length) {
     place.replaceChildren(el("p", { class: "note" }, listed ? "Pick two arms that are compared." : ""));
@@ -41,7 +41,7 @@ function drawTests() {
   }
   const p = (title, key) => ({
     title, kind: "number", value: (row) => row[key], text: (row) => probability(row[key]),
-    mark: (row) => (key === "holm" && row[key] !== null && row[key] < 0.05 ? "low-p" : ""),
+    mark: (row) => (key === "holm" && row.compares === "methods" && row[key] !== null && row[key] < 0.05 ? "low-p" : ""),
   });
   sortable(place, [
     { title: "first", kind: "text", value: (row) => DATA.arms[row.first].name },
@@ -49,12 +49,25 @@ function drawTests() {
     { title: "structure", kind: "text", value: (row) => DATA.classes[row.structure].abbreviation },
     { title: "difference", kind: "number", value: (row) => row.difference, text: (row) => number(row.difference, digits) },
     { title: DATA.interval, kind: "number", value: (row) => row.low, text: (row) => range(row.low, row.high, digits) },
+    { title: "family", kind: "text", value: (row) => row.family },
+    { title: "compares", kind: "text", value: (row) => row.compares },
+    { title: "draws", kind: "text", value: (row) => row.draws },
     { title: "scans", kind: "number", value: (row) => row.scans },
     { title: "subjects", kind: "number", value: (row) => row.subjects },
-    p("permutation p", "permutation"),
+    p("p", "p"),
     p("Holm", "holm"),
-    p("Wilcoxon p", "wilcoxon"),
-    p("ANOVA p", "anova"),
+    {
+      title: "permutation p (smallest)", kind: "number", value: (row) => row.permutation,
+      text: (row) => (row.permutation === null ? probability(null) : `${probability(row.permutation)} (${probability(row.smallest)})`),
+    },
+    ...(rows.some((row) => row.gap[0] !== null) ? [
+      { title: "gap closed", kind: "number", value: (row) => row.gap[0], text: (row) => number(row.gap[0], 2) },
+      { title: "its interval", kind: "number", value: (row) => row.gap[1], text: (row) => range(row.gap[1], row.gap[2], 2) },
+    ] : []),
+    ...(rows.some((row) => row.equal[0] !== null) ? [
+      { title: "not worse p", kind: "number", value: (row) => row.equal[0], text: (row) => probability(row.equal[0]) },
+      { title: "equal p", kind: "number", value: (row) => row.equal[1], text: (row) => probability(row.equal[1]) },
+    ] : []),
     { title: "d", kind: "number", value: (row) => row.d, text: (row) => number(row.d, 2) },
   ], rows);
 }
@@ -73,6 +86,7 @@ function drawRuns() {
     plain("minutes", "minutes", 1),
     plain("memory GiB", "memory", 2),
     plain("energy Wh", "energy", 2),
+    { title: "scans full/partial/unlabelled/validation", kind: "text", value: (row) => row.budget || "n/a" },
     { title: "device", kind: "text", value: (row) => row.device },
     { title: "run", kind: "text", value: (row) => row.run },
   ], rows);

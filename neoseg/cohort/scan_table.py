@@ -1,0 +1,181 @@
+"""Read a cohort from a table that has a row for each scan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from neoseg.cohort.ages import MISSING_TEXT, parse_age, units_of
+from neoseg.cohort.formats import ENDINGS, ending_of, fault_of
+from neoseg.cohort.label_tables import convention_of
+from neoseg.cohort.participants import BIRTH_COLUMNS, SCAN_COLUMNS, SESSION_COLUMNS
+from neoseg.cohort.reader import Reading, note_unlabelled, reader
+from neoseg.cohort.scan import Scan, bare_id, require_plain_name, scan_id
+from neoseg.cohort.split import SPLITS
+from neoseg.cohort.table import Row, read_rows
+from neoseg.findings.problems import CohortError, Problems, shorten
+from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import Meaning
+
+NAMES: Mapping[str, Sequence[str]] = {
+    "subject": ("subject", "participant_id"),
+    "session": SESSION_COLUMNS,
+    "label": ("label",),
+    "mask": ("mask",),
+    "scan_age": SCAN_COLUMNS,
+    "birth_age": BIRTH_COLUMNS,
+    "split": ("split",),
+}
+"""How the columns beside those of the modalities are called; the first that is there counts."""
+
+
+@reader("table")
+def read_table(
+    root: Path,
+    space: LabelSpace,
+    reading: Reading,
+    *,
+    columns: Mapping[str, str] | None = None,
+    convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
+) -> tuple[list[Scan], Convention | None]:
+    """Read a `.csv` (commas) or `.tsv` (tabs): `subject` and a column for each modality, and where
+    they are there `session`, `label`, `mask`, `scan_age`, `birth_age` (weeks) and `split`.
+
+    `root` is the table; its paths start from its folder. `columns` says how it calls them, as in
+    `{subject: ID, T2w: image}`. Empty cells are what a scan lacks. `split` (train, val, test)
+    counts for the run unless a file does. `convention` and other options are those of `read_bids`.
+    """
+    problems, bad = reading.problems, partial(reading.problems.error, kind="bad-table")
+    unknown = sorted(set(columns or {}) - {*NAMES, *reading.modalities})
+    if unknown:
+        problems.error("columns", f"names {shorten(unknown)}", f"some of {', '.join(NAMES)}")
+    rows = read_rows(root, [], problems)
+    there = set(rows[0]) if rows else set()
+    names = {**NAMES, **{name: (name,) for name in reading.modalities}}
+    named = {key: (str(name),) for key, name in (columns or {}).items()}
+    found = {
+        key: next((n for n in ways if n.casefold() in there), "")
+        for key, ways in {**names, **named}.items()
+    }
+    needed = ["subject", *reading.modalities, *named]
+    lacking = [{**names, **named}[key][0] for key in dict.fromkeys(needed) if not found.get(key)]
+    if rows and lacking:
+        has = f"has no column {shorten(lacking)}; it has {shorten(sorted(there), 12)}"
+        bad(root, has, action="add it, or say with cohort.columns={...} what the table calls it")
+    elif not rows and not problems.errors:
+        problems.error(root, "has no rows", "one for each scan", kind="no-scans")
+    reading.settle()
+    ages = [found[key] for key in ("birth_age", "scan_age") if found[key]]
+    table = _Table(root, found, units_of(root, [a.casefold() for a in ages], problems), problems)
+    ids = [table.ids(row) for row in rows]
+    reading.selection.check([subject for subject, _ in ids if subject], problems)
+    wanted = [
+        (key, row)
+        for key, row in zip(ids, rows, strict=True)
+        if key[0] and reading.selection.wants(key[0])
+    ]
+    table.check(wanted)
+    first = dict(reversed(wanted))
+    order = sorted(first, key=lambda key: (key[0], key[1] or ""))
+    scans = [table.scan(*key, first[key], reading) for key in order]
+    kept = [scan for scan in scans if scan is not None]
+    note_unlabelled(kept, "label file", problems)
+    labels = {scan.id: scan.label for scan in kept if scan.label is not None}
+    return kept, convention_of(space, convention, labels, root.parent, problems)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table, how it calls each column ("" where it has none), and the units of its ages."""
+
+    path: Path
+    columns: Mapping[str, str]
+    units: Mapping[str, float | None]
+    problems: Problems
+
+    def text(self, row: Row, key: str) -> str:
+        """Return what a cell says, "" where that is that nothing is known."""
+        text = row.get(self.columns[key].casefold(), "")
+        return "" if text.casefold() in MISSING_TEXT else text
+
+    def where(self, row: Row, key: str) -> str:
+        return f"{self.path}:{row.line}, column {self.columns[key]}"
+
+    def ids(self, row: Row) -> tuple[str, str | None]:
+        """Return subject and session of a row; no subject where it cannot be used."""
+        subject = bare_id(self.text(row, "subject"), "sub-")
+        session = bare_id(self.text(row, "session"), "ses-") or None
+        try:
+            require_plain_name(subject, "the subject id")
+            if session:
+                require_plain_name(session, "the session id")
+        except CohortError as error:
+            self.problems.error(self.where(row, "subject"), str(error), kind="bad-table")
+            return "", None
+        return subject, session
+
+    def check(self, rows: Sequence[tuple[tuple[str, str | None], Row]]) -> None:
+        """Note scans with two rows, and subjects in no split or in two."""
+        lines: dict[tuple[str, str | None], int] = {}
+        splits: dict[str, tuple[str, int]] = {}
+        count = Counter(self.text(row, "split").casefold() for _, row in rows)
+        for key, row in rows:
+            about = [scan_id(*key)]
+            if key in lines:
+                found = f"names {about[0]} again, as line {lines[key]} does"
+                action = "delete one, or tell them apart by a column session"
+                where = self.where(row, "subject")
+                self.problems.error(where, found, "a row a scan", action, "duplicate-row", about)
+            lines.setdefault(key, row.line)
+            name = self.text(row, "split").casefold()
+            other, line = splits.setdefault(key[0], (name, row.line))
+            if count[""] < len(rows) and name not in SPLITS:
+                found, wanted = f"found {name!r}", f"one of {', '.join(SPLITS)}"
+                self.problems.error(self.where(row, "split"), found, wanted, "", "plan", about)
+            elif other != name:
+                found = f"found {name!r}, and line {line} has {key[0]} in {other!r}"
+                wanted = "one part for all scans of a subject"
+                self.problems.error(self.where(row, "split"), found, wanted, "", "plan", about)
+
+    def scan(self, subject: str, session: str | None, row: Row, reading: Reading) -> Scan | None:
+        """Return the scan of a row; None without its first image."""
+        name = scan_id(subject, session)
+        images = tuple(self._file(row, key, name) for key in reading.modalities)
+        if images[0] is None:
+            where = self.where(row, reading.modalities[0])
+            action = "fill it, or leave the scan out (cohort.exclude)"
+            self.problems.error(where, "is empty", "a file", action, "missing-image", [name])
+            return None
+        ages = []
+        for key in ("scan_age", "birth_age"):
+            unit = self.units.get(self.columns[key].casefold())
+            text = self.text(row, key) if unit is not None else ""
+            ages.append(parse_age(text, self.where(row, key), self.problems, unit or 1.0))
+        return Scan(
+            *(subject, session, images, self._file(row, "label", name)),
+            mask=self._file(row, "mask", name),
+            scan_age=ages[0],
+            birth_age=ages[1],
+            cohort=reading.name,
+            split=self.text(row, "split").casefold() or None,
+        )
+
+    def _file(self, row: Row, key: str, scan: str) -> Path | None:
+        """Return the file that a cell names, noting one that cannot be read."""
+        text = self.text(row, key)
+        if not text:
+            return None
+        path = self.path.parent / Path(text).expanduser()
+        found, kind = fault_of(path)
+        if not ending_of(path.name):
+            found, kind = "is not named like a volume", "not-nifti"
+        if found:
+            wanted = f"a file that ends in {', '.join(ENDINGS)}"
+            action = f"correct the path (it starts from {self.path.parent}), or fetch the file"
+            where = self.where(row, key)
+            self.problems.error(where, f"{path} {found}", wanted, action, kind, [scan])
+        return path

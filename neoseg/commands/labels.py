@@ -1,0 +1,121 @@
+"""Writing a label table from the names that a data set has, or from the integers of its files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from pydantic import Field, field_validator
+
+from neoseg.cohort.formats import ending_of
+from neoseg.cohort.named import read_named
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.errors import printable
+from neoseg.files import replacing
+from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.settings import ConfigError
+from neoseg.labels import LabelError, LabelSpace, LabelTable
+from neoseg.labels.convention import ROUNDING
+from neoseg.labels.draft import Named, Region, draft, one_sided, written
+
+log = logging.getLogger(__name__)
+
+MOST = 254
+"""Leaves of a table."""
+
+
+class LabelsConfig(CommandConfig):
+    """What `conf/labels.yaml` holds."""
+
+    source: Path = Field(alias="from")
+    only: tuple[Path, ...] = ()
+    output: Path
+    overwrite: bool = False
+
+    @field_validator("only", mode="before")
+    @classmethod
+    def _one_or_several(cls, files: object) -> object:
+        return [] if files is None else [files] if isinstance(files, str) else files
+
+    @field_validator("output")
+    @classmethod
+    def _output_is_a_table(cls, output: Path) -> Path:
+        if output.suffix != ".yaml":
+            raise ConfigError(f"output is {output}, expected a file that ends in .yaml")
+        return output
+
+
+def main(config: DictConfig) -> None:
+    """Write the table, and tell what was guessed and what is to be corrected in it."""
+    command = LabelsConfig.parse(config)
+    source, output = command.source.expanduser(), command.output.expanduser()
+    if output.exists() and not command.overwrite:
+        raise ConfigError(f"{output} is there already; name another file, or set overwrite=true")
+    named, regions = read_source(source)
+    if command.only:
+        named, regions = _within(named, regions, integers_in(command.only))
+    table = draft(output.stem, named, regions)
+    number = len(table["leaves"])
+    if not 2 <= number <= MOST:
+        raise ConfigError(
+            f"{source} names {number - 1} structures beside the background, and a label table has "
+            f"1 to {MOST - 1}; only=[FILE,...] takes those that these label files hold"
+        )
+    with replacing(output) as temporary:
+        temporary.write_text(written(table, printable(source.name)), encoding="utf-8")
+    log.info("%d leaves and %d classes: %s", number, len(table["classes"]), output)
+    names = {item.index: item.name for item in named}
+    for left, right in table["mirror"]:
+        log.info("mirror pair by name: %d %s, %d %s", left, names[left], right, names[right])
+    alone = one_sided(named, table["mirror"])
+    if alone:
+        log.warning("have a side and no partner: %s", shorten(item.name for item in alone))
+    try:
+        LabelSpace.from_table(LabelTable.read(output))
+    except LabelError as error:
+        log.warning("to be corrected in %s before it is used: %s", output, error)
+
+
+def read_source(path: Path) -> tuple[list[Named], list[Region]]:
+    """Return the structures and regions that a file names, by its kind.
+
+    Raises:
+        CohortError: with every line that cannot be read.
+        DataError: a label image that cannot be.
+        LabelError: an image whose voxels are no labels.
+    """
+    if ending_of(path.name):
+        return [Named(value, f"Structure {value}") for value in integers_in([path]) if value], []
+    problems = Problems()
+    found = read_named(path, problems)
+    problems.settle(f"label names '{path}'")
+    return found
+
+
+def integers_in(paths: Iterable[Path]) -> list[int]:
+    """Return the integers that occur in label files, sorted."""
+    from neoseg.store.volume import read_volume
+
+    found: set[int] = set()
+    for path in paths:
+        values = np.unique(read_volume(path.expanduser(), dtype=np.int64).data)
+        whole = np.rint(values)
+        if len(values) > 2**16 or np.abs(values - whole).max(initial=0) > ROUNDING:
+            raise LabelError(f"{path} is no label image, with {len(values)} different values")
+        found.update(int(value) for value in whole)
+    return sorted(found)
+
+
+def _within(
+    named: list[Named], regions: list[Region], there: list[int]
+) -> tuple[list[Named], list[Region]]:
+    """Leave out what label files do not hold; raises `ConfigError` for integers without a name."""
+    known = {item.index for item in named}
+    lacking = [value for value in there if value and value not in known]
+    if lacking:
+        raise ConfigError(f"only: the label files hold {shorten(lacking)}, which have no name")
+    kept = [Region(r.name, tuple(i for i in r.members if i in there)) for r in regions]
+    return [item for item in named if item.index in there], [r for r in kept if r.members]

@@ -1,0 +1,168 @@
+"""Values of a plan in a configuration: above the defaults, below what somebody has set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.trainer import TrainerSettings
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError
+from neoseg.foreign.values import read_yaml
+from neoseg.networks import divisors_of
+
+AUTO, ALWAYS, NONE = "auto", "always", "none"
+"""Values of the key `plan` beside the name of a file."""
+
+PLAN_FILE = "plan.yaml"
+"""In a run folder: what was planned for the run."""
+
+SIZES = (
+    *("patches.size", "patches.batch_size", "patches.steps_per_epoch", "network"),
+    *("trainer.max_epochs", "trainer.max_steps"),
+)
+"""Keys of which none may be given for a plan to be made without being asked for."""
+
+PLACES = frozenset({"trainer"})
+"""Groups whose choice says where a run takes place, not how large it is."""
+
+PHANTOM = "neoseg.cohort.read_phantom"
+
+
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """Return the values of a file of `neoseg.plan` by dotted keys; a network is one value.
+
+    Raises:
+        ConfigError: a file that is not there or cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"plan={path} is not there; give auto, always, none, or a file that neoseg.plan wrote"
+        )
+    try:
+        content = read_yaml(path)
+    except ForeignError as error:
+        raise ConfigError(str(error)) from None
+    found = {}
+    for group, values in content.items():
+        if isinstance(values, dict) and group != "network":
+            found |= {f"{group}.{key}": value for key, value in values.items()}
+        else:
+            found[str(group)] = values
+    return found
+
+
+def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """Return a copy with the values of dotted keys."""
+    found = config.copy()
+    OmegaConf.set_struct(found, False)
+    for key, value in values.items():
+        OmegaConf.update(found, key, value, merge=False)
+    return found
+
+
+def with_plan(config: DictConfig, given: Given, folder: Path) -> tuple[DictConfig, bool]:
+    """Return a configuration with the values of its plan, and whether that is still to be made.
+
+    The plan is the one in the run folder, where the run has started, else the file that the key
+    names. One that is to be made leaves values with which the configuration is sound.
+
+    Raises:
+        ConfigError: a file that cannot be read.
+    """
+    if config.get("resume") is not None:
+        return config, False
+    file = folder / PLAN_FILE
+    if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
+        file = Path(config.plan)
+    elif not file.is_file():
+        made = config.plan == ALWAYS or (
+            config.plan == AUTO
+            and OmegaConf.select(config, "cohort._target_") != PHANTOM
+            and not any(key in given for key in SIZES)
+        )
+        return (provisional(config, given) if made else config), made
+    values = read_plan_file(file)
+    return with_values(config, {k: v for k, v in values.items() if k not in given}), False
+
+
+def provisional(config: DictConfig, given: Given) -> DictConfig:
+    """Return a configuration whose patch and batch fit the network and the devices for now."""
+    values: dict[str, Any] = {}
+    if "patches.size" not in given:
+        network = OmegaConf.to_container(config.network)
+        assert isinstance(network, dict)
+        values["patches.size"] = [2 * n for n in divisors_of({str(k): network[k] for k in network})]
+    if "patches.batch_size" not in given:
+        trainer = OmegaConf.to_container(config.trainer)
+        values["patches.batch_size"] = 4 * TrainerSettings.read(trainer, "trainer").processes
+    return with_values(config, values)
+
+
+class Given:
+    """The keys that somebody has set: by overrides, a group of their own, or an experiment.
+
+    A value that is not that of its group's file was set by an experiment or a configuration. What
+    one sets to the very default cannot be told from the default.
+    """
+
+    def __init__(
+        self, config: DictConfig, overrides: Sequence[str], choices: Mapping[str, Any]
+    ) -> None:
+        self.config, self.choices = config, choices
+        self.keys = {re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in overrides}
+
+    @classmethod
+    def of_hydra(cls, config: DictConfig, hydra: Any) -> Given:
+        """Return what the node `hydra` of a composed configuration tells."""
+        return cls(config, list(hydra.overrides.task), hydra.runtime.choices)
+
+    def __contains__(self, key: object) -> bool:
+        group, _, name = str(key).partition(".")
+        # `patches=gpu` is told by the choice.
+        named = (k for k in self.keys if "." in k or not (CONFIG_DIR / k).is_dir())
+        if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in named):
+            return True
+        choice = self.choices.get(group)
+        defaults = dict(_leaves(_content(group, choice)))
+        if choice is None or not defaults:
+            return True
+        if group not in PLACES and (choice != _default(group) or group in self.keys):
+            return True
+        plain = OmegaConf.to_container(self.config, resolve=False)
+        assert isinstance(plain, dict)
+        now = dict(_leaves(plain.get(group)))
+        keys = [k for k in {*now, *defaults} if not name or k == name or k.startswith(f"{name}.")]
+        return any(now.get(k) != defaults.get(k) for k in keys)
+
+
+def _default(group: str) -> Any:
+    content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
+    return next(entry[group] for entry in content["defaults"] if group in entry)
+
+
+def _content(group: str, name: Any) -> dict[str, Any]:
+    """Return what a file of a group holds, with the files of the group that it builds on."""
+    path = CONFIG_DIR / group / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
+    found: dict[str, Any] = {}
+    for base in bases:
+        found |= _content(group, base) if base != "_self_" else {}
+    return found | content
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value

@@ -1,0 +1,73 @@
+"""How many scans of a run are annotated how, from the table of its plan."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from neoseg.cohort.split import SPLITS
+from neoseg.foreign import ForeignError, read_text
+from neoseg.foreign.files import LARGEST_TABLE
+
+BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
+"""Of labels, in scans."""
+
+
+def label_budget(path: Path) -> dict[str, int]:
+    """Return how many scans train with full, partial and no labels, and how many labelled ones
+    validate; nothing without a plan's table."""
+    rows = protocol_counts(path)
+    budget = dict.fromkeys(BUDGET, 0) if rows else {}
+    for row in rows:
+        labelled = row["split"] == "val" and row["stream"] != "unlabelled"
+        key = "validation" if labelled else f"{row['split']}_{row['stream']}"
+        if key in budget:
+            budget[key] += row["scans"]
+    return budget
+
+
+def protocol_counts(path: Path) -> list[dict[str, Any]]:
+    """Return how many scans and subjects of each split are annotated how, from the plan's table.
+
+    By cohort where there are several.
+    """
+    if not path.is_file():
+        return []
+    try:
+        text = read_text(path, LARGEST_TABLE, path.parent)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (ForeignError, csv.Error):
+        return []
+    several = len({row.get("cohort") for row in rows}) > 1
+    keys = (*(["cohort"] if several else []), "split", "stream", "protocol")
+    scans = Counter(tuple(row.get(key) or "n/a" for key in keys) for row in rows)
+    pairs = {(*(row.get(key) or "n/a" for key in keys), row.get("subject")) for row in rows}
+    subjects = Counter(pair[:-1] for pair in pairs)
+    return [
+        dict(zip(keys, group, strict=True)) | {"scans": count, "subjects": subjects[group]}
+        for group, count in scans.items()
+    ]
+
+
+def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
+    """Return how many fully labelled subjects each part of the split has, of `protocol_counts`."""
+    found: dict[str, int] = Counter()
+    for row in counts:
+        found[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
+    return {part: found[part] for part in SPLITS if part in found}
+
+
+def budget_note(counts: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence about the fully labelled subjects that the validation adds to those of a
+    training that is not fully labelled itself.
+    """
+    full = full_subjects(counts)
+    partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)
+    if not partial or not full.get("val"):
+        return []
+    train, val = full.get("train", 0), full["val"]
+    used = f"Full labels of {train + val} subjects were used"
+    return [f"{used}: {train} for training, {val} for validation."]

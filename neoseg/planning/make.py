@@ -1,0 +1,102 @@
+"""A plan: made for a configuration, and written with its reasons."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from omegaconf import DictConfig
+
+from neoseg.cohort import Plan
+from neoseg.configuration.planned import PLAN_FILE, Given, with_plan, with_values
+from neoseg.configuration.run import RunConfig
+from neoseg.files import write_text
+from neoseg.findings.command_line import override
+from neoseg.planning.decide import Decision, Machine, decide
+from neoseg.planning.fingerprint import Fingerprint
+from neoseg.training.failure import is_first_process
+
+log = logging.getLogger(__name__)
+
+Run = TypeVar("Run", bound=RunConfig)
+
+
+@dataclass(frozen=True)
+class Made(Generic[Run]):
+    """What was planned: the decisions, the run with them, and its annotation plan."""
+
+    decisions: tuple[Decision, ...]
+    run: Run
+    plan: Plan
+
+    def text(self, title: str) -> str:
+        """Return the YAML, a reason behind each key."""
+        lines, groups = [f"# {title}"], dict[str, list[Decision]]()
+        for decision in self.decisions:
+            groups.setdefault(decision.key.partition(".")[0], []).append(decision)
+        for group, decisions in groups.items():
+            if group == decisions[0].key:
+                lines.append(f"{group}: # {decisions[0].reason}")
+                lines += [f"  {line}" for line in _yaml(decisions[0].value).splitlines()]
+                continue
+            lines.append(f"{group}:")
+            for decision in decisions:
+                key = decision.key.partition(".")[2]
+                lines.append(f"  {key}: {_yaml(decision.value)} # {decision.reason}")
+        return "\n".join(lines) + "\n"
+
+
+def make(kind: type[Run], config: DictConfig, given: Given) -> Made[Run]:
+    """Plan a configuration whose patch and batch are provisional.
+
+    Raises:
+        ConfigError, CohortError, DataError: what keeps the run from starting.
+    """
+    run = kind.parse(config)
+    found = Fingerprint.of(run, super(RunConfig, run).plan())
+    decisions = tuple(decide(run, found, Machine.of(run), given))
+    planned = kind.parse(with_values(config, {d.key: d.value for d in decisions}))
+    return Made(decisions, planned, planned.plan())
+
+
+def parse_planned(kind: type[Run], config: DictConfig, hydra: Any, folder: Path) -> Run:
+    """Parse a configuration with its plan, which is made and kept in the run folder where it is
+    still to be.
+
+    Raises:
+        ConfigError, CohortError, DataError: as `make`.
+    """
+    given = Given.of_hydra(config, hydra)
+    config, is_open = with_plan(config, given, folder)
+    if not is_open:
+        return kind.parse(config)
+    made = make(kind, config, given)
+    path = folder / PLAN_FILE
+    if is_first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        edited = override("plan", path)
+        write_text(path, made.text(f"Planned for this run; edit a copy and give it: {edited}"))
+    patches, trainer = made.run.patches, made.run.trainer
+    log.info(
+        "planned: voxels of %s mm, patches of %s voxels, %d a step, %d steps; why: %s",
+        *(made.run.store.spacing, list(patches.size), patches.batch_size),
+        *(patches.steps_per_epoch * (trainer.max_epochs or 0), path),
+    )
+    return made.run
+
+
+def _yaml(value: Any) -> str:
+    """Write a value: a mapping in lines, with lists in one line each, anything else in one."""
+    if isinstance(value, dict):
+        lines = []
+        for key, item in value.items():
+            if isinstance(item, dict):
+                lines += [f"{key}:", *(f"  {line}" for line in _yaml(item).splitlines())]
+            else:
+                lines.append(f"{key}: {_yaml(item)}")
+        return "\n".join(lines)
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,61 @@
+"""Subjects directories of FreeSurfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neoseg.cohort import CohortError, read_freesurfer
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.labels import LabelSpace, LabelTable
+
+
+@pytest.fixture(name="aseg", scope="module")
+def aseg_fixture() -> LabelSpace:
+    return LabelSpace.from_table(LabelTable.read(CONFIG_DIR / "labels" / "aseg.yaml"))
+
+
+def subjects(root: Path) -> Path:
+    for name in ("bert/T1", "bert/aseg", "bert/norm", "sub-02/T1", "fsaverage/T1"):
+        path = root / name.replace("/", "/mri/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".mgz").write_bytes(b"x")
+    return root
+
+
+def test_subjects_of_recon_all(tmp_path: Path, aseg: LabelSpace) -> None:
+    cohort = read_freesurfer(subjects(tmp_path), aseg, modalities=["T1", "norm"])
+    other, bert = cohort.scans
+    assert [scan.id for scan in cohort.scans] == ["sub-02", "sub-bert"]
+    mri = tmp_path / "bert/mri"
+    assert (bert.images, bert.label) == ((mri / "T1.mgz", mri / "norm.mgz"), mri / "aseg.mgz")
+    assert (other.images[1], other.label) == (None, None)
+    assert [problem.kind for problem in cohort.problems] == ["no-labels"]
+
+
+def test_numbers_are_freesurfers_and_parcels_are_cortex(tmp_path: Path, aseg: LabelSpace) -> None:
+    meaning = read_freesurfer(subjects(tmp_path), aseg).convention
+    found = dict(zip(meaning.values, meaning.sets, strict=True))
+    assert found[17] == aseg.label_set("Left-Hippocampus")
+    assert found[1035] == found[3] == aseg.label_set("CTX_L")
+    assert found[2001] == aseg.label_set("Right-Cerebral-Cortex")
+    assert aseg.mirrored(found[1035]) == found[2001]
+
+
+def test_another_table_is_a_guess_that_is_told(tmp_path: Path, drawem9: LabelSpace) -> None:
+    cohort = read_freesurfer(subjects(tmp_path), drawem9)
+    assert [p.kind for p in cohort.problems] == ["no-labels", "guessed-meaning"]
+    told = read_freesurfer(tmp_path, drawem9, convention={0: "BG", 2: "WM", 41: "WM"})
+    assert told.convention.values == (0, 2, 41)
+
+
+def test_what_is_wrong_is_said(tmp_path: Path, aseg: LabelSpace) -> None:
+    with pytest.raises(CohortError, match=r"holds no subjects; expected SUBJECT/mri/T1\.mgz"):
+        read_freesurfer(tmp_path, aseg)
+    subjects(tmp_path)
+    (tmp_path / "bert/mri/T1.mgz").unlink()
+    (tmp_path / "bert/mri/aseg.mgz").write_bytes(b"")
+    with pytest.raises(CohortError, match=r"T1\.mgz: is no file[\s\S]*aseg\.mgz: is empty"):
+        read_freesurfer(tmp_path, aseg)
+    assert [s.id for s in read_freesurfer(tmp_path, aseg, on_error="skip").scans] == ["sub-02"]

@@ -1,0 +1,86 @@
+"""Names of structures, in the files in which other programs keep them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from neoseg.cohort.named import read_named
+from neoseg.findings.problems import Problems
+from neoseg.labels.draft import Named, Region
+
+FREESURFER = """#No. Label Name:                R   G   B   A
+
+0   Unknown                         0   0   0   0
+17  Left-Hippocampus                220 216 20  0
+53  Right-Hippocampus               220 216 20  0
+"""
+SNAP = """################
+    0     0    0    0        0  0  0    "Clear Label"
+    1   255    0   16        1  1  1    "Left "quoted" one"
+"""
+NNUNET = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3], "ignore": 4}
+
+
+def read(path: Path, text: str) -> tuple[list[Named], list[Region], Problems]:
+    path.write_text(text, encoding="utf-8")
+    problems = Problems()
+    return *read_named(path, problems), problems
+
+
+def test_tables_of_freesurfer_and_slicer(tmp_path) -> None:
+    named, regions, problems = read(tmp_path / "LUT.txt", FREESURFER)
+    assert (regions, problems.errors) == ([], [])
+    assert named[0] == Named(0, "Unknown", color="#000000")
+    assert named[1:] == [Named(17, "Left-Hippocampus", color="#dcd814"), named[2]]
+
+
+def test_labels_of_itk_snap(tmp_path) -> None:
+    named, _, problems = read(tmp_path / "snap.label", "\ufeff" + SNAP)
+    assert problems.errors == []
+    assert named[1] == Named(1, 'Left "quoted" one', color="#ff0010")
+
+
+def test_a_table_of_bids(tmp_path) -> None:
+    text = "index\tname\tabbreviation\tcolor\n1\tGrey matter\tGM\t#ff0000\n2\tB\t\t\n"
+    named, _, problems = read(tmp_path / "dseg.tsv", text)
+    assert problems.errors == []
+    assert named == [Named(1, "Grey matter", "GM", "#ff0000"), Named(2, "B")]
+
+
+def test_regions_of_nnunet_and_the_parts_that_have_no_name(tmp_path) -> None:
+    named, regions, problems = read(tmp_path / "dataset.json", json.dumps({"labels": NNUNET}))
+    assert problems.errors == []
+    names = {item.index: item.name for item in named}
+    assert names == {0: "background", 1: "Part 1", 2: "Part 2", 3: "enhancing"}
+    assert regions == [Region("whole", (1, 2, 3)), Region("core", (2, 3))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "words"),
+    [
+        ("a.txt", "1 A 1 2 3 0\nB 1 2 3 0\n", "a.txt:2", "names no structure"),
+        ("a.txt", "1 A 1 2 3 0\n1 B 1 2 3 0\n", "a.txt", "names the integer 1 'A' and 'B'"),
+        ("a.txt", '1 2 3 4 1 1 "A"\n', "a.txt:1", "names no structure"),
+        ("a.txt", "1\n", "a.txt:1", "names no structure"),
+        ("a.tsv", "index\tname\n1\tA\nx\tB\n", "a.tsv:3, column index", "found 'x'"),
+        ("a.tsv", "index\n1\n", "a.tsv", "has the columns"),
+        ("a.json", "[1]", "a.json", "cannot be read"),
+        ("a.json", "{}", "a.json", "cannot be read"),
+        ("a.json", '{"labels": {"a": {}}}', "a.json", "has the label"),
+        ("a.json", '{"labels": {"a": 1.5}}', "a.json", "has the label"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, name, text, where, words) -> None:
+    problems = read(tmp_path / name, text)[2]
+    (problem,) = problems.errors
+    assert problem.where == str(tmp_path / where)
+    assert words in problem.found
+
+
+def test_a_file_that_is_not_there(tmp_path) -> None:
+    problems = Problems()
+    assert read_named(tmp_path / "LUT.txt", problems) == ([], [])
+    assert "No such file" in problems.errors[0].found

@@ -1,0 +1,83 @@
+"""Cohorts by patterns of file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neoseg.cohort import CohortError, read_folder
+from neoseg.labels import LabelSpace
+
+OPTIONS = {"modalities": ["T2w", "T1w"], "convention": "identity"}
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_images_and_labels_in_two_folders(tmp_path: Path, drawem9: LabelSpace) -> None:
+    names = ["images/a_b_T2w.nii.gz", "images/a_b_T1w.mgz", "images/c_T2w.nrrd", "labels/c.mha"]
+    hidden = ["images/._c_T2w.nii.gz", "images/notes_T2w.txt", "labels/d.nii.gz"]
+    cohort = read_folder(make(tmp_path, *names, *hidden), drawem9, **OPTIONS)
+    first, second = cohort.scans
+    assert (first.id, second.id) == ("sub-a_b", "sub-c")
+    assert first.images == (tmp_path / names[0], tmp_path / names[1])
+    assert (first.label, second.label) == (None, tmp_path / names[3])
+    assert second.images == (tmp_path / names[2], None)
+    assert [problem.kind for problem in cohort.problems] == ["foreign-file", "no-labels"]
+    assert "labels/d.nii.gz" in cohort.problems[0].found
+
+
+def test_sessions_stars_and_parts_that_stand_twice(tmp_path: Path, drawem9: LabelSpace) -> None:
+    names = [f"sub-1/ses-{n}/x{n}/1_{n}_T2w.nii.gz" for n in "ab"]
+    make(tmp_path, *names, "sub-1/1_seg.nii.gz", "sub-1/ses-a/x/2_a_T2w.nii.gz")
+    patterns = {
+        "images": "sub-{subject}/ses-{session}/*/{subject}_{session}_{modality}.nii.gz",
+        "labels": "sub-{subject}/*_seg.nii.gz",
+    }
+    cohort = read_folder(tmp_path, drawem9, **patterns, convention="identity")
+    assert [scan.id for scan in cohort.scans] == ["sub-1_ses-a", "sub-1_ses-b"]
+    assert {scan.label for scan in cohort.scans} == {tmp_path / "sub-1/1_seg.nii.gz"}
+
+
+def test_labels_beside_the_images_are_no_images(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make(tmp_path, "1.nii", "1_seg.nii", "2.nii", "1_mask.nii")
+    patterns = {"images": "{subject}", "labels": "{subject}_seg", "masks": "{subject}_mask"}
+    cohort = read_folder(tmp_path, drawem9, **patterns, convention="identity", subjects=["1"])
+    assert [scan.id for scan in cohort.scans] == ["sub-1"]
+    assert cohort.scans[0].mask == tmp_path / "1_mask.nii"
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "told"),
+    [
+        ([], {}, r"holds no images; expected files such as images/<subject>_T2w\.nii\.gz"),
+        (["images/a_T2w.nii", "images/a_T2w.nii.gz"], {}, r"both fit images/\{subject\}"),
+        ([], {"images": "{subjekt}_{modality}"}, r"cohort\.images: is '{subjekt}"),
+        ([], {"images": "{subject}"}, r"expected a path .* with \{subject\} and \{modality\}"),
+        ([], {"labels": "../{subject}"}, r"cohort\.labels: is '\.\./\{subject\}'"),
+        (["images/a_T2w.nii"], {"convention": {1: "nothing"}}, "no leaf or class 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, drawem9, names, options, told) -> None:
+    with pytest.raises(CohortError, match=told):
+        read_folder(make(tmp_path, *names), drawem9, **{**OPTIONS, **options})
+
+
+def test_files_that_cannot_be_read_concern_their_scan(tmp_path: Path, drawem9) -> None:
+    make(tmp_path, "images/a_T2w.nii", "images/b_T2w.nii", "labels/a.nii")
+    (tmp_path / "labels/a.nii").write_bytes(b"")
+    (tmp_path / "labels/b.nii").symlink_to(tmp_path / "gone.nii")
+    with pytest.raises(CohortError, match=r"a\.nii: is empty[\s\S]*b\.nii: is a link to a file"):
+        read_folder(tmp_path, drawem9, **OPTIONS)
+
+
+def test_dicom_is_told_with_the_line_that_converts_it(tmp_path: Path, drawem9) -> None:
+    make(tmp_path, "series 1/IM0001")
+    (tmp_path / "series 1/IM0001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(CohortError, match="dcm2niix -z y -f %i_%p_%s -o nifti"):
+        read_folder(tmp_path, drawem9, **OPTIONS)

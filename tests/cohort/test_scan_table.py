@@ -1,0 +1,108 @@
+"""A cohort from a table: what it may leave out, and each fault with its line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neoseg.cohort import Cohort, CohortError, read_table
+from neoseg.cohort.split import SplitSettings, split_of
+from neoseg.labels import LabelSpace
+
+HEADER = "subject,session,T2w,T1w,label,scan_age,split"
+ROWS = (
+    "sub-01,a,img/1a.nii.gz,img/1a_t1.mgz,lab/1a.nii.gz,31.5,train",
+    "01,b,img/1b.nrrd,,n/a,,train",
+    "007,,img/7.nii.gz,,lab/7.nii.gz,40,test",
+)
+
+
+def write(folder: Path, *rows: str, header: str = HEADER, name: str = "scans.csv") -> Path:
+    """Write a table and the files that its cells name, each of one byte."""
+    for text in (cell for row in rows for cell in row.split(",") if "/" in cell and "." in cell):
+        (folder / text).parent.mkdir(exist_ok=True)
+        (folder / text).write_bytes(b"x")
+    (folder / name).write_text("\n".join([header, *rows, ""]))
+    return folder / name
+
+
+def read(path: Path, space: LabelSpace, **options: Any) -> Cohort:
+    asked = {"modalities": ["T2w", "T1w"], "convention": "identity", **options}
+    return read_table(path, space, **asked)
+
+
+def test_scans_of_a_table(tmp_path: Path, drawem9: LabelSpace) -> None:
+    cohort = read(write(tmp_path, *ROWS), drawem9)
+    last, first, second = cohort.scans
+    assert [scan.id for scan in cohort.scans] == ["sub-007", "sub-01_ses-a", "sub-01_ses-b"]
+    assert first.images == (tmp_path / "img/1a.nii.gz", tmp_path / "img/1a_t1.mgz")
+    assert second.images == (tmp_path / "img/1b.nrrd", None)
+    assert (first.label, second.label) == (tmp_path / "lab/1a.nii.gz", None)
+    assert (first.scan_age, second.scan_age, last.session) == (31.5, None, None)
+    split = split_of(cohort, SplitSettings())
+    assert (split.train, split.val, split.test) == (("01",), (), ("007",))
+    assert [problem.kind for problem in cohort.problems] == ["no-labels"]
+
+
+def test_columns_have_names_of_their_own_and_others_are_let_be(tmp_path, drawem9) -> None:
+    header, rows = "ID,Image T2,sex", ["5,img/5.nii.gz,f", "6,img/6.nii.gz,m"]
+    path = write(tmp_path, *rows, header=header)
+    named = {"subject": "id", "T2w": "Image T2"}
+    cohort = read(path, drawem9, columns=named, modalities=["T2w"])
+    assert split_of(cohort, SplitSettings(fractions=(0.5, 0, 0.5))).train  # drawn
+    cohort = read(path, drawem9, columns=named, modalities=["T2w"], exclude=["6"])
+    assert [scan.id for scan in cohort.scans] == ["sub-5"]
+
+
+def test_tabs_and_absolute_paths(tmp_path: Path, drawem9: LabelSpace) -> None:
+    there = write(tmp_path, *ROWS).parent / "img/1a.nii.gz"
+    path = tmp_path / "scans.tsv"
+    path.write_text(f"participant_id\tT2w\n1\t{there}\n")
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert cohort.scans[0].images == (there,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["1,,img/1.nii.gz", "1,,img/2.nii.gz"], ":3, column subject: names sub-1 again, as line"),
+        (["1,,"], ":2, column T2w: is empty"),
+        (["1,,gone.nii.gz"], ":2, column T2w: .*gone.nii.gz is no file"),
+        (["1,,img/1.png"], ":2, column T2w: .*1.png is not named like a volume"),
+        (["1,,img/1.nii.gz,,lost.nii.gz"], ":2, column label: .*lost.nii.gz is no file"),
+        ([",,img/1.nii.gz"], ":2, column subject: the subject id is ''"),
+        (["../1,,img/1.nii.gz"], ":2, column subject: the subject id is"),
+        (["1,,img/1.nii.gz,,,,tain"], ":2, column split: found 'tain'"),
+        (["1,,img/1.nii.gz,,,,test", "2,,img/1.nii.gz"], ":3, column split: found ''"),
+        (
+            ["1,a,img/1.nii.gz,,,,test", "", "1,b,img/2.nii.gz,,,,val"],
+            ":4, column split: found 'val', and line 2 has 1 in 'test'",
+        ),
+        ([], "has no rows"),
+    ],
+)
+def test_each_fault_has_its_place(tmp_path, drawem9, rows: list[str], told: str) -> None:
+    with pytest.raises(CohortError, match=told):
+        read(write(tmp_path, *rows), drawem9, modalities=["T2w"])
+
+
+def test_all_faults_are_told_at_once_and_can_be_skipped(tmp_path, drawem9) -> None:
+    path = write(tmp_path, *ROWS, "8,,,,,,val", "9,,none.nii.gz,,none.nii,12,val")
+    with pytest.raises(CohortError) as caught:
+        read(path, drawem9)
+    found = [problem.where.removeprefix(str(path)) for problem in caught.value.problems]
+    assert found == [":5, column T2w", ":6, column T2w", ":6, column label"]
+    assert [w.where.removeprefix(str(path)) for w in caught.value.warnings][:1] == [
+        ":6, column scan_age"
+    ]
+    assert len(read(path, drawem9, on_error="skip").scans) == 3
+
+
+def test_a_column_that_is_not_there(tmp_path: Path, drawem9: LabelSpace) -> None:
+    path = write(tmp_path, "1,img/1.nii.gz", header="subject,image")
+    with pytest.raises(CohortError, match=r"has no column T2w; it has image, subject.*columns="):
+        read(path, drawem9, modalities=["T2w"])
+    with pytest.raises(CohortError, match="columns: names T3"):
+        read(path, drawem9, columns={"T3": "image"})

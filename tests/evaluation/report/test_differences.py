@@ -1,0 +1,46 @@
+"""What tells runs apart, in few words."""
+
+from __future__ import annotations
+
+import pytest
+
+from neoseg.evaluation.report.differences import differences
+
+NET = {"name": "unet", "net": {"_target_": "monai.UNet", "channels": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("configs", "texts"),
+    [
+        ([{"lr": 0.1}, {"lr": 0.1}], ["", ""]),
+        ([{"optimizer": {"lr": 0.1}}, {"optimizer": {"lr": 1e-5}}], ["lr 0.1", "lr 1e-05"]),
+        ([{"teacher": {"decay": 1}}, {"teacher": None}], ["teacher set", "teacher none"]),
+        # The name says it; channels that go with it are not told.
+        (
+            [{"network": NET}, {"network": NET | {"name": "vnet", "net": {"channels": [3]}}}],
+            ["network unet", "network vnet"],
+        ),
+        # Of one name the channels tell.
+        (
+            [{"network": NET}, {"network": NET | {"net": NET["net"] | {"channels": [3]}}}],
+            ["channels 1+2", "channels 3"],
+        ),
+        # A term more is a difference, a key that an older version lacks is none.
+        (
+            [{"loss": {"iuc": {"weight": 1}}}, {"loss": {"iuc": {"weight": 1}, "focal": None}}],
+            ["loss iuc", "loss iuc+focal"],
+        ),
+        ([{"window": {"overlap": 0.5}}, {"window": {"overlap": 0.5, "mirror": False}}], ["", ""]),
+        (
+            [{"split": {"file": "/home/me/a.csv"}}, {"split": {"file": "b.csv"}}],
+            ["file a.csv", "file b.csv"],
+        ),
+    ],
+)
+def test_differences(configs, texts) -> None:
+    assert differences(configs) == texts
+
+
+def test_patterns_make_no_difference() -> None:
+    configs = [{"seed": 0, "logger": {"a": 1}}, {"seed": 1, "logger": {"a": 2}}]
+    assert differences(configs, ["seed", "logger.*"]) == ["", ""]

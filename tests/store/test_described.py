@@ -1,0 +1,68 @@
+"""Label files against the protocols that describe them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from small_cohort import save, write_cohort
+
+from neoseg.cohort import Cohort, Split
+from neoseg.cohort.annotation import ExtraAnnotationSettings
+from neoseg.configuration.data import source_of
+from neoseg.doctor.examination import diagnose
+from neoseg.labels import Protocol
+from neoseg.store import PrepareSettings, read_volume
+from neoseg.store.store import Store
+
+
+def described(cohort: Cohort, **raw: object) -> Cohort:
+    protocol = Protocol.parse(cohort.convention.space, {"name": "p", "describes": True, **raw})
+    return replace(cohort, scans=tuple(replace(s, annotation=protocol) for s in cohort.scans))
+
+
+def test_a_file_that_tells_more_is_an_error_by_structure_and_voxels(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    label = cohort.scans[0].label
+    assert label is not None
+    voxels = int((read_volume(label, dtype=np.int64).data == 20).sum())
+    store = Store(tmp_path / "store", PrepareSettings())
+    for told in ({"missing": ["WM"]}, {"merge": [["CSF", "WM"]]}):
+        (found,) = store.examine(described(cohort, **told), described(cohort, **told).scans)
+        (error,) = [p for p in found.problems if p.kind == "contradicted-annotation"]
+        assert error.where == str(label)
+        assert f"{voxels} voxels of WM (20)" in error.found
+        assert error.scans == (cohort.scans[0].id,)
+    (fine,) = store.examine(cohort, cohort.scans)
+    assert not fine.errors
+    hides = Protocol.parse(cohort.convention.space, {"name": "p", "missing": ["WM"]})
+    (fine,) = store.examine(cohort, [replace(cohort.scans[0], annotation=hides)])
+    assert not fine.errors
+
+
+def test_what_is_described_is_in_the_report(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    path = cohort.scans[1].label
+    assert path is not None
+    full = read_volume(path, dtype=np.int64)
+    drawn = full.data.copy()
+    drawn[:, :, 1::2] = 0
+    save(path, drawn.astype(np.uint8))
+    cohort = replace(
+        cohort,
+        scans=(cohort.scans[0], described(cohort, slices={"plane": "axial"}).scans[1]),
+    )
+    settings = ExtraAnnotationSettings()
+    found = diagnose(
+        cohort,
+        Store(tmp_path / "store", PrepareSettings()),
+        lambda good: source_of(good, Split(("00",), (), ("01",)), settings, None),
+    )
+    assert found.annotated is not None
+    assert found.annotated.rows == (
+        ("train", "full", "full", "1", "1", "all"),
+        ("test", "partial", "p", "1", "1", "all"),
+    )
+    assert "test   partial  p" in found.text()
+    assert "| test | partial | p | 1 | 1 | all |" in found.markdown()
