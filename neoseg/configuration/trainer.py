@@ -76,9 +76,9 @@ def require_shares(batch_size: int, devices: int) -> None:
     if batch_size % devices:
         raise ConfigError(
             f"patches.batch_size is {batch_size}, the patches of a step over all devices, which "
-            f"{devices} devices (trainer.devices on each of trainer.num_nodes) cannot share "
-            f"evenly; use patches.batch_size={math.ceil(batch_size / devices) * devices}, or "
-            f"another multiple of {devices}"
+            f"{devices} devices (trainer.devices of trainer.num_nodes) cannot share evenly; "
+            f"use patches.batch_size={-(-batch_size // devices) * devices}, or another "
+            f"multiple of {devices}"
         )
 
 

@@ -15,6 +15,7 @@ from neoseg.configuration.planned import PLAN_FILE, Given, with_plan, with_value
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
+from neoseg.planning.cost import expected
 from neoseg.planning.decide import Decision, Machine, decide
 from neoseg.planning.fingerprint import Fingerprint
 from neoseg.store.voxel_size import shown
@@ -96,6 +97,8 @@ def parse_planned(
         patches.steps_per_epoch * (trainer.max_epochs or 0),
         "" if folder is None else f"; {path} says why",
     )
+    if folder is not None and is_first_process():
+        log.info("expected: %s", expected(made.run, made.plan))
     return made.run
 
 

@@ -37,11 +37,7 @@ def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
             escape(job.folder.name),
             escape(job.arm),
             job.state,
-            "planned at its start"
-            if not job.planned
-            else f"{done} of {steps}"
-            if done
-            else str(steps),
+            (f"{done} of {steps}" if done else str(steps)) if job.planned else "by its plan",
             "unknown" if seconds is None else duration(seconds),
             str(job.devices),
         )

@@ -1,4 +1,4 @@
-"""Memory and time of training steps as predicted before and as measured, each in a process.
+"""Memory and time of training steps, as measured and as predicted, each case in a process.
 
     python experiments/benchmarks/plan/measure.py --data data [--hippocampus DIR] [--miccai DIR]
 
@@ -23,26 +23,18 @@ import pandas as pd
 
 RESULTS = Path(__file__).parent / "results.csv"
 COMMON = (
-    *(
-        "trainer=cpu",
-        "trainer.max_epochs=1",
-        "trainer.enable_progress_bar=false",
-        "patches.workers=0",
-    ),
-    *("logger.wandb.mode=disabled", "score=false", "+trainer.num_sanity_val_steps=0"),
+    *("trainer=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
+    *("patches.workers=0", "logger.wandb.mode=disabled", "score=false"),
+    "+trainer.num_sanity_val_steps=0",
 )
-PHANTOM = ("cohort.phantom.subjects=12",)
+PHANTOM = ("cohort.phantom.subjects=6",)
 CASES: dict[str, tuple[str, ...]] = {
     "default": PHANTOM,
     "segresnet": (*PHANTOM, "network=segresnet", "patches.size=[48,64,48]"),
     "dynunet, mean teacher": (
         *PHANTOM,
-        *(
-            "network=dynunet",
-            "patches.size=[48,48,48]",
-            "loss=[marginal_ce,leaf_dice,mean_teacher]",
-        ),
-        *("head=softmax", "patches.batch_size=3"),
+        *("network=dynunet", "patches.size=[48,48,48]", "patches.batch_size=3"),
+        *("head=softmax", "loss=[marginal_ce,leaf_dice,mean_teacher]"),
     ),
     "unet3d, 88 leaves": (
         *("+experiment=partial_tissues", *PHANTOM, "cohort.labels=drawem87"),
@@ -67,8 +59,8 @@ def overrides(case: str, folders: argparse.Namespace) -> list[str]:
     return [line.format(**vars(folders)) for line in (*COMMON, *CASES[case])]
 
 
-def work(case: str, what: str, folders: argparse.Namespace) -> dict[str, Any]:
-    """Predict or measure in this process."""
+def work(case: str, folders: argparse.Namespace) -> dict[str, Any]:
+    """Measure in this process, and predict afterwards, which leaves its peak of memory alone."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -86,15 +78,11 @@ def work(case: str, what: str, folders: argparse.Namespace) -> dict[str, Any]:
 
         run = parse_planned(RunConfig, config, hydra, folder)
     plan = run.plan()
-    if what == "prepare":
-        run.data(plan, False).prepare_data()
-        return {}
-    if what == "predict":
-        from neoseg.planning.cost import expected
+    from neoseg.planning.cost import expected
 
-        found = expected(run, plan)
-        return {"predicted_gib": found.memory / 2**30, "predicted_s": found.step}
-    return measured(run, plan)
+    row = measured(run, plan)
+    found = expected(run, plan)
+    return {**row, "predicted_gib": found.memory / 2**30, "predicted_s": found.step}
 
 
 def measured(run: Any, plan: Any) -> dict[str, Any]:
@@ -137,11 +125,11 @@ def main() -> None:
     parser.add_argument("--miccai", help="scans of MICCAI 2012 as BIDS derivatives")
     parser.add_argument("--nmm", help="their label table")
     parser.add_argument("--only", nargs="*", help="names of cases")
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
         logging.disable(logging.INFO)
-        print("\n" + json.dumps(work(*given.work, given)))
+        print("\n" + json.dumps(work(given.work, given)))
         return
     rows = pd.read_csv(RESULTS).to_dict("records") if RESULTS.is_file() else []
     for case in given.only or CASES:
@@ -151,16 +139,14 @@ def main() -> None:
             for name in ("hippocampus", "miccai", "nmm")
         ):
             continue
-        row: dict[str, Any] = {"case": case}
-        for what in ("prepare", "measure", "predict"):
-            result = subprocess.run(
-                [sys.executable, __file__, *sys.argv[1:], "--work", case, what],
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            row |= json.loads(result.stdout.splitlines()[-1])
+        result = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--work", case],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        row: dict[str, Any] = {"case": case, **json.loads(result.stdout.splitlines()[-1])}
         row["memory_ratio"] = row["predicted_gib"] / row["measured_gib"]
         row["time_ratio"] = row["predicted_s"] / row["measured_s"]
         rows.append(row)
