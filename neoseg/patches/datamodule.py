@@ -6,7 +6,6 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -58,8 +57,7 @@ class MixedDataModule(L.LightningDataModule):
         """Take the parts; two are for a later stage of a recipe.
 
         `first_step` is the number of its first step in the stream of patches, a multiple of the
-        steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan. With
-        the attribute `labelled_as_full` partial scans that have some are drawn like full ones.
+        steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan.
         """
         super().__init__()
         self.annotated = annotated
@@ -71,7 +69,6 @@ class MixedDataModule(L.LightningDataModule):
         self.progress = progress
         self.first_step = first_step
         self.pseudo_labels = pseudo_labels
-        self.labelled_as_full = False
         self.missing_modality = missing_modality
         self.leaks = leaks
         self.members: list[Member] = []
@@ -142,10 +139,7 @@ class MixedDataModule(L.LightningDataModule):
             known = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
             if split == "train" and self.pseudo_labels is not None:
                 folder = self.annotated.folder(self.pseudo_labels, source)
-                labelled = with_pseudo_labels(known, folder, codebook, limit)
-                if labelled is not known and self.labelled_as_full and item.stream == "partial":
-                    labelled = replace(labelled, stream=STREAMS.index("full"))
-                known = labelled
+                known = with_pseudo_labels(known, folder, codebook, limit)
             yield known
 
     def train_dataloader(self) -> PatchLoader:

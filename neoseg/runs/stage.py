@@ -78,9 +78,6 @@ def run_stage(
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
-    # Scans that atlases have labelled are drawn like full ones, each as often. Those that a network
-    # has labelled stay a stream of their own, with the share that `patches.mix` gives it.
-    data.labelled_as_full = codes is not None and not before
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
     if found:

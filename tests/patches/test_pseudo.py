@@ -113,10 +113,6 @@ def test_training_reads_them_in_place_of_the_annotation(
             assert set(codes.unique().tolist()) <= {code, UNKNOWN}, inside
     assert torch.equal(plain.scan, next(iter(data.train_dataloader())).scan)
     assert [scan.entry.labels is None for scan in data.train[:2]] == [True, False]
-    assert [scan.stream for scan in data.train] == [0, 1, 2]
-    data.train, data.labelled_as_full = (), True
-    data.setup()
-    assert [scan.stream for scan in data.train] == [0, 0, 2]
 
 
 @pytest.mark.parametrize("kept", [0, 40, -300])
