@@ -18,8 +18,8 @@ from neoseg.findings.command_line import override
 from neoseg.planning.cost import expected
 from neoseg.planning.decide import Decision, Machine, decide
 from neoseg.planning.fingerprint import Fingerprint
+from neoseg.processes import is_first_process
 from neoseg.store.voxel_size import shown
-from neoseg.training.failure import is_first_process
 
 log = logging.getLogger(__name__)
 
