@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from neoseg.cohort import AnnotationSettings, Cohort, CohortError, Source, read_bids, read_dhcp
+from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import plan_annotation
 from neoseg.cohort.split import make_split
 from neoseg.doctor.diagnosis import Diagnosis
@@ -106,6 +107,9 @@ def examine(example: Example, store: Path) -> Diagnosis:
             cohort = example.reader(example.root, space(), **options)
         except CohortError as error:
             return Diagnosis.of_error("example", error)
+        if example.annotation is not None:
+            settings = AnnotationSettings.model_validate(example.annotation)
+            cohort = with_annotation(cohort, settings, "collect")
         cohort = with_voxel_size(cohort, None)
         prepared = Store(
             store, PrepareSettings(locations=20, processes=1, spacing=cohort.voxel_size)
@@ -124,7 +128,8 @@ def planner(raw: Mapping[str, Any]) -> Callable[[Cohort], Source]:
     def plan(cohort: Cohort) -> Source:
         split = make_split(cohort.scans)
         assignments = plan_annotation(cohort.scans, split, settings)
-        return Source(cohort, split, assignments, settings.protocols(cohort.convention.space))
+        protocols = settings.resolved(cohort.convention.space)
+        return Source(cohort, split, assignments, protocols)
 
     return plan
 
@@ -318,6 +323,13 @@ def not_drawn(example: Example) -> None:
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
+def more_than_described(example: Example) -> None:
+    labels = head(1)[1]
+    save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
+    protocol = {"name": "no_deep_grey", "missing": ["dGM"], "describes": True}
+    example.annotation = {"full_fraction": 1.0, "full": ["03"], "protocol": protocol}
+
+
 def never_annotated(example: Example) -> None:
     example.options["convention"] = {0: 0, 1: 1, 2: "TCV", 3: "TCV", 4: "TCV"}
 
@@ -459,6 +471,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "leaf-never-shown": never_shown,
     "structure-not-drawn": not_drawn,
     "class-never-annotated": never_annotated,
+    "contradicted-annotation": more_than_described,
     "label-meaning": unknown_name,
     "label-tables": other_names,
     "guessed-meaning": no_names,

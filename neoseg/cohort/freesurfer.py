@@ -56,7 +56,7 @@ def read_freesurfer(
         if not reading.selection.wants(subject):
             continue
         images = [folder / f"{name}.mgz" for name in reading.modalities]
-        others = [name and folder / f"{name}.mgz" for name in (labels, mask)]
+        others = [folder / f"{name}.mgz" if name else None for name in (labels, mask)]
         for path in (*images, *filter(None, others)):
             why, kind = fault_of(path)
             if why and (path == images[0] or path.is_symlink() or path.exists()):

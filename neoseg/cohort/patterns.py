@@ -58,13 +58,14 @@ def read_folder(
     reading.selection.check([subject for subject, _ in keys], problems)
     scans = []
     for key in (key for key in keys if reading.selection.wants(key[0])):
-        paths = (*(files.get(key) for files in found), _of(key, label_files), _of(key, mask_files))
-        for path in filter(None, paths):
+        paths = tuple(files.get(key) for files in found)
+        label, mask = _of(key, label_files), _of(key, mask_files)
+        for path in filter(None, (*paths, label, mask)):
             why, kind = fault_of(path)
             if why:
                 act = "fetch the file, or exclude the subject"
                 problems.error(path, why, "a volume", act, kind, [scan_id(*key)])
-        scans.append(Scan(*key, paths[:-2], *paths[-2:], None, None, reading.name))
+        scans.append(Scan(*key, paths, label, mask, None, None, reading.name))
     used = {_of(key, label_files) for key in keys}
     stray = sorted(str(path.relative_to(root)) for path in {*label_files.values()} - used)
     if stray:

@@ -50,6 +50,16 @@ class SlurmSettings(Section):
             )
         return self
 
+    def require_processes(self, devices: int | str, nodes: int, processes: int) -> None:
+        """Raise `ConfigError` where a training would wait for processes that nobody starts."""
+        if self.nodes != nodes or self.nodes * self.tasks_per_node != processes:
+            raise ConfigError(
+                f"cluster starts {self.tasks_per_node} processes on each of {self.nodes} nodes, "
+                f"and the training is of trainer.devices={devices} on each of trainer.num_nodes="
+                f"{nodes}, so that it would wait for ever; leave cluster.nodes and "
+                "cluster.tasks_per_node as they are"
+            )
+
     def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
         """Return the parameters of submitit's executor."""
         gpus = self.gpus_per_node

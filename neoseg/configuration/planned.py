@@ -49,7 +49,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         content = read_yaml(path)
     except ForeignError as error:
         raise ConfigError(str(error)) from None
-    found = {}
+    found: dict[str, Any] = {}
     for group, values in content.items():
         if isinstance(values, dict) and group != "network":
             found |= {f"{group}.{key}": value for key, value in values.items()}
@@ -152,7 +152,7 @@ def _content(group: str, name: Any) -> dict[str, Any]:
     path = CONFIG_DIR / group / f"{name}.yaml"
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
     found: dict[str, Any] = {}
     for base in bases:

@@ -54,7 +54,9 @@ def draft(name: str, named: Iterable[Named], regions: Iterable[Region] = ()) -> 
     known = {item.index: item for item in named}
     known.setdefault(0, Named(0, "Background"))
     regions = list(regions)
-    taken = {item.name.casefold() for item in (*known.values(), *regions)}
+    taken = {item.name.casefold() for item in [*known.values()]} | {
+        region.name.casefold() for region in regions
+    }
     leaves = []
     for index, item in sorted(known.items()):
         text = item.abbreviation or (BACKGROUND if index == 0 else item.name)

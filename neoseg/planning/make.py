@@ -16,10 +16,11 @@ from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
 from neoseg.planning.cost import expected
-from neoseg.planning.decide import Decision, Machine, decide
+from neoseg.planning.decide import Decision, decide
 from neoseg.planning.fingerprint import Fingerprint
+from neoseg.planning.machine import Machine
+from neoseg.processes import is_first_process
 from neoseg.store.voxel_size import shown
-from neoseg.training.failure import is_first_process
 
 log = logging.getLogger(__name__)
 

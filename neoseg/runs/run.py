@@ -22,7 +22,7 @@ from neoseg.runs.origin import PLAN, require_same, write_origin
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
-from neoseg.training.loggers import close_wandb_runs
+from neoseg.training.loggers import close_runs
 from neoseg.training.recipe import before, stages_of
 
 log = logging.getLogger(__name__)
@@ -84,10 +84,10 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
         tell_whether_longer(run, folder, trainer.current_epoch)
         return dice
     except BaseException:
-        close_wandb_runs(trainer.loggers, failed=True)
+        close_runs(trainer.loggers, failed=True)
         raise
     finally:
-        close_wandb_runs(trainer.loggers)
+        close_runs(trainer.loggers)
 
 
 def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
