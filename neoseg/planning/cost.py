@@ -27,6 +27,7 @@ from neoseg.training.recipe import stages_of
 LONGEST = 2.0
 """Seconds that measuring may take, about."""
 
+REPEATS = 3
 SPEED = 10e9
 """Floating-point operations a second that a core does at least."""
 
@@ -180,7 +181,7 @@ def _seconds(
     share: float,
     device: str,
 ) -> float:
-    """Measure a step of one item, on about this share of its patch, and add up."""
+    """Measure a step, or where it takes long one and two items of about this share of its patch."""
     size = _smaller(run.patches.size, divisors_of(run.network), share)
     small = copy(dataset)
     small.patches = dataset.patches.model_copy(update={"size": size})
@@ -192,32 +193,38 @@ def _seconds(
             torch.cuda.synchronize()
         return now()
 
+    def timed(dataset: PatchDataset, items: int) -> float:
+        """Seconds of the passes for a batch, the least of some."""
+        batch = collate([dataset[0, item] for item in range(items)])
+        assert isinstance(batch, Batch)
+        batch = batch.to(device).with_intensities()
+        times: list[float] = []
+        while len(times) < REPEATS:
+            start = clock()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
+                with torch.autocast(device, torch.bfloat16, enabled=half):
+                    loss = module.training_step(batch, 0)
+                loss.backward()
+            times.append(clock() - start)
+        return min(times)
+
+    half = run.trainer.precision != "32-true"
     module.to(device).train()
-    batch = collate([small[0, 0]])
-    assert isinstance(batch, Batch)
-    batch = batch.to(device).with_intensities()
+    passes, enlarged = timed(small, 1), items * math.prod(run.patches.size) / math.prod(size)
+    if passes * enlarged <= LONGEST:
+        passes = timed(dataset, items)
+    else:  # what grows with the voxels, and what every step takes
+        passes += (enlarged - 1) * max(0.0, timed(small, 2) - passes)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
-    found: list[tuple[float, float, float]] = []
-    end = time.perf_counter() + LONGEST
-    while len(found) < 2 or (time.perf_counter() < end and len(found) < 8):
-        times = [clock()]
-        dataset[len(found), 0]
-        times.append(clock())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
-            half = run.trainer.precision != "32-true"
-            with torch.autocast(device, torch.bfloat16, enabled=half):
-                loss = module.training_step(batch, 0)
-            loss.backward()
-        times.append(clock())
-        optimizer.step()
-        optimizer.zero_grad()
-        times.append(clock())
-        found.append((times[1] - times[0], times[2] - times[1], times[3] - times[2]))
-    data, passes, update = (min(column) for column in zip(*found, strict=True))
-    work = passes * items * math.prod(run.patches.size) / math.prod(size) + update
+    start = clock()
+    optimizer.step()
+    update = clock() - start
+    start = clock()
+    dataset[1, 0]
+    data = (clock() - start) * items
     loaders = run.patches.workers or 0
-    return float(max(work, data * items / loaders) if loaders else work + data * items)
+    return max(passes + update, data / loaders) if loaders else passes + update + data
 
 
 def _smaller(size: Shape, divisors: Shape, share: float) -> Shape:

@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, ...]] = {
         *("annotation=full", "store.spacing=1.5", "plan=always", "split.fractions=[0.5,0.25,0.25]"),
     ),
 }
-STEPS, FIRST = 6, 2
+STEPS, FIRST = 5, 1
 """Steps that are trained, and those that are left out at the start."""
 
 
