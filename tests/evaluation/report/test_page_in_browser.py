@@ -205,7 +205,7 @@ def test_hostile_names_stay_text(window: Browser, tmp_path: Path) -> None:
         f"{BREAKOUT}, 5 %",
         f"<b>{BREAKOUT.replace('/', '')}, 5 %",
     ]
-    assert ATTACK in column(window, "#runs", 8)
+    assert ATTACK in column(window, "#runs", 9)
     assert any(
         ATTACK in text
         for text in window.script(
