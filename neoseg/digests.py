@@ -23,16 +23,28 @@ State = tuple[int, ...]
 SETTLED = 3.0
 """Seconds after which a further change of a file shows in its times on every file system."""
 
+_OTHER_HALF = {".hdr": ".img", ".img": ".hdr"}
+
 _known: dict[str, tuple[State, str]] = {}
 """Digests of this process by absolute path. A file that changes is read again."""
 
 
 def digest_of(path: Path) -> str:
-    """Return 32 hex digits of the bytes of a file, read once for as long as it stays untouched.
+    """Return hex digits of the bytes of a file, read once for as long as it stays untouched.
+
+    Of a pair .hdr and .img they are of both.
 
     Raises:
         OSError: a file that cannot be read.
     """
+    other = _OTHER_HALF.get(path.suffix)
+    if other and path.with_suffix(other).is_file():
+        halves = sorted({path.with_suffix(".hdr"), path.with_suffix(".img")})
+        return digest_of_content([_digest_of_file(half) for half in halves])
+    return _digest_of_file(path)
+
+
+def _digest_of_file(path: Path) -> str:
     name, state = os.path.abspath(path), _state(path)
     if name in _known and _known[name][0] == state:
         return _known[name][1]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments" / "examples"))
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "experiments" / "examples"
+sys.path.append(str(EXAMPLES))
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,29 @@ def test_a_loss_in_nnunet_s_trainer() -> None:
     wrong = 20.0 * torch.nn.functional.one_hot(outside, 5).movedim(-1, 1).float()
     both = [loss(one, target) for one in (same, wrong)]
     assert both[0] + 0.1 < both[1]
+
+
+SMALLEST = ["cohort.phantom.subjects=6", "cohort.phantom.spacing=5.0", "cohort.workers=1"]
+SMALLEST += ["store.spacing=5.0", "patches.steps_per_epoch=2", "trainer.max_epochs=1"]
+SMALLEST += ["patches.batch_size=2", "window.overlap=0.0"]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    cells = json.loads((EXAMPLES / "first_steps.ipynb").read_text(encoding="utf-8"))["cells"]
+    scope: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "first_steps.ipynb", "exec"), scope)
+            if "SETTINGS" in scope and "command" not in scope:
+                scope["SETTINGS"] = [*scope["SETTINGS"], *SMALLEST]
+    assert scope["told"].loc["TCV", "cGM"] == -1
+    assert scope["segmentation"].shape == scope["image"].shape
+    assert {"truth_ml", "dice"} <= {*scope["scores"].columns}
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert "epoch 4/4" in json.dumps(outputs)  # of the settings that the notebook shows

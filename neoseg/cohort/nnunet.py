@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neoseg.cohort.formats import ENDINGS, ending_of, stem_of, volumes_in
 from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
@@ -27,7 +28,8 @@ def read_nnunet(
     convention: Mapping[int, Meaning] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find `imagesTr/CASE_0000.nii.gz` (a file a channel) or `imagesTr/CASE.nii.gz` (the
-    Decathlon's) with `labelsTr/CASE.nii.gz`, as `dataset.json` describes them.
+    Decathlon's) with `labelsTr/CASE.nii.gz`, as `dataset.json` describes them. Images and labels
+    may have any ending of volumes, where `file_ending` says no other.
 
     A modality is the name of a channel in `dataset.json` (`channel_names`, `modality`) or its
     number. The integers mean what `convention` says, else the names in `dataset.json`, which are
@@ -39,8 +41,14 @@ def read_nnunet(
     described = _describe(root / "dataset.json", problems)
     channels = described.get("channel_names") or described.get("modality") or {}
     numbers = [_channel(name, channels, root, problems) for name in reading.modalities]
-    ending = described.get("file_ending", ".nii.gz")
-    cases = _cases(root / "imagesTr", ending)
+    said = str(described.get("file_ending") or "")
+    ending = said or ".nii.gz"
+    if said and not ending_of(said):
+        wanted = f"one of {', '.join(ENDINGS)}"
+        act = "convert the images, as with SimpleITK, and correct it"
+        problems.error(root / "dataset.json", f"has the file_ending {said!r}", wanted, act)
+    cases = _cases(root / "imagesTr", said)
+    drawn = {stem_of(path): path for path in reversed(_volumes(root / "labelsTr", said))}
     if not cases:
         expected = f"CASE_0000{ending} for each case"
         problems.error(
@@ -65,9 +73,9 @@ def read_nnunet(
             about = (f"{case}_{numbers[0]:04d}{ending}", action, "missing-image")
             problems.error(root / "imagesTr", found, *about, [f"sub-{subject}"])
             continue
-        label = root / "labelsTr" / f"{case}{ending}"
-        known = label if label.is_file() else None
-        scans.append(Scan(subject, None, (*images,), known, None, None, None, reading.name))
+        scans.append(
+            Scan(subject, None, (*images,), drawn.get(case), None, None, None, reading.name)
+        )
     note_unlabelled(scans, "label file", problems)
     if convention is None:
         named = described.get("labels", {})
@@ -104,14 +112,17 @@ def _channel(name: str, channels: Any, root: Path, problems: Problems) -> int:
 def _cases(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
     """Return the images of each case by the number of their channel, sorted by case."""
     cases: dict[str, dict[int, Path]] = {}
-    for path in sorted(folder.glob(f"*{ending}")):
-        name = path.name.removesuffix(ending)
-        if name.startswith("."):
-            continue
+    for path in _volumes(folder, ending):
+        name = stem_of(path)
         several = CHANNEL.search(name)
         case = name[: several.start()] if several else name
-        cases.setdefault(case, {})[int(several[0][1:]) if several else 0] = path
-    return cases
+        cases.setdefault(case, {}).setdefault(int(several[0][1:]) if several else 0, path)
+    return dict(sorted(cases.items()))
+
+
+def _volumes(folder: Path, ending: str) -> list[Path]:
+    """Return the files of an ending, or of any ("") where nobody says which, `.nii.gz` first."""
+    return [p for p in volumes_in(folder) if p.is_file() and ending in ("", ending_of(p.name))]
 
 
 def names_of(labels: Mapping[str, Any]) -> dict[Any, str | None]:

@@ -150,19 +150,22 @@ class _Table:
             action = "fill it, or leave the scan out (cohort.exclude)"
             self.problems.error(where, "is empty", "a file", action, "missing-image", [name])
             return None
-        ages = []
-        for key in ("scan_age", "birth_age"):
-            unit = self.units.get(self.columns[key].casefold())
-            text = self.text(row, key) if unit is not None else ""
-            ages.append(parse_age(text, self.where(row, key), self.problems, unit or 1.0))
         return Scan(
-            *(subject, session, images, self._file(row, "label", name)),
+            subject=subject,
+            session=session,
+            images=images,
+            label=self._file(row, "label", name),
             mask=self._file(row, "mask", name),
-            scan_age=ages[0],
-            birth_age=ages[1],
+            scan_age=self._age(row, "scan_age"),
+            birth_age=self._age(row, "birth_age"),
             cohort=reading.name,
             split=self.text(row, "split").casefold() or None,
         )
+
+    def _age(self, row: Row, key: str) -> float | None:
+        unit = self.units.get(self.columns[key].casefold())
+        text = "" if unit is None else self.text(row, key)
+        return parse_age(text, self.where(row, key), self.problems, unit or 1.0)
 
     def _file(self, row: Row, key: str, scan: str) -> Path | None:
         """Return the file that a cell names, noting one that cannot be read."""

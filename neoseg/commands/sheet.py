@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
 
@@ -18,6 +19,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
 from neoseg.losses import Objective
 from neoseg.patches.dataset import PatchDataset
+from neoseg.planning.make import parse_planned
 from neoseg.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class SheetConfig(RunConfig):
 
 def main(config: DictConfig) -> None:
     """Write a picture of the first patches of a training, before and after augmentation."""
-    command = SheetConfig.parse(config)
+    command = parse_planned(SheetConfig, config, HydraConfig.get())
     plan = command.plan()
     objective = Objective(command.loss, plan.codebook, command.head, command.allow)
     with progress_bar("prepare") as bar:

@@ -16,6 +16,7 @@ from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
+from neoseg.planning.make import parse_planned
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.runs.run import train
 from neoseg.training.failure import failure_noted
@@ -35,7 +36,7 @@ def main(config: DictConfig) -> float:
         raise ConfigError(f"ablation={ablation} is a sweep of several runs; add -m")
     if config.resume is None:
         with failure_noted(folder):
-            run = RunConfig.parse(config)
+            run = parse_planned(RunConfig, config, hydra, folder)
     else:
         run = resumed(folder, list(hydra.overrides.task), config.allow)
     try:

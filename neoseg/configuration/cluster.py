@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from neoseg.findings.settings import Section
+from neoseg.findings.settings import ConfigError, Section
 
 
 class LocalSettings(Section):
@@ -39,6 +39,26 @@ class SlurmSettings(Section):
     exclude: str | None = None
     setup: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _the_warning_leaves_time(self) -> Self:
+        if 60 * self.time <= 2 * self.warning:
+            raise ConfigError(
+                f"cluster.time is {self.time} minutes, of which cluster.warning takes "
+                f"{self.warning} seconds to save in, so that a job would hardly train; set "
+                f"cluster.time to {2 * self.warning // 60 + 1} or more, or a shorter warning"
+            )
+        return self
+
+    def require_processes(self, devices: int | str, nodes: int, processes: int) -> None:
+        """Raise `ConfigError` where a training would wait for processes that nobody starts."""
+        if self.nodes != nodes or self.nodes * self.tasks_per_node != processes:
+            raise ConfigError(
+                f"cluster starts {self.tasks_per_node} processes on each of {self.nodes} nodes, "
+                f"and the training is of trainer.devices={devices} on each of trainer.num_nodes="
+                f"{nodes}, so that it would wait for ever; leave cluster.nodes and "
+                "cluster.tasks_per_node as they are"
+            )
 
     def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
         """Return the parameters of submitit's executor."""

@@ -143,8 +143,8 @@ def _commented(
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
-        if not prefix and key.value in _NOT_KEYS:
-            continue
+        if (not prefix and key.value in _NOT_KEYS) or key.tag != "tag:yaml.org,2002:str":
+            continue  # a number is the value of a label file
         mark = value.end_mark
         if isinstance(value, yaml.CollectionNode) and not value.flow_style:
             mark = key.end_mark

@@ -52,3 +52,18 @@ def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> 
     known = {leaves for source in plan.sources for leaves in known_sets(source)}
     for problem in unknown_classes(plan.space, known):
         log.warning("%s", problem)
+
+
+def require_a_share(patches: PatchSettings) -> None:
+    """Raise for shares of a batch that are none, of streams that there are not, or all of them 0.
+
+    Whether the streams of a plan have one is seen by `check_plan`.
+    """
+    if patches.mix is None:
+        return
+    compose([0], 1, {**patches.mix, "full": 1.0})  # the names and that they are shares
+    if not any(patches.mix.values()):
+        raise ConfigError(
+            f"patches.mix is {patches.mix}: every stream has the share 0, so nothing would be "
+            "trained on"
+        )

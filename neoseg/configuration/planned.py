@@ -49,7 +49,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         content = read_yaml(path)
     except ForeignError as error:
         raise ConfigError(str(error)) from None
-    found = {}
+    found: dict[str, Any] = {}
     for group, values in content.items():
         if isinstance(values, dict) and group != "network":
             found |= {f"{group}.{key}": value for key, value in values.items()}
@@ -67,7 +67,7 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
     return found
 
 
-def with_plan(config: DictConfig, given: Given, folder: Path) -> tuple[DictConfig, bool]:
+def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[DictConfig, bool]:
     """Return a configuration with the values of its plan, and whether that is still to be made.
 
     The plan is the one in the run folder, where the run has started, else the file that the key
@@ -78,7 +78,7 @@ def with_plan(config: DictConfig, given: Given, folder: Path) -> tuple[DictConfi
     """
     if config.get("resume") is not None:
         return config, False
-    file = folder / PLAN_FILE
+    file = Path() if folder is None else folder / PLAN_FILE
     if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
         file = Path(config.plan)
     elif not file.is_file():
@@ -152,7 +152,7 @@ def _content(group: str, name: Any) -> dict[str, Any]:
     path = CONFIG_DIR / group / f"{name}.yaml"
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
     found: dict[str, Any] = {}
     for base in bases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -19,7 +20,15 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
-_OF_A_START = ("resume", "allow", "find_lr", "leaks", "plan", "trainer.max_time")
+_OF_A_START = (
+    "resume",
+    "allow",
+    "find_lr",
+    "leaks",
+    "plan",
+    "trainer.max_time",
+    "trainer.max_steps",
+)
 """Keys of how a run is started, beside those that name no folder of a job."""
 
 
@@ -44,7 +53,9 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
     except ForeignError as error:
         raise ConfigError(str(error)) from None
     OmegaConf.set_struct(config, True)
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    OmegaConf.update(config, "trainer.max_steps", None, force_add=True)  # its epochs stand there
+    for override in parsed:
         key = override.get_key_element().lstrip("+~")
         if key in ("resume", "allow"):
             continue
@@ -54,6 +65,7 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
                 f"with its own {path}; leave it out, or start a run in a new folder without resume"
             )
         _apply(config, override, key, path)
+    _in_whole_epochs(config)
     OmegaConf.update(config, "allow", list(allow), force_add=True)
     return RunConfig.parse(config)
 
@@ -67,6 +79,17 @@ def _begun(path: Path) -> dict[str, Any]:
         if isinstance(entry, dict) and entry.get("term", name) in ("class_masked", "tree_min"):
             entry.setdefault("published", False)
     return content
+
+
+def _in_whole_epochs(config: DictConfig) -> None:
+    """Turn more steps into epochs of the length that the run has, or it could not go on exactly."""
+    steps = config.trainer.max_steps
+    if not isinstance(steps, int) or steps < 1:
+        return  # `RunConfig` tells
+    epoch = config.patches.steps_per_epoch
+    epochs = math.ceil(steps * config.trainer.get("accumulate_grad_batches", 1) / epoch)
+    OmegaConf.update(config, "trainer.max_epochs", epochs)
+    OmegaConf.update(config, "trainer.max_steps", None)
 
 
 def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None:

@@ -13,8 +13,9 @@ from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
-from neoseg.configuration.plan_check import check_plan
-from neoseg.configuration.trainer import TrainerSettings, in_epochs
+from neoseg.configuration.plan_check import check_plan, require_a_share
+from neoseg.configuration.teaching import require_predictor, require_teacher
+from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -22,9 +23,7 @@ from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
 from neoseg.networks import check_network
-from neoseg.networks.dropout import require_dropout
 from neoseg.patches.dataset import PatchSettings
-from neoseg.patches.streams import compose
 from neoseg.store.leaks import Leaks, by_name, members_of, require_none
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
@@ -93,14 +92,7 @@ class RunConfig(DataConfig):
     @field_validator("patches")
     @classmethod
     def _something_is_trained_on(cls, patches: PatchSettings) -> PatchSettings:
-        """Shares of a batch for streams that there are, not all of them 0; see `check_plan`."""
-        if patches.mix is not None:
-            compose([0], 1, {**patches.mix, "full": 1.0})  # the names and that they are shares
-            if not any(patches.mix.values()):
-                raise ConfigError(
-                    f"patches.mix is {patches.mix}: every stream has the share 0, so nothing would "
-                    "be trained on"
-                )
+        require_a_share(patches)
         return patches
 
     @field_validator("augment")
@@ -138,16 +130,10 @@ class RunConfig(DataConfig):
     ) -> TeacherSettings | None:
         if not {"labels", "head", "loss"} <= info.data.keys():
             return teacher
-        terms = _objective(info.data["loss"], info).terms.items()
-        if teacher is None:
-            needing = ", ".join(key for key, term in terms if term.needs_teacher)
-            what = f"and {needing} compares with one" if needing else "which a run keeps"
-            raise ConfigError(f"teacher is not set, {what}; choose teacher=ema")
-        asking = ", ".join(key for key, term in terms if term.needs_passes)
-        if asking and teacher.passes and {"network", "patches"} <= info.data.keys():
-            why = f"{asking} asks how sure the teacher is, by passes with dropout"
-            size, allow = info.data["patches"].size, info.data.get("allow", ())
-            require_dropout(info.data["network"], size, allow, why)
+        network = info.data.get("network") if "patches" in info.data else None
+        size = info.data["patches"].size if network else ()
+        objective = _objective(info.data["loss"], info)
+        require_teacher(objective, teacher, network, size, info.data.get("allow", ()))
         return teacher
 
     @field_validator("predict_with")
@@ -156,16 +142,7 @@ class RunConfig(DataConfig):
         teacher = info.data.get("teacher")
         if teacher is None or not {"labels", "head", "loss"} <= info.data.keys():
             return choice
-        objective = _objective(info.data["loss"], info)
-        if choice == "teacher" and not (objective.needs_teacher or teacher.always):
-            raise ConfigError(
-                "predict_with is teacher, and no term of the loss keeps one; add mean_teacher to "
-                "the loss or set teacher.always=true"
-            )
-        if choice == "peer" and not objective.needs_peer:
-            raise ConfigError(
-                "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
-            )
+        require_predictor(_objective(info.data["loss"], info), teacher, choice)
         return choice
 
     @field_validator("optimizer")
@@ -176,6 +153,15 @@ class RunConfig(DataConfig):
         check_optimizer(settings, info.data.get("allow", ()))
         return settings
 
+    @field_validator("trainer")
+    @classmethod
+    def _devices_share_a_batch(
+        cls, trainer: TrainerSettings, info: ValidationInfo
+    ) -> TrainerSettings:
+        if "patches" in info.data:
+            require_shares(info.data["patches"].batch_size, trainer.processes)
+        return trainer
+
     @field_validator("window", mode="before")
     @classmethod
     def _windows_are_patches(cls, raw: Any, info: ValidationInfo) -> Any:
@@ -183,6 +169,14 @@ class RunConfig(DataConfig):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
+
+    @field_validator("cluster")
+    @classmethod
+    def _a_cluster_starts_every_process(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+        trainer = info.data.get("trainer")
+        if isinstance(cluster, SlurmSettings) and trainer is not None:
+            cluster.require_processes(trainer.devices, trainer.num_nodes, trainer.processes)
+        return cluster
 
     @property
     def non_finite(self) -> NonFiniteSettings:

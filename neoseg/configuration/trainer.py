@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from neoseg.findings.nearest import nearest
-from neoseg.findings.settings import Section, WrongKeysError
+from neoseg.findings.settings import ConfigError, Section, WrongKeysError
 
 REFUSED = {
     "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
@@ -69,6 +69,17 @@ class TrainerSettings(Section):
         """Processes that work on a job together, as far as the keys give a number."""
         count = len(self.devices) if isinstance(self.devices, list) else self.devices
         return max(count if isinstance(count, int) else 1, 1) * self.num_nodes
+
+
+def require_shares(batch_size: int, devices: int) -> None:
+    """Raise `ConfigError` where devices cannot share the patches of a step evenly."""
+    if batch_size % devices:
+        raise ConfigError(
+            f"patches.batch_size is {batch_size}, the patches of a step over all devices, which "
+            f"{devices} devices (trainer.devices of trainer.num_nodes) cannot share evenly; "
+            f"use patches.batch_size={-(-batch_size // devices) * devices}, or another "
+            f"multiple of {devices}"
+        )
 
 
 def in_epochs(config: dict[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def _write(
     source = scan.images[0]
     assert source is not None
     segmentations = output / "segmentations"
-    write_derivative(segmentations, source, found.native, codebook.space, provenance)
+    native = found.native
+    write_derivative(segmentations, source, native, codebook.space, provenance, scan.id)
     if with_view:
         spacing = found.geometry.canonical_spacing
         image = read_volume(source).data

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from neoseg.cohort.formats import ENDINGS, ending_of, stem_of
 from neoseg.files import replacing
 from neoseg.inference.dataset import (
     DESC,
@@ -20,8 +21,8 @@ from neoseg.inference.dataset import (
     tables_locked,
 )
 from neoseg.labels import LabelSpace
+from neoseg.store.nifti import HEADER_ERRORS, open_image
 
-_SUFFIXES = (".nii.gz", ".nii")
 _BIDS_NAME = re.compile(
     r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
     r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[0-9A-Za-z]+(_restore)?"
@@ -33,21 +34,26 @@ _GRID = (
 """Fields of a header that say where voxels lie; their sizes stand in `pixdim`."""
 
 
-def derivative_path(output: Path, source: Path) -> Path:
-    """Return the label file for an input file; nothing but its own name decides.
+def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
+    """Return the label file for an input file; its own name decides, or that of its scan.
 
     `sub-X_ses-Y_desc-restore_T2w.nii.gz` becomes
     `<output>/sub-X/ses-Y/anat/sub-X_ses-Y_desc-neoseg_dseg.nii.gz`: an older `desc` and the suffix
     go (also `T2w_restore` of the dHCP's first release), other entities stay. A name that is not
-    BIDS is kept whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`.
+    BIDS is kept whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`, after that of the subject
+    in FreeSurfer's `<subject>/mri`. `scan` (`sub-X_ses-Y`) counts where the file does not name it.
 
     Raises:
-        DerivativeError: if the name does not end with .nii or .nii.gz.
+        DerivativeError: if the name does not end as those of volumes do.
     """
-    ending = next((s for s in _SUFFIXES if source.name.lower().endswith(s)), None)
-    if ending is None or len(source.name) == len(ending):
-        raise DerivativeError(f"{source} is not named like NIfTI, expected NAME.nii or NAME.nii.gz")
-    stem = source.name[: -len(ending)]
+    if source.name in ("", ending_of(source.name)) or not ending_of(source.name):
+        known = ", ".join(ENDINGS)
+        raise DerivativeError(f"{source} is not named like a volume, expected NAME and {known}")
+    stem = stem_of(source)
+    if source.parent.name == "mri" and source.suffix in (".mgz", ".mgh"):
+        stem = f"{source.parent.parent.name}_{stem}"
+    if scan and not stem.startswith(f"{scan}_"):
+        stem = f"{scan}_image" if _BIDS_NAME.fullmatch(f"{scan}_image") else scan
     match = _BIDS_NAME.fullmatch(stem)
     if match is None:
         return output / f"{stem}_desc-{DESC}_dseg.nii.gz"
@@ -80,16 +86,22 @@ def plan_derivatives(output: Path, sources: Iterable[Path]) -> dict[Path, Path]:
 
 
 def write_derivative(
-    output: Path, source: Path, labels: np.ndarray, space: LabelSpace, provenance: Provenance
+    output: Path,
+    source: Path,
+    labels: np.ndarray,
+    space: LabelSpace,
+    provenance: Provenance,
+    scan: str = "",
 ) -> Path:
     """Write one segmentation and bring the tables of the output folder up to date.
 
     Args:
         output: root of the derivative data set; made where it is missing.
-        source: the NIfTI file that was segmented; its grid is copied, and nothing else of it.
+        source: the file that was segmented; its grid is copied, and nothing else of it.
         labels: leaf positions on the grid of `source`, axes as in the file.
         space: gives the indices, names and colours.
         provenance: goes into `dataset_description.json`.
+        scan: whose file it is, where that is known; see `derivative_path`.
 
     Returns:
         The path of the label file (uint8, or uint16 where an index is above 255).
@@ -98,7 +110,7 @@ def write_derivative(
         DerivativeError: for another shape, values that are no leaf, a folder that belongs to
             another data set or label table, or a target outside `output`.
     """
-    target = derivative_path(output, source)
+    target = derivative_path(output, source, scan)
     require_inside(output, target, source)
     image = open_source(source)
     labels = _fitting(labels, image, source, space)
@@ -122,14 +134,14 @@ def require_inside(output: Path, target: Path, source: Path) -> None:
 
 
 def open_source(source: Path) -> nib.Nifti1Pair:
-    """Open a NIfTI file for its grid; raises `DerivativeError`."""
+    """Open a file for its grid; raises `DerivativeError`. That of other formats is put as NIfTI."""
     try:
-        image = nib.load(source)
-    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        image = open_image(source)
+        if isinstance(image, nib.Nifti1Pair):
+            return image
+        return nib.Nifti1Image(np.broadcast_to(np.zeros((), np.uint8), image.shape), image.affine)
+    except HEADER_ERRORS as error:
         raise DerivativeError(f"{source} cannot be read: {error}") from None
-    if not isinstance(image, nib.Nifti1Pair):
-        raise DerivativeError(f"{source} is {type(image).__name__}, expected NIfTI")
-    return image
 
 
 def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> nib.Nifti1Pair:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
+from neoseg.cohort.formats import ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.releases import RELEASES
 from neoseg.store import DataError
 
 log = logging.getLogger(__name__)
 
-ENDINGS = (".nii.gz", ".nii")
 MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
 """How brain masks are called in BIDS (as in release 3 of the dHCP) and in its other releases."""
 
@@ -63,7 +63,7 @@ def find_scans(
     A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
     images in `sub-*/[ses-*/]anat` are, and nothing else; in other folders every file, however
     deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
-    plain collection in which every NIfTI file is a scan.
+    plain collection in which every volume is a scan.
 
     Files that differ in nothing but `desc-` are one scan, and in BIDS sessions also those that
     differ in `space-`, of which the native one is taken. The other modalities are files of the
@@ -71,7 +71,7 @@ def find_scans(
     with the same `desc-` go first.
 
     Args:
-        path: a NIfTI file or a folder.
+        path: a volume or a folder.
         modalities: of the network, in order.
         desc: which of several images to take, "none" for the one without `desc-`. None takes the
             usual one, else the bias-corrected one (`desc-restore`), else that without, else the
@@ -87,14 +87,19 @@ def find_scans(
             log.warning("%s is taken as %s, whatever its name says", path, modalities[0])
         return [_with_partners(path, _images(path.parent.iterdir(), modalities), modalities)]
     if not path.is_dir():
-        raise DataError(f"{path} does not exist; give a NIfTI file or a folder as input")
+        raise DataError(f"{path} does not exist; give a file or a folder as input")
     bases = (path / folder for folder in PIPELINE_FOLDERS)
     base = next((folder for folder in bases if has_subjects(folder)), None)
     patterns = ["**/*"] if base is None else ["sub-*/ses-*/anat/*", "sub-*/anat/*"]
     files = [file for pattern in patterns for file in (base or path).glob(pattern)]
-    files = sorted(file for file in files if _is_image(file))
+    files = sorted(file for file in files if is_volume(file) and file.is_file())
     if not files:
-        raise DataError(f"{base or path} has no file that ends in {' or '.join(ENDINGS)}")
+        line = dicom_line(path)
+        raise DataError(
+            f"{base or path} holds DICOM files; convert them: {line}"
+            if line
+            else f"{base or path} has no file that ends in {' or '.join(ENDINGS)}"
+        )
     images = _images(files, modalities)
     firsts = [image for image in images if image.modality == modalities[0]]
     chosen = _choose(firsts if base is None else _in_space(firsts, space), desc, usual)
@@ -103,34 +108,21 @@ def find_scans(
     if base is not None or desc is not None:
         wanted = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
-            f"{base or path} has {len(files)} NIfTI files, and none is {wanted}, which the run was "
+            f"{base or path} has {len(files)} volumes, and none is {wanted}, which the run was "
             "trained on; name a file, or the folder that holds such images"
         )
     derived = ("_dseg", "_mask", "_probseg", *(f"_{m}" for m in modalities[1:]))
-    plain = [file for file in files if not stem(file).endswith(derived)]
+    plain = [file for file in files if not stem_of(file).endswith(derived)]
     return [_with_partners(file, images, modalities) for file in plain]
 
 
-def stem(path: Path) -> str:
-    """Return the file's name without `.nii` or `.nii.gz`."""
-    for ending in ENDINGS:
-        if path.name.endswith(ending):
-            return path.name[: -len(ending)]
-    return path.stem
-
-
-def _is_image(path: Path) -> bool:
-    # Hidden files are drafts of an interrupted copy, or macOS's notes about files.
-    return path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
-
-
 def _images(files: Iterable[Path], modalities: Sequence[str]) -> list[_Image]:
-    parsed = (_parse(file, modalities) for file in sorted(files) if _is_image(file))
+    parsed = (_parse(file, modalities) for file in sorted(files) if is_volume(file))
     return [image for image in parsed if image is not None]
 
 
 def _parse(path: Path, modalities: Sequence[str]) -> _Image | None:
-    *parts, last = stem(path).split("_")
+    *parts, last = stem_of(path).split("_")
     found = entities_of("_".join(parts))
     if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
         last, found["desc"] = parts.pop(), CORRECTED

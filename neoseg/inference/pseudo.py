@@ -17,7 +17,6 @@ from neoseg.digests import digest_of_content
 from neoseg.files import replacing
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import (
-    derivative_path,
     image_like,
     open_source,
     write_derivative,
@@ -192,14 +191,14 @@ def _write_derivatives(
     provenance: Provenance,
 ) -> None:
     """Write the leaves as `_dseg` and the confidence (0 to 1) as `_desc-confidence_probseg`."""
-    source, geometry = scan.entry.scan.images[0], scan.entry.geometry
+    source, name, geometry = scan.entry.scan.images[0], scan.entry.scan.id, scan.entry.geometry
     assert source is not None
     leaves = to_canonical(labels.leaves, geometry, codebook.space.background)
-    write_derivative(output, source, to_native(leaves, geometry), codebook.space, provenance)
+    native = to_native(leaves, geometry)
+    target = write_derivative(output, source, native, codebook.space, provenance, name)
 
     confidence = to_native(to_canonical(labels.confidence, geometry, 0), geometry)
     stored = image_like(open_source(source), confidence, 1 / 255)
-    target = derivative_path(output, source)
     name = target.name.replace("_desc-neoseg_dseg", "_desc-confidence_probseg")
     with replacing(target.with_name(name)) as temporary:
         nib.save(stored, temporary)

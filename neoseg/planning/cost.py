@@ -217,7 +217,7 @@ def _seconds(
     data, passes, update = (min(column) for column in zip(*found, strict=True))
     work = passes * items * math.prod(run.patches.size) / math.prod(size) + update
     loaders = run.patches.workers or 0
-    return max(work, data * items / loaders) if loaders else work + data * items
+    return float(max(work, data * items / loaders) if loaders else work + data * items)
 
 
 def _smaller(size: Shape, divisors: Shape, share: float) -> Shape:

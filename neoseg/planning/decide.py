@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from neoseg.capacity import count_loaders, free_memory, usable_cores
+from neoseg.capacity import count_loaders
 from neoseg.configuration.run import RunConfig
 from neoseg.networks import divisors_of
-from neoseg.planning.cost import Counted, count_of, memory_of
+from neoseg.planning.cost import Counted, count_of
 from neoseg.planning.fingerprint import Fingerprint
+from neoseg.planning.machine import Machine
 from neoseg.planning.topology import (
     ANISOTROPY,
     SHORTEST,
@@ -29,20 +29,8 @@ from neoseg.store.voxel_size import Size, shown
 ORGAN = 80.0
 """Longest side in mm of scans that are crops already: a newborn's head is longer."""
 
-CPU_STEP = 60e9
-"""Floating-point operations of a step that a core is given: about two seconds of it."""
-
-CPU_CORES = 16
-"""Cores that count; more hardly help a step of this size."""
-
 CPU_PATCH, COARSEST = 16, 2.0
 """On a CPU voxels grow until a patch holds this part of a scan, and at most so many times."""
-
-GPU_MEMORY = 24 << 30
-"""Bytes of a GPU at most that a step is made for, as nnU-Net's larger presets."""
-
-SHARE = 0.8
-"""Of the memory at hand that a step may take."""
 
 CPU_WIDTH, GPU_WIDTH = 16, 32
 LARGEST_SHARE = 0.05
@@ -69,38 +57,6 @@ class Decision:
     key: str
     value: Any
     reason: str
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a step may use.
-
-    Attributes:
-        gpu: whether it is for one.
-        memory: bytes at hand for each device.
-        cores: of this machine.
-        devices: that share a step.
-    """
-
-    gpu: bool
-    memory: int
-    cores: int
-    devices: int
-
-    @classmethod
-    def of(cls, run: RunConfig) -> Machine:
-        """Return the machine as a run would use it."""
-        gpu = run.trainer.accelerator != "cpu" and torch.cuda.is_available()
-        memory = free_memory()
-        if gpu:
-            memory = min(torch.cuda.get_device_properties(0).total_memory, GPU_MEMORY)
-        return cls(gpu, memory, usable_cores(), run.trainer.processes)
-
-    def affords(self, counted: Counted, batch: int, half: bool) -> bool:
-        """Tell whether a device can do a step with so many items."""
-        if memory_of(counted, batch, 0.5 if half else 1.0) > SHARE * self.memory:
-            return False
-        return self.gpu or counted.flops * batch <= CPU_STEP * min(self.cores, CPU_CORES)
 
 
 def decide(

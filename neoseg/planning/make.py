@@ -15,9 +15,12 @@ from neoseg.configuration.planned import PLAN_FILE, Given, with_plan, with_value
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
-from neoseg.planning.decide import Decision, Machine, decide
+from neoseg.planning.cost import expected
+from neoseg.planning.decide import Decision, decide
 from neoseg.planning.fingerprint import Fingerprint
-from neoseg.training.failure import is_first_process
+from neoseg.planning.machine import Machine
+from neoseg.processes import is_first_process
+from neoseg.store.voxel_size import shown
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +65,16 @@ def make(kind: type[Run], config: DictConfig, given: Given) -> Made[Run]:
     return Made(decisions, planned, planned.plan())
 
 
-def parse_planned(kind: type[Run], config: DictConfig, hydra: Any, folder: Path) -> Run:
-    """Parse a configuration with its plan, which is made and kept in the run folder where it is
-    still to be.
+def parse_planned(
+    kind: type[Run], config: DictConfig, hydra: Any, folder: Path | None = None
+) -> Run:
+    """Parse a configuration with its plan, which is made where it has to be.
+
+    Args:
+        kind: of configuration.
+        config: as composed.
+        hydra: its node of Hydra.
+        folder: of the run, which keeps what is planned.
 
     Raises:
         ConfigError, CohortError, DataError: as `make`.
@@ -74,17 +84,22 @@ def parse_planned(kind: type[Run], config: DictConfig, hydra: Any, folder: Path)
     if not is_open:
         return kind.parse(config)
     made = make(kind, config, given)
-    path = folder / PLAN_FILE
-    if is_first_process():
+    path = (folder or Path()) / PLAN_FILE
+    if folder is not None and is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
         edited = override("plan", path)
         write_text(path, made.text(f"Planned for this run; edit a copy and give it: {edited}"))
     patches, trainer = made.run.patches, made.run.trainer
     log.info(
-        "planned: voxels of %s mm, patches of %s voxels, %d a step, %d steps; why: %s",
-        *(made.run.store.spacing, list(patches.size), patches.batch_size),
-        *(patches.steps_per_epoch * (trainer.max_epochs or 0), path),
+        "planned: voxels of %s mm, patches of %s voxels, %d a step, %d steps%s",
+        shown(made.plan.sources[0].cohort.voxel_size or ()),
+        list(patches.size),
+        patches.batch_size,
+        patches.steps_per_epoch * (trainer.max_epochs or 0),
+        "" if folder is None else f"; {path} says why",
     )
+    if folder is not None and is_first_process():
+        log.info("expected: %s", expected(made.run, made.plan))
     return made.run
 
 

@@ -1,4 +1,4 @@
-"""What a finished run tells W&B: summary values, the score table and the run card."""
+"""What a finished run tells W&B and MLflow: summary values, scores and the run card."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from lightning.pytorch.loggers import Logger
 
 from neoseg.evaluation.card import CARD
 from neoseg.evaluation.table import read_scores
-from neoseg.training.loggers import wandb_runs_of
+from neoseg.training.loggers import runs_of
+from neoseg.training.wandb_run import WandbRun
 
 COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")
 
 
 def send_results(loggers: Iterable[Logger], folder: Path) -> None:
-    """Send scores and card of the run in a folder to those of its loggers that record it in W&B."""
-    wandb_runs = wandb_runs_of(loggers)
-    if not wandb_runs:
+    """Send scores and card of the run in a folder to the services among its loggers."""
+    runs = runs_of(loggers)
+    if not runs:
         return
     card = json.loads((folder / f"{CARD}.json").read_text(encoding="utf-8"))
     text = (folder / f"{CARD}.md").read_text(encoding="utf-8")
@@ -30,8 +31,12 @@ def send_results(loggers: Iterable[Logger], folder: Path) -> None:
     scores = read_scores(path) if path.is_file() else None
     files = [folder / f"{CARD}.json", folder / f"{CARD}.md"]
     page = f"<pre style='white-space: pre-wrap'>{html.escape(text)}</pre>"
-    for run in wandb_runs:
-        run.log_results(summary_values(card, scores), scores, page, files)
+    values = summary_values(card, scores)
+    for run in runs:
+        if isinstance(run, WandbRun):
+            run.log_results(values, scores, page, files)
+        else:
+            run.log_results(values, files)
 
 
 def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, Any]:

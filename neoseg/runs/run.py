@@ -17,11 +17,12 @@ from neoseg.foreign import CONFIG
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
+from neoseg.runs.longer import goes_on, tell_whether_longer
 from neoseg.runs.origin import PLAN, require_same, write_origin
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.training.failure import failure_noted
-from neoseg.training.loggers import close_wandb_runs
+from neoseg.training.loggers import close_runs
 from neoseg.training.recipe import before, stages_of
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
-    A folder that holds the same run, finished, is left as it is; one that was interrupted, however
+    A folder that holds the same run, finished, is left as it is, unless it is resumed with more
+    epochs or more time; one that was interrupted, however
     hard, goes on from its last checkpoint to the same end. With `find_lr` the learning rates are
     tested and nothing is trained.
 
@@ -43,10 +45,13 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
         ConfigError, CohortError, DataError, ...: errors for the person who has to act.
         SIGTERMException: the machine asked for an end; the last step is saved.
     """
-    if (folder / RECORD).is_file():  # perhaps where nothing can be written
+    longer = resuming and goes_on(run, folder)
+    if (folder / RECORD).is_file() and not longer:  # perhaps where nothing can be written
         return _finished(run, folder)
     with claimed(folder):
-        if (folder / RECORD).is_file():  # whoever had the folder meanwhile has come to the end
+        if (
+            folder / RECORD
+        ).is_file() and not longer:  # whoever had the folder meanwhile has come to the end
             return _finished(run, folder)
         with failure_noted(folder), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)
@@ -75,12 +80,14 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
     try:
         if trainer.interrupted or not trainer.is_global_zero:
             return float("nan")
-        return conclude(run, folder, module, plan, trainer, effort)
+        dice = conclude(run, folder, module, plan, trainer, effort)
+        tell_whether_longer(run, folder, trainer.current_epoch)
+        return dice
     except BaseException:
-        close_wandb_runs(trainer.loggers, failed=True)
+        close_runs(trainer.loggers, failed=True)
         raise
     finally:
-        close_wandb_runs(trainer.loggers)
+        close_runs(trainer.loggers)
 
 
 def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
@@ -89,6 +96,9 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     What is no longer that with which the run started raises `ConfigError`; see `require_same`.
     """
     plan = run.plan()
+    if resuming and goes_on(run, folder):
+        log.info("%s had ended: it goes on, and is scored again", folder)
+        (folder / RECORD).unlink()  # before the configuration: from here on it is one that goes on
     require_same(run, folder, plan, resuming)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, text)

@@ -36,7 +36,7 @@ from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
 from neoseg.runs.origin import write_images
 from neoseg.runs.trainer import stage_trainer
-from neoseg.training.loggers import close_wandb_runs
+from neoseg.training.loggers import close_runs
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 
@@ -89,10 +89,10 @@ def run_stage(
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
             trainer.fit(module, data, ckpt_path=checkpoint if found else None, weights_only=True)
     except BaseException:
-        close_wandb_runs(trainer.loggers, failed=True)
+        close_runs(trainer.loggers, failed=True)
         raise
     if not stage.last:
-        close_wandb_runs(trainer.loggers)
+        close_runs(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
         write_text(stage.marker(folder), json.dumps(record) + "\n")

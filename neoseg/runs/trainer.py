@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 
 from neoseg.borrowed import starts_processes
 from neoseg.configuration.run import RunConfig
+from neoseg.configuration.trainer import require_shares
 from neoseg.findings.settings import ConfigError
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.loggers import make_loggers, wandb_callbacks
@@ -114,12 +115,7 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
             "trainer.precision is 16-mixed, which a CPU does not have; use bf16-mixed or 32-true, "
             "or a GPU with trainer=gpu"
         )
-    if batch_size % trainer.world_size:
-        raise ConfigError(
-            f"patches.batch_size is {batch_size}, the patches of a step over all devices, which "
-            f"{trainer.world_size} devices cannot share evenly; use a multiple of "
-            f"{trainer.world_size}"
-        )
+    require_shares(batch_size, trainer.world_size)
     if sweeping() and starts_processes(trainer):
         # Each further process would start the whole sweep itself.
         raise ConfigError(

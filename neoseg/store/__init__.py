@@ -1,4 +1,4 @@
-"""A scan read once: NIfTI files, their checks, preparation, and the entries that are kept."""
+"""A scan read once: files of volumes, their checks, preparation, and the entries that are kept."""
 
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (

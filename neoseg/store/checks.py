@@ -54,7 +54,8 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
     if len(codes) == 2 and not any(codes):
         return one(
             path,
-            "has neither sform nor qform, so left and right are unknown",
+            "has neither sform nor qform, or what its format has instead, so left and right are "
+            "unknown",
             "an affine from the scanner",
             "restore the header from the source image",
             "absent-affine",

@@ -12,7 +12,7 @@ from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
 from neoseg.labels.convention import ROUNDING
 from neoseg.store.checks import one
-from neoseg.store.nifti import load_nifti
+from neoseg.store.nifti import load_image
 from neoseg.store.volume import Volume
 
 MOST_NEW = 8
@@ -25,7 +25,7 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
     parts = found[np.abs(np.rint(found) - found) > ROUNDING]
     if len(parts) and labels.scaling is not None:
         slope, shift = labels.scaling
-        raw = np.unique(load_nifti(path)[0].dataobj.get_unscaled())
+        raw = np.unique(load_image(path)[0].dataobj.get_unscaled())
         lost, action = ", and the raw values lost the numbers", ""
         if np.isin(raw, convention.values).all():
             lost = ""

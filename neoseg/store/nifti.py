@@ -1,4 +1,4 @@
-"""Loading a NIfTI file whole, or saying what kind of damage it has."""
+"""Loading a volume whole, or saying what kind of damage its file has."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from neoseg.capacity import free_memory
+from neoseg.cohort.formats import dicom_line, ending_of
 from neoseg.errors import NeosegError
 from neoseg.findings.problems import Problem
+from neoseg.foreign import ForeignError
+from neoseg.store import text_headed
 from neoseg.store.headers import check_header
 
-KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
-"""Image class by the number in the first four bytes, the size of the header."""
+KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
+"""Image class by the number in the first four bytes: the size of the header, or a version."""
+
+NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
+"""Formats by the endings of files; all others are NIfTI."""
 
 HEADER_ERRORS = (
     OSError,
@@ -34,8 +41,10 @@ HEADER_ERRORS = (
     ImageFileError,
     HeaderDataError,
     WrapStructError,
+    MGHError,
+    ForeignError,
 )
-"""What nibabel raises for a header that is none."""
+"""What is raised for a header that is none."""
 
 HEADER, SLACK, PIECE = 540, 2**20, 2**24
 """Bytes of the longer header, those that may follow the voxels, those unpacked at a time."""
@@ -60,7 +69,21 @@ class DataError(NeosegError):
         return cls("\n    ".join(problem.sentence for problem in problems), problems)
 
 
-def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
+def open_image(path: Path) -> Any:
+    """Return an image as nibabel has it, of which the header alone is read.
+
+    Raises:
+        One of `HEADER_ERRORS`.
+    """
+    if path.suffix.lower() in text_headed.ENDINGS:
+        return text_headed.read_header(path).empty()
+    image: Any = nib.load(path)
+    if not isinstance(image, nib.Nifti1Pair | nib.MGHImage):
+        raise ImageFileError(f"it is {type(image).__name__}, which does not tell left from right")
+    return image
+
+
+def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     """Return the image, its voxels with the header's scaling applied, and what contradicts itself.
 
     A packed file is unpacked once, to its end, where its checksum stands.
@@ -68,15 +91,19 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     Raises:
         DataError: missing, unreadable, empty, truncated or damaged files, and other formats.
     """
-    if not path.is_file():
-        raise _damaged(
-            path, "does not exist", "missing-file", "correct the path or the cohort's root"
-        )
+    header, place = _parts(path)
+    for file in dict.fromkeys((path, header, place)):
+        if not file.is_file():
+            raise _damaged(
+                file, "does not exist", "missing-file", "correct the path or the cohort's root"
+            )
     try:
-        size = path.stat().st_size
+        size = place.stat().st_size
         if size == 0:
             raise _broken(path, size, "it is empty", "empty-file")
-        raw = _unpack(path, size) if path.suffix == ".gz" else None
+        if path.suffix.lower() in text_headed.ENDINGS:
+            return _load_text_headed(path, size)
+        raw = _unpack(path, size) if path.suffix.lower() in (".gz", ".mgz") else None
     except OSError as error:
         raise _damaged(
             path,
@@ -85,7 +112,7 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
             "check its permissions and the disk",
         ) from None
     try:
-        image: Any = nib.load(path) if raw is None else _from_bytes(raw)
+        image: Any = open_image(path) if raw is None else _from_bytes(raw)
         announced, there = _extent(image), size if raw is None else len(raw)
     except HEADER_ERRORS as error:
         raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
@@ -95,13 +122,39 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
         raise _broken(path, size, why, "truncated-file")
     try:
         voxels = np.asanyarray(image.dataobj)
-        with path.open("rb") if raw is None else io.BytesIO(raw) as stream:
+        with header.open("rb") if raw is None else io.BytesIO(raw) as stream:
             head = stream.read(HEADER)
+        with place.open("rb") if raw is None else io.BytesIO(raw) as stream:
             stream.seek(announced)
             behind = stream.read()
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+    if isinstance(image, nib.MGHImage):
+        return image, voxels, []  # behind its voxels are notes
     return image, voxels, check_header(path, image, head, behind)
+
+
+def _parts(path: Path) -> tuple[Path, Path]:
+    """Return the files of header and voxels, which are two in a pair .hdr and .img."""
+    if path.suffix not in (".hdr", ".img"):
+        return path, path
+    return path.with_suffix(".hdr"), path.with_suffix(".img")
+
+
+def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Problem]]:
+    try:
+        header = text_headed.read_header(path)
+        image = header.empty()
+    except HEADER_ERRORS as error:
+        raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
+    try:
+        voxels = text_headed.read_voxels(path, header)
+    except (EOFError, MemoryError) as error:
+        raise _broken(path, size, str(error), "truncated-file") from None
+    except (ValueError, zlib.error) as error:
+        kind = "damaged-gzip" if isinstance(error, zlib.error) else "trailing-bytes"
+        raise _broken(path, size, str(error), kind) from None
+    return image, voxels, []
 
 
 def _extent(image: Any) -> int:
@@ -156,7 +209,8 @@ def _announced(head: bytes) -> int:
     """
     try:
         kind = _kind(head)
-        header = kind.header_class.from_fileobj(io.BytesIO(head[: kind.header_class.sizeof_hdr]))
+        length = getattr(kind.header_class, "sizeof_hdr", HEADER)
+        header = kind.header_class.from_fileobj(io.BytesIO(head[:length]))
         shape = [max(0, int(length)) for length in header.get_data_shape()]
         offset = float(header.get_data_offset())
         voxels = math.prod(shape) * int(header.get_data_dtype().itemsize)
@@ -168,7 +222,7 @@ def _announced(head: bytes) -> int:
 def _from_bytes(raw: bytes) -> Any:
     found = _kind(raw)
     if found is None:
-        raise ImageFileError("its first bytes are not those of NIfTI-1 or NIfTI-2")
+        raise ImageFileError("its first bytes are not those of NIfTI-1, NIfTI-2 or MGH")
     if found is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
         raise ImageFileError("its header is one of NIfTI-2 and calls itself NIfTI-1")
     return found.from_bytes(raw)
@@ -180,8 +234,14 @@ def _kind(raw: bytes) -> Any:
 
 
 def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
-    return _damaged(path, f"({size} bytes) is not a whole NIfTI file: {why}", kind, AGAIN)
+    line = dicom_line(path)
+    if line:
+        return _damaged(path, "is a DICOM file", "not-nifti", f"convert its folder: {line}")
+    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, AGAIN)
 
 
 def _damaged(path: Path, found: str, kind: str, action: str) -> DataError:
-    return DataError.of([Problem(str(path), found, "a NIfTI file", action, kind)])
+    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    article = "an" if name in ("NRRD", "MGH") else "a"
+    return DataError.of([Problem(str(path), found, f"{article} {name} file", action, kind)])

@@ -1,4 +1,4 @@
-"""Reading NIfTI volumes, checked, in the canonical (RAS+) orientation."""
+"""Reading volumes, checked, in the canonical (RAS+) orientation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from neoseg.findings.problems import Problem
 from neoseg.store.checks import check_affine, check_dimensions, check_numbers
-from neoseg.store.nifti import DataError, load_nifti
+from neoseg.store.nifti import DataError, load_image
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Volume:
 
 
 def read_volume(path: Path, dtype: type = np.float32) -> Volume:
-    """Read one 3D NIfTI file; a trailing axis of length 1 is dropped.
+    """Read one 3D volume of any format; a trailing axis of length 1 is dropped.
 
     The header's scaling is applied. `dtype` float32 converts the numbers; anything else keeps their
     type, so that label numbers stay exact.
@@ -41,7 +41,7 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
             sizes, voxels that are no numbers, NaN or infinite values, or numbers beyond float32
             where that is asked for; all of them.
     """
-    image, data, found = load_nifti(path)
+    image, data, found = load_image(path)
     found += [
         *check_dimensions(path, data.shape),
         *check_affine(path, image),
@@ -58,7 +58,8 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     array = np.asarray(canonical.dataobj)
     if dtype is np.float32:
         array = array.astype(np.float32)
-    scaling = (float(image.dataobj.slope), float(image.dataobj.inter))
+    stored = image.dataobj  # an array where the format knows no scaling
+    scaling = (float(getattr(stored, "slope", 1.0)), float(getattr(stored, "inter", 0.0)))
     return Volume(
         np.ascontiguousarray(array),
         canonical.affine,

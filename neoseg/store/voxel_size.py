@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator
 from neoseg.cohort import Cohort, Problem
 from neoseg.findings.problems import shorten
 from neoseg.store.checks import VOXEL_SIZES
-from neoseg.store.nifti import HEADER_ERRORS
+from neoseg.store.nifti import HEADER_ERRORS, open_image
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ def with_voxel_size(cohort: Cohort, asked: Size | None) -> Cohort:
     sizes: list[Size] = []
     for scan in cohort.scans:
         try:
-            image: Any = nib.load(scan.images[0])  # type: ignore[arg-type]  # always there
-            size = canonical_sizes(image.affine)
+            assert scan.images[0] is not None
+            size = canonical_sizes(open_image(scan.images[0]).affine)
         except (*HEADER_ERRORS, np.linalg.LinAlgError):
             continue
         if VOXEL_SIZES[0] <= min(size) <= max(size) <= VOXEL_SIZES[1]:

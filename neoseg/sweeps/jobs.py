@@ -13,6 +13,7 @@ from typing import Literal
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
+from neoseg.configuration.planned import Given, with_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.files import find, write_text
 from neoseg.findings.settings import ConfigError
@@ -40,6 +41,7 @@ class Job:
         run: what it is to do; None where its settings cannot work.
         problem: why not.
         hydra_overrides: what the command line sets of Hydra's own keys.
+        planned: whether its sizes and steps are known; if not, they are when it has started.
     """
 
     overrides: tuple[str, ...]
@@ -48,19 +50,24 @@ class Job:
     run: RunConfig | None
     problem: str = ""
     hydra_overrides: tuple[str, ...] = ()
+    planned: bool = True
 
     @classmethod
     def of(cls, overrides: Sequence[str], folder: Path, config: DictConfig) -> Job:
         """Parse the configuration of a job, with or without the node `hydra`."""
         keys = [str(key) for key in config if key != "hydra"]
         of_hydra = OmegaConf.select(config, "hydra.overrides.hydra") or ()
-        run, problem = None, ""
+        run, problem, planned = None, "", True
+        own = OmegaConf.masked_copy(config, keys)
         try:
-            run = RunConfig.parse(OmegaConf.masked_copy(config, keys))
+            if "hydra" in config:
+                own, is_open = with_plan(own, Given.of_hydra(own, config.hydra), folder)
+                planned = not is_open
+            run = RunConfig.parse(own)
         except ConfigError as error:
             problem = str(error)
         arm = str(OmegaConf.select(config, "name"))
-        return cls(tuple(overrides), folder, arm, run, problem, tuple(of_hydra))
+        return cls(tuple(overrides), folder, arm, run, problem, tuple(of_hydra), planned)
 
     @property
     def state(self) -> State:
@@ -100,8 +107,8 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all its trainings; 0 where its settings cannot work."""
-        if self.run is None:
+        """Optimizer steps of all its trainings; 0 where its settings cannot work, or are open."""
+        if self.run is None or not self.planned:
             return 0
         if self.run.find_lr is not None:
             return self.run.find_lr

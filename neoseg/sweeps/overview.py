@@ -25,7 +25,9 @@ def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
     for job in jobs:
         done, steps = job.steps_done, job.steps
         rate = known.get(job.arm, assumed)
-        seconds = 0.0 if job.ended else None if rate is None else max(steps - done, 0) * rate
+        seconds: float | None = 0.0
+        if not job.ended:
+            seconds = None if rate is None or not job.planned else max(steps - done, 0) * rate
         if seconds is None:
             unknown += 1
         else:
@@ -35,7 +37,7 @@ def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
             escape(job.folder.name),
             escape(job.arm),
             job.state,
-            f"{done} of {steps}" if done else str(steps),
+            (f"{done} of {steps}" if done else str(steps)) if job.planned else "by its plan",
             "unknown" if seconds is None else duration(seconds),
             str(job.devices),
         )

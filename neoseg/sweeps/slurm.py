@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
 import time
@@ -110,7 +111,7 @@ def _submit(
         from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (
             SlurmLauncher as HydraLauncher,
         )
-        from submitit.core.utils import FailedSubmissionError
+        from submitit.core.utils import FailedSubmissionError, UncompletedJobError
     except ImportError as error:
         raise ConfigError(
             f"cluster=slurm needs hydra-submitit-launcher ({error}); install 'neoseg[slurm]'"
@@ -137,16 +138,31 @@ def _submit(
     ]
     try:
         found = executor.map_array(launcher, *zip(*arguments, strict=True))
-    except (FailedSubmissionError, subprocess.CalledProcessError) as error:
-        raise ConfigError(
-            f"sbatch refuses the jobs, look at the keys of cluster: {error}"
-        ) from None
+    except (
+        FailedSubmissionError,
+        UncompletedJobError,
+        subprocess.CalledProcessError,
+        OSError,
+    ) as error:
+        raise ConfigError(_refusal(str(error))) from None
     pairs = [(job, submission) for (_, job), submission in zip(members, found, strict=True)]
     for job, submission in pairs:
         forget_failure(job.folder)
         job.submitted_as(submission.job_id)
         log.info("submitted %s as job %s", job.folder.name, submission.job_id)
     return pairs
+
+
+def _refusal(error: str) -> str:
+    """Say in one line why nothing was submitted, and what to do."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    said = "; ".join([line for line in lines if line.startswith("sbatch:")] or lines[-1:])
+    if re.search("contact|connect|communicat|timed out|resolve", said, re.IGNORECASE):
+        return (
+            f"SLURM does not answer: {said}. Nothing of this array was submitted; start the same "
+            "command again when it does, or use cluster=local"
+        )
+    return f"sbatch refuses the jobs: {said}. Look at the keys of cluster"
 
 
 def _wait(submitted: Sequence[tuple[Job, Any]]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +19,7 @@ from rich.markup import escape
 
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
+from neoseg.networks import NetworkError, build_network
 from neoseg.runs.origin import differing
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
@@ -41,7 +46,10 @@ def run_sweep(
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
-    jobs = [[compose_job(loader, config, overrides) for overrides in batch] for batch in batches]
+    jobs = [
+        [_with_network(compose_job(loader, config, overrides)) for overrides in batch]
+        for batch in batches
+    ]
     everything = [job for batch in jobs for job in batch]
     try:
         _require_own_folders(everything)
@@ -78,6 +86,25 @@ def run_sweep(
         sys.exit(2)
     _conclude(everything)
     return returns
+
+
+def _with_network(job: Job) -> Job:
+    """Return a job, with a problem where its network cannot be built."""
+    if job.run is None or job.ended:
+        return job
+    problem = _network_problem(json.dumps(job.run.network), job.run.patches.size, job.run.allow)
+    return replace(job, run=None, problem=problem) if problem else job
+
+
+@cache
+def _network_problem(network: str, size: tuple[int, int, int], allow: tuple[str, ...]) -> str:
+    """Build a network without its weights; return what is wrong with it."""
+    try:
+        with torch.device("meta"):
+            build_network(json.loads(network), 1, 2, size, allow)
+    except NetworkError as error:
+        return str(error)
+    return ""
 
 
 def _conclude(jobs: Sequence[Job]) -> None:

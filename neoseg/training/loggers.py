@@ -1,4 +1,4 @@
-"""Where step curves go: `metrics.csv` always, W&B and TensorBoard where they are asked for."""
+"""Where step curves go: `metrics.csv` always; W&B, TensorBoard, MLflow where they are asked for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.training.curves import METRICS, CurveLogger
+from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.training.overlays import Overlays
 from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
 from neoseg.training.wandb_run import About, WandbRun, WandbSettings
@@ -19,8 +20,9 @@ from neoseg.training.wandb_run import About, WandbRun, WandbSettings
 __all__ = [
     "LoggerError",
     "LoggerSettings",
-    "close_wandb_runs",
+    "close_runs",
     "make_loggers",
+    "runs_of",
     "wandb_callbacks",
     "wandb_runs_of",
 ]
@@ -33,6 +35,7 @@ class LoggerSettings(BaseModel):
 
     wandb: WandbSettings = Field(default_factory=WandbSettings)
     tensorboard: TensorBoardSettings = Field(default_factory=TensorBoardSettings)
+    mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
 
 
 def make_loggers(
@@ -46,9 +49,9 @@ def make_loggers(
 ) -> list[Logger]:
     """Return the CSV logger (`metrics.csv`), and the others as far as they are asked for.
 
-    The W&B run is named after the arm, its draw and its seed, and after the stage if it is not the
-    last; it is grouped by sweep, with the arm as job type. Its configuration has one key more than
-    the run's: `stage`, "last" or the name of an earlier one.
+    The run of a service is named after the arm, its draw and its seed, and after the stage if it is
+    not the last; it is grouped by sweep, with the arm as job type. Its configuration has one key
+    more than the run's: `stage`, "last" or the name of an earlier one.
 
     Args:
         folder: of this training: the run folder, or that of an earlier stage in it.
@@ -56,17 +59,17 @@ def make_loggers(
         settings: which loggers, and how.
         name: of the arm.
         group: the sweep.
-        config: goes to W&B.
+        config: goes to W&B and MLflow.
         privacy: what does not.
 
     Raises:
-        LoggerError: TensorBoard is asked for and not installed.
+        LoggerError: what is asked for is not installed.
     """
     curves = CurveLogger(folder / METRICS)
     loggers: list[Logger] = [curves]
     if settings.tensorboard.enabled:
         loggers.append(TensorBoardCurves(folder))
-    if settings.wandb.mode != "disabled":
+    if settings.wandb.mode != "disabled" or settings.mlflow.uri is not None:
         stage = folder.name if folder != run else "last"
         suffix = f"-stage{stage}" if folder != run else ""
         about = About(
@@ -77,7 +80,10 @@ def make_loggers(
             config=shared(config, privacy, [str(run), str(run.resolve())]) | {"stage": stage},
             privacy=privacy,
         )
-        loggers.append(WandbRun(settings.wandb, run, curves, about))
+        if settings.wandb.mode != "disabled":
+            loggers.append(WandbRun(settings.wandb, run, curves, about))
+        if settings.mlflow.uri is not None:
+            loggers.append(MlflowRun(settings.mlflow, curves, about))
     return loggers
 
 
@@ -91,9 +97,14 @@ def wandb_runs_of(loggers: Iterable[Logger]) -> list[WandbRun]:
     return [logger for logger in loggers if isinstance(logger, WandbRun)]
 
 
-def close_wandb_runs(loggers: Iterable[Logger], failed: bool = False) -> None:
-    """End the W&B runs, so that the next stage or job does not write into them."""
-    for run in wandb_runs_of(loggers):
+def runs_of(loggers: Iterable[Logger]) -> list[WandbRun | MlflowRun]:
+    """Return those of the loggers that are runs of a service."""
+    return [logger for logger in loggers if isinstance(logger, WandbRun | MlflowRun)]
+
+
+def close_runs(loggers: Iterable[Logger], failed: bool = False) -> None:
+    """End the runs of services, so that the next stage or job does not write into them."""
+    for run in runs_of(loggers):
         run.close(failed)
 
 

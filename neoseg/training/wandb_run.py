@@ -76,19 +76,19 @@ class About:
     privacy: Privacy = "none"
 
 
-def _guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Let the first process alone do it, and let no error of W&B reach the training."""
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Let the first process alone do it, and let no error of a service reach the training."""
 
     @wraps(method)
-    def guarded(self: WandbRun, *args: Any, **kwargs: Any) -> None:
+    def tried(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
             return
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self._give_up(error)
+            self.give_up(error)
 
-    return guarded
+    return tried
 
 
 class WandbRun(Logger):
@@ -129,21 +129,21 @@ class WandbRun(Logger):
         """No versions: a training has one run."""
         return ""
 
-    @_guarded
+    @guarded
     def rewind(self, step: int) -> None:
         """Open the run; tell one that is offline again what happened before `step`."""
         self._open()
 
-    @_guarded
+    @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Send one row of numbers."""
         self._send(metrics, step)
 
-    @_guarded
+    @guarded
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run starts with the whole configuration."""
 
-    @_guarded
+    @guarded
     def log_overlay(
         self, number: int, caption: str, planes: Sequence[Plane], codebook: Codebook, step: int
     ) -> None:
@@ -157,7 +157,7 @@ class WandbRun(Logger):
         name = f"scan {number}" if self.about.privacy == "subjects" else caption
         self._send({f"{OVERLAYS}/{number}": masked_images(name, planes, codebook)}, step)
 
-    @_guarded
+    @guarded
     def log_results(
         self,
         values: Mapping[str, Any],
@@ -193,7 +193,7 @@ class WandbRun(Logger):
             card.add_file(str(path))
         self._run.log_artifact(card)
 
-    @_guarded
+    @guarded
     def close(self, failed: bool = False) -> None:
         """End the run, so that the next stage or job has one of its own."""
         run, self._run = self._run, None
@@ -236,7 +236,8 @@ class WandbRun(Logger):
             for row in self._curves.rows:
                 self._run.log(row)
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Send nothing more."""
         self.broken = True
         reason = " ".join(str(error).split()) or "no reason given"
         log.warning(

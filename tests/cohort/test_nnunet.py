@@ -65,6 +65,17 @@ def test_channels_by_name_or_number_and_the_ignore_label(tmp_path, two) -> None:
     assert Protocol.full(two).apply(meaning[3]) == two.everything
 
 
+def test_volumes_of_any_ending_take_part(tmp_path, two) -> None:
+    images = ["a.nii.gz", "a.nrrd", "b.nrrd", "c.mha"]
+    root = folder(tmp_path, DECATHLON, images, ["a.nrrd", "c.nii"])
+    scans = read_nnunet(root, two, modalities=["0"]).scans
+    assert [scan.images[0].name for scan in scans] == ["a.nii.gz", "b.nrrd", "c.mha"]
+    assert [scan.label and scan.label.name for scan in scans] == ["a.nrrd", None, "c.nii"]
+    folder(tmp_path, {**DECATHLON, "file_ending": ".nrrd"}, [], [])
+    scans = read_nnunet(root, two, modalities=["0"]).scans
+    assert [scan.images[0].name for scan in scans] == ["a.nrrd", "b.nrrd"]
+
+
 def test_other_names_need_a_convention(tmp_path, two) -> None:
     described = {**DECATHLON, "labels": {"0": "background", "1": "head", "2": "tail"}}
     root = folder(tmp_path, described, ["a.nii.gz"], ["a.nii.gz"])
@@ -83,6 +94,7 @@ def test_other_names_need_a_convention(tmp_path, two) -> None:
         ([], ["a.nii.gz"], "0", "is no such description"),
         (DECATHLON, ["a_b.nii.gz", "ab.nii.gz"], "0", "differ in signs alone"),
         (NNUNET, ["a_0001.nii.gz"], "T1", "has no channel T1 of case a"),
+        ({**DECATHLON, "file_ending": ".png"}, ["a.png"], "0", "has the file_ending '.png'"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, two, described, images, modality, words) -> None:

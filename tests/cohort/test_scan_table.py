@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from neoseg.cohort import Cohort, CohortError, read_table
+from neoseg.cohort import AnnotationSettings, Cohort, CohortError, read_table
+from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.split import SplitSettings, split_of
+from neoseg.findings.settings import parse_settings
 from neoseg.labels import LabelSpace
 
 HEADER = "subject,session,T2w,T1w,label,scan_age,split"
@@ -106,3 +108,12 @@ def test_a_column_that_is_not_there(tmp_path: Path, drawem9: LabelSpace) -> None
         read(path, drawem9, modalities=["T2w"])
     with pytest.raises(CohortError, match="columns: names T3"):
         read(path, drawem9, columns={"T3": "image"})
+
+
+def test_a_column_annotation_serves_the_plan(tmp_path: Path, drawem9: LabelSpace) -> None:
+    rows = ["1,i/1.nii,l/1.nii,full", "2,i/2.nii,l/2.nii,TCV"]
+    path = write(tmp_path, *rows, header="subject,T2w,label,annotation")
+    row = {"full_fraction": None, "protocol": {"name": "full"}, "file": str(path)}
+    cohort = read(path, drawem9, modalities=["T2w"])
+    told = with_annotation(cohort, parse_settings(AnnotationSettings, row, "annotation"))
+    assert [scan.annotation and scan.annotation.name for scan in told.scans] == ["full", "TCV"]

@@ -27,7 +27,7 @@ SKIPPED = (
     ),
 )
 ERRORS = {  # kind: how many of the three scans are left
-    **dict.fromkeys(SKIPPED, 2),
+    **dict.fromkeys((*SKIPPED, "contradicted-annotation"), 2),
     "unreadable-file": 0,
     "label-meaning": 0,
     "no-scans": 0,

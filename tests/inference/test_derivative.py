@@ -114,9 +114,9 @@ def test_names(name, expected) -> None:
     assert derivative_path(Path("out"), Path("/data/../x") / name) == Path("out") / expected
 
 
-@pytest.mark.parametrize("name", ["scan.mgz", "scan", ".nii.gz", "scan.nii.gz.txt"])
+@pytest.mark.parametrize("name", ["scan.png", "scan", ".nii.gz", "scan.nii.gz.txt"])
 def test_other_files_are_refused(name) -> None:
-    with pytest.raises(DerivativeError, match="not named like NIfTI"):
+    with pytest.raises(DerivativeError, match="not named like a volume"):
         derivative_path(Path("out"), Path(name))
 
 

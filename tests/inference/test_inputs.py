@@ -200,7 +200,7 @@ def test_nothing_there(tmp_path) -> None:
     with pytest.raises(DataError, match="no file that ends in"):
         found(tmp_path)
     make(tmp_path, f"{A}/{P}_T1w", f"{A}/{P}_FLAIR")
-    with pytest.raises(DataError, match=r"2 NIfTI files, and none is \*_T2w"):
+    with pytest.raises(DataError, match=r"2 volumes, and none is \*_T2w"):
         found(tmp_path)
 
 

@@ -93,10 +93,9 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
     scans.mkdir()
     image = heads / "00_image.nii.gz"
     (scans / "new_T2w.nii.gz").write_bytes(image.read_bytes())
-    for name, run in zip(("a", "b"), runs, strict=True):
-        output = f"output={tmp_path / name}"
-        neoseg("predict", f'run="{run}"', f"input={scans}", output, at=tmp_path, paths=paths)
-        assert list((tmp_path / name).rglob("*_dseg.nii.gz"))
+    output = f"output={tmp_path / 'a'}"
+    neoseg("predict", f'run="{runs[1]}"', f"input={scans}", output, at=tmp_path, paths=paths)
+    assert list((tmp_path / "a").rglob("*_dseg.nii.gz"))
     neoseg("evaluate", f'run="{runs[0]}"', "part=val", "pictures=0", at=tmp_path, paths=paths)
     neoseg("report", f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}", at=tmp_path)
     table = pd.read_csv(tmp_path / "report" / "runs.csv")

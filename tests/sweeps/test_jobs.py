@@ -26,6 +26,7 @@ from neoseg.sweeps import local, slurm
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.local import _Pool, _Running
 from neoseg.sweeps.places import Places
+from neoseg.sweeps.sweep import _with_network
 
 
 def job(folder: Path, *overrides: str) -> Job:
@@ -221,3 +222,36 @@ def test_a_waiting_sweep_notes_no_failure_of_a_job_that_runs(
     submission: Any = SimpleNamespace(job_id="7_0")
     slurm._wait([(waiting, submission)])
     assert not (tmp_path / "failed.json").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_message() -> None:
+    text = (
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect "
+        "failure)"
+    )
+    told = slurm._refusal(f"command failed:\n{text}\n")
+    assert told.startswith(f"SLURM does not answer: {text}")
+    refused = slurm._refusal("x\nsbatch: error: invalid partition specified: gpu\n")
+    assert refused.startswith("sbatch refuses the jobs: sbatch: error: invalid partition")
+    assert "\n" not in told + refused
+
+
+def test_a_network_that_cannot_be_built_is_told_before_the_queue(tmp_path: Path) -> None:
+    wrong = _with_network(job(tmp_path / "a", "network.net.strides=[2,2]", "network.divisor=4"))
+    assert "cannot be built" in wrong.problem
+    assert wrong.run is None
+    assert _with_network(job(tmp_path / "b")).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("patches.batch_size=2", "trainer.devices=4", "trainer.num_nodes=2"), "batch_size=8"),
+        (("cluster.nodes=2",), "would wait for ever"),
+        (("cluster.time=2",), "cluster.warning"),
+    ],
+)
+def test_a_job_that_its_cluster_cannot_run_has_a_problem(
+    overrides: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    assert says in job(tmp_path, "cluster=slurm", *overrides).problem

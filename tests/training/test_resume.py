@@ -25,6 +25,7 @@ from tiny_run import train
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
+from neoseg.runs.run import train as train_run
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
 
@@ -232,6 +233,19 @@ def test_a_stopped_run_does_not_train_on(
     assert ((tmp_path / "checkpoints" / "last.ckpt").read_bytes(), curves(tmp_path)) == before
 
 
+def test_a_run_that_has_ended_goes_on_with_more_epochs(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    settings = ("supervised", "score=false")
+    train(configured(*settings, "trainer.max_epochs=1"), tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 2
+    first = curves(tmp_path)
+    longer = resumed(tmp_path, [f"resume={tmp_path}", "trainer.max_steps=3"])
+    train_run(longer, tmp_path, resuming=True)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 4  # whole epochs
+    assert curves(tmp_path)[: len(first)] == first
+
+
 def test_other_annotation_is_refused(
     configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +256,7 @@ def test_other_annotation_is_refused(
         train(configured("partial_superclass", "annotation.full_fraction=0.5"), tmp_path)
 
 
-@pytest.mark.parametrize("key", ["trainer.val_check_interval=0.5", "trainer.max_steps=5"])
+@pytest.mark.parametrize("key", ["trainer.val_check_interval=0.5"])
 def test_keys_that_would_break_it(
     key: str, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
