@@ -120,6 +120,7 @@ class Given:
     ) -> None:
         self.config, self.choices = config, choices
         self.keys = {re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in overrides}
+        self.known: dict[object, bool] = {}
 
     @classmethod
     def of_hydra(cls, config: DictConfig, hydra: Any) -> Given:
@@ -127,7 +128,12 @@ class Given:
         return cls(config, list(hydra.overrides.task), hydra.runtime.choices)
 
     def __contains__(self, key: object) -> bool:
-        group, _, name = str(key).partition(".")
+        if key not in self.known:  # it is asked for each patch that is tried
+            self.known[key] = self._is_given(str(key))
+        return self.known[key]
+
+    def _is_given(self, key: str) -> bool:
+        group, _, name = key.partition(".")
         # `patches=gpu` is told by the choice.
         named = (k for k in self.keys if "." in k or not (CONFIG_DIR / k).is_dir())
         if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in named):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,15 +54,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
-        end = time.monotonic() + 120
-        while not answers(uri) and time.monotonic() < end:
+        end = time.monotonic() + 240
+        while not answers(uri):
             assert process.poll() is None, "the server has ended"
+            assert time.monotonic() < end, "the server does not answer"
             time.sleep(0.5)
         yield uri
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # with the workers that it has started
         process.wait(20)
 
 

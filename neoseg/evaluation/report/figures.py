@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
 from neoseg.evaluation.report.style import (
+    WIDTH,
     arm_styles,
     legend_above,
     longest,
@@ -33,9 +34,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     arms = list(styles)
     names = _bars(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))
     width = 0.8 / len(arms)
-    figure = new_figure(
-        max(6.0, 1.2 + 0.28 * len(arms) * len(names) + 0.4 * len(names)), 0.6 + 3 * len(groups)
-    )
+    figure = new_figure(WIDTH, 0.6 + 2.2 * len(groups))
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
     lowest = 1.0
     for axes, group in zip(panels, groups, strict=True):
@@ -88,7 +87,7 @@ def heat_map(summary: pd.DataFrame, metric: str = "dice", age_group: str = "all"
     table = part.pivot(index="abbreviation", columns="arm", values="mean").loc[names, arms]
     values = table.to_numpy(dtype=float)
     label = 0.085 * longest(arms)
-    figure = new_figure(2.2 + 0.75 * len(arms), 1.2 + label + 0.17 * len(names))
+    figure = new_figure(max(WIDTH, 2.2 + 0.33 * len(arms)), 1.2 + label + 0.17 * len(names))
     axes = figure.subplots()
     share = metric in ("dice", "nsd")
     low, high = (0.0, 1.0) if share else (0.0, float(np.nanmax([1e-9, *values.ravel()])))

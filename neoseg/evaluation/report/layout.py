@@ -160,7 +160,7 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
                 if pd.isna(row.permutation_p)
                 else f"{p_value(row.permutation_p)} ({p_value(row.smallest_p)})"
             ),
-            "d": "–" if pd.isna(row.d_z) else f"{row.d_z:.2f}",
+            "d": "n/a" if pd.isna(row.d_z) else f"{row.d_z:.2f}",
         }
         for row in comparisons
     ]

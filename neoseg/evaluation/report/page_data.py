@@ -17,7 +17,7 @@ from neoseg.evaluation.report.page_lists import (
     score_entries,
 )
 from neoseg.evaluation.report.sprites import data_uri
-from neoseg.evaluation.report.text import Parts, notes
+from neoseg.evaluation.report.text import FEW_SUBJECTS, Parts, few_subjects, notes
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ def write_report_page(comparison: Comparison, parts: Parts, output: Path) -> Non
         listed.append(f"Cases that the page does not hold: {'; '.join(left_out)}.")
     data = {
         "about": comparison.about,
+        "warning": few_subjects(comparison),
+        "fewSubjects": FEW_SUBJECTS,
         "interval": f"{100 * settings.level:g} % interval",
         "arms": arms,
         **scores,

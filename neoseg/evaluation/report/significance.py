@@ -118,13 +118,15 @@ def anova(groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def cohens_d(differences: np.ndarray) -> np.ndarray:
     """Return the mean of paired differences over their standard deviation (d_z), per column.
 
-    NaN where fewer than two differences are given or they do not vary.
+    NaN where fewer than two differences are given or they do not vary by more than rounding does.
     """
     count = (~np.isnan(differences)).sum(axis=0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         mean, std = np.nanmean(differences, axis=0), np.nanstd(differences, axis=0, ddof=1)
-        return np.where((count >= 2) & (std > 1e-9 * np.abs(mean)), mean / std, np.nan)
+        return np.where(
+            (count >= 2) & (std > 1e-9 * np.maximum(1, np.abs(mean))), mean / std, np.nan
+        )
 
 
 def rank_biserial(differences: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ def paler(colour: str, strength: float) -> str:
     return to_hex((red, green, blue))
 
 
+WIDTH = 7.5
+"""Of a figure, inches: one for all, so that letters have one size beside each other."""
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure (inches) that is drawn without a display."""
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -31,6 +31,9 @@ from neoseg.findings.markup import latex, markdown, markdown_text
 _HEADLINES = ("dice", "hd95", "hd")
 _MOST_IN_A_CELL = 4
 
+FEW_SUBJECTS = 5
+"""Test subjects below which a claim comes with a warning."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -61,6 +64,8 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     classes = headline_classes(summary)
     singles = [name for name in classes if name not in MEANS]
     lines = ["# Comparison of runs", "", comparison.about, ""]
+    if warning := few_subjects(comparison):
+        lines += [f"**{warning}**", ""]
     lines += _left_out(comparison)
     for metric in _HEADLINES:
         if metric in set(summary["metric"]):
@@ -89,6 +94,18 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     return "\n".join(lines)
 
 
+def few_subjects(comparison: Comparison) -> str:
+    """Return a warning that names the scans with few test subjects; empty where all have enough."""
+    counts = comparison.summary.groupby("age_group", sort=False)["subjects"].max()
+    few = [f"{group} scans {count}" for group, count in counts.items() if count < FEW_SUBJECTS]
+    if not few:
+        return ""
+    return (
+        f"Few test subjects ({', '.join(few)}): below {FEW_SUBJECTS} subjects, differences "
+        "say little of others."
+    )
+
+
 def notes(comparison: Comparison) -> list[str]:
     """Return what a reader has to know about the numbers."""
     settings = comparison.settings
@@ -107,7 +124,7 @@ def notes(comparison: Comparison) -> list[str]:
         "subjects alone, tell nothing about other draws, and earn no asterisk; the permutation "
         "test flips the sign of the differences subject by subject, with the smallest p that so "
         "many subjects can give in brackets. d is the subjects' mean difference over its standard "
-        "deviation.",
+        "deviation, n/a where the differences do not vary.",
         "Chosen beforehand: comparisons with the reference at the same share, and with full "
         "supervision, in the means and the hidden structures; Holm's correction is within these, "
         "by score and age group. All other comparisons are exploratory, and their p-values are "

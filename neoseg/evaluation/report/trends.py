@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups
 from neoseg.evaluation.report.layout import TITLES
-from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, plain_text, tidy
+from neoseg.evaluation.report.style import (
+    WIDTH,
+    arm_styles,
+    legend_above,
+    new_figure,
+    plain_text,
+    tidy,
+)
 from neoseg.foreign import read_text
 from neoseg.foreign.files import LARGEST_TABLE
 
@@ -46,7 +53,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> F
     shown = [c for c in CURVES if any(c in frame.columns for frame in curves.values())]
     if not shown:
         return None
-    figure = new_figure(5.2 * len(shown), 3.8)
+    figure = new_figure(WIDTH, 3.8)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, column in zip(panels, shown, strict=True):
         for arm, style in arm_styles(runs).items():
@@ -86,7 +93,7 @@ def share_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure | None:
     if part.empty:
         return None
     groups = [g for g in ("preterm", "term", "all") if g in set(part["age_group"])]
-    figure = new_figure(0.6 + 3.4 * len(groups), 3.9)
+    figure = new_figure(WIDTH, 3.9)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     styles = arm_styles(part)
     shares = sorted(100 * share for share in set(part["full_fraction"]))
@@ -130,7 +137,7 @@ def age_figure(scans: pd.DataFrame, metric: str = "dice") -> Figure | None:
     part = part[part[metric].notna()]
     if part.empty:
         return None
-    figure = new_figure(7.2, 4.4)
+    figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots()
     for arm, style in arm_styles(part).items():
         own = part[part["arm"] == arm]

@@ -12,7 +12,8 @@ from sweep import dice_of, frame_of
 
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.figures import bar_figure, heat_map
-from neoseg.evaluation.report.style import arm_styles
+from neoseg.evaluation.report.style import WIDTH, arm_styles
+from neoseg.evaluation.report.trends import share_figure
 
 
 def frame(*arms: tuple[str, float], hidden: tuple[str, ...] = ("GM", "WM")) -> pd.DataFrame:
@@ -84,3 +85,12 @@ def test_names_are_not_read_as_formulas() -> None:
     summary["abbreviation"] = summary["abbreviation"].replace("GM", "$x_")
     for figure in (bar_figure(summary), heat_map(summary)):
         figure.savefig(io.BytesIO(), format="png", dpi=30)
+
+
+def test_figures_have_one_width_however_many_the_arms() -> None:
+    """Shown beside each other, their letters would else differ in size."""
+    few, many = (
+        summarise_arms(frame(*((f"e{k}", 0.05) for k in range(number)))) for number in (2, 8)
+    )
+    figures = [draw(part) for part in (few, many) for draw in (bar_figure, heat_map, share_figure)]
+    assert {figure and figure.get_figwidth() for figure in figures} == {WIDTH}

@@ -85,6 +85,9 @@ def test_everything_is_there_without_an_error(shown: Browser) -> None:
         "i.loading = 'eager'; return i.complete && i.naturalWidth > 100})"
     )
     painted(shown, "prediction 0.5")
+    assert "preterm scans 1, term scans 2, all scans 3" in shown.script(
+        "return document.getElementById('warning').textContent"
+    )
     assert shown.complaints() == []
 
 
@@ -205,7 +208,7 @@ def test_hostile_names_stay_text(window: Browser, tmp_path: Path) -> None:
         f"{BREAKOUT}, 5 %",
         f"<b>{BREAKOUT.replace('/', '')}, 5 %",
     ]
-    assert ATTACK in column(window, "#runs", 8)
+    assert ATTACK in column(window, "#runs", 9)
     assert any(
         ATTACK in text
         for text in window.script(

@@ -130,3 +130,4 @@ def test_effect_sizes_by_hand() -> None:
     assert np.isnan(cohens_d(column(1.0))).all()
     # Equal but for the last digit of a float: no deviation to measure an effect by.
     assert np.isnan(cohens_d(column(0.3, 0.1 + 0.2))).all()
+    assert np.isnan(cohens_d(column(0.0, 0.1 + 0.2 - 0.3))).all()

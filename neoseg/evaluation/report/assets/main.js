@@ -49,11 +49,6 @@ function drawTests() {
     { title: "structure", kind: "text", value: (row) => DATA.classes[row.structure].abbreviation },
     { title: "difference", kind: "number", value: (row) => row.difference, text: (row) => number(row.difference, digits) },
     { title: DATA.interval, kind: "number", value: (row) => row.low, text: (row) => range(row.low, row.high, digits) },
-    { title: "family", kind: "text", value: (row) => row.family },
-    { title: "compares", kind: "text", value: (row) => row.compares },
-    { title: "draws", kind: "text", value: (row) => row.draws },
-    { title: "scans", kind: "number", value: (row) => row.scans },
-    { title: "subjects", kind: "number", value: (row) => row.subjects },
     p("p", "p"),
     p("Holm", "holm"),
     {
@@ -68,7 +63,16 @@ function drawTests() {
       { title: "not worse p", kind: "number", value: (row) => row.equal[0], text: (row) => probability(row.equal[0]) },
       { title: "equal p", kind: "number", value: (row) => row.equal[1], text: (row) => probability(row.equal[1]) },
     ] : []),
-    { title: "d", kind: "number", value: (row) => row.d, text: (row) => number(row.d, 2) },
+    {
+      title: "d", kind: "number", value: (row) => row.d,
+      text: (row) => (row.d === null ? "n/a" : number(row.d, 2)),
+      note: (row) => (row.d !== null ? null : row.subjects < 2 ? "one subject" : "the subjects' differences do not vary"),
+    },
+    { title: "family", kind: "text", value: (row) => row.family },
+    { title: "compares", kind: "text", value: (row) => row.compares },
+    { title: "draws", kind: "text", value: (row) => row.draws },
+    { title: "scans", kind: "number", value: (row) => row.scans },
+    { title: "subjects", kind: "number", value: (row) => row.subjects, mark: (row) => (row.subjects < DATA.fewSubjects ? "few" : "") },
   ], rows);
 }
 
@@ -94,6 +98,7 @@ function drawRuns() {
 
 function startRest() {
   replace("about", DATA.about);
+  replace("warning", DATA.warning);
   replace("figures", ...DATA.figures.map((figure) => el("figure", {},
     el("img", { src: figure.src, alt: figure.title, loading: "lazy" }),
     el("figcaption", {}, figure.title))));

@@ -79,7 +79,7 @@ function drawChart(structures, arms) {
   const width = left + shown.length * (arms.length * bar + gap) + 10;
   const y = (value) => above + height * (1 - (value - low) / (high - low));
   const picture = svg("svg", {
-    width, height: height + above + 30, role: "img", "aria-label": `${metric().title} per structure and arm`,
+    width, height: height + above + 30, viewBox: `0 0 ${width} ${height + above + 30}`, role: "img", "aria-label": `${metric().title} per structure and arm`,
   }, patterns());
   for (let step = 0; step <= 5; step += 1) {
     const value = low + ((high - low) * step) / 5;

@@ -2,7 +2,7 @@
 // disagreement laid over the image.
 const view = { number: 0, opacity: 0.5, layer: "prediction", slices: [0, 0, 0] };
 const pictures = new Map();
-const COLUMN = 230;
+const COLUMN = 400; // pixels that are painted; the style sheet says how large they are shown
 
 function load(uri) {
   if (!pictures.has(uri)) {
@@ -92,7 +92,8 @@ function drawPlane(plane, axis, arms) {
 }
 
 function canvasOf(plane, axis, arm) {
-  const zoom = COLUMN / Math.max(...scan().planes.map((other) => other.mm[0]));
+  const widest = Math.max(...scan().planes.map((other) => other.mm[0]));
+  const zoom = COLUMN / widest;
   const canvas = el("canvas", {
     width: Math.round(plane.mm[0] * zoom), height: Math.round(plane.mm[1] * zoom), role: "img",
     "data-axis": axis, "data-arm": arm === null ? "truth" : arm,
@@ -100,9 +101,8 @@ function canvasOf(plane, axis, arm) {
   });
   const text = arm === null ? el("figcaption", {}, "truth") : caption(arm);
   paint(canvas);
-  const figure = el("figure", {}, canvas, text);
-  figure.style.width = `${COLUMN}px`;
-  return { canvas, figure };
+  canvas.style.width = `${(100 * plane.mm[0]) / widest}%`;
+  return { canvas, figure: el("figure", {}, canvas, text) };
 }
 
 function paintAll() {
