@@ -24,11 +24,10 @@ from neoseg.training.module import SegmentationModule
 from neoseg.training.optimisation import make_optimizer
 from neoseg.training.recipe import stages_of
 
-LONGEST = 2.0
-"""Seconds that measuring may take, about."""
+LONGEST, REPEATS = 2.0, 3
+"""Seconds of what is measured, about, and how often."""
 
-REPEATS = 3
-SPEED = 10e9
+SPEED = 20e9
 """Floating-point operations a second that a core does at least."""
 
 BASE = 700 << 20
@@ -181,10 +180,8 @@ def _seconds(
     share: float,
     device: str,
 ) -> float:
-    """Measure a step, or where it takes long one and two items of about this share of its patch."""
-    size = _smaller(run.patches.size, divisors_of(run.network), share)
-    small = copy(dataset)
-    small.patches = dataset.patches.model_copy(update={"size": size})
+    """Measure a step; one that takes long is told from two parts of it."""
+    whole, divisors = math.prod(run.patches.size), divisors_of(run.network)
     alone = device == "cpu" and torch.get_num_threads() == 1
     now = time.process_time if alone else time.perf_counter  # others may be at work here
 
@@ -193,9 +190,11 @@ def _seconds(
             torch.cuda.synchronize()
         return now()
 
-    def timed(dataset: PatchDataset, items: int) -> float:
+    def timed(size: Shape, items: int) -> float:
         """Seconds of the passes for a batch, the least of some."""
-        batch = collate([dataset[0, item] for item in range(items)])
+        cut = copy(dataset)
+        cut.patches = dataset.patches.model_copy(update={"size": size})
+        batch = collate([cut[0, item] for item in range(items)])
         assert isinstance(batch, Batch)
         batch = batch.to(device).with_intensities()
         times: list[float] = []
@@ -211,11 +210,16 @@ def _seconds(
 
     half = run.trainer.precision != "32-true"
     module.to(device).train()
-    passes, enlarged = timed(small, 1), items * math.prod(run.patches.size) / math.prod(size)
-    if passes * enlarged <= LONGEST:
-        passes = timed(dataset, items)
-    else:  # what grows with the voxels, and what every step takes
-        passes += (enlarged - 1) * max(0.0, timed(small, 2) - passes)
+    small = _smaller(run.patches.size, divisors, share)
+    passes, voxels = timed(small, 1), math.prod(small)
+    item = passes * whole / voxels  # too much, of a small part
+    if item * items <= 2 * LONGEST:
+        passes = timed(run.patches.size, items)
+    else:
+        larger = _smaller(run.patches.size, divisors, LONGEST / item)
+        more = math.prod(larger) - voxels
+        slope = (timed(larger, 1) - passes) / more if more > voxels else passes / voxels
+        passes += slope * (whole * items - voxels)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
     start = clock()
     optimizer.step()
