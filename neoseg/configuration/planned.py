@@ -94,15 +94,18 @@ def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[Di
 
 def provisional(config: DictConfig, given: Given) -> DictConfig:
     """Return a configuration whose patch and batch fit the network and the devices for now."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if "network" in given else {"network.divisor": 1}
     if "patches.size" not in given:
-        network = OmegaConf.to_container(config.network)
-        assert isinstance(network, dict)
-        values["patches.size"] = [2 * n for n in divisors_of({str(k): network[k] for k in network})]
+        divisor = _plain(config.network.divisor) if "network" in given else 1
+        values["patches.size"] = [2 * n for n in divisors_of({"divisor": divisor})]
     if "patches.batch_size" not in given:
         trainer = OmegaConf.to_container(config.trainer)
         values["patches.batch_size"] = 4 * TrainerSettings.read(trainer, "trainer").processes
     return with_values(config, values)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 class Given:

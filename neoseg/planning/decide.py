@@ -42,8 +42,8 @@ MOST_ITEMS = 32
 CPU_PASSES, GPU_PASSES = 40, 250
 """Times that a training cuts as many patches as cover its scans."""
 
-FEWEST, MOST = 1000, 250_000
-"""Steps of a training; the most are nnU-Net's."""
+FEWEST, CPU_MOST, GPU_MOST = 1000, 10_000, 250_000
+"""Steps of a training; on a CPU at most a night's or two, on a GPU at most nnU-Net's."""
 
 EPOCHS = 20
 VALIDATION = 0.2
@@ -204,9 +204,10 @@ class _Rules:
         found, patch = self.found, tried.patch
         cover = found.train * max(1.0, math.prod(shape) / math.prod(patch))
         passes = GPU_PASSES if self.machine.gpu else CPU_PASSES
-        steps = min(max(FEWEST, round(passes * cover / batch)), MOST)
+        most = GPU_MOST if self.machine.gpu else CPU_MOST
+        steps = min(max(FEWEST, round(passes * cover / batch)), most)
         why = (
-            f"{found.train} scans are {cover:.0f} patches, {passes} times; {FEWEST} to {MOST} steps"
+            f"{found.train} scans are {cover:.0f} patches, {passes} times; {FEWEST} to {most} steps"
         )
         asked = self.run.trainer.max_steps
         if "trainer.max_steps" in self.given and asked is not None:
