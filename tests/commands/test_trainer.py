@@ -113,7 +113,7 @@ def test_bf16_is_mixed_precision(compose_train: Callable[..., DictConfig], tmp_p
         (["trainer.max_time=2h"], r"max_time is '2h', expected DD:HH:MM:SS"),
         (["+trainer.max_epoch=3"], "max_epoch"),
         (["trainer.accelerator=abacus"], "abacus"),
-        (["trainer.devices=2", "patches.batch_size=3"], "use a multiple of 2"),
+        (["trainer.devices=2", "patches.batch_size=3"], "another multiple of 2"),
     ],
 )
 def test_what_cannot_be_is_one_message(

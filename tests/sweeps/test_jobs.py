@@ -48,7 +48,7 @@ def test_a_learning_rate_test_has_ended_when_it_has_its_result(tmp_path: Path) -
     ("devices", "expected"), [("2", 2), ("[0,3,5]", 3), ("auto", 1), ("-1", 1)]
 )
 def test_devices_are_counted(devices: str, expected: int, tmp_path: Path) -> None:
-    assert job(tmp_path, f"trainer.devices={devices}").devices == expected
+    assert job(tmp_path, f"trainer.devices={devices}", "patches.batch_size=6").devices == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_job_too_large_for_the_machine_stops_none_half_way(
     here = ("cluster=local", "cluster.grace=0")
     jobs = {
         "small": job(tmp_path / "a", *here),
-        "large": job(tmp_path / "b", "trainer.devices=8", *here),
+        "large": job(tmp_path / "b", "trainer.devices=8", "patches.batch_size=8", *here),
     }
     monkeypatch.setattr(local, "compose_job", lambda loader, config, name: jobs[name])
     monkeypatch.setattr(local, "visible_gpus", lambda: ["0", "1"])
