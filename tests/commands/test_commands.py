@@ -166,10 +166,8 @@ def test_prepare_and_phantom(sweep_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "hint"),
     [
-        ("annotation.protocol.merge=[TVC]", "tcv"),
         ("patches.size=[32,32,40]", "32 or 48"),
         ("head=softmax", "softmax"),
-        ("augment.intensity.gama=1", "gama"),
     ],
 )
 def test_a_config_that_cannot_work_ends_with_one_message(

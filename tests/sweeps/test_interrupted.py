@@ -26,7 +26,7 @@ RUN = (
     "logger.wandb.mode=disabled",
     "score=false",
 )
-EIGHT = ("-m", "+experiment=supervised,partial_superclass", "annotation.draw=0,1,2,3")
+FOUR = ("-m", "+experiment=supervised,label_set", "annotation.draw=0,1")
 
 pytestmark = pytest.mark.slow
 
@@ -60,25 +60,25 @@ def finished(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in found}
 
 
-def test_eight_jobs_end_after_a_kill_without_repeating_any(tmp_path: Path) -> None:
-    process = start(tmp_path, *EIGHT)
+def test_four_jobs_end_after_a_kill_without_repeating_any(tmp_path: Path) -> None:
+    process = start(tmp_path, *FOUR)
     deadline = time.monotonic() + 300
-    while len(finished(tmp_path)) < 3 and process.poll() is None and time.monotonic() < deadline:
+    while len(finished(tmp_path)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     before = finished(tmp_path)
-    assert 3 <= len(before) < 8
+    assert 2 <= len(before) < 4
 
-    status, output = finish(tmp_path, *EIGHT, "dry_run=true", "seconds_per_step=100")
+    status, output = finish(tmp_path, *FOUR, "dry_run=true", "seconds_per_step=100")
     assert status == 0, output
     assert f"{len(before)} finished" in output
     assert finished(tmp_path) == before
 
-    status, output = finish(tmp_path, *EIGHT)
+    status, output = finish(tmp_path, *FOUR)
     assert status == 0, output
     after = finished(tmp_path)
-    assert len(after) == 8
+    assert len(after) == 4
     assert {name: after[name] for name in before} == before
     assert output.count("is finished already") == len(before)
 
