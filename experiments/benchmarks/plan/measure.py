@@ -47,7 +47,7 @@ CASES: dict[str, tuple[str, ...]] = {
         *("cohort.root={hippocampus}", "plan=always"),
     ),
     "miccai2012 at 1.5 mm, planned": (
-        *("cohort=bids", "cohort.root={miccai}", "cohort.modalities=[T1w]", "labels={nmm}"),
+        *("cohort=miccai2012", "cohort.root={miccai}", "labels=nmm2012"),
         *("annotation=full", "store.spacing=1.5", "plan=always", "split.fractions=[0.5,0.25,0.25]"),
     ),
 }
@@ -123,7 +123,6 @@ def main() -> None:
     parser.add_argument("--data", default="data", help="where data is prepared")
     parser.add_argument("--hippocampus", help="Task04 of the Medical Decathlon")
     parser.add_argument("--miccai", help="scans of MICCAI 2012 as BIDS derivatives")
-    parser.add_argument("--nmm", help="their label table")
     parser.add_argument("--only", nargs="*", help="names of cases")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -136,7 +135,7 @@ def main() -> None:
         lines = "".join(CASES[case])
         if any(row["case"] == case for row in rows) or any(
             f"{{{name}}}" in lines and getattr(given, name) is None
-            for name in ("hippocampus", "miccai", "nmm")
+            for name in ("hippocampus", "miccai")
         ):
             continue
         result = subprocess.run(
