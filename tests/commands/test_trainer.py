@@ -139,7 +139,7 @@ def test_a_sweep_does_not_start_processes_that_would_sweep_themselves(
         "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"
     )
     trainers.stage_trainer(RunConfig.parse(config), tmp_path, ONLY)
-    monkeypatch.setattr(trainers, "_sweeping", lambda: True)
+    monkeypatch.setattr(trainers, "sweeping", lambda: True)
     with pytest.raises(ConfigError, match=r"a sweep \(-m\) cannot start 2 processes"):
         trainers.stage_trainer(RunConfig.parse(config), tmp_path, ONLY)
     assert not HydraConfig.initialized()

@@ -161,7 +161,7 @@ def test_a_resumed_training_is_the_same_run_and_learns_as_without_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = ("score=false", "+network.net.dropout=0.2", "checkpoint.every_steps=1")
+    settings = ("score=false", "network.net.dropout=0.2", "checkpoint.every_steps=1")
     config = configured(*settings)
     plain, calls = SegmentationModule.training_step, [0]
 

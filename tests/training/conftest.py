@@ -20,7 +20,7 @@ from tiny_run import TINY
 RUN = (
     *TINY,
     "patches.steps_per_epoch=4",
-    "+network.net.dropout=0.2",
+    "network.net.dropout=0.2",
     "optimizer.warmup_steps=2",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
