@@ -157,7 +157,7 @@ def expected(run: RunConfig, plan: Plan) -> Expected:
     learners = len(module.learners)
     held = replace(counted, kept=learners * counted.kept, weights=learners * counted.weights)
     speed = SPEED * (1000 if gpu else torch.get_num_threads())
-    share = min(1.0, LONGEST / 4 * speed / (learners * counted.flops))
+    share = min(1.0, LONGEST * speed / (learners * counted.flops))
     epochs = [stage.epochs or run.trainer.max_epochs or 0 for stage in stages_of(run.recipe)]
     steps = math.ceil(run.patches.steps_per_epoch / run.trainer.accumulate_grad_batches)
     return Expected(
@@ -180,8 +180,7 @@ def _seconds(
     share: float,
     device: str,
 ) -> float:
-    """Measure a step; one that takes long is told from two parts of it."""
-    whole, divisors = math.prod(run.patches.size), divisors_of(run.network)
+    """Measure a step; one that takes long is told from an item, or from a part of one."""
     alone = device == "cpu" and torch.get_num_threads() == 1
     now = time.process_time if alone else time.perf_counter  # others may be at work here
 
@@ -210,16 +209,12 @@ def _seconds(
 
     half = run.trainer.precision != "32-true"
     module.to(device).train()
-    small = _smaller(run.patches.size, divisors, share)
-    passes, voxels = timed(small, 1), math.prod(small)
-    item = passes * whole / voxels  # too much, of a small part
-    if item * items <= 2 * LONGEST:
+    part = _smaller(run.patches.size, divisors_of(run.network), share)
+    passes, parts = timed(part, 1), items * math.prod(run.patches.size) / math.prod(part)
+    if 1 < parts <= 3 * LONGEST / passes:
         passes = timed(run.patches.size, items)
-    else:
-        larger = _smaller(run.patches.size, divisors, LONGEST / item)
-        more = math.prod(larger) - voxels
-        slope = (timed(larger, 1) - passes) / more if more > voxels else passes / voxels
-        passes += slope * (whole * items - voxels)
+    elif parts > 1:  # what the weights cost comes once a step, whatever its items
+        passes += (parts - 1) * max(0.0, timed(part, 2) - passes)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
     start = clock()
     optimizer.step()
