@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.described import choices_of, settings_of
 from neoseg.configuration.trainer import TrainerSettings
-from neoseg.findings.settings import ConfigError
+from neoseg.findings.settings import ConfigError, dotted
 from neoseg.foreign import ForeignError
 from neoseg.foreign.values import read_yaml
 from neoseg.networks import divisors_of
@@ -133,45 +133,22 @@ class Given:
         return self.known[key]
 
     def _is_given(self, key: str) -> bool:
-        group, _, name = key.partition(".")
+        group = key.partition(".")[0]
         # `patches=gpu` is told by the choice.
         named = (k for k in self.keys if "." in k or not (CONFIG_DIR / k).is_dir())
         if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in named):
             return True
         choice = self.choices.get(group)
-        defaults = dict(_leaves(_content(group, choice)))
-        if choice is None or not defaults:
+        if choice is None or not (CONFIG_DIR / group / f"{choice}.yaml").is_file():
             return True
-        if group not in PLACES and (choice != _default(group) or group in self.keys):
+        stated = settings_of(f"{group}/{choice}.yaml").items()
+        defaults = {k: s.value for k, s in stated if not isinstance(s.value, dict)}
+        if not defaults:
+            return True
+        if group not in PLACES and (choice != choices_of("train").get(group) or group in self.keys):
             return True
         plain = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(plain, dict)
-        now = dict(_leaves(plain.get(group)))
-        keys = [k for k in {*now, *defaults} if not name or k == name or k.startswith(f"{name}.")]
+        now = dotted({group: plain.get(group) or {}})
+        keys = [k for k in {*now, *defaults} if f"{k}.".startswith(f"{key}.")]
         return any(now.get(k) != defaults.get(k) for k in keys)
-
-
-def _default(group: str) -> Any:
-    content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
-    return next(entry[group] for entry in content["defaults"] if group in entry)
-
-
-def _content(group: str, name: Any) -> dict[str, Any]:
-    """Return what a file of a group holds, with the files of the group that it builds on."""
-    path = CONFIG_DIR / group / f"{name}.yaml"
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    bases = [entry for entry in content.pop("defaults", ()) if isinstance(entry, str)]
-    found: dict[str, Any] = {}
-    for base in bases:
-        found |= _content(group, base) if base != "_self_" else {}
-    return found | content
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value

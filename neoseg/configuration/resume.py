@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.run import RunConfig
-from neoseg.findings.settings import ConfigError
+from neoseg.findings.settings import ConfigError, dotted
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
 _OF_A_START = (
@@ -116,7 +116,7 @@ def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        old, new = dict(_leaves(_begun(path))), dict(_leaves(content))
+        old, new = dotted(_begun(path)), dotted(content)
     except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     return [
@@ -133,11 +133,3 @@ def no_result_keys() -> tuple[str, ...]:
     content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
     job = content["hydra"]["job"]["config"]
     return (*_OF_A_START, *job["override_dirname"]["exclude_keys"])
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value

@@ -42,6 +42,15 @@ class Section(BaseModel):
         return parse(cls, raw, key)
 
 
+def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested containers by dotted keys; lists are values."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        within = isinstance(value, dict)
+        found |= dotted(value, f"{prefix}{key}.") if within else {f"{prefix}{key}": value}
+    return found
+
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 

@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import Logger
 from neoseg.evaluation.card import CARD
 from neoseg.evaluation.table import read_scores
 from neoseg.training.loggers import runs_of
-from neoseg.training.wandb_run import WandbRun
 
 COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")
 
@@ -33,10 +32,7 @@ def send_results(loggers: Iterable[Logger], folder: Path) -> None:
     page = f"<pre style='white-space: pre-wrap'>{html.escape(text)}</pre>"
     values = summary_values(card, scores)
     for run in runs:
-        if isinstance(run, WandbRun):
-            run.log_results(values, scores, page, files)
-        else:
-            run.log_results(values, files)
+        run.log_results(values, scores, page, files)
 
 
 def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from neoseg.findings.privacy import Privacy, shared
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.training.overlays import Overlays
+from neoseg.training.service import About, ServiceRun
 from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
-from neoseg.training.wandb_run import About, WandbRun, WandbSettings
+from neoseg.training.wandb_run import WandbRun, WandbSettings
 
 __all__ = [
     "LoggerError",
@@ -97,9 +98,9 @@ def wandb_runs_of(loggers: Iterable[Logger]) -> list[WandbRun]:
     return [logger for logger in loggers if isinstance(logger, WandbRun)]
 
 
-def runs_of(loggers: Iterable[Logger]) -> list[WandbRun | MlflowRun]:
+def runs_of(loggers: Iterable[Logger]) -> list[ServiceRun]:
     """Return those of the loggers that are runs of a service."""
-    return [logger for logger in loggers if isinstance(logger, WandbRun | MlflowRun)]
+    return [logger for logger in loggers if isinstance(logger, ServiceRun)]
 
 
 def close_runs(loggers: Iterable[Logger], failed: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.files import write_text
+from neoseg.findings.settings import dotted
 from neoseg.foreign import read_json
 from neoseg.training.curves import CurveLogger
+from neoseg.training.service import About, ServiceRun, guarded
 from neoseg.training.tensorboard import LoggerError
-from neoseg.training.wandb_run import About, guarded
-
-log = logging.getLogger(__name__)
 
 STATE = "mlflow.json"
 """File beside the curves that keeps the id, so that a resumed training goes on as the same run."""
@@ -42,12 +39,11 @@ class MlflowSettings(BaseModel):
     experiment: str = "neoseg"
 
 
-class MlflowRun(Logger):
+class MlflowRun(ServiceRun):
     """Sends curves, configuration and results to one run of MLflow, from the first process.
 
-    The run is opened by `rewind`, when training starts; a resumed training goes on under the id of
-    the one before and sends again what came after its checkpoint, the same values at the same
-    steps. Whatever goes wrong is one warning, after which nothing more is sent.
+    A resumed training goes on under the id of the one before and sends again what came after its
+    checkpoint, the same values at the same steps.
 
     Args:
         settings: what the user chose, with a `uri`.
@@ -58,17 +54,16 @@ class MlflowRun(Logger):
         LoggerError: MLflow is not installed.
     """
 
+    service = "MLflow"
+
     def __init__(self, settings: MlflowSettings, curves: CurveLogger, about: About) -> None:
-        super().__init__()
+        super().__init__(curves, about)
         if find_spec("mlflow") is None:
             raise LoggerError(
                 f"logger.mlflow.uri is {settings.uri!r} (as logger=mlflow sets it), and MLflow is "
                 "not installed; pip install 'neoseg[mlflow]', or use logger=csv"
             )
         self.settings = settings
-        self.about = about
-        self.broken = False
-        self._curves = curves
         self._client: Any = None
         self._id = ""
 
@@ -77,37 +72,24 @@ class MlflowRun(Logger):
         """Name among the loggers."""
         return "mlflow"
 
-    @property
-    def version(self) -> str:
-        """No versions: a training has one run."""
-        return ""
-
-    @guarded
-    def rewind(self, step: int) -> None:
-        """Open the run."""
-        self._open()
-
-    @guarded
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Send one row of numbers."""
-        self._send(metrics, step or 0)
-
-    def _send(self, metrics: Mapping[str, Any], step: int) -> None:
+    def _send(self, content: Mapping[str, Any], step: int | None) -> None:
         from mlflow.entities import Metric
 
         self._open()
         now = int(time.time() * 1000)
-        rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        rows = [Metric(name, float(value), now, step or 0) for name, value in content.items()]
         for part in _parts(rows):
             self._client.log_batch(self._id, metrics=part)
 
-    @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the run starts with the whole configuration."""
-
     @guarded
-    def log_results(self, values: Mapping[str, Any], files: Sequence[Path]) -> None:
-        """Send what the run reached: numbers of its summary, and files such as the run card."""
+    def log_results(
+        self,
+        values: Mapping[str, Any],
+        scores: pd.DataFrame | None,
+        page: str,
+        files: Sequence[Path],
+    ) -> None:
+        """Send the numbers and the files."""
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)}
         rows = self._curves.rows
         self._send(numbers, int(rows[-1]["step"]) if rows else 0)
@@ -147,30 +129,15 @@ class MlflowRun(Logger):
                 experiment, run_name=self.about.name, tags=tags
             ).info.run_id
             write_text(path, json.dumps({"id": self._id}) + "\n")
-            values = [Param(key, value[:LONGEST]) for key, value in _plain(self.about.config)]
+            values = [Param(k, str(v)[:LONGEST]) for k, v in dotted(self.about.config).items()]
             for part in _parts(values):
                 client.log_batch(self._id, params=part)
         self._client = client
 
     def give_up(self, error: Exception) -> None:
         """Send nothing more."""
-        self.broken, self._client = True, None
-        log.warning(
-            "MLflow is switched off for the rest of this training, which goes on and is recorded "
-            "in %s all the same (%s: %s)",
-            self._curves.path,
-            type(error).__name__,
-            " ".join(str(error).split()) or "no reason given",
-        )
-
-
-def _plain(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted keys of a configuration with their values as text."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield from _plain(below, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, str(value)
+        super().give_up(error)
+        self._client = None
 
 
 def _parts(items: Sequence[Any]) -> Iterator[list[Any]]:

@@ -6,26 +6,23 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.borrowed import NOTHING_OF_THE_MACHINE
 from neoseg.files import write_text
-from neoseg.findings.privacy import Privacy, without_ids
+from neoseg.findings.privacy import without_ids
 from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
 from neoseg.training.curves import CurveLogger
 from neoseg.training.masks import masked_images
+from neoseg.training.service import About, ServiceRun, guarded
 
 log = logging.getLogger(__name__)
 
@@ -55,47 +52,8 @@ class WandbSettings(BaseModel):
     overlay_every: int = Field(default=1, ge=1, description="validations between two overlays")
 
 
-@dataclass(frozen=True)
-class About:
-    """How a run is found among others.
-
-    Attributes:
-        name: of the run, such as "supervised-draw0-seed0".
-        job_type: the arm.
-        group: the sweep.
-        tags: words to filter by.
-        config: all of it, as far as it is shared.
-        privacy: what is left out.
-    """
-
-    name: str
-    job_type: str
-    group: str | None = None
-    tags: tuple[str, ...] = ()
-    config: dict[str, Any] = field(default_factory=dict)
-    privacy: Privacy = "none"
-
-
-def guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Let the first process alone do it, and let no error of a service reach the training."""
-
-    @wraps(method)
-    def tried(self: Any, *args: Any, **kwargs: Any) -> None:
-        if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            self.give_up(error)
-
-    return tried
-
-
-class WandbRun(Logger):
+class WandbRun(ServiceRun):
     """Sends curves, overlays and results to one W&B run, from the first process.
-
-    The run is opened by `rewind`, when training starts. Whatever goes wrong in W&B (no network, no
-    room, no service) is one warning, after which nothing more is sent: the run folder has it all.
 
     A resumed training goes on under the id of the one before. Online, W&B appends to it; offline,
     where it cannot, the curves so far are written again from `metrics.csv`, so that the newest
@@ -108,40 +66,20 @@ class WandbRun(Logger):
         about: name, group, tags and configuration.
     """
 
+    service = "W&B"
+
     def __init__(
         self, settings: WandbSettings, run: Path, curves: CurveLogger, about: About
     ) -> None:
-        super().__init__()
+        super().__init__(curves, about)
         self.settings = settings
         self.folder = run
-        self.about = about
-        self.broken = False
-        self._curves = curves
         self._run: Any = None
 
     @property
     def name(self) -> str:
         """Name among the loggers."""
         return "wandb"
-
-    @property
-    def version(self) -> str:
-        """No versions: a training has one run."""
-        return ""
-
-    @guarded
-    def rewind(self, step: int) -> None:
-        """Open the run; tell one that is offline again what happened before `step`."""
-        self._open()
-
-    @guarded
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Send one row of numbers."""
-        self._send(metrics, step)
-
-    @guarded
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the run starts with the whole configuration."""
 
     @guarded
     def log_overlay(
@@ -165,14 +103,7 @@ class WandbRun(Logger):
         page: str,
         files: Sequence[Path],
     ) -> None:
-        """Send what the run reached.
-
-        Args:
-            values: numbers and text of the summary; numbers are points of a curve, too.
-            scores: rows of `scores.csv`.
-            page: the run card, HTML.
-            files: kept as an artefact of type "run-card".
-        """
+        """Send all of it; the files are an artefact of type "run-card"."""
         import wandb
 
         self._open()
@@ -238,15 +169,7 @@ class WandbRun(Logger):
 
     def give_up(self, error: Exception) -> None:
         """Send nothing more."""
-        self.broken = True
-        reason = " ".join(str(error).split()) or "no reason given"
-        log.warning(
-            "W&B is switched off for the rest of this training, which goes on and is recorded in "
-            "%s all the same (%s: %s)",
-            self._curves.path,
-            type(error).__name__,
-            reason,
-        )
+        super().give_up(error)
         run, self._run = self._run, None
         try:
             if run is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from recording_server import RecordedRun
 
 from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.wandb_run import About, WandbRun, WandbSettings
+from neoseg.training.service import About
+from neoseg.training.wandb_run import WandbRun, WandbSettings
 
 
 @dataclass(frozen=True)

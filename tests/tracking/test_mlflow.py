@@ -22,7 +22,7 @@ from neoseg.training import mlflow_run
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.loggers import LoggerError, LoggerSettings, make_loggers
 from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
-from neoseg.training.wandb_run import About
+from neoseg.training.service import About
 
 CONFIG = {"seed": 3, "loss": {"iuc": {"weight": 1.0}}, "long": "x" * 900}
 ABOUT = About("arm-draw0-seed3", "arm", "sweep", ("phantom",), CONFIG)
@@ -90,7 +90,7 @@ def test_the_server_hears_all(server: str, tmp_path: Path) -> None:
             for logger in (curves, run):
                 logger.log_metrics(row, step=step)
     (tmp_path / "card.md").write_text("the card")
-    run.log_results({"test/dice": 0.5, "limits": "text"}, [tmp_path / "card.md"])
+    run.log_results({"test/dice": 0.5, "limits": "text"}, None, "", [tmp_path / "card.md"])
     run.close()
 
     client = MlflowClient(server)

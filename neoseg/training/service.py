@@ -1,0 +1,137 @@
+"""A run at a service: a copy of what the run folder holds, which may break without harm."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from neoseg.findings.privacy import Privacy
+from neoseg.training.curves import CurveLogger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class About:
+    """How a run is found among others.
+
+    Attributes:
+        name: of the run, such as "supervised-draw0-seed0".
+        job_type: the arm.
+        group: the sweep.
+        tags: words to filter by.
+        config: all of it, as far as it is shared.
+        privacy: what is left out.
+    """
+
+    name: str
+    job_type: str
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    privacy: Privacy = "none"
+
+
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Let the first process alone do it, and let no error of a service reach the training."""
+
+    @wraps(method)
+    def tried(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.give_up(error)
+
+    return tried
+
+
+class ServiceRun(Logger):
+    """What the runs at all services do alike.
+
+    A run is opened by `rewind`, when training starts. Whatever goes wrong at the service (no
+    network, no room, no answer) is one warning, after which nothing more is sent.
+
+    Args:
+        curves: the CSV logger, in whose folder the id is kept.
+        about: name, group, tags and configuration.
+    """
+
+    service: str
+    """Its name, as people write it."""
+
+    def __init__(self, curves: CurveLogger, about: About) -> None:
+        super().__init__()
+        self.about = about
+        self.broken = False
+        self._curves = curves
+
+    @property
+    def version(self) -> str:
+        """No versions: a training has one run."""
+        return ""
+
+    @guarded
+    def rewind(self, step: int) -> None:
+        """Open the run, which may have to be told again what happened before `step`."""
+        self._open()
+
+    @guarded
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Send one row of numbers."""
+        self._send(metrics, step)
+
+    @guarded
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run starts with the whole configuration."""
+
+    @abstractmethod
+    def log_results(
+        self,
+        values: Mapping[str, Any],
+        scores: pd.DataFrame | None,
+        page: str,
+        files: Sequence[Path],
+    ) -> None:
+        """Send what the run reached, as far as the service has a place for it.
+
+        Args:
+            values: numbers and text of the summary; numbers are points of a curve, too.
+            scores: rows of `scores.csv`.
+            page: the run card, HTML.
+            files: such as the run card.
+        """
+
+    @abstractmethod
+    def close(self, failed: bool = False) -> None:
+        """End the run, so that the next stage or job has one of its own."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Begin the run, or go on with it; nothing where it is open."""
+
+    @abstractmethod
+    def _send(self, content: Mapping[str, Any], step: int | None) -> None:
+        """Send a row, opening the run where it is not."""
+
+    def give_up(self, error: Exception) -> None:
+        """Send nothing more."""
+        self.broken = True
+        log.warning(
+            "%s is switched off for the rest of this training, which goes on and is recorded in "
+            "%s all the same (%s: %s)",
+            self.service,
+            self._curves.path,
+            type(error).__name__,
+            " ".join(str(error).split()) or "no reason given",
+        )
