@@ -99,6 +99,8 @@ class AtlasLabeller(Labeller):
         return np.argsort(-counts, kind="stable")[: min(CLASSES, np.count_nonzero(counts))]
 
     def _alike(self, codes: np.ndarray, known: np.ndarray) -> list[int]:
+        if self.number >= len(self.scans):
+            return list(range(len(self.scans)))
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
         theirs = self._leaf_counts @ self.codebook.rows[known].T
         unlike = np.abs(np.log1p(theirs) - np.log1p(counts)).sum(1)
