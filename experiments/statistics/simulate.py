@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from tqdm import tqdm
 
 from neoseg.evaluation.report.crossed import Crossed
 from neoseg.evaluation.report.intervals import mean_intervals
+from neoseg.progress import progress_bar
 
 HERE = Path(__file__).parent
 SUBJECTS = (3, 4, 5, 8, 12, 20, 40)
@@ -160,10 +160,13 @@ def main() -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if not begun:
             writer.writeheader()
-        for job in tqdm([*jobs(options.count, options.seed)][done:], unit="setting"):
-            row = job()
-            writer.writerow({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()})
-            file.flush()
+        left = [*jobs(options.count, options.seed)][done:]
+        with progress_bar("setting", total=len(left)) as bar:
+            for job in left:
+                row = job().items()
+                writer.writerow({k: round(v, 2) if isinstance(v, float) else v for k, v in row})
+                file.flush()
+                bar.advance()
 
 
 if __name__ == "__main__":

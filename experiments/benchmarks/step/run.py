@@ -20,12 +20,12 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from tqdm import tqdm
 
 import neoseg
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.losses import Objective
 from neoseg.networks import build_network
+from neoseg.progress import progress_bar
 
 HERE = Path(__file__).parent
 CONF = Path(neoseg.__file__).parents[1] / "conf" / "network"
@@ -89,12 +89,14 @@ def main() -> None:
     for name in CASES:
         steps = {variant: step_of(name, variant, options.leaves) for variant in VARIANTS}
         taken: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-        for number in tqdm(range(options.rounds + 1), desc=name):
-            for variant, step in steps.items():
-                start = time.process_time()
-                step()
-                if number:  # the first one chooses kernels
-                    taken[variant].append(time.process_time() - start)
+        with progress_bar(name, total=options.rounds + 1) as bar:
+            for number in range(options.rounds + 1):
+                for variant, step in steps.items():
+                    start = time.process_time()
+                    step()
+                    if number:  # the first one chooses kernels
+                        taken[variant].append(time.process_time() - start)
+                bar.advance()
         for variant, seconds in taken.items():
             ratios = [a / b for a, b in zip(taken["float32"], seconds, strict=True)]
             rows.append(
