@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -130,8 +131,7 @@ class StepCurves(Callback):
         if done == self._logged or done % every:  # unchanged while gradients accumulate
             return
         self._logged = done
-        values = trainer.callback_metrics
-        row: dict[str, Any] = {k: v for k, v in values.items() if k.startswith("train/")}
+        row: dict[str, Any] = _losses(trainer)
         row["lr"] = self._lr
         if self._total > 0:
             row |= {WAIT: self._waited / self._total, STEP: self._total / self._batches}
@@ -143,6 +143,15 @@ class StepCurves(Callback):
     def on_train_epoch_end(self, *_: Any) -> None:
         """Leave validation out of the times."""
         self._end = None
+
+
+def _losses(trainer: L.Trainer) -> dict[str, float]:
+    """Return the losses of the step, of all ranks: each holds its share times their number."""
+    values = trainer.callback_metrics
+    names = sorted(name for name in values if name.startswith("train/"))
+    shares = torch.stack([values[name].float() for name in names])
+    found: list[float] = trainer.strategy.reduce(shares, reduce_op="mean").tolist()
+    return dict(zip(names, found, strict=True))
 
 
 def mean_times(path: Path) -> dict[str, float | None]:
