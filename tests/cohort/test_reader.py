@@ -70,5 +70,3 @@ def test_ids_that_look_like_numbers_need_no_quotes(tmp_path: Path, drawem9: Labe
         (tmp_path / f"{name}.nii").touch()
     cohort = read_flat(tmp_path, drawem9, subjects=[1000, "sub-1001"], exclude=[1001])
     assert [scan.subject for scan in cohort.scans] == ["1000"]
-    with pytest.raises(CohortError, match=r"names 2, which.*quote ids that look like numbers"):
-        read_flat(tmp_path, drawem9, subjects=[2])
