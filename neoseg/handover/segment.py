@@ -71,9 +71,8 @@ def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
     """Segment the scan of some images, one for each modality."""
     session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
     told = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
-    if len(paths) != len(told["modalities"]) or (told["foreground"] == "mask") != (
-        mask is not None
-    ):
+    masked = told["foreground"] == "mask"
+    if len(paths) != len(told["modalities"]) or masked != (mask is not None):
         sys.exit(f"{model} reads {told['modalities']}, and goes by the {told['foreground']}")
     image, first = read(paths[0])
     brain = read(mask)[1] > 0 if mask else None
@@ -100,7 +99,7 @@ def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
     leaves = np.full(first.shape, told["background"])
     leaves[tuple(box)] = cropped
     labels = np.array(told["indices"], np.uint16)[leaves]
-    native = nib.load(paths[0])
+    native: Any = nib.load(paths[0])
     back = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(native.affine)
     )
