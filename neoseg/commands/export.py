@@ -1,4 +1,4 @@
-"""Handing over trained networks: as one file, as ONNX, or as a bundle of MONAI."""
+"""Handing over trained networks: as one file, or as ONNX."""
 
 from __future__ import annotations
 
