@@ -14,8 +14,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from figures import FIGURES  # noqa: E402
-from reference import PAGES  # noqa: E402
+from figures import FIGURES
+from reference import PAGES
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?!\.\.)[^)#]+)(#[^)]*)?\)")
 
