@@ -43,6 +43,9 @@ def derivatives(tmp_path: Path) -> Path:
         labels = np.zeros((4, 5, 6), np.uint8)
         target = write_derivative(out, source, labels, space, Provenance("neoseg", "1", "A"))
         Origin("A", (), "").keep(target, [source])
+        for desc in ("label-Fl_desc-neoseg", "desc-confidence"):  # as probseg= and pseudo-labels
+            other = target.name.replace("desc-neoseg_dseg", f"{desc}_probseg")
+            shutil.copy(target, target.with_name(other))
         (out / "pictures").mkdir(exist_ok=True)
         (out / "pictures" / f"{target.name.split('.')[0]}.png").write_bytes(b"x")
     return out
