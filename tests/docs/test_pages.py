@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from tiny_run import TINY, train
 
 from neoseg.__main__ import commands
+from neoseg.configuration.arguments import in_order
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.described import composed_commands
 from neoseg.configuration.nodes import register_nodes
@@ -71,7 +72,8 @@ def test_a_command_composes_and_parses(line: str, tmp_path: Path) -> None:
     assert command in commands()
     if command not in composed_commands():
         return
-    words = [word for word in words if word != "…" and not word.startswith("-")]
+    words = in_order(command, [word for word in words if word != "…"])
+    words = [word for word in words if not word.startswith("-")]
     words = [word for word in words if not word.endswith("my_conf")]
     register_nodes()
     overrides = []
