@@ -51,7 +51,7 @@ class Teacher(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Count from the counter that comes with a checkpoint."""
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args, **kwargs)
         self._updates = None
 
     def train(self, mode: bool = True) -> Teacher:

@@ -49,8 +49,9 @@ def minutes(
     steps = whole.trainer.max_epochs * whole.patches.steps_per_epoch
     options = (*full, *phantoms, *QUIET, *TRIED)
     if bench.dry:
-        flat = ("patches.size=[1,16,16]",) if experiment == "paper_2d" else ()
-        options = (*SHORT, *flat, "trainer.max_epochs=1")
+        flat = experiment == "paper_2d"
+        keys = (key for key in SHORT if not (flat and key.startswith("network.")))
+        options = (*keys, *(("patches.size=[1,32,32]",) if flat else ()), "trainer.max_epochs=1")
     folder = train_run(bench, name.partition(",")[0].replace(" ", "-"), experiment, *options)
     seconds = mean_times(folder / METRICS)["step_seconds"]
     assert seconds is not None

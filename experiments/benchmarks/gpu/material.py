@@ -15,6 +15,7 @@ from experiments.benchmarks.gpu.bench import Bench, use_tests
 use_tests()
 from tiny_run import TINY, train  # noqa: E402
 
+from neoseg.commands.entry import quieten  # noqa: E402
 from neoseg.configuration.config import CONFIG_DIR  # noqa: E402
 from neoseg.configuration.run import RunConfig  # noqa: E402
 from neoseg.networks import build_network  # noqa: E402
@@ -46,6 +47,7 @@ def train_run(bench: Bench, name: str, experiment: str, *more: str) -> Path:
     """Train a run as the command does; return its folder, which an earlier start may have begun."""
     folder = bench.scratch / "runs" / f"{bench.device.type}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
+    quieten()
     train(configured(bench, experiment, *more), folder)
     return folder
 

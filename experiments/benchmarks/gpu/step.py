@@ -18,6 +18,7 @@ from experiments.benchmarks.step.run import objective
 from neoseg.labels import STREAMS
 from neoseg.losses import Prediction
 from neoseg.training.curves import METRICS, mean_times
+from neoseg.training.module import put_channels_last
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
 from neoseg.training.supervision import deep_objective, heads_of
 
@@ -37,7 +38,8 @@ VARIANTS = {
 def run(bench: Bench) -> None:
     """Measure steps, what keeps the device waiting in them, and whole trainings."""
     fastest: dict[int, float] = {}
-    for leaves in LEAVES:
+    counts = (3,) if bench.dry else LEAVES
+    for leaves in counts:
         for name in VARIANTS:
             timed = partial(rate, bench, leaves, name, fastest)
             bench.check(f"{leaves} leaves: step, {name}", timed)
@@ -45,7 +47,7 @@ def run(bench: Bench) -> None:
     bench.check("synchronisations of a step", partial(synchronisations, bench))
     bench.check("memory of a step", partial(memory, bench))
     bench.check("waiting for data in a training", partial(waiting, bench))
-    for leaves in LEAVES:
+    for leaves in counts:
         name = f"{leaves} leaves: nnU-Net's trainer, data included"
         bench.check(name, partial(nnunet, bench, leaves, fastest))
 
@@ -57,12 +59,12 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
     torch.manual_seed(0)
     network = network_of("unet3d_large", leaves, size, bench.dry).to(bench.device)
     losses = objective(leaves).to(bench.device)
-    image = torch.randn(BATCH, 1, *size, device=bench.device)
-    codes = torch.randint(1, leaves + 2, (BATCH, *size), dtype=torch.uint8).to(bench.device)
-    stream = torch.full((BATCH,), STREAMS.index("partial"), dtype=torch.uint8).to(bench.device)
+    batch = 1 if bench.dry else BATCH
+    image = torch.randn(batch, 1, *size, device=bench.device)
+    codes = torch.randint(1, leaves + 2, (batch, *size), dtype=torch.uint8).to(bench.device)
+    stream = torch.full((batch,), STREAMS.index("partial"), dtype=torch.uint8).to(bench.device)
     if last:
-        network = network.to(memory_format=torch.channels_last_3d)
-        image = image.to(memory_format=torch.channels_last_3d)
+        put_channels_last(network)
     if compiled:
         need_gpu(bench)
         network.compile()
@@ -84,7 +86,8 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
 def rate(bench: Bench, leaves: int, variant: str, fastest: dict[int, float]) -> Found:
     """Samples a second."""
     few = {"repeats": 1, "warm": 0} if bench.dry else {"repeats": 10, "warm": 3}
-    found = BATCH / bench.seconds(step_of(bench, leaves, variant), **few)
+    batch = 1 if bench.dry else BATCH
+    found = batch / bench.seconds(step_of(bench, leaves, variant), **few)
     fastest[leaves] = max(fastest.get(leaves, 0.0), found)
     return Found(found, "samples/s")
 
