@@ -1,4 +1,4 @@
-"""On an accelerator a training step asks no tensor for its value: each answer would be waited for."""
+"""A training step asks no tensor for its value: on an accelerator it would wait for the answer."""
 
 from __future__ import annotations
 
