@@ -6,11 +6,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install train test lint format types wheel
+.PHONY: help install train test docs lint format types wheel
 
 help:
 	@echo "make train     train partial_superclass on the phantom cohort (ARGS='...' adds overrides)"
 	@echo "make test      run the tests, one process a core              (ARGS='...' adds options)"
+	@echo "make docs      build the documentation into site/"
 	@echo "make lint      ruff and mypy;  make format  rewrites;  make wheel  builds dist/*.whl"
 
 install: $(INSTALLED)
@@ -25,6 +26,9 @@ train: $(INSTALLED)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
