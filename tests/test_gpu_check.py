@@ -9,6 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW = {"training", "main_experiment"}
 sys.path.append(str(ROOT))
 
 from experiments.benchmarks.gpu.bench import Bench, Found, NotHereError, read  # noqa: E402
@@ -21,7 +22,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "part", [pytest.param(p, marks=[pytest.mark.slow] * (p == "training")) for p in PARTS]
+    "part", [pytest.param(p, marks=[pytest.mark.slow] * (p in SLOW)) for p in PARTS]
 )
 def test_a_part_runs_at_toy_size(part: str, scratch: Path) -> None:
     output = scratch / f"{part}.csv"
