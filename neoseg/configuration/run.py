@@ -63,6 +63,7 @@ class RunConfig(DataConfig):
     recipe: RecipeSettings
     trainer: TrainerSettings
     compile: bool = False
+    channels_last: bool = False
     window: WindowSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
     on_nan: Literal["stop", "skip"] = "stop"
@@ -160,6 +161,14 @@ class RunConfig(DataConfig):
     ) -> TrainerSettings:
         if "patches" in info.data:
             require_shares(info.data["patches"].batch_size, trainer.processes)
+        scaled = trainer.precision == "16-mixed" and trainer.gradient_clip_val
+        if scaled and "optimizer" in info.data and info.data["optimizer"].fused:
+            raise ConfigError(
+                "optimizer.fused is true with trainer.precision=16-mixed and "
+                f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused step unscales the "
+                "gradients itself, after they would be clipped; use trainer.precision=bf16-mixed, "
+                "trainer.gradient_clip_val=null or optimizer.fused=false"
+            )
         return trainer
 
     @field_validator("window", mode="before")
@@ -231,6 +240,7 @@ class RunConfig(DataConfig):
             optimizer=self.optimizer,
             teacher=self.teacher or TeacherSettings(),
             compile=self.compile,
+            channels_last=self.channels_last,
         )
         return SegmentationModule(spec, self.allow)
 
