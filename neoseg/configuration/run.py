@@ -15,7 +15,7 @@ from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_o
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
 from neoseg.configuration.teaching import require_predictor, require_teacher
-from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_shares
+from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_clipped, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -148,27 +148,17 @@ class RunConfig(DataConfig):
 
     @field_validator("optimizer")
     @classmethod
-    def _optimizer_can_be_made(
-        cls, settings: OptimizerSettings, info: ValidationInfo
-    ) -> OptimizerSettings:
-        check_optimizer(settings, info.data.get("allow", ()))
-        return settings
+    def _can_be_made(cls, asked: OptimizerSettings, info: ValidationInfo) -> OptimizerSettings:
+        check_optimizer(asked, info.data.get("allow", ()))
+        return asked
 
     @field_validator("trainer")
     @classmethod
-    def _devices_share_a_batch(
-        cls, trainer: TrainerSettings, info: ValidationInfo
-    ) -> TrainerSettings:
+    def _fits_the_batch(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
         if "patches" in info.data:
             require_shares(info.data["patches"].batch_size, trainer.processes)
-        scaled = trainer.precision == "16-mixed" and trainer.gradient_clip_val
-        if scaled and "optimizer" in info.data and info.data["optimizer"].fused:
-            raise ConfigError(
-                "optimizer.fused is true with trainer.precision=16-mixed and "
-                f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused step unscales the "
-                "gradients itself, after they would be clipped; use trainer.precision=bf16-mixed, "
-                "trainer.gradient_clip_val=null or optimizer.fused=false"
-            )
+        if "optimizer" in info.data:
+            require_clipped(trainer, info.data["optimizer"].fused)
         return trainer
 
     @field_validator("window", mode="before")
