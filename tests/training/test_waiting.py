@@ -16,9 +16,9 @@ from waiting import on_an_accelerator
 
 from neoseg.accelerator import Answer, sent_beside
 from neoseg.patches.batch import Batch
-from neoseg.training.module import put_channels_last
 from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
+from neoseg.training.speed import put_channels_last
 from neoseg.training.teacher import Teacher
 
 
@@ -190,6 +190,14 @@ def test_channels_last_changes_where_weights_lie_alone() -> None:
     flat = nn.Conv2d(2, 2, 3)
     put_channels_last(flat)
     assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_mode_of_the_compiler_reaches_every_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[Any] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: modes.append(mode))
+    for how in (False, True, "reduce-overhead"):
+        make_module(compile=how, loss={"mean_teacher": {}, "iuc": {}})
+    assert modes == [None, None, "reduce-overhead", "reduce-overhead"]
 
 
 def test_fused_is_of_an_accelerator() -> None:

@@ -18,19 +18,20 @@ from experiments.benchmarks.step.run import objective
 from neoseg.labels import STREAMS
 from neoseg.losses import Prediction
 from neoseg.training.curves import METRICS, mean_times
-from neoseg.training.module import put_channels_last
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
+from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
 from neoseg.training.supervision import deep_objective, heads_of
 
 BATCH, SIZE, LEAVES = 2, (128, 128, 128), (14, 88)
 WAITING = 0.02
 TIMES_NNUNET = 2.0
-VARIANTS = {
+VARIANTS: dict[str, tuple[bool, bool, Compiling]] = {
     "usual": (False, False, False),
     "fused optimizer": (True, False, False),
     "channels last, fused": (True, True, False),
     "compiled, fused": (True, False, True),
     "compiled, channels last, fused": (True, True, True),
+    "CUDA graphs, fused": (True, False, "reduce-overhead"),
 }
 """Fused optimizer, channels last, compiled."""
 
@@ -67,11 +68,12 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
         put_channels_last(network)
     if compiled:
         need_gpu(bench)
-        network.compile()
+        compile_network(network, compiled)
     settings = {"name": "adamw", "lr": 1e-4, "fused": fused}
     optimizer = make_optimizer(OptimizerSettings.model_validate(settings), network.parameters())
 
     def step() -> None:
+        begin_step(compiled)
         with torch.autocast(bench.device.type, torch.bfloat16):
             heads = heads_of(network(image))
         prediction = Prediction(heads[0], "softmax", stream=stream)
