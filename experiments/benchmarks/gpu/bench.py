@@ -161,6 +161,20 @@ class Bench:
                 times.append(time.perf_counter() - start)
         return statistics.median(times)
 
+    def kernels(self, run: Callable[[], object], times: int = 3) -> float:
+        """Return the seconds in which kernels of a call run, without those between them.
+
+        Raises:
+            NotHereError: on a CPU, where the profiler sees none.
+        """
+        need_gpu(self)
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities) as profile:
+            for _ in range(times):
+                run()
+            self.wait()
+        return sum(event.self_device_time_total for event in profile.key_averages()) / times / 1e6
+
     def wait(self) -> None:
         """Wait for the device."""
         if self.device.type == "cuda":

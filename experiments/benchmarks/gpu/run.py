@@ -29,7 +29,7 @@ from experiments.benchmarks.gpu.bench import Bench, Row  # noqa: E402
 PARTS = {
     "correctness": 75,
     "training": 140,
-    "losses": 60,
+    "losses": 75,
     "step": 130,
     "predict": 70,
     "main_experiment": 110,
