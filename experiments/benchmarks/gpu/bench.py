@@ -85,6 +85,7 @@ class Bench:
         results: the CSV; what stands there for this device and code is not made again.
         scratch: a folder for files of the checks.
         until: `time.monotonic()` at which no further check is begun.
+        real: folders of real scans, by the name of their ablation.
     """
 
     part: str
@@ -93,6 +94,7 @@ class Bench:
     results: Path
     scratch: Path
     until: float = float("inf")
+    real: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
     def check(self, name: str, measure: Callable[[], Found]) -> None:
