@@ -29,6 +29,7 @@ from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings, check_optimizer
+from neoseg.training.parts import InitSettings
 from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
 from neoseg.training.teacher import TeacherSettings
@@ -76,6 +77,8 @@ class RunConfig(DataConfig):
     score: bool = True
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
+    init_from: str | None = None
+    init: InitSettings = InitSettings()
     resume: str | None = None
     plan_file: str = Field(
         default="auto", alias="plan", description="auto, always, none, or a file of neoseg.plan"
@@ -169,6 +172,16 @@ class RunConfig(DataConfig):
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
 
+    @field_validator("init")
+    @classmethod
+    def _there_is_a_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
+        if init != InitSettings() and info.data.get("init_from") is None:
+            raise ConfigError(
+                "init says how a network goes on from another one, and init_from is null; give "
+                "init_from=RUN, or leave init away"
+            )
+        return init
+
     @field_validator("cluster")
     @classmethod
     def _a_cluster_starts_every_process(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
@@ -231,6 +244,7 @@ class RunConfig(DataConfig):
             teacher=self.teacher or TeacherSettings(),
             compile=self.compile,
             channels_last=self.channels_last,
+            init=self.init,
         )
         return SegmentationModule(spec, self.allow)
 

@@ -35,6 +35,7 @@ from neoseg.patches.pseudo import needs_prediction
 from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
 from neoseg.runs.origin import write_images
+from neoseg.runs.start import warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.training.loggers import close_runs
 from neoseg.training.module import SegmentationModule
@@ -80,6 +81,8 @@ def run_stage(
     data.pseudo_labels = codes
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     found = checkpoint.is_file()
+    if not found and not before:
+        warm_start(run, folder, module)
     if found:
         require_fitting(checkpoint, module)
         log.info("going on from %s", checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from neoseg.training.optimisation import (
     make_schedules,
     total_steps,
 )
+from neoseg.training.parts import InitSettings, freeze, groups
 from neoseg.training.supervision import deep_objective, heads_of
 from neoseg.training.teacher import Teacher, TeacherSettings
 
@@ -47,6 +48,7 @@ class ModuleSpec(ModelSpec):
         compile: compile the networks with torch.compile.
         channels_last: keep the weights of convolutions with the channels last in memory, which
             convolutions then compute in.
+        init: which parts stay as they are, and which learn slower.
     """
 
     loss: dict[str, dict[str, Any] | None]
@@ -54,6 +56,7 @@ class ModuleSpec(ModelSpec):
     teacher: TeacherSettings
     compile: bool = False
     channels_last: bool = False
+    init: InitSettings = InitSettings()
 
 
 class SegmentationModule(L.LightningModule):
@@ -85,6 +88,9 @@ class SegmentationModule(L.LightningModule):
         if self.objective.needs_peer:
             # Drawn after the student, whose initial weights are the same without a peer.
             self.peer = spec.build_network(self.allow)
+        if spec.init.freeze:
+            for network in self.learners.values():
+                freeze(spec.init, network, self.another)
         self.predict_with = chosen(spec.predict_with, tuple(self.networks))
         if spec.channels_last:
             put_channels_last(self)
@@ -109,6 +115,10 @@ class SegmentationModule(L.LightningModule):
     def predictor(self) -> nn.Module:
         """The network that predicts, `predict_with`."""
         return self.networks[self.predict_with]
+
+    def another(self, images: int = 0, outputs: int = 0) -> nn.Module:
+        """Build a network of the same kind, with so many channels more."""
+        return self.spec.build_network(self.allow, images, outputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
@@ -208,7 +218,11 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
-        parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
+        rate, learners = self.spec.optimizer.lr, self.learners.values()
+        parameters: Iterable[Any] = chain.from_iterable(n.parameters() for n in learners)
+        if self.spec.init.rates:
+            grouped = (groups(self.spec.init, n, rate, self.another) for n in learners)
+            parameters = chain.from_iterable(grouped)
         optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
         self._steps = total_steps(self.trainer)
