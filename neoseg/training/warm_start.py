@@ -130,12 +130,12 @@ def _layers(
     weights: dict[str, Tensor],
 ) -> dict[str, Any]:
     numbers = {name: value.numel() for name, value in weights.items()}
-    share = sum(numbers[name] for name in kept) / max(1, sum(numbers.values()))
+    share = sum(numbers[name] for name in (*kept, *fitted)) / max(1, sum(numbers.values()))
     if share < LEAST:
         raise ConfigError(
             f"init_from={source.name} is another network: of the {len(numbers)} weights of "
-            f"this one it has {len(kept)} alike ({share:.0%} of the numbers), the first that "
-            f"differs is {drawn[0] if drawn else fitted[0]}; choose the network of that run"
+            f"this one it has {len(kept + fitted)} alike ({share:.0%} of the numbers), the first "
+            f"that differs is {drawn[0] if drawn else fitted[0]}; choose the network of that run"
         )
     unused = sorted(source.weights.keys() - numbers.keys())
     return {"share": round(share, 4), "fitted": list(fitted), "drawn": list(drawn), "left": unused}
@@ -166,6 +166,6 @@ def report_table(report: dict[str, Any]) -> Table:
     table = Table("", "from", title=f"weights of {report['from']}", title_justify="left")
     for row in (*report["images"], *report["classes"]):
         table.add_row(*row.values())
-    layers = f"{report['share']:.0%} of all weights as they are, {len(report['fitted'])} layers "
-    table.caption = f"{layers}brought to other channels, {len(report['drawn'])} drawn"
+    told = f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
+    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn"
     return table
