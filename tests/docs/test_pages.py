@@ -23,6 +23,8 @@ from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.described import composed_commands
 from neoseg.configuration.nodes import register_nodes
 from neoseg.configuration.run import RunConfig
+from neoseg.labels import UNKNOWN, Codebook, LabelSpace
+from neoseg.losses import Objective
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -35,7 +37,7 @@ def said(page: Path) -> list[str]:
     """The commands of a page, each with what the lines below it continue."""
     found = []
     for language, text in FENCE.findall(page.read_text(encoding="utf-8")):
-        if language not in ("python", "bibtex"):
+        if language not in ("python", "bibtex", "yaml"):
             lines = re.sub(r"\\\n\s*", "", text).splitlines()
             found += [line.strip() for line in lines if STARTS.match(line.strip())]
     return found
@@ -83,7 +85,8 @@ def test_a_command_composes_and_parses(line: str, tmp_path: Path) -> None:
             overrides.append(f"{item.get_key_element()}={first}")
         else:
             overrides.append(item.input_line or "")
-    # A label table of the reader's own is any other here.
+    # What is the reader's own is any other here.
+    overrides = [item.replace("[squared]", "[bce]") for item in overrides]
     overrides = [re.sub(r"^labels=(mine)$", "labels=hippocampus", item) for item in overrides]
     if any(item.startswith("resume=") for item in overrides):
         return  # its keys are those of the run
@@ -105,28 +108,49 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_snippets_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def python_of(page: str) -> str:
+    """The Python of a page, as a program."""
+    found = FENCE.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    return "\n".join(text for language, text in found if language == "python")
+
+
+def test_no_other_page_has_python() -> None:
+    ours = {"library.md", "own-parts.md"}
+    assert {p.name for p in PAGES if "```python" in p.read_text(encoding="utf-8")} == ours
+
+
+def test_the_library_does_what_its_page_shows(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = next((run / "data").rglob("*_desc-restore_T2w.nii.gz"))
     shutil.copy(scan, run / "scan_T2w.nii.gz")
     monkeypatch.chdir(run)
-    snippets = [
-        (page, text)
-        for page in PAGES
-        for language, text in FENCE.findall(page.read_text(encoding="utf-8"))
-        if language == "python"
-    ]
-    assert snippets
-    for page, text in snippets:
-        names = {
-            "labels": torch.zeros(2, 4, 4, 4, dtype=torch.uint8),
-            "logits": torch.zeros(2, 11, 4, 4, 4, requires_grad=True),
-            "RUN_DIR": run / "run",
-        }
-        last = text.strip().splitlines()[-1]
-        exec(compile(text, str(page), "exec"), names)
-        leaves = eval(last.partition("#")[0], names)
-        assert np.shape(leaves) == nib.load(scan).shape
-        assert names["logits"].grad is not None  # type: ignore[attr-defined]
+    logits = torch.zeros(2, 11, 4, 4, 4, requires_grad=True)
+    labels = torch.zeros(2, 4, 4, 4, dtype=torch.uint8)
+    text = python_of("tutorials/library.md")
+    names = {"labels": labels, "logits": logits, "RUN_DIR": run / "run"}
+    exec(compile(text, "library.md", "exec"), names)
+    leaves = eval(text.strip().splitlines()[-1].partition("#")[0], names)
+    assert np.shape(leaves) == nib.load(scan).shape
+    assert logits.grad is not None
+
+
+def test_the_loss_of_the_page_learns_from_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawem9: LabelSpace
+) -> None:
+    (tmp_path / "page_loss.py").write_text(python_of("tutorials/own-parts.md"))
+    monkeypatch.syspath_prepend(tmp_path)
+    book = Codebook.build(drawem9, [drawem9.label_set("TCV")])
+    asked = {"squared": {"_target_": "page_loss.Squared"}}
+    objective = Objective(asked, book, "multilabel", allow=["page_loss"])
+    logits = torch.zeros(1, drawem9.num_classes, 2, 1, 1, requires_grad=True)
+    codes = torch.tensor([[[[UNKNOWN]], [[book.size - 1]]]], dtype=torch.uint8)
+    loss = objective(logits, codes)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.25)  # .5 away from every known class
+    assert logits.grad is not None
+    assert not logits.grad[0, :, 0].any()  # nothing is known there
+    part = drawem9.label_set("TCV")
+    assert not logits.grad[0, sorted(part), 1].any()  # open
+    assert logits.grad[0, -1, 1] < 0  # the whole is in
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
