@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from neoseg.augment import AugmentSettings
-from neoseg.augment.torchio_transforms import KNOWN_TRANSFORMS
-from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
+from neoseg.augment.torchio_transforms import require_known
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
-from neoseg.configuration.teaching import require_predictor, require_teacher
+from neoseg.configuration.teaching import require_predictor, require_start, require_teacher
 from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_clipped, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
-from neoseg.findings.settings import ConfigError
 from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
@@ -101,17 +99,9 @@ class RunConfig(DataConfig):
 
     @field_validator("augment")
     @classmethod
-    def _transforms_are_allowed(
-        cls, augment: AugmentSettings, info: ValidationInfo
-    ) -> AugmentSettings:
-        allow = info.data.get("allow", ())
-        for target in augment.targets:
-            try:
-                named = {"_target_": target}
-                require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
-            except TargetError as error:
-                raise ConfigError(f"augment.torchio: {error}") from None
-        return augment
+    def _are_allowed(cls, asked: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
+        require_known(asked.targets, info.data.get("allow", ()))
+        return asked
 
     @field_validator("network")
     @classmethod
@@ -175,11 +165,7 @@ class RunConfig(DataConfig):
     @field_validator("init")
     @classmethod
     def _there_is_a_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
-        if init != InitSettings() and info.data.get("init_from") is None:
-            raise ConfigError(
-                "init says how a network goes on from another one, and init_from is null; give "
-                "init_from=RUN, or leave init away"
-            )
+        require_start(init, info.data.get("init_from"), info.data.get("recipe"))
         return init
 
     @field_validator("cluster")
