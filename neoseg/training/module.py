@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,8 @@ class SegmentationModule(L.LightningModule):
         if self.objective.needs_peer:
             # Drawn after the student, whose initial weights are the same without a peer.
             self.peer = spec.build_network(self.allow)
-        if spec.init.freeze:
-            for network in self.learners.values():
-                freeze(spec.init, network, self.another)
+        for network in self.learners.values() if spec.init.freeze else ():
+            freeze(spec.init, network, self.another)
         self.predict_with = chosen(spec.predict_with, tuple(self.networks))
         if spec.channels_last:
             put_channels_last(self)
@@ -218,11 +217,9 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
-        rate, learners = self.spec.optimizer.lr, self.learners.values()
-        parameters: Iterable[Any] = chain.from_iterable(n.parameters() for n in learners)
-        if self.spec.init.rates:
-            grouped = (groups(self.spec.init, n, rate, self.another) for n in learners)
-            parameters = chain.from_iterable(grouped)
+        rate, init = self.spec.optimizer.lr, self.spec.init
+        learning = (groups(init, n, rate, self.another) for n in self.learners.values())
+        parameters = chain.from_iterable(learning)
         optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
         self._steps = total_steps(self.trainer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from pydantic import Field, PositiveFloat
 from torch import nn
@@ -55,10 +56,16 @@ def freeze(settings: InitSettings, network: nn.Module, build: Builder) -> None:
 
 def groups(
     settings: InitSettings, network: nn.Module, lr: float, build: Builder
-) -> Iterator[dict[str, object]]:
-    """Yield weights that learn with their rates, as optimizers take them; raises as `freeze`."""
+) -> Iterator[nn.Parameter | dict[str, Any]]:
+    """Yield weights as optimizers take them, in groups where they have rates of their own.
+
+    Raises as `freeze`.
+    """
+    if not settings.rates:
+        yield from network.parameters()
+        return
     left = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    for pattern, share in (settings.rates or {}).items():
+    for pattern, share in settings.rates.items():
         found = {name: left.pop(name) for name in _part(pattern, network, build) if name in left}
         if found:
             yield {"params": list(found.values()), "lr": lr * share}

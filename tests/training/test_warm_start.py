@@ -69,9 +69,9 @@ def test_parts_that_stay_and_parts_that_are_slower() -> None:
     assert all(".2." in n or n.startswith("model.2") for n in learning)
 
     module = make_module(init={"rates": {"head": 1.0, "model.0.*": 0.5, "body": 0.1}})
-    found = list(groups(module.spec.init, module.network, 2.0, module.another))
+    found: list[Any] = list(groups(module.spec.init, module.network, 2.0, module.another))
     assert [group["lr"] for group in found] == [2.0, 1.0, 0.2]
-    sizes = sum(len(group["params"]) for group in found)  # type: ignore[arg-type]
+    sizes = sum(len(group["params"]) for group in found)
     assert sizes == len(list(module.network.parameters()))
 
 
