@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from neoseg.processes import light_spawn
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # They are forked from a process that does nothing but import, which takes some CPU seconds each.
@@ -24,6 +26,7 @@ def run_command(
     """Run `python -m neoseg.<command>` in a folder; return its status and all that it said."""
     with tempfile.NamedTemporaryFile(mode="r") as said:
         words = [command, *map(str, arguments)]
+        light_spawn()  # what cleans up after processes is started as neoseg does
         job = CONTEXT.Process(target=_serve, args=(words, cwd, said.name))
         job.start()
         job.join(timeout)
