@@ -155,3 +155,26 @@ def test_a_run_starts_from_another_and_goes_on_without_it(
 def test_init_without_a_start_is_an_error(configured: Callable[..., DictConfig]) -> None:
     with pytest.raises(ConfigError, match="init_from is null"):
         RunConfig.parse(configured("supervised", "init.freeze=[body]"))
+
+
+def test_classes_are_added_to_an_older_network(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """It labels scans of which nothing is known, and is not needed to go on."""
+    short = ("patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    old, new = tmp_path / "old", tmp_path / "new"
+    train(configured("supervised", *short), old)
+    more = ("annotation=unlabelled", "annotation.full_fraction=0.4", "recipe=add_classes")
+    run = (*short, *more, f"init_from={old}", "recipe.min_confidence=0")
+    with pytest.raises(ConfigError, match=r"recipe\.teacher is source"):
+        RunConfig.parse(configured("label_set", *short, *more))
+    train(configured("label_set", *run), new)
+    told = json.loads((new / "source.json").read_text())["said"]
+    assert told == [[leaf] for leaf in range(len(told))]
+    assert list((new / "stages" / "1" / "codes").glob("*/codes.b2nd"))
+
+    old.rename(tmp_path / "gone")
+    (new / "run.json").unlink()
+    again = RunConfig.parse(configured("label_set", *run, "trainer.max_epochs=2"))
+    runs.train(again, new, resuming=True)
+    assert json.loads((new / "run.json").read_text())["steps"] == 2
