@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from neoseg import label_space
+from neoseg.foreign import read_config
 
 HIDDEN = "TCV"  # the class of which `annotation=superclass` tells the whole
 
@@ -31,18 +32,15 @@ def draw(run: Path, target: Path) -> None:
     space = label_space("drawem9")
     found = sorted(run.glob("segmentations/sub-*/ses-*/anat/*_dseg.nii.gz"))[-1]
     subject, session = found.parts[-4], found.parts[-3]
-    images = run.glob(f"**/{subject}_{session}*T2w.nii.gz")
-    image = next(iter(images), None) or next(source(run, subject, session, "desc-restore_T2w"))
-    truth = plane(next(source(run, subject, session, "desc-drawem9_dseg")))
+    truth = plane(source(run, f"{subject}_{session}_desc-drawem9_dseg"))
     values = [leaf.index for leaf in space.leaves]
     positions = np.searchsorted(values, truth)
     shades = np.array([matplotlib.colors.to_rgb(leaf.color) for leaf in space.leaves])
     inside = np.isin(positions, sorted(space.label_set(HIDDEN)))
     told = np.where(inside[..., None], matplotlib.colors.to_rgb("#f9a825"), shades[positions])
     given = shades[np.searchsorted(values, plane(found))]
-    scan = plane(image)
     panels = [
-        ("a scan", scan),
+        ("a scan", plane(source(run, f"{subject}_{session}_desc-restore_T2w"))),
         ("drawn in full: one of 19", shades[positions]),
         ("the others: yellow is one of 3", told),
         ("what the network gives", given),
@@ -56,16 +54,10 @@ def draw(run: Path, target: Path) -> None:
     figure.savefig(target, dpi=110)
 
 
-def source(run: Path, subject: str, session: str, ending: str):
-    """Yield the files of the phantom that a run was trained on."""
-    data = Path(
-        next(
-            line.split(": ", 1)[1]
-            for line in (run / "config.yaml").read_text().splitlines()
-            if line.startswith("  data: ")
-        )
-    )
-    yield from data.glob(f"phantom/*/**/{subject}_{session}_{ending}.nii.gz")
+def source(run: Path, name: str) -> Path:
+    """Return a file of the phantom that a run was trained on."""
+    data = read_config(run / "config.yaml")["paths"]["data"]
+    return next(Path(data).glob(f"phantom/*/**/{name}.nii.gz"))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def keys_table(command: str, group: str | None = None) -> Iterator[str]:
     yield "| key | default | meaning |\n| --- | --- | --- |"
     for key, places in keys_of(command).items():
         first = key.partition(".")[0]
-        if (first in groups()) != (group is not None) or (group and first != group):
+        if (first if first in groups() else None) != group:
             continue
         place = next((p for p in (f"{group}={begins}", "") if p in places), next(iter(places)))
         value = places[place].value
