@@ -6,8 +6,10 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from neoseg.buildable import data_only
 from neoseg.errors import NeosegError
@@ -17,6 +19,13 @@ from neoseg.foreign.packed import opened_checkpoint
 CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"
 NEEDED = frozenset({"hyper_parameters", "state_dict"})
+
+_NUMBERS: list[Any] = [
+    *((np.float64(0).__reduce__()[0], f"numpy.{n}.multiarray.scalar") for n in ("core", "_core")),
+    *(type(np.dtype(kind)) for kind in "?bhilqBHILQefd"),
+    np.dtype,
+]
+"""Of what single numbers of NumPy are made: all that torch may build beside tensors."""
 
 
 class CheckpointError(NeosegError):
@@ -49,9 +58,10 @@ def read_checkpoint(
     return content
 
 
-def _loaded(path: Path, within: Path | None = None) -> Any:
+def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> Any:
+    also = safe_globals(_NUMBERS if numbers else [])
     try:
-        with data_only(), opened_checkpoint(path, within) as stream:
+        with data_only(), opened_checkpoint(path, within, numbers) as stream, also:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except ForeignError as error:
         raise CheckpointError(f"{error}; nothing in it was used") from None
@@ -67,8 +77,10 @@ HOLDERS = ("network_weights", "state_dict", "model", "network")
 """Keys under which files of other projects keep the weights of a network."""
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights in a file of another project, such as a MONAI bundle's `model.pt`.
+
+    The second is all that stands in the file.
 
     Names lose what torch puts before them where a network was trained on several devices or
     compiled. Nothing in the file is executed.
@@ -76,7 +88,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a file that cannot be read, or that holds no weights by name.
     """
-    content = _loaded(path)
+    whole = content = _loaded(path, numbers=True)
     if isinstance(content, dict) and content.keys() >= NEEDED:
         raise CheckpointError(f"{path} is a checkpoint of a run; name the folder of the run")
     for key in HOLDERS:
@@ -92,7 +104,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         for prefix in ("module.", "_orig_mod."):
             name = name.removeprefix(prefix)
         found[name] = value
-    return found
+    return found, whole
 
 
 def predicting_checkpoint(run: Path) -> Path:

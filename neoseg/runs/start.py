@@ -76,12 +76,12 @@ def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
 
 
 def _spec(source: Source) -> ModelSpec:
-    if source.spec is None:
+    if source.trained is None:
         raise ConfigError(
-            f"recipe.teacher is source, and {source.name} holds weights alone, which do not say "
-            "what they mean; name a run, or a file of `neoseg export`"
+            f"recipe.teacher is source, and {source.name} is of another project, whose preparation "
+            "is not known here; name a run, or a file of `neoseg export`"
         )
-    return source.spec
+    return source.trained.spec
 
 
 def source_labeller(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from rich.table import Table
 from torch import Tensor
 
 from neoseg.digests import digest_of
+from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError
 from neoseg.inference.checkpoint import CheckpointError, predicting_checkpoint, read_weights
 from neoseg.inference.model import ModelSpec
 from neoseg.inference.model_file import ENDING
+from neoseg.inference.nnunet import is_nnunet, nnunet_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels.carried import Carried, Told, carried
+from neoseg.networks import Head, make_head
 from neoseg.networks.carry import head_start, image_start, moved, roles
 from neoseg.training.module import SegmentationModule
 
@@ -32,15 +37,19 @@ class Source:
         name: what the user has named.
         fingerprint: hex digits of the file that holds it.
         weights: as its `state_dict` has them.
-        spec: what it reads and means; None where its file does not tell, as one of another project.
-        trained: the network itself, ready to predict, where its file tells how to build it.
+        images: names of its input channels; None where its file does not tell.
+        head: what the channels mean that it gives; None likewise.
+        trained: the network itself, ready to predict; None for one of another project.
+        options: what makes the network of a run the same, where another project has trained it.
     """
 
     name: str
     fingerprint: str
     weights: dict[str, Tensor]
-    spec: ModelSpec | None
-    trained: TrainedNetwork | None
+    images: tuple[str, ...] | None
+    head: Head | None
+    trained: TrainedNetwork | None = None
+    options: str = ""
 
     @classmethod
     def read(cls, place: str, allow: tuple[str, ...] = (), device: str = "cpu") -> Source:
@@ -69,12 +78,22 @@ class Source:
                 )
         else:
             try:
-                weights = read_weights(path)
-            except CheckpointError as error:
+                return cls._of_another_project(place, path)
+            except (CheckpointError, ForeignError, CohortError) as error:
                 raise ConfigError(f"init_from: {error}") from None
-            return cls(place, digest_of(path), _finite(weights, place), None, None)
-        weights = _finite(trained.network.state_dict(), place)
-        return cls(place, digest_of(file), weights, trained.spec, trained)
+        weights, spec = _finite(trained.network.state_dict(), place), trained.spec
+        meaning = (spec.channel_names, spec.make_head())
+        return cls(place, digest_of(file), weights, *meaning, trained)
+
+    @classmethod
+    def _of_another_project(cls, place: str, path: Path) -> Source:
+        weights, told = read_weights(path)
+        _finite(weights, place)
+        if not is_nnunet(weights):
+            return cls(place, digest_of(path), weights, None, None)
+        net = nnunet_of(path, weights, told)
+        head = None if net.space is None else make_head("softmax", net.space)
+        return cls(place, digest_of(path), net.weights, net.images, head, options=net.options)
 
 
 def _finite(weights: dict[str, Tensor], place: str) -> dict[str, Tensor]:
@@ -101,14 +120,15 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
         ConfigError: a network that has next to nothing in common with the module's.
         LabelError: names in `told` that the tables do not have.
     """
-    spec, old = module.spec, source.spec
-    images = None if old is None else image_start(old.channel_names, spec.channel_names)
-    starts = None if old is None else carried(old.space, spec.space, told)
-    head = None
-    if old is not None and starts is not None:
-        head = head_start(old.make_head(), module.head, starts)
+    spec, images, head, starts = module.spec, None, None, None
+    if source.images is not None:
+        images = image_start(source.images, spec.channel_names)
+    if source.head is not None:
+        starts = carried(source.head.space, spec.space, told)
+        head = head_start(source.head, module.head, starts)
 
     known = roles(module.network, module.another)
+    source = replace(source, weights=_as_named(source.weights, module.network.state_dict()))
     report: dict[str, Any] = {}
     for name, network in module.learners.items():
         found = moved(source.weights, network, known, images, head)
@@ -118,8 +138,18 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
     if module.teacher is not None:
         module.teacher.average.module.load_state_dict(module.network.state_dict())
     told_of = {"from": source.name, "fingerprint": source.fingerprint}
-    classes = _classes(starts, old, module.spec)
-    return {**told_of, "classes": classes, "images": _images(old, spec), **report}
+    classes = _classes(starts, source, spec)
+    return {**told_of, "classes": classes, "images": _images(source.images, spec), **report}
+
+
+def _as_named(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by the names of a network that lists its heads (`HeadList`), or does not."""
+    inside = "network."
+    if weights.keys() & wanted.keys():
+        return weights
+    if any(name.startswith(inside) for name in wanted):
+        return {inside + name: value for name, value in weights.items()}
+    return {name.removeprefix(inside): value for name, value in weights.items()}
 
 
 def _layers(
@@ -136,26 +166,27 @@ def _layers(
             f"init_from={source.name} is another network: of the {len(numbers)} weights of "
             f"this one it has {len(kept + fitted)} alike ({share:.0%} of the numbers), the first "
             f"that differs is {drawn[0] if drawn else fitted[0]}; choose the network of that run"
+            + (f", {source.options}" if source.options else "")
         )
     unused = sorted(source.weights.keys() - numbers.keys())
     return {"share": round(share, 4), "fitted": list(fitted), "drawn": list(drawn), "left": unused}
 
 
 def _classes(
-    starts: tuple[Carried, ...] | None, old: ModelSpec | None, new: ModelSpec
+    starts: tuple[Carried, ...] | None, source: Source, new: ModelSpec
 ) -> list[dict[str, str]]:
-    if starts is None or old is None:
+    if starts is None or source.head is None:
         return [{"class": entry.abbreviation, "from": "drawn"} for entry in new.space.classes]
     return [
-        {"class": entry.abbreviation, "from": start.words(old.space)}
+        {"class": entry.abbreviation, "from": start.words(source.head.space)}
         for entry, start in zip(new.space.classes, starts, strict=True)
     ]
 
 
-def _images(old: ModelSpec | None, new: ModelSpec) -> list[dict[str, str]]:
-    if old is None:
+def _images(there: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str]]:
+    if there is None:
         return []
-    there, here = old.channel_names, new.channel_names
+    here = new.channel_names
     other = "added, starts at nothing" if set(there) & set(here) else f"mean of {', '.join(there)}"
     rows = [{"image": n, "from": n if n in there else other} for n in here]
     return rows + [{"image": n, "from": "left out"} for n in there if n not in here]

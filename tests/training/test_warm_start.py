@@ -23,7 +23,9 @@ from neoseg.training.warm_start import Source, report_table, start
 
 
 def source_of(module: SegmentationModule) -> Source:
-    return Source("old", "0" * 32, module.network.state_dict(), module.spec, None)
+    return Source(
+        "old", "0" * 32, module.network.state_dict(), module.spec.channel_names, module.head
+    )
 
 
 def same(one: Any, other: Any) -> bool:
@@ -46,6 +48,17 @@ def test_the_same_network_is_taken_whole() -> None:
     assert same(new.teacher.average.module, old.network)
     assert {row["from"] for row in report["classes"]} == {row["class"] for row in report["classes"]}
     assert report_table(report).row_count == 1 + len(report["classes"])
+
+
+def test_deep_supervision_can_come_and_go() -> None:
+    shallow = {**DEEP, "net": {**DEEP["net"], "deep_supervision": False}}
+    for there, here in ((DEEP, shallow), (shallow, DEEP)):
+        old, new = make_module(network=there), make_module(network=here)
+        report = start(new, source_of(old), None)
+        assert all(
+            "deep_supervision_heads" in name or "super_head" in name for name in report["drawn"]
+        )
+        assert report["share"] > 0.9
 
 
 def test_nothing_is_drawn_on_the_way() -> None:
