@@ -7,7 +7,7 @@ geometry of a patch is `augment.spatial`, which does.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.errors import NeosegError
+from neoseg.findings.settings import ConfigError
 from neoseg.processes import one_thread
 
 NAMES = (
@@ -40,6 +42,16 @@ NAMES = (
 
 KNOWN_TRANSFORMS = tuple(f"torchio.{name}" for name in NAMES)
 """What a `_target_` may name; others may read files."""
+
+
+def require_known(targets: Iterable[str], allow: Sequence[str]) -> None:
+    """Raise `ConfigError` for a transform that a configuration may not name."""
+    for target in targets:
+        try:
+            named = {"_target_": target}
+            require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
+        except TargetError as error:
+            raise ConfigError(f"augment.torchio: {error}") from None
 
 
 class TorchioTransform(BaseModel):

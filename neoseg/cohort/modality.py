@@ -38,6 +38,11 @@ class MissingModality(Section):
         """Return the input channels of a network: an image each, a flag each but the first."""
         return modalities + (modalities - 1 if self.fills else 0)
 
+    def channel_names(self, modalities: Sequence[str]) -> tuple[str, ...]:
+        """Name those channels: an image by its modality, a flag with a question mark behind."""
+        flags = [f"{name}?" for name in modalities[1:]] if self.fills else []
+        return (*modalities, *flags)
+
 
 def with_modalities(
     cohort: Cohort, modalities: Sequence[str], missing: MissingModality | None

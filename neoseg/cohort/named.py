@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from neoseg.cohort.meaning import WHOLE
 from neoseg.cohort.nnunet import names_of, regions_of
@@ -13,6 +14,8 @@ from neoseg.labels.draft import Named, Region
 
 COLORS = 4
 """Red, green, blue and opacity, which end a line of FreeSurfer's tables."""
+
+_DESCRIBED = "the `labels` that nnU-Net and the Decathlon have"
 
 
 def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
@@ -34,11 +37,21 @@ def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region
 
 def _of_dataset(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
     try:
-        labels = read_json(path)["labels"]
+        return named_labels(read_json(path), path, problems)
+    except ForeignError as error:
+        problems.error(path, f"cannot be read ({error})", _DESCRIBED, "correct it", "bad-table")
+        return [], []
+
+
+def named_labels(
+    described: Any, path: Path, problems: Problems
+) -> tuple[list[Named], list[Region]]:
+    """Return what the content of a `dataset.json` names; `path` is where it stands."""
+    try:
+        labels = described["labels"]
         names, regions = names_of(labels), regions_of(labels)
-    except (ForeignError, TypeError, KeyError, AttributeError) as error:
-        wanted = "the `labels` that nnU-Net and the Decathlon have"
-        problems.error(path, f"cannot be read ({error})", wanted, "correct it", "bad-table")
+    except (TypeError, KeyError, AttributeError) as error:
+        problems.error(path, f"cannot be read ({error})", _DESCRIBED, "correct it", "bad-table")
         return [], []
     for integer, name in names.items():
         if not (isinstance(integer, int) and isinstance(name, str | None)):

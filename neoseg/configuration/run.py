@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from neoseg.augment import AugmentSettings
-from neoseg.augment.torchio_transforms import KNOWN_TRANSFORMS
-from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
+from neoseg.augment.torchio_transforms import require_known
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
-from neoseg.configuration.teaching import require_predictor, require_teacher
+from neoseg.configuration.teaching import require_predictor, require_start, require_teacher
 from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_clipped, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
-from neoseg.findings.settings import ConfigError
 from neoseg.inference.window import WindowSettings
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.losses import Objective
@@ -29,6 +27,7 @@ from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings, check_optimizer
+from neoseg.training.parts import InitSettings
 from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
 from neoseg.training.speed import Compiling
@@ -77,6 +76,8 @@ class RunConfig(DataConfig):
     score: bool = True
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
+    init_from: str | None = None
+    init: InitSettings = InitSettings()
     resume: str | None = None
     plan_file: str = Field(
         default="auto", alias="plan", description="auto, always, none, or a file of neoseg.plan"
@@ -99,17 +100,9 @@ class RunConfig(DataConfig):
 
     @field_validator("augment")
     @classmethod
-    def _transforms_are_allowed(
-        cls, augment: AugmentSettings, info: ValidationInfo
-    ) -> AugmentSettings:
-        allow = info.data.get("allow", ())
-        for target in augment.targets:
-            try:
-                named = {"_target_": target}
-                require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
-            except TargetError as error:
-                raise ConfigError(f"augment.torchio: {error}") from None
-        return augment
+    def _are_allowed(cls, asked: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
+        require_known(asked.targets, info.data.get("allow", ()))
+        return asked
 
     @field_validator("network")
     @classmethod
@@ -169,6 +162,12 @@ class RunConfig(DataConfig):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
+
+    @field_validator("init")
+    @classmethod
+    def _there_is_a_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
+        require_start(init, info.data.get("init_from"), info.data.get("recipe"))
+        return init
 
     @field_validator("cluster")
     @classmethod
@@ -232,6 +231,7 @@ class RunConfig(DataConfig):
             teacher=self.teacher or TeacherSettings(),
             compile=self.compile,
             channels_last=self.channels_last,
+            init=self.init,
         )
         return SegmentationModule(spec, self.allow)
 

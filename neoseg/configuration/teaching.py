@@ -1,4 +1,4 @@
-"""Whether a loss has the teachers and peers that it compares with."""
+"""Whether a run has the teachers, peers and older networks that it asks for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from neoseg.findings.settings import ConfigError
 from neoseg.losses import Objective
 from neoseg.networks.dropout import require_dropout
+from neoseg.training.parts import InitSettings
+from neoseg.training.recipe import RecipeSettings
 from neoseg.training.teacher import TeacherSettings
 
 
@@ -42,4 +44,20 @@ def require_predictor(objective: Objective, teacher: TeacherSettings, choice: st
     if choice == "peer" and not objective.needs_peer:
         raise ConfigError(
             "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
+        )
+
+
+def require_start(init: InitSettings, source: str | None, recipe: RecipeSettings | None) -> None:
+    """Raise `ConfigError` for a run that asks for a network to start from and names none."""
+    if source is not None:
+        return
+    if init != InitSettings():
+        raise ConfigError(
+            "init says how a network goes on from another one, and init_from is null; give "
+            "init_from=RUN, or leave init away"
+        )
+    if recipe is not None and recipe.teacher == "source":
+        raise ConfigError(
+            "recipe.teacher is source, the network that a run starts from, and init_from is null; "
+            "give init_from=RUN"
         )

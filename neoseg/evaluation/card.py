@@ -80,6 +80,14 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "steps": _of(record, "steps"),
             "network": _of(config, "network.name"),
             "parameters": _of(record, "parameters"),
+            **(
+                {
+                    "started_from": _of(record, "init.from"),
+                    "fingerprint_of_its_weights": _of(record, "init.fingerprint"),
+                }
+                if _of(record, "init", None)
+                else {}
+            ),
             "head": _of(config, "head"),
             "loss": list(_of(config, "loss", {})),
             "recipe": _of(config, "recipe.kind"),

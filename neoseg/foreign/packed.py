@@ -28,6 +28,11 @@ _DATA = re.compile(
 )
 """What the pickle of a checkpoint names beside ordered mappings: tensors."""
 
+_NUMBER = re.compile(
+    r"numpy\.(_core|core)\.multiarray\.scalar|numpy\.dtype|_codecs\.encode|torch\.device"
+)
+"""What a training of another project leaves beside them: single numbers of NumPy, and a device."""
+
 
 def read_arrays(path: Path, limit: int, within: Path | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of an `.npz`; each is as large as its header announces.
@@ -87,10 +92,13 @@ def read_picture(path: Path, within: Path | None = None) -> bytes:
 
 
 @contextmanager
-def opened_checkpoint(path: Path, within: Path | None = None) -> Iterator[BinaryIO]:
+def opened_checkpoint(
+    path: Path, within: Path | None = None, numbers: bool = False
+) -> Iterator[BinaryIO]:
     """Give a file that `torch.load` may read: tensors as large as the file, and plain values.
 
-    The hyper-parameters, from which a network is built, hold no references.
+    The hyper-parameters, from which a network is built, hold no references. `numbers` also lets
+    single numbers of NumPy pass, of plain kinds, and the names of devices.
 
     Raises:
         ForeignError: naming the file and what is wrong with it.
@@ -102,7 +110,7 @@ def opened_checkpoint(path: Path, within: Path | None = None) -> Iterator[Binary
             records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if packed or len(records) != 1:
                 raise ValueError("it is no archive as torch writes it")
-            found = _Outline(io.BytesIO(archive.read(records[0]))).load()
+            found = _Outline(io.BytesIO(archive.read(records[0])), numbers).load()
         if isinstance(found, dict):
             known = found.get("hyper_parameters")
             require_plain(known, f"{path}, hyper_parameters")
@@ -114,11 +122,17 @@ def opened_checkpoint(path: Path, within: Path | None = None) -> Iterator[Binary
 class _Outline(pickle.Unpickler):
     """Unpickles containers and plain values; whatever else is named is refused or left out."""
 
+    def __init__(self, stream: BinaryIO, numbers: bool) -> None:
+        super().__init__(stream)
+        self.numbers = numbers
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if _DATA.fullmatch(f"{module}.{name}"):
             return _Tensor
+        if self.numbers and _NUMBER.fullmatch(f"{module}.{name}"):
+            return _Kind if name == "dtype" else _Tensor
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
@@ -129,6 +143,16 @@ class _Tensor:
     """Stands for a tensor, or for a part of one."""
 
     def __init__(self, *_: Any) -> None: ...
+
+
+class _Kind(_Tensor):
+    """Stands for the kind of a number, which is a plain one."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        if not re.fullmatch(r"[<>=|]?(b1|[iu][1248]|f[248])", str(name)):
+            raise pickle.UnpicklingError(f"it has a number of the kind {name!r}")
+
+    def __setstate__(self, state: Any) -> None: ...
 
 
 @contextmanager

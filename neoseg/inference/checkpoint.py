@@ -6,7 +6,10 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.serialization import safe_globals
 
 from neoseg.buildable import data_only
 from neoseg.errors import NeosegError
@@ -16,6 +19,13 @@ from neoseg.foreign.packed import opened_checkpoint
 CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"
 NEEDED = frozenset({"hyper_parameters", "state_dict"})
+
+_NUMBERS: list[Any] = [
+    *((np.float64(0).__reduce__()[0], f"numpy.{n}.multiarray.scalar") for n in ("core", "_core")),
+    *(type(np.dtype(kind)) for kind in "?bhilqBHILQefd"),
+    np.dtype,
+]
+"""Of what single numbers of NumPy are made: all that torch may build beside tensors."""
 
 
 class CheckpointError(NeosegError):
@@ -35,17 +45,7 @@ def read_checkpoint(
     Raises:
         CheckpointError: a file that cannot be read, or that is no checkpoint of a run.
     """
-    try:
-        with data_only(), opened_checkpoint(path, within) as stream:
-            content: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
-    except ForeignError as error:
-        raise CheckpointError(f"{error}; nothing in it was used") from None
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain data and was not loaded: {error}"
-        ) from None
-    except Exception as error:  # whatever a damaged file makes torch raise
-        raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
+    content: dict[str, Any] = _loaded(path, within)
     missing = NEEDED | also
     if isinstance(content, dict):
         missing -= {key for key, value in content.items() if value is not None}
@@ -56,6 +56,55 @@ def read_checkpoint(
     if not all(isinstance(content[key], dict) for key in NEEDED):
         raise CheckpointError(f"{path} is not a checkpoint of a run: its parts are no mappings")
     return content
+
+
+def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> Any:
+    also = safe_globals(_NUMBERS if numbers else [])
+    try:
+        with data_only(), opened_checkpoint(path, within, numbers) as stream, also:
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except ForeignError as error:
+        raise CheckpointError(f"{error}; nothing in it was used") from None
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain data and was not loaded: {error}"
+        ) from None
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
+
+
+HOLDERS = ("network_weights", "state_dict", "model", "network")
+"""Keys under which files of other projects keep the weights of a network."""
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights in a file of another project, such as a MONAI bundle's `model.pt`.
+
+    The second is all that stands in the file.
+
+    Names lose what torch puts before them where a network was trained on several devices or
+    compiled. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: a file that cannot be read, or that holds no weights by name.
+    """
+    whole = content = _loaded(path, numbers=True)
+    if isinstance(content, dict) and content.keys() >= NEEDED:
+        raise CheckpointError(f"{path} is a checkpoint of a run; name the folder of the run")
+    for key in HOLDERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{path} holds no weights by name")
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        raise CheckpointError(f"{path} holds other things than weights by name")
+    found: dict[str, Tensor] = {}
+    for name, value in content.items():
+        for prefix in ("module.", "_orig_mod."):
+            name = name.removeprefix(prefix)
+        found[name] = value
+    return found, whole
 
 
 def predicting_checkpoint(run: Path) -> Path:

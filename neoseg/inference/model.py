@@ -86,20 +86,26 @@ class ModelSpec(Section):
         """Return what the channels mean."""
         return make_head(self.head, self.space, self.decoding)
 
-    def build_network(self, allow: Sequence[str] = ()) -> nn.Module:
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the input channels of the network are."""
+        missing = self.missing_modality
+        return self.modalities if missing is None else missing.channel_names(self.modalities)
+
+    def build_network(
+        self, allow: Sequence[str] = (), images: int = 0, outputs: int = 0
+    ) -> nn.Module:
         """Return a network with new weights.
 
         Args:
             allow: packages beside the known ones whose classes may be built.
+            images, outputs: channels that it has beside those of its images and of its head.
 
         Raises:
             NetworkError: a class that is not allowed, or settings that it does not take.
         """
-        channels = len(self.modalities)
-        if self.missing_modality is not None:
-            channels = self.missing_modality.channels(channels)
-        outputs = self.make_head().channels
-        return build_network(self.network, channels, outputs, self.patch_size, allow)
+        read, given = len(self.channel_names) + images, self.make_head().channels + outputs
+        return build_network(self.network, read, given, self.patch_size, allow)
 
 
 HOW_TO_GET = {

@@ -22,7 +22,7 @@ from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.model_file import read_model
 from neoseg.networks import weighing
 
-OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile", "channels_last"})
+OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile", "channels_last", "init"})
 """What a checkpoint tells beside the model, which no prediction needs."""
 
 PREFIXES = {"student": "network.", "teacher": "teacher.average.module.", "peer": "peer."}

@@ -14,6 +14,7 @@ from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.runs.stage import prepared_data
+from neoseg.runs.start import warm_start
 from neoseg.runs.trainer import make_trainer
 from neoseg.training.checkpoint import StepSeed
 from neoseg.training.rate import RateCurve, RateTest
@@ -49,6 +50,7 @@ def find_rate(run: RunConfig, folder: Path, plan: Plan, stage: Stage) -> float |
     trainer = make_trainer(arguments, run.patches.batch_size, folder, callbacks, [])
     L.seed_everything(run.seed, workers=True, verbose=False)
     module = run.module(plan)
+    warm_start(run, folder, module)
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     trainer.fit(module, data)
     curve = RateCurve(test.rates, test.losses)

@@ -38,6 +38,7 @@ from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
 from neoseg.runs.results import send_results
+from neoseg.runs.start import started_from
 from neoseg.runs.trainer import sweeping
 from neoseg.store.store import Store
 from neoseg.training.curves import METRICS, mean_times
@@ -91,6 +92,7 @@ def conclude(
         "device": _device_name(),
         "predict_with": module.predict_with,
         "checkpoint": predicting_checkpoint(folder).name,
+        "init": started_from(folder),
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
         "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),

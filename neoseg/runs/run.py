@@ -21,6 +21,7 @@ from neoseg.runs.longer import goes_on, tell_whether_longer
 from neoseg.runs.origin import PLAN, require_same, write_origin
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
+from neoseg.runs.start import with_source
 from neoseg.training.failure import failure_noted
 from neoseg.training.loggers import close_runs
 from neoseg.training.recipe import before, stages_of
@@ -100,6 +101,7 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
         log.info("%s had ended: it goes on, and is scored again", folder)
         (folder / RECORD).unlink()  # before the configuration: from here on it is one that goes on
     require_same(run, folder, plan, resuming)
+    plan = with_source(run, folder, plan)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, text)
     write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in plan.sources])

@@ -35,6 +35,7 @@ from neoseg.patches.pseudo import needs_prediction
 from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
 from neoseg.runs.origin import write_images
+from neoseg.runs.start import source_labeller, warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.training.loggers import close_runs
 from neoseg.training.module import SegmentationModule
@@ -66,7 +67,10 @@ def run_stage(
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
     module = run.module(plan)
     codes = stage.pseudo_labels(folder)
-    if codes is not None:
+    checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
+    found = checkpoint.is_file()
+    # What a run starts from may be gone by the time that it goes on.
+    if codes is not None and not (found and not before and run.recipe.teacher == "source"):
         _label(run, folder, plan, before, codes, trainer.strategy.root_device)
         if before:
             _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
@@ -78,8 +82,8 @@ def run_stage(
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
-    checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
-    found = checkpoint.is_file()
+    if not found and not before:
+        warm_start(run, folder, module)
     if found:
         require_fitting(checkpoint, module)
         log.info("going on from %s", checkpoint)
@@ -165,6 +169,8 @@ def _label(
         weights = digest_of_content([digest_of(predicting_checkpoint(place)) for place in places])
         segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
         labeller = PseudoLabeller(*settings, weights, segmenters)
+    elif run.recipe.teacher == "source":
+        labeller = source_labeller(run, plan, settings, device)
     else:
         atlases = tuple(scan for scan in data.train if STREAMS[scan.stream] == "full")
         if not atlases:

@@ -30,6 +30,7 @@ from neoseg.training.optimisation import (
     make_schedules,
     total_steps,
 )
+from neoseg.training.parts import InitSettings, freeze, groups
 from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
 from neoseg.training.supervision import deep_objective, heads_of
 from neoseg.training.teacher import Teacher, TeacherSettings
@@ -48,6 +49,7 @@ class ModuleSpec(ModelSpec):
         compile: compile the networks with torch.compile, in a mode of it where one is named.
         channels_last: keep the weights of convolutions with the channels last in memory, which
             convolutions then compute in.
+        init: which parts stay as they are, and which learn slower.
     """
 
     loss: dict[str, dict[str, Any] | None]
@@ -55,6 +57,7 @@ class ModuleSpec(ModelSpec):
     teacher: TeacherSettings
     compile: Compiling = False
     channels_last: bool = False
+    init: InitSettings = InitSettings()
 
 
 class SegmentationModule(L.LightningModule):
@@ -86,6 +89,8 @@ class SegmentationModule(L.LightningModule):
         if self.objective.needs_peer:
             # Drawn after the student, whose initial weights are the same without a peer.
             self.peer = spec.build_network(self.allow)
+        for network in self.learners.values() if spec.init.freeze else ():
+            freeze(spec.init, network, self.another)
         self.predict_with = chosen(spec.predict_with, tuple(self.networks))
         if spec.channels_last:
             put_channels_last(self)
@@ -111,6 +116,10 @@ class SegmentationModule(L.LightningModule):
     def predictor(self) -> nn.Module:
         """The network that predicts, `predict_with`."""
         return self.networks[self.predict_with]
+
+    def another(self, images: int = 0, outputs: int = 0) -> nn.Module:
+        """Build a network of the same kind, with so many channels more."""
+        return self.spec.build_network(self.allow, images, outputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
@@ -211,7 +220,9 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of all networks that learn, and its schedule."""
-        parameters = chain.from_iterable(n.parameters() for n in self.learners.values())
+        rate, init = self.spec.optimizer.lr, self.spec.init
+        learning = (groups(init, n, rate, self.another) for n in self.learners.values())
+        parameters = chain.from_iterable(learning)
         optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
         self._steps = total_steps(self.trainer)

@@ -132,15 +132,20 @@ def check_optimizer(settings: OptimizerSettings, allow: Sequence[str] = ()) -> N
 
 
 def make_optimizer(
-    settings: OptimizerSettings, parameters: Iterable[nn.Parameter], allow: Sequence[str] = ()
+    settings: OptimizerSettings,
+    parameters: Iterable[nn.Parameter | dict[str, Any]],
+    allow: Sequence[str] = (),
 ) -> Optimizer:
-    """Return the optimizer over the parameters that learn; raises as `check_optimizer`."""
-    learning = [p for p in parameters if p.requires_grad]
+    """Return the optimizer over the parameters that learn, or over groups of them with rates of
+    their own; raises as `check_optimizer`.
+    """
+    learning: list[Any] = [p for p in parameters if isinstance(p, dict) or p.requires_grad]
     if settings.target is not None:
         arguments = {"lr": settings.lr, **settings.arguments}
         return make_class(Optimizer, learning, settings.target, arguments, "optimizer", allow)
     kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    if settings.fused and all(parameter.is_cuda for parameter in learning):
+    flat = [w for part in learning for w in (part["params"] if isinstance(part, dict) else [part])]
+    if settings.fused and all(weight.is_cuda for weight in flat):
         kwargs["fused"] = True
     if settings.name == "sgd":
         kwargs |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}

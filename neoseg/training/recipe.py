@@ -21,10 +21,10 @@ class RecipeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["single", "pseudo_label"]
-    teacher: Literal["full", "partial", "atlas"] = Field(
+    teacher: Literal["full", "partial", "atlas", "source"] = Field(
         default="full",
         description="who labels first: a network trained on full scans alone, or on all; or the "
-        "full scans themselves, registered onto the others",
+        "full scans themselves, registered onto the others; or the network of init_from",
     )
     atlases: int = Field(default=5, ge=1, description="full scans that are registered onto a scan")
     rounds: int = Field(default=1, ge=1, description="predictions with a training on them")
@@ -43,9 +43,14 @@ class RecipeSettings(BaseModel):
         extra = sorted(self.model_fields_set - {"kind"})
         if self.kind == "single" and extra:
             raise ValueError(f"recipe single has no {', '.join(extra)}; use recipe=pseudo_label")
-        if self.teacher == "atlas" and self.rounds == 1 and self.ensemble > 1:
+        if self.labels_first and self.rounds == 1 and self.ensemble > 1:
             raise ValueError("an ensemble predicts for a next round; raise recipe.rounds to 2")
         return self
+
+    @property
+    def labels_first(self) -> bool:
+        """Whether labels are there before the first training."""
+        return self.teacher in ("atlas", "source")
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Stage:
         data: "full": the fully labelled training scans alone; "all": every one of the plan.
         epochs: of this stage; None is as many as the trainer is told.
         predicts: whether it starts with pseudo-labels: of the stage before, whose weights it takes,
-            or, where it is the first, of atlases.
+            or, where it is the first, of atlases or of the network that the run starts from.
         member: number in an ensemble of networks, from 0; each has a stage of its own.
     """
 
@@ -110,17 +115,18 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
     *single*: one training on everything. *pseudo_label*: a training on the fully labelled scans
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
     annotations leave open, train on from the same weights on everything. With `teacher=atlas` the
-    first of these predictions is made by registration, and no training comes before it. All
+    first of these predictions is made by registration, with `teacher=source` by the network of
+    `init_from`; no training comes before it. All
     trainings but the last are done by `ensemble` networks, whose mean probabilities predict; each
     goes on from its own weights, the last from those of the first network.
     """
     if settings.kind == "single":
         return (Stage(1, True, "all", None, False),)
-    last = settings.rounds + (settings.teacher != "atlas")
+    last = settings.rounds + (not settings.labels_first)
     data: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
     stages = []
     for number in range(1, last + 1):
-        predicts = number > 1 or settings.teacher == "atlas"
+        predicts = number > 1 or settings.labels_first
         for member in range(settings.ensemble if number < last else 1):
             epochs = settings.epochs if number > 1 else None
             which = data if number == 1 else "all"

@@ -1,0 +1,193 @@
+"""Starting from a network with other labels: modules, files, and one run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from small_module import DEEP, make_module
+from tiny_run import load_module, train
+
+from neoseg.configuration.run import RunConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.runs import run as runs
+from neoseg.training.module import SegmentationModule
+from neoseg.training.parts import groups
+from neoseg.training.warm_start import Source, report_table, start
+
+
+def source_of(module: SegmentationModule) -> Source:
+    return Source(
+        "old", "0" * 32, module.network.state_dict(), module.spec.channel_names, module.head
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    there, here = one.state_dict(), other.state_dict()
+    return there.keys() == here.keys() and all(torch.equal(there[k], here[k]) for k in there)
+
+
+def test_the_same_network_is_taken_whole() -> None:
+    torch.manual_seed(1)
+    old = make_module()
+    torch.manual_seed(2)
+    new = make_module(
+        teacher={"always": True}, loss={"iuc": {"weight": 1.0}, "cross_pseudo": {"weight": 1.0}}
+    )
+    report = start(new, source_of(old), None)
+    assert same(new.network, old.network)
+    assert new.peer is not None
+    assert same(new.peer, old.network)
+    assert new.teacher is not None
+    assert same(new.teacher.average.module, old.network)
+    assert {row["from"] for row in report["classes"]} == {row["class"] for row in report["classes"]}
+    assert report_table(report).row_count == 1 + len(report["classes"])
+
+
+def test_deep_supervision_can_come_and_go() -> None:
+    shallow = {**DEEP, "net": {**DEEP["net"], "deep_supervision": False}}
+    for there, here in ((DEEP, shallow), (shallow, DEEP)):
+        old, new = make_module(network=there), make_module(network=here)
+        report = start(new, source_of(old), None)
+        assert all(
+            "deep_supervision_heads" in name or "super_head" in name for name in report["drawn"]
+        )
+        assert report["share"] > 0.9
+
+
+def test_nothing_is_drawn_on_the_way() -> None:
+    old, new = make_module(), make_module()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    start(new, source_of(old), None)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_another_network_is_one_message() -> None:
+    with pytest.raises(ConfigError, match="init_from=old is another network: of the"):
+        start(make_module(network=DEEP), source_of(make_module()), None)
+
+
+def test_parts_that_stay_and_parts_that_are_slower() -> None:
+    module = make_module(init={"freeze": ["body"]})
+    learning = {n for n, w in module.network.named_parameters() if w.requires_grad}
+    assert learning
+    assert all(".2." in n or n.startswith("model.2") for n in learning)
+
+    module = make_module(init={"rates": {"head": 1.0, "model.0.*": 0.5, "body": 0.1}})
+    found: list[Any] = list(groups(module.spec.init, module.network, 2.0, module.another))
+    assert [group["lr"] for group in found] == [2.0, 1.0, 0.2]
+    sizes = sum(len(group["params"]) for group in found)
+    assert sizes == len(list(module.network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ({"freeze": ["modl.*"]}, r"names 'modl\.\*', and no weight"),
+        ({"freeze": ["*"]}, "leaves no weight that learns"),
+    ],
+)
+def test_parts_that_are_not_there(init: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make_module(init=init)
+
+
+class TestFiles:
+    def test_weights_of_another_project(self, tmp_path: Path) -> None:
+        torch.manual_seed(1)
+        old = make_module()
+        weights = {f"module.{k}": v for k, v in old.network.state_dict().items()}
+        torch.save({"state_dict": weights}, tmp_path / "model.pt")
+        source = Source.read(str(tmp_path / "model.pt"))
+        torch.manual_seed(2)
+        new = make_module()
+        report = start(new, source, None)
+        drawn = report["drawn"][-1]
+        names = new.network.state_dict()
+        kept = next(k for k in names if k not in report["drawn"])
+        assert torch.equal(names[kept], old.network.state_dict()[kept])
+        assert not torch.equal(names[drawn], old.network.state_dict()[drawn])
+        assert {row["from"] for row in report["classes"]} == {"drawn"}
+
+    def test_code_in_a_file_is_not_run(self, tmp_path: Path) -> None:
+        class Evil:
+            def __reduce__(self) -> Any:
+                return (Path.touch, (tmp_path / "ran",))
+
+        torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+        (tmp_path / "old.pth").write_bytes(pickle.dumps({"a": Evil()}))
+        for name in ("evil.pth", "old.pth"):
+            with pytest.raises(ConfigError, match=f"init_from: .*{name}"):
+                Source.read(str(tmp_path / name))
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(
+        "content", [{"a": 1}, {}, torch.zeros(3), {"state_dict": {"w": torch.tensor([torch.nan])}}]
+    )
+    def test_files_that_do_not_fit(self, content: Any, tmp_path: Path) -> None:
+        torch.save(content, tmp_path / "f.pt")
+        with pytest.raises(ConfigError, match=r"f\.pt"):
+            Source.read(str(tmp_path / "f.pt"))
+
+    def test_nothing_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="there is nothing of that name"):
+            Source.read(str(tmp_path / "no"))
+
+
+def test_a_run_starts_from_another_and_goes_on_without_it(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """Both in one, since each training costs seconds."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    short = ("supervised", "patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    train(configured(*short), old)
+    arguments = ("seed=7", f"init_from={old}", "optimizer.lr=1e-12", "init.rates={body: 0.5}")
+    train(configured(*short, *arguments), new)
+    there, here = (load_module(run).network.state_dict() for run in (old, new))
+    assert all(torch.allclose(there[name], here[name], atol=1e-6) for name in there)
+    record = json.loads((new / "run.json").read_text())
+    assert record["init"]["from"] == str(old)
+    assert record["init"]["share"] > 0.9
+    assert "started_from" in json.loads((new / "card.json").read_text())["training"]
+
+    old.rename(tmp_path / "gone")
+    (new / "run.json").unlink()
+    run = RunConfig.parse(configured(*short, *arguments, "trainer.max_epochs=2"))
+    runs.train(run, new, resuming=True)
+    assert json.loads((new / "run.json").read_text())["steps"] == 2
+
+
+def test_init_without_a_start_is_an_error(configured: Callable[..., DictConfig]) -> None:
+    with pytest.raises(ConfigError, match="init_from is null"):
+        RunConfig.parse(configured("supervised", "init.freeze=[body]"))
+
+
+def test_classes_are_added_to_an_older_network(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """It labels scans of which nothing is known, and is not needed to go on."""
+    short = ("patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    old, new = tmp_path / "old", tmp_path / "new"
+    train(configured("supervised", *short), old)
+    more = ("annotation=unlabelled", "annotation.full_fraction=0.4", "recipe=add_classes")
+    run = (*short, *more, f"init_from={old}", "recipe.min_confidence=0")
+    with pytest.raises(ConfigError, match=r"recipe\.teacher is source"):
+        RunConfig.parse(configured("label_set", *short, *more))
+    train(configured("label_set", *run), new)
+    told = json.loads((new / "source.json").read_text())["said"]
+    assert told == [[leaf] for leaf in range(len(told))]
+    assert list((new / "stages" / "1" / "codes").glob("*/codes.b2nd"))
+
+    old.rename(tmp_path / "gone")
+    (new / "run.json").unlink()
+    again = RunConfig.parse(configured("label_set", *run, "trainer.max_epochs=2"))
+    runs.train(again, new, resuming=True)
+    assert json.loads((new / "run.json").read_text())["steps"] == 2
