@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
@@ -32,6 +32,10 @@ from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
 from neoseg.store.voxel_size import VoxelSize
+from neoseg.trust.calibration import Limits
+from neoseg.trust.chain import Chains
+from neoseg.trust.folder import limits_of, load, place_of
+from neoseg.trust.sets import SetMap, set_paths, write_sets
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class _Job:
     classes: list[int]
     picture: bool
     origin: Origin
+    limits: Limits | None
 
     @property
     def space(self) -> LabelSpace:
@@ -54,6 +59,7 @@ class _Job:
     def look(self, scan: ScanFiles, target: Path) -> Known:
         """Tell whether the label map and all probabilities asked for are there, and whose."""
         wanted = probability_paths(self.output, scan.source, self.space, self.classes)
+        wanted += set_paths(self.output, scan.source) if self.limits is not None else []
         found = self.origin.look(target, [*scan.images, scan.mask])
         lacks = found in ("same", "untold") and not all(map(os.path.exists, wanted))
         return "absent" if lacks else found
@@ -62,9 +68,12 @@ class _Job:
         """Segment one scan and write everything about it; the label map says that it is done."""
         output, space = self.output, self.space
         _require_readable(scan.source)
+        sets = None if self.limits is None else SetMap(Chains.of(space), self.limits)
         found = self.segmenter.segment(
-            scan.images, classes=self.classes, scratch=output, mask=scan.mask
+            scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=sets
         )
+        if sets is not None:
+            write_sets(output, scan.source, sets.native, Chains.of(space))
         if found.probabilities is not None:
             write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
         if self.picture:
@@ -92,6 +101,8 @@ class PredictConfig(CommandConfig):
     predict_with: str | None = None
     desc: str | None = None
     probseg: tuple[str, ...] = ()
+    sets: float | None = Field(default=None, gt=0, lt=1)
+    sets_for: Literal["scan", "structure"] = "scan"
     device: str = "auto"
     overwrite: bool = False
     picture: bool = True
@@ -132,7 +143,13 @@ def main(config: DictConfig) -> None:
     provenance = Provenance("neoseg", __version__, made_by)
     settings = {**window, "predict_with": command.predict_with}
     origin = Origin.of(made_by, runs, settings)
-    job = _Job(segmenter, output, provenance, classes, command.picture, origin)
+    limits = None
+    if command.sets is not None:
+        known = load(place_of(runs[0], origin), segmenter.head.space)
+        limits = limits_of(known, command.sets, command.sets_for)
+        settings["sets"] = [command.sets, limits.doubts.tolist()]
+        origin = Origin.of(made_by, runs, settings)
+    job = _Job(segmenter, output, provenance, classes, command.picture, origin, limits)
     scans = find_scans(command.input, modalities, command.desc, *_trained_on(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)

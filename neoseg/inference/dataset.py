@@ -56,12 +56,9 @@ def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]
     return own in told or not told, [text for text in dict.fromkeys(told) if text != own]
 
 
-def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
-    """Write the label table and the description, or check that those there agree."""
-    rows = [("index", "name", "abbreviation", "color")]
-    rows += [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
-    table = _tsv(rows)
-    path = output / f"desc-{DESC}_dseg.tsv"
+def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace) -> None:
+    """Write a table of indices, or check that the one there agrees; raises `DerivativeError`."""
+    table = _tsv([("index", "name", "abbreviation", "color"), *values])
     if path.exists() and path.read_text(encoding="utf-8") != table:
         raise DerivativeError(
             f"{path} is another label table than '{space.name}'; segmentations of both in one "
@@ -69,6 +66,12 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
         )
     if not path.exists():
         _write_text(path, table)
+
+
+def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
+    """Write the label table and the description, or check that those there agree."""
+    rows = [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
+    keep_table(output / f"desc-{DESC}_dseg.tsv", rows, space)
 
     path = output / "dataset_description.json"
     entry = provenance.entry
