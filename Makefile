@@ -5,12 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# One more than there are cores: some tests wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: help install train test lint format types wheel
+.PHONY: help install train test docs lint format types wheel
 
 help:
 	@echo "make train     train partial_superclass on the phantom cohort (ARGS='...' adds overrides)"
-	@echo "make test      run the tests, one process a core              (ARGS='...' adds options)"
+	@echo "make test      run the tests in WORKERS processes              (ARGS='...' adds options)"
+	@echo "make docs      build the documentation into site/"
 	@echo "make lint      ruff and mypy;  make format  rewrites;  make wheel  builds dist/*.whl"
 
 install: $(INSTALLED)
@@ -24,7 +27,10 @@ train: $(INSTALLED)
 	$(BIN)/python -m neoseg.train +experiment=partial_superclass $(ARGS)
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 5 --dist worksteal $(ARGS)
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -58,6 +58,7 @@ def test_the_package_imports_nothing_heavy() -> None:
         (["neoseg.train", "cohort=dhcp"], "cohort.root is not set"),
         (["neoseg.predict", "--help"], "neoseg.predict run=RUN_DIR"),
         (["neoseg.predict"], "run is not set"),
+        (["neoseg.export", "run=x"], "output is not set"),
         (["neoseg.phantom", "--cfg", "job", "output=x"], "preterm_share"),
         (["neoseg.labels"], "from is not set"),
         (["neoseg.report", "--help"], "neoseg.report runs="),

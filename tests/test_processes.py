@@ -54,7 +54,7 @@ def test_the_main_module_is_back_after_a_start() -> None:
     assert process.exitcode == 0
 
 
-def test_only_the_one_who_started_it_ends_a_process() -> None:
+def only_the_one_who_started_it_ends_a_process() -> None:
     process = light_spawn().Process(target=time.sleep, args=(60,))
     process.start()
     tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
@@ -70,6 +70,18 @@ def test_only_the_one_who_started_it_ends_a_process() -> None:
     process.join(10)
     assert process.exitcode == -signal.SIGKILL
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_only_the_one_who_started_it_ends_a_process() -> None:
+    # In a process of its own: other tests have started here what cleans up after processes.
+    name = only_the_one_who_started_it_ends_a_process.__name__
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    subprocess.run(
+        [sys.executable, "-c", f"import test_processes; test_processes.{name}()"],
+        env={**os.environ, "PYTHONPATH": paths},
+        check=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize(("variable", "survives"), [("SUBMITIT_EXECUTOR", True), ("OTHER", False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -23,10 +24,12 @@ class Selection(Section):
     max_birth_age: float | None = Field(default=None, gt=0)
     require_modalities: bool = False
 
-    @field_validator("subjects", "exclude")
+    @field_validator("subjects", "exclude", mode="before")
     @classmethod
-    def _bare(cls, ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if ids is None else tuple(bare_id(name, "sub-") for name in ids)
+    def _bare(cls, ids: Any) -> Any:
+        if not isinstance(ids, list | tuple):
+            return ids
+        return tuple(bare_id(str(i), "sub-") if isinstance(i, str | int) else i for i in ids)
 
     def wants(self, subject: str) -> bool:
         """Tell whether a subject (without `sub-`) is neither excluded nor unlisted."""

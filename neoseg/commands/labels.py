@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from omegaconf import DictConfig
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from neoseg.cohort.formats import ending_of
 from neoseg.cohort.named import read_named
@@ -20,6 +21,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError, LabelSpace, LabelTable
 from neoseg.labels.convention import ROUNDING
 from neoseg.labels.draft import Named, Region, draft, one_sided, written
+from neoseg.labels.written import write_table
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class LabelsConfig(CommandConfig):
     source: Path = Field(alias="from")
     only: tuple[Path, ...] = ()
     output: Path
+    format: Literal["neoseg", "freesurfer", "itksnap", "slicer", "mrtrix"] = "neoseg"
     overwrite: bool = False
 
     @field_validator("only", mode="before")
@@ -40,20 +43,26 @@ class LabelsConfig(CommandConfig):
     def _one_or_several(cls, files: object) -> object:
         return [] if files is None else [files] if isinstance(files, str) else files
 
-    @field_validator("output")
-    @classmethod
-    def _output_is_a_table(cls, output: Path) -> Path:
-        if output.suffix != ".yaml":
-            raise ConfigError(f"output is {output}, expected a file that ends in .yaml")
-        return output
+    @model_validator(mode="after")
+    def _output_is_a_table(self) -> LabelsConfig:
+        ending = {"neoseg": ".yaml", "slicer": ".ctbl"}.get(self.format, ".txt")
+        if self.output.suffix != ending:
+            raise ConfigError(f"output is {self.output}, expected a file that ends in {ending}")
+        if self.format != "neoseg" and self.source.suffix != ".yaml":
+            raise ConfigError(f"from is {self.source}, expected a label table, NAME.yaml")
+        return self
 
 
 def main(config: DictConfig) -> None:
-    """Write the table, and tell what was guessed and what is to be corrected in it."""
+    """Write the table; tell what was guessed and what is to be corrected in it."""
     command = LabelsConfig.parse(config)
     source, output = command.source.expanduser(), command.output.expanduser()
     if output.exists() and not command.overwrite:
         raise ConfigError(f"{output} is there already; name another file, or set overwrite=true")
+    if command.format != "neoseg":
+        write_table(output, LabelTable.read(source), command.format)
+        log.info("%s: %s", command.format, output)
+        return
     named, regions = read_source(source)
     if command.only:
         named, regions = _within(named, regions, integers_in(command.only))

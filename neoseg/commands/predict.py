@@ -19,7 +19,6 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import CONFIG, value_at
 from neoseg.inference.dataset import DerivativeError, Provenance, other_makers
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.ensemble import Ensemble
@@ -30,7 +29,7 @@ from neoseg.inference.probability import probability_paths, write_probabilities
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.runs.loading import images_of, load_predictor, warn_of_unfinished
 from neoseg.store.voxel_size import VoxelSize
 from neoseg.trust.calibration import Limits
 from neoseg.trust.chain import Chains
@@ -150,7 +149,7 @@ def main(config: DictConfig) -> None:
         settings["sets"] = [command.sets, limits.doubts.tolist()]
         origin = Origin.of(made_by, runs, settings)
     job = _Job(segmenter, output, provenance, classes, command.picture, origin, limits)
-    scans = find_scans(command.input, modalities, command.desc, *_trained_on(runs[0]))
+    scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
@@ -221,18 +220,6 @@ def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -
             count["untold"],
         )
     return left
-
-
-def _trained_on(run: Path) -> tuple[str | None, str | None]:
-    """Return `desc-` ("none": without) and `space-` of a run's images, if known."""
-    if not (run / CONFIG).is_file():
-        return None, None
-    config = load_config(run)
-    space = value_at(config, "cohort.image_entities.space")
-    desc = value_at(config, "cohort.image_desc")
-    if not desc and value_at(config, "cohort.restore") is False:
-        desc = "none"
-    return str(desc) if desc else None, str(space) if space else None
 
 
 def _drops(segmenter: Segmenter | Ensemble) -> bool:

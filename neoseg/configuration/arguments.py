@@ -14,6 +14,10 @@ from neoseg.findings.settings import ConfigError
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@:]*=")
 
 
+_OTHER_NAMES = {"predict": {"model": "run"}}
+"""Of keys, by command: a file of `neoseg export` is called a model."""
+
+
 def in_order(command: str, arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command with its settings as `key=value`, before all options.
 
@@ -38,7 +42,9 @@ def in_order(command: str, arguments: Sequence[str]) -> list[str]:
             settings.append(_setting(word, words, command))
         else:
             (options if word.startswith("-") else settings).append(word)
-    return [*settings, *options]
+    other = _OTHER_NAMES.get(command, {})
+    parts = (setting.partition("=") for setting in settings)
+    return [*(f"{other.get(key, key)}{equals}{value}" for key, equals, value in parts), *options]
 
 
 def _takes(flag: str, command: str) -> Callable[[str], bool] | None:
@@ -54,6 +60,7 @@ def _takes(flag: str, command: str) -> Callable[[str], bool] | None:
 def _setting(word: str, words: list[str], command: str) -> str:
     """Return `--key value` as `key=value`; takes the value from the words that follow."""
     key, equals, value = word[2:].partition("=")
+    key = _OTHER_NAMES.get(command, {}).get(key, key)
     known = known_words(command)
     if re.split("[.@]", key)[0] not in known:
         key = key.replace("-", "_")

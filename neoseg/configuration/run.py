@@ -15,7 +15,7 @@ from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_o
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
 from neoseg.configuration.teaching import require_predictor, require_teacher
-from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_shares
+from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_clipped, require_shares
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -63,6 +63,7 @@ class RunConfig(DataConfig):
     recipe: RecipeSettings
     trainer: TrainerSettings
     compile: bool = False
+    channels_last: bool = False
     window: WindowSettings
     checkpoint: CheckpointSettings = CheckpointSettings()
     on_nan: Literal["stop", "skip"] = "stop"
@@ -147,19 +148,17 @@ class RunConfig(DataConfig):
 
     @field_validator("optimizer")
     @classmethod
-    def _optimizer_can_be_made(
-        cls, settings: OptimizerSettings, info: ValidationInfo
-    ) -> OptimizerSettings:
-        check_optimizer(settings, info.data.get("allow", ()))
-        return settings
+    def _can_be_made(cls, asked: OptimizerSettings, info: ValidationInfo) -> OptimizerSettings:
+        check_optimizer(asked, info.data.get("allow", ()))
+        return asked
 
     @field_validator("trainer")
     @classmethod
-    def _devices_share_a_batch(
-        cls, trainer: TrainerSettings, info: ValidationInfo
-    ) -> TrainerSettings:
+    def _fits_the_batch(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
         if "patches" in info.data:
             require_shares(info.data["patches"].batch_size, trainer.processes)
+        if "optimizer" in info.data:
+            require_clipped(trainer, info.data["optimizer"].fused)
         return trainer
 
     @field_validator("window", mode="before")
@@ -231,6 +230,7 @@ class RunConfig(DataConfig):
             optimizer=self.optimizer,
             teacher=self.teacher or TeacherSettings(),
             compile=self.compile,
+            channels_last=self.channels_last,
         )
         return SegmentationModule(spec, self.allow)
 

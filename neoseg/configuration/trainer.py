@@ -82,6 +82,17 @@ def require_shares(batch_size: int, devices: int) -> None:
         )
 
 
+def require_clipped(trainer: TrainerSettings, fused: bool) -> None:
+    """Raise `ConfigError` where a fused optimizer would keep gradients from being clipped."""
+    if fused and trainer.precision == "16-mixed" and trainer.gradient_clip_val:
+        raise ConfigError(
+            "optimizer.fused is true with trainer.precision=16-mixed and "
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused step unscales the "
+            "gradients itself, after they would be clipped; use trainer.precision=bf16-mixed, "
+            "trainer.gradient_clip_val=null or optimizer.fused=false"
+        )
+
+
 def in_epochs(config: dict[str, Any]) -> dict[str, Any]:
     """Return the plain containers of a run in which `trainer.max_steps` has become epochs.
 

@@ -59,6 +59,11 @@ def read_checkpoint(
 
 
 def predicting_checkpoint(run: Path) -> Path:
-    """Return the checkpoint with which a run predicts, which need not be there yet."""
+    """Return the checkpoint with which a run predicts, which need not be there yet.
+
+    What `neoseg export` has written is its own.
+    """
+    if run.is_file():
+        return run
     best = run / CHECKPOINTS / BEST
     return best if best.is_file() else run / CHECKPOINTS / LAST

@@ -23,6 +23,17 @@ log = logging.getLogger(__name__)
 DESC = "neoseg"
 
 
+_ROOT = {
+    "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
+    f"names. What the integers mean stands in `desc-{DESC}_dseg.tsv`, volumes (ml) in "
+    f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
+    # What BIDS has no name for: pictures, volumes, and what was made of files without BIDS names.
+    ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
+    "/*_desc-confidence_*\n",
+}
+"""Files at the root of all data sets."""
+
+
 class DerivativeError(NeosegError):
     """A segmentation that cannot be written where or as it was asked for."""
 
@@ -69,9 +80,13 @@ def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace)
 
 
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
-    """Write the label table and the description, or check that those there agree."""
+    """Write the label table, the description and what else a root has; check those there."""
     rows = [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
     keep_table(output / f"desc-{DESC}_dseg.tsv", rows, space)
+
+    for name, content in _ROOT.items():
+        if not (output / name).exists():
+            _write_text(output / name, content)
 
     path = output / "dataset_description.json"
     entry = provenance.entry

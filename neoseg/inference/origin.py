@@ -52,8 +52,14 @@ class Origin:
             return "untold"
 
     def keep(self, target: Path, files: Sequence[Path | None]) -> None:
-        """Write beside a label file what it was made of."""
-        content = {"run": self.run, **self._made_of(files), "labels": digest_of(target)}
+        """Write beside a label file what it was made of, and what BIDS asks of it."""
+        content = {
+            "Sources": [path.name for path in files if path is not None],
+            "SpatialReference": "orig",
+            "run": self.run,
+            **self._made_of(files),
+            "labels": digest_of(target),
+        }
         write_text(_beside(target), json.dumps(content, indent=1) + "\n")
 
     def _made_of(self, files: Sequence[Path | None]) -> dict[str, Any]:

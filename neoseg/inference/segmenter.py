@@ -82,7 +82,8 @@ class Segmenter:
         """Return what segments scans as a trained run does: `Segmenter.load(run)(image)`.
 
         Args:
-            run: its folder; what it was trained with (losses, optimizer) need not be installed.
+            run: its folder, or a file of `neoseg export`; what it was trained with (losses,
+                optimizer) need not be installed.
             device: as torch names it, or "auto".
             predict_with: "student", "teacher" or "peer"; None as the run itself.
             allow: packages beside the known ones whose networks may be built.
@@ -92,7 +93,16 @@ class Segmenter:
         Raises:
             ConfigError: a folder without a sound checkpoint, or settings that do not fit it.
         """
-        trained = TrainedNetwork.load(Path(run), device, predict_with, allow)
+        place = Path(run)
+        if place.is_file():
+            networks = TrainedNetwork.load_file(place, device, predict_with, allow)
+            if len(networks) > 1:
+                raise ConfigError(
+                    f"{run} holds {len(networks)} networks; `neoseg predict` takes it"
+                )
+            (trained,) = networks.values()
+        else:
+            trained = TrainedNetwork.load(place, device, predict_with, allow)
         return segmenter_of(trained.spec, trained.network, trained.device, **window)
 
     def __call__(self, *images: str | Path) -> Segmentation:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
@@ -19,9 +19,10 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.inference.model import ModelSpec, chosen
+from neoseg.inference.model_file import read_model
 from neoseg.networks import weighing
 
-OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile"})
+OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile", "channels_last"})
 """What a checkpoint tells beside the model, which no prediction needs."""
 
 PREFIXES = {"student": "network.", "teacher": "teacher.average.module.", "peer": "peer."}
@@ -30,11 +31,15 @@ PREFIXES = {"student": "network.", "teacher": "teacher.average.module.", "peer":
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The network with which a run predicts, in evaluation mode, and what it reads and means."""
+    """The network with which a run predicts, in evaluation mode, and what it reads and means.
+
+    `predicts` names it among those of its run.
+    """
 
     spec: ModelSpec
     network: nn.Module
     device: torch.device
+    predicts: str = "student"
 
     @classmethod
     def load(
@@ -61,7 +66,8 @@ class TrainedNetwork:
         path = predicting_checkpoint(run)
         if not path.is_file():
             raise ConfigError(
-                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run"
+                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run, or a file "
+                "of `neoseg export`"
             )
         try:
             content = read_checkpoint(path, within=run)
@@ -73,20 +79,64 @@ class TrainedNetwork:
                 for name, prefix in PREFIXES.items()
                 if any(key.startswith(prefix) for key in weights)
             ]
-            prefix = PREFIXES[chosen(predict_with or spec.predict_with, there)]
+            name = chosen(predict_with or spec.predict_with, there)
+            prefix = PREFIXES[name]
             with weighing(weights):
                 network = spec.build_network(allow)
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-            )
+            own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            return cls.of(spec, network, own, device, name)
         except CheckpointError as error:
             raise ConfigError(str(error)) from None
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"{path} cannot be loaded: {error}") from None
+
+    @classmethod
+    def load_file(
+        cls,
+        path: Path,
+        device: str = "auto",
+        predict_with: str | None = None,
+        allow: Sequence[str] = (),
+    ) -> dict[str, Self]:
+        """Load the networks of a file of `neoseg export` by the name of their run.
+
+        Raises:
+            ConfigError: as `load`; and another `predict_with` than what was handed over.
+        """
+        told, weights = read_model(path)
+        found: dict[str, Self] = {}
+        for member, own in zip(told.members, weights, strict=True):
+            if predict_with not in (None, "auto", member.predicts):
+                raise ConfigError(
+                    f"predict_with is '{predict_with}', and {path} holds the {member.predicts} of "
+                    f"'{member.name}' alone; leave predict_with away, or export that one"
+                )
+            try:
+                spec = ModelSpec.read(member.spec)
+                with weighing(own):
+                    network = spec.build_network(allow)
+                found[member.name] = cls.of(spec, network, own, device, member.predicts)
+            except (RuntimeError, KeyError, ValueError, TypeError) as error:
+                raise ConfigError(f"{path} cannot be loaded: {error}") from None
+        if len(found) < len(weights):
+            raise ConfigError(f"{path} has two networks of one name")
+        return found
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        network: nn.Module,
+        weights: Mapping[str, Tensor],
+        device: str,
+        predicts: str,
+    ) -> Self:
+        """Fill a network with weights and make it ready to predict."""
+        network.load_state_dict(dict(weights))
         network.requires_grad_(False)
         network.eval()
         place = choose_device(device)
-        return cls(spec, network.to(place), place)
+        return cls(spec, network.to(place), place, predicts)
 
 
 def choose_device(name: str) -> torch.device:

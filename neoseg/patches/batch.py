@@ -48,8 +48,9 @@ class Batch:
     teacher_appearances: tuple[Appearance, ...] | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
-        """Move every tensor, as `Tensor.to`."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+        """Move every tensor, as `Tensor.to`, but for the seeds, which a GPU is slow to tell."""
+        moved = self._map(lambda tensor: tensor.to(*args, **kwargs))
+        return replace(moved, noise_seed=self.noise_seed)
 
     def pin_memory(self) -> Batch:
         """Pin every tensor for asynchronous copies to an accelerator."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import CONFIG, ForeignError, read_config
+from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
 from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.model_file import read_head
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.folder import RECORD
@@ -35,6 +36,21 @@ def warn_of_unfinished(runs: Sequence[Path]) -> None:
             log.warning("%s has not ended: its network is that of its last checkpoint", run)
 
 
+def images_of(run: Path) -> tuple[str | None, str | None]:
+    """Return `desc-` ("none": without) and `space-` of the images of a run, if known."""
+    if run.is_file():
+        first = read_head(run).members[0]
+        return first.desc, first.space
+    if not (run / CONFIG).is_file():
+        return None, None
+    config = load_config(run)
+    space = value_at(config, "cohort.image_entities.space")
+    desc = value_at(config, "cohort.image_desc")
+    if not desc and value_at(config, "cohort.restore") is False:
+        desc = "none"
+    return str(desc) if desc else None, str(space) if space else None
+
+
 def load_predictor(
     runs: Sequence[Path],
     device: str,
@@ -44,25 +60,31 @@ def load_predictor(
 ) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
     """Load what segments scans with one run, or with several together; and their modalities.
 
-    Of each run only the network that predicts stays in memory.
+    Of each run only the network that predicts stays in memory. A run may be a file of
+    `neoseg export`, of one or several networks.
 
     Raises:
         ConfigError: runs that cannot be loaded, or that have different label tables or modalities.
     """
     members: dict[str, Segmenter] = {}
     modalities: dict[str, tuple[str, ...]] = {}
-    for run in runs:
-        trained = TrainedNetwork.load(run, device, predict_with, allow)
-        members[str(run)] = segmenter_of(trained.spec, trained.network, trained.device, **window)
-        modalities[str(run)] = trained.spec.modalities
-    if len(members) < len(runs):
+    if len(set(runs)) < len(runs):
         raise ConfigError(f"run names a folder twice: {', '.join(map(str, runs))}")
+    for run in runs:
+        if run.is_file():
+            found = TrainedNetwork.load_file(run, device, predict_with, allow)
+            networks = {f"{run}: {name}": trained for name, trained in found.items()}
+        else:
+            networks = {str(run): TrainedNetwork.load(run, device, predict_with, allow)}
+        for name, trained in networks.items():
+            members[name] = segmenter_of(trained.spec, trained.network, trained.device, **window)
+            modalities[name] = trained.spec.modalities
     (name, first), *others = modalities.items()
-    for other, found in others:
-        if found != first:
+    for other, images in others:
+        if images != first:
             raise ConfigError(
                 f"the runs of an ensemble must read the same images: {name} was trained on "
-                f"{list(first)}, {other} on {list(found)}"
+                f"{list(first)}, {other} on {list(images)}"
             )
     if not others:
         return members[name], first

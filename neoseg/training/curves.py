@@ -149,6 +149,8 @@ def _losses(trainer: L.Trainer) -> dict[str, float]:
     """Return the losses of the step, of all ranks: each holds its share times their number."""
     values = trainer.callback_metrics
     names = sorted(name for name in values if name.startswith("train/"))
+    if not names:
+        return {}
     shares = torch.stack([values[name].float() for name in names])
     found: list[float] = trainer.strategy.reduce(shares, reduce_op="mean").tolist()
     return dict(zip(names, found, strict=True))

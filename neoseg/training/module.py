@@ -45,12 +45,15 @@ class ModuleSpec(ModelSpec):
         optimizer: a `conf/optimizer` entry.
         teacher: a `conf/teacher` entry.
         compile: compile the networks with torch.compile.
+        channels_last: keep the weights of convolutions with the channels last in memory, which
+            convolutions then compute in.
     """
 
     loss: dict[str, dict[str, Any] | None]
     optimizer: OptimizerSettings
     teacher: TeacherSettings
     compile: bool = False
+    channels_last: bool = False
 
 
 class SegmentationModule(L.LightningModule):
@@ -83,6 +86,8 @@ class SegmentationModule(L.LightningModule):
             # Drawn after the student, whose initial weights are the same without a peer.
             self.peer = spec.build_network(self.allow)
         self.predict_with = chosen(spec.predict_with, tuple(self.networks))
+        if spec.channels_last:
+            put_channels_last(self)
         if spec.compile:
             for member in self.networks.values():
                 (member.average.module if isinstance(member, Teacher) else member).compile()
@@ -214,6 +219,14 @@ class SegmentationModule(L.LightningModule):
                 entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
             entries.append(entry)
         return [optimizer], entries
+
+
+def put_channels_last(module: nn.Module) -> None:
+    """Rearrange the weights of 2D and 3D convolutions in memory; their values stay."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in module.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
 
 
 def plain_label_sets(codebook: Codebook) -> tuple[tuple[int, ...], ...]:

@@ -52,6 +52,7 @@ class OptimizerSettings(BaseModel):
     lr: float = Field(gt=0, description="largest learning rate")
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.99, ge=0, lt=1, description="SGD only, with Nesterov")
+    fused: bool = Field(default=False, description="on an accelerator, all weights in one kernel")
     schedule: Annotated[str | dict[str, Any], PlainValidator(_schedule)] = "cosine"
     warmup_steps: int = Field(default=0, ge=0, description="linear, from a hundredth")
     patience: int = Field(default=10, ge=1, description="epochs, plateau only")
@@ -139,6 +140,8 @@ def make_optimizer(
         arguments = {"lr": settings.lr, **settings.arguments}
         return make_class(Optimizer, learning, settings.target, arguments, "optimizer", allow)
     kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.fused and all(parameter.is_cuda for parameter in learning):
+        kwargs["fused"] = True
     if settings.name == "sgd":
         kwargs |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
     return OPTIMIZERS[str(settings.name)](learning, **kwargs)

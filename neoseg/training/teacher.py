@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,20 +44,15 @@ class Teacher(nn.Module):
         super().__init__()
         self.decay = decay
         self.paused = False  # while a step is left out
-        self.average = AveragedModel(student, multi_avg_fn=self._mix, use_buffers=True)
+        self.average = AveragedModel(student, use_buffers=True)
+        self._updates: int | None = None  # of the average; asking its counter stops a GPU
         self.requires_grad_(False)
         self.eval()
 
-    def _mix(
-        self, average: Sequence[Tensor], student: Sequence[Tensor], updates: Tensor | int
-    ) -> None:
-        """Update tensors of one type in place; as one group they cost a GPU one synchronisation."""
-        if average[0].is_floating_point():
-            decay = min(1 - 1 / (int(updates) + 1), self.decay)
-            get_ema_multi_avg_fn(decay)(average, student, updates)
-            return
-        for mean, counter in zip(average, student, strict=True):
-            mean.copy_(counter)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Count from the counter that comes with a checkpoint."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._updates = None
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode: the teacher's statistics are averages, not its own."""
@@ -65,8 +61,22 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
         """Move the average towards the student; call once after each optimizer step."""
-        if not self.paused:
-            self.average.update_parameters(student)
+        if self.paused:
+            return
+        if self._updates is None:
+            self._updates = int(self.average.n_averaged)
+        decay = min(1 - 1 / (self._updates + 1), self.decay)
+        means, values = [], []
+        for mean, value in zip(_values(self.average.module), _values(student), strict=True):
+            if self._updates and mean.is_floating_point():
+                means.append(mean)
+                values.append(value)
+            else:  # the first time, and counters
+                mean.copy_(value)
+        if means:
+            get_ema_multi_avg_fn(decay)(means, values, self._updates)
+        self.average.n_averaged.add_(1)
+        self._updates += 1
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
@@ -121,3 +131,7 @@ class Teacher(nn.Module):
         finally:
             for layer in layers:
                 layer.training = False
+
+
+def _values(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

@@ -263,7 +263,8 @@ def test_all_problems_are_listed_together(tmp_path: Path, drawem9: LabelSpace) -
         ({"modalities": ["T2w", "T2w"]}, "each once"),
         ({"modalities": []}, "modalities"),
         ({"max_subjects": 0}, "max_subjects"),
-        ({"subjects": [7]}, r"subjects\.0: found 7"),
+        ({"subjects": [7]}, r"subjects: names 7, .* such as 007"),  # a YAML 007 is a 7
+        ({"subjects": [7.5]}, r"subjects\.0: found 7\.5"),
         ({"subjects": []}, "filters leave none"),
     ],
 )

@@ -63,3 +63,10 @@ def test_it_has_the_filters_and_tells_every_problem(tmp_path: Path, drawem9: Lab
         read_flat(tmp_path, drawem9, suffix=".mgz")
     with pytest.raises(CohortError, match="max_subjects"):
         read_flat(tmp_path, drawem9, max_subjects=0)
+
+
+def test_ids_that_look_like_numbers_need_no_quotes(tmp_path: Path, drawem9: LabelSpace) -> None:
+    for name in ("1000", "1001", "0002"):
+        (tmp_path / f"{name}.nii").touch()
+    cohort = read_flat(tmp_path, drawem9, subjects=[1000, "sub-1001"], exclude=[1001])
+    assert [scan.subject for scan in cohort.scans] == ["1000"]

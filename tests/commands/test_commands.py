@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from forked import run_command
 
 from neoseg.evaluation.table import read_scores
 
@@ -30,21 +31,11 @@ TINY = [
 pytestmark = pytest.mark.slow
 
 
-def run(
-    command: str, *arguments: object, cwd: Path, status: int = 0, path: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """Run `python -m neoseg.<command>` and check how it ends."""
-    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", f"neoseg.{command}", *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == status, result.stdout[-3000:] + result.stderr[-3000:]
-    return result
+def run(command: str, *arguments: object, cwd: Path, status: int = 0) -> str:
+    """Run `python -m neoseg.<command>` and check how it ends; return what it said."""
+    code, said = run_command(command, *arguments, cwd=cwd)
+    assert code == status, said[-5000:]
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +93,8 @@ def test_report_compares_the_arms(sweep_folder: Path) -> None:
 
 def test_report_names_a_wrong_setting(sweep_folder: Path) -> None:
     arguments = ["runs=runs/sweeps/default", "output=other", "compare.level=2"]
-    result = run("report", *arguments, cwd=sweep_folder, status=2)
-    assert "compare.level = 2" in result.stdout + result.stderr
+    said = run("report", *arguments, cwd=sweep_folder, status=2)
+    assert "compare.level = 2" in said
     assert not list((sweep_folder / "other").glob("*.md"))
 
 
@@ -115,8 +106,8 @@ def test_predict_skips_what_is_done_and_lists_failures(sweep_folder: Path) -> No
     (inputs / "a_T2w.nii.gz").write_bytes(source.read_bytes())
     (inputs / "b_T2w.nii.gz").write_bytes(source.read_bytes()[:2000])
     arguments = [f"run='{job}'", f"input={inputs}", "output=out", "device=cpu"]
-    result = run("predict", *arguments, cwd=sweep_folder, status=1)
-    assert "b_T2w.nii.gz" in result.stdout + result.stderr
+    said = run("predict", *arguments, cwd=sweep_folder, status=1)
+    assert "b_T2w.nii.gz" in said
     (target,) = (sweep_folder / "out").rglob("*_dseg.nii.gz")
     labels, image = nib.load(target), nib.load(source)
     assert labels.shape == image.shape
@@ -145,22 +136,18 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
     assert [path.name for path in (job / "evaluation").iterdir()] == ["phantom_val"]
     wrong = run("evaluate", f"run='{job}'", "part=testt", cwd=sweep_folder, status=2)
-    assert (
-        "part = 'testt': Input should be 'train', 'val', 'test' or 'all'"
-        in wrong.stdout + wrong.stderr
-    )
+    assert "part = 'testt': Input should be 'train', 'val', 'test' or 'all'" in wrong
 
 
 def test_prepare_and_phantom(sweep_folder: Path) -> None:
     run("phantom", "output=ph", "subjects=2", "spacing=5", "workers=1", cwd=sweep_folder)
-    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder)
-    assert "2 subjects" in result.stdout + result.stderr
+    said = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder)
+    assert "2 subjects" in said
     label = next((sweep_folder / "ph").rglob("*desc-drawem9_dseg.nii.gz"))
     label.write_bytes(label.read_bytes()[:500])
-    result = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder, status=2)
-    text = result.stdout + result.stderr
-    assert label.name in text
-    assert "Traceback" not in text
+    said = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder, status=2)
+    assert label.name in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -174,10 +161,9 @@ def test_a_config_that_cannot_work_ends_with_one_message(
     override: str, hint: str, sweep_folder: Path
 ) -> None:
     override = f"+{override}" if "gama" in override else override
-    result = run("train", *TINY, override, cwd=sweep_folder, status=2)
-    text = result.stdout + result.stderr
-    assert hint in text
-    assert "Traceback" not in text
+    said = run("train", *TINY, override, cwd=sweep_folder, status=2)
+    assert hint in said
+    assert "Traceback" not in said
 
 
 def test_a_wheel_works_from_another_folder(tmp_path: Path) -> None:
@@ -187,10 +173,19 @@ def test_a_wheel_works_from_another_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     assert (tmp_path / "site/neoseg/evaluation/report/assets/page.html").is_file()
-    result = run(
-        "train", "+experiment=label_set", "--cfg", "job", cwd=tmp_path, path=tmp_path / "site"
-    )
-    assert "leaf_dice" in result.stdout
-    run("phantom", "output=ph", "subjects=1", "spacing=5", cwd=tmp_path, path=tmp_path / "site")
+
+    def from_wheel(command: str, *words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", f"neoseg.{command}", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        ).stdout
+
+    assert "leaf_dice" in from_wheel("train", "+experiment=label_set", "--cfg", "job")
+    from_wheel("phantom", "output=ph", "subjects=1", "spacing=5")
     record = json.loads((tmp_path / "ph" / "phantom.json").read_text())
     assert record["settings"]["subjects"] == 1

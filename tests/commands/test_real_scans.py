@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from forked import run_command
 from omegaconf import DictConfig
 from tiny_run import train
 
@@ -38,8 +37,9 @@ def test_train_on_partial_labels_and_predict(
 
     source = sorted(real_scans.glob("sub-GA34op/anat/*_T2w.nii.gz"))[0]
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "neoseg.predict", f"run={run}", f"input={source}"]
-    subprocess.run([*command, f"output={output}", "device=cpu"], check=True, cwd=tmp_path)
+    words = [f"run={run}", f"input={source}", f"output={output}", "device=cpu"]
+    status, said = run_command("predict", *words, cwd=tmp_path)
+    assert status == 0, said
     (target,) = output.rglob("*_dseg.nii.gz")
     image, labels = nib.load(source), nib.load(target)
     assert labels.shape == image.shape

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -13,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from forked import run_command
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
@@ -111,15 +109,8 @@ def test_the_command_writes_a_picture_and_nothing_else(tmp_path: Path, data_fold
     arguments = ["+experiment=partial_superclass", "output=a/sheet.png", "samples=2"]
     arguments += ["cohort.phantom.subjects=6", "cohort.phantom.spacing=4.0", "cohort.workers=1"]
     arguments += ["patches.size=[32,32,32]", f"paths.data={data_folder}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "neoseg.sheet", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    status, said = run_command("sheet", *arguments, cwd=tmp_path)
+    assert status == 0, said
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "sheet.png"]
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.configuration.run import RunConfig
+from neoseg.configuration.trainer import TrainerSettings, require_clipped
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
 from neoseg.training.module import SegmentationModule
@@ -143,3 +144,11 @@ def test_a_sweep_does_not_start_processes_that_would_sweep_themselves(
     with pytest.raises(ConfigError, match=r"a sweep \(-m\) cannot start 2 processes"):
         trainers.stage_trainer(RunConfig.parse(config), tmp_path, ONLY)
     assert not HydraConfig.initialized()
+
+
+def test_a_fused_optimizer_does_not_keep_gradients_from_being_clipped() -> None:
+    clipped = TrainerSettings.model_construct(precision="16-mixed", gradient_clip_val=12.0)
+    require_clipped(clipped, fused=False)
+    require_clipped(clipped.model_copy(update={"precision": "bf16-mixed"}), fused=True)
+    with pytest.raises(ConfigError, match=r"gradient_clip_val=12.0: .*optimizer\.fused=false"):
+        require_clipped(clipped, fused=True)

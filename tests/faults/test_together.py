@@ -11,10 +11,13 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from preparing import prepare_and_tell
 from small_cohort import write_cohort
 
+from neoseg.processes import light_spawn
+
 
 def test_ten_jobs_that_prepare_one_store_at_once(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path / "cohort", 3)
     # A server without threads forks the jobs; a process that has threads must not.
+    light_spawn()  # what cleans up after processes is started as neoseg does
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["neoseg.patches"])
     start, queue = context.Barrier(10), context.Queue()

@@ -152,7 +152,7 @@ def test_tables(tmp_path, space, labels) -> None:
     entry = description["GeneratedBy"][0]
     assert (entry["Name"], entry["Version"]) == ("neoseg", "0.1.0")
     assert "iuc_draw0" in entry["Description"]
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")]
+    assert [p.name for p in out.rglob(".*")] == [".bidsignore"]
 
 
 def test_what_could_not_be_written_is_in_no_table(tmp_path, space, labels, monkeypatch) -> None:
@@ -175,7 +175,7 @@ def test_what_could_not_be_written_is_in_no_table(tmp_path, space, labels, monke
     with pytest.raises(OSError, match="disk full"):
         write_derivative(out, source, labels, space, RUN)
     assert not (out / "desc-neoseg_volumes.tsv").exists()
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")]
+    assert [p.name for p in out.rglob(".*")] == [".bidsignore"]
 
 
 def test_a_second_prediction_replaces_the_first(tmp_path, space, labels) -> None:

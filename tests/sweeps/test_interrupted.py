@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
+from forked import run_command
 from tiny_run import TINY
 
 from neoseg.runs.folder import LOCK
@@ -44,14 +46,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(folder: Path, *arguments: str) -> tuple[int, str]:
-    process = start(folder, *arguments)
-    try:
-        output, _ = process.communicate(timeout=400)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return process.returncode, output
+def finish(folder: Path, *arguments: str, of: Sequence[str] = RUN) -> tuple[int, str]:
+    return run_command("train", *arguments, *of, cwd=folder)
 
 
 def finished(folder: Path) -> dict[str, int]:
@@ -90,16 +86,8 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
     sizes = "patches.batch_size=2,0"
     arguments = ("-m", "+experiment=supervised", *cluster, sizes)
     tiny = [item for item in RUN if not item.startswith("patches.batch_size")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "neoseg.train", *arguments, *tiny],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 1, output
+    status, output = finish(tmp_path, *arguments, of=tiny)
+    assert status == 1, output
     assert "1 of 2 jobs have finished" in output
     first = output.index("1 of 2 jobs of the sweep cannot work")  # told before any is started
     assert first < output.index("1 of 2 jobs have finished")

@@ -17,10 +17,18 @@ from small_module import DEEP, UNET, make_module, module_arguments, small_codebo
 # `small_module` makes this one importable.
 from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
+from neoseg.inference.model import ModelSpec
+from neoseg.inference.trained import OF_TRAINING
 from neoseg.losses import LossError, Prediction
 from neoseg.patches.batch import Batch
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training.module import MONITOR, SegmentationModule, plain_label_sets, restored
+from neoseg.training.module import (
+    MONITOR,
+    ModuleSpec,
+    SegmentationModule,
+    plain_label_sets,
+    restored,
+)
 from neoseg.training.optimisation import make_optimizer
 
 CONSISTENT = {"iuc": {"weight": 1.0}, "mean_teacher": {"weight": 1.0}}
@@ -369,3 +377,7 @@ def test_noise_in_place_of_hidden_labels_gives_the_same_weights(
 
 def test_arguments_are_all_plain() -> None:
     assert plain_only(module_arguments())
+
+
+def test_prediction_knows_what_is_of_training_alone() -> None:
+    assert frozenset(ModuleSpec.model_fields) - frozenset(ModelSpec.model_fields) == OF_TRAINING

@@ -77,12 +77,12 @@ def _ours(name: str, logits: torch.Tensor, leaf: torch.Tensor) -> Callable[[], t
         inside = (leaf >= 1) & (leaf <= classes // 2)
         codes = torch.where(inside, book.code(space.label_set(["H"])), codes).to(torch.uint8)
     if "sigmoid" in name:
-        objective = Objective({"bce": {}, "dice": {}}, book, "multilabel")
+        objective = Objective({"bce": {}, "dice": {}}, book, "multilabel").to(logits.device)
         return lambda: objective(logits, codes)
     terms = (
         {"marginal_ce": {}, "leaf_dice": {"alpha": 1}} if "leaf_dice" in name else {"dice_ce": {}}
     )
-    objective = Objective(terms, book, "softmax")
+    objective = Objective(terms, book, "softmax").to(logits.device)
     return lambda: objective(logits, codes)
 
 

@@ -18,6 +18,7 @@ from .subject import Subject, draw_subject
 from .writer import (
     PIPELINE,
     is_complete,
+    write_atomically,
     write_cohort_tables,
     write_json,
     write_scan,
@@ -116,6 +117,12 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
     for subject in subjects:
         write_sessions(pipeline, subject)
     write_cohort_tables(pipeline, subjects)
+    has_t1w = any(session.has_t1w for subject in subjects for session in subject.sessions)
+    for modality in ("T1w", "T2w")[not has_t1w :]:
+        write_json(pipeline / f"{modality}.json", {"SkullStripped": False})
+    # The dHCP writes ids without `sub-` and `ses-`, and so does its phantom; BIDS wants them.
+    write_atomically(pipeline / ".bidsignore", b"participants.tsv\n*_sessions.tsv\n")
+    write_atomically(pipeline / "README.md", b"Synthetic newborn brains; nobody was scanned.\n")
     write_json(
         pipeline / "dataset_description.json",
         {

@@ -1,4 +1,4 @@
-"""Every line of the README's "My annotation is like this", on data that are like that."""
+"""Every line of the page "My annotation is like this", on data that are like that."""
 
 from __future__ import annotations
 
@@ -113,9 +113,8 @@ CASES = [
 
 def lines() -> list[list[str]]:
     """The first code of the second column of each row, as a shell takes it apart."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("## My annotation is like this")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| [^|]+ \| `([^`]+)`", section, re.MULTILINE)
+    text = (ROOT / "docs/tutorials/partial-labels.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| `([^`]+)`", text, re.MULTILINE)
     return [shlex.split(row) for row in rows]
 
 

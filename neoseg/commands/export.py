@@ -1,0 +1,102 @@
+"""Handing over trained networks: as one file, or as ONNX."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field, field_validator, model_validator
+
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.errors import NeosegError
+from neoseg.findings.privacy import Privacy
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign.files import read_text
+from neoseg.handover.onnx_model import OPSET, write_onnx
+from neoseg.inference.model_file import ENDING, Member, write_model
+from neoseg.inference.trained import TrainedNetwork
+from neoseg.runs.loading import images_of, warn_of_unfinished
+
+log = logging.getLogger(__name__)
+
+_ENDINGS = {"neoseg": ENDING, "onnx": ".onnx"}
+
+
+class ExportConfig(CommandConfig):
+    """What `conf/export.yaml` holds."""
+
+    run: tuple[Path, ...] = Field(min_length=1)
+    output: Path
+    format: Literal["neoseg", "onnx"] = "neoseg"
+    predict_with: str | None = None
+    licence: str | None = None
+    privacy: Privacy = "subjects"
+    allow: tuple[str, ...] = ()
+    overwrite: bool = False
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _one_or_several(cls, run: Any) -> Any:
+        return [run] if isinstance(run, str) else run
+
+    @model_validator(mode="after")
+    def _formats_are_of_one_network(self) -> ExportConfig:
+        ending = _ENDINGS[self.format]
+        if self.output.suffix != ending:
+            raise ConfigError(f"output is {self.output}, expected a file that ends in {ending}")
+        if self.format != "neoseg" and len(self.run) > 1:
+            raise ConfigError(f"format={self.format} holds one network, and run names several")
+        names = [run.resolve().name for run in self.run]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"run names folders of one name: {', '.join(names)}")
+        return self
+
+
+def main(config: DictConfig) -> None:
+    """Write the file, and tell what is in it."""
+    command = ExportConfig.parse(config)
+    runs, output = command.run, command.output.expanduser()
+    if output.exists() and not command.overwrite:
+        raise ConfigError(f"{output} is there already; name another file, or set overwrite=true")
+    warn_of_unfinished(runs)
+    licence = _licence(command.licence)
+    if licence is None:
+        log.warning("no licence is stated, so nobody may use the weights; give licence=NAME")
+    networks = [
+        TrainedNetwork.load(run, "cpu", command.predict_with, command.allow) for run in runs
+    ]
+    if command.format == "onnx":
+        script = write_onnx(output, networks[0], {"licence": licence or "not stated"})
+        log.info("%s (opset %d); python %s %s OUT IMAGE segments", output, OPSET, script, output)
+        return
+    members = [
+        Member(
+            run.resolve().name,
+            trained.predicts,
+            trained.spec.plain(),
+            *images_of(run),
+            _card(run, command.privacy),
+        )
+        for run, trained in zip(runs, networks, strict=True)
+    ]
+    write_model(output, members, [trained.network.state_dict() for trained in networks], licence)
+    told = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
+    log.info("%s: %s, %.1f MB", output, told, output.stat().st_size / 1e6)
+
+
+def _licence(said: str | None) -> str | None:
+    """Return the name of a licence, or the text of its file."""
+    path = Path(said or "").expanduser()
+    return read_text(path).strip() if said and path.is_file() else said
+
+
+def _card(run: Path, privacy: Privacy) -> dict[str, Any] | None:
+    from neoseg.evaluation.card import run_card
+
+    try:
+        return run_card(run, privacy=privacy)
+    except NeosegError as error:
+        log.warning("%s; the file has no card of it", error)
+        return None

@@ -1,0 +1,8 @@
+"""Put trained networks into one file: `python -m neoseg.export run=DIR output=model.neoseg`."""
+
+from neoseg.commands.entry import command
+
+main = command("export")
+
+if __name__ == "__main__":
+    main()

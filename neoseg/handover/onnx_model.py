@@ -1,0 +1,122 @@
+"""A trained network as ONNX, with all that a stand-alone script needs to segment with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neoseg.files import replacing, write_text
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.forward import mirror_partners
+from neoseg.inference.trained import TrainedNetwork
+
+log = logging.getLogger(__name__)
+
+OPSET = 18
+SCRIPT = "segment.py"
+
+
+class _First(nn.Module):
+    """A network that gives the logits of the highest resolution alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        output = self.network(image)
+        found: Tensor = output[0] if isinstance(output, list | tuple) else output
+        return found
+
+
+def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Path:
+    """Write a network and, beside it, the script that segments with it; return the script.
+
+    Batch and X, Y, Z are dynamic, as far as the network's strides divide them.
+
+    Args:
+        path: of the model.
+        trained: on the CPU.
+        more: further texts for the metadata of the model.
+
+    Raises:
+        ConfigError: without the package onnx, or a network that ONNX cannot express.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise ConfigError("format=onnx needs the package onnx: pip install 'neoseg[onnx]'")
+    import onnx
+
+    spec, place = trained.spec, (0, 2, 3, 4)
+    channels = len(spec.modalities) + _flags(trained)
+    example = torch.zeros(1, channels, *spec.patch_size)
+    dynamic = dict(zip(place, ("batch", "x", "y", "z"), strict=True))
+    flat = [axis for axis in range(3) if spec.patch_size[axis] == 1]
+    for axis in flat:
+        del dynamic[axis + 2]
+    with replacing(path) as temporary:
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    _First(trained.network).eval(),
+                    (example,),
+                    str(temporary),
+                    input_names=["image"],
+                    output_names=["logits"],
+                    dynamic_axes={"image": dynamic, "logits": dynamic},
+                    opset_version=OPSET,
+                    dynamo=False,  # the other way fixes sizes that strides must divide
+                )
+        except Exception as error:  # whatever its layers lack
+            raise ConfigError(
+                f"network '{spec.network['name']}' cannot be written as ONNX: {error}; "
+                "format=neoseg takes every network"
+            ) from error
+        model = onnx.load(temporary)
+        onnx.helper.set_model_props(model, {"neoseg": json.dumps(told_of(trained)), **more})
+        onnx.checker.check_model(model)
+        onnx.save(model, temporary)
+    script = path.with_name(SCRIPT)
+    write_text(script, Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8"))
+    return script
+
+
+def told_of(trained: TrainedNetwork) -> dict[str, Any]:
+    """Return the preparation, windows and decoding as the script reads them."""
+    spec = trained.spec
+    head, window, prepare = spec.make_head(), spec.window, spec.prepare
+    count = spec.space.num_leaves
+    # A leaf's score is the sum of the logits of the classes that hold it; with a softmax its own.
+    classes = spec.space.class_leaves[: head.channels].T.astype(int)
+    return {
+        "modalities": list(spec.modalities),
+        "flags": _flags(trained),
+        "normalise": prepare.normalise,
+        "foreground": prepare.foreground,
+        "crop_margin": prepare.crop_margin,
+        "spacing": None if prepare.spacing is None else list(prepare.spacing),
+        "patch_size": list(window.patch_size),
+        "overlap": window.overlap,
+        "mode": window.mode,
+        "pad_value": window.pad_value,
+        "mirror": list(mirror_partners(head, window.patch_size)) if window.mirror else None,
+        "channels": head.channels,
+        "decoding": spec.decoding,
+        "leaves": classes[:count].tolist(),
+        "background": spec.space.background,
+        "indices": [leaf.index for leaf in spec.space.leaves],
+        "names": [leaf.name for leaf in spec.space.leaves],
+    }
+
+
+def _flags(trained: TrainedNetwork) -> int:
+    spec = trained.spec
+    count = len(spec.modalities)
+    return 0 if spec.missing_modality is None else spec.missing_modality.channels(count) - count

@@ -1,0 +1,166 @@
+"""Segment one scan with an ONNX model: python segment.py MODEL.onnx OUTPUT.nii.gz IMAGE [IMAGE].
+
+Images in the order that the model names, of one grid and in mm; `--mask=FILE` is of the brain, for
+models that were trained with one. Needs numpy, nibabel and onnxruntime.
+"""
+
+import json
+import math
+import sys
+from itertools import product
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import onnxruntime
+
+
+def read(path: str) -> Any:
+    """Open a volume in canonical axes."""
+    image = nib.as_closest_canonical(nib.load(path))
+    return image, np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])
+
+
+def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
+    """Scale the brightness of an image by what is inside."""
+    head = data[inside]
+    seen = head if masked else data
+    low, high = float(seen.min()), float(seen.max())
+    if how == "zscore":
+        mean, std = head.mean(dtype=float), head.std(dtype=float)
+        std = data.std(dtype=float) if std == 0 or std < 1e-6 * (high - low) else std
+        return np.clip((data - np.float32(mean)) / np.float32(std), -6e4, 6e4)
+    if how == "percentile":
+        low, high = float(np.percentile(seen, 0.5)), float(np.percentile(head, 99.5))
+    result = (data - low) / (high - low if high > low else 1e-6)
+    return result if how == "minmax" and not masked else np.clip(result, 0, 1)
+
+
+def matrix(old: int, new: int, smooth: bool) -> Any:
+    """Linear interpolation between grids whose edges agree; `smooth` goes against aliasing."""
+    step, rows, blur = old / new, np.arange(new), np.eye(old)
+    place = np.clip(rows * step + (step - 1) / 2, 0, old - 1)
+    low = np.floor(place).astype(int)
+    found = np.zeros((new, old))
+    np.add.at(found, (rows, low), 1 - (place - low))
+    np.add.at(found, (rows, np.minimum(low + 1, old - 1)), place - low)
+    if smooth and step > 1:
+        sigma = (step - 1) / 2
+        reach = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
+        weights = np.exp(-0.5 * (reach / sigma) ** 2)
+        at = (np.arange(old)[:, None] + reach) % (2 * old)
+        blur = np.zeros((old, old))
+        np.add.at(
+            blur,
+            (np.arange(old)[:, None], np.minimum(at, 2 * old - 1 - at)),
+            weights / weights.sum(),
+        )
+    return (found @ blur).astype(np.float32)
+
+
+def resample(data: Any, shape: Any, smooth: bool) -> Any:
+    """Bring an array onto another grid over the same field of view."""
+    for axis, (old, new) in enumerate(zip(data.shape, shape, strict=True)):
+        if old != new:
+            part = np.tensordot(matrix(old, new, smooth), data, (1, axis))
+            data = np.moveaxis(part, 0, axis)
+    return data
+
+
+def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
+    """Segment the scan of some images, one for each modality."""
+    session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
+    told = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
+    masked = told["foreground"] == "mask"
+    if len(paths) != len(told["modalities"]) or masked != (mask is not None):
+        sys.exit(f"{model} reads {told['modalities']}, and goes by the {told['foreground']}")
+    image, first = read(paths[0])
+    brain = read(mask)[1] > 0 if mask else None
+    size = np.linalg.norm(image.affine[:3, :3], axis=0).round(5)
+    inside, box = first > first.mean(dtype=float) if brain is None else brain, []
+    for axis, length in enumerate(first.shape):
+        hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        whole = told["crop_margin"] is None or not hit.size
+        pad = 0 if whole else math.ceil(round(told["crop_margin"] / size[axis], 3))
+        box.append(slice(0, length) if whole else slice(max(0, hit[0] - pad), hit[-1] + 1 + pad))
+    shape = np.array(first[tuple(box)].shape)
+    factor = size / (told["spacing"] or size)
+    factor[np.abs(factor - 1) <= 0.01] = 1
+    grid = np.maximum(1, np.rint((shape * factor).round(3))).astype(int)
+    channels = []
+    for path in paths:
+        data = read(path)[1]
+        head = data > data.mean(dtype=float) if brain is None else brain
+        normal = scaled(data, told["normalise"], head, masked)[tuple(box)]
+        channels.append(resample(normal, grid, smooth=True))
+    channels += [np.ones_like(channels[0])] * told["flags"]
+    logits = blended(session, told, np.stack(channels).astype(np.float32))
+    cropped = decided(told, logits, shape)
+    leaves = np.full(first.shape, told["background"])
+    leaves[tuple(box)] = cropped
+    labels = np.array(told["indices"], np.uint16)[leaves]
+    native: Any = nib.load(paths[0])
+    back = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(native.affine)
+    )
+    labels = nib.orientations.apply_orientation(labels, back)
+    nib.save(nib.Nifti1Image(labels, native.affine), output)
+
+
+def blended(session: Any, told: Any, image: Any) -> Any:
+    """The mean logits [N, X, Y, Z] of windows over an image [M, X, Y, Z]."""
+    patch, name = told["patch_size"], session.get_inputs()[0].name
+    short = [max(p - n, 0) for p, n in zip(patch, image.shape[1:], strict=True)]
+    pads = [(0, 0), *((s // 2, s - s // 2) for s in short)]
+    fill = told["pad_value"]
+    border = {"mode": "edge"} if fill is None else {"mode": "constant", "constant_values": fill}
+    padded = np.pad(image, pads, **border)
+    weight = np.ones(patch, np.float32)
+    if told["mode"] == "gaussian":
+        axes = [np.exp(-((np.arange(n) - (n - 1) / 2) ** 2) / (2 * (n / 8) ** 2)) for n in patch]
+        product_of = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+        weight = np.maximum(product_of, 1e-3).astype(np.float32)
+    starts = [
+        [*range(0, n - p, max(1, int(p * (1 - told["overlap"])))), n - p]
+        for n, p in zip(padded.shape[1:], patch, strict=True)
+    ]
+    total = np.zeros((told["channels"], *padded.shape[1:]), np.float32)
+    count = np.zeros(padded.shape[1:], np.float32)
+    for corner in product(*starts):
+        at = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        window = padded[(slice(None), *at)][None]
+        values = session.run(None, {name: window})[0][0]
+        if told["mirror"]:
+            other = session.run(None, {name: window[:, :, ::-1].copy()})[0][0, :, ::-1]
+            values = (values + other[told["mirror"]]) / 2
+        total[(slice(None), *at)] += values * weight
+        count[at] += weight
+    kept = (slice(b, b + n) for (b, _), n in zip(pads[1:], image.shape[1:], strict=True))
+    return (total / count)[(slice(None), *kept)]
+
+
+def decided(told: Any, logits: Any, shape: Any) -> Any:
+    """The positions of the leaves on the scan's own voxels."""
+    leaves = np.array(told["leaves"], np.float32)  # [K, N], which channels a leaf is in
+    scores = np.tensordot(leaves, logits, 1)
+    if told["decoding"] == "paper":
+        allowed = leaves.astype(bool)[:, logits.argmax(axis=0)]
+        scores = np.where(allowed, logits[: len(leaves)], -np.inf)
+    if tuple(shape) == scores.shape[1:]:
+        return scores.argmax(axis=0)
+    shares = np.exp(scores - scores.max(axis=0))
+    shares /= shares.sum(axis=0)
+    best, found = np.full(shape, -1, np.float32), np.zeros(shape, int)
+    for number, share in enumerate(shares):
+        value = resample(share, shape, smooth=False)
+        found[value > best] = number
+        best = np.maximum(best, value)
+    return found
+
+
+if __name__ == "__main__":
+    masks = [a.removeprefix("--mask=") for a in sys.argv[1:] if a.startswith("--mask=")]
+    words = [a for a in sys.argv[1:] if not a.startswith("--mask=")]
+    if len(words) < 3:
+        sys.exit(__doc__)
+    main(words[0], words[1], *words[2:], mask=masks[0] if masks else None)

@@ -1,0 +1,87 @@
+"""Label tables as other programs read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from neoseg.files import write_text
+from neoseg.labels.table import LabelTable, Leaf
+
+
+def safe_names(leaves: Sequence[Leaf]) -> list[str]:
+    """Return names of letters, digits, `_`, `.` and `-`; where two are then alike, with indices."""
+    names = [re.sub(r"[^0-9A-Za-z_.-]+", "_", leaf.name).strip("_") or "_" for leaf in leaves]
+    return [
+        f"{name}_{leaf.index}" if names.count(name) > 1 else name
+        for name, leaf in zip(names, leaves, strict=True)
+    ]
+
+
+def write_table(path: Path, table: LabelTable, kind: str) -> None:
+    """Write the leaves of a table as one of `KINDS`."""
+    write_text(path, KINDS[kind](table))
+
+
+def _freesurfer(table: LabelTable) -> str:
+    rows = zip(_ordered(table), safe_names(_ordered(table)), strict=True)
+    lines = [f"{leaf.index:<6} {name} {_rgb(leaf)} 0" for leaf, name in rows]
+    return _text("# No. Label-Name R G B A", lines)
+
+
+def _itksnap(table: LabelTable) -> str:
+    lines = []
+    for leaf in _ordered(table):
+        shown = 0 if _is_background(table, leaf) else 1
+        name = leaf.name.replace('"', "'").replace("\n", " ")
+        lines.append(f'{leaf.index:5} {_rgb(leaf)} {shown} {shown} {shown} "{name}"')
+    return _text("# IDX R G B A VIS MSH LABEL", lines)
+
+
+def _slicer(table: LabelTable) -> str:
+    rows = zip(_ordered(table), safe_names(_ordered(table)), strict=True)
+    lines = [
+        f"{leaf.index} {name} {_rgb(leaf)} {0 if _is_background(table, leaf) else 255}"
+        for leaf, name in rows
+    ]
+    return _text(f"# Color table file {table.name}\n# {len(lines)} values", lines)
+
+
+def _mrtrix(table: LabelTable) -> str:
+    """Number the structures from 1 on without gaps, as nodes of a connectome have to be."""
+    rows = zip(_ordered(table), safe_names(_ordered(table)), strict=True)
+    kept = [(leaf, name) for leaf, name in rows if not _is_background(table, leaf)]
+    lines = [
+        f"{number} {re.sub(r'[^0-9A-Za-z_.-]+', '_', leaf.abbreviation)} {name} {_rgb(leaf)} 255"
+        for number, (leaf, name) in enumerate(kept, start=1)
+    ]
+    return _text("# node abbreviation name R G B A", ["0 ??? Unknown 0 0 0 0", *lines])
+
+
+KINDS: dict[str, Callable[[LabelTable], str]] = {
+    "freesurfer": _freesurfer,
+    "itksnap": _itksnap,
+    "slicer": _slicer,
+    "mrtrix": _mrtrix,
+}
+"""FreeSurfer's lookup table, ITK-SNAP's label file, 3D Slicer's `.ctbl`, and the target table of
+mrtrix3's `labelconvert`, whose source is that of FreeSurfer.
+"""
+
+
+def _ordered(table: LabelTable) -> list[Leaf]:
+    return sorted(table.leaves, key=lambda leaf: leaf.index)
+
+
+def _is_background(table: LabelTable, leaf: Leaf) -> bool:
+    called = {str(leaf.index), leaf.name.casefold(), leaf.abbreviation.casefold()}
+    return str(table.background).casefold() in called
+
+
+def _rgb(leaf: Leaf) -> str:
+    return " ".join(str(int(leaf.color[place : place + 2], 16)) for place in (1, 3, 5))
+
+
+def _text(head: str, lines: Sequence[str]) -> str:
+    return "\n".join([head, *lines]) + "\n"

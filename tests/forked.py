@@ -1,0 +1,47 @@
+"""Commands as a user starts them, each a process of its own that need not import all anew."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+from neoseg.processes import light_spawn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# They are forked from a process that does nothing but import, which takes some CPU seconds each.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["neoseg.runs.run", "neoseg.evaluation.report.write", "monai.networks.nets"]
+)
+
+
+def run_command(
+    command: str, *arguments: object, cwd: Path, timeout: float = 600
+) -> tuple[int, str]:
+    """Run `python -m neoseg.<command>` in a folder; return its status and all that it said."""
+    with tempfile.NamedTemporaryFile(mode="r") as said:
+        words = [command, *map(str, arguments)]
+        light_spawn()  # what cleans up after processes is started as neoseg does
+        job = CONTEXT.Process(target=_serve, args=(words, cwd, said.name))
+        job.start()
+        job.join(timeout)
+        if job.is_alive():
+            job.kill()
+            raise TimeoutError(f"{words} took more than {timeout} s: {said.read()}")
+        return job.exitcode or 0, said.read()
+
+
+def _serve(words: list[str], cwd: Path, said: str) -> None:
+    target = os.open(said, os.O_WRONLY | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(target, descriptor)
+    os.chdir(cwd)
+    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    sys.path[:0] = ["", str(ROOT)]
+    sys.argv = words
+    runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)

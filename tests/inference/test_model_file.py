@@ -1,0 +1,126 @@
+"""One file to hand over: it predicts as its run does, and a spoilt one is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from neoseg.errors import NeosegError
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.model_file import KEY, Member, read_model, write_model
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.trained import TrainedNetwork
+from neoseg.runs.loading import images_of, load_predictor
+
+sys.path.append(str(Path(__file__).parents[1] / "red_team"))
+from honest import MODEL, checkpoint, save
+from small_segmenter import write_scan
+
+
+def made(tmp_path: Path, name: str = "A", seed: int = 0) -> Path:
+    content = checkpoint()
+    torch.manual_seed(seed)
+    for value in content["state_dict"].values():
+        if value.is_floating_point():
+            value.copy_(torch.randn_like(value))
+    return save(tmp_path / name, content)
+
+
+def handed(tmp_path: Path, *runs: Path, **more: Any) -> Path:
+    networks = [TrainedNetwork.load(run, "cpu") for run in runs]
+    members = [
+        Member(run.name, trained.predicts, trained.spec.plain(), **more)
+        for run, trained in zip(runs, networks, strict=True)
+    ]
+    path = tmp_path / "model.neoseg"
+    write_model(path, members, [t.network.state_dict() for t in networks], "CC0")
+    return path
+
+
+def scan(tmp_path: Path) -> Path:
+    values = np.random.default_rng(0).normal(10, 3, (12, 11, 10)).astype(np.float32)
+    return write_scan(tmp_path / "scan.nii.gz", values, "LPS")
+
+
+def test_it_predicts_what_its_run_predicts(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    path = handed(tmp_path, run, desc="restore")
+    image = scan(tmp_path)
+    ours, theirs = (Segmenter.load(place, "cpu")(image).native for place in (run, path))
+    assert len(np.unique(ours)) > 1
+    np.testing.assert_array_equal(ours, theirs)
+    assert images_of(path) == ("restore", None)
+    told, _ = read_model(path)
+    assert told.licence == "CC0"
+    assert b"pickle" not in path.read_bytes()
+
+
+def test_several_runs_vote_as_they_do(tmp_path: Path) -> None:
+    runs = [made(tmp_path, "A"), made(tmp_path, "B", 1)]
+    image = [scan(tmp_path)]
+    ours, _ = load_predictor(runs, "cpu", None)
+    theirs, _ = load_predictor([handed(tmp_path, *runs)], "cpu", None)
+    np.testing.assert_array_equal(ours.segment(image).native, theirs.segment(image).native)
+
+
+def test_another_network_than_was_handed_over_is_refused(tmp_path: Path) -> None:
+    path = handed(tmp_path, made(tmp_path))
+    with pytest.raises(ConfigError, match="holds the student of 'A' alone"):
+        TrainedNetwork.load_file(path, "cpu", "teacher")
+
+
+def head(**changes: Any) -> dict[str, Any]:
+    member = {"name": "A", "predicts": "student", "spec": MODEL, "desc": None, "space": None}
+    member |= {"card": None} | changes.pop("member", {})
+    return {"version": 1, "licence": None, "members": [member]} | changes
+
+
+def tensors(path: Path, told: Any, weights: dict[str, torch.Tensor] | None = None) -> None:
+    save_file(weights or {"0.x": torch.zeros(2)}, path, told and {KEY: json.dumps(told)})
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "empty": lambda p: p.write_bytes(b""),
+    "a text": lambda p: p.write_text("hello, this is no model"),
+    "a giant head": lambda p: p.write_bytes((2**60).to_bytes(8, "little") + b"{}"),
+    "nested deeply": lambda p: p.write_bytes((10**5).to_bytes(8, "little") + b"{" * 10**5),
+    "weights alone": lambda p: tensors(p, None),
+    "a later version": lambda p: tensors(p, head(version=9)),
+    "no members": lambda p: tensors(p, head(members=[])),
+    "members of another kind": lambda p: tensors(p, head(members=[3])),
+    "a name that is none": lambda p: tensors(p, head(member={"name": 3})),
+    "a reference": lambda p: tensors(p, head(member={"spec": {"head": "${oc.env:HOME}"}})),
+    "no spec": lambda p: tensors(p, head(member={"spec": {}})),
+    "a class that is no network": lambda p: tensors(
+        p, head(member={"spec": MODEL | {"network": {**MODEL["network"], "net": {
+            "_target_": "os.system", "command": "true"}}}})
+    ),
+    "other weights": lambda p: tensors(p, head()),
+    "weights of nobody": lambda p: tensors(p, head(), {"7.x": torch.zeros(2)}),
+    "weights without a number": lambda p: tensors(p, head(), {"x": torch.zeros(2)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_spoilt_file_is_one_message(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "model.neoseg"
+    SPOILT[what](path)
+    with pytest.raises(NeosegError, match=r"model\.neoseg|os\.system"):
+        load_predictor([path], "cpu", None)
+
+
+def test_a_file_cut_anywhere_is_one_message(tmp_path: Path) -> None:
+    path = handed(tmp_path, made(tmp_path))
+    whole = path.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ConfigError, match=r"model\.neoseg"):
+            read_model(path)
