@@ -69,7 +69,8 @@ def main(config: DictConfig) -> None:
         command.run, command.device, command.predict_with, command.allow, **window
     )
     name = " + ".join(run.resolve().name for run in command.run)
-    origin = Origin.of(name, command.run, {**window, "predict_with": command.predict_with})
+    settings = {**window, "predict_with": command.predict_with}
+    origin = Origin.of(name, command.run, settings)
     folder = place_of(command.run[0], origin)
     cohort, scans = _chosen(command, modalities)
     codebook = codebook_of(scans, cohort.convention)
@@ -78,15 +79,14 @@ def main(config: DictConfig) -> None:
         for scan in scans:
             files = [digest_of(p) for p in (*scan.images, scan.label, scan.mask) if p is not None]
             made_of = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
-            try:
-                seen = read(folder, scan.id, codebook.space, made_of)
-            except ConfigError:
+            seen = read(folder, scan.id, codebook.space, made_of)
+            if seen is None:
                 seen = _observe(segmenter, scan, cohort, codebook)
                 keep(folder, seen, made_of)
             found.append(seen)
             bar.advance(scan.id)
-    conclude(folder, (seen.scan for seen in found))
-    calibration = Calibration(codebook.space, tuple(found))
+    calibration = Calibration.of(codebook.space, found)
+    conclude(folder, calibration, origin, settings)
     Console().print(_table(calibration))
     partial = sum(not seen.whole for seen in found)
     if partial:
@@ -156,7 +156,7 @@ def _observe(
 
 
 def _table(calibration: Calibration) -> Table:
-    table = Table(title=f"what {len(calibration.scans)} scans allow to promise")
+    table = Table(title=f"what {calibration.scans} scans allow to promise")
     for title in ("sets", "doubt left", "wrong here", "mean depth", "mean leaves"):
         table.add_column(title, justify="right")
     for level in LEVELS:
@@ -164,11 +164,10 @@ def _table(calibration: Calibration) -> Table:
         if limits is None:
             table.add_row(f"{level:g}", f"needs {calibration.needs(level)} scans", "", "", "")
             continue
-        scans, place = calibration.scans, limits.place
-        wrong = [seen.losses[0, place] for seen in scans if seen.total[0]]
-        depth = sum(seen.depth[place] for seen in scans) / len(scans)
-        size = sum(seen.size[place] for seen in scans) / len(scans)
+        place = limits.place
+        wrong = calibration.losses[0, place] / calibration.known[0]
+        depth, size = calibration.depth[place], calibration.size[place]
         doubt = "all" if limits.doubts.max() < 0 else f"{limits.doubts.max():.2g}"
-        row = (f"{sum(wrong) / max(1, len(wrong)):.3f}", f"{depth:.3f}", f"{size:.2f}")
+        row = (f"{wrong:.3f}", f"{depth:.3f}", f"{size:.2f}")
         table.add_row(f"{level:g}", doubt, *row)
     return table

@@ -27,9 +27,9 @@ _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
     f"names. What the integers mean stands in `desc-{DESC}_dseg.tsv`, volumes (ml) in "
     f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
-    # What BIDS has no name for: pictures, volumes, and what was made of files without BIDS names.
+    # What BIDS has no name for: pictures, tables, depth, and files made of some without its names.
     ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
-    "/*_desc-confidence_*\n",
+    f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\n/*_desc-{DESC}sets_*\n*_statmap.nii.gz\n",
 }
 """Files at the root of all data sets."""
 
@@ -125,15 +125,23 @@ def record_volumes(
         voxel_ml: volume of a voxel in ml.
         space: named in errors.
     """
+    values = {name: f"{count * voxel_ml:.6g}" for name, count in counts.items()}
+    record_row(output, target, "volumes", values, space)
+
+
+def record_row(
+    output: Path, target: Path, table: str, values: Mapping[str, str], space: LabelSpace
+) -> None:
+    """Put the row of one label file into a table at the root, in place of an older one."""
     relative = target.relative_to(output)
     ids = dict(part.split("-", 1) for part in relative.parts[:-2] if "-" in part)
     row = {
         "file": relative.as_posix(),
         "participant_id": f"sub-{ids['sub']}" if "sub" in ids else "n/a",
         "session_id": f"ses-{ids['ses']}" if "ses" in ids else "n/a",
-        **{name: f"{count * voxel_ml:.6g}" for name, count in counts.items()},
+        **values,
     }
-    path = output / f"desc-{DESC}_volumes.tsv"
+    path = output / f"desc-{DESC}_{table}.tsv"
     rows: dict[str, dict[str, str]] = {}
     if path.exists():
         with path.open(encoding="utf-8", newline="") as handle:
@@ -141,7 +149,7 @@ def record_volumes(
             reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
             if reader.fieldnames != list(row):
                 raise DerivativeError(
-                    f"{path} has other columns than the table '{space.name}' gives; remove it or "
+                    f"{path} has other columns than the labels '{space.name}' give; remove it or "
                     "choose another output folder"
                 )
             found = ({name: uncell(text) for name, text in old.items()} for old in reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -19,6 +19,11 @@ Promise = Literal["scan", "structure"]
 
 SCAN = "scan"
 """The mean over the structures of a scan, among the names of classes."""
+
+ALIKE = 0.05
+"""p-value up to which a scan is said to be unlike those observed."""
+
+Appearance = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,68 @@ class Limits:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scans on which networks were observed that segment together, and were not trained on them."""
+    """What scans told on which networks were observed that were not trained on them.
+
+    It names none of them, and is all that a promise needs.
+
+    Attributes:
+        scans: how many there are.
+        known: `[1 + K]`: of these, those with voxels that count, and with each leaf.
+        losses: `[1 + K, T]`, their shares of wrong voxels at each threshold, summed over scans.
+        depth, size: `[T]`, of the mean answer; means over scans.
+        dice: expected and true Dice of each class (and of `SCAN`) on the scans with both.
+        appearances: of each scan.
+    """
 
     space: LabelSpace
-    scans: tuple[Observation, ...]
+    scans: int
+    known: np.ndarray
+    losses: np.ndarray
+    depth: np.ndarray
+    size: np.ndarray
+    dice: Mapping[str, Sequence[tuple[float, float]]]
+    appearances: Sequence[Appearance]
+
+    @classmethod
+    def of(cls, space: LabelSpace, seen: Sequence[Observation]) -> Self:
+        """Sum up one scan or more."""
+        losses = np.stack([o.losses for o in seen])
+        leaves = [row.abbreviation for row in space.leaves]
+        dice: dict[str, list[tuple[float, float]]] = {}
+        for one in seen:
+            true = with_mean(one.dice, leaves)
+            for name, expected in with_mean(one.expected, leaves).items():
+                if name in true:
+                    dice.setdefault(name, []).append((expected, true[name]))
+        return cls(
+            space,
+            len(seen),
+            np.isfinite(losses[:, :, 0]).sum(axis=0),
+            np.nansum(losses, axis=0),
+            np.mean([o.depth for o in seen], axis=0),
+            np.mean([o.size for o in seen], axis=0),
+            dice,
+            [o.appearance for o in seen],
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain containers, without the space."""
+        found = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
+        return {key: value for key, value in found.items() if key != "space"}
+
+    @classmethod
+    def from_plain(cls, space: LabelSpace, raw: Any) -> Self:
+        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        rows, grid = space.num_leaves + 1, len(GRID)
+        shapes = {"known": (rows,), "losses": (rows, grid), "depth": (grid,), "size": (grid,)}
+        arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
+            raise ValueError(f"{', '.join(wrong) or 'values'} are not those of a calibration")
+        known, losses, depth, size = arrays.values()
+        pairs = {str(k): [(float(a), float(b)) for a, b in v] for k, v in raw["dice"].items()}
+        looks = [{str(k): float(v) for k, v in look.items()} for look in raw["appearances"]]
+        return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, looks)
 
     def limits(self, level: float, promise: Promise = "scan") -> Limits | None:
         """Return the doubts that keep a promise of `level`, the expected share of right voxels.
@@ -50,16 +113,14 @@ class Calibration:
         None where there are too few scans for it.
         """
         alpha = 1 - level
-        losses = np.stack([o.losses for o in self.scans]) if self.scans else np.zeros((0, 1, 1))
-        known = np.isfinite(losses.sum(axis=2))
-        place = choose(losses[known[:, 0], 0], alpha) if len(losses) else None
+        place = choose(self.losses[0], int(self.known[0]), alpha)
         if place is None:
             return None
         doubts = np.full(self.space.num_leaves, GRID[place])
         unpromised = []
         for leaf, row in enumerate(self.space.leaves):
             if promise == "structure" and leaf != self.space.background:
-                own = choose(losses[known[:, leaf + 1], leaf + 1], alpha)
+                own = choose(self.losses[leaf + 1], int(self.known[leaf + 1]), alpha)
                 if own is None:
                     unpromised.append(row.abbreviation)
                 else:  # the smaller doubt keeps both promises
@@ -70,13 +131,6 @@ class Calibration:
         """Return how many scans a promise of `level` needs at least."""
         return scans_needed(1 - level)
 
-    def pairs(self, name: str) -> np.ndarray:
-        """Return expected and true Dice of a class (or `SCAN`) on the scans with both, `[n, 2]`."""
-        leaves = [row.abbreviation for row in self.space.leaves]
-        rows = [(with_mean(o.expected, leaves), with_mean(o.dice, leaves)) for o in self.scans]
-        found = [(e[name], d[name]) for e, d in rows if name in e and name in d]
-        return np.array(found).reshape(-1, 2)
-
     def predicted(
         self, name: str, expected: float, level: float
     ) -> tuple[float, float, float] | None:
@@ -86,7 +140,7 @@ class Calibration:
         next one: between the two of them at both ends that leave (1 - level) / 2 outside, each, it
         lies with at least that probability. None where there are too few scans.
         """
-        pairs = self.pairs(name)
+        pairs = np.reshape(self.dice.get(name, ()), (-1, 2))
         away = np.sort(pairs[:, 1] - pairs[:, 0])
         low = math.floor((len(away) + 1) * (1 - level) / 2 + 1e-9)
         if low < 1:
@@ -95,9 +149,9 @@ class Calibration:
         middle, bottom, top = inside.tolist()
         return middle, bottom, top
 
-    def likeness(self, appearance: Mapping[str, float]) -> tuple[float, str]:
+    def likeness(self, appearance: Appearance) -> tuple[float, str]:
         """Return the p-value of a scan among those observed, and in what it differs most."""
-        return unlikeness([o.appearance for o in self.scans], appearance)
+        return unlikeness(self.appearances, appearance)
 
 
 def with_mean(values: Mapping[str, float], leaves: Sequence[str]) -> dict[str, float]:

@@ -36,20 +36,20 @@ def scans_needed(alpha: float) -> int:
     return max(1, math.ceil(round(1 / alpha - 1, 9)))
 
 
-def choose(losses: np.ndarray, alpha: float) -> int | None:
+def choose(losses: np.ndarray, n: int, alpha: float) -> int | None:
     """Return the place in `GRID` of the largest doubt that keeps the promise.
 
     Args:
-        losses: `[n, T]` of n scans, each falling along the grid.
+        losses: `[T]`, the sum over n scans, each falling along the grid.
+        n: how many there are.
         alpha: the expected loss that is allowed.
 
     Returns:
         None where n scans are too few for any promise.
     """
-    n = len(losses)
     if n < scans_needed(alpha):
         return None
-    bound = (losses.sum(axis=0) + 1) / (n + 1)
+    bound = (losses + 1) / (n + 1)
     fits = np.flatnonzero(bound <= alpha + 1e-12)
     return int(fits[0]) if len(fits) else None
 

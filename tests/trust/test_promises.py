@@ -84,11 +84,11 @@ def test_the_choice_is_that_of_the_formula() -> None:
     losses = np.random.default_rng(0).random((30, len(GRID)))
     losses = np.sort(losses, axis=1)[:, ::-1]
     losses[:, -1] = 0
-    place = choose(losses, 0.2)
+    place = choose(losses.sum(0), 30, 0.2)
     bound = 30 / 31 * losses.mean(0) + 1 / 31
     assert bound[place] <= 0.2 < bound[place - 1]
     assert [scans_needed(a) for a in (0.05, 0.1, 0.2)] == [19, 9, 4]
-    assert choose(losses[:18], 0.05) is None
+    assert choose(losses[:18].sum(0), 18, 0.05) is None
     np.testing.assert_array_equal(tally(np.array([0.5, 0.0])), (GRID >= 0.5) * 1.0 + (GRID >= 0))
 
 
@@ -100,7 +100,7 @@ def test_promises_are_kept_on_simulated_scans(space: LabelSpace, promise: str) -
     found = []
     for _ in range(200):
         chosen = rng.permutation(len(pool))
-        limits = Calibration(space, tuple(pool[n] for n in chosen[:40])).limits(0.9, promise)
+        limits = Calibration.of(space, [pool[n] for n in chosen[:40]]).limits(0.9, promise)
         assert limits is not None
         row = 0 if promise == "scan" else 2
         doubt = limits.doubts[1]
@@ -123,14 +123,15 @@ def test_predicted_dice_holds_the_truth_as_often_as_said(space: LabelSpace) -> N
 
     inside = 0
     for _ in range(300):
-        calibration = Calibration(space, tuple(scan() for _ in range(19)))
+        known = [scan() for _ in range(19)]
+        calibration = Calibration.of(space, known)
         new = scan()
         told = calibration.predicted("L", new.expected["L"], 0.9)
         assert told is not None
         inside += told[1] <= new.dice["L"] <= told[2]
     assert binom.cdf(inside, 300, 0.9) > 0.001
     assert binom.sf(inside - 1, 300, 0.9) > 0.001
-    assert Calibration(space, calibration.scans[:18]).predicted("L", 0.8, 0.9) is None
+    assert Calibration.of(space, known[:18]).predicted("L", 0.8, 0.9) is None
 
 
 def test_a_strange_scan_is_told_from_the_known() -> None:
