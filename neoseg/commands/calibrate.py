@@ -81,7 +81,7 @@ def main(config: DictConfig) -> None:
             made_of = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
             seen = read(folder, scan.id, codebook.space, made_of)
             if seen is None:
-                seen = _observe(segmenter, scan, cohort, codebook)
+                seen = observe(segmenter, scan, cohort, codebook)
                 keep(folder, seen, made_of)
             found.append(seen)
             bar.advance(scan.id)
@@ -109,13 +109,6 @@ def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Coho
     cohort = with_modalities(cohort, modalities, data.missing_modality)
     split = data.plan(cohort).sources[0].split
     scans = [scan for scan in split.scans(cohort.scans, command.part) if scan.label is not None]
-    trained = {m.person for run in command.run for m in seen_by(run) if m.part == "train"}
-    own = {scan.subject.casefold().removeprefix("sub-") for scan in scans}
-    if trained & own:
-        raise ConfigError(
-            f"{len(trained & own)} people of the {command.part} part were in the training of one "
-            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
-        )
     people = sorted({scan.subject for scan in scans})
     if command.subjects is not None:
         unknown = sorted(set(command.subjects) - set(people))
@@ -130,6 +123,13 @@ def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Coho
             f"the {command.part} part of the run has no labelled scan; take part=test with a "
             "fraction, and evaluate on the others"
         )
+    trained = {m.person for run in command.run for m in seen_by(run) if m.part == "train"}
+    own = {scan.subject.casefold().removeprefix("sub-") for scan in scans}
+    if trained & own:
+        raise ConfigError(
+            f"{len(trained & own)} of these people were in the training of one "
+            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
+        )
     if command.part == "val":
         best = [run.name for run in command.run if predicting_checkpoint(run).name == BEST]
         if best:
@@ -141,9 +141,10 @@ def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Coho
     return cohort, scans
 
 
-def _observe(
+def observe(
     segmenter: Segmenter | Ensemble, scan: Scan, cohort: Cohort, codebook: Codebook
 ) -> Observation:
+    """Segment a labelled scan and return what its truth says of the answers."""
     chains = Chains.of(codebook.space)
     meaning = cohort.convention
     observer = Observer(chains, codebook, lambda grid: truth_of(scan, meaning, codebook, grid))

@@ -96,6 +96,6 @@ def test_who_was_trained_on_is_refused(command: Command, run: Path, capsys) -> N
     plan = run / "annotation.csv"
     plan.write_text(plan.read_text().replace(",test,", ",train,", 1))
     assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 2
-    assert "1 people of the test part were in the training" in "".join(capsys.readouterr())
+    assert "1 of these people were in the training" in "".join(capsys.readouterr())
     assert command("calibrate", f"run={run}", "part=val", "device=cpu") == 2
     assert "has no labelled scan" in "".join(capsys.readouterr())
