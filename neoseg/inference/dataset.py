@@ -29,7 +29,8 @@ _ROOT = {
     f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
     # What BIDS has no name for: pictures, tables, depth, and files made of some without its names.
     ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
-    f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\n/*_desc-{DESC}sets_*\n*_statmap.nii.gz\n",
+    f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\ndesc-{DESC}_growth.tsv\n"
+    f"/*_desc-{DESC}sets_*\n*_statmap.nii.gz\n",
 }
 """Files at the root of all data sets."""
 
@@ -129,6 +130,15 @@ def record_volumes(
     record_row(output, target, "volumes", values, space)
 
 
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return columns and rows of a table at the root of a data set."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t")
+        reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
+        rows = [{name: uncell(text) for name, text in row.items()} for row in reader]
+        return list(reader.fieldnames), rows
+
+
 def record_row(
     output: Path, target: Path, table: str, values: Mapping[str, str], space: LabelSpace
 ) -> None:
@@ -144,16 +154,13 @@ def record_row(
     path = output / f"desc-{DESC}_{table}.tsv"
     rows: dict[str, dict[str, str]] = {}
     if path.exists():
-        with path.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, delimiter="\t")
-            reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
-            if reader.fieldnames != list(row):
-                raise DerivativeError(
-                    f"{path} has other columns than the labels '{space.name}' give; remove it or "
-                    "choose another output folder"
-                )
-            found = ({name: uncell(text) for name, text in old.items()} for old in reader)
-            rows = {old["file"]: old for old in found}
+        columns, found = read_table(path)
+        if columns != list(row):
+            raise DerivativeError(
+                f"{path} has other columns than the labels '{space.name}' give; remove it or "
+                "choose another output folder"
+            )
+        rows = {old["file"]: old for old in found}
     rows[row["file"]] = row
     ordered = [rows[name] for name in sorted(rows)]
     _write_text(path, _tsv([tuple(row), *(tuple(line.values()) for line in ordered)]))
