@@ -18,7 +18,8 @@ from scipy.stats import betabinom
 from neoseg.cohort.split import shuffled
 from neoseg.foreign import read_json
 from neoseg.labels import LabelSpace, LabelTable
-from neoseg.trust.calibration import ALIKE, SCAN, Calibration, with_mean
+from neoseg.trust.agreement import SCAN, with_mean
+from neoseg.trust.calibration import ALIKE, Calibration
 from neoseg.trust.observation import Observation
 from neoseg.trust.risk import GRID
 
@@ -73,10 +74,10 @@ def of_sets(known: Calibration, new: Sequence[Observation], level: float) -> Ite
 
 def of_dice(known: Calibration, new: Sequence[Observation]) -> Iterator[Row]:
     """Yield the share of intervals that hold the true Dice, their width, and correlations."""
-    leaves = [leaf.abbreviation for leaf in known.space.leaves]
     for name in known.dice:
         pairs = [
-            (with_mean(s.expected, leaves)[name], with_mean(s.dice, leaves)[name]) for s in new
+            (with_mean(s.expected, known.space)[name], with_mean(s.dice, known.space)[name])
+            for s in new
         ]
         expected, true = np.array(pairs).T
         told = [known.predicted(name, value, LEVEL) for value in expected]

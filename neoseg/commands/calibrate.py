@@ -29,7 +29,6 @@ from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
 from neoseg.runs.origin import seen_by
 from neoseg.store.voxel_size import VoxelSize
-from neoseg.trust.appearance import appearance
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.folder import conclude, keep, place_of, read
@@ -153,7 +152,7 @@ def observe(
     spacing = found.geometry.canonical_spacing
     scores = score_scan(found.leaves, observer.truth, codebook, spacing, distances=False)
     dice = {s.abbreviation: float(s.dice) for s in scores if s.dice == s.dice}
-    return observer.observation(scan.id, dice, appearance(found.image, found.geometry))
+    return observer.observation(scan.id, dice, found)
 
 
 def _table(calibration: Calibration) -> Table:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.inference.segmenter import Segmentation
 from neoseg.labels import LabelSpace
+from neoseg.trust.appearance import appearance
+
+SCAN = "scan"
+"""The mean over the structures of a scan, among the names of classes."""
 
 
 class Agreement:
@@ -42,3 +49,15 @@ class Agreement:
             for c, entry in enumerate(self._space.classes)
             if voxels[c] and c != self._space.background
         }
+
+    def appearance(self, found: Segmentation) -> dict[str, float]:
+        """Return what the scan that was segmented looks like."""
+        labelled = found.prepared_leaves != self._space.background
+        agreed = with_mean(self.expected, self._space).get(SCAN, 0.0)
+        return appearance(found.image, found.geometry, labelled, agreed)
+
+
+def with_mean(values: Mapping[str, float], space: LabelSpace) -> dict[str, float]:
+    """Return values by class, with their mean over the structures that have one as `SCAN`."""
+    own = [values[leaf.abbreviation] for leaf in space.leaves if leaf.abbreviation in values]
+    return {**values, **({SCAN: float(np.mean(own))} if own else {})}

@@ -1,4 +1,7 @@
-"""How unlike the known scans a scan is: voxels, extent, brightness and sharpness.
+"""How unlike the known scans a scan is: voxels, extent, brightness, sharpness, and its answer.
+
+An answer of another volume, on other brightness, or with less agreement than usual shows what the
+image alone may not, such as a contrast that is turned around.
 
 The flag is a conformal p-value: with n known scans that are exchangeable with this one, it is at
 most p with a probability of p, so at most one in 20 scans of the same kind is flagged at 0.05.
@@ -19,12 +22,16 @@ _LEAST = 0.02
 """Spread that counts as one at least: a percent or two of a size, or of a standard deviation."""
 
 
-def appearance(image: np.ndarray, geometry: Geometry) -> dict[str, float]:
-    """Return what a scan looks like, as numbers by name.
+def appearance(
+    image: np.ndarray, geometry: Geometry, labelled: np.ndarray, agreement: float
+) -> dict[str, float]:
+    """Return what a scan and its answer look like, as numbers by name.
 
     Args:
         image: its first channel as prepared, `[X, Y, Z]`.
         geometry: how that lies in the file.
+        labelled: where it was decided that there is a structure, bool on the same grid.
+        agreement: see `Agreement`, the mean over structures.
     """
     spacing = geometry.canonical_spacing
     found = {f"voxel size {a}": math.log(mm) for a, mm in zip("XYZ", spacing, strict=True)}
@@ -34,6 +41,10 @@ def appearance(image: np.ndarray, geometry: Geometry) -> dict[str, float]:
     middle, scale = float(values.mean()), float(values.std()) or 1.0
     levels = (np.percentile(values, _QUANTILES) - middle) / scale
     found |= {f"brightness at {q} %": float(v) for q, v in zip(_QUANTILES, levels, strict=True)}
+    found["volume labelled"] = math.log(1 + int(labelled.sum())) + sum(map(math.log, spacing))
+    inside = float(values[labelled].mean()) if labelled.any() else middle
+    found["brightness where labelled"] = (inside - middle) / scale
+    found["agreement"] = agreement
     for number, axis in enumerate("XYZ"):
         if values.shape[number] > 2:
             steps = np.diff(values, axis=number)

@@ -10,15 +10,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from neoseg.labels import LabelSpace
+from neoseg.trust.agreement import with_mean
 from neoseg.trust.appearance import unlikeness
 from neoseg.trust.observation import Observation
 from neoseg.trust.risk import GRID, choose, scans_needed
 
 Promise = Literal["scan", "structure"]
 """Of what a share of right voxels is promised: of a scan's, or of those of each structure, too."""
-
-SCAN = "scan"
-"""The mean over the structures of a scan, among the names of classes."""
 
 ALIKE = 0.05
 """p-value up to which a scan is said to be unlike those observed."""
@@ -70,11 +68,10 @@ class Calibration:
     def of(cls, space: LabelSpace, seen: Sequence[Observation]) -> Self:
         """Sum up one scan or more."""
         losses = np.stack([o.losses for o in seen])
-        leaves = [row.abbreviation for row in space.leaves]
         dice: dict[str, list[tuple[float, float]]] = {}
         for one in seen:
-            true = with_mean(one.dice, leaves)
-            for name, expected in with_mean(one.expected, leaves).items():
+            true = with_mean(one.dice, space)
+            for name, expected in with_mean(one.expected, space).items():
                 if name in true:
                     dice.setdefault(name, []).append((expected, true[name]))
         return cls(
@@ -152,12 +149,3 @@ class Calibration:
     def likeness(self, appearance: Appearance) -> tuple[float, str]:
         """Return the p-value of a scan among those observed, and in what it differs most."""
         return unlikeness(self.appearances, appearance)
-
-
-def with_mean(values: Mapping[str, float], leaves: Sequence[str]) -> dict[str, float]:
-    """Return values by class, with their mean over the structures that have one as `SCAN`.
-
-    `leaves` are all abbreviations; the background's has no Dice and is never among the values.
-    """
-    own = [values[name] for name in leaves if name in values]
-    return {**values, **({SCAN: float(np.mean(own))} if own else {})}

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from neoseg.inference.blending import Region
+from neoseg.inference.segmenter import Segmentation
 from neoseg.labels import UNKNOWN, Codebook
 from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement
@@ -129,9 +130,7 @@ class Observer:
         found: np.ndarray = (codes != UNKNOWN) & ~(may_be_clear & (leaves == background))
         return found
 
-    def observation(
-        self, scan: str, dice: dict[str, float], appearance: dict[str, float]
-    ) -> Observation:
+    def observation(self, scan: str, dice: dict[str, float], found: Segmentation) -> Observation:
         """Return what was seen, once all pieces have been."""
         assert self.truth is not None
         assert self._left is not None
@@ -151,5 +150,5 @@ class Observer:
             size=1 + self._gained / count,
             expected=self.agreement.expected,
             dice=dice,
-            appearance=appearance,
+            appearance=self.agreement.appearance(found),
         )

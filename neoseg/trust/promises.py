@@ -17,9 +17,8 @@ from neoseg.inference.dataset import record_row, tables_locked
 from neoseg.inference.derivative import derivative_path
 from neoseg.inference.segmenter import Segmentation
 from neoseg.store import Geometry
-from neoseg.trust.agreement import Agreement
-from neoseg.trust.appearance import appearance
-from neoseg.trust.calibration import ALIKE, SCAN, Calibration, Limits, with_mean
+from neoseg.trust.agreement import SCAN, Agreement, with_mean
+from neoseg.trust.calibration import ALIKE, Calibration, Limits
 from neoseg.trust.chain import Chains
 from neoseg.trust.sets import SetMap, set_paths, write_sets
 
@@ -95,7 +94,7 @@ class ScanPromises:
             write_sets(output, source, self._sets.native, self._chains)
         if self._all.level is None:
             return
-        p, trait = self._all.calibration.likeness(appearance(found.image, found.geometry))
+        p, trait = self._all.calibration.likeness(self._agreement.appearance(found))
         if p <= ALIKE:
             log.warning(
                 "%s is unlike the calibration scans (p = %.3f), most in %s: of it nothing is "
@@ -114,8 +113,7 @@ class ScanPromises:
         """Return the cells of the Dice to expect, with both ends of its interval."""
         known, space, level = self._all.calibration, self._chains.space, self._all.level
         assert level is not None
-        leaves = [leaf.abbreviation for leaf in space.leaves]
-        expected = with_mean(self._agreement.expected, leaves)
+        expected = with_mean(self._agreement.expected, space)
         names = [entry.abbreviation for entry in space.classes]
         del names[space.background]
         cells = {}

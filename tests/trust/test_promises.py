@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from neoseg.inference.segmenter import Segmentation
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.store import Geometry
-from neoseg.trust.appearance import unlikeness
+from neoseg.trust.appearance import appearance, unlikeness
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.observation import Observation, Observer
@@ -32,7 +33,9 @@ def observed(space: LabelSpace, probabilities: np.ndarray, codes: np.ndarray) ->
     whole = (slice(0, len(codes)), slice(0, 1), slice(0, 1))
     piece = torch.from_numpy(probabilities.astype(np.float32))[..., None, None]
     observer(piece, whole, geometry(len(codes)))
-    return observer.observation("s", {}, {})
+    image = np.arange(len(codes), dtype=np.float32).reshape(truth.shape)
+    found = Segmentation(truth, truth, image, geometry(len(codes)))
+    return observer.observation("s", {}, found)
 
 
 def simulated(space: LabelSpace, rng: np.random.Generator) -> Observation:
@@ -144,6 +147,21 @@ def test_a_strange_scan_is_told_from_the_known() -> None:
         for _ in range(200)
     ]
     assert np.mean(alarms) < 0.15
+
+
+def test_a_contrast_turned_around_shows_in_the_answer() -> None:
+    """The image alone looks like the others: its dark and bright parts are of one size."""
+    rng = np.random.default_rng(4)
+    where = np.zeros((6, 6, 6), dtype=bool)
+    where[:3] = True
+    shape = (6, 6, 6)
+    place = Geometry(shape, EYE, shape, ((0, 6),) * 3, shape, EYE)
+    scans = [where * 2.0 + rng.normal(0, 0.3, shape) for _ in range(40)]
+    known = [appearance(scan, place, scan > 1, 0.9) for scan in scans[:39]]
+    usual, turned = scans[39], 2 - scans[39]
+    assert unlikeness(known, appearance(usual, place, usual > 1, 0.9))[0] > 0.05
+    fooled = appearance(turned, place, turned < 1, 0.9)  # found in the right place all the same
+    assert unlikeness(known, fooled) == (1 / 40, "brightness where labelled")
 
 
 def test_observations_survive_json(space: LabelSpace) -> None:
