@@ -30,6 +30,7 @@ from neoseg.inference.pseudo import Labeller, PseudoLabeller
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels import STREAMS
+from neoseg.networks.wide_end import wide_end
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.processes import is_first_process
@@ -66,6 +67,8 @@ def run_stage(
     trainer = stage_trainer(run, folder, stage)
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
     module = run.module(plan)
+    if slow := wide_end(module.network, module.head.channels):
+        log.warning("%s", slow)
     codes = stage.pseudo_labels(folder)
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     found = checkpoint.is_file()

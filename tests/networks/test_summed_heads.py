@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet
+from monai.networks.nets import DynUNet, UNet
 from torch.nn.functional import interpolate
 
 from neoseg.networks.summed_heads import SummedHeads
+from neoseg.networks.wide_end import wide_end
 
 SETTINGS = {
     "spatial_dims": 3,
@@ -66,3 +67,11 @@ def test_every_weight_learns_and_has_one_name(network) -> None:
 def test_what_cannot_be_summed(wrong: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         SummedHeads(**{**SETTINGS, **wrong})
+
+
+def test_a_network_that_convolves_all_classes_with_all_is_told_of() -> None:
+    settings = {"spatial_dims": 3, "in_channels": 1, "channels": [4, 8], "strides": [2]}
+    units = UNet(out_channels=40, num_res_units=1, **settings)
+    assert "3x3x3 convolution from 40 to 40" in str(wide_end(units, 40))
+    assert wide_end(UNet(out_channels=9, num_res_units=1, **settings), 9) is None
+    assert wide_end(SummedHeads(**{**SETTINGS, "out_channels": 40}), 40) is None

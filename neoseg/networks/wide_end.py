@@ -1,0 +1,25 @@
+"""Networks whose last layers grow with the square of the number of classes."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+MANY = 32
+"""Classes from which a convolution from all to all of them is most of a training step."""
+
+
+def wide_end(network: nn.Module, classes: int) -> str | None:
+    """Return what to say of a network that convolves all classes with all at every voxel."""
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv3d) or math.prod(layer.kernel_size) == 1:
+            continue
+        if layer.in_channels == layer.out_channels == classes > MANY:
+            size = "x".join(map(str, layer.kernel_size))
+            return (
+                f"the network ends in a {size} convolution from {classes} to {classes} channels at "
+                "every voxel, which takes most of a step; network=summed_heads is for many "
+                "structures"
+            )
+    return None
