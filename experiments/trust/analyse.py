@@ -113,6 +113,8 @@ def rows(folder: Path, space: LabelSpace, count: int) -> Iterator[Row]:
         new = {PLAIN: [seen[name] for name in [*order[count:], *sorted(touched)]], **changed}
         for change, scans in new.items():
             about = {"run": folder.name, "change": change, "calibration": count, "new": len(scans)}
+            plain = np.mean([1 - seen.losses[0, 0] for seen in scans])
+            yield {**about, "of": "labels alone", "right": plain, "leaves": 1.0, "depth": 1.0}
             for level in LEVELS:
                 yield from ({**about, **row} for row in of_sets(known, scans, level))
             for part in (of_dice, of_likeness):
