@@ -27,8 +27,10 @@ _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
     f"names. What the integers mean stands in `desc-{DESC}_dseg.tsv`, volumes (ml) in "
     f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
-    # What BIDS has no name for: pictures, volumes, and what was made of files without BIDS names.
-    ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
+    # What BIDS has no name for: pictures, volumes, tables of other programs, and what was made of
+    # files without BIDS names.
+    ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\ndesc-{DESC}_*.txt\n"
+    f"desc-{DESC}_*.ctbl\n/*_desc-{DESC}_*\n"
     "/*_desc-confidence_*\n",
 }
 """Files at the root of all data sets."""
