@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
     *("errors", "borrowed", "files", "locks", "digests", "foreign", "c_code", "capacity"),
-    *("processes", "buildable"),
+    *("processes", "buildable", "accelerator"),
     *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
-    *("losses", "inference", "handover", "training", "evaluation"),
+    *("losses", "inference", "handover", "training", "evaluation", "trust"),
 )
 """Each may import those before it; the commands and what they share may import all."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from neoseg.accelerator import sent
 from neoseg.augment.axis import Matrices, along, apply
 from neoseg.augment.patch_map import Triple
 from neoseg.augment.warp import rotation
@@ -125,7 +126,7 @@ class Spike:
         plane = lines[1][:, None] * lines[2]
 
         def at(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values.astype(np.float32)).to(x.device)
+            return sent(torch.from_numpy(values.astype(np.float32)), x.device)
 
         x.addcmul_(at(first.real)[:, None, None], at(plane.real))
         return x.addcmul_(at(-first.imag)[:, None, None], at(plane.imag))

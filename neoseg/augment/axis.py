@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.accelerator import sent
+
 Matrices = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 """Float64 `[n, n]` for each axis of a patch; None leaves an axis as it is."""
 
@@ -86,7 +88,7 @@ def apply(x: Tensor, matrices: Sequence[np.ndarray | None]) -> Tensor:
     for axis, matrix in enumerate(matrices):
         if matrix is None:
             continue
-        weights = torch.from_numpy(matrix.astype(np.float32)).to(x.device)
+        weights = sent(torch.from_numpy(matrix.astype(np.float32)), x.device)
         if axis == 0:
             x = (weights @ x.flatten(1)).view(x.shape)
         elif axis == 1:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from neoseg.accelerator import sent
 from neoseg.augment.artefact import Ghosting, Motion, Spike
 from neoseg.augment.axis import NONE, Matrices, along, apply, combine, gaussian, slices
 from neoseg.augment.patch_map import Triple
@@ -211,7 +212,7 @@ def _smooth_field(coefficients: np.ndarray, largest: float, like: Tensor) -> Ten
     for n in like.shape:
         line = torch.linspace(-1, 1, n, device=like.device) * (n > 1)
         powers.append(torch.stack([torch.ones_like(line), line, line * line], 1))
-    terms = torch.from_numpy(coefficients.astype(np.float32)).to(like.device)
+    terms = sent(torch.from_numpy(coefficients.astype(np.float32)), like.device)
     sheet = powers[1] @ (terms @ powers[2].T)
     field = (powers[0] @ sheet.flatten(1)).view(like.shape)
     low, high = torch.aminmax(field)

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from neoseg.accelerator import sent
 from neoseg.augment.axis import Matrices, apply, gaussian
 from neoseg.augment.patch_map import Triple
 from neoseg.findings.settings import Section
@@ -103,7 +104,7 @@ class LabelContrast:
         texture.pow_(self.gamma).mul_(span).add_(low)
 
         def look_up(table: np.ndarray) -> Tensor:
-            rows = torch.from_numpy(table.astype(np.float32)).to(x.device)
+            rows = sent(torch.from_numpy(table.astype(np.float32)), x.device)
             return rows[codes.long()]
 
         known = look_up(~np.isnan(self.mean))

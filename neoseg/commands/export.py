@@ -19,6 +19,7 @@ from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.loading import images_of, warn_of_unfinished
+from neoseg.trust.folder import to_hand_over
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,12 @@ def main(config: DictConfig) -> None:
         )
         for run, trained in zip(runs, networks, strict=True)
     ]
-    write_model(output, members, [trained.network.state_dict() for trained in networks], licence)
+    weights = [trained.network.state_dict() for trained in networks]
+    calibrations = to_hand_over(runs, command.predict_with)
+    write_model(output, members, weights, licence, calibrations)
     told = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
+    if calibrations:
+        told += f" with {len(calibrations)} calibrations"
     log.info("%s: %s, %.1f MB", output, told, output.stat().st_size / 1e6)
 
 

@@ -32,6 +32,8 @@ from neoseg.labels.written import ending, write_table
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import images_of, load_predictor, warn_of_unfinished
 from neoseg.store.voxel_size import VoxelSize
+from neoseg.trust.folder import limits_of, load
+from neoseg.trust.promises import Promises, ScanPromises
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class _Job:
     classes: list[int]
     picture: bool
     origin: Origin
+    promises: Promises | None
 
     @property
     def space(self) -> LabelSpace:
@@ -54,6 +57,8 @@ class _Job:
     def look(self, scan: ScanFiles, target: Path) -> Known:
         """Tell whether the label map and all probabilities asked for are there, and whose."""
         wanted = probability_paths(self.output, scan.source, self.space, self.classes)
+        if self.promises is not None:
+            wanted += self.promises.paths(self.output, scan.source)
         found = self.origin.look(target, [*scan.images, scan.mask])
         lacks = found in ("same", "untold") and not all(map(os.path.exists, wanted))
         return "absent" if lacks else found
@@ -62,9 +67,12 @@ class _Job:
         """Segment one scan and write everything about it; the label map says that it is done."""
         output, space = self.output, self.space
         _require_readable(scan.source)
+        promised = None if self.promises is None else ScanPromises(self.promises)
         found = self.segmenter.segment(
-            scan.images, classes=self.classes, scratch=output, mask=scan.mask
+            scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=promised
         )
+        if promised is not None:
+            promised.write(output, scan.source, found)
         if found.probabilities is not None:
             write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
         if self.picture:
@@ -92,6 +100,9 @@ class PredictConfig(CommandConfig):
     predict_with: str | None = None
     desc: str | None = None
     probseg: tuple[str, ...] = ()
+    sets: float | None = Field(default=None, gt=0, lt=1)
+    sets_for: Literal["scan", "structure"] = "scan"
+    trust: float | None = Field(default=None, gt=0, lt=1)
     device: str = "auto"
     overwrite: bool = False
     picture: bool = True
@@ -133,7 +144,13 @@ def main(config: DictConfig) -> None:
     provenance = Provenance("neoseg", __version__, made_by)
     settings = {**window, "predict_with": command.predict_with}
     origin = Origin.of(made_by, runs, settings)
-    job = _Job(segmenter, output, provenance, classes, command.picture, origin)
+    promises = None
+    if command.sets is not None or command.trust is not None:
+        known = load(runs, origin, segmenter.head.space)
+        limits = limits_of(known, command.sets, command.sets_for) if command.sets else None
+        promises = Promises(known, limits, command.trust)
+        origin = Origin.of(made_by, runs, {**settings, **promises.settings})
+    job = _Job(segmenter, output, provenance, classes, command.picture, origin, promises)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)

@@ -30,6 +30,7 @@ from neoseg.training.optimisation import OptimizerSettings, check_optimizer
 from neoseg.training.parts import InitSettings
 from neoseg.training.rate import FEWEST_STEPS
 from neoseg.training.recipe import RecipeSettings
+from neoseg.training.speed import Compiling
 from neoseg.training.teacher import TeacherSettings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class RunConfig(DataConfig):
     optimizer: OptimizerSettings
     recipe: RecipeSettings
     trainer: TrainerSettings
-    compile: bool = False
+    compile: Compiling = False
     channels_last: bool = False
     window: WindowSettings
     checkpoint: CheckpointSettings = CheckpointSettings()

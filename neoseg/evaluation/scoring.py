@@ -78,8 +78,7 @@ def score_scans(
         ValueError: if no scan has labels, or a file cannot be used.
     """
     settings = settings or ScoreSettings()
-    known = chain.from_iterable(scan.sets(convention) for scan in scans)
-    codebook = Codebook.build(convention.space, [*convention.sets, *known])
+    codebook = codebook_of(scans, convention)
     labelled = [scan for scan in scans if scan.label is not None]
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
@@ -138,6 +137,23 @@ def score_scans(
     return table
 
 
+def codebook_of(scans: Sequence[Scan], convention: Convention) -> Codebook:
+    """Return all label sets that the label files of the scans can tell."""
+    known = chain.from_iterable(scan.sets(convention) for scan in scans)
+    return Codebook.build(convention.space, [*convention.sets, *known])
+
+
+def truth_of(
+    scan: Scan, convention: Convention, codebook: Codebook, geometry: Geometry
+) -> np.ndarray:
+    """Return the codes of a scan's label file on its canonical grid; raises `DataError`."""
+    lookup, told = codebook.lookup(scan.sets(convention)), scan.described
+    codes: np.ndarray = lookup[read_codes(scan, scan.meaning(convention), geometry)]
+    if told is not None:
+        hide_slices(codes, told.slices_of(codes, codebook, [0]), told.slice_axis)
+    return codes
+
+
 def hidden_classes(codebook: Codebook) -> list[str]:
     """Return the abbreviations of the classes that some label set of a training leaves open.
 
@@ -189,12 +205,7 @@ class _Inspection:
 
     def truth(self, geometry: Geometry) -> np.ndarray:
         """Return the codes of the label file on the canonical grid."""
-        lookup = self._codebook.lookup(self._scan.sets(self._convention))
-        scan, told = self._scan, self._scan.described
-        codes: np.ndarray = lookup[read_codes(scan, scan.meaning(self._convention), geometry)]
-        if told is not None:
-            hide_slices(codes, told.slices_of(codes, self._codebook, [0]), told.slice_axis)
-        return codes
+        return truth_of(self._scan, self._convention, self._codebook, geometry)
 
     def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:
         """Return the scores of the label map with those of the probabilities."""

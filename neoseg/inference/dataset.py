@@ -27,11 +27,10 @@ _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
     f"names. What the integers mean stands in `desc-{DESC}_dseg.tsv`, volumes (ml) in "
     f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
-    # What BIDS has no name for: pictures, volumes, tables of other programs, and what was made of
-    # files without BIDS names.
-    ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\ndesc-{DESC}_*.txt\n"
-    f"desc-{DESC}_*.ctbl\n/*_desc-{DESC}_*\n"
-    "/*_desc-confidence_*\n",
+    # What BIDS has no name for: pictures, tables, depth, and files made of some without its names.
+    ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
+    f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\ndesc-{DESC}_growth.tsv\n"
+    f"/*_desc-{DESC}sets_*\n*_statmap.nii.gz\ndesc-{DESC}_*.txt\ndesc-{DESC}_*.ctbl\n",
 }
 """Files at the root of all data sets."""
 
@@ -69,12 +68,9 @@ def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]
     return own in told or not told, [text for text in dict.fromkeys(told) if text != own]
 
 
-def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
-    """Write the label table, the description and what else a root has; check those there."""
-    rows = [("index", "name", "abbreviation", "color")]
-    rows += [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
-    table = _tsv(rows)
-    path = output / f"desc-{DESC}_dseg.tsv"
+def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace) -> None:
+    """Write a table of indices, or check that the one there agrees; raises `DerivativeError`."""
+    table = _tsv([("index", "name", "abbreviation", "color"), *values])
     if path.exists() and path.read_text(encoding="utf-8") != table:
         raise DerivativeError(
             f"{path} is another label table than '{space.name}'; segmentations of both in one "
@@ -82,6 +78,12 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
         )
     if not path.exists():
         _write_text(path, table)
+
+
+def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
+    """Write the label table, the description and what else a root has; check those there."""
+    rows = [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
+    keep_table(output / f"desc-{DESC}_dseg.tsv", rows, space)
 
     for name, content in _ROOT.items():
         if not (output / name).exists():
@@ -124,27 +126,41 @@ def record_volumes(
         voxel_ml: volume of a voxel in ml.
         space: named in errors.
     """
+    values = {name: f"{count * voxel_ml:.6g}" for name, count in counts.items()}
+    record_row(output, target, "volumes", values, space)
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return columns and rows of a table at the root of a data set."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t")
+        reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
+        rows = [{name: uncell(text) for name, text in row.items()} for row in reader]
+        return list(reader.fieldnames), rows
+
+
+def record_row(
+    output: Path, target: Path, table: str, values: Mapping[str, str], space: LabelSpace
+) -> None:
+    """Put the row of one label file into a table at the root, in place of an older one."""
     relative = target.relative_to(output)
     ids = dict(part.split("-", 1) for part in relative.parts[:-2] if "-" in part)
     row = {
         "file": relative.as_posix(),
         "participant_id": f"sub-{ids['sub']}" if "sub" in ids else "n/a",
         "session_id": f"ses-{ids['ses']}" if "ses" in ids else "n/a",
-        **{name: f"{count * voxel_ml:.6g}" for name, count in counts.items()},
+        **values,
     }
-    path = output / f"desc-{DESC}_volumes.tsv"
+    path = output / f"desc-{DESC}_{table}.tsv"
     rows: dict[str, dict[str, str]] = {}
     if path.exists():
-        with path.open(encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, delimiter="\t")
-            reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
-            if reader.fieldnames != list(row):
-                raise DerivativeError(
-                    f"{path} has other columns than the table '{space.name}' gives; remove it or "
-                    "choose another output folder"
-                )
-            found = ({name: uncell(text) for name, text in old.items()} for old in reader)
-            rows = {old["file"]: old for old in found}
+        columns, found = read_table(path)
+        if columns != list(row):
+            raise DerivativeError(
+                f"{path} has other columns than the labels '{space.name}' give; remove it or "
+                "choose another output folder"
+            )
+        rows = {old["file"]: old for old in found}
     rows[row["file"]] = row
     ordered = [rows[name] for name in sorted(rows)]
     _write_text(path, _tsv([tuple(row), *(tuple(line.values()) for line in ordered)]))

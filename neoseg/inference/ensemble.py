@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.inference.placement import place_pieces
+from neoseg.inference.placement import Watch, in_scan, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.segmenter import Segmentation, Segmenter
 from neoseg.inference.window import predict_pieces, votes
@@ -62,6 +62,7 @@ class Ensemble:
         classes: Sequence[int] = (),
         scratch: Path | None = None,
         mask: Path | None = None,
+        watch: Watch | None = None,
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
@@ -73,6 +74,7 @@ class Ensemble:
             classes: positions of the classes whose mean probabilities are kept.
             scratch: folder for them while they are written; None keeps them in memory.
             mask: of the brain, for members whose preparation goes by it.
+            watch: sees the mean probabilities of the leaves.
 
         Raises:
             DataError: as `Segmenter.volume`.
@@ -97,7 +99,7 @@ class Ensemble:
         assert first is not None
         assert total is not None
         picture, geometry = first
-        full = prepared = total.decide(share)
+        full = prepared = total.decide(share, watch, geometry)
         if total.canonical:
             prepared = prepare_labels(full, geometry)
         else:
@@ -155,7 +157,7 @@ class _Sum:
             self.low = [min(a, r.start) for a, r in zip(self.low, region, strict=True)]
             self.high = [max(a, r.stop) for a, r in zip(self.high, region, strict=True)]
 
-    def decide(self, share: float) -> np.ndarray:
+    def decide(self, share: float, watch: Watch | None, geometry: Geometry) -> np.ndarray:
         """Return the most probable leaf of each voxel, uint8 `[X, Y, Z]`; completes `values`.
 
         A member counts as certain of the background where it predicted nothing.
@@ -178,6 +180,10 @@ class _Sum:
                 part[..., background] += missing
                 leaves[x, rows, box[2]] = part.numpy().argmax(-1)
                 values[:, x, rows, box[2]] += outside[:, None, None] * missing
+                if watch is not None:
+                    region = slice(x, x + 1), rows, box[2]
+                    place = region if self.canonical else in_scan(region, geometry)
+                    watch(part.movedim(-1, 0)[:, None], place, geometry)
         return leaves
 
 

@@ -49,10 +49,14 @@ class Member:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file tells beside the weights."""
+    """What a file tells beside the weights.
+
+    `calibrations`, by the digest of their settings, are whatever `neoseg.trust` has written.
+    """
 
     members: tuple[Member, ...]
     licence: str | None
+    calibrations: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_model(
@@ -60,6 +64,7 @@ def write_model(
     members: Sequence[Member],
     weights: Sequence[Mapping[str, Tensor]],
     licence: str | None = None,
+    calibrations: Mapping[str, Any] | None = None,
 ) -> None:
     """Write networks with their weights into one file, whole or not at all."""
     from safetensors.torch import save_file
@@ -68,6 +73,7 @@ def write_model(
         "version": VERSION,
         "licence": licence,
         "members": [asdict(member) for member in members],
+        "calibrations": dict(calibrations or {}),
     }
     tensors = {
         f"{number}.{name}": value.detach().cpu().clone().contiguous()  # shared ones are refused
@@ -133,9 +139,12 @@ def _head(path: Path, size: bytes, start: bytes) -> ModelFile:
             "a later neoseg has written it"
         )
     members, licence = value_at(head, "members"), value_at(head, "licence")
+    calibrations = value_at(head, "calibrations", {})  # files of earlier versions have none
     if not isinstance(members, list) or not members or not isinstance(licence, str | None):
         raise ForeignError(f"{what}: it describes no network")
-    return ModelFile(tuple(_member(path, raw) for raw in members), licence)
+    if not isinstance(calibrations, dict):
+        raise ForeignError(f"{what}: its calibrations are none")
+    return ModelFile(tuple(_member(path, raw) for raw in members), licence, calibrations)
 
 
 def _member(path: Path, raw: Any) -> Member:

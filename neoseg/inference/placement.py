@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,6 +10,19 @@ from torch.nn.functional import interpolate
 
 from neoseg.inference.blending import Region
 from neoseg.store import Geometry
+
+Watch = Callable[[Tensor, Region, Geometry], None]
+"""Sees the leaf probabilities `[K, *piece]` of a scan piece by piece, as they were when its voxels
+were decided, and where a piece lies in the scan's canonical grid. What no piece covers is certain
+background.
+"""
+
+
+def in_scan(region: Region, geometry: Geometry) -> Region:
+    """Return where a piece of the cropped grid lies in the scan's canonical grid."""
+    start = [low for low, _ in geometry.crop]
+    x, y, z = (slice(r.start + s, r.stop + s) for r, s in zip(region, start, strict=True))
+    return x, y, z
 
 
 def place_pieces(
@@ -21,11 +34,9 @@ def place_pieces(
     of both grids aligned. Such pieces must be whole planes, in order along one axis; two planes at
     a time are kept.
     """
-    start = [low for low, _ in geometry.crop]
     placed = _resampled(pieces, geometry) if geometry.resampled else pieces
     for region, values in placed:
-        x, y, z = (slice(r.start + s, r.stop + s) for r, s in zip(region, start, strict=True))
-        yield (x, y, z), values
+        yield in_scan(region, geometry), values
 
 
 def _resampled(

@@ -17,7 +17,7 @@ from neoseg.findings.settings import ConfigError, parse
 from neoseg.inference.blending import Region
 from neoseg.inference.forward import mirror_partners
 from neoseg.inference.model import ModelSpec
-from neoseg.inference.placement import place_pieces
+from neoseg.inference.placement import Watch, in_scan, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map, votes
@@ -147,6 +147,7 @@ class Segmenter:
         classes: Sequence[int] = (),
         scratch: Path | None = None,
         mask: Path | None = None,
+        watch: Watch | None = None,
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
@@ -157,6 +158,7 @@ class Segmenter:
             classes: positions of the classes whose probabilities are kept.
             scratch: folder for them while they are written; None keeps them in memory.
             mask: of the brain; read only where the preparation goes by it.
+            watch: sees the probabilities of the leaves.
 
         Raises:
             DataError: as `volume`.
@@ -178,12 +180,16 @@ class Segmenter:
             found = ((region, votes(self.head, logits, classes)) for region, logits in pieces)
             for region, part in place_pieces(found, geometry):
                 leaves[region] = part[: space.num_leaves].argmax(dim=0).cpu().numpy()
+                if watch is not None:
+                    watch(part[: space.num_leaves], region, geometry)
                 values[(slice(None), *region)] = part[space.num_leaves :].cpu().numpy()
         else:
             for region, logits in pieces:
                 leaves[region] = leaf_map(self.head, logits)
                 if classes:
                     values[(slice(None), *region)] = probability_map(self.head, logits, classes)
+                if watch is not None:
+                    watch(votes(self.head, logits, ()), in_scan(region, geometry), geometry)
         probabilities = None
         if classes:
             probabilities = ClassProbabilities(

@@ -44,5 +44,7 @@ class Focal(VoxelTerm):
 
         membership = look_up(self.membership, codes)
         target = membership.clamp(min=0).to(logits)
-        entry = sigmoid_focal_loss(logits, target, gamma=self.gamma, alpha=self.alpha)
+        # MONAI makes a tensor of a number, which the program would wait for.
+        alpha = None if self.alpha is None else logits.new_full((), self.alpha)
+        entry = sigmoid_focal_loss(logits, target, gamma=self.gamma, alpha=alpha)
         return torch.where(membership >= 0, entry, 0.0).sum()

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from neoseg.accelerator import sent
 from neoseg.findings.nearest import nearest
 from neoseg.labels import LabelSpace
 
@@ -104,7 +105,7 @@ class Head(ABC):
     def _table(self, like: Tensor, classes: slice) -> Tensor:
         """Return the class-leaf table `[classes, K]` in the type and on the device of `like`."""
         table = self.space.class_leaves[classes]
-        return torch.as_tensor(table, dtype=like.dtype, device=like.device)
+        return sent(torch.from_numpy(table).to(like.dtype), like.device)
 
 
 class MultiLabelHead(Head):

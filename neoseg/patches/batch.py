@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from neoseg.accelerator import sent_beside
 from neoseg.augment.appearance import Appearance, apply_appearances
 from neoseg.borrowed import empty_shared
 
@@ -49,8 +50,14 @@ class Batch:
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Move every tensor, as `Tensor.to`, but for the seeds, which a GPU is slow to tell."""
-        moved = self._map(lambda tensor: tensor.to(*args, **kwargs))
-        return replace(moved, noise_seed=self.noise_seed)
+        return self._moved(lambda tensor: tensor.to(*args, **kwargs))
+
+    def sent(self, device: torch.device) -> Batch:
+        """Move as `to`, from pinned memory beside the step that a GPU is still at."""
+        return self._moved(lambda tensor: sent_beside(tensor, device))
+
+    def _moved(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self._map(function), noise_seed=self.noise_seed)
 
     def pin_memory(self) -> Batch:
         """Pin every tensor for asynchronous copies to an accelerator."""

@@ -106,6 +106,8 @@ class _Rules:
             f"{len(tried.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
             "and they are less than twice as long as the shortest (nnU-Net)"
         )
+        if "summed" in self._network(tried)["net"]:
+            why += f"; heads of {found.leaves} classes at several of them, summed"
         yield Decision("network", self._network(tried), why)
         if machine.gpu:
             why = "half the memory of float32, and faster on a GPU"
@@ -163,7 +165,8 @@ class _Rules:
     def _network(self, tried: Topology) -> dict[str, Any]:
         if "network" in self.given:
             return self.run.network
-        return tried.network(GPU_WIDTH if self.machine.gpu else CPU_WIDTH, self.machine.gpu)
+        width = GPU_WIDTH if self.machine.gpu else CPU_WIDTH
+        return tried.network(width, self.machine.gpu, self.found.leaves)
 
     def _fits(self, tried: Topology, items: int) -> bool:
         """Tell whether a step can be afforded; costs go with the voxels."""

@@ -21,6 +21,8 @@ MOST_POOLINGS = 5
 WIDEST = 320
 """Channels of the widest level in 3D."""
 
+SUMMED = "neoseg.networks.summed_heads.SummedHeads"
+
 FIRST = 256**3
 """Voxels of the patch from which the search starts."""
 
@@ -46,8 +48,11 @@ class Topology:
         """What the patch is a multiple of."""
         return _triple([math.prod(stride[a] for stride in self.strides) for a in range(3)])
 
-    def network(self, width: int, deep: bool) -> dict[str, Any]:
-        """Return a `conf/network` entry with so many channels at the first level."""
+    def network(self, width: int, deep: bool, classes: int) -> dict[str, Any]:
+        """Return a `conf/network` entry with so many channels at the first level.
+
+        More classes than those are told apart by heads at several levels, not by deep supervision.
+        """
         levels = len(self.strides)
         x, y, z = self.divisors
         net = {
@@ -60,9 +65,12 @@ class Topology:
             "norm_name": ["INSTANCE", {"affine": True}],
             "act_name": ["leakyrelu", {"negative_slope": 0.01, "inplace": True}],
             "res_block": False,
-            "deep_supervision": deep and levels > 3,
         }
-        if net["deep_supervision"]:
+        if classes > width and levels > 2:
+            net |= {"_target_": SUMMED, "summed": min(3, levels - 1)}
+        else:
+            net["deep_supervision"] = deep and levels > 3
+        if net.get("deep_supervision"):
             net["deep_supr_num"] = min(2, levels - 3)
         return {"name": "planned", "divisor": x if x == y == z else [x, y, z], "net": net}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from rich.console import Console
 
 from neoseg.inference.checkpoint import BEST, CHECKPOINTS, LAST
@@ -13,7 +13,7 @@ from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepS
 from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
-from neoseg.training.telling import PICTURE, CurvePicture, Telling
+from neoseg.training.telling import PICTURE, Bar, CurvePicture, Telling
 
 
 def make_callbacks(
@@ -57,4 +57,4 @@ def make_callbacks(
         callbacks.append(Timer(max_time, interval="epoch"))
     bar = progress and Console().is_terminal
     callbacks += [Telling(bar), CurvePicture(folder / PICTURE)]
-    return [*callbacks, RichProgressBar()] if bar else callbacks
+    return [*callbacks, Bar()] if bar else callbacks

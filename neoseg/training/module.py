@@ -31,6 +31,7 @@ from neoseg.training.optimisation import (
     total_steps,
 )
 from neoseg.training.parts import InitSettings, freeze, groups
+from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
 from neoseg.training.supervision import deep_objective, heads_of
 from neoseg.training.teacher import Teacher, TeacherSettings
 
@@ -45,7 +46,7 @@ class ModuleSpec(ModelSpec):
         loss: `conf/loss` entries by name.
         optimizer: a `conf/optimizer` entry.
         teacher: a `conf/teacher` entry.
-        compile: compile the networks with torch.compile.
+        compile: compile the networks with torch.compile, in a mode of it where one is named.
         channels_last: keep the weights of convolutions with the channels last in memory, which
             convolutions then compute in.
         init: which parts stay as they are, and which learn slower.
@@ -54,7 +55,7 @@ class ModuleSpec(ModelSpec):
     loss: dict[str, dict[str, Any] | None]
     optimizer: OptimizerSettings
     teacher: TeacherSettings
-    compile: bool = False
+    compile: Compiling = False
     channels_last: bool = False
     init: InitSettings = InitSettings()
 
@@ -95,7 +96,8 @@ class SegmentationModule(L.LightningModule):
             put_channels_last(self)
         if spec.compile:
             for member in self.networks.values():
-                (member.average.module if isinstance(member, Teacher) else member).compile()
+                average = member.average.module if isinstance(member, Teacher) else member
+                compile_network(average, spec.compile)
         self._dice: dict[str, dict[int, Tensor]] = {}
         self._steps = sys.maxsize  # of the whole training, once a trainer says so
 
@@ -121,6 +123,7 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
+        begin_step(self.spec.compile)
         batch = complete_batch(batch)  # after all that changes images
         outputs = {name: heads_of(net(batch.image)) for name, net in self.learners.items()}
         teacher, teacher_mean = self._taught(batch)
@@ -230,14 +233,6 @@ class SegmentationModule(L.LightningModule):
                 entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
             entries.append(entry)
         return [optimizer], entries
-
-
-def put_channels_last(module: nn.Module) -> None:
-    """Rearrange the weights of 2D and 3D convolutions in memory; their values stay."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for weight in module.parameters():
-        if weight.dim() in formats:
-            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
 
 
 def plain_label_sets(codebook: Codebook) -> tuple[tuple[int, ...], ...]:

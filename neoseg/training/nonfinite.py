@@ -1,6 +1,7 @@
 """A loss that is NaN or infinite: the training stops, or leaves the step out, and keeps the patch.
 
-A step with such a gradient would lose the weights; so the loss is looked at before.
+A step with such a gradient would lose the weights; so the loss is looked at before. Not sooner than
+the gradients are queued on an accelerator, which computes them while the program waits to be told.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from neoseg.accelerator import Answer
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.findings.command_line import command, override
 from neoseg.foreign import json_of
 from neoseg.foreign.packed import read_arrays
+from neoseg.losses.fused.parallel import largest_of_all_ranks
 from neoseg.patches.batch import Batch
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ class KeptBatch:
 
 
 class NonFiniteLoss(Callback):
-    """Watches the loss of every step, before its gradients; all ranks decide alike.
+    """Watches the loss of every step, before its weights change; all ranks decide alike.
 
     With "skip" the weights, their optimizer's state, the batch statistics and the teacher stay as
     they were, while schedules and the stream of patches go on; so a resumed run skips the same.
@@ -81,6 +84,7 @@ class NonFiniteLoss(Callback):
         self.skipped = 0
         self._batch: Batch | None = None
         self._before: dict[str, Tensor] = {}
+        self._asked: tuple[Tensor, Answer] | None = None
         self._batch_is_bad = self._step_is_bad = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,19 +106,25 @@ class NonFiniteLoss(Callback):
     def on_before_backward(
         self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Stop, or mark the step, where the loss of any rank is not a number.
+        """Ask whether the loss of this rank, or of any, is not a number."""
+        bad = (~torch.isfinite(loss.detach()).all()).float()
+        flags = torch.stack([bad, largest_of_all_ranks(bad)])
+        self._asked = loss.detach(), Answer(flags)
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Stop, or mark the step, where it is so.
 
         Raises:
             NonFiniteLossError: with `stop`, or when too many steps were skipped.
         """
-        bad = ~torch.isfinite(loss.detach()).all()
-        anywhere = bad
-        if trainer.world_size > 1:
-            anywhere = trainer.strategy.reduce(bad.float(), reduce_op="max") > 0
-        if not bool(anywhere):
+        assert self._asked is not None
+        loss, answer = self._asked
+        bad, anywhere = answer.get().tolist()
+        self._asked = None
+        if not anywhere:
             return
         stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
-        told = self._keep(trainer, module, float(loss.detach()), bool(bad), stopping)
+        told = self._keep(trainer, module, float(loss), bool(bad), stopping)
         if stopping:
             raise NonFiniteLossError(told)
         log.warning("%s", told)

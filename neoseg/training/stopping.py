@@ -59,10 +59,10 @@ class StopSignals:
 
     def agreed(self, trainer: L.Trainer) -> Wish:
         """Return the largest wish that any process has heard; all must ask at the same step."""
-        heard = torch.tensor(int(self._wish), device=trainer.strategy.root_device)
+        wish = self._wish
         if trainer.world_size > 1:
-            heard = trainer.strategy.reduce(heard, reduce_op="max")
-        wish = Wish(int(heard))
+            heard = torch.tensor(int(wish), device=trainer.strategy.root_device)
+            wish = Wish(int(trainer.strategy.reduce(heard, reduce_op="max")))
         if wish is Wish.SAVE:
             self._wish = Wish.NOTHING
         return wish

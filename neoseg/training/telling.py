@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,6 +26,9 @@ SHARE = 0.02
 
 MOST_NAMES = 16
 """Curves of a picture that are named."""
+
+REFRESH = 1.0
+"""Seconds between two looks at what a bar shows beside the steps."""
 
 SOON, LATE = 10.0, 600.0
 """Seconds after which the first step is told, and at most between two lines of a long epoch."""
@@ -100,6 +103,22 @@ class Telling(Callback):
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handle(record)
+
+
+class Bar(RichProgressBar):
+    """Asks for losses and Dice once a second; asked in each step, a GPU would stand idle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = -REFRESH
+        self._shown: dict[str, Any] = {}
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Return what is shown beside the steps."""
+        if time.perf_counter() - self._asked >= REFRESH:
+            self._shown = super().get_metrics(trainer, pl_module)
+            self._asked = time.perf_counter()
+        return self._shown
 
 
 class CurvePicture(Callback):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_cohort import SPATIAL, annotate_cohort, make_data, write_cohort
+from waiting import on_an_accelerator
 
 from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.label_contrast import LabelContrastSettings
@@ -214,9 +215,10 @@ def without_noise() -> dict[str, object]:
 
 
 def test_views_stay_on_the_device_of_the_batch(data: MixedDataModule) -> None:
-    """A device without memory refuses whatever was left on the CPU."""
-    for batch in batches(data, **without_noise()):
-        changed = batch.to("meta").with_intensities()
+    """A device without memory refuses what was left on the CPU, and what the CPU would wait for."""
+    for batch in batches(data, device="accelerator"):
+        with on_an_accelerator() as device:
+            changed = batch.sent(device).with_intensities()
         assert changed.image.device.type == "meta"
         assert changed.image.shape == batch.image.shape
         assert changed.teacher_image is not None

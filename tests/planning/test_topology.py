@@ -67,8 +67,17 @@ def test_the_patch_of_a_network_that_is_given_is_a_multiple_of_its_divisor() -> 
 
 def test_what_is_planned_is_a_network_that_fits_its_patch() -> None:
     found = topology((240, 240, 20), (0.8, 0.8, 5.0))
-    network = found.network(16, deep=True)
+    network = found.network(16, deep=True, classes=16)
     check_network(network, found.patch)
     assert network["divisor"] == [32, 32, 4]
     assert network["net"]["filters"] == [16, 32, 64, 128, 256, 320]
     assert network["net"]["deep_supr_num"] == 2
+
+
+def test_more_classes_than_channels_are_told_apart_at_several_levels() -> None:
+    found = topology((48, 72, 48), (2.0, 2.0, 2.0))
+    network = found.network(16, deep=True, classes=17)
+    check_network(network, found.patch)
+    assert network["net"]["_target_"].endswith("SummedHeads")
+    assert network["net"]["summed"] == 3
+    assert "summed" not in found.network(32, deep=True, classes=17)["net"]

@@ -181,20 +181,22 @@ def test_settings_are_checked(
 
 
 @pytest.mark.parametrize("mine", [True, False])
-def test_all_processes_leave_out_what_one_of_them_cannot_use(tmp_path: Path, mine: bool) -> None:
+def test_all_processes_leave_out_what_one_of_them_cannot_use(
+    tmp_path: Path, mine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = NonFiniteLoss(tmp_path, NonFiniteSettings(on_nan="skip"), 0, 0)
-    asked: list[tuple[float, str]] = []
+    asked: list[float] = []
 
-    def reduce(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
-        asked.append((float(value), reduce_op))
+    def largest(value: torch.Tensor) -> torch.Tensor:
+        asked.append(float(value))
         return torch.tensor(1.0)  # another process, or this one, has a loss that is not a number
 
+    monkeypatch.setattr("neoseg.training.nonfinite.largest_of_all_ranks", largest)
     scan = SimpleNamespace(id="sub-1", images=(Path("a.nii"),))
     progress = SimpleNamespace(total=SimpleNamespace(ready=4))
     trainer: Any = SimpleNamespace(
         world_size=2,
         global_rank=1,
-        strategy=SimpleNamespace(reduce=reduce),
         precision_plugin=None,
         datamodule=SimpleNamespace(train=[SimpleNamespace(entry=SimpleNamespace(scan=scan))]),
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
@@ -206,10 +208,11 @@ def test_all_processes_leave_out_what_one_of_them_cannot_use(tmp_path: Path, min
 
     watch.on_train_batch_start(trainer, module, batch)
     watch.on_before_backward(trainer, module, torch.tensor(float("nan") if mine else 0.5))
+    watch.on_after_backward(trainer, module)
     module.weight.grad = torch.ones(1)
     watch.on_before_optimizer_step(trainer, module, optimizer)
     assert module.weight.grad is None
-    assert asked == [(float(mine), "max")]
+    assert asked == [float(mine)]
     assert watch.skipped == 1
     names = [path.name for path in tmp_path.iterdir()]
     assert names == (["step-00000003-rank-1.npz"] if mine else [])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from neoseg.training import telling
 from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.telling import CurvePicture, Telling, draw_curves
+from neoseg.training.telling import Bar, CurvePicture, Telling, draw_curves
 
 
 class Clock:
@@ -48,6 +48,23 @@ def epoch(at: Any, callback: Telling, clock: Clock, seconds: float, loss: float 
     at.callback_metrics["val/dice"] = torch.tensor(0.5)
     callback.on_train_epoch_end(at, None)
     at.current_epoch += 1
+
+
+def test_a_bar_asks_for_losses_once_a_second(clock: Clock) -> None:
+    asked: list[float] = []
+
+    class Metrics(SimpleNamespace):
+        @property
+        def progress_bar_metrics(self) -> dict[str, float]:
+            asked.append(clock.now)
+            return {"train/loss": clock.now}
+
+    at, bar = Metrics(loggers=[]), Bar()
+    for _ in range(9):
+        shown = bar.get_metrics(at, None)  # type: ignore[arg-type]
+        clock.now += 0.25
+    assert asked == [100.0, 101.0, 102.0]
+    assert shown == {"train/loss": 102.0}
 
 
 def test_a_line_an_epoch(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:

@@ -85,6 +85,7 @@ class Bench:
         results: the CSV; what stands there for this device and code is not made again.
         scratch: a folder for files of the checks.
         until: `time.monotonic()` at which no further check is begun.
+        real: folders of real scans, by the name of their ablation.
     """
 
     part: str
@@ -93,6 +94,7 @@ class Bench:
     results: Path
     scratch: Path
     until: float = float("inf")
+    real: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
     def check(self, name: str, measure: Callable[[], Found]) -> None:
@@ -160,6 +162,20 @@ class Bench:
             if number >= warm:
                 times.append(time.perf_counter() - start)
         return statistics.median(times)
+
+    def kernels(self, run: Callable[[], object], times: int = 3) -> float:
+        """Return the seconds in which kernels of a call run, without those between them.
+
+        Raises:
+            NotHereError: on a CPU, where the profiler sees none.
+        """
+        need_gpu(self)
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities) as profile:
+            for _ in range(times):
+                run()
+            self.wait()
+        return sum(event.self_device_time_total for event in profile.key_averages()) / times / 1e6
 
     def wait(self) -> None:
         """Wait for the device."""

@@ -17,7 +17,7 @@ use_tests()
 import cases  # noqa: E402
 
 from neoseg.losses.build import make_term  # noqa: E402
-from neoseg.training.module import put_channels_last  # noqa: E402
+from neoseg.training.speed import put_channels_last  # noqa: E402
 
 VALUE = 1e-5
 """Largest relative error of a loss, whose arithmetic is float32 whatever the logits are."""

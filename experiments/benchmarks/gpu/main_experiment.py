@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from experiments.benchmarks.gpu.bench import Bench, Found
+from experiments.benchmarks.gpu.bench import ROOT, Bench, Found, NotHereError
 from experiments.benchmarks.gpu.material import SHORT, configured, train_run
 from neoseg.training.curves import METRICS, mean_times
 
@@ -25,6 +25,12 @@ WHOLE = {
 }
 """Experiment, its full size, and the phantoms on which it is tried."""
 
+REAL = {
+    "miccai2012": ("network=unet3d_large", "patches=gpu", "store.spacing=1.0", "trainer=gpu"),
+    "hippocampus": ("trainer=gpu",),
+}
+"""Real scans as in `experiments/real`, at their own resolution; `--real NAME=FOLDER` has them."""
+
 TRIED = ("trainer.max_epochs=1", "patches.steps_per_epoch=60", "early_stopping=null")
 QUIET = (
     "logger=csv",
@@ -39,6 +45,18 @@ def run(bench: Bench) -> None:
     """Count minutes of each experiment."""
     for name, (experiment, full, phantoms) in WHOLE.items():
         bench.check(name, partial(minutes, bench, name, experiment, full, phantoms))
+    for name, full in REAL.items():
+        bench.check(f"real scans, {name}", partial(real, bench, name, full))
+
+
+def real(bench: Bench, name: str, full: tuple[str, ...]) -> Found:
+    """Minutes of the main arm on real scans; the registration of the recipe runs on the CPU."""
+    if name not in bench.real:
+        raise NotHereError(f"run with --real {name}=FOLDER")
+    splits = sorted((ROOT / "experiments" / "real" / name).glob("*.csv"))
+    split = next(path for path in splits if path.name in ("split.csv", "fold0.csv"))
+    where = (f"cohort.root={bench.real[name]}", f"split.file={split}", "annotation.draw=0")
+    return minutes(bench, f"real-{name}", "label_set", (f"+ablation={name}", *full), where)
 
 
 def minutes(

@@ -9,6 +9,7 @@ its own; patch, batch and the plain U-Net of `unet3d_large` are written into its
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -102,7 +103,9 @@ def main() -> None:
     some(max(1, steps // 4))
     seconds = some(steps)
     print(json.dumps({"samples_per_second": 2 * steps / seconds}), flush=True)
-    os._exit(0)  # its loaders would be waited for
+    for loader in multiprocessing.active_children():
+        loader.kill()  # they would go on, and keep the output open for whoever reads it
+    os._exit(0)  # threads would be waited for
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from experiments.benchmarks.gpu.bench import Bench, Row  # noqa: E402
 PARTS = {
     "correctness": 75,
     "training": 140,
-    "losses": 60,
+    "losses": 75,
     "step": 130,
     "predict": 70,
     "main_experiment": 110,
@@ -69,6 +69,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true", help="toy sizes on the CPU")
     parser.add_argument("--output", type=Path, default=Path("gpu.csv"))
     parser.add_argument("--scratch", type=Path, default=scratch, help="folder for runs and data")
+    parser.add_argument(
+        "--real",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="scans: miccai2012, hippocampus",
+    )
     parser.add_argument("--here", action="store_true", help="all parts in this process")
     return parser.parse_args(arguments)
 
@@ -82,6 +89,7 @@ def run_part(part: str, options: argparse.Namespace) -> list[Row]:
         options.output,
         options.scratch,
         float("inf") if options.dry else time.monotonic() + PARTS[part] - GRACE,
+        dict(given.split("=", 1) for given in options.real),
     )
     try:
         import_module(f"experiments.benchmarks.gpu.{part}").run(bench)
@@ -94,6 +102,7 @@ def start_part(part: str, options: argparse.Namespace) -> None:
     """Run a part in a process of its own; one that hangs or dies does not keep the others."""
     command = [sys.executable, __file__, "--here", "--parts", part]
     command += ["--output", str(options.output), "--scratch", str(options.scratch)]
+    command += [word for given in options.real for word in ("--real", given)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(command, env=environment, start_new_session=True)

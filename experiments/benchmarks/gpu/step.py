@@ -9,47 +9,58 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from experiments.benchmarks.gpu.bench import ROOT, Bench, Found, NotHereError, _version, need_gpu
 from experiments.benchmarks.gpu.material import SHORT, network_of, train_run
+from experiments.benchmarks.gpu.training import changed_step, fresh
 from experiments.benchmarks.step.run import objective
 from neoseg.labels import STREAMS
 from neoseg.losses import Prediction
 from neoseg.training.curves import METRICS, mean_times
-from neoseg.training.module import put_channels_last
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
+from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
 from neoseg.training.supervision import deep_objective, heads_of
 
 BATCH, SIZE, LEAVES = 2, (128, 128, 128), (14, 88)
 WAITING = 0.02
 TIMES_NNUNET = 2.0
-VARIANTS = {
+NNUNET = "nnU-Net"
+VARIANTS: dict[str, tuple[bool, bool, Compiling]] = {
     "usual": (False, False, False),
     "fused optimizer": (True, False, False),
     "channels last, fused": (True, True, False),
     "compiled, fused": (True, False, True),
     "compiled, channels last, fused": (True, True, True),
+    "CUDA graphs, fused": (True, False, "reduce-overhead"),
 }
 """Fused optimizer, channels last, compiled."""
 
 
 def run(bench: Bench) -> None:
     """Measure steps, what keeps the device waiting in them, and whole trainings."""
-    fastest: dict[int, float] = {}
+    speeds: dict[int, dict[str, float]] = {}
     counts = (3,) if bench.dry else LEAVES
+
+    def steps(leaves: int, compiled: bool) -> None:
+        for name, variant in VARIANTS.items():
+            if compiled == bool(variant[2]):
+                timed = partial(rate, bench, leaves, name, speeds.setdefault(leaves, {}))
+                bench.check(f"{leaves} leaves: step, {name}", timed)
+
     for leaves in counts:
-        for name in VARIANTS:
-            timed = partial(rate, bench, leaves, name, fastest)
-            bench.check(f"{leaves} leaves: step, {name}", timed)
+        steps(leaves, compiled=False)
     bench.check("busy share of the device in a step", partial(busy, bench))
-    bench.check("synchronisations of a step", partial(synchronisations, bench))
+    bench.check("synchronisations in steps of a training", partial(synchronisations, bench))
     bench.check("memory of a step", partial(memory, bench))
     bench.check("waiting for data in a training", partial(waiting, bench))
     for leaves in counts:
         name = f"{leaves} leaves: nnU-Net's trainer, data included"
-        bench.check(name, partial(nnunet, bench, leaves, fastest))
+        bench.check(name, partial(nnunet, bench, leaves, speeds.setdefault(leaves, {})))
+    for leaves in counts:  # last: the compiler takes the longest
+        steps(leaves, compiled=True)
 
 
 def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
@@ -67,11 +78,12 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
         put_channels_last(network)
     if compiled:
         need_gpu(bench)
-        network.compile()
+        compile_network(network, compiled)
     settings = {"name": "adamw", "lr": 1e-4, "fused": fused}
     optimizer = make_optimizer(OptimizerSettings.model_validate(settings), network.parameters())
 
     def step() -> None:
+        begin_step(compiled)
         with torch.autocast(bench.device.type, torch.bfloat16):
             heads = heads_of(network(image))
         prediction = Prediction(heads[0], "softmax", stream=stream)
@@ -83,13 +95,13 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
     return step
 
 
-def rate(bench: Bench, leaves: int, variant: str, fastest: dict[int, float]) -> Found:
-    """Samples a second."""
+def rate(bench: Bench, leaves: int, variant: str, speeds: dict[str, float]) -> Found:
+    """Samples a second, and how many times nnU-Net's where they are known."""
     few = {"repeats": 1, "warm": 0} if bench.dry else {"repeats": 10, "warm": 3}
     batch = 1 if bench.dry else BATCH
     found = batch / bench.seconds(step_of(bench, leaves, variant), **few)
-    fastest[leaves] = max(fastest.get(leaves, 0.0), found)
-    return Found(found, "samples/s")
+    speeds[variant] = found
+    return compared(bench, speeds, variant) or Found(found, "samples/s")
 
 
 def busy(bench: Bench) -> Found:
@@ -97,33 +109,44 @@ def busy(bench: Bench) -> Found:
     need_gpu(bench)
     step = step_of(bench, LEAVES[0], "channels last, fused")
     alone = bench.seconds(step)
-    activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
-        for _ in range(5):
-            step()
-        bench.wait()
-    kernels = sum(event.self_device_time_total for event in profile.key_averages()) / 5e6
+    kernels = bench.kernels(step)
     return Found(kernels / alone, "of the time", least=0.95, note=f"{kernels * 1e3:.1f} ms a step")
 
 
 def synchronisations(bench: Bench) -> Found:
-    """Calls of a step after which the program waits for the device, as torch itself warns."""
+    """Calls in steps of a training after which the program waits until the device has done all.
+
+    torch itself warns of them. Batch, augmentation, teacher, callbacks and optimizer are those of a
+    training; the steps are those between two rows of its curves.
+    """
     import warnings
 
-    need_gpu(bench)
-    step = step_of(bench, LEAVES[0], "fused optimizer")
-    step()
-    bench.wait()
-    torch.cuda.set_sync_debug_mode("warn")
+    def ask(mode: str) -> None:
+        if bench.device.type == "cuda":
+            torch.cuda.set_sync_debug_mode(mode)
+
+    def watched(step: Callable[..., Any], number: int, *args: Any) -> Any:
+        if number in (2, 6):
+            ask("warn" if number == 2 else "default")
+            looked.append(number)
+        return step(*args)
+
+    looked: list[int] = []
+    options = ("augment=strong", "trainer.max_epochs=1", "patches.steps_per_epoch=8")
+    options += ("trainer.log_every_n_steps=100", "trainer.precision=bf16-mixed")
+    fresh(bench, "waits")
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with changed_step(watched), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            step()
+            train_run(bench, "waits", "partial_mean_teacher", *SHORT, *options)
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        ask("default")
+    assert looked == [2, 6]
     told = [w for w in caught if "synchroniz" in str(w.message)]
     places = sorted({f"{Path(w.filename).name}:{w.lineno}" for w in told})
-    return Found(len(told), "calls", most=0, note=" ".join(places))
+    if bench.device.type != "cuda":
+        raise NotHereError("needs a GPU; the steps were done")
+    return Found(len(told), "calls in 4 steps", most=0, note=" ".join(places))
 
 
 def memory(bench: Bench) -> Found:
@@ -155,7 +178,16 @@ def waiting(bench: Bench) -> Found:
     return Found(share, "of the time", most=bench.limit(WAITING), note=note)
 
 
-def nnunet(bench: Bench, leaves: int, fastest: dict[int, float]) -> Found:
+def compared(bench: Bench, speeds: dict[str, float], variant: str) -> Found | None:
+    """Return a variant's speed beside nnU-Net's; None where that is not known."""
+    if NNUNET not in speeds or variant not in speeds:
+        return None
+    ours, theirs = speeds[variant], speeds[NNUNET]
+    note = f"{variant} {ours:.3g}, nnU-Net {theirs:.3g} samples/s; ours without data, see waiting"
+    return Found(ours / theirs, "times nnU-Net's", least=bench.limit(TIMES_NNUNET), note=note)
+
+
+def nnunet(bench: Bench, leaves: int, speeds: dict[str, float]) -> Found:
     """Samples a second of nnU-Net's own trainer, its data included; and how much faster we are."""
     if _version("nnunetv2") is None:
         raise NotHereError("nnunetv2 is not installed")
@@ -173,11 +205,7 @@ def nnunet(bench: Bench, leaves: int, fastest: dict[int, float]) -> Found:
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
     found = json.loads(done.stdout.strip().splitlines()[-1])["samples_per_second"]
-    if leaves not in fastest:
-        return Found(found, "samples/s", note="run the steps in the same call for the ratio")
-    return Found(
-        fastest[leaves] / found,
-        "times nnU-Net's",
-        least=bench.limit(TIMES_NNUNET),
-        note=f"nnU-Net {found:.2f} samples/s; ours without data, see the waiting",
-    )
+    fastest = max(speeds, key=lambda name: speeds[name], default="")
+    speeds[NNUNET] = found
+    note = "run the steps in the same call for the ratio"
+    return compared(bench, speeds, fastest) or Found(found, "samples/s", note=note)

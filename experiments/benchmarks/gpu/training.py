@@ -33,7 +33,8 @@ def run(bench: Bench) -> None:
     bench.check("losses of two ranks, NCCL", partial(ranks, bench, "nccl"))
     fast = ("channels_last=true", "optimizer.fused=true")
     bench.check("channels last and fused optimizer", partial(like_usual, bench, "fast", fast))
-    bench.check("compiled", partial(like_usual, bench, "compiled", ("compile=true",)))
+    for name, how in (("compiled", "true"), ("compiled, CUDA graphs", "reduce-overhead")):
+        bench.check(name, partial(like_usual, bench, name, (f"compile={how}",)))
 
 
 def losses_of(bench: Bench, name: str, *more: str) -> list[float]:
@@ -114,7 +115,7 @@ def too_large(bench: Bench) -> Found:
 
 def like_usual(bench: Bench, name: str, options: tuple[str, ...]) -> Found:
     """Largest difference of losses between a training with options and the usual one."""
-    if name == "compiled":
+    if name.startswith("compiled"):
         need_gpu(bench)
     fresh(bench, name)
     usual = losses_of(bench, "32-true", "trainer.precision=32-true")

@@ -41,7 +41,8 @@ class Case:
     """A scan that stands for an arm.
 
     Attributes:
-        kind: "worst" or "median", by the mean Dice over structures, of all scans and draws.
+        kind: "worst" or "median", by the mean Dice over structures, of all scans and draws; or
+            "chosen".
         arm: the arm that it stands for.
         scan: `sub-X_ses-Y`, after the name of its cohort and a slash where there are several.
         scan_age: weeks, NaN where unknown.
@@ -63,24 +64,37 @@ def choose_cases(frame: pd.DataFrame, files: Mapping[str, str] | None = None) ->
     `frame` comes from `with_arms`; `files` tells what scans are called in the folders of the runs
     where that is something else.
     """
-    means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
-    means["scan"] = [full_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
-    means = means.sort_values(["experiment", "full_fraction"], kind="stable")
+    means = _means(frame)
     cases = []
-    for arm, part in means.groupby("arm", sort=False):
+    for _, part in means.groupby("arm", sort=False):
         ordered = part.sort_values(["dice", "scan", "run"], kind="stable")
         places = {"worst": 0}
         if len(ordered) > 1:
             # The lower one of two in the middle, so that it is a case and not a mean.
             places["median"] = (len(ordered) - 1) // 2
         for kind, place in places.items():
-            row = ordered.iloc[place]
-            same = means[means["scan"] == row["scan"]]
-            shown = _partners(same, str(arm), row)
-            scan = row["scan"]
-            file = (files or {}).get(scan, scan)
-            cases.append(Case(kind, str(arm), scan, float(row["scan_age"]), shown, file))
+            cases.append(_case(kind, ordered.iloc[place], means, files))
     return sorted(cases, key=lambda case: case.kind, reverse=True)
+
+
+def case_of(frame: pd.DataFrame, scan: str, files: Mapping[str, str] | None = None) -> Case | None:
+    """Return the case of one scan, in the first arm that has scored it."""
+    means = _means(frame)
+    same = means[means["scan"] == scan]
+    return _case("chosen", same.iloc[0], means, files) if len(same) else None
+
+
+def _means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean Dice of every scan in every run, in the order of the arms."""
+    means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
+    means["scan"] = [full_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
+    return means.sort_values(["experiment", "full_fraction"], kind="stable")
+
+
+def _case(kind: str, row: pd.Series, means: pd.DataFrame, files: Mapping[str, str] | None) -> Case:
+    arm, scan = str(row["arm"]), row["scan"]
+    shown = _partners(means[means["scan"] == scan], arm, row)
+    return Case(kind, arm, scan, float(row["scan_age"]), shown, (files or {}).get(scan, scan))
 
 
 def _partners(same: pd.DataFrame, arm: str, row: pd.Series) -> dict[str, Shown]:
@@ -163,7 +177,7 @@ def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
     panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
     for line, (label, view, layer) in zip(panels, rows, strict=True):
         for axis, axes in enumerate(line):
-            show_plane(axes, _painted(view, layer, axis, centre[axis]), axis, view.spacing)
+            show_plane(axes, painted(view, layer, axis, centre[axis]), axis, view.spacing)
         line[0].set_ylabel(plain_text(label), color="white", fontsize=7)
     for axes, (name, _) in zip(panels[0], PLANES, strict=True):
         axes.set_title(name, color="white", fontsize=9)
@@ -178,8 +192,11 @@ def case_title(case: Case) -> str:
     return f"{case.kind} case of {case.arm}: {case.scan}{age}, Dice {dice:.3f}"
 
 
-def _painted(view: View, layer: str, axis: int, position: int) -> np.ndarray:
+def painted(view: View, layer: str | None, axis: int, position: int) -> np.ndarray:
+    """Return a slice as RGB in 0 to 1, with a layer of the view upon it."""
     grey = cut(view.image, axis, position)[..., None].repeat(3, axis=2) / 255
+    if layer is None:
+        return grey
     labels = cut(getattr(view, layer), axis, position)
     colours = ["#000000", WRONG] if layer == "wrong" else list(view.colours)
     table = np.array([to_rgb(colour) for colour in colours])

@@ -15,6 +15,7 @@ from neoseg.evaluation.report.cases import Case, choose_cases
 from neoseg.evaluation.report.collect import Collected, FinishedRun, collect
 from neoseg.evaluation.report.contrasts import MARGIN, compare_arms
 from neoseg.evaluation.report.intervals import LEVEL
+from neoseg.evaluation.report.plate import PlateSettings, plate_case
 from neoseg.evaluation.report.sharing import shared_runs
 from neoseg.findings.privacy import Privacy
 
@@ -40,6 +41,7 @@ class ReportSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="of the permutations")
     slices: int = Field(default=24, ge=1, description="at most, along each axis of a case")
     megabytes: float = Field(default=12.0, ge=0, description="of the page's cases, at most")
+    plate: PlateSettings = PlateSettings()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Comparison:
         summary: what each arm reaches.
         tests: pairs of arms.
         cases: the worst and the median scan of each arm.
+        plate: the scan of the figure for a paper, where any has a score.
     """
 
     collected: Collected
@@ -61,6 +64,7 @@ class Comparison:
     summary: pd.DataFrame
     tests: pd.DataFrame
     cases: tuple[Case, ...]
+    plate: Case | None
 
     @property
     def runs(self) -> dict[str, FinishedRun]:
@@ -117,11 +121,13 @@ def compare(runs: Path, settings: ReportSettings, privacy: Privacy = "none") -> 
     )
     frame = with_arms(collected.scores)
     options = settings.model_dump(include={"level", "seed", "reference", "full", "margin"})
+    cases = tuple(choose_cases(frame, files))
     return Comparison(
         collected=collected,
         settings=settings,
         frame=frame,
         summary=summarise_arms(frame, level=settings.level),
         tests=compare_arms(frame, **options),
-        cases=tuple(choose_cases(frame, files)),
+        cases=cases,
+        plate=plate_case(frame, cases, files, settings.plate, settings.reference),
     )

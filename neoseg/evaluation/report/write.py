@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.card import write_card
@@ -15,6 +16,7 @@ from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
 from neoseg.evaluation.report.figures import bar_figure, heat_map
 from neoseg.evaluation.report.page_data import write_report_page
+from neoseg.evaluation.report.plate import plate_figure
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
 from neoseg.files import replacing, write_text
@@ -37,7 +39,8 @@ def write_report(
     and metric), `tests.csv` (one row per pair of arms, age group, class and metric), `runs.csv`
     (one row per run, unfinished ones with the reason);
     `report.md`, `tables.md` and `tables.tex` in the layout of the paper's tables;
-    figures as PNG and PDF; `cases/` (worst and median scans); `cards/` (a card per run);
+    figures as PNG and PDF; `plate.pdf` and `plate.png`, one scan for a paper; `cases/` (worst
+    and median scans); `cards/` (a card per run);
     `report.html`, everything in one page. The runs' own folders are left as they are.
 
     Returns:
@@ -56,6 +59,7 @@ def write_report(
         ("runs", comparison.table),
     ):
         write_csv(output / f"{name}.csv", table)
+    _write_plate(comparison, output)
     parts = Parts(
         figures=_write_figures(comparison, output),
         cases=_write_cases(comparison, output),
@@ -111,6 +115,16 @@ def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
     return written
 
 
+def _write_plate(comparison: Comparison, output: Path) -> None:
+    """Draw the scan for a paper, where runs have kept views of it."""
+    case = comparison.plate
+    views = case_views(case, comparison.runs) if case else {}
+    if case and views:
+        figure = plate_figure(case, views, comparison.settings.plate)
+        with rc_context({"pdf.fonttype": 42}):  # letters that a publisher can edit
+            _save(figure, output / "plate.pdf", output / "plate.png", dpi=300)
+
+
 def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
     """Draw each case or copy the picture that its run drew; return number -> path in `output`."""
     runs = comparison.runs
@@ -144,7 +158,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "unnamed"
 
 
-def _save(figure: Figure, *paths: Path) -> None:
+def _save(figure: Figure, *paths: Path, dpi: int = 130) -> None:
     for path in paths:
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=130)
+            figure.savefig(temporary, dpi=dpi)

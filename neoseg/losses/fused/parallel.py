@@ -27,6 +27,18 @@ def from_all_ranks(value: Tensor) -> Tensor:
     return value if world_size() == 1 else _gather(value)
 
 
+def largest_of_all_ranks(value: Tensor) -> Tensor:
+    """Return the elementwise largest of a tensor of all ranks, which must call it together.
+
+    Lightning's `reduce` lets the program wait for everything that is queued on a GPU.
+    """
+    if world_size() == 1:
+        return value
+    largest = value.clone()
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

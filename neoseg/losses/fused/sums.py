@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neoseg.losses.fused.compiled import compiled
 from neoseg.losses.fused.parallel import from_all_ranks
 from neoseg.losses.fused.passes import head_sums
 from neoseg.losses.fused.sigmoid import SIGMOID_PASSES
-from neoseg.losses.fused.slabs import total_type
+from neoseg.losses.fused.slabs import slabs, total_type
 from neoseg.losses.fused.softmax import SOFTMAX_PASSES
 from neoseg.losses.term import MULTILABEL, LossTerm, Prediction
 
@@ -95,7 +96,23 @@ def accumulate(
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
     """Number of voxels of each code: uint8 `[B, *S]` -> float64 `[B, R]`."""
-    flat = codes.flatten(1).long()
-    offset = torch.arange(len(flat), device=codes.device).unsqueeze(1) * num_codes
-    count = torch.bincount((flat + offset).flatten(), minlength=len(flat) * num_codes)
-    return count.view(len(flat), num_codes).to(total_type(codes.device))
+    flat, kind = codes.flatten(1), total_type(codes.device)
+    if not counts_itself(codes.device):
+        total = torch.zeros(len(flat), num_codes, dtype=kind, device=codes.device)
+        for item, part in slabs(flat.unsqueeze(1).expand(-1, num_codes, -1)):
+            total[item] += _count_of_slab(flat[item, part], num_codes)
+        return total
+    offset = torch.arange(len(flat)).unsqueeze(1) * num_codes
+    count = torch.bincount((flat.long() + offset).flatten(), minlength=len(flat) * num_codes)
+    return count.view(len(flat), num_codes).to(kind)
+
+
+def counts_itself(device: torch.device) -> bool:
+    """Whether bincount is of use: elsewhere the program waits while it is told the largest code."""
+    return device.type == "cpu"
+
+
+@compiled
+def _count_of_slab(codes: Tensor, num_codes: int) -> Tensor:
+    """Voxels of each code `[R]` among codes `[n]`."""
+    return (torch.arange(num_codes, device=codes.device).unsqueeze(1) == codes).sum(1)

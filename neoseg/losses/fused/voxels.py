@@ -57,7 +57,8 @@ class _VoxelSums(torch.autograd.Function):
         gradient = empty_gradient(logits) if with_gradient else None
         kind = total_type(logits.device)
         scales = torch.stack([part.scale.to(kind) for part in parts])
-        weights = scales.new_tensor([part.weight for part in parts])
+        # As a tensor, the weights would be copied to an accelerator, which the program waits for.
+        weighted = _times(scales, parts)
         values = torch.zeros_like(scales)
         for item, voxels in slabs(logits):
             slab = logits[item : item + 1, :, voxels].to(working_type(logits))
@@ -65,20 +66,25 @@ class _VoxelSums(torch.autograd.Function):
             with torch.set_grad_enabled(with_gradient):
                 slab = slab.clamp(-LARGEST, LARGEST).detach().requires_grad_(with_gradient)
                 found = torch.stack([part.total(slab, code) for part in parts])
-                objective = (found * (scales * weights).to(found)).sum()
+                objective = (found * weighted.to(found)).sum()
             if gradient is not None:
                 gradient[item, :, voxels] = torch.autograd.grad(objective, slab)[0][0]
             values += found.detach()
         values *= scales
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(values)
-        return (values * weights).sum(), values
+        return _times(values, parts).sum(), values
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * slope.to(gradient), None, None
+
+
+def _times(values: Tensor, parts: Sequence[VoxelPart]) -> Tensor:
+    pairs = zip(values.unbind(), parts, strict=True)
+    return torch.stack([value * part.weight for value, part in pairs])
 
 
 _voxel_sums: Callable[..., tuple[Tensor, Tensor]] = _VoxelSums.apply

@@ -30,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 def test_everything_is_written(folder) -> None:
     names = {path.name for path in (folder / "out").iterdir()}
     figures = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")}
+    figures |= {"plate.png", "plate.pdf"}
     assert names == TEXTS | FRAMES | figures | {"cases", "cards"}
     assert len(list((folder / "out" / "cases").glob("*.png"))) == 6
     assert len(list((folder / "out" / "cards").glob("*/card.md"))) == 9

@@ -1,0 +1,173 @@
+"""Observing a run on scans that it was not trained on, for what may be promised of others."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field, field_validator
+from rich.console import Console
+from rich.table import Table
+
+from neoseg.cohort import Cohort, Scan
+from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.split import shuffled
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.data import DataConfig
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.evaluation.scores import score_scan
+from neoseg.evaluation.scoring import codebook_of, truth_of
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.checkpoint import BEST, predicting_checkpoint
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.origin import Origin
+from neoseg.inference.segmenter import Segmenter
+from neoseg.labels import Codebook
+from neoseg.progress import progress_bar
+from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.runs.origin import seen_by
+from neoseg.store.voxel_size import VoxelSize
+from neoseg.trust.calibration import Calibration
+from neoseg.trust.chain import Chains
+from neoseg.trust.folder import conclude, keep, place_of, read
+from neoseg.trust.observation import Observation, Observer
+
+log = logging.getLogger(__name__)
+
+LEVELS = (0.8, 0.9, 0.95, 0.99)
+
+
+class CalibrateConfig(CommandConfig):
+    """What `conf/calibrate.yaml` holds."""
+
+    allow: tuple[str, ...] = ()
+    run: tuple[Path, ...] = Field(min_length=1)
+    part: Literal["val", "test"] = "val"
+    subjects: tuple[str, ...] | None = None
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    draw: int = Field(default=0, ge=0)
+    predict_with: str | None = None
+    device: str = "auto"
+    voxel_size: VoxelSize | None = None
+    window: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _one_or_several(cls, run: Any) -> Any:
+        return [run] if isinstance(run, str) else run
+
+
+def main(config: DictConfig) -> None:
+    """Observe every chosen scan that was not observed yet, and say what follows."""
+    command = CalibrateConfig.parse(config)
+    warn_of_unfinished(command.run)
+    window = {**command.window, "voxel_size": command.voxel_size}
+    segmenter, modalities = load_predictor(
+        command.run, command.device, command.predict_with, command.allow, **window
+    )
+    name = " + ".join(run.resolve().name for run in command.run)
+    settings = {**window, "predict_with": command.predict_with}
+    origin = Origin.of(name, command.run, settings)
+    folder = place_of(command.run[0], origin)
+    cohort, scans = _chosen(command, modalities)
+    codebook = codebook_of(scans, cohort.convention)
+    found = []
+    with progress_bar("observe", total=len(scans)) as bar:
+        for scan in scans:
+            files = [digest_of(p) for p in (*scan.images, scan.label, scan.mask) if p is not None]
+            made_of = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
+            seen = read(folder, scan.id, codebook.space, made_of)
+            if seen is None:
+                seen = observe(segmenter, scan, cohort, codebook)
+                keep(folder, seen, made_of)
+            found.append(seen)
+            bar.advance(scan.id)
+    calibration = Calibration.of(codebook.space, found)
+    conclude(folder, calibration, origin, settings)
+    Console().print(_table(calibration))
+    partial = sum(not seen.whole for seen in found)
+    if partial:
+        log.warning(
+            "%d of %d scans are annotated in part: of them the promise is that answers do not "
+            "contradict what the annotation tells",
+            partial,
+            len(found),
+        )
+    log.info("calibrated on %d scans, kept in %s", len(found), folder)
+
+
+def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Cohort, list[Scan]]:
+    """Return the scans that are asked for; raises `ConfigError`."""
+    content = load_config(command.run[0])
+    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
+    data = DataConfig.parse(kept | {"allow": list(command.allow)})
+    with progress_bar("phantom") as bar:
+        cohort = data.read_cohort(progress=bar.update_to)
+    cohort = with_modalities(cohort, modalities, data.missing_modality)
+    split = data.plan(cohort).sources[0].split
+    scans = [scan for scan in split.scans(cohort.scans, command.part) if scan.label is not None]
+    people = sorted({scan.subject for scan in scans})
+    if command.subjects is not None:
+        unknown = sorted(set(command.subjects) - set(people))
+        if unknown:
+            raise ConfigError(f"subjects names {unknown}, who have no labels in {command.part}")
+        people = sorted(command.subjects)
+    count = max(1, round(command.fraction * len(people)))
+    drawn = set(shuffled(people, "calibrate", command.draw)[:count])
+    scans = [scan for scan in scans if scan.subject in drawn]
+    if not scans:
+        raise ConfigError(
+            f"the {command.part} part of the run has no labelled scan; take part=test with a "
+            "fraction, and evaluate on the others"
+        )
+    trained = {m.person for run in command.run for m in seen_by(run) if m.part == "train"}
+    own = {scan.subject.casefold().removeprefix("sub-") for scan in scans}
+    if trained & own:
+        raise ConfigError(
+            f"{len(trained & own)} of these people were in the training of one "
+            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
+        )
+    if command.part == "val":
+        best = [run.name for run in command.run if predicting_checkpoint(run).name == BEST]
+        if best:
+            log.warning(
+                "%s predict with the weights that were best on the validation scans, which are "
+                "used here again: promises are a little too good; part=test has no such bond",
+                ", ".join(best),
+            )
+    return cohort, scans
+
+
+def observe(
+    segmenter: Segmenter | Ensemble, scan: Scan, cohort: Cohort, codebook: Codebook
+) -> Observation:
+    """Segment a labelled scan and return what its truth says of the answers."""
+    chains = Chains.of(codebook.space)
+    meaning = cohort.convention
+    observer = Observer(chains, codebook, lambda grid: truth_of(scan, meaning, codebook, grid))
+    found = segmenter.segment(scan.images, mask=scan.mask, watch=observer)
+    assert observer.truth is not None
+    spacing = found.geometry.canonical_spacing
+    scores = score_scan(found.leaves, observer.truth, codebook, spacing, distances=False)
+    dice = {s.abbreviation: float(s.dice) for s in scores if s.dice == s.dice}
+    return observer.observation(scan.id, dice, found)
+
+
+def _table(calibration: Calibration) -> Table:
+    table = Table(title=f"what {calibration.scans} scans allow to promise")
+    for title in ("sets", "doubt left", "wrong here", "mean depth", "mean leaves"):
+        table.add_column(title, justify="right")
+    for level in LEVELS:
+        limits = calibration.limits(level)
+        if limits is None:
+            table.add_row(f"{level:g}", f"needs {calibration.needs(level)} scans", "", "", "")
+            continue
+        place = limits.place
+        wrong = calibration.losses[0, place] / calibration.known[0]
+        depth, size = calibration.depth[place], calibration.size[place]
+        doubt = "all" if limits.doubts.max() < 0 else f"{limits.doubts.max():.2g}"
+        row = (f"{wrong:.3f}", f"{depth:.3f}", f"{size:.2f}")
+        table.add_row(f"{level:g}", doubt, *row)
+    return table

@@ -1,0 +1,171 @@
+"""Volumes of segmented scans against their ages: learning curves, and deviations from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from pydantic import model_validator
+
+from neoseg.cohort.folders import SessionFolder
+from neoseg.cohort.participants import read_ages
+from neoseg.cohort.scan import bare_id
+from neoseg.cohort.table import write_rows
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
+from neoseg.files import replacing, write_text
+from neoseg.findings.problems import Problems
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError, read_json
+from neoseg.inference.dataset import DESC, read_table
+from neoseg.trust.growth import Curve
+
+log = logging.getLogger(__name__)
+
+PERCENT = (3, 15, 50, 85, 97)
+PANELS = 12
+IDS = ("file", "participant_id", "session_id")
+
+
+class GrowthConfig(CommandConfig):
+    """What `conf/growth.yaml` holds."""
+
+    volumes: Path
+    ages: Path
+    output: Path | None = None
+    curves: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> GrowthConfig:
+        if (self.output is None) == (self.curves is None):
+            raise ConfigError("give output=FILE to learn curves, or curves=FILE to use some")
+        return self
+
+
+def main(config: DictConfig) -> None:
+    """Write curves, or deviations from them; and a picture."""
+    command = GrowthConfig.parse(config)
+    path = command.volumes / f"desc-{DESC}_volumes.tsv"
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; volumes is a folder of neoseg.predict")
+    columns, rows = read_table(path)
+    names = [name for name in columns if name not in IDS]
+    if not rows or len(columns) - len(names) < len(IDS):
+        raise ConfigError(f"{path} is no table of volumes, or has no rows")
+    ages = _ages(rows, command.ages)
+    if command.output is not None:
+        curves = _learn(names, rows, ages)
+        content = {name: curve.plain() for name, curve in curves.items()}
+        write_text(command.output, json.dumps(content, indent=1) + "\n")
+        picture = command.output.with_suffix(".png")
+        log.info("curves of %d structures in %s", len(curves), command.output)
+    else:
+        assert command.curves is not None
+        curves = _read(command.curves)
+        _deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
+        picture = command.volumes / "pictures" / "growth.png"
+    _draw(picture, rows, ages, curves)
+
+
+def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
+    """Return the weeks of each row, NaN where they are not known; raises `ConfigError`."""
+    ids = [tuple(row[column] for column in IDS[1:]) for row in rows]
+    keys = [
+        (bare_id(subject, "sub-"), None if session == "n/a" else bare_id(session, "ses-"))
+        for subject, session in ids
+    ]
+    known = sorted({key for key in keys if key[0] != "n/a"}, key=str)
+    problems = Problems()
+    found = read_ages([folder], [SessionFolder(*k, folder, {}) for k in known], bool, problems)
+    problems.settle("ages")
+    ages = [getattr(found.get(key), "scan", None) or math.nan for key in keys]
+    if not np.isfinite(ages).any():
+        raise ConfigError(f"{folder} tells the age of none of the {len(rows)} scans")
+    return ages
+
+
+def _learn(
+    names: Sequence[str], rows: Sequence[Mapping[str, str]], ages: Sequence[float]
+) -> dict[str, Curve]:
+    curves = {}
+    for name in names:
+        pairs = [(a, float(r[name])) for r, a in zip(rows, ages, strict=True) if a == a]
+        pairs = [(age, volume) for age, volume in pairs if volume > 0]
+        try:
+            curves[name] = Curve.fit([age for age, _ in pairs], [volume for _, volume in pairs])
+        except ValueError as error:
+            log.warning("no curve of %s: %s", name, error)
+    if not curves:
+        raise ConfigError("no curve can be learnt of any structure; segment more scans with ages")
+    return curves
+
+
+def _read(path: Path) -> dict[str, Curve]:
+    try:
+        return {str(name): Curve.from_plain(raw) for name, raw in read_json(path).items()}
+    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ConfigError(f"{path} holds no curves of neoseg.growth: {error}") from None
+
+
+def _deviations(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    ages: Sequence[float],
+    curves: Mapping[str, Curve],
+) -> None:
+    names = [name for name in curves if name in rows[0]]
+    if not names:
+        raise ConfigError(f"the curves are of {', '.join(curves)}, and the volumes of none of them")
+    table = []
+    for row, age in zip(rows, ages, strict=True):
+        found = [curves[name].z(age, float(row[name])) for name in names]
+        cells = ["n/a" if z != z else f"{z:.3f}" for z in found]
+        table.append(
+            [*(row[column] for column in IDS), f"{age:g}" if age == age else "n/a", *cells]
+        )
+    write_rows(path, [*IDS, "scan_age", *(f"{name}_z" for name in names)], table)
+    without = sum(set(cells[len(IDS) + 1 :]) == {"n/a"} for cells in table)
+    log.info("deviations of %d scans in %s", len(table) - without, path)
+    if without:
+        first = next(iter(curves.values()))
+        log.warning(
+            "%d scans have none: their age is not known, or not within the %.1f to %.1f weeks of "
+            "the scans that the curves were learnt of",
+            without,
+            first.low,
+            first.high,
+        )
+
+
+def _draw(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    ages: Sequence[float],
+    curves: Mapping[str, Curve],
+) -> None:
+    """Draw the first structures: scans, and the centiles of `PERCENT`."""
+    names = [name for name in curves if name in rows[0]][:PANELS]
+    count = math.ceil(len(names) / 3)
+    figure = new_figure(WIDTH, 0.4 + 2 * count)
+    panels = figure.subplots(count, 3, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        curve = curves[name]
+        weeks = np.linspace(curve.low, curve.high, 100)
+        for percent in PERCENT:
+            width = 1.5 if percent == 50 else 0.8
+            axes.plot(weeks, curve.centile(weeks, percent), color="#4c72b0", linewidth=width)
+        axes.plot(ages, [float(row[name]) for row in rows], ".", color="#444444", markersize=3)
+        axes.set_title(plain_text(name), fontsize="small")
+        tidy(axes)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENT))}", fontsize="small")
+    figure.supylabel("ml", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

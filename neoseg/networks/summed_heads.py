@@ -1,0 +1,57 @@
+"""A U-Net whose levels each say what a voxel is, and are summed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.networks.nets.dynunet import DynUNet
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+
+class SummedHeads(DynUNet):
+    """MONAI's `DynUNet` with a head at several levels, whose logits are enlarged and summed.
+
+    logits = head_0(x_0) + up(head_1(x_1) + up(head_2(x_2) + ...)), x_l the features of the
+    decoder's level l (Kayalibay et al. 2017, arXiv 1701.03056; Isensee et al. 2018, arXiv
+    1802.10508). A single head tells N classes apart from as many numbers as the first level has
+    channels; here which structure it is can be said by the coarse levels, and where its border
+    is by the fine ones. Worth its time where the classes are more than those channels.
+
+    Args:
+        summed: levels that have a head, from the highest resolution down; at least 1.
+        settings: as `DynUNet`, without deep supervision, which the sum replaces.
+
+    Raises:
+        ValueError: more heads than the decoder has levels, or deep supervision.
+    """
+
+    def __init__(self, *, summed: int = 3, **settings: Any) -> None:
+        if settings.get("deep_supervision"):
+            raise ValueError("summed heads learn at every level; leave deep_supervision out")
+        super().__init__(**settings)
+        levels = len(self.upsamples)
+        if not 1 <= summed <= levels:
+            raise ValueError(f"summed={summed} must be 1 to {levels}, the levels of the decoder")
+        convolution = nn.Conv2d if self.spatial_dims == 2 else nn.Conv3d
+        self.coarse_heads = nn.ModuleList(
+            convolution(self.filters[level], self.out_channels, 1) for level in range(1, summed)
+        )
+        del self.skip_layers  # the same layers under a second name
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits `[B, N, *S]` for `[B, M, *S]`."""
+        features = self.input_block(image)
+        skips = []
+        for down in [*self.downsamples, self.bottleneck]:
+            skips.append(features)
+            features = down(features)
+        logits: Tensor | None = None
+        heads = [self.output_block, *self.coarse_heads]
+        for up in self.upsamples:
+            features = up(features, skips.pop())
+            if len(skips) < len(heads):
+                here = heads[len(skips)](features)
+                logits = here if logits is None else here + interpolate(logits, here.shape[2:])
+        assert logits is not None
+        return logits

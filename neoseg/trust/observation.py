@@ -1,0 +1,154 @@
+"""What the truth of a scan says of the answers that networks give for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from neoseg.inference.blending import Region
+from neoseg.inference.segmenter import Segmentation
+from neoseg.labels import UNKNOWN, Codebook
+from neoseg.store import Geometry
+from neoseg.trust.agreement import Agreement
+from neoseg.trust.chain import Chains
+from neoseg.trust.risk import GRID, tally
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One scan with labels. Voxels count that are not background by the truth or by decision.
+
+    Attributes:
+        scan: its id, with that of its cohort.
+        whole: whether every voxel of its label file tells a leaf.
+        total: voxels, `[1 + K]`: those that count, then those that truly are each leaf.
+        wrong: of these, those whose answer misses the truth at each threshold, `[1 + K, T]`.
+        depth, size: mean depth, and leaves, of the answers of those that count, `[T]`.
+        expected, dice: see `Agreement`, and the Dice of the decisions, by class, for those that
+            the truth tells.
+        appearance: see there.
+    """
+
+    scan: str
+    whole: bool
+    total: np.ndarray
+    wrong: np.ndarray
+    depth: np.ndarray
+    size: np.ndarray
+    expected: dict[str, float]
+    dice: dict[str, float]
+    appearance: dict[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain containers."""
+        arrays = ("total", "wrong", "depth", "size")
+        return {k: v.tolist() if k in arrays else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_plain(cls, raw: Any, leaves: int) -> Self:
+        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        grid, rows = len(GRID), leaves + 1
+        shapes = {"total": (rows,), "wrong": (rows, grid), "depth": (grid,), "size": (grid,)}
+        arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
+            raise ValueError(f"{', '.join(wrong) or 'values'} are not those of an observation")
+        words = ("expected", "dice", "appearance")
+        pairs = {w: {str(k): float(v) for k, v in raw[w].items()} for w in words}
+        plain: dict[str, Any] = {**arrays, **pairs}
+        return cls(scan=str(raw["scan"]), whole=bool(raw["whole"]), **plain)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Share of wrong voxels `[1 + K, T]`, of those that count and of each leaf; NaN without."""
+        with np.errstate(invalid="ignore"):
+            found: np.ndarray = self.wrong / self.total[:, None]
+        return found
+
+
+class Observer:
+    """A `Watch` that compares the probabilities of one scan with its truth.
+
+    A voxel about which the label file tells a set of leaves is wrong where the answer shares no
+    leaf with that set: the annotation contradicts the answer. One about which it tells nothing
+    does not count.
+    """
+
+    def __init__(
+        self, chains: Chains, codebook: Codebook, truth: Callable[[Geometry], np.ndarray]
+    ) -> None:
+        self._chains, self._codebook, self._read = chains, codebook, truth
+        self._needed = chains.needed(codebook.rows)
+        self._depth = chains.depth[chains.places]  # [K, D]
+        self._size = chains.members.sum(axis=1)[chains.places].astype(float)
+        rows = chains.space.num_leaves + 1
+        self.total, self.wrong = np.zeros(rows), np.zeros((rows, len(GRID)))
+        self._lost, self._gained = np.zeros(len(GRID)), np.zeros(len(GRID))
+        self.agreement = Agreement(chains.space)
+        self.truth: np.ndarray | None = None
+        self._left: np.ndarray | None = None
+
+    def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
+        """Look at a piece."""
+        if self.truth is None or self._left is None:
+            self.truth = self._read(geometry)
+            self._left = self.truth != UNKNOWN
+        flat = probabilities.flatten(1)
+        leaves, doubts = self._chains.doubts(flat)
+        self.agreement.add(leaves, flat)
+        codes = self.truth[region].ravel()
+        self._left[region] = False
+        self._count(codes, leaves, doubts)
+
+    def _count(self, codes: np.ndarray, leaves: np.ndarray, doubts: np.ndarray) -> None:
+        counted = self._counts(codes, leaves)
+        codes, leaves, doubts = codes[counted], leaves[counted], doubts[:, counted]
+        self.total[0] += len(codes)
+        for step in range(len(doubts) - 1):
+            # Where the doubt is above the threshold, the answer takes this step.
+            for sums, values in ((self._lost, self._depth), (self._gained, self._size)):
+                change = (values[:, step + 1] - values[:, step])[leaves]
+                sums += change.sum() - tally(doubts[step], change)
+        step = self._needed[leaves, codes]
+        missed = step > 0
+        doubt = doubts[step[missed] - 1, np.flatnonzero(missed)]
+        self.wrong[0] += tally(doubt)
+        background = self._codebook.space.background
+        for leaf in range(len(self.total) - 1):
+            known = codes == leaf + 1  # the code of a single leaf
+            self.total[leaf + 1] += known.sum()
+            if leaf != background:
+                self.wrong[leaf + 1] += tally(doubt[known[missed]])
+
+    def _counts(self, codes: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+        background = self._codebook.space.background
+        may_be_clear = self._codebook.rows[codes, background]
+        found: np.ndarray = (codes != UNKNOWN) & ~(may_be_clear & (leaves == background))
+        return found
+
+    def observation(self, scan: str, dice: dict[str, float], found: Segmentation) -> Observation:
+        """Return what was seen, once all pieces have been."""
+        assert self.truth is not None
+        assert self._left is not None
+        # What lies beyond the cropped head is taken for background with no doubt at all.
+        codes = self.truth[self._left]
+        if len(codes):
+            leaves = np.full(len(codes), self._codebook.space.background)
+            self._count(codes, leaves, np.zeros((self._chains.places.shape[1], len(codes))))
+        count = max(self.total[0], 1)
+        single = self._codebook.rows.sum(axis=1) == 1
+        return Observation(
+            scan=scan,
+            whole=bool(single[np.unique(self.truth)].all()),
+            total=self.total,
+            wrong=self.wrong,
+            depth=np.maximum(1 + self._lost / count, 0),  # rounding can leave less than nothing
+            size=1 + self._gained / count,
+            expected=self.agreement.expected,
+            dice=dice,
+            appearance=self.agreement.appearance(found),
+        )

@@ -1,0 +1,124 @@
+"""What `predict` tells of a new scan beside its labels: sets, the Dice to expect, its likeness."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neoseg.digests import digest_of_content
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.blending import Region
+from neoseg.inference.dataset import record_row, tables_locked
+from neoseg.inference.derivative import derivative_path
+from neoseg.inference.segmenter import Segmentation
+from neoseg.store import Geometry
+from neoseg.trust.agreement import SCAN, Agreement, with_mean
+from neoseg.trust.calibration import ALIKE, Calibration, Limits
+from neoseg.trust.chain import Chains
+from neoseg.trust.sets import SetMap, set_paths, write_sets
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What is asked for, and what is known.
+
+    Attributes:
+        calibration: of the networks that segment.
+        limits: of label sets; None where none are written.
+        level: share of the intervals that shall hold the true Dice; None where none are written.
+    """
+
+    calibration: Calibration
+    limits: Limits | None
+    level: float | None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` where too few scans are known for an interval."""
+        level, known = self.level, self.calibration
+        if level is not None and known.predicted(SCAN, 0.5, level) is None:
+            raise ConfigError(
+                f"trust is {level:g}, and {known.scans} calibration scans are too few for such an "
+                "interval; calibrate with more, or lower trust"
+            )
+        if level is not None and known.scans + 1 < 1 / ALIKE:
+            log.warning(
+                "with %d calibration scans no scan can be told from them: %.0f are needed",
+                known.scans,
+                1 / ALIKE - 1,
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes the files that are written, for `Origin`."""
+        limits = None if self.limits is None else self.limits.doubts.tolist()
+        known = None if self.level is None else digest_of_content(self.calibration.plain())
+        return {"sets": limits, "trust": [self.level, known]}
+
+    def paths(self, output: Path, source: Path) -> list[Path]:
+        """Return the files of a scan."""
+        return [] if self.limits is None else list(set_paths(output, source))
+
+
+class ScanPromises:
+    """A `Watch` of one scan, which then writes what it is worth."""
+
+    def __init__(self, promises: Promises) -> None:
+        self._all = promises
+        self._chains = Chains.of(promises.calibration.space)
+        limits = promises.limits
+        self._sets = None if limits is None else SetMap(self._chains, limits)
+        self._agreement = Agreement(self._chains.space)
+
+    def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
+        """Look at a piece."""
+        if self._sets is not None:
+            self._sets(probabilities, region, geometry)
+        if self._all.level is not None:
+            flat = probabilities.flatten(1)
+            self._agreement.add(flat.float().cpu().numpy().argmax(axis=0), flat)
+
+    def write(self, output: Path, source: Path, found: Segmentation) -> None:
+        """Write the sets and the row of a scan; a scan unlike those known is logged.
+
+        Raises:
+            DerivativeError: tables of other classes in the folder.
+        """
+        if self._sets is not None:
+            write_sets(output, source, self._sets.native, self._chains)
+        if self._all.level is None:
+            return
+        p, trait = self._all.calibration.likeness(self._agreement.appearance(found))
+        if p <= ALIKE:
+            log.warning(
+                "%s is unlike the calibration scans (p = %.3f), most in %s: of it nothing is "
+                "promised",
+                source,
+                p,
+                trait,
+            )
+        values = {"alike_p": f"{p:.3g}", "least_alike_in": trait, **self._expected()}
+        output.mkdir(parents=True, exist_ok=True)
+        with tables_locked(output):
+            target = derivative_path(output, source)
+            record_row(output, target, "trust", values, self._chains.space)
+
+    def _expected(self) -> Mapping[str, str]:
+        """Return the cells of the Dice to expect, with both ends of its interval."""
+        known, space, level = self._all.calibration, self._chains.space, self._all.level
+        assert level is not None
+        expected = with_mean(self._agreement.expected, space)
+        names = [entry.abbreviation for entry in space.classes]
+        del names[space.background]
+        cells = {}
+        for name in (SCAN, *names):
+            told = known.predicted(name, expected[name], level) if name in expected else None
+            for number, what in enumerate(("dice", "low", "high")):
+                cells[f"{name}_{what}"] = "n/a" if told is None else f"{told[number]:.3f}"
+        return cells

@@ -1,0 +1,101 @@
+"""`neoseg.calibrate`, and what `neoseg.predict` promises after it, of a run and of its file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+import neoseg.calibrate
+import neoseg.export
+import neoseg.predict
+from neoseg.configuration.run import RunConfig
+from neoseg.runs.run import planned
+
+Command = Callable[..., int]
+SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    def call(name: str, *arguments: object) -> int:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            getattr(neoseg, name).main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return call
+
+
+@pytest.fixture
+def run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Path:
+    """A run of an untrained network; of six newborns it was to be trained with two."""
+    parsed = RunConfig.parse(compose_train(*SMALL, "split.fractions=[0.4,0,0.6]"))
+    folder = tmp_path / "run"
+    torch.manual_seed(0)
+    module = parsed.module(planned(parsed, folder))
+    (folder / "checkpoints").mkdir()
+    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    torch.save(content, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def test_promises_from_a_run_and_from_its_file(
+    command: Command, run: Path, data_folder: Path, tmp_path: Path, capsys
+) -> None:
+    cpu = "device=cpu"
+    assert command("predict", f"run={run}", f"input={tmp_path}", "output=x", "sets=0.5", cpu) == 2
+    assert "they are not calibrated" in "".join(capsys.readouterr())
+
+    assert command("calibrate", f"run={run}", "part=test", cpu) == 0
+    seen = {p: p.stat().st_mtime_ns for p in run.glob("calibration/*/sub-*.json")}
+    assert len(seen) >= 3
+    assert "needs 19 scans" in capsys.readouterr().out
+    assert command("calibrate", f"run={run}", "part=test", cpu) == 0
+    assert {p: p.stat().st_mtime_ns for p in seen} == seen  # nothing is observed twice
+
+    model = tmp_path / "model.neoseg"
+    assert command("export", f"run={run}", f"output={model}") == 0
+    scan = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
+    asked = (f"input={scan}", "picture=false", "sets=0.6", "trust=0.5", cpu)
+    for key, place in (("run", run), ("model", model)):
+        assert command("predict", f"{key}={place}", *asked, f"output={tmp_path / key}") == 0
+    classes, depths, tables = (
+        [next((tmp_path / key).rglob(name)) for key in ("run", "model")]
+        for name in ("*sets_dseg.nii.gz", "*_statmap.nii.gz", "desc-neoseg_trust.tsv")
+    )
+    for ours, theirs in (classes, depths):
+        np.testing.assert_array_equal(nib.load(ours).dataobj, nib.load(theirs).dataobj)
+    assert tables[0].read_text() == tables[1].read_text()
+    row = pd.read_csv(tables[0], sep="\t").iloc[0]
+    assert row["scan_low"] <= row["scan_dice"] <= row["scan_high"]
+    known = pd.read_csv(tmp_path / "run" / "desc-neosegsets_dseg.tsv", sep="\t")
+    found = np.unique(nib.load(classes[0]).dataobj)
+    assert set(found) <= set(known["index"])
+    assert len(found) > 1
+
+    capsys.readouterr()
+    assert command("predict", f"run={run}", *asked, f"output={tmp_path / 'run'}") == 0
+    assert "1 of 1 scans are segmented already" in capsys.readouterr().out
+    assert command("predict", f"run={run}", *asked, "sets=0.9", f"output={tmp_path}/x") == 2
+    assert "needs at least 9 calibration scans" in "".join(capsys.readouterr())
+
+
+def test_who_was_trained_on_is_refused(command: Command, run: Path, capsys) -> None:
+    plan = run / "annotation.csv"
+    plan.write_text(plan.read_text().replace(",test,", ",train,", 1))
+    assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 2
+    assert "1 of these people were in the training" in "".join(capsys.readouterr())
+    assert command("calibrate", f"run={run}", "part=val", "device=cpu") == 2
+    assert "has no labelled scan" in "".join(capsys.readouterr())

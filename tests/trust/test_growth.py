@@ -1,0 +1,111 @@
+"""Growth curves where the truth is known: by formula, and the phantom's."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from scipy.stats import kstest
+
+import neoseg.growth
+from neoseg.cohort.phantom.growth import tissue_volume
+from neoseg.cohort.phantom.scan import generate_scan
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.cohort.phantom.subject import draw_subject
+from neoseg.trust.growth import FEWEST, Curve
+
+
+def usual(age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the logarithm: growth that slows down, spread that falls."""
+    return 6 - 8 * np.exp(-age / 12), np.exp(-2 - 0.04 * (age - 35))
+
+
+def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    ages = rng.uniform(28, 44, n)
+    mean, width = usual(ages)
+    return ages, np.exp(rng.normal(mean, width))
+
+
+def test_centiles_are_those_that_the_scans_were_drawn_from() -> None:
+    curve = Curve.fit(*draw(np.random.default_rng(0), 3000))
+    ages = np.linspace(29, 43, 15)
+    mean, width = usual(ages)
+    for percent, z in ((3, -1.881), (50, 0.0), (97, 1.881)):
+        np.testing.assert_allclose(
+            curve.centile(ages, percent), np.exp(mean + z * width), rtol=0.03
+        )
+
+
+def test_deviations_of_new_scans_are_standard_normal() -> None:
+    """Of 40 scans a curve is rough: over many cohorts the deviations are little too wide."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(100):
+        curve = Curve.fit(*draw(rng, 40))
+        found += [curve.z(*pair) for pair in zip(*draw(rng, 20), strict=True)]
+    known = np.array(found)[np.isfinite(found)]
+    assert abs(known.mean()) < 0.1
+    assert 0.95 < known.std() < 1.2
+    many = Curve.fit(*draw(rng, 2000))
+    deviations = [many.z(*pair) for pair in zip(*draw(rng, 500), strict=True)]
+    assert kstest([z for z in deviations if z == z], "norm").pvalue > 0.01
+
+
+def test_nothing_is_said_beyond_what_was_learnt() -> None:
+    curve = Curve.fit(*draw(np.random.default_rng(2), 50))
+    assert np.isnan([curve.z(27, 100), curve.z(45, 100), curve.z(35, 0)]).all()
+    assert Curve.from_plain(curve.plain()) == curve
+    with pytest.raises(ValueError, match=f"a curve needs {FEWEST}"):
+        Curve.fit([30.0] * 19, [1.0] * 19)
+    with pytest.raises(ValueError, match="nearly all scans have one age"):
+        Curve.fit([30.0] * 30, [1.0] * 30)
+
+
+def brain(number: int, age: float) -> float:
+    """The ml of the phantom's tissue in a newborn of its own, from labels at coarse voxels."""
+    settings = PhantomSettings(spacing=5.0, motion=0.0)
+    subject = draw_subject(settings, number)
+    session = replace(subject.sessions[0], visit=0, scan_age=age)
+    scan = generate_scan(settings, subject, session)
+    voxel = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    return float(np.isin(scan.labels9, (2, 3, 5, 6, 7, 8, 9)).sum() * voxel)
+
+
+def test_the_phantom_grows_as_it_was_made() -> None:
+    """It has a mean volume for each age, which voxels and folds change by some percent."""
+    ages = np.linspace(29, 45, 20).tolist()
+    curve = Curve.fit(ages, [brain(number, age) for number, age in enumerate(ages)])
+    for age in (31.0, 37.0, 43.0):
+        assert curve.centile(age, 50)[0] == pytest.approx(tissue_volume(age), rel=0.1)
+
+
+def test_the_command_learns_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ages, volumes = draw(np.random.default_rng(3), 40)
+    rows = [f"sub-{n:02}/f.nii.gz\tsub-{n:02}\tn/a\t{v:.6g}" for n, v in enumerate(volumes)]
+    head = "file\tparticipant_id\tsession_id\tWM\n"
+    (tmp_path / "desc-neoseg_volumes.tsv").write_text(head + "\n".join(rows) + "\n")
+    people = [f"sub-{n:02}\t{age:.3f}" for n, age in enumerate(ages)]
+    people[0] = "sub-00\tn/a"
+    (tmp_path / "participants.tsv").write_text("participant_id\tscan_age\n" + "\n".join(people))
+    curves = tmp_path / "growth.json"
+    for argument in (f"output={curves}", f"curves={curves}"):
+        GlobalHydra.instance().clear()
+        words = ["growth", f"volumes={tmp_path}", f"ages={tmp_path}", argument]
+        monkeypatch.setattr(sys, "argv", words)
+        neoseg.growth.main()
+    said = capsys.readouterr().out
+    assert "deviations of 39 scans" in said
+    assert "1 scans have none" in said
+    table = (tmp_path / "desc-neoseg_growth.tsv").read_text().splitlines()
+    assert table[0].split("\t")[-2:] == ["scan_age", "WM_z"]
+    assert table[1].endswith("n/a\tn/a")
+    told = [float(line.split("\t")[-1]) for line in table[2:]]
+    assert abs(np.mean(told)) < 0.1
+    assert 0.8 < np.std(told) < 1.2
+    assert curves.with_suffix(".png").is_file()
+    assert (tmp_path / "pictures" / "growth.png").is_file()
