@@ -1,4 +1,4 @@
-"""Handing over trained networks: as one file, or as ONNX."""
+"""Handing over trained networks: as one file, or for programs that know nothing of neoseg."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign.files import read_text
 from neoseg.handover.onnx_model import OPSET, write_onnx
+from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.loading import images_of, warn_of_unfinished
@@ -22,7 +23,7 @@ from neoseg.trust.folder import to_hand_over
 
 log = logging.getLogger(__name__)
 
-_ENDINGS = {"neoseg": ENDING, "onnx": ".onnx"}
+_ENDINGS = {"neoseg": ENDING, "onnx": ".onnx", "torch_export": ".pt2", "monai_bundle": ""}
 
 
 class ExportConfig(CommandConfig):
@@ -30,7 +31,7 @@ class ExportConfig(CommandConfig):
 
     run: tuple[Path, ...] = Field(min_length=1)
     output: Path
-    format: Literal["neoseg", "onnx"] = "neoseg"
+    format: Literal["neoseg", "onnx", "torch_export", "monai_bundle"] = "neoseg"
     predict_with: str | None = None
     licence: str | None = None
     privacy: Privacy = "subjects"
@@ -46,7 +47,8 @@ class ExportConfig(CommandConfig):
     def _formats_are_of_one_network(self) -> ExportConfig:
         ending = _ENDINGS[self.format]
         if self.output.suffix != ending:
-            raise ConfigError(f"output is {self.output}, expected a file that ends in {ending}")
+            wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
+            raise ConfigError(f"output is {self.output}, expected {wanted}")
         if self.format != "neoseg" and len(self.run) > 1:
             raise ConfigError(f"format={self.format} holds one network, and run names several")
         names = [run.resolve().name for run in self.run]
@@ -71,6 +73,14 @@ def main(config: DictConfig) -> None:
     if command.format == "onnx":
         script = write_onnx(output, networks[0], {"licence": licence or "not stated"})
         log.info("%s (opset %d); python %s %s OUT IMAGE segments", output, OPSET, script, output)
+        return
+    if command.format == "torch_export":
+        write_program(output, networks[0], {"licence": licence or "not stated"})
+        log.info("%s: torch.export.load reads it; it maps one window to logits", output)
+        return
+    if command.format == "monai_bundle":
+        write_bundle(output, networks[0], licence or "not stated")
+        log.info("%s; how to run it stands in %s", output, output / "docs" / "README.md")
         return
     members = [
         Member(

@@ -21,7 +21,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError, LabelSpace, LabelTable
 from neoseg.labels.convention import ROUNDING
 from neoseg.labels.draft import Named, Region, draft, one_sided, written
-from neoseg.labels.written import write_table
+from neoseg.labels.written import ending, write_table
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class LabelsConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _output_is_a_table(self) -> LabelsConfig:
-        ending = {"neoseg": ".yaml", "slicer": ".ctbl"}.get(self.format, ".txt")
-        if self.output.suffix != ending:
-            raise ConfigError(f"output is {self.output}, expected a file that ends in {ending}")
+        wanted = ".yaml" if self.format == "neoseg" else ending(self.format)
+        if self.output.suffix != wanted:
+            raise ConfigError(f"output is {self.output}, expected a file that ends in {wanted}")
         if self.format != "neoseg" and self.source.suffix != ".yaml":
             raise ConfigError(f"from is {self.source}, expected a label table, NAME.yaml")
         return self

@@ -19,7 +19,7 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.dataset import DerivativeError, Provenance, other_makers
+from neoseg.inference.dataset import DESC, DerivativeError, Provenance, other_makers
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.inputs import ScanFiles, find_scans
@@ -27,7 +27,8 @@ from neoseg.inference.origin import Known, Origin
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.probability import probability_paths, write_probabilities
 from neoseg.inference.segmenter import Segmenter
-from neoseg.labels import Codebook, LabelSpace
+from neoseg.labels import Codebook, LabelSpace, LabelTable
+from neoseg.labels.written import ending, write_table
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import images_of, load_predictor, warn_of_unfinished
 from neoseg.store.voxel_size import VoxelSize
@@ -105,6 +106,7 @@ class PredictConfig(CommandConfig):
     device: str = "auto"
     overwrite: bool = False
     picture: bool = True
+    tables: tuple[Literal["freesurfer", "itksnap", "slicer", "mrtrix"], ...] = ()
     voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
 
@@ -122,9 +124,9 @@ class PredictConfig(CommandConfig):
             raise ConfigError("input is a list; name one file, or a folder that holds them all")
         return value
 
-    @field_validator("probseg", mode="before")
+    @field_validator("probseg", "tables", mode="before")
     @classmethod
-    def _one_or_several_classes(cls, names: Any) -> Any:
+    def _none_one_or_several(cls, names: Any) -> Any:
         return [] if names is None else names if isinstance(names, list) else [names]
 
 
@@ -158,6 +160,11 @@ def main(config: DictConfig) -> None:
         scans = [scan for scan in scans if None not in scan.images]
         log.info("%d scans are left, since the training left out such scans too", len(scans))
     targets = plan_derivatives(output, [scan.source for scan in scans])
+    for kind in command.tables:
+        space, name = segmenter.head.space, f"desc-{DESC}_{kind}{ending(kind)}"
+        clear = space.leaves[space.background].index
+        table = LabelTable(name=space.name, background=clear, leaves=space.leaves)
+        write_table(output / name, table, kind)
     waiting = scans if command.overwrite else _left(job, scans, targets)
     failures = []
     with progress_bar("segment", total=len(waiting)) as bar:

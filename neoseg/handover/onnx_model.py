@@ -23,7 +23,7 @@ OPSET = 18
 SCRIPT = "segment.py"
 
 
-class _First(nn.Module):
+class First(nn.Module):
     """A network that gives the logits of the highest resolution alone."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -31,6 +31,7 @@ class _First(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return logits `[B, N, *S]` for `[B, M, *S]`."""
         output = self.network(image)
         found: Tensor = output[0] if isinstance(output, list | tuple) else output
         return found
@@ -54,7 +55,7 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
     import onnx
 
     spec, place = trained.spec, (0, 2, 3, 4)
-    channels = len(spec.modalities) + _flags(trained)
+    channels = len(spec.modalities) + flags(trained)
     example = torch.zeros(1, channels, *spec.patch_size)
     dynamic = dict(zip(place, ("batch", "x", "y", "z"), strict=True))
     flat = [axis for axis in range(3) if spec.patch_size[axis] == 1]
@@ -65,7 +66,7 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 torch.onnx.export(
-                    _First(trained.network).eval(),
+                    First(trained.network).eval(),
                     (example,),
                     str(temporary),
                     input_names=["image"],
@@ -97,7 +98,7 @@ def told_of(trained: TrainedNetwork) -> dict[str, Any]:
     classes = spec.space.class_leaves[: head.channels].T.astype(int)
     return {
         "modalities": list(spec.modalities),
-        "flags": _flags(trained),
+        "flags": flags(trained),
         "normalise": prepare.normalise,
         "foreground": prepare.foreground,
         "crop_margin": prepare.crop_margin,
@@ -116,7 +117,8 @@ def told_of(trained: TrainedNetwork) -> dict[str, Any]:
     }
 
 
-def _flags(trained: TrainedNetwork) -> int:
+def flags(trained: TrainedNetwork) -> int:
+    """Return how many channels tell whether an image is there."""
     spec = trained.spec
     count = len(spec.modalities)
     return 0 if spec.missing_modality is None else spec.missing_modality.channels(count) - count

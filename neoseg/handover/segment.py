@@ -1,18 +1,19 @@
 """Segment one scan with an ONNX model: python segment.py MODEL.onnx OUTPUT.nii.gz IMAGE [IMAGE].
 
 Images in the order that the model names, of one grid and in mm; `--mask=FILE` is of the brain, for
-models that were trained with one. Needs numpy, nibabel and onnxruntime.
+models that were trained with one. Needs numpy, nibabel and onnxruntime. A MONAI bundle has the
+same steps, with MONAI's windows in between.
 """
 
 import json
 import math
 import sys
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import onnxruntime
 
 
 def read(path: str) -> Any:
@@ -69,11 +70,19 @@ def resample(data: Any, shape: Any, smooth: bool) -> Any:
 
 def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
     """Segment the scan of some images, one for each modality."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
     told = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
+    image, place = prepared(told, paths, mask)
+    written(told, blended(session, told, image), place, output)
+
+
+def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
+    """The channels [M, X, Y, Z] as the network reads them, and where they lie in the scan."""
     masked = told["foreground"] == "mask"
     if len(paths) != len(told["modalities"]) or masked != (mask is not None):
-        sys.exit(f"{model} reads {told['modalities']}, and goes by the {told['foreground']}")
+        sys.exit(f"the model reads {told['modalities']}, and goes by the {told['foreground']}")
     image, first = read(paths[0])
     brain = read(mask)[1] > 0 if mask else None
     size = np.linalg.norm(image.affine[:3, :3], axis=0).round(5)
@@ -94,12 +103,16 @@ def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
         normal = scaled(data, told["normalise"], head, masked)[tuple(box)]
         channels.append(resample(normal, grid, smooth=True))
     channels += [np.ones_like(channels[0])] * told["flags"]
-    logits = blended(session, told, np.stack(channels).astype(np.float32))
-    cropped = decided(told, logits, shape)
-    leaves = np.full(first.shape, told["background"])
-    leaves[tuple(box)] = cropped
+    return np.stack(channels).astype(np.float32), (first.shape, tuple(box), shape, paths[0])
+
+
+def written(told: Any, logits: Any, place: Any, output: str) -> None:
+    """Write what logits [N, X, Y, Z] say, on the grid of the scan's first image."""
+    whole, box, shape, path = place
+    leaves = np.full(whole, told["background"])
+    leaves[box] = decided(told, logits, shape)
     labels = np.array(told["indices"], np.uint16)[leaves]
-    native: Any = nib.load(paths[0])
+    native: Any = nib.load(path)
     back = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(native.affine)
     )

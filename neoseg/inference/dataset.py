@@ -30,7 +30,7 @@ _ROOT = {
     # What BIDS has no name for: pictures, tables, depth, and files made of some without its names.
     ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
     f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\ndesc-{DESC}_growth.tsv\n"
-    f"/*_desc-{DESC}sets_*\n*_statmap.nii.gz\n",
+    f"/*_desc-{DESC}sets_*\n*_statmap.nii.gz\ndesc-{DESC}_*.txt\ndesc-{DESC}_*.ctbl\n",
 }
 """Files at the root of all data sets."""
 

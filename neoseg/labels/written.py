@@ -19,6 +19,11 @@ def safe_names(leaves: Sequence[Leaf]) -> list[str]:
     ]
 
 
+def ending(kind: str) -> str:
+    """Return how the names of such files end."""
+    return ".ctbl" if kind == "slicer" else ".txt"
+
+
 def write_table(path: Path, table: LabelTable, kind: str) -> None:
     """Write the leaves of a table as one of `KINDS`."""
     write_text(path, KINDS[kind](table))

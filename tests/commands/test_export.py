@@ -70,6 +70,7 @@ def test_predict_gives_with_the_file_what_it_gives_with_the_run(
     [
         (("output=model.pt",), "a file that ends in .neoseg"),
         (("output=model.neoseg", "format=onnx"), "a file that ends in .onnx"),
+        (("output=model.neoseg", "format=monai_bundle"), "a folder, without an ending"),
         (("output=there.neoseg",), "is there already"),
         (("output=model.neoseg", "predict_with=teacher"), "this run has none"),
     ],

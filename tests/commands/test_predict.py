@@ -75,7 +75,12 @@ def one_scan(tree: Path) -> Path:
 
 def test_a_dhcp_tree(make_run, tree, tmp_path, monkeypatch) -> None:
     run, out = make_run("A", "cohort.modalities=[T2w,T1w]"), tmp_path / "out"
-    predict(monkeypatch, f"run={run}", f"input={tree}", f"output={out}", "picture=false")
+    more = ("picture=false", "tables=[freesurfer,slicer]")
+    predict(monkeypatch, f"run={run}", f"input={tree}", f"output={out}", *more)
+    named = pd.read_csv(out / "desc-neoseg_dseg.tsv", sep="\t")
+    rows = (out / "desc-neoseg_freesurfer.txt").read_text().splitlines()[1:]
+    assert [int(row.split()[0]) for row in rows] == sorted(named["index"])
+    assert "Color table file" in (out / "desc-neoseg_slicer.ctbl").read_text()
     sources = sorted(tree.rglob("*_desc-restore_T2w.nii.gz"))
     targets = sorted(out.rglob("*_dseg.nii.gz"))
     assert len(targets) == len(sources) > 3

@@ -1,0 +1,214 @@
+"""A trained network as a MONAI bundle, or as an exported program of torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neoseg import __version__
+from neoseg.files import replacing, write_text
+from neoseg.findings.settings import ConfigError
+from neoseg.handover.onnx_model import SCRIPT, First, flags, told_of
+from neoseg.inference.trained import TrainedNetwork
+
+TOLD = "neoseg.json"
+"""Preparation, windows and decoding, in the `configs` of a bundle and in an exported program."""
+
+
+class _Mirrored(nn.Module):
+    """Gives the mean logits of a window and of its mirror image."""
+
+    def __init__(self, network: nn.Module, partners: list[int]) -> None:
+        super().__init__()
+        self.network, self.partners = network, partners
+
+    def forward(self, image: Tensor) -> Tensor:
+        other = self.network(image.flip(2)).flip(2)[:, self.partners]
+        found: Tensor = (self.network(image) + other) / 2
+        return found
+
+
+def _window(trained: TrainedNetwork) -> tuple[nn.Module, Tensor, dict[str, Any]]:
+    """Return what maps a window to logits, an example of one, and what else is to be told."""
+    told, spec = told_of(trained), trained.spec
+    network: nn.Module = First(trained.network)
+    if told["mirror"] is not None:
+        network = _Mirrored(network, told["mirror"])
+    channels = len(spec.modalities) + flags(trained)
+    example = torch.zeros(1, channels, *spec.window.patch_size)
+    return network.eval().requires_grad_(False), example, told
+
+
+def write_program(path: Path, trained: TrainedNetwork, more: dict[str, str]) -> None:
+    """Write what `torch.export.load` reads: a program from one window to its logits.
+
+    Args:
+        path: of the file.
+        trained: on the CPU.
+        more: further texts that stand in the file.
+
+    Raises:
+        ConfigError: a network that cannot be exported.
+    """
+    network, example, told = _window(trained)
+    texts = {TOLD: json.dumps(told), **more}
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(network, (example,))
+            torch.export.save(program, temporary, extra_files=texts)
+        except Exception as error:  # whatever its layers lack
+            raise _cannot(trained, "a program of torch.export", error) from error
+
+
+def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
+    """Write a folder that `monai.bundle` runs: `configs/inference.json` with all that it needs.
+
+    Args:
+        folder: of the bundle.
+        trained: on the CPU.
+        licence: of the weights.
+
+    Raises:
+        ConfigError: a network that cannot be traced.
+    """
+    network, example, told = _window(trained)
+    for name in ("configs", "models", "scripts", "docs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "models" / "model.ts") as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.jit.trace(network, (example,)).save(str(temporary))
+        except Exception as error:  # whatever its layers lack
+            raise _cannot(trained, "TorchScript", error) from error
+    steps = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
+    write_text(folder / "scripts" / SCRIPT, steps)
+    write_text(folder / "docs" / "README.md", _page(trained))
+    write_text(folder / "LICENSE", licence.rstrip() + "\n")
+    for name, content in (
+        (TOLD, told),
+        ("inference.json", _inference(told)),
+        ("metadata.json", _metadata(trained, licence)),
+    ):
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        write_text(folder / "configs" / name, text + "\n")
+
+
+def _inference(told: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration that `monai.bundle run` executes."""
+    fill, count = told["pad_value"], len(told["modalities"])
+    return {
+        "imports": [
+            "$import json",
+            "$import pathlib",
+            "$import torch",
+            "$import runpy",
+        ],
+        "bundle_root": ".",
+        "scans": [],
+        "output_dir": "$@bundle_root + '/segmentations'",
+        "steps": f"$runpy.run_path(@bundle_root + '/scripts/{SCRIPT}')",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "told": f"$json.loads(pathlib.Path(@bundle_root, 'configs', '{TOLD}').read_text())",
+        "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)",
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'files': files} for files in @scans]",
+            # a mask, where the network goes by one, stands behind the images
+            "transform": "$lambda scan: @steps['prepared'](@told, "
+            f"scan['files'][:{count}], *scan['files'][{count}:])",
+        },
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": told["patch_size"],
+            "sw_batch_size": 1,
+            "overlap": told["overlap"],
+            "mode": told["mode"],
+            "sigma_scale": 0.125,
+            "padding_mode": "replicate" if fill is None else "constant",
+            "cval": fill or 0.0,
+        },
+        "logits_of": "$lambda image: @inferer(torch.from_numpy(image)[None].to(@device), "
+        "@network_def)[0].cpu().numpy()",
+        "output_of": "$lambda place: str(pathlib.Path(@output_dir, "
+        "pathlib.Path(place[3]).name.split('.nii')[0] + '_seg.nii.gz'))",
+        "initialize": ["$pathlib.Path(@output_dir).mkdir(parents=True, exist_ok=True)"],
+        "run": [
+            "$[@steps['written'](@told, @logits_of(image), place, @output_of(place)) "
+            "for image, place in @dataset]"
+        ],
+    }
+
+
+def _metadata(trained: TrainedNetwork, licence: str) -> dict[str, Any]:
+    spec, size = trained.spec, list(trained.spec.window.patch_size)
+    names = [*spec.modalities, *(f"{n} is there" for n in spec.modalities[1:])]
+    count = len(spec.modalities) + flags(trained)
+    space, given = spec.space, spec.make_head().channels
+    meant = {str(n): entry.name for n, entry in enumerate(space.classes[:given])}
+    return {
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"written by neoseg {__version__}"},
+        "monai_version": importlib.metadata.version("monai"),
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": importlib.metadata.version("numpy"),
+        "required_packages_version": {"nibabel": importlib.metadata.version("nibabel")},
+        "task": f"Segmentation: {space.name}",
+        "description": f"{len(space.leaves)} structures on {', '.join(spec.modalities)}",
+        "authors": "not stated",
+        "copyright": licence.splitlines()[0] if licence else "not stated",
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "num_channels": count,
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": {str(n): names[n] for n in range(count)},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "logits",
+                    "num_channels": len(meant),
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": meant,
+                }
+            },
+        },
+    }
+
+
+def _page(trained: TrainedNetwork) -> str:
+    spec = trained.spec
+    files = ", ".join(f"'{name}.nii.gz'" for name in spec.modalities)
+    mask = ", and a mask of the brain behind them" if spec.prepare.foreground == "mask" else ""
+    return (
+        f"# {spec.space.name}\n\n"
+        f"Images {', '.join(spec.modalities)} of a scan on one grid, in mm{mask}; "
+        "the first images of scans have names of their own, after which the label maps are called. "
+        "In this folder, with monai, nibabel and fire:\n\n"
+        "```\npython -m monai.bundle run --config_file configs/inference.json \\\n"
+        f'    --scans "[[{files}]]" --output_dir segmentations\n```\n'
+    )
+
+
+def _cannot(trained: TrainedNetwork, what: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"network '{trained.spec.network['name']}' cannot be written as {what}: "
+        f"{str(error).strip().splitlines()[0] if str(error).strip() else error!r}; "
+        "format=neoseg takes every network"
+    )
