@@ -7,8 +7,10 @@ import os
 import runpy
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from neoseg.configuration import nodes
 from neoseg.processes import light_spawn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,13 +23,16 @@ CONTEXT.set_forkserver_preload(
 
 
 def run_command(
-    command: str, *arguments: object, cwd: Path, timeout: float = 600
+    command: str, *arguments: object, cwd: Path, timeout: float = 600, paths: Sequence[Path] = ()
 ) -> tuple[int, str]:
-    """Run `python -m neoseg.<command>` in a folder; return its status and all that it said."""
+    """Run `python -m neoseg.<command>` in a folder; return its status and all that it said.
+
+    `paths` are where packages from outside lie, as if named by PYTHONPATH.
+    """
     with tempfile.NamedTemporaryFile(mode="r") as said:
         words = [command, *map(str, arguments)]
         light_spawn()  # what cleans up after processes is started as neoseg does
-        job = CONTEXT.Process(target=_serve, args=(words, cwd, said.name))
+        job = CONTEXT.Process(target=_serve, args=(words, cwd, said.name, [ROOT, *paths]))
         job.start()
         job.join(timeout)
         if job.is_alive():
@@ -36,12 +41,17 @@ def run_command(
         return job.exitcode or 0, said.read()
 
 
-def _serve(words: list[str], cwd: Path, said: str) -> None:
+def _serve(words: list[str], cwd: Path, said: str, paths: Sequence[Path]) -> None:
     target = os.open(said, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(target, descriptor)
     os.chdir(cwd)
-    os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    sys.path[:0] = ["", str(ROOT)]
+    places = [str(path) for path in paths]
+    os.environ |= {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
+    sys.path[:0] = ["", *places]
+    if len(places) > 1:  # what the server found installed is not all
+        for found in (nodes.option_nodes, nodes.register_nodes):
+            found.cache_clear()
+        nodes.register_nodes()
     sys.argv = words
     runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)

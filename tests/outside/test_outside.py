@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from forked import run_command
 from small_cohort import head, save
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 
 pytestmark = pytest.mark.slow
 
@@ -44,23 +42,9 @@ def neoseg(
     command: str, *arguments: object, at: Path, paths: tuple[Path, ...] = (), status: int = 0
 ) -> str:
     """Run a command as a user does, with packages on the path; return what it says."""
-    if not paths:
-        code, told = run_command(command, *arguments, cwd=at)
-        assert code == status, told
-        return told
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
-    environment["OMP_NUM_THREADS"] = "1"
-    result = subprocess.run(
-        [sys.executable, "-m", f"neoseg.{command}", *map(str, arguments)],
-        cwd=at,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=300,
-    )
-    assert result.returncode == status, result.stdout
-    return result.stdout
+    code, told = run_command(command, *arguments, cwd=at, paths=paths)
+    assert code == status, told
+    return told
 
 
 def small_run(heads: Path) -> list[str]:
