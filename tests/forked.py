@@ -8,6 +8,7 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from neoseg.configuration import nodes
@@ -30,18 +31,34 @@ def run_command(
     `paths` are where packages from outside lie, as if named by PYTHONPATH.
     """
     with tempfile.NamedTemporaryFile(mode="r") as said:
-        words = [command, *map(str, arguments)]
-        light_spawn()  # what cleans up after processes is started as neoseg does
-        job = CONTEXT.Process(target=_serve, args=(words, cwd, said.name, [ROOT, *paths]))
-        job.start()
+        job = start_command(command, *arguments, cwd=cwd, said=said.name, paths=paths)
         job.join(timeout)
         if job.is_alive():
             job.kill()
-            raise TimeoutError(f"{words} took more than {timeout} s: {said.read()}")
+            raise TimeoutError(f"{command} {arguments} took more than {timeout} s: {said.read()}")
         return job.exitcode or 0, said.read()
 
 
+def start_command(
+    command: str,
+    *arguments: object,
+    cwd: Path,
+    said: str = os.devnull,
+    paths: Sequence[Path] = (),
+) -> BaseProcess:
+    """Start what `run_command` runs, as the leader of a process group; what it says goes to a file.
+
+    An `exitcode` below zero is the signal that ended it.
+    """
+    light_spawn()  # what cleans up after processes is started as neoseg does
+    words = [command, *map(str, arguments)]
+    job = CONTEXT.Process(target=_serve, args=(words, cwd, said, [ROOT, *paths]))
+    job.start()
+    return job
+
+
 def _serve(words: list[str], cwd: Path, said: str, paths: Sequence[Path]) -> None:
+    os.setsid()
     target = os.open(said, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(target, descriptor)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from forked import run_command
+from forked import run_command, start_command
 from tiny_run import TINY
 
 from neoseg.runs.folder import LOCK
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = (
     *TINY,
     "patches.steps_per_epoch=4",
@@ -33,19 +30,6 @@ FOUR = ("-m", "+experiment=supervised,label_set", "annotation.draw=0,1")
 pytestmark = pytest.mark.slow
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a sweep as the leader of a process group."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "neoseg.train", *arguments, *RUN],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def finish(folder: Path, *arguments: str, of: Sequence[str] = RUN) -> tuple[int, str]:
     return run_command("train", *arguments, *of, cwd=folder)
 
@@ -57,12 +41,13 @@ def finished(folder: Path) -> dict[str, int]:
 
 
 def test_four_jobs_end_after_a_kill_without_repeating_any(tmp_path: Path) -> None:
-    process = start(tmp_path, *FOUR)
+    process = start_command("train", *FOUR, *RUN, cwd=tmp_path)
     deadline = time.monotonic() + 300
-    while len(finished(tmp_path)) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(finished(tmp_path)) < 2 and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.join()
     before = finished(tmp_path)
     assert 2 <= len(before) < 4
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.inference import atlas
+from neoseg.inference.registration import Effort
+from neoseg.training import telling
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +33,25 @@ RUN = (
     "score=false",
 )
 """Two epochs of four steps."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Register with a few steps and draw no curves: most of a tiny run's time, and not meant here.
+
+    The commands of other tests do both in full.
+    """
+    few = partial(atlas.register, effort=Effort(steps=(2, 2, 2), affine_steps=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atlas, "register", few)
+        patch.setattr(telling, "draw_curves", lambda rows, path: None)
+        yield
+
+
+@cache
+def composed_once(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("train", list(overrides))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +75,6 @@ def configured(tiny: Callable[..., list[str]]) -> Callable[..., DictConfig]:
     """Compose the configuration of a tiny run."""
 
     def composed(experiment: str, *more: str) -> DictConfig:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose("train", tiny(experiment, *more))
+        return copy.deepcopy(composed_once(tuple(tiny(experiment, *more))))
 
     return composed

@@ -6,23 +6,22 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import chain, repeat
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import run_command, start_command
 from interruption import Killed, assert_same, assert_same_runs, curves, die_at
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
 
-from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.run import train as train_run
@@ -312,27 +311,17 @@ class TestResumedConfig:
             resumed(tmp_path / "nowhere", [])
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the training command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "neoseg.train", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CONFIG_DIR.parent)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def kill_at(process: subprocess.Popen[bytes], curve: Path, step: int) -> None:
+def kill_at(process: BaseProcess, curve: Path, step: int) -> None:
     """Send SIGKILL as soon as the curve has reached a step."""
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.is_alive() and time.monotonic() < deadline:
         lines = curve.read_text().splitlines() if curve.is_file() else []
         if lines[1:] and int(lines[-1].split(",")[1] or -1) >= step:
             break
         time.sleep(0.002)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -360,7 +349,8 @@ def test_sigkill(
     arguments = [*tiny(*settings, *more), f"hydra.run.dir={run}"]
     steps = sorted(rng.sample(range(1, 20), kills))
     for step in steps:
-        kill_at(started(tmp_path, *arguments), run / curve, step)
+        kill_at(start_command("train", *arguments, cwd=tmp_path), run / curve, step)
         arguments = [f"resume={run}"]
-    assert started(tmp_path, *arguments).wait() == 0
+    status, said = run_command("train", *arguments, cwd=tmp_path)
+    assert status == 0, said
     assert_same_runs(expected, run)
