@@ -106,9 +106,10 @@ class _Rules:
             f"{len(tried.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
             "and they are less than twice as long as the shortest (nnU-Net)"
         )
-        if "summed" in self._network(tried)["net"]:
+        network = self._network(tried)
+        if "summed" in network["net"]:
             why += f"; heads of {found.leaves} classes at several of them, summed"
-        yield Decision("network", self._network(tried), why)
+        yield Decision("network", network, why)
         if machine.gpu:
             why = "half the memory of float32, and faster on a GPU"
             yield Decision("trainer.precision", "bf16-mixed", why)

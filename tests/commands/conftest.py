@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
@@ -40,3 +43,19 @@ def compose_train(data_folder: Path) -> Callable[..., DictConfig]:
             return compose("train", [*tiny, *overrides])
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run a command in this process, `command("export", "run=DIR", …)`; return its status."""
+
+    def call(name: str, *arguments: object) -> int:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            import_module(f"neoseg.{name}").main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,31 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-import neoseg.calibrate
-import neoseg.export
-import neoseg.predict
 from neoseg.configuration.run import RunConfig
 from neoseg.runs.run import planned
 
 Command = Callable[..., int]
 SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Command:
-    def call(name: str, *arguments: object) -> int:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        try:
-            getattr(neoseg, name).main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return call
 
 
 @pytest.fixture

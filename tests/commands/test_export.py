@@ -10,10 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import neoseg.export
-import neoseg.predict
 from neoseg.inference.model_file import read_head
 
 sys.path += [str(Path(__file__).parents[1] / room) for room in ("red_team", "inference")]
@@ -21,20 +18,6 @@ from honest import checkpoint, save
 from small_segmenter import write_scan
 
 Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Command:
-    def call(name: str, *arguments: object) -> int:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        try:
-            getattr(neoseg, name).main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return call
 
 
 @pytest.fixture
