@@ -193,7 +193,7 @@ def test_keys_that_are_given_decide_the_others() -> None:
 
 
 def test_memory_goes_with_voxels_items_and_bytes() -> None:
-    network = topology((32, 32, 32), (1.0, 1.0, 1.0)).network(8, deep=False)
+    network = topology((32, 32, 32), (1.0, 1.0, 1.0)).network(8, deep=False, classes=3)
     one, eight = (count_of(network, 1, 3, (n, n, n)) for n in (16, 32))
     assert eight.flops == pytest.approx(8 * one.flops, rel=0.01)
     assert eight.kept == pytest.approx(8 * one.kept, rel=0.05)
