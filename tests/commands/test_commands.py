@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from forked import run_command
+from made_once import made_once
 
 from neoseg.evaluation.table import read_scores
 
@@ -40,10 +42,9 @@ def run(command: str, *arguments: object, cwd: Path, status: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a sweep of four jobs has run."""
-    folder = tmp_path_factory.mktemp("sweep_folder")
-    run("train", "-m", *SWEEP, cwd=folder)
-    return folder
+    """A folder of its own in which a sweep of four jobs has run."""
+    made = made_once(tmp_path_factory, "sweep", lambda at: run("train", "-m", *SWEEP, cwd=at))
+    return shutil.copytree(made, tmp_path_factory.mktemp("own") / "sweep_folder")
 
 
 SWEEP = ["+experiment=supervised,partial_iuc", "annotation.draw=0,1", *TINY]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from interruption import assert_same_runs, curves
+from made_once import made_once
 
 HERE = Path(__file__).parent
 
@@ -22,7 +23,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `one`, `two` (processes) and `resumed` (two, killed in between)."""
-    folder = tmp_path_factory.mktemp("runs")
+    return made_once(tmp_path_factory, "two_processes", train_all)
+
+
+def train_all(folder: Path) -> None:
     paths = [str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     done = subprocess.run(
         [sys.executable, str(HERE / "two_processes.py"), str(folder)],
@@ -32,7 +36,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=500,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    return folder
 
 
 def test_each_process_has_its_share_of_a_batch(runs: Path) -> None:
