@@ -14,7 +14,7 @@ ORDER = (
     *("errors", "borrowed", "files", "locks", "digests", "foreign", "c_code", "capacity"),
     *("processes", "buildable", "accelerator"),
     *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
-    *("losses", "inference", "handover", "training", "evaluation", "trust"),
+    *("losses", "inference", "handover", "training", "evaluation", "trust", "audit"),
 )
 """Each may import those before it; the commands and what they share may import all."""
 

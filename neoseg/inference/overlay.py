@@ -35,6 +35,7 @@ def write_overlay(
     scan: str = "",
     scan_age: float | None = None,
     mean_dice: float | None = None,
+    centre: Sequence[int] | None = None,
 ) -> Path:
     """Draw image, truth, prediction and disagreement in three planes and save them as PNG.
 
@@ -50,6 +51,7 @@ def write_overlay(
         codebook: gives colours and what the codes allow.
         spacing: voxel size in mm.
         scan, scan_age (weeks), mean_dice: shown in the title where given.
+        centre: voxel through which the planes go instead, with a cross on it.
 
     Raises:
         ValueError: where the shapes differ.
@@ -72,7 +74,11 @@ def write_overlay(
     box = box_of(labelled, spacing)
     image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
     truth_codes = None if truth_codes is None else reference
-    centre = centre_of(reference, background)
+    middle = centre_of(reference, background)
+    if centre is not None:
+        limits = ((part.start, part.stop - part.start - 1) for part in box)
+        pairs = zip(centre, limits, strict=True)
+        middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
     palette, shown = palette_of(codebook)
     low, high = np.percentile(image, (0.5, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
@@ -98,9 +104,9 @@ def write_overlay(
     for number, (name, overlay) in enumerate(rows):
         line = panels[number]
         for axis, axes in enumerate(line):
-            picture = np.repeat(cut(grey, axis, centre[axis])[..., None], 3, axis=-1)
+            picture = np.repeat(cut(grey, axis, middle[axis])[..., None], 3, axis=-1)
             if overlay is not None:
-                layer = cut(overlay, axis, centre[axis])
+                layer = cut(overlay, axis, middle[axis])
                 if layer.dtype == bool:
                     paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
                 else:
@@ -110,6 +116,10 @@ def write_overlay(
             show_plane(axes, picture, axis, spacing)
             if number == 0:
                 _name_plane(axes, axis)
+                if centre is not None:
+                    across, up = (middle[other] for other in range(3) if other != axis)
+                    axes.axvline(across, color=WRONG, linewidth=0.6)
+                    axes.axhline(picture.shape[0] - 1 - up, color=WRONG, linewidth=0.6)
         line[0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)

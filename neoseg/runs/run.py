@@ -17,6 +17,7 @@ from neoseg.foreign import CONFIG
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
+from neoseg.runs.folds import score_out_of_fold
 from neoseg.runs.longer import goes_on, tell_whether_longer
 from neoseg.runs.origin import PLAN, require_same, write_origin
 from neoseg.runs.record import conclude, finished_dice
@@ -81,6 +82,8 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
     try:
         if trainer.interrupted or not trainer.is_global_zero:
             return float("nan")
+        if run.score:
+            score_out_of_fold(run, folder, plan, trainer.strategy.root_device)
         dice = conclude(run, folder, module, plan, trainer, effort)
         tell_whether_longer(run, folder, trainer.current_epoch)
         return dice

@@ -13,6 +13,7 @@ import torch
 
 from neoseg import __version__
 from neoseg.cohort import Plan
+from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
@@ -63,6 +64,8 @@ def run_stage(
         return None
     if run.recipe.kind != "single":
         what = "pseudo-labels" if stage.predicts else "first training"
+        if run.recipe.kind == "folds":
+            what = "all subjects" if stage.fold is None else f"without fold {stage.fold + 1}"
         log.info("stage %s: %s", stage.name, what)
     trainer = stage_trainer(run, folder, stage)
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
@@ -79,7 +82,7 @@ def run_stage(
             _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
-    if stage.data == "all" and is_first_process():
+    if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
     augment = data.augment
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
@@ -147,6 +150,9 @@ def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) 
     """Return the data with which a stage trains, prepared, without its pseudo-labels."""
     if stage.data != "all":  # the codebook stays
         plan = plan.keeping(lambda item: item.split != "train" or item.stream == "full")
+    if stage.fold is not None:
+        folds = fold_of_each(plan, run.recipe.folds, run.recipe.draw)
+        plan = without_fold(plan, folds, stage.fold)
     data = _prepared(run, plan, with_teacher)
     data.first_step = stage.first_step(run.patches.steps_per_epoch)
     return data

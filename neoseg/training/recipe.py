@@ -14,13 +14,22 @@ STAGES = "stages"
 DONE = "done.json"
 PSEUDO = "codes"
 
+OPTIONS = {
+    "single": frozenset[str](),
+    "pseudo_label": frozenset(
+        {"teacher", "atlases", "rounds", "ensemble", "epochs", "min_confidence"}
+    ),
+    "folds": frozenset({"folds", "draw", "epochs"}),
+}
+"""What each kind of recipe can be told."""
+
 
 class RecipeSettings(BaseModel):
     """What a user writes in `conf/recipe/*.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["single", "pseudo_label"]
+    kind: Literal["single", "pseudo_label", "folds"]
     teacher: Literal["full", "partial", "atlas", "source"] = Field(
         default="full",
         description="who labels first: a network trained on full scans alone, or on all; or the "
@@ -31,8 +40,12 @@ class RecipeSettings(BaseModel):
     ensemble: int = Field(
         default=1, ge=1, description="networks of each training but the last, averaged to predict"
     )
+    folds: int = Field(default=5, ge=2, description="parts of the training subjects; kind=folds")
+    draw: int = Field(default=0, ge=0, description="who is in which part; kind=folds")
     epochs: int | None = Field(
-        default=None, ge=1, description="of each training after the first; null as the first"
+        default=None,
+        ge=1,
+        description="of each training after the first, or without a fold; null as the other",
     )
     min_confidence: float = Field(
         default=0.0, ge=0, le=1, description="less confident voxels keep their annotation"
@@ -40,9 +53,10 @@ class RecipeSettings(BaseModel):
 
     @model_validator(mode="after")
     def _options_have_an_effect(self) -> RecipeSettings:
-        extra = sorted(self.model_fields_set - {"kind"})
-        if self.kind == "single" and extra:
-            raise ValueError(f"recipe single has no {', '.join(extra)}; use recipe=pseudo_label")
+        extra = sorted(self.model_fields_set - OPTIONS[self.kind] - {"kind"})
+        if extra:
+            has = " or ".join(k for k, own in OPTIONS.items() if own >= set(extra)) or "another"
+            raise ValueError(f"recipe {self.kind} has no {', '.join(extra)}; use recipe={has}")
         if self.labels_first and self.rounds == 1 and self.ensemble > 1:
             raise ValueError("an ensemble predicts for a next round; raise recipe.rounds to 2")
         return self
@@ -68,6 +82,7 @@ class Stage:
         predicts: whether it starts with pseudo-labels: of the stage before, whose weights it takes,
             or, where it is the first, of atlases or of the network that the run starts from.
         member: number in an ensemble of networks, from 0; each has a stage of its own.
+        fold: the part of the training subjects that it does not see, from 0; None sees all.
     """
 
     number: int
@@ -76,6 +91,7 @@ class Stage:
     epochs: int | None
     predicts: bool
     member: int = 0
+    fold: int | None = None
 
     @property
     def name(self) -> str:
@@ -118,10 +134,13 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
     first of these predictions is made by registration, with `teacher=source` by the network of
     `init_from`; no training comes before it. All
     trainings but the last are done by `ensemble` networks, whose mean probabilities predict; each
-    goes on from its own weights, the last from those of the first network.
+    goes on from its own weights, the last from those of the first network. *folds*: a training
+    without each part of the training subjects, then the run's own on all of them.
     """
-    if settings.kind == "single":
-        return (Stage(1, True, "all", None, False),)
+    if settings.kind != "pseudo_label":
+        parts = range(settings.folds if settings.kind == "folds" else 0)
+        folds = [Stage(n + 1, False, "all", settings.epochs, False, fold=n) for n in parts]
+        return (*folds, Stage(len(folds) + 1, True, "all", None, False))
     last = settings.rounds + (not settings.labels_first)
     data: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
     stages = []

@@ -1,0 +1,1 @@
+"""Where annotations differ from what networks say that have not seen them."""

@@ -1,0 +1,40 @@
+"""Parts of the training subjects, each left out of one training."""
+
+from __future__ import annotations
+
+from neoseg.cohort.plan import Plan
+from neoseg.cohort.split import shuffled
+from neoseg.findings.problems import CohortError, Problem
+from neoseg.labels import STREAMS
+
+
+def fold_of_each(plan: Plan, folds: int, draw: int = 0) -> dict[str, int]:
+    """Return the fold, from 0, of each training subject of a plan.
+
+    The subjects are dealt out in the order of a hash of their ids, those that are annotated in
+    full first, so that each fold has about as many of each kind. Who has one id in two cohorts is
+    in one fold.
+
+    Raises:
+        CohortError: fewer subjects than folds.
+    """
+    depth: dict[str, int] = {}
+    for item in plan.assignments:
+        if item.split == "train":
+            known = depth.get(item.subject, len(STREAMS))
+            depth[item.subject] = min(known, STREAMS.index(item.stream))
+    if len(depth) < folds:
+        problem = Problem(
+            "recipe.folds",
+            f"is {folds}, and {len(depth)} subjects are for training",
+            "at least a subject for each fold",
+            "lower recipe.folds, or give training more subjects (split.fractions)",
+        )
+        raise CohortError("the training subjects cannot be divided:", [problem])
+    order = sorted(shuffled(depth, "folds", draw), key=depth.__getitem__)
+    return {subject: place % folds for place, subject in enumerate(order)}
+
+
+def without_fold(plan: Plan, folds: dict[str, int], fold: int) -> Plan:
+    """Return a plan without the training scans of a fold; validation and test stay."""
+    return plan.keeping(lambda item: item.split != "train" or folds[item.subject] != fold)

@@ -1,0 +1,227 @@
+"""Looking for faults in annotations with networks that have not seen them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from neoseg.audit.borders import displacement, exchanges
+from neoseg.audit.evidence import Doubter, Evidence, spot
+from neoseg.audit.measure import KINDS, Measure
+from neoseg.audit.page import Listed, write_listing
+from neoseg.audit.ranking import FEWEST, SCORE, Finding, ranked
+from neoseg.audit.sides import swaps
+from neoseg.audit.structures import coarse, of_structure
+from neoseg.cohort import Cohort, Plan, Scan
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.data import DataConfig
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.evaluation.cohorts import Scored
+from neoseg.evaluation.scoring import codebook_of, truth_of
+from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError, parse
+from neoseg.foreign import ForeignError, read_json
+from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.inference.overlay import write_overlay
+from neoseg.inference.segmenter import Segmenter
+from neoseg.labels import Codebook
+from neoseg.progress import progress_bar
+from neoseg.runs.folds import held_out
+from neoseg.runs.loading import load_config, warn_of_unfinished
+from neoseg.store import Geometry, read_volume
+from neoseg.training.recipe import RecipeSettings
+
+log = logging.getLogger(__name__)
+
+PICTURES = "pictures"
+MEASURES = "measures"
+"""Folder of what was measured, a file a scan, by which an interrupted audit goes on."""
+
+
+class AuditConfig(CommandConfig):
+    """What `conf/audit.yaml` holds."""
+
+    run: Path
+    output: Path | None = None
+    score: float = Field(default=SCORE, gt=0)
+    most: int = Field(default=60, ge=0)
+    device: str = "auto"
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled scan and the folder of a network that was trained without its subject."""
+
+    scan: Scan
+    cohort: Cohort
+    codebook: Codebook
+    network: Path
+
+    @property
+    def name(self) -> str:
+        """Of the scan among those of all cohorts."""
+        return f"{self.scan.cohort}/{self.scan.id}"
+
+    def made_of(self) -> str:
+        """Return a digest of all that decides what is measured."""
+        files = (*self.scan.images, self.scan.label, self.scan.mask)
+        known = [sorted(s) for s in self.scan.sets(self.cohort.convention)]
+        weights = digest_of(predicting_checkpoint(self.network))
+        return digest_of_content([[digest_of(p) for p in files if p is not None], known, weights])
+
+
+def main(config: DictConfig) -> None:
+    """Measure every scan, list what is unlike the others, and draw it."""
+    command = AuditConfig.parse(config)
+    warn_of_unfinished([command.run])
+    output = command.output or command.run / "audit"
+    tasks = _tasks(command)
+    measures: dict[str, list[Measure]] = {}
+    geometries: dict[str, Geometry] = {}
+    segmenters = _Segmenters(command)
+    with progress_bar("audit", total=len(tasks)) as bar:
+        for task in tasks.values():
+            measures[task.name], geometries[task.name] = _measured(task, segmenters, output)
+            bar.advance(task.scan.id)
+    found = ranked(measures, command.score)
+    with progress_bar("draw", total=min(len(found), command.most)) as bar:
+        pictures = _pictures(found[: command.most], tasks, segmenters, output, bar.advance)
+    listed = [
+        Listed(finding, tasks[finding.scan].scan, *spot(finding.measure.place, grid), picture)
+        for finding, picture in zip_longest(found, pictures)
+        for grid in [geometries[finding.scan]]
+    ]
+    write_listing(output, command.run.resolve().name, listed, len(tasks))
+    for name, kind in KINDS.items():
+        count = sum(finding.measure.kind == name for finding in found)
+        if count:
+            log.info("%s: %d", kind.title, count)
+    log.info("%d findings of %d scans: %s", len(found), len(tasks), output / "index.html")
+
+
+def _tasks(command: AuditConfig) -> dict[str, Task]:
+    """Return the scans that can be judged; raises `ConfigError` where there is none."""
+    content = load_config(command.run)
+    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
+    data = DataConfig.parse(kept | {"allow": list(command.allow)})
+    recipe = parse(RecipeSettings, content["recipe"], "recipe")
+    plan = data.plan()
+    tasks = dict[str, Task]()
+    for network, parts in _unseen(command.run, recipe, plan):
+        for part in parts:
+            labelled = [scan for scan in part.scans if scan.label is not None]
+            codebook = codebook_of(part.cohort.scans, part.cohort.convention)
+            for scan in labelled:
+                task = Task(scan, part.cohort, codebook, network)
+                tasks[task.name] = task
+    if not tasks:
+        raise ConfigError(
+            f"{command.run} has no labelled scan that one of its networks has not seen; train with "
+            "recipe=folds"
+        )
+    if recipe.kind != "folds":
+        log.warning(
+            "the run is none of recipe=folds: only the %d labelled scans of validation and test "
+            "are judged, by one network",
+            len(tasks),
+        )
+    if len(tasks) < FEWEST:
+        log.warning("%d scans are too few to know what is usual: values count as such", len(tasks))
+    return tasks
+
+
+def _unseen(run: Path, recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Path, list[Scored]]]:
+    """Yield networks and the scans that they were not trained on."""
+    for stage, parts in held_out(recipe, plan):
+        yield stage.folder(run), parts
+    others = ("val", "test")
+    for source in plan.sources:
+        pairs = chain.from_iterable(map(source.of_split, others))
+        yield run, [Scored(source.cohort, tuple(scan for scan, _ in pairs))]
+
+
+class _Segmenters:
+    """The networks of a run, one in memory at a time."""
+
+    def __init__(self, command: AuditConfig) -> None:
+        self._command = command
+        self._place: Path | None = None
+        self._last: Segmenter | None = None
+
+    def at(self, place: Path) -> Segmenter:
+        """Return the network of a folder."""
+        if self._last is None or place != self._place:
+            self._last = Segmenter.load(place, self._command.device, allow=self._command.allow)
+            self._place = place
+        return self._last
+
+
+def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:
+    """Segment a scan and put the answers beside its annotation."""
+    meaning, book = task.cohort.convention, task.codebook
+    doubter = Doubter(book, lambda grid: truth_of(task.scan, meaning, book, grid))
+    found = segmenter.segment(task.scan.images, mask=task.scan.mask, watch=doubter)
+    assert doubter.codes is not None
+    spacing = found.geometry.canonical_spacing
+    return Evidence(doubter.codes, found.leaves, doubter.doubt, spacing, book), found.geometry
+
+
+def measured(seen: Evidence) -> list[Measure]:
+    """Return everything that is measured of a scan."""
+    found = [*swaps(seen), *displacement(seen), *exchanges(seen), *coarse(seen)]
+    for leaf, part, corner in seen.structures():
+        found += [measure.moved(corner) for measure in of_structure(part, leaf)]
+    return found
+
+
+def _measured(task: Task, segmenters: _Segmenters, output: Path) -> tuple[list[Measure], Geometry]:
+    """Return what was measured of a scan, or measure it."""
+    path, made_of = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
+    try:
+        content = read_json(path, within=output)
+        if content["made_of"] == made_of:
+            kept = [Measure.from_plain(raw) for raw in content["measures"]]
+            return kept, Geometry.from_dict(content["geometry"])
+    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError):
+        pass  # absent, or of something else: it is measured anew
+    seen, geometry = evidence(task, segmenters.at(task.network))
+    found = measured(seen)
+    plain = [measure.plain() for measure in found]
+    content = {"made_of": made_of, "geometry": asdict(geometry), "measures": plain}
+    write_text(path, json.dumps(content) + "\n")
+    return found, geometry
+
+
+def _pictures(
+    found: Sequence[Finding],
+    tasks: Mapping[str, Task],
+    segmenters: _Segmenters,
+    output: Path,
+    progress: Callable[[str], None],
+) -> list[Path]:
+    """Draw findings; those of one scan together, which is segmented once for all of them."""
+    for old in (output / PICTURES).glob("*.png"):
+        old.unlink()
+    paths = [output / PICTURES / f"{number:03d}.png" for number in range(1, len(found) + 1)]
+    pairs = list(zip(found, paths, strict=True))
+    for name, task in tasks.items():  # in the order of the networks
+        own = [(finding, path) for finding, path in pairs if finding.scan == name]
+        if not own:
+            continue
+        seen, _ = evidence(task, segmenters.at(task.network))
+        assert task.scan.images[0] is not None
+        image = read_volume(task.scan.images[0]).data
+        for finding, path in own:
+            title = f"{task.scan.id}   ·   {finding.measure.structure}"
+            layers = (image, seen.leaves, seen.codes, seen.codebook, seen.spacing)
+            write_overlay(path, *layers, scan=title, centre=finding.measure.place)
+            progress(task.scan.id)
+    return paths

@@ -1,0 +1,77 @@
+"""Scores of the training scans by networks that have not seen their subjects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from neoseg import __version__
+from neoseg.cohort import Plan
+from neoseg.cohort.folds import fold_of_each
+from neoseg.configuration.run import RunConfig
+from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.scoring import hidden_classes
+from neoseg.evaluation.table import COLUMNS, read_scores
+from neoseg.findings.markup import write_csv
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import segmenter_of
+from neoseg.inference.trained import TrainedNetwork
+from neoseg.progress import progress_bar
+from neoseg.training.recipe import RecipeSettings, Stage, stages_of
+
+log = logging.getLogger(__name__)
+
+OUT_OF_FOLD = "oof_scores.csv"
+"""In the folder of a run of folds: scores of each labelled training scan."""
+
+
+def held_out(recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Stage, list[Scored]]]:
+    """Yield each stage that leaves a fold out, and the scans of that fold by cohort."""
+    stages = [stage for stage in stages_of(recipe) if stage.fold is not None]
+    folds = fold_of_each(plan, len(stages), recipe.draw) if stages else {}
+    for stage in stages:
+        parts = [
+            Scored(
+                source.cohort,
+                tuple(s for s, _ in source.of_split("train") if folds[s.subject] == stage.fold),
+            )
+            for source in plan.sources
+        ]
+        yield stage, parts
+
+
+def score_out_of_fold(run: RunConfig, folder: Path, plan: Plan, device: torch.device) -> None:
+    """Segment and score each fold with the network that was trained without it.
+
+    What is written about a fold lies in the folder of its stage; a fold that has its scores is not
+    scored again. All of them stand in `OUT_OF_FOLD`, whose column `fold` counts from 1.
+    """
+    tables = []
+    for stage, parts in held_out(run.recipe, plan):
+        place = stage.folder(folder)
+        assert stage.fold is not None
+        path = place / "scores.csv"
+        if not any(part.is_labelled for part in parts):
+            continue
+        if not path.is_file():
+            trained = TrainedNetwork.load(place, str(device), allow=run.allow)
+            with progress_bar(f"fold {stage.name}", total=sum(len(p.scans) for p in parts)) as bar:
+                score_cohorts(
+                    segmenter_of(trained.spec, trained.network, trained.device),
+                    parts,
+                    place,
+                    Provenance("neoseg", __version__, folder.name),
+                    hidden=hidden_classes(plan.codebook),
+                    pictures=0,
+                    settings=run.scoring,
+                    progress=bar.advance,
+                )
+        tables.append(read_scores(path).assign(fold=stage.fold + 1))
+    if tables:
+        frame = pd.concat(tables, ignore_index=True)[["fold", *COLUMNS]]
+        write_csv(folder / OUT_OF_FOLD, frame, float_format="%.17g")
+        log.info("scores of the training scans by the folds: %s", folder / OUT_OF_FOLD)
