@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from neoseg.cohort import Plan
+from neoseg.cohort.folds import fold_of_each
 from neoseg.doctor.cohort import known_sets, unknown_classes
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
@@ -16,7 +17,9 @@ from neoseg.store import DataError
 log = logging.getLogger(__name__)
 
 
-def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> None:
+def check_plan(
+    plan: Plan, patches: PatchSettings, validated: Sequence[str], folds: int = 0
+) -> None:
     """Check that every item of a batch has scans.
 
     Classes that no annotation tells are logged as warnings.
@@ -25,10 +28,12 @@ def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> 
         plan: of the run.
         patches: how its batches are composed.
         validated: keys that were set and that look at the Dice of the validation scans.
+        folds: parts of the training subjects that a recipe asks for.
 
     Raises:
         DataError: nothing to train on, or a batch too small for its streams.
         ConfigError: what looks at the validation, without scans for it.
+        CohortError: fewer training subjects than folds.
     """
     pairs = [
         (item.stream, place)
@@ -49,6 +54,8 @@ def check_plan(plan: Plan, patches: PatchSettings, validated: Sequence[str]) -> 
             f"no scan is in val, and {' and '.join(validated)} cannot do without its Dice; give "
             "val some subjects (split), or leave the keys at their defaults"
         )
+    if folds:
+        fold_of_each(plan, folds)
     known = {leaves for source in plan.sources for leaves in known_sets(source)}
     for problem in unknown_classes(plan.space, known):
         log.warning("%s", problem)

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from neoseg.augment import AugmentSettings
 from neoseg.augment.torchio_transforms import require_known
 from neoseg.cohort import Cohort, Plan
-from neoseg.cohort.folds import fold_of_each
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
@@ -199,9 +198,7 @@ class RunConfig(DataConfig):
                 "leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
             )
             require_none(by_name(members_of(plan)), self.leaks, remedy)
-        check_plan(plan, self.patches, [key for key, value in wanted.items() if value])
-        if self.recipe.kind == "folds":
-            fold_of_each(plan, self.recipe.folds, self.recipe.draw)
+        check_plan(plan, self.patches, [k for k, v in wanted.items() if v], self.recipe.parts)
         return plan
 
     def input_channels(self, plan: Plan) -> int:

@@ -62,6 +62,11 @@ class RecipeSettings(BaseModel):
         return self
 
     @property
+    def parts(self) -> int:
+        """Into how many the training subjects are divided; 0 where they are not."""
+        return self.folds if self.kind == "folds" else 0
+
+    @property
     def labels_first(self) -> bool:
         """Whether labels are there before the first training."""
         return self.teacher in ("atlas", "source")
@@ -138,8 +143,8 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
     without each part of the training subjects, then the run's own on all of them.
     """
     if settings.kind != "pseudo_label":
-        parts = range(settings.folds if settings.kind == "folds" else 0)
-        folds = [Stage(n + 1, False, "all", settings.epochs, False, fold=n) for n in parts]
+        numbers = range(settings.parts)
+        folds = [Stage(n + 1, False, "all", settings.epochs, False, fold=n) for n in numbers]
         return (*folds, Stage(len(folds) + 1, True, "all", None, False))
     last = settings.rounds + (not settings.labels_first)
     data: Literal["full", "all"] = "full" if settings.teacher == "full" else "all"
