@@ -14,11 +14,15 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from neoseg.cohort.split import shuffled
 
 SCANS = 60
-COUNTS = {"shift": 3, "not_drawn": 5, "border": 5, "slices": 3, "island": 3}
+COUNTS = {"shift": 3, "not_drawn": 5, "parts": 5, "slices": 3, "island": 3, "outline": 5}
+KINDS = {"parts": "border", "outline": "border"}
+"""What the audit calls them, where it has another word."""
+
 VOXELS = 3
 
 
@@ -32,7 +36,7 @@ def not_drawn(labels: np.ndarray, number: int) -> np.ndarray:
     return np.where(labels == 1 + number % 2, 0, labels)
 
 
-def border(labels: np.ndarray, number: int) -> np.ndarray:
+def parts(labels: np.ndarray, number: int) -> np.ndarray:
     """Move the border of the two parts along the second axis, to the front or to the back."""
     moved = np.roll(labels, VOXELS if number % 2 else -VOXELS, axis=1)
     return np.where((labels > 0) & (moved > 0), moved, labels)
@@ -55,12 +59,24 @@ def island(labels: np.ndarray, number: int) -> np.ndarray:
     return broken
 
 
+def outline(labels: np.ndarray, number: int) -> np.ndarray:
+    """Draw the whole one voxel further out, or one further in."""
+    if number % 2:
+        return np.where(ndimage.binary_erosion(labels > 0), labels, 0)
+    wider = ndimage.binary_dilation(labels > 0)
+    nearest = ndimage.distance_transform_edt(
+        labels == 0, return_distances=False, return_indices=True
+    )
+    return np.where(wider, labels[tuple(nearest)], 0)
+
+
 BREAKS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "shift": shift,
     "not_drawn": not_drawn,
-    "border": border,
+    "parts": parts,
     "slices": slices,
     "island": island,
+    "outline": outline,
 }
 
 
@@ -86,12 +102,12 @@ def main() -> None:
         broken = BREAKS[kind](labels, number).astype(np.uint8)
         nib.save(nib.Nifti1Image(broken, file.affine, dtype=np.uint8), path)
         subject = name.removesuffix(".nii.gz").replace("_", "")
-        rows.append([subject, kind, int((broken != labels).sum())])
+        rows.append([subject, KINDS.get(kind, kind), kind, int((broken != labels).sum())])
     told["training"] = [row for row in told["training"] if Path(row["label"]).name in chosen]
     told["numTraining"] = len(chosen)
     (given.output / "dataset.json").write_text(json.dumps(told, indent=1) + "\n")
     with (given.output / "broken.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["subject", "kind", "voxels"], *rows])
+        csv.writer(stream).writerows([["subject", "kind", "fault", "voxels"], *rows])
 
 
 if __name__ == "__main__":

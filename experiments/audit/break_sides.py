@@ -50,7 +50,7 @@ def main() -> None:
         file = nib.load(path)
         labels = sides[np.asarray(file.dataobj).astype(np.uint8)]
         if name in swapped:
-            rows.append([name, "swap", int((labels > 0).sum())])
+            rows.append([name, "swap", "swap", int((labels > 0).sum())])
             labels = np.array([0, 2, 1], dtype=np.uint8)[labels]
         target = given.output / "labelsTr" / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(labels, file.affine, dtype=np.uint8), target)
@@ -58,7 +58,7 @@ def main() -> None:
     told |= {"numTraining": len(cases), "file_ending": ".nii.gz"}
     (given.output / "dataset.json").write_text(json.dumps(told, indent=1) + "\n")
     with (given.output / "broken.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([["subject", "kind", "voxels"], *rows])
+        csv.writer(stream).writerows([["subject", "kind", "fault", "voxels"], *rows])
 
 
 if __name__ == "__main__":

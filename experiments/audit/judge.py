@@ -10,24 +10,28 @@ from pathlib import Path
 
 import pandas as pd
 
-COLUMNS = ["set", "kind", "broken", "precision", "found", "sound_scans_listed"]
+COLUMNS = ["set", "fault", "broken", "precision", "found", "sound_scans_listed"]
 
 
 def judged(broken: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """Return for each kind the precision at the number broken, and what else was listed.
+    """Return for each fault the precision at the number broken, and what else was listed.
 
-    Of each kind the scans with the highest scores count, as many as were broken so. A broken scan
-    counts as found where it is in the list at all, under whatever kind.
+    Of the findings of its kind, without scans of another fault of that kind, those with the highest
+    scores count, as many as were broken so; too short a list has misses. A broken scan counts as
+    found where it is in the list at all, under whatever kind.
     """
     rows = []
     sound = findings[~findings["subject"].isin(broken["subject"])]
-    for kind, part in broken.groupby("kind", sort=False):
-        own = findings[findings["kind"] == kind].drop_duplicates("subject")
+    for fault, part in broken.groupby("fault", sort=False):
+        kind = part["kind"].iloc[0]
+        others = broken.loc[(broken["kind"] == kind) & (broken["fault"] != fault), "subject"]
+        own = findings[(findings["kind"] == kind) & ~findings["subject"].isin(others)]
+        own = own.drop_duplicates("subject")
         first = own.head(len(part))["subject"]
         hits = first.isin(part["subject"]).sum()
         found = part["subject"].isin(findings["subject"]).sum()
         wrong = sound.loc[sound["kind"] == kind, "subject"].nunique()
-        rows.append([kind, len(part), round(hits / len(part), 3), found, wrong])
+        rows.append([fault, len(part), round(hits / len(part), 3), found, wrong])
     return pd.DataFrame(rows, columns=COLUMNS[1:])
 
 

@@ -32,7 +32,7 @@ KINDS = {
     "not_drawn": Kind("probably not drawn", 0.5, 0.05),
     "slices": Kind("slices forgotten", 1.0, 0.2),
     "shift": Kind("all labels displaced", 0.75, 0.15, signed=True),
-    "border": Kind("border drawn elsewhere", 0.5, 0.1, signed=True),
+    "border": Kind("border drawn elsewhere", 0.25, 0.05, signed=True),
     "island": Kind("island", 4.0, 2.0, explains=False),
     "contradiction": Kind("contradicted", 0.05, 0.01),
 }

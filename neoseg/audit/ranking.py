@@ -10,7 +10,7 @@ import numpy as np
 
 from neoseg.audit.measure import KINDS, Measure
 
-SCORE = 4.0
+SCORE = 3.0
 """Robust deviations from the other scans from which something is listed."""
 
 FEWEST = 5

@@ -32,8 +32,9 @@ def of_structure(seen: Evidence, leaf: int) -> Iterator[Measure]:
     yield contradicted(seen, leaf, claimed, decided)
     yield not_drawn(seen, leaf, claimed, decided)
     if claimed.any():
-        yield slices_forgotten(seen, leaf, claimed, decided & ~seen.allowed)
-        yield islands(seen, leaf, claimed, decided)
+        apart = islands(claimed, decided)
+        yield island(seen, leaf, apart)
+        yield slices_forgotten(seen, leaf, claimed & ~apart, decided & ~seen.allowed)
 
 
 def contradicted(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarray) -> Measure:
@@ -112,8 +113,8 @@ def slices_forgotten(seen: Evidence, leaf: int, claimed: np.ndarray, denied: np.
     return Measure("slices", seen.names[leaf], float(best), place, (leaf,), volume, note)
 
 
-def islands(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarray) -> Measure:
-    """Count the voxels of small parts far from the main one that the network does not see."""
+def islands(claimed: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Return small parts far from the main one that the network does not see."""
     parts, number = ndimage.label(claimed, _TOUCHING)
     sizes = np.bincount(parts.ravel())[1:]
     found = np.zeros_like(claimed)
@@ -124,7 +125,12 @@ def islands(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarray)
         agreed = ndimage.mean(decided, parts, np.arange(1, number + 1))
         for part in np.flatnonzero((near > FAR) & (agreed < SEEN) & (sizes < SMALL * sizes.max())):
             found |= parts == part + 1
-    count = int(found.sum())
+    return found
+
+
+def island(seen: Evidence, leaf: int, apart: np.ndarray) -> Measure:
+    """Count the voxels of islands."""
+    count = int(apart.sum())
     note = f"{count} voxels apart from the rest, where the network sees nothing of it"
     volume = count * seen.voxel
-    return Measure("island", seen.names[leaf], count, deepest(found), (leaf,), volume, note)
+    return Measure("island", seen.names[leaf], count, deepest(apart), (leaf,), volume, note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from neoseg.audit.borders import displacement, exchanges
 from neoseg.audit.evidence import Doubter, Evidence, spot
@@ -132,6 +133,7 @@ def test_an_island_is_small_far_and_unseen() -> None:
     found = structure(against(codes), 1, "island")
     assert found.value == 8
     assert found.place[1] >= 14
+    assert structure(against(codes), 1, "slices").value == 0  # nor does it stretch the structure
     leaves = head()
     leaves[0:2, 14:16, 14:16] = 1
     assert structure(against(codes, leaves), 1, "island").value == 0
@@ -152,7 +154,17 @@ def test_a_moved_border_in_voxels_and_not_a_displacement_of_all() -> None:
     found = {m.structure: m.value for m in exchanges(seen)}
     assert found["L and M"] == found["R and M"] == pytest.approx(1)
     assert found["L and R"] == found["M and BG"] == 0
+    assert found["outline"] == 0
     assert all(m.value == 0 for m in displacement(seen))
+
+
+def test_an_outline_drawn_further_in() -> None:
+    leaves = head()
+    codes = np.where(ndimage.binary_erosion(leaves > 0), leaves, 0) + 1
+    found = {m.structure: m for m in exchanges(against(codes))}
+    assert -1.1 < found["outline"].value < -0.7
+    assert "mm further in" in found["outline"].note
+    assert all(abs(m.value) < 0.1 for m in displacement(against(codes)))
 
 
 def test_doubt_is_what_is_outside_of_the_annotation() -> None:
