@@ -123,6 +123,7 @@ def deepest(mask: np.ndarray) -> Place:
     """Return the voxel of a mask that is furthest from its border; the middle of an empty one."""
     if not mask.any():
         return mask.shape[0] // 2, mask.shape[1] // 2, mask.shape[2] // 2
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))
-    found = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(found[0]) - 1, int(found[1]) - 1, int(found[2]) - 1
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+    ties = np.argwhere(depth == depth.max())  # in a single plane all of them are
+    x, y, z = ties[((ties - ties.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    return int(x), int(y), int(z)
