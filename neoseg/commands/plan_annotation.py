@@ -14,7 +14,6 @@ import yaml
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
 from rich.console import Console
-from rich.table import Table
 
 from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan
@@ -162,12 +161,10 @@ def _write(
     told = [(s, n or "", name) for (s, n), name in lines.items()]
     write_rows(output / "annotation.tsv", ("subject", "session", "annotation"), told)
     write_text(output / "plan.html", _page(rows, following, command.minutes))
-    table = Table(title=f"{total:g} of {command.budget:g} minutes")
-    for column in COLUMNS:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{total:g} of {command.budget:g} minutes:")
+    for place, scan, annotation, cost, sum_, _, _, why in rows:
+        console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
     log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
 
 
