@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from pydantic import Field
 
+from neoseg import __version__
 from neoseg.audit.borders import displacement, exchanges
 from neoseg.audit.evidence import Doubter, Evidence, spot
 from neoseg.audit.measure import KINDS, Measure
@@ -74,8 +75,11 @@ class Task:
         """Return a digest of all that decides what is measured."""
         files = (*self.scan.images, self.scan.label, self.scan.mask)
         known = [sorted(s) for s in self.scan.sets(self.cohort.convention)]
+        told = [__version__, str(self.scan.described)]
         weights = digest_of(predicting_checkpoint(self.network))
-        return digest_of_content([[digest_of(p) for p in files if p is not None], known, weights])
+        return digest_of_content(
+            [[digest_of(p) for p in files if p is not None], known, weights, told]
+        )
 
 
 def main(config: DictConfig) -> None:
