@@ -1,0 +1,92 @@
+"""The scans that may be annotated next: of a run's own training, or files without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neoseg.cohort import Scan
+from neoseg.cohort.annotation import FULL
+from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.picking import entities_of
+from neoseg.cohort.plan import Plan, Source
+from neoseg.configuration.data import DataConfig
+from neoseg.inference.inputs import find_scans
+from neoseg.labels import LabelSpace, Protocol, hide_slices
+from neoseg.progress import progress_bar
+from neoseg.runs.loading import images_of, load_config
+from neoseg.store import Geometry
+from neoseg.store.reading import read_codes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A scan that may be annotated: its names and files, and what is known of it now."""
+
+    subject: str
+    session: str | None
+    name: str
+    images: tuple[Path | None, ...]
+    mask: Path | None
+    files: tuple[Path, ...]
+    protocol: Protocol
+    known: Callable[[Geometry], np.ndarray] | None = None
+
+
+def plan_of(run: Path, modalities: tuple[str, ...], allow: Sequence[str]) -> Plan:
+    """Return who is annotated how in a run's cohorts; raises as `DataConfig.plan`."""
+    content = load_config(run)
+    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
+    data = DataConfig.parse(kept | {"allow": list(allow)})
+    with progress_bar("phantom") as bar:
+        cohort = data.read_cohort(progress=bar.update_to)
+    return data.plan(with_modalities(cohort, modalities, data.missing_modality))
+
+
+def of_run(plan: Plan) -> list[Candidate]:
+    """Return the training scans of the first cohort that are not annotated in full."""
+    source, found = plan.sources[0], list[Candidate]()
+    for scan, item in source.of_split("train"):
+        if item.stream == FULL:
+            continue
+        protocol = source.protocols[item.protocol]
+        known = None if scan.label is None else _knowing(plan, source, len(found), scan, protocol)
+        files = tuple(path for path in (*scan.images, scan.label, scan.mask) if path is not None)
+        names = (scan.subject, scan.session, scan.id)
+        found.append(Candidate(*names, scan.images, scan.mask, files, protocol, known))
+    return found
+
+
+def _knowing(
+    plan: Plan, source: Source, number: int, scan: Scan, protocol: Protocol
+) -> Callable[[Geometry], np.ndarray]:
+    def known(geometry: Geometry) -> np.ndarray:
+        lookup = source.lookup(scan, protocol.name, plan.codebook)
+        codes: np.ndarray = lookup[
+            read_codes(scan, scan.meaning(source.cohort.convention), geometry)
+        ]
+        inside = codes[tuple(slice(low, high) for low, high in geometry.crop)]
+        shown = protocol.slices_of(inside, plan.codebook, [source.draw, number])
+        hide_slices(inside, shown, protocol.slice_axis)
+        return codes
+
+    return known
+
+
+def of_files(
+    run: Path, pool: Path, modalities: tuple[str, ...], desc: str | None, space: LabelSpace
+) -> list[Candidate]:
+    """Return the scans that `pool` names as `predict` takes them, of which nothing is known."""
+    found = []
+    for scan in find_scans(pool, modalities, desc, *images_of(run)):
+        stem = scan.source.name.split(".")[0]
+        names = entities_of(stem)
+        subject, session = names.get("sub", stem), names.get("ses")
+        files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
+        nothing = Protocol.unlabelled(space)
+        row = (str(scan.source.relative_to(pool)) if pool.is_dir() else stem,)
+        found.append(Candidate(subject, session, *row, scan.images, scan.mask, files, nothing))
+    return found

@@ -1,0 +1,208 @@
+"""Saying which scans to annotate next, and how deep, by what that would settle for its minutes."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from omegaconf import DictConfig
+from pydantic import Field, field_validator
+from rich.console import Console
+
+from neoseg.cohort.annotation import FULL, UNLABELLED
+from neoseg.cohort.plan import Plan
+from neoseg.cohort.table import write_rows
+from neoseg.commands.annotation_pool import Candidate, of_files, of_run, plan_of
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.files import write_text
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError, read_json
+from neoseg.inference.origin import Origin
+from neoseg.labels import Codebook
+from neoseg.labels.protocol import PLANE_AXIS
+from neoseg.progress import progress_bar
+from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.store.voxel_size import VoxelSize
+from neoseg.trust.annotation_plan import Choice, choose, reason
+from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
+from neoseg.trust.doubt import Doubt, DoubtWatch
+from neoseg.trust.folder import place_of
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("rank", "scan", "annotation", "minutes", "sum", "gain", "open", "reason")
+
+
+class PlanAnnotationConfig(CommandConfig):
+    """What `conf/plan_annotation.yaml` holds."""
+
+    allow: tuple[str, ...] = ()
+    run: tuple[Path, ...] = Field(min_length=1)
+    budget: float = Field(gt=0)
+    output: Path
+    pool: Path | None = None
+    minutes: MinutesSettings = MinutesSettings()
+    slices: SliceSettings = SliceSettings()
+    predict_with: str | None = None
+    desc: str | None = None
+    device: str = "auto"
+    voxel_size: VoxelSize | None = None
+    window: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _one_or_several(cls, run: Any) -> Any:
+        return [run] if isinstance(run, str) else run
+
+
+def main(config: DictConfig) -> None:
+    """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
+    command = PlanAnnotationConfig.parse(config)
+    warn_of_unfinished(command.run)
+    window = {**command.window, "voxel_size": command.voxel_size}
+    segmenter, modalities = load_predictor(
+        command.run, command.device, command.predict_with, command.allow, **window
+    )
+    space = segmenter.head.space
+    plan, book = None, Codebook.build(space)
+    if command.pool is None:
+        plan = plan_of(command.run[0], modalities, command.allow)
+        book, pool = plan.codebook, of_run(plan)
+    else:
+        pool = of_files(command.run[0], command.pool, modalities, command.desc, space)
+    if not pool:
+        raise ConfigError(
+            "every training scan of the run is annotated in full; name others with pool=DIR"
+        )
+    depths = depths_of(plan, space)
+    minutes = minutes_of(command.minutes, depths)
+    settings = {**window, "predict_with": command.predict_with}
+    name = " + ".join(run.resolve().name for run in command.run)
+    folder = place_of(command.run[0], Origin.of(name, command.run, settings))
+    doubts = []
+    with progress_bar("doubt", total=len(pool)) as bar:
+        for one in pool:
+            made_of = digest_of_content(
+                [
+                    [digest_of(path) for path in one.files],
+                    *([sorted(map(sorted, p.sets)) for p in (one.protocol, *depths.values())]),
+                    [str(one.protocol.slices), sorted(depths)],
+                ]
+            )
+            kept = folder / "doubt" / f"{digest_of_content(one.name)}.json"
+            doubt = _read(kept, made_of)
+            if doubt is None:
+                watch = DoubtWatch(book, depths, one.known)
+                found = segmenter.segment(one.images, mask=one.mask, watch=watch)
+                doubt = watch.doubt(one.name, found)
+                write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
+            doubts.append(doubt)
+            bar.advance(one.name)
+    offered = [
+        actions_of(one.protocol, doubt, depths, minutes, command.minutes.slice, command.slices)
+        for one, doubt in zip(pool, doubts, strict=True)
+    ]
+    choices = choose(doubts, offered, command.budget)
+    if not choices:
+        raise ConfigError(
+            f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
+            "budget, or correct minutes"
+        )
+    _write(command, choices, doubts, pool, plan, minutes)
+
+
+def _read(path: Path, made_of: str) -> Doubt | None:
+    try:
+        content = read_json(path, within=path.parent)
+        return Doubt.from_plain(content["seen"]) if content["made_of"] == made_of else None
+    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
+
+
+def _write(
+    command: PlanAnnotationConfig,
+    choices: Sequence[Choice],
+    doubts: Sequence[Doubt],
+    pool: Sequence[Candidate],
+    plan: Plan | None,
+    minutes: Mapping[str, float],
+) -> None:
+    rows, total = [], 0.0
+    for rank, choice in enumerate(choices, start=1):
+        total += choice.action.minutes
+        doubt = doubts[choice.scan]
+        numbers = (f"{x:.4g}" for x in (choice.action.minutes, total, choice.gain, choice.open_))
+        why = reason(choice, doubt, minutes, len(pool))
+        rows.append([str(rank), doubt.scan, choice.action.name, *numbers, why])
+    output = command.output
+    output.mkdir(parents=True, exist_ok=True)
+    write_rows(output / "plan.tsv", COLUMNS, rows)
+    lines = {(pool[c.scan].subject, pool[c.scan].session): c.action.name for c in choices}
+    following = "add the lines of annotation.tsv to your own table (annotation.file)"
+    if plan is not None:
+        source = plan.sources[0]
+        now = {(scan.subject, scan.session): UNLABELLED for scan in source.cohort.scans}
+        now |= {(item.subject, item.session): item.protocol for item in source.assignments}
+        lines = now | lines
+        following = f"python -m neoseg.train --config-dir={output} annotation=planned"
+        extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
+        raw = _protocols(command, set(lines.values()), pool, extent)
+        content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
+        content["file"] = str((output / "annotation.tsv").resolve())
+        text = yaml.safe_dump(content, sort_keys=False)
+        write_text(output / "annotation" / "planned.yaml", text)
+    told = [(s, n or "", name) for (s, n), name in lines.items()]
+    write_rows(output / "annotation.tsv", ("subject", "session", "annotation"), told)
+    write_text(output / "plan.html", _page(rows, following, command.minutes))
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{total:g} of {command.budget:g} minutes:")
+    for place, scan, annotation, cost, sum_, _, _, why in rows:
+        console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
+    log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
+
+
+def _protocols(
+    command: PlanAnnotationConfig, used: set[str], pool: Sequence[Candidate], extent: np.ndarray
+) -> dict[str, Any]:
+    """Return the rows of `annotation.protocols` for names that are neither classes nor built in."""
+    told = load_config(command.run[0])["annotation"]
+    rows = [told["protocol"], *({**r, "name": n} for n, r in (told.get("protocols") or {}).items())]
+    found = {
+        row["name"]: {key: value for key, value in row.items() if value and key != "name"}
+        for row in rows
+        if row["name"] in used - {FULL, UNLABELLED}
+    }
+    slices = command.slices
+    if slices.name in used:
+        if any(one.known is not None and not one.protocol.describes for one in pool):
+            share = min(1.0, slices.count / float(extent[PLANE_AXIS[slices.plane]]))
+            found[slices.name] = {"slices": {"plane": slices.plane, "share": round(share, 4)}}
+        else:  # what will be drawn, on whatever slices
+            found[slices.name] = {"describes": True, "slices": {"plane": slices.plane}}
+    return found
+
+
+def _page(rows: Sequence[Sequence[str]], following: str, minutes: MinutesSettings) -> str:
+    """Return the plan as one page of HTML."""
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    prices = html.escape(f"{minutes.full:g} in full, {minutes.slice:g} a slice")
+    return f"""<!doctype html><meta charset="utf-8"><title>What to annotate next</title>
+<style>body{{font:15px sans-serif;margin:2em}}td,th{{padding:.3em .8em;text-align:left;
+border-bottom:1px solid #ccc}}</style>
+<h1>What to annotate next</h1>
+<p>Minutes: {prices}. gain, open: bits x ml of doubt, over the pool and in the scan itself.</p>
+<table><tr>{head}</tr>
+{body}
+</table>
+<p>Then: <code>{html.escape(following)}</code></p>
+"""

@@ -1,0 +1,75 @@
+"""The doubt within what is known, what settles it, and a plan within its minutes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from neoseg.inference.segmenter import Segmentation
+from neoseg.labels import Codebook, LabelSpace, Protocol
+from neoseg.store import Geometry
+from neoseg.trust.annotation_plan import Action, choose
+from neoseg.trust.depths import SliceSettings, actions_of, depths_of
+from neoseg.trust.doubt import Doubt, DoubtWatch
+
+EYE = tuple(map(tuple, np.eye(4).tolist()))
+
+
+def doubt_of(space: LabelSpace, codes: list[int] | None) -> Doubt:
+    """Four voxels of 1 mm: sure; L or R; all leaves alike; sure."""
+    leaves = [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0.25] * 4, [0, 0, 0, 1]]
+    shape = (4, 1, 1)
+    geometry = Geometry(shape, EYE, shape, ((0, 4), (0, 1), (0, 1)), shape, EYE)
+    book = Codebook.build(space, [frozenset([1, 2])])
+    known = None
+    if codes is not None:
+        truth = np.array(codes, np.uint8).reshape(shape)
+        known = lambda _: truth  # noqa: E731
+    watch = DoubtWatch(book, depths_of(None, space), known)
+    piece = torch.tensor(leaves).T[..., None, None]
+    watch(piece, (slice(0, 4), slice(0, 1), slice(0, 1)), geometry)
+    found = np.array([0, 1, 0, 3], np.uint8).reshape(shape)
+    image = np.arange(4, dtype=np.float32).reshape(shape)
+    return watch.doubt("s", Segmentation(found, found, image, geometry))
+
+
+def test_doubt_is_that_within_the_known_set(space: LabelSpace) -> None:
+    nothing = doubt_of(space, None)
+    assert nothing.settled["full"] == pytest.approx(3e-3)  # 1 + 2 bits, in ml
+    assert nothing.settled["LR"] == pytest.approx(1.5e-3)  # between {L, R}, BG and CSF
+    assert nothing.extent == (2, 1, 1)
+    pair = Codebook.build(space, [frozenset([1, 2])]).code(frozenset([1, 2]))
+    told = doubt_of(space, [1, pair, pair, 4])
+    assert told.settled["full"] == pytest.approx(2e-3)  # L or R, twice
+    assert told.settled["LR"] == pytest.approx(0)
+    assert doubt_of(space, [1, 2, 3, 4]).settled["full"] == 0
+
+
+def test_nothing_known_is_given_up(space: LabelSpace) -> None:
+    depths, doubt = depths_of(None, space), doubt_of(space, None)
+    minutes, slices = {"full": 10.0, "LR": 4.0}, SliceSettings(count=1, plane="sagittal")
+    now = Protocol.unlabelled(space)
+    offered = {a.name: a for a in actions_of(now, doubt, depths, minutes, 2.0, slices)}
+    assert set(offered) == {"full", "LR", "sagittal_1"}
+    assert offered["sagittal_1"] == Action("sagittal_1", 2.0, 0.5)
+    missing = Protocol.parse(space, {"name": "m", "missing": ["CSF"]})
+    names = [a.name for a in actions_of(missing, doubt, depths, minutes, 2.0, slices)]
+    assert names == ["full"]
+
+
+def of(name: str, full: float, coarse: float, look: float) -> Doubt:
+    return Doubt(name, {"full": full, "LR": coarse}, (1, 1, 1), {"L": full}, {"look": look})
+
+
+def test_a_plan_spreads_and_keeps_to_its_minutes() -> None:
+    doubts = [of("a", 10, 1, 0.0), of("b", 9, 1, 0.0), of("c", 5, 1, 9.0)]
+    full = [Action("full", 10, settles="full"), Action("LR", 3, settles="LR")]
+    chosen = choose(doubts, [full] * 3, 22)
+    assert [(c.scan, c.action.name) for c in chosen] == [(0, "full"), (2, "full")]  # b is like a
+    assert sum(c.action.minutes for c in chosen) <= 22
+    assert choose(doubts, [full] * 3, 2) == []
+    cheap = [Action("full", 10, settles="full"), Action("LR", 0.1, settles="LR")]
+    assert choose(doubts[:1], [cheap], 1)[0].action.name == "LR"
+    # What is dear and worth more is not crowded out by what is cheap.
+    assert choose(doubts[:1], [cheap], 10)[0].action.name == "full"
