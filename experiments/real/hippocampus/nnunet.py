@@ -70,7 +70,7 @@ def write_dataset(task: Path, folder: Path, arm: str, full: set[str], train: set
     return cases
 
 
-def train(name: str, place: Path, steps: int) -> Path:
+def train(name: str, place: Path, steps: int, device: str) -> Path:
     """Plan, preprocess (into `place`) and train; return the folder of the trained network."""
     import torch
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
@@ -93,19 +93,21 @@ def train(name: str, place: Path, steps: int) -> Path:
     torch.manual_seed(0)
     np.random.seed(0)
     plans["continue_training"] = False
-    trainer = nnUNetTrainer(plans, "3d_fullres", "all", about, device=torch.device("cpu"))
+    trainer = nnUNetTrainer(plans, "3d_fullres", "all", about, device=torch.device(device))
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = EPOCH, 1
     trainer.num_epochs = -(-steps // EPOCH)
     trainer.run_training()
     return Path(trainer.output_folder_base)
 
 
-def dice_of(network: Path, task: Path, out: Path, test: list[str]) -> tuple[float, float]:
+def dice_of(
+    network: Path, task: Path, out: Path, test: list[str], device: str
+) -> tuple[float, float]:
     """Segment the test people; return mean Dice of the two parts, and of the hippocampus."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(network), ("all",), "checkpoint_final.pth")
     out.mkdir(parents=True, exist_ok=True)
     files = {s: f"hippocampus_{s.removeprefix('hippocampus')}.nii.gz" for s in test}
@@ -133,6 +135,7 @@ def main() -> None:
     parser.add_argument("--who", type=Path, required=True, help="annotation.csv of a run")
     parser.add_argument("--arm", choices=NAMES, required=True)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--device", default="cpu", help="cpu | cuda")
     asked = parser.parse_args()
     name = f"Dataset{NAMES[asked.arm]}_hippocampus_{asked.arm}"
     for part in ("raw", "preprocessed", "results"):
@@ -143,10 +146,11 @@ def main() -> None:
     chosen = {subject for subject, where in split.items() if where == "train"}
     cases = write_dataset(asked.task, asked.folder / "raw" / name, asked.arm, full & chosen, chosen)
     print(f"{asked.arm}: {len(cases)} people, {len(full & chosen)} of them in full", flush=True)
-    network = train(name, asked.folder / "preprocessed", asked.steps)
+    network = train(name, asked.folder / "preprocessed", asked.steps, asked.device)
     seconds = cpu_seconds()
     test = sorted(subject for subject, where in split.items() if where == "test")
-    parts, whole = dice_of(network, asked.task, asked.folder / "predicted" / asked.arm, test)
+    out = asked.folder / "predicted" / asked.arm
+    parts, whole = dice_of(network, asked.task, out, test, asked.device)
     table = asked.folder / "nnunet.csv"
     new = not table.exists()
     with table.open("a", encoding="utf-8", newline="") as file:
