@@ -13,11 +13,10 @@ from neoseg.cohort.annotation import FULL
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
-from neoseg.configuration.data import DataConfig
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import images_of, load_config
+from neoseg.runs.loading import data_of, images_of
 from neoseg.store import Geometry
 from neoseg.store.reading import read_codes
 
@@ -38,9 +37,7 @@ class Candidate:
 
 def plan_of(run: Path, modalities: tuple[str, ...], allow: Sequence[str]) -> Plan:
     """Return who is annotated how in a run's cohorts; raises as `DataConfig.plan`."""
-    content = load_config(run)
-    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
-    data = DataConfig.parse(kept | {"allow": list(allow)})
+    data = data_of(run, allow)
     with progress_bar("phantom") as bar:
         cohort = data.read_cohort(progress=bar.update_to)
     return data.plan(with_modalities(cohort, modalities, data.missing_modality))

@@ -22,7 +22,6 @@ from neoseg.audit.sides import swaps
 from neoseg.audit.structures import coarse, of_structure
 from neoseg.cohort import Cohort, Plan, Scan
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.configuration.data import DataConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import codebook_of, truth_of
@@ -35,7 +34,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.runs.folds import held_out
-from neoseg.runs.loading import load_config, warn_of_unfinished
+from neoseg.runs.loading import data_of, load_config, warn_of_unfinished
 from neoseg.store import Geometry, read_volume
 from neoseg.training.recipe import RecipeSettings
 
@@ -114,8 +113,7 @@ def main(config: DictConfig) -> None:
 def _tasks(command: AuditConfig) -> dict[str, Task]:
     """Return the scans that can be judged; raises `ConfigError` where there is none."""
     content = load_config(command.run)
-    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
-    data = DataConfig.parse(kept | {"allow": list(command.allow)})
+    data = data_of(command.run, command.allow)
     recipe = parse(RecipeSettings, content["recipe"], "recipe")
     plan = data.plan()
     tasks = dict[str, Task]()

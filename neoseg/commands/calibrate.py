@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from omegaconf import DictConfig
-from pydantic import Field, field_validator
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from neoseg.cohort import Cohort, Scan
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import shuffled
-from neoseg.configuration.command_config import CommandConfig
-from neoseg.configuration.data import DataConfig
+from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.scores import score_scan
 from neoseg.evaluation.scoring import codebook_of, truth_of
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import BEST, predicting_checkpoint
 from neoseg.inference.ensemble import Ensemble
-from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
+from neoseg.runs.loading import data_of
 from neoseg.runs.origin import seen_by
-from neoseg.store.voxel_size import VoxelSize
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.folder import conclude, keep, place_of, read
@@ -39,37 +35,20 @@ log = logging.getLogger(__name__)
 LEVELS = (0.8, 0.9, 0.95, 0.99)
 
 
-class CalibrateConfig(CommandConfig):
+class CalibrateConfig(PredictingConfig):
     """What `conf/calibrate.yaml` holds."""
 
-    allow: tuple[str, ...] = ()
-    run: tuple[Path, ...] = Field(min_length=1)
     part: Literal["val", "test"] = "val"
     subjects: tuple[str, ...] | None = None
     fraction: float = Field(default=1.0, gt=0, le=1)
     draw: int = Field(default=0, ge=0)
-    predict_with: str | None = None
-    device: str = "auto"
-    voxel_size: VoxelSize | None = None
-    window: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _one_or_several(cls, run: Any) -> Any:
-        return [run] if isinstance(run, str) else run
 
 
 def main(config: DictConfig) -> None:
     """Observe every chosen scan that was not observed yet, and say what follows."""
     command = CalibrateConfig.parse(config)
-    warn_of_unfinished(command.run)
-    window = {**command.window, "voxel_size": command.voxel_size}
-    segmenter, modalities = load_predictor(
-        command.run, command.device, command.predict_with, command.allow, **window
-    )
-    name = " + ".join(run.resolve().name for run in command.run)
-    settings = {**window, "predict_with": command.predict_with}
-    origin = Origin.of(name, command.run, settings)
+    segmenter, modalities = command.load()
+    origin = command.origin()
     folder = place_of(command.run[0], origin)
     cohort, scans = _chosen(command, modalities)
     codebook = codebook_of(scans, cohort.convention)
@@ -85,7 +64,7 @@ def main(config: DictConfig) -> None:
             found.append(seen)
             bar.advance(scan.id)
     calibration = Calibration.of(codebook.space, found)
-    conclude(folder, calibration, origin, settings)
+    conclude(folder, calibration, origin, command.settings)
     Console().print(_table(calibration))
     partial = sum(not seen.whole for seen in found)
     if partial:
@@ -100,9 +79,7 @@ def main(config: DictConfig) -> None:
 
 def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Cohort, list[Scan]]:
     """Return the scans that are asked for; raises `ConfigError`."""
-    content = load_config(command.run[0])
-    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
-    data = DataConfig.parse(kept | {"allow": list(command.allow)})
+    data = data_of(command.run[0], command.allow)
     with progress_bar("phantom") as bar:
         cohort = data.read_cohort(progress=bar.update_to)
     cohort = with_modalities(cohort, modalities, data.missing_modality)

@@ -12,24 +12,22 @@ from typing import Any
 import numpy as np
 import yaml
 from omegaconf import DictConfig
-from pydantic import Field, field_validator
+from pydantic import Field
 from rich.console import Console
 
 from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run, plan_of
-from neoseg.configuration.command_config import CommandConfig
+from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
-from neoseg.inference.origin import Origin
 from neoseg.labels import Codebook
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, load_predictor, warn_of_unfinished
-from neoseg.store.voxel_size import VoxelSize
+from neoseg.runs.loading import load_config
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
@@ -40,36 +38,21 @@ log = logging.getLogger(__name__)
 COLUMNS = ("rank", "scan", "annotation", "minutes", "sum", "gain", "open", "reason")
 
 
-class PlanAnnotationConfig(CommandConfig):
+class PlanAnnotationConfig(PredictingConfig):
     """What `conf/plan_annotation.yaml` holds."""
 
-    allow: tuple[str, ...] = ()
-    run: tuple[Path, ...] = Field(min_length=1)
     budget: float = Field(gt=0)
     output: Path
     pool: Path | None = None
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
-    predict_with: str | None = None
     desc: str | None = None
-    device: str = "auto"
-    voxel_size: VoxelSize | None = None
-    window: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _one_or_several(cls, run: Any) -> Any:
-        return [run] if isinstance(run, str) else run
 
 
 def main(config: DictConfig) -> None:
     """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
-    warn_of_unfinished(command.run)
-    window = {**command.window, "voxel_size": command.voxel_size}
-    segmenter, modalities = load_predictor(
-        command.run, command.device, command.predict_with, command.allow, **window
-    )
+    segmenter, modalities = command.load()
     space = segmenter.head.space
     plan, book = None, Codebook.build(space)
     if command.pool is None:
@@ -83,9 +66,7 @@ def main(config: DictConfig) -> None:
         )
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
-    settings = {**window, "predict_with": command.predict_with}
-    name = " + ".join(run.resolve().name for run in command.run)
-    folder = place_of(command.run[0], Origin.of(name, command.run, settings))
+    folder = place_of(command.run[0], command.origin())
     doubts = []
     with progress_bar("doubt", total=len(pool)) as bar:
         for one in pool:

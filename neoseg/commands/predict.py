@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from pydantic import Field, field_validator
 
 from neoseg import __version__
-from neoseg.configuration.command_config import CommandConfig
+from neoseg.commands.predicting import PredictingConfig
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
@@ -30,8 +30,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import images_of, load_predictor, warn_of_unfinished
-from neoseg.store.voxel_size import VoxelSize
+from neoseg.runs.loading import images_of
 from neoseg.trust.folder import limits_of, load
 from neoseg.trust.promises import Promises, ScanPromises
 
@@ -90,32 +89,19 @@ class _Job:
         self.origin.keep(target, [*scan.images, scan.mask])
 
 
-class PredictConfig(CommandConfig):
+class PredictConfig(PredictingConfig):
     """What `conf/predict.yaml` holds."""
 
-    allow: tuple[str, ...] = ()
-    run: tuple[Path, ...] = Field(min_length=1)
     input: Path
     output: Path
-    predict_with: str | None = None
     desc: str | None = None
     probseg: tuple[str, ...] = ()
     sets: float | None = Field(default=None, gt=0, lt=1)
     sets_for: Literal["scan", "structure"] = "scan"
     trust: float | None = Field(default=None, gt=0, lt=1)
-    device: str = "auto"
     overwrite: bool = False
     picture: bool = True
     tables: tuple[Literal["freesurfer", "itksnap", "slicer", "mrtrix"], ...] = ()
-    voxel_size: VoxelSize | None = None
-    window: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _one_or_several(cls, run: Any) -> Any:
-        if isinstance(run, list) and not run:
-            raise ConfigError("run is an empty list; name one run folder or more")
-        return [run] if isinstance(run, str) else run
 
     @field_validator("input", mode="before")
     @classmethod
@@ -134,22 +120,17 @@ def main(config: DictConfig) -> None:
     """Segment every scan that has no segmentation yet; list failures at the end."""
     command = PredictConfig.parse(config)
     runs, output = command.run, command.output
-    warn_of_unfinished(runs)
-    window = {**command.window, "voxel_size": command.voxel_size}
-    segmenter, modalities = load_predictor(
-        runs, command.device, command.predict_with, command.allow, **window
-    )
-    made_by = " + ".join(run.resolve().name for run in runs)
+    segmenter, modalities = command.load()
+    made_by = command.made_by
     classes = _classes(segmenter.head.space, command.probseg)
     provenance = Provenance("neoseg", __version__, made_by)
-    settings = {**window, "predict_with": command.predict_with}
-    origin = Origin.of(made_by, runs, settings)
+    origin = command.origin()
     promises = None
     if command.sets is not None or command.trust is not None:
         known = load(runs, origin, segmenter.head.space)
         limits = limits_of(known, command.sets, command.sets_for) if command.sets else None
         promises = Promises(known, limits, command.trust)
-        origin = Origin.of(made_by, runs, {**settings, **promises.settings})
+        origin = Origin.of(made_by, runs, {**command.settings, **promises.settings})
     job = _Job(segmenter, output, provenance, classes, command.picture, origin, promises)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):

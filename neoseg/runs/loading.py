@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neoseg.configuration.data import DataConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
 from neoseg.inference.ensemble import Ensemble
@@ -27,6 +28,13 @@ def load_config(run: Path) -> dict[str, Any]:
         return read_config(path)
     except ForeignError as error:
         raise ConfigError(str(error)) from None
+
+
+def data_of(run: Path, allow: Sequence[str] = ()) -> DataConfig:
+    """Return the keys of a run that name its scans; raises `ConfigError`."""
+    content = load_config(run)
+    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
+    return DataConfig.parse(kept | {"allow": list(allow)})
 
 
 def warn_of_unfinished(runs: Sequence[Path]) -> None:

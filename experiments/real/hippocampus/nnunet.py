@@ -95,7 +95,7 @@ def train(name: str, place: Path, steps: int, device: str) -> Path:
     plans["continue_training"] = False
     trainer = nnUNetTrainer(plans, "3d_fullres", "all", about, device=torch.device(device))
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = EPOCH, 1
-    trainer.num_epochs = -(-steps // EPOCH)
+    trainer.num_epochs = steps // EPOCH
     trainer.run_training()
     return Path(trainer.output_folder_base)
 
@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--device", default="cpu", help="cpu | cuda")
     asked = parser.parse_args()
+    if asked.steps < EPOCH or asked.steps % EPOCH:
+        parser.error(f"--steps is {asked.steps}, expected a multiple of {EPOCH}")
     name = f"Dataset{NAMES[asked.arm]}_hippocampus_{asked.arm}"
     for part in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{part}"] = str(asked.folder / part)

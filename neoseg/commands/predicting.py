@@ -1,0 +1,57 @@
+"""What commands have in common that segment scans with trained runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from neoseg.configuration.command_config import CommandConfig
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.origin import Origin
+from neoseg.inference.segmenter import Segmenter
+from neoseg.runs.loading import load_predictor, warn_of_unfinished
+from neoseg.store.voxel_size import VoxelSize
+
+
+class PredictingConfig(CommandConfig):
+    """The runs that predict together, and how."""
+
+    allow: tuple[str, ...] = ()
+    run: tuple[Path, ...] = Field(min_length=1)
+    predict_with: str | None = None
+    device: str = "auto"
+    voxel_size: VoxelSize | None = None
+    window: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _one_or_several(cls, run: Any) -> Any:
+        if isinstance(run, list) and not run:
+            raise ConfigError("run is an empty list; name one run folder or more")
+        return [run] if isinstance(run, str) else run
+
+    @property
+    def made_by(self) -> str:
+        """Names of the runs."""
+        return " + ".join(run.resolve().name for run in self.run)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the answers beside the networks."""
+        return {**self._window, "predict_with": self.predict_with}
+
+    @property
+    def _window(self) -> dict[str, Any]:
+        return {**self.window, "voxel_size": self.voxel_size}
+
+    def load(self) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
+        """Return what segments, and its modalities; see `load_predictor`."""
+        warn_of_unfinished(self.run)
+        return load_predictor(self.run, self.device, self.predict_with, self.allow, **self._window)
+
+    def origin(self) -> Origin:
+        """Return what answers are made of."""
+        return Origin.of(self.made_by, self.run, self.settings)
