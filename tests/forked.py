@@ -7,7 +7,7 @@ import os
 import runpy
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,14 +24,22 @@ CONTEXT.set_forkserver_preload(
 
 
 def run_command(
-    command: str, *arguments: object, cwd: Path, timeout: float = 600, paths: Sequence[Path] = ()
+    command: str | Path,
+    *arguments: object,
+    cwd: Path,
+    timeout: float = 600,
+    paths: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run `python -m neoseg.<command>` in a folder; return its status and all that it said.
 
-    `paths` are where packages from outside lie, as if named by PYTHONPATH.
+    A path is a script, which may import what lies beside it. `paths` are where packages from
+    outside lie, as if named by PYTHONPATH. The variables of `environment` are set as well.
     """
     with tempfile.NamedTemporaryFile(mode="r") as said:
-        job = start_command(command, *arguments, cwd=cwd, said=said.name, paths=paths)
+        job = start_command(
+            *(command, *arguments), cwd=cwd, said=said.name, paths=paths, environment=environment
+        )
         job.join(timeout)
         if job.is_alive():
             job.kill()
@@ -40,35 +48,43 @@ def run_command(
 
 
 def start_command(
-    command: str,
+    command: str | Path,
     *arguments: object,
     cwd: Path,
     said: str = os.devnull,
     paths: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> BaseProcess:
     """Start what `run_command` runs, as the leader of a process group; what it says goes to a file.
 
     An `exitcode` below zero is the signal that ended it.
     """
     light_spawn()  # what cleans up after processes is started as neoseg does
-    words = [command, *map(str, arguments)]
-    job = CONTEXT.Process(target=_serve, args=(words, cwd, said, [ROOT, *paths]))
+    words = [*map(str, (command, *arguments))]
+    variables = {**(environment or {}), "OMP_NUM_THREADS": "1"}
+    job = CONTEXT.Process(target=_serve, args=(words, cwd, said, [ROOT, *paths], variables))
     job.start()
     return job
 
 
-def _serve(words: list[str], cwd: Path, said: str, paths: Sequence[Path]) -> None:
+def _serve(
+    words: list[str], cwd: Path, said: str, paths: Sequence[Path], variables: Mapping[str, str]
+) -> None:
     os.setsid()
     target = os.open(said, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(target, descriptor)
     os.chdir(cwd)
     places = [str(path) for path in paths]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"PYTHONPATH": os.pathsep.join(places), **variables}
     sys.path[:0] = ["", *places]
     if len(places) > 1:  # what the server found installed is not all
         for found in (nodes.option_nodes, nodes.register_nodes):
             found.cache_clear()
         nodes.register_nodes()
     sys.argv = words
-    runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)
+    if words[0].endswith(".py"):
+        sys.path.insert(0, str(Path(words[0]).parent))
+        runpy.run_path(words[0], run_name="__main__")
+    else:
+        runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)

@@ -110,7 +110,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
 def _write_configuration(folder: Path) -> Path:
     host = socket.gethostname().split(".")[0]
     (folder / "state").mkdir()
-    ports = _free_ports(1 + len(NODES))
+    ports = free_ports(1 + len(NODES))
     nodes = "\n".join(
         f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 State=UNKNOWN"
         for name, port in zip(NODES, ports[1:], strict=True)
@@ -120,7 +120,7 @@ def _write_configuration(folder: Path) -> Path:
     return path
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for item in sockets:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from slurm_cluster import SlurmCluster
+from forked import start_command
+from slurm_cluster import SlurmCluster, free_ports
 from tiny_run import TINY
 
 from neoseg.files import find
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240.0
 """Seconds that a command may take."""
 
@@ -62,14 +60,15 @@ class Sweep:
 def run_sweep(cluster: SlurmCluster, base: Path) -> Sweep:
     """Run a sweep whose first job was told in the middle that its place is needed."""
     names = f"+experiment={','.join(ARMS)}"
-    process = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
+    process, said = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
     try:
         first = preempt_at(6, base, cluster, process)
         release(first, cluster)
-        output, _ = process.communicate(timeout=LIMIT)
+        output = finish(process, said)
     except BaseException:
         process.kill()
-        process.wait()
+        process.join()
+        print(said.read_text())
         raise
     found = {arm: folder_of(base, arm) for arm in ARMS}
     logs = [
@@ -78,37 +77,40 @@ def run_sweep(cluster: SlurmCluster, base: Path) -> Sweep:
     ]
     starts = {arm: logs[number].count("Loading pickle") for number, arm in enumerate(ARMS)}
     assert first in output
-    return Sweep(process.returncode, output, found, starts)
+    return Sweep(process.exitcode or 0, output, found, starts)
 
 
-def start(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
-    """Start a training command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "neoseg.train", *arguments],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(
+    folder: Path, environment: Mapping[str, str], *arguments: str
+) -> tuple[BaseProcess, Path]:
+    """Start a training command in a process of its own; return also the file of what it says."""
+    said = folder / f"{time.monotonic_ns()}.txt"
+    said.touch()
+    return start_command(
+        *("train", *arguments), cwd=folder, said=str(said), environment=environment
+    ), said
 
 
-def preempt_at(
-    step: int, folder: Path, cluster: SlurmCluster, process: subprocess.Popen[str]
-) -> str:
+def finish(process: BaseProcess, said: Path) -> str:
+    """Wait for the end of a command; return what it said."""
+    process.join(LIMIT)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(said.read_text())
+    return said.read_text()
+
+
+def preempt_at(step: int, folder: Path, cluster: SlurmCluster, process: BaseProcess) -> str:
     """Send the first job that reaches a step what SLURM sends before it takes a node away."""
     deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         curves = find(folder / "runs", ["metrics.csv"])
         if max(map(last_step, curves), default=-1) >= step:
             (job,) = (name for name, state in cluster.queue().items() if state == "RUNNING")
             cluster.run("scancel", "--signal=USR2", job)
             return job
         time.sleep(0.02)
-    process.kill()
-    raise AssertionError(
-        f"no job came to step {step}\n{process.communicate()[0]}\n{cluster.logs()}"
-    )
+    raise AssertionError(f"no job came to step {step}\n{cluster.logs()}")
 
 
 def release(job: str, cluster: SlurmCluster) -> None:
@@ -131,13 +133,19 @@ def folder_of(base: Path, arm: str) -> Path:
     return found
 
 
-def train(folder: Path, *arguments: str) -> Path:
+def train(folder: Path, *arguments: str, processes: int = 1) -> Path:
     """Train outside of the cluster, on the same data; return the run folder."""
     folder.mkdir()
     run = folder / "alone"
-    process = start(folder, os.environ, *arguments, f"hydra.run.dir={run}", f"paths.runs={folder}")
-    output, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, output
+    arguments += (f"hydra.run.dir={run}", f"paths.runs={folder}")
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
+    ranks = [
+        start(folder, {**together, "LOCAL_RANK": str(rank)} if processes > 1 else {}, *arguments)
+        for rank in range(processes)
+    ]
+    for process, said in ranks:
+        output = finish(process, said)
+        assert process.exitcode == 0, output
     return run
 
 
@@ -170,7 +178,7 @@ def check_the_preempted_job_is_as_if_nothing_had_disturbed_it(
 ) -> None:
     """The same two processes on one machine, without SLURM and undisturbed, give the same bits."""
     two = ("trainer.devices=2", "trainer.strategy=ddp", f"paths.data={base / 'data'}")
-    alone = train(folder, f"+experiment={ARMS[0]}", *RUN, *two)
+    alone = train(folder, f"+experiment={ARMS[0]}", *RUN, *two, processes=2)
     ours, theirs = checkpoint(sweep.folders[ARMS[0]]), checkpoint(alone)
     assert ours["global_step"] == theirs["global_step"] == LAST_STEP + 1
     assert list(ours["state_dict"]) == list(theirs["state_dict"])
@@ -201,9 +209,9 @@ def check_the_finished_sweep_asks_for_no_node(
 ) -> None:
     before = {arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()}
     names = f"+experiment={','.join(ARMS)}"
-    process = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
-    output, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, output
+    process, said = start(base, cluster.environment, "-m", names, *SLURM, *RUN)
+    output = finish(process, said)
+    assert process.exitcode == 0, output
     assert "submitted" not in output
     assert {
         arm: (path / "run.json").stat().st_mtime_ns for arm, path in sweep.folders.items()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_command
 
 HERE = Path(__file__).parent
 
@@ -23,15 +22,8 @@ pytestmark = [
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What one process and each of two have seen."""
     folder = tmp_path_factory.mktemp("ranks")
-    paths = [str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "two_ranks.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    status, said = run_command(HERE / "two_ranks.py", folder, cwd=folder, timeout=180)
+    assert status == 0, said[-3000:]
     names = ["rank-0-of-1", "rank-0-of-2", "rank-1-of-2"]
     return [json.loads((folder / f"{name}.json").read_text()) for name in names]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_command
 from interruption import assert_same_runs, curves
 from made_once import made_once
 
@@ -27,15 +26,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_all(folder: Path) -> None:
-    paths = [str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "two_processes.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    status, said = run_command(HERE / "two_processes.py", folder, cwd=folder, timeout=500)
+    assert status == 0, said[-5000:]
 
 
 def test_each_process_has_its_share_of_a_batch(runs: Path) -> None:

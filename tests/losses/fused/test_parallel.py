@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from cases import every_variant, make_case
+from forked import CONTEXT
 
 from neoseg.losses.build import make_term
 from neoseg.losses.fused import SumTerm, VoxelTerm
@@ -57,7 +57,16 @@ def work(rank, address, variants, results):
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (f"file://{folder}/store", VARIANTS, str(folder)), nprocs=2)
+    address = f"file://{folder}/store"
+    ranks = [
+        CONTEXT.Process(target=work, args=(rank, address, VARIANTS, str(folder)))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [process.exitcode for process in ranks] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
