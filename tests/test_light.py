@@ -70,12 +70,6 @@ def test_looking_and_refusing_import_nothing_heavy(arguments: list[str], says: s
     assert not found & set(HEAVY)
 
 
-def test_losses_need_torch_alone() -> None:
-    found, _ = loaded(IMPORTED.format("import neoseg.losses"))
-    assert "torch" in found
-    assert not found & set(HEAVY) - {"torch"}
-
-
 def test_inference_needs_torch_scipy_and_nibabel_alone() -> None:
     names = sorted(path.stem for path in (ROOT / "neoseg" / "inference").glob("[!_]*.py"))
     code = f"from neoseg.inference import {', '.join(names)}"

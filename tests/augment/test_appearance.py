@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import CONTEXT
 from small_cohort import SPATIAL, annotate_cohort, make_data, write_cohort
 from waiting import on_an_accelerator
 
@@ -15,6 +16,7 @@ from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.label_contrast import LabelContrastSettings
 from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.torchio_transforms import TorchioTransform
+from neoseg.patches import datamodule
 from neoseg.patches.batch import Batch, collate
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchDataset, PatchSettings
@@ -152,7 +154,10 @@ def test_torchio_comes_out_the_same_in_any_order(data: MixedDataModule) -> None:
 
 
 @pytest.mark.slow
-def test_loader_processes_draw_the_same_views(data: MixedDataModule, tmp_path: Path) -> None:
+def test_loader_processes_draw_the_same_views(
+    data: MixedDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamodule, "light_spawn", lambda: CONTEXT)
     found = []
     for workers, device in ((0, "loader"), (1, "loader"), (1, "accelerator")):
         settings = PATCHES.model_copy(update={"workers": workers})

@@ -63,36 +63,36 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
 ) -> None:
     arguments = [*small_run(heads), "cohort=flat", "network=pocket", "network.net.width=4"]
     loss = ["loss=[iuc,brier]", "loss.brier.power=1.5"]
-    sweep = ["cluster=local", "cluster.jobs=2", "seed=0,1", "sweep=outside"]
+    sweep = ["cluster=local", "cluster.jobs=2", "seed=1", "sweep=outside"]
     paths = (installed,)
     neoseg("train", "-m", *arguments, *loss, *sweep, at=tmp_path, paths=paths)
-    runs = sorted(path.parent for path in (tmp_path / "runs").rglob("run.json"))
-    assert len(runs) == 2
-    config = (runs[0] / "config.yaml").read_text()
+    (record,) = (tmp_path / "runs").rglob("run.json")
+    trained = record.parent
+    config = (trained / "config.yaml").read_text()
     assert "mylab.networks.PocketNet" in config
     assert "power: 1.5" in config
 
     # An interrupted run goes on by its own configuration.
-    steps = json.loads((runs[0] / "run.json").read_text())["steps"]
-    (runs[0] / "run.json").unlink()
-    neoseg("train", f'resume="{runs[0]}"', "trainer.max_epochs=3", at=tmp_path, paths=paths)
-    assert json.loads((runs[0] / "run.json").read_text())["steps"] == steps + 2
+    steps = json.loads(record.read_text())["steps"]
+    record.unlink()
+    neoseg("train", f'resume="{trained}"', "trainer.max_epochs=3", at=tmp_path, paths=paths)
+    assert json.loads(record.read_text())["steps"] == steps + 2
 
     scans = tmp_path / "scans"
     scans.mkdir()
     image = heads / "00_image.nii.gz"
     (scans / "new_T2w.nii.gz").write_bytes(image.read_bytes())
     output = f"output={tmp_path / 'a'}"
-    neoseg("predict", f'run="{runs[1]}"', f"input={scans}", output, at=tmp_path, paths=paths)
+    neoseg("predict", f'run="{trained}"', f"input={scans}", output, at=tmp_path, paths=paths)
     assert list((tmp_path / "a").rglob("*_dseg.nii.gz"))
-    neoseg("evaluate", f'run="{runs[0]}"', "part=val", "pictures=0", at=tmp_path, paths=paths)
+    neoseg("evaluate", f'run="{trained}"', "part=val", "pictures=0", at=tmp_path, paths=paths)
     neoseg("report", f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'report'}", at=tmp_path)
     table = pd.read_csv(tmp_path / "report" / "runs.csv")
-    assert len(table) == 2
+    assert len(table) == 1
 
     # Without the package its network is not there to predict with, and the message says so.
     told = neoseg(
-        *("predict", f'run="{runs[0]}"', f"input={scans}", f"output={tmp_path / 'c'}"),
+        *("predict", f'run="{trained}"', f"input={scans}", f"output={tmp_path / 'c'}"),
         at=tmp_path,
         status=2,
     )

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from forked import CONTEXT
 from lightning.pytorch.plugins.environments import (
     LightningEnvironment,
     SLURMEnvironment,
@@ -109,7 +110,11 @@ def test_the_codebook_holds_every_label_set_that_can_occur(data: MixedDataModule
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [1, 4])
-def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: int) -> None:
+def test_loader_processes_give_the_same_patches(
+    data: MixedDataModule, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if workers > 1:  # the one is started as in a training, which takes it seconds of imports
+        monkeypatch.setattr(datamodule, "light_spawn", lambda: CONTEXT)
     here = [*batches(data, trainer(done=0)), *batches(data, trainer(done=3))]
     data.trainer = None
     other = MixedDataModule(

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from forked import CONTEXT
 from small_cohort import (
     annotate_cohort,
     make_data,
@@ -21,6 +22,7 @@ from small_cohort import (
 
 from neoseg.cohort import Cohort, Plan
 from neoseg.labels import Convention
+from neoseg.patches import datamodule
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchSettings
@@ -162,11 +164,12 @@ def test_nothing_sees_what_either_protocol_hides(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_loader_processes_give_the_same_patches(data: MixedDataModule, workers: int) -> None:
-    other = MixedDataModule(
-        data.annotated, data.store, settings(workers=workers), data.augment, data.seed
-    )
+def test_loader_processes_give_the_same_patches(
+    data: MixedDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamodule, "light_spawn", lambda: CONTEXT)
+    patches = settings(workers=2)
+    other = MixedDataModule(data.annotated, data.store, patches, data.augment, data.seed)
     other.setup()
     assert_equal(batches(data), batches(other))
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from sweep import dice_of, write_run
 
+from neoseg.evaluation.report import write
 from neoseg.evaluation.report.collect import ReportError, collect
 from neoseg.evaluation.report.write import write_report
 from neoseg.evaluation.table import read_scores, write_scores
@@ -75,6 +76,7 @@ def test_a_picture_outside_of_the_run_is_not_copied(tmp_path: Path) -> None:
 def test_a_configuration_that_asks_for_secrets_counts_as_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(write, "_write_figures", lambda *_: {})  # seconds, and not meant here
     monkeypatch.setenv("TOKEN_OF_TEST", "s3cr3t")
     write_run(tmp_path / "runs" / "a", dice_of(0.6))
     run = write_run(tmp_path / "runs" / "b", dice_of(0.6))
@@ -89,8 +91,7 @@ def test_a_configuration_that_asks_for_secrets_counts_as_unfinished(
 def test_an_old_page_does_not_stand_beside_new_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neoseg.evaluation.report import write
-
+    monkeypatch.setattr(write, "_write_figures", lambda *_: {})
     write_run(tmp_path / "runs" / "a", dice_of(0.6), views=False)
     page = write_report(tmp_path / "runs", tmp_path / "out")
     assert page.is_file()
