@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as mp
+from forked import CONTEXT
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = {"training", "main_experiment"}
@@ -24,7 +27,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "part", [pytest.param(p, marks=[pytest.mark.slow] * (p in SLOW)) for p in PARTS]
 )
-def test_a_part_runs_at_toy_size(part: str, scratch: Path) -> None:
+def test_a_part_runs_at_toy_size(part: str, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two ranks are forked from the server that has imported everything.
+    ranks = partial(mp.start_processes, start_method=CONTEXT.get_start_method())
+    monkeypatch.setattr(mp, "spawn", ranks)
     output = scratch / f"{part}.csv"
     rows = main(["--dry", "--parts", part, "--output", str(output), "--scratch", str(scratch)])
     assert {row.status for row in rows} <= {"right", "measured", "not here"}, rows

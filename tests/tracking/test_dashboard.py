@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_command
 from hydra import compose, initialize_config_dir
 from recording_server import RecordingServer
 from small_wandb_run import Recorded
@@ -22,7 +21,6 @@ from neoseg.labels import LabelSpace
 
 pytest.importorskip("wandb_workspaces", reason="the extra 'dashboard' is not installed")
 
-ROOT = CONFIG_DIR.parent
 ONE = PanelSettings(overlays=1, classes=99)
 
 
@@ -146,18 +144,15 @@ def test_a_library_that_is_missing_is_one_message(
 def test_the_command_saves_a_view(
     server: RecordingServer, tmp_path: Path, drawem9: LabelSpace
 ) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "neoseg.dashboard", "sweep=ablation", "entity=team"],
+    status, said = run_command(
+        *("dashboard", "sweep=ablation", "entity=team"),
         cwd=tmp_path,
-        env=server.environment(tmp_path) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
+        environment=server.environment(tmp_path),
     )
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert status == 0, said
     (view,) = server.views
     assert (view["entityName"], view["projectName"]) == ("team", "neoseg")
     assert (view["type"], view["displayName"]) == ("project-view", "Sweep ablation")
     sections = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
     assert {"Label share", "Overlays"} <= {section["name"] for section in sections}
-    assert f"{server.address}/team/neoseg?nw=" in result.stdout + result.stderr
+    assert f"{server.address}/team/neoseg?nw=" in said
