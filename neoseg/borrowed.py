@@ -91,6 +91,35 @@ def import_monai() -> None:
             import monai.networks.nets  # noqa: F401
 
 
+UNUSED_BY_TORCHMETRICS = ("matplotlib", "transformers")
+
+
+def import_torchmetrics() -> None:
+    """Import TorchMetrics, which Lightning does, without what it can use and neoseg does not.
+
+    With the library of language models, for scores of texts, Lightning takes twice as long. For
+    TorchMetrics, and for it alone, `UNUSED_BY_TORCHMETRICS` are as good as not installed. Import
+    `torchmetrics` before `neoseg` to have its scores of texts. Since lightning-utilities 0.8.
+    """
+    if "torchmetrics" in sys.modules:
+        return
+    from lightning_utilities.core.imports import RequirementCache
+
+    plain = RequirementCache._check_available
+
+    def check(self: Any) -> None:
+        if str(self.requirement).split(">")[0] in UNUSED_BY_TORCHMETRICS:
+            self.available, self.message = False, f"{self.requirement} is not used by neoseg"
+        else:
+            plain(self)
+
+    RequirementCache._check_available = check  # type: ignore[method-assign]
+    try:
+        import torchmetrics  # noqa: F401
+    finally:
+        RequirementCache._check_available = plain  # type: ignore[method-assign]
+
+
 @contextmanager
 def not_installed(names: Sequence[str]) -> Iterator[None]:
     """Let first imports of some modules fail in this thread, as if they were not installed."""

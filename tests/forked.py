@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # They are forked from a process that does nothing but import, which takes some CPU seconds each.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["neoseg.runs.run", "neoseg.evaluation.report.write", "monai.networks.nets"]
+    [
+        "neoseg.configuration.run",
+        "neoseg.runs.run",
+        "neoseg.evaluation.report.write",
+        "monai.networks.nets",
+    ]
 )
 
 

@@ -69,17 +69,23 @@ def test_wandb_has_the_settings_that_keep_a_machine_to_itself() -> None:
     assert settings.disable_git
 
 
-MONAI = """
+MONAI_AND_LIGHTNING = """
 import sys
 import pandas
 kept = pandas
-from neoseg.borrowed import UNUSED_BY_MONAI, import_monai
+from neoseg.borrowed import UNUSED_BY_MONAI, UNUSED_BY_TORCHMETRICS, import_monai
 finders = list(sys.meta_path)
 import_monai()
 assert sys.meta_path == finders
 assert sys.modules["pandas"] is kept
 there = [name for name in UNUSED_BY_MONAI if name in sys.modules]
 assert there == ["pandas"], there
+
+from lightning_utilities.core.imports import RequirementCache
+import neoseg.training.checkpoint
+assert "lightning" in sys.modules
+assert not {*UNUSED_BY_TORCHMETRICS} & {*sys.modules}
+assert RequirementCache("matplotlib")  # for all others it is there
 
 import matplotlib.pyplot, PIL.Image, scipy.signal, transformers
 from torch.utils.tensorboard import SummaryWriter
@@ -94,10 +100,10 @@ for name in ("unet3d", "dynunet", "segresnet", "swinunetr", "segformer_b0"):
 """
 
 
-def test_monai_is_imported_without_what_it_can_do_without() -> None:
+def test_monai_and_lightning_are_imported_without_what_they_can_do_without() -> None:
     root = Path(__file__).resolve().parents[1]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    command = [sys.executable, "-W", "ignore", "-c", MONAI]
+    command = [sys.executable, "-W", "ignore", "-c", MONAI_AND_LIGHTNING]
     subprocess.run(command, cwd=root, env=environment, check=True, timeout=200)
 
 

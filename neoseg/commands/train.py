@@ -9,7 +9,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from neoseg.configuration.resume import resumed
@@ -27,6 +26,9 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> float:
     """Train, score and write the run folder."""
+    # Imported by neoseg.training first, which knows what need not come with it.
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if config.dry_run:
