@@ -18,9 +18,11 @@ from rich.console import Console
 from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.table import write_rows
+from neoseg.commands.annotation_curve import case_after, counts_of, learn, write_curve
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run, plan_of
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
+from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
@@ -47,11 +49,13 @@ class PlanAnnotationConfig(PredictingConfig):
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
     desc: str | None = None
+    curve: Path | None = None
 
 
 def main(config: DictConfig) -> None:
     """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
+    learnt = None if command.curve is None else learn(command.curve)
     segmenter, modalities = command.load()
     space = segmenter.head.space
     plan, book = None, Codebook.build(space)
@@ -96,7 +100,13 @@ def main(config: DictConfig) -> None:
             f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
             "budget, or correct minutes"
         )
-    _write(command, choices, doubts, pool, plan, minutes)
+    command.output.mkdir(parents=True, exist_ok=True)
+    outlook = []
+    if learnt is not None:
+        now = counts_of(command.run[0])
+        moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
+        outlook = write_curve(*learnt, command.output, now, case_after(now, moves), len(pool))
+    _write(command, choices, doubts, pool, plan, minutes, outlook)
 
 
 def _read(path: Path, made_of: str) -> Doubt | None:
@@ -114,6 +124,7 @@ def _write(
     pool: Sequence[Candidate],
     plan: Plan | None,
     minutes: Mapping[str, float],
+    outlook: Sequence[str],
 ) -> None:
     rows, total = [], 0.0
     for rank, choice in enumerate(choices, start=1):
@@ -123,7 +134,6 @@ def _write(
         why = reason(choice, doubt, minutes, len(pool))
         rows.append([str(rank), doubt.scan, choice.action.name, *numbers, why])
     output = command.output
-    output.mkdir(parents=True, exist_ok=True)
     write_rows(output / "plan.tsv", COLUMNS, rows)
     lines = {(pool[c.scan].subject, pool[c.scan].session): c.action.name for c in choices}
     following = "add the lines of annotation.tsv to your own table (annotation.file)"
@@ -141,11 +151,13 @@ def _write(
         write_text(output / "annotation" / "planned.yaml", text)
     told = [(s, n or "", name) for (s, n), name in lines.items()]
     write_rows(output / "annotation.tsv", ("subject", "session", "annotation"), told)
-    write_text(output / "plan.html", _page(rows, following, command.minutes))
+    write_text(output / "plan.html", _page(rows, following, command, outlook))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{total:g} of {command.budget:g} minutes:")
     for place, scan, annotation, cost, sum_, _, _, why in rows:
         console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
+    for line in outlook:
+        console.print(line)
     log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
 
 
@@ -170,8 +182,19 @@ def _protocols(
     return found
 
 
-def _page(rows: Sequence[Sequence[str]], following: str, minutes: MinutesSettings) -> str:
+def _page(
+    rows: Sequence[Sequence[str]],
+    following: str,
+    command: PlanAnnotationConfig,
+    outlook: Sequence[str],
+) -> str:
     """Return the plan as one page of HTML."""
+    minutes, brings = command.minutes, ""
+    if outlook:
+        picture = data_uri((command.output / "curve.png").read_bytes())
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in outlook)
+        brings = f"""<h2>What it should bring</h2><img src="{picture}" alt="Dice against labels"
+style="max-width:100%"><ul>{lines}</ul>"""
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -185,5 +208,6 @@ border-bottom:1px solid #ccc}}</style>
 <table><tr>{head}</tr>
 {body}
 </table>
+{brings}
 <p>Then: <code>{html.escape(following)}</code></p>
 """

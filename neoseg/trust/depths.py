@@ -22,7 +22,7 @@ class MinutesSettings(Section):
     full: float = Field(default=60.0, gt=0)
     superclass: float | None = Field(default=None, gt=0)
     slice: float = Field(default=1.0, gt=0)
-    named: dict[str, float] = Field(default_factory=dict)
+    named: dict[str, float] | None = None
 
 
 class SliceSettings(Section):
@@ -58,8 +58,9 @@ def depths_of(plan: Plan | None, space: LabelSpace) -> dict[str, Protocol]:
 
 def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dict[str, float]:
     """Return the minutes of each depth; raises `ConfigError` for names that there are not."""
-    unknown = sorted(set(settings.named) - set(depths))
-    wrong = sorted(name for name, value in settings.named.items() if not value > 0)
+    named = settings.named or {}
+    unknown = sorted(set(named) - set(depths))
+    wrong = sorted(name for name, value in named.items() if not value > 0)
     if unknown or wrong:
         raise ConfigError(
             f"minutes.named has {', '.join(unknown or wrong)}, expected a positive number for "
@@ -70,7 +71,7 @@ def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dic
     for name, protocol in depths.items():
         share = max(len(set(protocol.sets)) - 1, 1) / everything
         guess = settings.superclass if settings.superclass is not None else settings.full * share
-        found[name] = settings.named.get(name, settings.full if name == FULL else guess)
+        found[name] = named.get(name, settings.full if name == FULL else guess)
     return found
 
 
