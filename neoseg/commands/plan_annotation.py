@@ -163,7 +163,8 @@ style="max-width:100%"><ul>{lines}</ul>"""
 <style>body{{font:15px sans-serif;margin:2em}}td,th{{padding:.3em .8em;text-align:left;
 border-bottom:1px solid #ccc}}</style>
 <h1>What to annotate next</h1>
-<p>Minutes: {prices}. gain, open: bits x ml of doubt, over the pool and in the scan itself.</p>
+<p>Minutes: {prices}. gain, open: doubt in bits a voxel, the mean over structures, over the pool
+and in the scan itself.</p>
 <table><tr>{head}</tr>
 {body}
 </table>

@@ -94,7 +94,7 @@ def actions_of(
     found = [
         Action(name, minutes[name], settles=name)
         for name, depth in depths.items()
-        if doubt.settled[name] > 0
+        if sum(doubt.settled[name].values()) > 0
         and (
             name == FULL
             or (
