@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from neoseg.findings.settings import ConfigError
 from neoseg.networks import build_network
-from neoseg.training.warm_start import Source, start
+from neoseg.training.warm_start import Source, report_table, start
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from small_module import make_module
@@ -161,6 +161,7 @@ def test_of_what_was_pretrained_the_encoder_is_taken(tmp_path: Path, inside: boo
     rows = {row["image"]: row["from"] for row in report["images"]}
     assert rows == dict.fromkeys(("T2w", "T1w"), "mean of the image of its pretraining")
     assert {row["from"] for row in report["classes"]} == {"drawn"}
+    assert "tensors drawn (decoder, heads, up)" in str(report_table(report).caption)
 
 
 def test_an_encoder_alone_needs_no_plan(tmp_path: Path) -> None:
