@@ -158,6 +158,7 @@ def _draw(
     for place, (name, mark) in enumerate((("now", "s"), ("plan", "D"))):
         axes.plot(amounts[place], predicted[place, 0], mark, label=plain_text(name))
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("full annotations, or what is worth as much")
     axes.set_ylabel("mean Dice")
     tidy(axes, "both")

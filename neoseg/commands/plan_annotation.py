@@ -7,19 +7,16 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import yaml
 from omegaconf import DictConfig
 from pydantic import Field
 from rich.console import Console
 
-from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_curve import case_after, counts_of, learn, write_curve
-from neoseg.commands.annotation_pool import Candidate, of_files, of_run, plan_of
+from neoseg.commands.annotation_pool import Candidate, of_files, of_run
+from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
@@ -27,9 +24,7 @@ from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
-from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
@@ -60,7 +55,7 @@ def main(config: DictConfig) -> None:
     space = segmenter.head.space
     plan, book = None, Codebook.build(space)
     if command.pool is None:
-        plan = plan_of(command.run[0], modalities, command.allow)
+        plan = command.plan(modalities)
         book, pool = plan.codebook, of_run(plan)
     else:
         pool = of_files(command.run[0], command.pool, modalities, command.desc, space)
@@ -135,22 +130,7 @@ def _write(
         rows.append([str(rank), doubt.scan, choice.action.name, *numbers, why])
     output = command.output
     write_rows(output / "plan.tsv", COLUMNS, rows)
-    lines = {(pool[c.scan].subject, pool[c.scan].session): c.action.name for c in choices}
-    following = "add the lines of annotation.tsv to your own table (annotation.file)"
-    if plan is not None:
-        source = plan.sources[0]
-        now = {(scan.subject, scan.session): UNLABELLED for scan in source.cohort.scans}
-        now |= {(item.subject, item.session): item.protocol for item in source.assignments}
-        lines = now | lines
-        following = f"python -m neoseg.train --config-dir={output} annotation=planned"
-        extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
-        raw = _protocols(command, set(lines.values()), pool, extent)
-        content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
-        content["file"] = str((output / "annotation.tsv").resolve())
-        text = yaml.safe_dump(content, sort_keys=False)
-        write_text(output / "annotation" / "planned.yaml", text)
-    told = [(s, n or "", name) for (s, n), name in lines.items()]
-    write_rows(output / "annotation.tsv", ("subject", "session", "annotation"), told)
+    following = write_tables(output, command.run[0], plan, pool, doubts, choices, command.slices)
     write_text(output / "plan.html", _page(rows, following, command, outlook))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{total:g} of {command.budget:g} minutes:")
@@ -159,27 +139,6 @@ def _write(
     for line in outlook:
         console.print(line)
     log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
-
-
-def _protocols(
-    command: PlanAnnotationConfig, used: set[str], pool: Sequence[Candidate], extent: np.ndarray
-) -> dict[str, Any]:
-    """Return the rows of `annotation.protocols` for names that are neither classes nor built in."""
-    told = load_config(command.run[0])["annotation"]
-    rows = [told["protocol"], *({**r, "name": n} for n, r in (told.get("protocols") or {}).items())]
-    found = {
-        row["name"]: {key: value for key, value in row.items() if value and key != "name"}
-        for row in rows
-        if row["name"] in used - {FULL, UNLABELLED}
-    }
-    slices = command.slices
-    if slices.name in used:
-        if any(one.known is not None and not one.protocol.describes for one in pool):
-            share = min(1.0, slices.count / float(extent[PLANE_AXIS[slices.plane]]))
-            found[slices.name] = {"slices": {"plane": slices.plane, "share": round(share, 4)}}
-        else:  # what will be drawn, on whatever slices
-            found[slices.name] = {"describes": True, "slices": {"plane": slices.plane}}
-    return found
 
 
 def _page(

@@ -40,8 +40,15 @@ class SliceSettings(Section):
 def depths_of(plan: Plan | None, space: LabelSpace) -> dict[str, Protocol]:
     """Return the depths on offer besides slices: full, the run's protocols, and super-classes."""
     found = {FULL: Protocol.full(space)}
-    if plan is not None:
-        found |= {p.name: p for p in plan.sources[0].protocols.values() if p.slices is None}
+    for source in () if plan is None else plan.sources:
+        for protocol in source.protocols.values():
+            if found.get(protocol.name, protocol).sets != protocol.sets:
+                raise ConfigError(
+                    f"the cohorts of the run mean two things by the protocol '{protocol.name}'; "
+                    "give it another name in one of them"
+                )
+            if protocol.slices is None:
+                found[protocol.name] = protocol
     for entry in space.classes[space.num_leaves :]:
         try:
             merged = {"name": entry.abbreviation, "merge": [entry.abbreviation]}
