@@ -199,5 +199,7 @@ def report_table(report: dict[str, Any]) -> Table:
     for row in (*report["images"], *report["classes"]):
         table.add_row(*row.values())
     told = f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
-    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn"
+    parts = {name.removeprefix("network.").split(".")[0] for name in report["drawn"]}
+    where = f" ({', '.join(sorted(parts))})" if parts else ""
+    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn{where}"
     return table

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from neoseg.findings.settings import ConfigError
 from neoseg.networks import build_network
-from neoseg.training.warm_start import Source, start
+from neoseg.training.warm_start import Source, report_table, start
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 from small_module import make_module
@@ -161,6 +161,7 @@ def test_of_what_was_pretrained_the_encoder_is_taken(tmp_path: Path, inside: boo
     rows = {row["image"]: row["from"] for row in report["images"]}
     assert rows == dict.fromkeys(("T2w", "T1w"), "mean of the image of its pretraining")
     assert {row["from"] for row in report["classes"]} == {"drawn"}
+    assert "tensors drawn (decoder, heads, up)" in str(report_table(report).caption)
 
 
 def test_an_encoder_alone_needs_no_plan(tmp_path: Path) -> None:
@@ -177,6 +178,10 @@ def test_an_encoder_alone_needs_no_plan(tmp_path: Path) -> None:
         ({"encoder.stages.0.blocks.0.squeeze_excitation.fc1.weight": torch.zeros(1)}, "squeeze"),
         ({"encoder.stages.1.blocks.1.conv1.conv.weight": None}, r"encoder\.1\.1\.conv1"),
         ({"encoder.stages.1.blocks.0.conv1.norm.weight": torch.zeros(9)}, "size mismatch"),
+        (
+            {"encoder.stages.1.blocks.0.conv1.conv.weight": torch.zeros(30_000, 2, 1, 1, 1)},
+            "more weights than its checkpoint holds",
+        ),
         ({"encoder.stages.2.blocks.0.conv1.conv.weight": None}, "2 levels of an encoder and 2"),
         ({"decoder.seg_layers.1.weight": None}, r"no heads\.0\.weight"),
         ({"decoder.transpconvs.1.weight": None}, "3 levels of an encoder and 1"),
