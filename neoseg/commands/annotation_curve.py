@@ -83,6 +83,13 @@ def learn(folder: Path) -> tuple[Trained, LearningCurve]:
         raise ConfigError(f"no curve through the runs below {folder}: {error}") from None
 
 
+def worth_of(trained: Trained, curve: LearningCurve) -> dict[str, float]:
+    """Return what coarse annotations are worth in full ones, of depths in which the runs differ."""
+    middle = np.median(curve.worth, axis=0)
+    pairs = zip(curve.depths, trained.counts.T, middle, strict=True)
+    return {name: float(value) for name, own, value in pairs if name != FULL and np.ptp(own) > 0}
+
+
 def write_curve(
     trained: Trained,
     curve: LearningCurve,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.table import write_rows
-from neoseg.commands.annotation_curve import case_after, counts_of, learn, write_curve
+from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth_of, write_curve
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run
 from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import PredictingConfig
@@ -85,8 +85,10 @@ def main(config: DictConfig) -> None:
                 write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
             doubts.append(doubt)
             bar.advance(one.name)
+    worth = {} if learnt is None else worth_of(*learnt)
+    slices = (command.minutes.slice, command.slices)
     offered = [
-        actions_of(one.protocol, doubt, depths, minutes, command.minutes.slice, command.slices)
+        actions_of(one.protocol, doubt, depths, minutes, *slices, worth)
         for one, doubt in zip(pool, doubts, strict=True)
     ]
     choices = choose(doubts, offered, command.budget)

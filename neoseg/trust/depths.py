@@ -89,10 +89,21 @@ def actions_of(
     minutes: Mapping[str, float],
     price_of_slice: float,
     slices: SliceSettings,
+    worth: Mapping[str, float],
 ) -> list[Action]:
-    """Return what can be done with a scan so that nothing that is known of it is lost."""
+    """Return what can be done with a scan so that nothing that is known of it is lost.
+
+    Args:
+        now: how it is annotated.
+        doubt: what is open in it.
+        depths, minutes: on offer, and their prices.
+        price_of_slice, slices: likewise.
+        worth: of a depth in full annotations, where that was learnt: in place of what it settles.
+    """
     found = [
-        Action(name, minutes[name], settles=name)
+        Action(name, minutes[name], worth[name])
+        if name in worth
+        else Action(name, minutes[name], settles=name)
         for name, depth in depths.items()
         if sum(doubt.settled[name].values()) > 0
         and (
@@ -106,5 +117,6 @@ def actions_of(
     if slices.count and now.stream == UNLABELLED:
         length = doubt.extent[PLANE_AXIS[slices.plane]]
         price = price_of_slice * min(slices.count, length)
-        found.append(Action(slices.name, price, min(1.0, slices.count / length)))
+        share = worth.get(slices.name, min(1.0, slices.count / length))
+        found.append(Action(slices.name, price, share))
     return found

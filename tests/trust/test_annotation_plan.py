@@ -67,11 +67,14 @@ def test_nothing_known_is_given_up(space: LabelSpace) -> None:
     depths, doubt = depths_of(None, space), doubt_of(space, None)
     minutes, slices = {"full": 10.0, "LR": 4.0}, SliceSettings(count=1, plane="sagittal")
     now = Protocol.unlabelled(space)
-    offered = {a.name: a for a in actions_of(now, doubt, depths, minutes, 2.0, slices)}
+    offered = {a.name: a for a in actions_of(now, doubt, depths, minutes, 2.0, slices, {})}
     assert set(offered) == {"full", "LR", "sagittal_1"}
     assert offered["sagittal_1"] == Action("sagittal_1", 2.0, 0.5)
+    learnt = actions_of(now, doubt, depths, minutes, 2.0, slices, {"LR": 0.3, "sagittal_1": 0.1})
+    shares = {a.name: (a.share, a.settles) for a in learnt}
+    assert shares == {"full": (1, "full"), "LR": (0.3, "full"), "sagittal_1": (0.1, "full")}
     missing = Protocol.parse(space, {"name": "m", "missing": ["CSF"]})
-    names = [a.name for a in actions_of(missing, doubt, depths, minutes, 2.0, slices)]
+    names = [a.name for a in actions_of(missing, doubt, depths, minutes, 2.0, slices, {})]
     assert names == ["full"]
 
 

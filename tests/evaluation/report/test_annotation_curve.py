@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sweep import write_run
 
-from neoseg.commands.annotation_curve import case_after, counts_of, learn, write_curve
+from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth_of, write_curve
 from neoseg.evaluation.report.collect import ReportError
 from neoseg.findings.settings import ConfigError
 
@@ -31,6 +31,7 @@ def test_from_runs_to_what_a_plan_brings(tmp_path: Path) -> None:
     trained, curve = learn(tmp_path / "runs")
     assert trained.depths == ("full", "TCV")
     assert trained.scans == 2
+    assert worth_of(trained, curve) == {"TCV": pytest.approx(0.5, abs=0.1)}
     now = counts_of(tmp_path / "runs" / "2")
     assert now == {"full": 2, "TCV": 8}
     after = case_after(now, [("TCV", "full"), ("unlabelled", "TCV"), ("unlabelled", "TCV")])
