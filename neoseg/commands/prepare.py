@@ -65,6 +65,7 @@ def main(config: DictConfig) -> None:
     log.info("%s", diagnosis.summary())
     log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:
+        log.info("next: python -m neoseg.train, or neoseg.plan before, with the same keys")
         return
     if command.on_error == "skip" and diagnosis.usable:
         log.warning(

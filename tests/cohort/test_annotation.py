@@ -123,7 +123,9 @@ def test_the_supervised_arm_keeps_the_same_full_subjects_alone() -> None:
     assert held_out[0] == held_out[1]
 
 
-def test_scans_without_labels_are_unlabelled_and_never_count_as_full() -> None:
+def test_scans_without_labels_are_unlabelled_and_never_count_as_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     scans = [make_scan(f"N{i}", None, 30, labelled=False) for i in range(10)]
     scans += [make_scan("L1", "1", 30), make_scan("L1", "2", 40, labelled=False)]
     scans += [make_scan("L2", "1", 30), make_scan("V", None, 30, labelled=False)]
@@ -133,6 +135,7 @@ def test_scans_without_labels_are_unlabelled_and_never_count_as_full() -> None:
         planned = assign(scans, split, 0.5, draw, "p")
         streams = {(a.subject, a.session): a.stream for a in planned}
         assert streams["L1", "2"] == streams["V", None] == streams["N3", None] == "unlabelled"
+    assert {r.args for r in caplog.records if r.levelname == "WARNING"} == {("val",)}
         assert sorted([streams["L1", "1"], streams["L2", "1"]]) == ["full", "partial"]
         supervised = assign(scans, split, 1.0, draw, "p", use_rest=False)
         assert {(a.subject, a.session) for a in supervised if a.split == "train"} == {
