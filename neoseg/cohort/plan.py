@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -165,6 +166,15 @@ class Plan:
             for source in self.sources
         )
         return replace(self, sources=tuple(sources))
+
+    def scan_name(self, source: Source, scan: Scan) -> str:
+        """Return the id of a scan, after the name of its cohort where that is not the first."""
+        first = source.cohort.name == self.sources[0].cohort.name
+        return scan.id if first else f"{source.cohort.name}/{scan.id}"
+
+    def slice_seed(self, source: Source, scan: Scan) -> tuple[int, int]:
+        """Return what random slices of a scan are drawn with."""
+        return source.draw, zlib.crc32(self.scan_name(source, scan).encode())
 
     def folder(self, root: Path, source: Source) -> Path:
         """Return where files about the scans of a cohort lie: the first one's in `root` itself."""

@@ -160,6 +160,8 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
         config = _compose(name, [o for o in overrides if _is_choice(o.lstrip("+~").split("=")[0])])
     except (HydraException, OmegaConfBaseException, ValueError):
         config = _compose(name, [])
+    if OmegaConf.select(config, key) is not None:  # a mapping that is open to further keys
+        return f"'{written}': {key} gets further keys with a plus, +{written}"
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
     known = {*_keys(OmegaConf.to_container(config)), *groups}
     parent, part, rest = _first_wrong(key, known)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -133,9 +132,7 @@ class MixedDataModule(L.LightningDataModule):
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
             lookup = source.lookup(scan, item.protocol, codebook)
-            # The name of a subject may occur in several cohorts.
-            name = f"{scan.cohort}/{scan.id}" if place else scan.id
-            seed = (source.draw, zlib.crc32(name.encode()))
+            seed = self.annotated.slice_seed(source, scan)
             visible = visible_labels(entry, lookup, protocol, codebook, seed, limit)
             known = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
             if split == "train" and self.pseudo_labels is not None:

@@ -104,10 +104,7 @@ CASES = [
         {"s3": lambda v: np.where(v == 2, 9, v), "s4": lambda v: np.where(v == 2, 255, v)},
     ),
     Case(f"3 {FULL}, 2 train partial coarse HIP as one"),
-    Case(
-        "train full full all, 2 train partial superclass HIP as one, val partial superclass HIP as one, "
-        "test full full all"
-    ),
+    Case(f"train full full all, 2 train {HIDDEN}, val {HIDDEN}, test full full all"),
 ]
 
 
