@@ -61,7 +61,8 @@ def main(config: DictConfig) -> None:
             )
     report = command.report or root / name / "report.json"
     readable = diagnosis.write(report)
-    Console().print(diagnosis.text(), soft_wrap=True, markup=False, highlight=False)
+    if text := diagnosis.text():
+        Console().print(text, soft_wrap=True, markup=False, highlight=False)
     log.info("%s", diagnosis.summary())
     log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:

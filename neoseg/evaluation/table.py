@@ -221,7 +221,9 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         for row in frame[["class", *columns]].itertuples(index=False):
             table.add_row(*map(escape, row))
         tables.append(table)
-    tables[-1].caption = "mean ± std over scans; † hidden by the protocol"
+    cells = frame.astype(str).to_numpy().ravel()
+    notes = {"±": "mean ± std over scans", "†": "† hidden by the protocol"}
+    tables[-1].caption = "; ".join(t for sign, t in notes.items() if any(sign in c for c in cells))
     return Group(*tables)
 
 
