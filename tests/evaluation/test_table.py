@@ -119,6 +119,7 @@ def test_rich_table_prints_every_class(frame) -> None:
         assert part in text
     assert "mean ± std over scans; † hidden" in text
     one = rich_table(frame[frame["age_group"] == "preterm"].assign(hidden=False))
+    assert [t.title for t in one.renderables] == ["Scores: all (1 scan)"]  # all of them are preterm
     assert one.renderables[-1].caption == ""
 
 
