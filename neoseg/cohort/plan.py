@@ -61,15 +61,22 @@ class Source:
         return [known.apply(s) for s in scan.sets(self.cohort.convention)]
 
     def known(self, scan: Scan, item: Assignment) -> str:
-        """Say which structures, background aside, an annotation tells from all others."""
+        """Say which structures, background aside, an annotation tells from all others.
+
+        Where it tells none, those are named that it tells as one.
+        """
         space = self.cohort.convention.space
         sets = [] if scan.label is None else self.told(scan, item.protocol)
         alone = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
         every = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
         names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
         others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]
-        if not names or not others:
-            return "none" if others else "all"
+        if not others:
+            return "all"
+        if not names:
+            merged = {s - scan.not_drawn for s in sets if 1 < len(s) < space.num_leaves}
+            wholes = [entry.abbreviation for entry in space.classes if entry.leaves in merged]
+            return f"{shorten(wholes)} as one" if wholes else "none"
         return f"all but {shorten(others)}" if len(others) <= len(names) else shorten(names)
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:

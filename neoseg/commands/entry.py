@@ -40,7 +40,7 @@ def quieten() -> None:
     logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
     os.environ[FORCE] = "1"  # no library unpickles anything in a command either
     lightning = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
-    for name in (*lightning, "numexpr.utils"):
+    for name in (*lightning, "numexpr.utils", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",

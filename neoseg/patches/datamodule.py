@@ -82,16 +82,16 @@ class MixedDataModule(L.LightningDataModule):
         Raises:
             DataError: scans that cannot be used, or images in two splits that show the same.
         """
-        self.members = []
+        first, self.members = not self.members, []  # Lightning calls it again
         for source in self.annotated.sources:
             pairs = [(name, scan) for name in SPLITS for scan, _ in source.of_split(name)]
             scans = [scan for _, scan in pairs]
             examined = self.store.examine(source.cohort, scans, self.progress)
             entries_of(source.cohort, examined)
-            for note in guessed_meaning(source.cohort, examined):
+            for note in guessed_meaning(source.cohort, examined) if first else ():
                 log.warning("%s", note)
             kinds = Counter(problem.kind for item in examined for problem in item.problems)
-            if kinds:
+            if kinds and first:
                 told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
                 name = source.cohort.name
                 log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
