@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine that has Python 3.11 or 3.12 and make:
+# Two commands do everything on a fresh machine that has Python 3.11, 3.12 or 3.13 and make:
 #   make train   the main job on the phantom cohort
 #   make test    every test
 PYTHON ?= python3
@@ -11,6 +11,7 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 .PHONY: help install train test docs lint format types wheel
 
 help:
+	@echo "make install   the tested versions into $(VENV); then: source $(VENV)/bin/activate"
 	@echo "make train     train partial_superclass on the phantom cohort (ARGS='...' adds overrides)"
 	@echo "make test      run the tests in WORKERS processes              (ARGS='...' adds options)"
 	@echo "make docs      build the documentation into site/"

@@ -8,6 +8,7 @@ packages declare (entry points), and what the user who starts the command allows
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -93,6 +94,13 @@ def _known(name: str) -> Any:
 def declared(group: str) -> tuple[str, ...]:
     """Return the dotted paths that installed packages declare in a group of entry points."""
     return tuple(entry.value.replace(":", ".") for entry in entry_points(group=group))
+
+
+def find_code_beside(hydra: Any) -> None:
+    """Let `allow=[module]` name a file in the user's own `--config-dir`, known to `hydra`."""
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line" and source.path not in sys.path:
+            sys.path.append(source.path)
 
 
 def find_object(path: str) -> Any:

@@ -111,7 +111,11 @@ def main() -> None:
                 for scan in scans[: chosen.count]:
                     if read(folder, scan.id, codebook.space, change) is None:
                         other = changed(scan, change, chosen.output / "scans")
-                        keep(folder, observe(segmenter, other, cohort, codebook), change)
+                        keep(
+                            folder,
+                            observe(segmenter, other, cohort.convention, codebook, other.id),
+                            change,
+                        )
                     bar.advance(scan.id)
 
 

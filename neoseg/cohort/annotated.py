@@ -34,7 +34,9 @@ def with_annotation(
         return cohort
     problems = Problems()
     protocols = settings.resolved(cohort.convention.space)
-    told = {} if settings.file is None else _read(settings.file, protocols, cohort, problems)
+    told, named = dict[str, Protocol](), set[str]()
+    if settings.file is not None:
+        told, named = _read(settings.file, protocols, cohort, problems)
     listed = _listed(settings.full, problems)
     for name in listed:
         if told.setdefault(name, protocols[FULL]).name != FULL:
@@ -58,7 +60,7 @@ def with_annotation(
         protocol = next((told[name] for name in _names(scan) if name in told), None)
         if protocol is None and rest:
             protocol = protocols[settings.protocol.name]
-        if protocol is None and open_ and scan.label is not None:
+        if protocol is None and open_ and scan.label is not None and named.isdisjoint(_names(scan)):
             lacking.append(scan.id)
         ignored = protocol is not None and protocol.describes and protocol.stream == UNLABELLED
         label = None if ignored else scan.label
@@ -100,8 +102,11 @@ def _listed(full: tuple[str | int, ...] | Path | None, problems: Problems) -> li
 
 def _read(
     path: Path, protocols: dict[str, Protocol], cohort: Cohort, problems: Problems
-) -> dict[str, Protocol]:
-    """Read subject[, session], annotation; return the protocol of each subject or scan."""
+) -> tuple[dict[str, Protocol], set[str]]:
+    """Read subject[, session], annotation; return the protocol of each subject or scan.
+
+    Beside them all whom a row names, those with an annotation that is none as well.
+    """
     told: dict[str, Protocol] = {}
     path, rows = path.expanduser(), dict[str, int]()
     for number, row in enumerate(read_rows(path, ["subject", "annotation"], problems), start=2):
@@ -126,7 +131,7 @@ def _read(
             problems.error(where, found, expected, action, "plan")
             continue
         told[key] = protocol
-    return told
+    return told, set(rows)
 
 
 def _protocol(name: str, protocols: dict[str, Protocol], space: LabelSpace) -> Protocol | None:

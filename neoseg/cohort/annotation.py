@@ -149,17 +149,13 @@ def plan_annotation(
     problems = Problems()
     homeless = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
     if homeless:
-        problems.error(
-            "split", f"lacks the subjects {shorten(homeless)}", action="split the cohort again"
-        )
+        found = f"lacks the subjects {shorten(homeless)}"
+        problems.error("split", found, action="split the cohort again")
     labelled = {scan.subject for scan in scans if scan.label is not None}
     if not labelled & set(split.train) and settings.needs_labels:
-        problems.error(
-            "training split",
-            f"has no subject with labels among its {len(split.train)}",
-            "at least one",
-            "check cohort.labels or label_desc, or change the split",
-        )
+        found = f"has no subject with labels among its {len(split.train)}"
+        remedy = "check cohort.labels or label_desc, or change the split"
+        problems.error("training split", found, "at least one", remedy)
     named = {s.subject for s in scans if s.annotation and s.annotation.stream == FULL}
     if settings.full and not named & set(split.train):
         problems.error(
@@ -195,6 +191,9 @@ def plan_annotation(
             key = (scan.subject, scan.session)
             assignments.append(Assignment(*key, part, stream, protocol, scan.cohort))
     log.info("annotation plan: %s", _summary(assignments))
+    for part in SPLITS[1:]:
+        if {item.stream for item in assignments if item.split == part} == {UNLABELLED}:
+            log.warning("no %s scan has labels to score by: set split.seed or split.file", part)
     return tuple(assignments)
 
 

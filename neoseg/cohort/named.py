@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ _DESCRIBED = "the `labels` that nnU-Net and the Decathlon have"
 
 def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
     """Read names from `dataset.json`, a `dseg.tsv`, or the text of FreeSurfer, Slicer or ITK-SNAP.
+
+    In a text, a line with an integer and a name alone does as well.
 
     What cannot be read is noted in `problems`, each line of text by its number. What nnU-Net calls
     `ignore` is no structure.
@@ -87,9 +90,9 @@ def _of(path: Path, problems: Problems) -> list[Named]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        item = _of_snap(line) if '"' in line else _of_freesurfer(line)
+        item = _of_snap(line) if '"' in line else _of_freesurfer(line) or _of_plain(line)
         if item is None:
-            wanted = '`1 Left-Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
+            wanted = '`1 Name`, `1 Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
             problems.error(f"{path}:{number}", "names no structure", wanted, "", "bad-table")
         else:
             found.append(item)
@@ -102,6 +105,14 @@ def _of_freesurfer(line: str) -> Named | None:
     if not name or not all(map(WHOLE.fullmatch, numbers)):
         return None
     return Named(int(index), " ".join(name), color=_hex(numbers[1:COLORS]))
+
+
+def _of_plain(line: str) -> Named | None:
+    """Read a line such as `1 name`, `1: name` or `1, name`, which does not end in half a colour."""
+    found = re.fullmatch(r"\s*(\d+)(?:\s*[,;:=]\s*|\s+)(.*[^\W\d].*?)\s*", line)
+    if found is None or re.search(r"\d\s+\d+\s*$", line):
+        return None
+    return Named(int(found[1]), found[2])
 
 
 def _of_snap(line: str) -> Named | None:

@@ -52,7 +52,10 @@ def read_folder(
     if not found[0]:
         wanted = f"files such as {_shown(images, modalities[0])}"
         act = "set cohort.root, cohort.images or cohort.modalities"
-        problems.error(root, "holds no images", wanted, act, "no-scans")
+        volumes = sorted(filter(is_volume, root.rglob("*")), reverse=True)
+        there = {p.parent: str(p.relative_to(root)) for p in volumes}  # the first of each folder
+        has = f" that fit, but {shorten(sorted(there.values()))}" if there else ""
+        problems.error(root, f"holds no images{has}", wanted, act, "no-scans")
     reading.settle()
     keys = sorted(found[0], key=lambda key: (key[0], key[1] or ""))
     reading.selection.check([subject for subject, _ in keys], problems)

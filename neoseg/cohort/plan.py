@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -60,15 +61,22 @@ class Source:
         return [known.apply(s) for s in scan.sets(self.cohort.convention)]
 
     def known(self, scan: Scan, item: Assignment) -> str:
-        """Say which structures, background aside, an annotation tells from all others."""
+        """Say which structures, background aside, an annotation tells from all others.
+
+        Where it tells none, those are named that it tells as one.
+        """
         space = self.cohort.convention.space
         sets = [] if scan.label is None else self.told(scan, item.protocol)
         alone = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
         every = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
         names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
         others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]
-        if not names or not others:
-            return "none" if others else "all"
+        if not others:
+            return "all"
+        if not names:
+            merged = {s - scan.not_drawn for s in sets if 1 < len(s) < space.num_leaves}
+            wholes = [entry.abbreviation for entry in space.classes if entry.leaves in merged]
+            return f"{shorten(wholes)} as one" if wholes else "none"
         return f"all but {shorten(others)}" if len(others) <= len(names) else shorten(names)
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
@@ -158,6 +166,15 @@ class Plan:
             for source in self.sources
         )
         return replace(self, sources=tuple(sources))
+
+    def scan_name(self, source: Source, scan: Scan) -> str:
+        """Return the id of a scan, after the name of its cohort where that is not the first."""
+        first = source.cohort.name == self.sources[0].cohort.name
+        return scan.id if first else f"{source.cohort.name}/{scan.id}"
+
+    def slice_seed(self, source: Source, scan: Scan) -> tuple[int, int]:
+        """Return what random slices of a scan are drawn with."""
+        return source.draw, zlib.crc32(self.scan_name(source, scan).encode())
 
     def folder(self, root: Path, source: Source) -> Path:
         """Return where files about the scans of a cohort lie: the first one's in `root` itself."""

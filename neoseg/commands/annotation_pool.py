@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,11 @@ import numpy as np
 
 from neoseg.cohort import Scan
 from neoseg.cohort.annotation import FULL
-from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
-from neoseg.progress import progress_bar
-from neoseg.runs.loading import data_of, images_of
+from neoseg.runs.loading import images_of
 from neoseg.store import Geometry
 from neoseg.store.reading import read_codes
 
@@ -33,32 +31,27 @@ class Candidate:
     files: tuple[Path, ...]
     protocol: Protocol
     known: Callable[[Geometry], np.ndarray] | None = None
-
-
-def plan_of(run: Path, modalities: tuple[str, ...], allow: Sequence[str]) -> Plan:
-    """Return who is annotated how in a run's cohorts; raises as `DataConfig.plan`."""
-    data = data_of(run, allow)
-    with progress_bar("phantom") as bar:
-        cohort = data.read_cohort(progress=bar.update_to)
-    return data.plan(with_modalities(cohort, modalities, data.missing_modality))
+    cohort: str = ""
 
 
 def of_run(plan: Plan) -> list[Candidate]:
-    """Return the training scans of the first cohort that are not annotated in full."""
-    source, found = plan.sources[0], list[Candidate]()
-    for scan, item in source.of_split("train"):
-        if item.stream == FULL:
-            continue
-        protocol = source.protocols[item.protocol]
-        known = None if scan.label is None else _knowing(plan, source, len(found), scan, protocol)
-        files = tuple(path for path in (*scan.images, scan.label, scan.mask) if path is not None)
-        names = (scan.subject, scan.session, scan.id)
-        found.append(Candidate(*names, scan.images, scan.mask, files, protocol, known))
+    """Return the training scans that are not annotated in full."""
+    found = list[Candidate]()
+    for source in plan.sources:
+        for scan, item in source.of_split("train"):
+            if item.stream == FULL:
+                continue
+            protocol = source.protocols[item.protocol]
+            known = None if scan.label is None else _knowing(plan, source, scan, protocol)
+            files = tuple(p for p in (*scan.images, scan.label, scan.mask) if p is not None)
+            name, cohort = plan.scan_name(source, scan), source.cohort.name
+            ids, own = (scan.subject, scan.session, name), (scan.images, scan.mask, files)
+            found.append(Candidate(*ids, *own, protocol, known, cohort))
     return found
 
 
 def _knowing(
-    plan: Plan, source: Source, number: int, scan: Scan, protocol: Protocol
+    plan: Plan, source: Source, scan: Scan, protocol: Protocol
 ) -> Callable[[Geometry], np.ndarray]:
     def known(geometry: Geometry) -> np.ndarray:
         lookup = source.lookup(scan, protocol.name, plan.codebook)
@@ -66,7 +59,7 @@ def _knowing(
             read_codes(scan, scan.meaning(source.cohort.convention), geometry)
         ]
         inside = codes[tuple(slice(low, high) for low, high in geometry.crop)]
-        shown = protocol.slices_of(inside, plan.codebook, [source.draw, number])
+        shown = protocol.slices_of(inside, plan.codebook, plan.slice_seed(source, scan))
         hide_slices(inside, shown, protocol.slice_axis)
         return codes
 

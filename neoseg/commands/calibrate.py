@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from neoseg.cohort import Cohort, Scan
-from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import shuffled
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
@@ -21,10 +20,11 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import BEST, predicting_checkpoint
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.segmenter import Segmenter
-from neoseg.labels import Codebook
+from neoseg.labels import Codebook, Convention
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import data_of
+from neoseg.runs.loading import load_config
 from neoseg.runs.origin import seen_by
+from neoseg.store.leaks import Member
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.folder import conclude, keep, place_of, read
@@ -50,20 +50,21 @@ def main(config: DictConfig) -> None:
     segmenter, modalities = command.load()
     origin = command.origin()
     folder = place_of(command.run[0], origin)
-    cohort, scans = _chosen(command, modalities)
-    codebook = codebook_of(scans, cohort.convention)
+    chosen = _chosen(command, modalities)
+    cohorts = {cohort.name: cohort for cohort, _ in chosen.values()}
+    books = {name: codebook_of(one.scans, one.convention) for name, one in cohorts.items()}
     found = []
-    with progress_bar("observe", total=len(scans)) as bar:
-        for scan in scans:
+    with progress_bar("observe", total=len(chosen)) as bar:
+        for name, (cohort, scan) in chosen.items():
             files = [digest_of(p) for p in (*scan.images, scan.label, scan.mask) if p is not None]
             made_of = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
-            seen = read(folder, scan.id, codebook.space, made_of)
+            seen = read(folder, name, segmenter.head.space, made_of)
             if seen is None:
-                seen = observe(segmenter, scan, cohort, codebook)
+                seen = observe(segmenter, scan, cohort.convention, books[cohort.name], name)
                 keep(folder, seen, made_of)
             found.append(seen)
-            bar.advance(scan.id)
-    calibration = Calibration.of(codebook.space, found)
+            bar.advance(name)
+    calibration = Calibration.of(segmenter.head.space, found)
     conclude(folder, calibration, origin, command.settings)
     Console().print(_table(calibration))
     partial = sum(not seen.whole for seen in found)
@@ -77,15 +78,18 @@ def main(config: DictConfig) -> None:
     log.info("calibrated on %d scans, kept in %s", len(found), folder)
 
 
-def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Cohort, list[Scan]]:
-    """Return the scans that are asked for; raises `ConfigError`."""
-    data = data_of(command.run[0], command.allow)
-    with progress_bar("phantom") as bar:
-        cohort = data.read_cohort(progress=bar.update_to)
-    cohort = with_modalities(cohort, modalities, data.missing_modality)
-    split = data.plan(cohort).sources[0].split
-    scans = [scan for scan in split.scans(cohort.scans, command.part) if scan.label is not None]
-    people = sorted({scan.subject for scan in scans})
+def _chosen(
+    command: CalibrateConfig, modalities: tuple[str, ...]
+) -> dict[str, tuple[Cohort, Scan]]:
+    """Return the scans that are asked for, of all cohorts, by name; raises `ConfigError`."""
+    plan = command.plan(modalities)
+    scans = {
+        plan.scan_name(source, scan): (source.cohort, scan)
+        for source in plan.sources
+        for scan in source.split.scans(source.cohort.scans, command.part)
+        if scan.label is not None
+    }
+    people = sorted({scan.subject for _, scan in scans.values()})
     if command.subjects is not None:
         unknown = sorted(set(command.subjects) - set(people))
         if unknown:
@@ -93,14 +97,20 @@ def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Coho
         people = sorted(command.subjects)
     count = max(1, round(command.fraction * len(people)))
     drawn = set(shuffled(people, "calibrate", command.draw)[:count])
-    scans = [scan for scan in scans if scan.subject in drawn]
+    scans = {name: pair for name, pair in scans.items() if pair[1].subject in drawn}
     if not scans:
         raise ConfigError(
             f"the {command.part} part of the run has no labelled scan; take part=test with a "
             "fraction, and evaluate on the others"
         )
-    trained = {m.person for run in command.run for m in seen_by(run) if m.part == "train"}
-    own = {scan.subject.casefold().removeprefix("sub-") for scan in scans}
+    apart = load_config(command.run[0]).get("leaks") == "namesakes"
+    trained, own = (
+        {(m.scan.cohort if apart else "", m.person) for m in members}
+        for members in (
+            [m for run in command.run for m in seen_by(run) if m.part == "train"],
+            [Member(scan, command.part) for _, scan in scans.values()],
+        )
+    )
     if trained & own:
         raise ConfigError(
             f"{len(trained & own)} of these people were in the training of one "
@@ -114,22 +124,21 @@ def _chosen(command: CalibrateConfig, modalities: tuple[str, ...]) -> tuple[Coho
                 "used here again: promises are a little too good; part=test has no such bond",
                 ", ".join(best),
             )
-    return cohort, scans
+    return scans
 
 
 def observe(
-    segmenter: Segmenter | Ensemble, scan: Scan, cohort: Cohort, codebook: Codebook
+    segmenter: Segmenter | Ensemble, scan: Scan, meaning: Convention, codebook: Codebook, name: str
 ) -> Observation:
-    """Segment a labelled scan and return what its truth says of the answers."""
+    """Segment a labelled scan and return what its truth says of the answers, under a name."""
     chains = Chains.of(codebook.space)
-    meaning = cohort.convention
     observer = Observer(chains, codebook, lambda grid: truth_of(scan, meaning, codebook, grid))
     found = segmenter.segment(scan.images, mask=scan.mask, watch=observer)
     assert observer.truth is not None
     spacing = found.geometry.canonical_spacing
     scores = score_scan(found.leaves, observer.truth, codebook, spacing, distances=False)
     dice = {s.abbreviation: float(s.dice) for s in scores if s.dice == s.dice}
-    return observer.observation(scan.id, dice, found)
+    return observer.observation(name, dice, found)
 
 
 def _table(calibration: Calibration) -> Table:

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from neoseg.borrowed import guard_hydra, name_user
-from neoseg.buildable import FORCE
+from neoseg.buildable import FORCE, find_code_beside
 from neoseg.configuration.arguments import in_order
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.help import help_text
@@ -39,7 +39,8 @@ def quieten() -> None:
             stream.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
     os.environ[FORCE] = "1"  # no library unpickles anything in a command either
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+    lightning = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+    for name in (*lightning, "numexpr.utils", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -69,7 +70,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
 
     def work(config: DictConfig) -> object:
         quieten()
-        _find_code_beside_configs()
+        find_code_beside(HydraConfig.get())
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
         if name == "train" and is_first_process():  # libraries can take long to come
             log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
@@ -136,10 +137,3 @@ def _end_with(error: Exception) -> None:
     if message is not None:
         log.error("%s", message)
         sys.exit(2 if isinstance(error, NeosegError) else 1)
-
-
-def _find_code_beside_configs() -> None:
-    """Let `allow=[module]` name a file in the user's own `--config-dir`."""
-    for source in HydraConfig.get().runtime.config_sources:
-        if source.provider == "command-line" and source.path not in sys.path:
-            sys.path.append(source.path)

@@ -72,7 +72,7 @@ def main(config: DictConfig) -> None:
     ]
     if command.format == "onnx":
         script = write_onnx(output, networks[0], {"licence": licence or "not stated"})
-        log.info("%s (opset %d); python %s %s OUT IMAGE segments", output, OPSET, script, output)
+        log.info("%s (opset %d); python %s %s OUT IMAGE", output, OPSET, script, output)
         return
     if command.format == "torch_export":
         write_program(output, networks[0], {"licence": licence or "not stated"})

@@ -7,27 +7,24 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import yaml
 from omegaconf import DictConfig
 from pydantic import Field
 from rich.console import Console
 
-from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.table import write_rows
-from neoseg.commands.annotation_pool import Candidate, of_files, of_run, plan_of
+from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth_of, write_curve
+from neoseg.commands.annotation_pool import Candidate, of_files, of_run
+from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
+from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
-from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
@@ -47,16 +44,18 @@ class PlanAnnotationConfig(PredictingConfig):
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
     desc: str | None = None
+    curve: Path | None = None
 
 
 def main(config: DictConfig) -> None:
     """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
+    learnt = None if command.curve is None else learn(command.curve)
     segmenter, modalities = command.load()
     space = segmenter.head.space
     plan, book = None, Codebook.build(space)
     if command.pool is None:
-        plan = plan_of(command.run[0], modalities, command.allow)
+        plan = command.plan(modalities)
         book, pool = plan.codebook, of_run(plan)
     else:
         pool = of_files(command.run[0], command.pool, modalities, command.desc, space)
@@ -86,8 +85,10 @@ def main(config: DictConfig) -> None:
                 write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
             doubts.append(doubt)
             bar.advance(one.name)
+    worth = {} if learnt is None else worth_of(*learnt)
+    slices = (command.minutes.slice, command.slices)
     offered = [
-        actions_of(one.protocol, doubt, depths, minutes, command.minutes.slice, command.slices)
+        actions_of(one.protocol, doubt, depths, minutes, *slices, worth)
         for one, doubt in zip(pool, doubts, strict=True)
     ]
     choices = choose(doubts, offered, command.budget)
@@ -96,7 +97,13 @@ def main(config: DictConfig) -> None:
             f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
             "budget, or correct minutes"
         )
-    _write(command, choices, doubts, pool, plan, minutes)
+    command.output.mkdir(parents=True, exist_ok=True)
+    outlook = []
+    if learnt is not None:
+        now = counts_of(command.run[0])
+        moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
+        outlook = write_curve(*learnt, command.output, now, case_after(now, moves), len(pool))
+    _write(command, choices, doubts, pool, plan, minutes, outlook)
 
 
 def _read(path: Path, made_of: str) -> Doubt | None:
@@ -114,6 +121,7 @@ def _write(
     pool: Sequence[Candidate],
     plan: Plan | None,
     minutes: Mapping[str, float],
+    outlook: Sequence[str],
 ) -> None:
     rows, total = [], 0.0
     for rank, choice in enumerate(choices, start=1):
@@ -123,55 +131,31 @@ def _write(
         why = reason(choice, doubt, minutes, len(pool))
         rows.append([str(rank), doubt.scan, choice.action.name, *numbers, why])
     output = command.output
-    output.mkdir(parents=True, exist_ok=True)
     write_rows(output / "plan.tsv", COLUMNS, rows)
-    lines = {(pool[c.scan].subject, pool[c.scan].session): c.action.name for c in choices}
-    following = "add the lines of annotation.tsv to your own table (annotation.file)"
-    if plan is not None:
-        source = plan.sources[0]
-        now = {(scan.subject, scan.session): UNLABELLED for scan in source.cohort.scans}
-        now |= {(item.subject, item.session): item.protocol for item in source.assignments}
-        lines = now | lines
-        following = f"python -m neoseg.train --config-dir={output} annotation=planned"
-        extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
-        raw = _protocols(command, set(lines.values()), pool, extent)
-        content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
-        content["file"] = str((output / "annotation.tsv").resolve())
-        text = yaml.safe_dump(content, sort_keys=False)
-        write_text(output / "annotation" / "planned.yaml", text)
-    told = [(s, n or "", name) for (s, n), name in lines.items()]
-    write_rows(output / "annotation.tsv", ("subject", "session", "annotation"), told)
-    write_text(output / "plan.html", _page(rows, following, command.minutes))
+    following = write_tables(output, command.run[0], plan, pool, doubts, choices, command.slices)
+    write_text(output / "plan.html", _page(rows, following, command, outlook))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{total:g} of {command.budget:g} minutes:")
     for place, scan, annotation, cost, sum_, _, _, why in rows:
         console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
+    for line in outlook:
+        console.print(line)
     log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
 
 
-def _protocols(
-    command: PlanAnnotationConfig, used: set[str], pool: Sequence[Candidate], extent: np.ndarray
-) -> dict[str, Any]:
-    """Return the rows of `annotation.protocols` for names that are neither classes nor built in."""
-    told = load_config(command.run[0])["annotation"]
-    rows = [told["protocol"], *({**r, "name": n} for n, r in (told.get("protocols") or {}).items())]
-    found = {
-        row["name"]: {key: value for key, value in row.items() if value and key != "name"}
-        for row in rows
-        if row["name"] in used - {FULL, UNLABELLED}
-    }
-    slices = command.slices
-    if slices.name in used:
-        if any(one.known is not None and not one.protocol.describes for one in pool):
-            share = min(1.0, slices.count / float(extent[PLANE_AXIS[slices.plane]]))
-            found[slices.name] = {"slices": {"plane": slices.plane, "share": round(share, 4)}}
-        else:  # what will be drawn, on whatever slices
-            found[slices.name] = {"describes": True, "slices": {"plane": slices.plane}}
-    return found
-
-
-def _page(rows: Sequence[Sequence[str]], following: str, minutes: MinutesSettings) -> str:
+def _page(
+    rows: Sequence[Sequence[str]],
+    following: str,
+    command: PlanAnnotationConfig,
+    outlook: Sequence[str],
+) -> str:
     """Return the plan as one page of HTML."""
+    minutes, brings = command.minutes, ""
+    if outlook:
+        picture = data_uri((command.output / "curve.png").read_bytes())
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in outlook)
+        brings = f"""<h2>What it should bring</h2><img src="{picture}" alt="Dice against labels"
+style="max-width:100%"><ul>{lines}</ul>"""
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -181,9 +165,11 @@ def _page(rows: Sequence[Sequence[str]], following: str, minutes: MinutesSetting
 <style>body{{font:15px sans-serif;margin:2em}}td,th{{padding:.3em .8em;text-align:left;
 border-bottom:1px solid #ccc}}</style>
 <h1>What to annotate next</h1>
-<p>Minutes: {prices}. gain, open: bits x ml of doubt, over the pool and in the scan itself.</p>
+<p>Minutes: {prices}. gain, open: doubt in bits a voxel, the mean over structures, over the pool
+and in the scan itself.</p>
 <table><tr>{head}</tr>
 {body}
 </table>
+{brings}
 <p>Then: <code>{html.escape(following)}</code></p>
 """

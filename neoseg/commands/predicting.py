@@ -7,12 +7,15 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.plan import Plan
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
-from neoseg.runs.loading import load_predictor, warn_of_unfinished
+from neoseg.progress import progress_bar
+from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
 from neoseg.store.voxel_size import VoxelSize
 
 
@@ -51,6 +54,13 @@ class PredictingConfig(CommandConfig):
         """Return what segments, and its modalities; see `load_predictor`."""
         warn_of_unfinished(self.run)
         return load_predictor(self.run, self.device, self.predict_with, self.allow, **self._window)
+
+    def plan(self, modalities: tuple[str, ...]) -> Plan:
+        """Return who is annotated how in the cohorts of the first run; see `DataConfig.plan`."""
+        data = data_of(self.run[0], self.allow)
+        with progress_bar("phantom") as bar:
+            cohort = data.read_cohort(progress=bar.update_to)
+        return data.plan(with_modalities(cohort, modalities, data.missing_modality))
 
     def origin(self) -> Origin:
         """Return what answers are made of."""

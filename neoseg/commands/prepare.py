@@ -61,10 +61,12 @@ def main(config: DictConfig) -> None:
             )
     report = command.report or root / name / "report.json"
     readable = diagnosis.write(report)
-    Console().print(diagnosis.text(), soft_wrap=True, markup=False, highlight=False)
+    if text := diagnosis.text():
+        Console().print(text, soft_wrap=True, markup=False, highlight=False)
     log.info("%s", diagnosis.summary())
     log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:
+        log.info("next: python -m neoseg.train, or neoseg.plan before, with the same keys")
         return
     if command.on_error == "skip" and diagnosis.usable:
         log.warning(

@@ -38,7 +38,7 @@ class SlurmSettings(Section):
     constraint: str | None = None
     exclude: str | None = None
     setup: tuple[str, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _the_warning_leaves_time(self) -> Self:
@@ -85,7 +85,7 @@ class SlurmSettings(Section):
             "slurm_setup": list(self.setup),
             # One process of several that fails would leave the others waiting for it.
             "slurm_srun_args": ["--kill-on-bad-exit=1"],
-            "slurm_additional_parameters": {"requeue": True, **self.options},
+            "slurm_additional_parameters": {"requeue": True, **(self.options or {})},
         }
         return {key: value for key, value in found.items() if value is not None}
 

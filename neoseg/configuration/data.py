@@ -118,7 +118,7 @@ class CohortConfig(CommandConfig):
         if self.annotation is not None:
             cohort = with_annotation(cohort, self.annotation, on_error)
         cohort = with_modalities(cohort, cohort.modalities, self.missing_modality)
-        return with_voxel_size(cohort, self.store.spacing)
+        return with_voxel_size(cohort, self.store.spacing, quiet=on_error == "collect")
 
 
 class DataConfig(CohortConfig):

@@ -16,7 +16,7 @@ from neoseg.borrowed import hydra_arguments
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.described import about, choices_of, comments_of, groups
 from neoseg.configuration.nodes import options
-from neoseg.configuration.overrides import cases
+from neoseg.configuration.overrides import cases, own_configs
 
 PRESETS = ("experiment", "ablation", "reduced", "debug")
 """Groups without a default that set keys of others, of all that is composed as a training."""
@@ -32,9 +32,7 @@ def help_text(command: str, arguments: Sequence[str]) -> str | None:
     found = hydra_arguments(arguments)
     if found is None or not found.help or found.config_name or found.config_path:
         return None
-    overrides = next(cases(found.overrides))
-    if found.config_dir:
-        overrides = [*overrides, f"hydra.searchpath=[{json.dumps('file://' + found.config_dir)}]"]
+    overrides = next(cases([*found.overrides, *own_configs(found.config_dir)]))
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             config = compose(command, overrides, return_hydra_config=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from re import search
 from typing import Any
 
@@ -28,7 +29,7 @@ from neoseg.findings.command_line import override as as_override
 from neoseg.findings.command_line import quoted
 from neoseg.findings.nearest import nearest
 
-ANOTHER_CONFIG = ("config_dir", "config_path", "config_name", "experimental_rerun")
+ANOTHER_CONFIG = ("config_path", "config_name", "experimental_rerun")
 LOOKING = ("help", "hydra_help", "version", "info", "shell_completion")
 """Flags of Hydra that compose something else, or that only look."""
 
@@ -46,9 +47,13 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     found = hydra_arguments(arguments)
     if found is None or any(getattr(found, flag, None) for flag in (*ANOTHER_CONFIG, *LOOKING)):
         return None
-    if GlobalHydra.instance().is_initialized():
+    nowhere = found.config_dir and not Path(found.config_dir).is_dir()
+    if nowhere or GlobalHydra.instance().is_initialized():
         return None
-    for overrides in cases(found.overrides):
+    hidden = _hidden_options(found.config_dir)
+    if hidden:
+        return "\n".join(hidden)
+    for overrides in cases([*found.overrides, *own_configs(found.config_dir)]):
         try:
             config = _compose(name, overrides)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -62,6 +67,21 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
             if missing:
                 return "\n".join(missing)
     return None
+
+
+def own_configs(folder: str | None) -> list[str]:
+    """Return the override with which a composition finds the options of a `--config-dir`."""
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"] if folder else []
+
+
+def _hidden_options(folder: str | None) -> list[str]:
+    """Say which files of a `--config-dir` have names of neoseg's own options, which come first."""
+    return [
+        f"{path}: neoseg has a {path.parent.name} '{path.stem}' of its own, which would be taken; "
+        "give the file another name"
+        for path in sorted(Path(folder or CONFIG_DIR).glob("*/*.yaml"))
+        if folder and path.stem in options(path.parent.name)
+    ]
 
 
 def unset_keys(config: DictConfig) -> Iterator[str]:
@@ -137,9 +157,11 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     if is_group(key) and key != "":
         return f"'{written}': {key} has no default; choose it with a plus, +{written}"
     try:
-        config = _compose(name, [o for o in overrides if is_group(o.lstrip("+~").split("=")[0])])
+        config = _compose(name, [o for o in overrides if _is_choice(o.lstrip("+~").split("=")[0])])
     except (HydraException, OmegaConfBaseException, ValueError):
         config = _compose(name, [])
+    if OmegaConf.select(config, key) is not None:  # a mapping that is open to further keys
+        return f"'{written}': {key} gets further keys with a plus, +{written}"
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
     known = {*_keys(OmegaConf.to_container(config)), *groups}
     parent, part, rest = _first_wrong(key, known)
@@ -152,6 +174,10 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     there = f"it can be {', '.join(f'{parent}{name}' for name in siblings)}"
     hint = f"did you mean {' or '.join(map(repr, found))}?" if found else there
     return f"'{written}': there is no key '{key}'; {hint}"
+
+
+def _is_choice(key: str) -> bool:
+    return is_group(key) or key == "hydra.searchpath"
 
 
 def _first_wrong(key: str, known: set[str]) -> tuple[str, str, str]:

@@ -82,14 +82,20 @@ def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[Di
     if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
         file = Path(config.plan)
     elif not file.is_file():
-        made = config.plan == ALWAYS or (
-            config.plan == AUTO
-            and OmegaConf.select(config, "cohort._target_") != PHANTOM
-            and not any(key in given for key in SIZES)
-        )
+        made = config.plan == ALWAYS or (_may_plan(config) and not hindrance(config, given))
         return (provisional(config, given) if made else config), made
     values = read_plan_file(file)
     return with_values(config, {k: v for k, v in values.items() if k not in given}), False
+
+
+def hindrance(config: DictConfig, given: Given) -> str:
+    """Return the key for whose sake no plan is made of itself where it could be; "" without one."""
+    return next((key for key in SIZES if key in given), "") if _may_plan(config) else ""
+
+
+def _may_plan(config: DictConfig) -> bool:
+    own = OmegaConf.select(config, "cohort._target_") != PHANTOM
+    return bool(config.plan == AUTO and own and config.get("resume") is None)
 
 
 def provisional(config: DictConfig, given: Given) -> DictConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,16 @@ class Diagnosis:
 
     def summary(self) -> str:
         """One line: how many scans of how many subjects, with labels and by age group."""
-        ages = [scan.age_group for scan in self.good]
-        groups = ", ".join(f"{ages.count(group)} {group}" for group in sorted(set(ages)))
+        ages = Counter(scan.age_group for scan in self.good)
+        unknown = ages.pop("unknown", 0)
+        groups = [f"{count} {group}" for group, count in sorted(ages.items())]
+        groups += [f"{unknown} of unknown age"] if unknown and groups else []
         subjects = len({scan.subject for scan in self.good})
         labelled = sum(scan.label is not None for scan in self.good)
         return (
             f"cohort '{self.cohort}': {len(self.good)} usable scans of {subjects} subjects"
-            + (f" ({groups}), {labelled} with labels" if ages else "")
+            + (f" ({', '.join(groups)})" if groups else "")
+            + (f", {labelled} with labels" if self.good else "")
             + f"; {len(self.errors)} errors, {len(self.warnings)} warnings"
         )
 

@@ -207,10 +207,11 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
 def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
     """Return the overview for 80 columns: a table of all scans and one of each age group."""
     frame = overview(scores)
-    groups = [g for g in AGE_GROUPS if f"missed {g}" in frame.columns]
     tables = []
-    for group in groups:
+    for group in AGE_GROUPS:
         count = scores if group == "all" else scores[scores["age_group"] == group]
+        if group != "all" and len(count) in (0, len(scores)):
+            continue
         scans = len(count[list(SCAN)].drop_duplicates())
         named = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
         table = Table(title=named)
@@ -221,7 +222,9 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         for row in frame[["class", *columns]].itertuples(index=False):
             table.add_row(*map(escape, row))
         tables.append(table)
-    tables[-1].caption = "mean ± std over scans; † hidden by the protocol"
+    cells = frame.astype(str).to_numpy().ravel()
+    notes = {"±": "mean ± std over scans", "†": "† hidden by the protocol"}
+    tables[-1].caption = "; ".join(t for sign, t in notes.items() if any(sign in c for c in cells))
     return Group(*tables)
 
 

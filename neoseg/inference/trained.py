@@ -65,9 +65,11 @@ class TrainedNetwork:
         """
         path = predicting_checkpoint(run)
         if not path.is_file():
+            below = sorted(map(str, Path(run).glob(f"*/{CHECKPOINTS}/{LAST}")))
+            such = f", such as {Path(below[-1]).parents[1]}" if below else ""
             raise ConfigError(
-                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run, or a file "
-                "of `neoseg export`"
+                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run{such}, or a "
+                "file of `neoseg export`"
             )
         try:
             content = read_checkpoint(path, within=run)

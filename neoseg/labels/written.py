@@ -13,10 +13,12 @@ from neoseg.labels.table import LabelTable, Leaf
 def safe_names(leaves: Sequence[Leaf]) -> list[str]:
     """Return names of letters, digits, `_`, `.` and `-`; where two are then alike, with indices."""
     names = [re.sub(r"[^0-9A-Za-z_.-]+", "_", leaf.name).strip("_") or "_" for leaf in leaves]
-    return [
-        f"{name}_{leaf.index}" if names.count(name) > 1 else name
-        for name, leaf in zip(names, leaves, strict=True)
-    ]
+    while len(set(names)) < len(names):
+        names = [
+            f"{name}_{leaf.index}" if names.count(name) > 1 else name
+            for name, leaf in zip(names, leaves, strict=True)
+        ]
+    return names
 
 
 def ending(kind: str) -> str:
@@ -54,14 +56,19 @@ def _slicer(table: LabelTable) -> str:
 
 
 def _mrtrix(table: LabelTable) -> str:
-    """Number the structures from 1 on without gaps, as nodes of a connectome have to be."""
-    rows = zip(_ordered(table), safe_names(_ordered(table)), strict=True)
-    kept = [(leaf, name) for leaf, name in rows if not _is_background(table, leaf)]
+    """Number the structures from 1 on without gaps, as nodes of a connectome have to be.
+
+    The background is 0 under its own name: `labelconvert` goes by names, and one that all tables
+    have, such as "Unknown", may be a structure's.
+    """
+    rows = list(zip(_ordered(table), safe_names(_ordered(table)), strict=True))
+    rows.sort(key=lambda row: not _is_background(table, row[0]))
     lines = [
-        f"{number} {re.sub(r'[^0-9A-Za-z_.-]+', '_', leaf.abbreviation)} {name} {_rgb(leaf)} 255"
-        for number, (leaf, name) in enumerate(kept, start=1)
+        f"{number} {re.sub(r'[^0-9A-Za-z_.-]+', '_', leaf.abbreviation)} {name} {_rgb(leaf)} "
+        f"{255 if number else 0}"
+        for number, (leaf, name) in enumerate(rows)
     ]
-    return _text("# node abbreviation name R G B A", ["0 ??? Unknown 0 0 0 0", *lines])
+    return _text("# node abbreviation name R G B A", lines)
 
 
 KINDS: dict[str, Callable[[LabelTable], str]] = {

@@ -69,7 +69,7 @@ def make_term(
 
     Raises:
         LossError: unknown term or setting, a value that is missing or does not fit, a head that
-            the term does not accept.
+            the term does not accept, a class that cannot be made of them.
     """
     term, key = find_term(name, allow), key or name
     if head not in term.heads:
@@ -95,7 +95,14 @@ def make_term(
     for setting, parameter in known.items():
         if parameter.default is parameter.empty and setting not in values:
             raise LossError(f"loss.{key}.{setting} is missing; the term '{name}' has no default")
-    return term(codebook, **values)
+    try:
+        return term(codebook, **values)
+    except TypeError as error:
+        raise LossError(
+            f"loss '{key}': {term.__module__}.{term.__qualname__} cannot be made: {error}; it "
+            "begins with def __init__(self, codebook, *, SETTING=DEFAULT): "
+            "super().__init__(codebook)"
+        ) from error
 
 
 def _hints(term: type[LossTerm]) -> dict[str, Any]:

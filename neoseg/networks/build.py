@@ -37,7 +37,7 @@ _LAYERS = (
 )
 ALLOWED_TARGETS = (
     *("neoseg.networks.segformer.SegFormer", "neoseg.networks.slicewise.SliceWise"),
-    "neoseg.networks.summed_heads.SummedHeads",
+    *("neoseg.networks.resenc.ResEncUNet", "neoseg.networks.summed_heads.SummedHeads"),
     *("neoseg.networks.unet2d.InputNormalisation", "neoseg.networks.unet2d.UNet2d"),
     *(f"monai.networks.nets.{name}" for name in _MONAI),
     *(f"torch.nn.{name}" for name in _LAYERS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -83,16 +82,16 @@ class MixedDataModule(L.LightningDataModule):
         Raises:
             DataError: scans that cannot be used, or images in two splits that show the same.
         """
-        self.members = []
+        first, self.members = not self.members, []  # Lightning calls it again
         for source in self.annotated.sources:
             pairs = [(name, scan) for name in SPLITS for scan, _ in source.of_split(name)]
             scans = [scan for _, scan in pairs]
             examined = self.store.examine(source.cohort, scans, self.progress)
             entries_of(source.cohort, examined)
-            for note in guessed_meaning(source.cohort, examined):
+            for note in guessed_meaning(source.cohort, examined) if first else ():
                 log.warning("%s", note)
             kinds = Counter(problem.kind for item in examined for problem in item.problems)
-            if kinds:
+            if kinds and first:
                 told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
                 name = source.cohort.name
                 log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
@@ -133,9 +132,7 @@ class MixedDataModule(L.LightningDataModule):
         for entry, (scan, item) in zip(entries, pairs, strict=True):
             protocol = source.protocols[item.protocol]
             lookup = source.lookup(scan, item.protocol, codebook)
-            # The name of a subject may occur in several cohorts.
-            name = f"{scan.cohort}/{scan.id}" if place else scan.id
-            seed = (source.draw, zlib.crc32(name.encode()))
+            seed = self.annotated.slice_seed(source, scan)
             visible = visible_labels(entry, lookup, protocol, codebook, seed, limit)
             known = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
             if split == "train" and self.pseudo_labels is not None:

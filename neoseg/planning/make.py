@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from neoseg.cohort import Plan
-from neoseg.configuration.planned import PLAN_FILE, Given, with_plan, with_values
+from neoseg.configuration.planned import PLAN_FILE, Given, hindrance, with_plan, with_values
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
@@ -82,6 +82,9 @@ def parse_planned(
     given = Given.of_hydra(config, hydra)
     config, is_open = with_plan(config, given, folder)
     if not is_open:
+        key = hindrance(config, given)
+        if key:
+            log.info("sizes are as configured, since %s is set; plan=always plans the others", key)
         return kind.parse(config)
     made = make(kind, config, given)
     path = (folder or Path()) / PLAN_FILE

@@ -64,13 +64,13 @@ def canonical_sizes(affine: np.ndarray) -> Size:
     return x, y, z
 
 
-def with_voxel_size(cohort: Cohort, asked: Size | None) -> Cohort:
+def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> Cohort:
     """Return the cohort with the voxel size to which its scans are brought.
 
     Without one that is asked for, it is that of the scans (first images, canonical axes), or along
     each axis the median of several: a size that scans have, of two the finer. That some scans are
-    resampled then stands among the cohort's problems, as a warning. Headers alone are read; those
-    that cannot be read are left to the preparation.
+    resampled then stands among the cohort's problems, as a warning, and is said unless `quiet`.
+    Headers alone are read; those that cannot be read are left to the preparation.
     """
     sizes: list[Size] = []
     for scan in cohort.scans:
@@ -99,7 +99,8 @@ def with_voxel_size(cohort: Cohort, asked: Size | None) -> Cohort:
         "mixed-voxel-sizes",
         severity="warning",
     )
-    log.warning("%s", problem)
+    if not quiet:
+        log.warning("%s", problem)
     return replace(cohort, voxel_size=size, problems=(*cohort.problems, problem))
 
 

@@ -22,6 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from neoseg.buildable import find_code_beside
 from neoseg.configuration.nodes import PLUGINS
 
 
@@ -42,6 +43,7 @@ class SurvivingSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Keep the context and the configuration of the sweep, and make its launcher."""
+        find_code_beside(config.hydra)  # settings of jobs are looked at before any begins
         self.context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config

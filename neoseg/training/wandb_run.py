@@ -158,7 +158,12 @@ class WandbRun(ServiceRun):
             config=self.about.config,
             resume="allow" if online and known else None,
             reinit="create_new",  # none of its own in the process is ended or gone on with
-            settings=wandb.Settings(finish_timeout=UPLOAD_SECONDS, quiet=True, **hidden),
+            settings=wandb.Settings(
+                finish_timeout=UPLOAD_SECONDS,
+                quiet=True,
+                silent=not online,  # online it tells where the run is to be seen
+                **hidden,
+            ),
         )
         write_text(path, json.dumps(state) + "\n")
         self._run.define_metric("step")

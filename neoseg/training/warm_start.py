@@ -189,7 +189,8 @@ def _images(there: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str
     here = new.channel_names
     other = "added, starts at nothing" if set(there) & set(here) else f"mean of {', '.join(there)}"
     rows = [{"image": n, "from": n if n in there else other} for n in here]
-    return rows + [{"image": n, "from": "left out"} for n in there if n not in here]
+    left = [n for n in there if n not in here] if set(there) & set(here) else []
+    return rows + [{"image": n, "from": "left out"} for n in left]
 
 
 def report_table(report: dict[str, Any]) -> Table:
@@ -198,5 +199,7 @@ def report_table(report: dict[str, Any]) -> Table:
     for row in (*report["images"], *report["classes"]):
         table.add_row(*row.values())
     told = f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
-    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn"
+    parts = {name.removeprefix("network.").split(".")[0] for name in report["drawn"]}
+    where = f" ({', '.join(sorted(parts))})" if parts else ""
+    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn{where}"
     return table

@@ -27,7 +27,7 @@ class Choice:
 
     Attributes:
         scan, action: positions of the scan, and the action.
-        own: bits x ml that it settles in the scan itself, of `open_` that are open there.
+        own: doubt (see `weighed`) that it settles in the scan itself, of `open_` that is there.
         gain: what it adds to the plan, over all scans of the pool.
         like: scans of the pool for which it stands more than any choice before it.
     """
@@ -58,6 +58,24 @@ def likeness(doubts: Sequence[Doubt]) -> np.ndarray:
     return found
 
 
+def weighed(doubts: Sequence[Doubt]) -> list[dict[str, float]]:
+    """Return what each depth would settle in each scan: bits per voxel, the mean over structures.
+
+    Dice counts each structure alike, whatever its size: so bits x ml about a structure are divided
+    by its expected volume, which is that of the whole pool, where some scan may lack it.
+    """
+    names = {name for doubt in doubts for name in doubt.volume}
+    volume = {name: np.mean([doubt.volume.get(name, 0) for doubt in doubts]) for name in names}
+    counted = {name: float(ml) for name, ml in volume.items() if ml > 0}
+    return [
+        {
+            depth: sum(own[name] / ml for name, ml in counted.items() if name in own) / len(counted)
+            for depth, own in doubt.settled.items()
+        }
+        for doubt in doubts
+    ]
+
+
 def choose(
     doubts: Sequence[Doubt], actions: Sequence[Sequence[Action]], budget: float
 ) -> list[Choice]:
@@ -76,12 +94,12 @@ def choose(
     """
     if not doubts:
         return []
-    alike = likeness(doubts)
+    alike, settled = likeness(doubts), weighed(doubts)
     options = [(i, action) for i, own in enumerate(actions) for action in own if action.minutes > 0]
     # What the action would settle in every scan of the pool, `[options, S]`.
     table = np.array(
         [
-            alike[i] * action.share * np.array([d.settled[action.settles] for d in doubts])
+            alike[i] * action.share * np.array([own[action.settles] for own in settled])
             for i, action in options
         ]
     ).reshape(len(options), len(doubts))
@@ -95,9 +113,9 @@ def choose(
     choices, best = [], np.zeros(len(doubts))
     for number in taken:
         i, action = options[number]
-        own, added = action.share * doubts[i].settled[action.settles], table[number] - best
+        own, added = action.share * settled[i][action.settles], table[number] - best
         gain, like = float(np.maximum(added, 0).sum()), int((added > 1e-12).sum())
-        choices.append(Choice(i, action, own, doubts[i].settled["full"], gain, like))
+        choices.append(Choice(i, action, own, settled[i]["full"], gain, like))
         best = np.maximum(best, table[number])
     return choices
 
@@ -128,11 +146,11 @@ def _greedy(
 
 def reason(choice: Choice, doubt: Doubt, minutes: Mapping[str, float], pool: int) -> str:
     """Say in plain words why a choice stands where it does."""
-    total = sum(doubt.where.values()) or 1.0
-    most = sorted(doubt.where.items(), key=lambda item: -item[1])[:2]
-    places = ", ".join(f"{name} {value / total:.0%}" for name, value in most)
+    left = {name: bits / doubt.volume[name] for name, bits in doubt.settled["full"].items() if bits}
+    most = sorted(left.items(), key=lambda item: -item[1])[:2]
+    places = ", ".join(f"{name} {bits:.2g}" for name, bits in most)
     share = choice.own / choice.open_ if choice.open_ else 0.0
-    text = f"settles {share:.0%} of its doubt ({places})"
+    text = f"settles {share:.0%} of its doubt (most bits a voxel: {places})"
     text += f"; tells most about {choice.like} of {pool} scans"
     full = minutes.get("full")
     if choice.action.name != "full" and full:

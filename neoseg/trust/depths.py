@@ -22,7 +22,7 @@ class MinutesSettings(Section):
     full: float = Field(default=60.0, gt=0)
     superclass: float | None = Field(default=None, gt=0)
     slice: float = Field(default=1.0, gt=0)
-    named: dict[str, float] = Field(default_factory=dict)
+    named: dict[str, float] | None = None
 
 
 class SliceSettings(Section):
@@ -40,8 +40,15 @@ class SliceSettings(Section):
 def depths_of(plan: Plan | None, space: LabelSpace) -> dict[str, Protocol]:
     """Return the depths on offer besides slices: full, the run's protocols, and super-classes."""
     found = {FULL: Protocol.full(space)}
-    if plan is not None:
-        found |= {p.name: p for p in plan.sources[0].protocols.values() if p.slices is None}
+    for source in () if plan is None else plan.sources:
+        for protocol in source.protocols.values():
+            if found.get(protocol.name, protocol).sets != protocol.sets:
+                raise ConfigError(
+                    f"the cohorts of the run mean two things by the protocol '{protocol.name}'; "
+                    "give it another name in one of them"
+                )
+            if protocol.slices is None:
+                found[protocol.name] = protocol
     for entry in space.classes[space.num_leaves :]:
         try:
             merged = {"name": entry.abbreviation, "merge": [entry.abbreviation]}
@@ -58,8 +65,9 @@ def depths_of(plan: Plan | None, space: LabelSpace) -> dict[str, Protocol]:
 
 def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dict[str, float]:
     """Return the minutes of each depth; raises `ConfigError` for names that there are not."""
-    unknown = sorted(set(settings.named) - set(depths))
-    wrong = sorted(name for name, value in settings.named.items() if not value > 0)
+    named = settings.named or {}
+    unknown = sorted(set(named) - set(depths))
+    wrong = sorted(name for name, value in named.items() if not value > 0)
     if unknown or wrong:
         raise ConfigError(
             f"minutes.named has {', '.join(unknown or wrong)}, expected a positive number for "
@@ -70,7 +78,7 @@ def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dic
     for name, protocol in depths.items():
         share = max(len(set(protocol.sets)) - 1, 1) / everything
         guess = settings.superclass if settings.superclass is not None else settings.full * share
-        found[name] = settings.named.get(name, settings.full if name == FULL else guess)
+        found[name] = named.get(name, settings.full if name == FULL else guess)
     return found
 
 
@@ -81,12 +89,23 @@ def actions_of(
     minutes: Mapping[str, float],
     price_of_slice: float,
     slices: SliceSettings,
+    worth: Mapping[str, float],
 ) -> list[Action]:
-    """Return what can be done with a scan so that nothing that is known of it is lost."""
+    """Return what can be done with a scan so that nothing that is known of it is lost.
+
+    Args:
+        now: how it is annotated.
+        doubt: what is open in it.
+        depths, minutes: on offer, and their prices.
+        price_of_slice, slices: likewise.
+        worth: of a depth in full annotations, where that was learnt: in place of what it settles.
+    """
     found = [
-        Action(name, minutes[name], settles=name)
+        Action(name, minutes[name], worth[name])
+        if name in worth
+        else Action(name, minutes[name], settles=name)
         for name, depth in depths.items()
-        if doubt.settled[name] > 0
+        if sum(doubt.settled[name].values()) > 0
         and (
             name == FULL
             or (
@@ -98,5 +117,6 @@ def actions_of(
     if slices.count and now.stream == UNLABELLED:
         length = doubt.extent[PLANE_AXIS[slices.plane]]
         price = price_of_slice * min(slices.count, length)
-        found.append(Action(slices.name, price, min(1.0, slices.count / length)))
+        share = worth.get(slices.name, min(1.0, slices.count / length))
+        found.append(Action(slices.name, price, share))
     return found

@@ -1,8 +1,9 @@
 """The doubt that a network leaves inside what is already known of a scan, and what would settle it.
 
-The doubt of a voxel is the entropy, in bits, of its leaf probabilities given the label set that its
-annotation tells: none where that is one leaf. An annotation at some depth tells into which part of
-a partition of the leaves the voxel falls, and so settles the entropy between those parts.
+The doubt about a structure at a voxel is the entropy, in bits, of whether the voxel belongs to it,
+by the leaf probabilities given the label set that its annotation tells: none where that is one leaf
+or lacks the structure. An annotation at some depth tells into which part of a partition of the
+leaves the voxel falls, and so settles what the two have in common (their mutual information).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement
 
 _SURE = 1e-4
-"""Bits: below, a voxel has no doubt worth a sum."""
+"""Of a voxel whose likeliest leaf lacks less than this, the doubt is not worth a sum."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,39 @@ class Doubt:
 
     Attributes:
         scan: its name.
-        settled: bits x ml that each depth of annotation would settle, by name; "full" is all.
+        settled: bits x ml that each depth of annotation would settle, by its name, and then by
+            the abbreviation of the structure; "full" is all.
+        volume: ml that each structure is expected to have.
         extent: slices along X, Y, Z (canonical axes) between the first and the last with doubt.
-        where: bits x ml by the abbreviation of the leaf that was decided.
         appearance: see `neoseg.trust.appearance`, with the share of each leaf.
     """
 
     scan: str
-    settled: dict[str, float]
+    settled: dict[str, dict[str, float]]
+    volume: dict[str, float]
     extent: tuple[int, int, int]
-    where: dict[str, float]
     appearance: dict[str, float]
 
     @classmethod
     def from_plain(cls, raw: Any) -> Self:
         """Undo `vars`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
         x, y, z = map(int, raw["extent"])
-        words = ("settled", "where", "appearance")
-        pairs = {w: {str(k): float(v) for k, v in raw[w].items()} for w in words}
-        if not all(np.isfinite(list(p.values())).all() for p in pairs.values()):
-            raise ValueError("values are not those of a doubt")
-        return cls(scan=str(raw["scan"]), extent=(x, y, z), **pairs)
+        settled = {str(depth): _numbers(own) for depth, own in raw["settled"].items()}
+        volume, looks = _numbers(raw["volume"]), _numbers(raw["appearance"])
+        return cls(str(raw["scan"]), settled, volume, (x, y, z), looks)
 
 
-def entropy(parts: Tensor) -> Tensor:
-    """Return the entropy in bits `[N]` of probabilities `[P, N]`."""
-    found: Tensor = -torch.special.xlogy(parts, parts).sum(dim=0) / np.log(2)
+def _numbers(raw: Any) -> dict[str, float]:
+    found = {str(key): float(value) for key, value in raw.items()}
+    if not np.isfinite(list(found.values())).all():
+        raise ValueError("values are not those of a doubt")
+    return found
+
+
+def doubt_about(share: Tensor) -> Tensor:
+    """Return the entropy in bits of yes or no, elementwise, where yes has this probability."""
+    no = 1 - share
+    found: Tensor = -(torch.special.xlogy(share, share) + torch.special.xlogy(no, no)) / np.log(2)
     return found
 
 
@@ -76,14 +84,14 @@ class DoubtWatch:
         known: Callable[[Geometry], np.ndarray] | None,
     ) -> None:
         self._codebook, self._read = codebook, known
-        sets = {name: sorted(set(p.sets), key=sorted) for name, p in depths.items()}
-        leaves = range(codebook.space.num_leaves)
+        count = codebook.space.num_leaves
+        # Of each leaf the leaves of its part, `[K, K]`.
         self._parts = {
-            name: torch.tensor([[float(k in part) for k in leaves] for part in parts])
-            for name, parts in sets.items()
+            name: torch.tensor([[float(k in part) for k in range(count)] for part in p.sets])
+            for name, p in depths.items()
         }
-        self._settled = dict.fromkeys(depths, 0.0)
-        self._where = np.zeros(len(leaves))
+        self._settled = {name: np.zeros(count) for name in depths}
+        self._volume = np.zeros(count)
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
         self._agreement = Agreement(codebook.space)
         self._codes: np.ndarray | None = None
@@ -100,14 +108,16 @@ class DoubtWatch:
             rows = torch.from_numpy(self._codebook.rows[self._codes[region].ravel()].T)
             given = flat.clamp(min=1e-8) * rows
             given = given / given.sum(dim=0)
-        bits = entropy(given)
-        open_ = bits > _SURE
         ml = float(np.prod(geometry.canonical_spacing)) / 1000
-        for name, parts in self._parts.items():
-            self._settled[name] += float(entropy(parts @ given[:, open_]).double().sum()) * ml
+        self._volume += given.double().sum(dim=1).numpy() * ml
+        open_ = given.amax(dim=0) < 1 - _SURE
+        left = given[:, open_]
+        alone = doubt_about(left)
+        for name, part in self._parts.items():
+            around = part @ left
+            after = around * doubt_about((left / around.clamp(min=1e-12)).clamp(max=1))
+            self._settled[name] += (alone - after).double().sum(dim=1).numpy() * ml
         found = open_.numpy()
-        weights = bits.numpy()[found] * ml
-        self._where += np.bincount(decided[found], weights=weights, minlength=len(self._where))
         if found.any():
             places = np.nonzero(found.reshape(probabilities.shape[1:]))
             start = np.array([part.start for part in region])
@@ -129,5 +139,10 @@ class DoubtWatch:
             if leaf != space.background
         }
         x, y, z = map(int, extent)
-        where = {name: float(v) for name, v in zip(names, self._where, strict=True) if v > 0}
-        return Doubt(scan, self._settled, (x, y, z), where, looks)
+
+        def told(values: np.ndarray) -> dict[str, float]:
+            pairs = enumerate(zip(names, values.tolist(), strict=True))
+            return {name: value for leaf, (name, value) in pairs if leaf != space.background}
+
+        settled = {depth: told(values) for depth, values in self._settled.items()}
+        return Doubt(scan, settled, told(self._volume), (x, y, z), looks)

@@ -123,7 +123,9 @@ def test_the_supervised_arm_keeps_the_same_full_subjects_alone() -> None:
     assert held_out[0] == held_out[1]
 
 
-def test_scans_without_labels_are_unlabelled_and_never_count_as_full() -> None:
+def test_scans_without_labels_are_unlabelled_and_never_count_as_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     scans = [make_scan(f"N{i}", None, 30, labelled=False) for i in range(10)]
     scans += [make_scan("L1", "1", 30), make_scan("L1", "2", 40, labelled=False)]
     scans += [make_scan("L2", "1", 30), make_scan("V", None, 30, labelled=False)]
@@ -139,6 +141,7 @@ def test_scans_without_labels_are_unlabelled_and_never_count_as_full() -> None:
             ("L1", "1"),
             ("L2", "1"),
         }
+    assert {r.args for r in caplog.records if r.levelname == "WARNING"} == {("val",)}
 
 
 def test_an_unlabelled_protocol_gives_the_unlabelled_stream() -> None:

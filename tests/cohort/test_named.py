@@ -37,6 +37,19 @@ def test_tables_of_freesurfer_and_slicer(tmp_path) -> None:
     assert named[1:] == [Named(17, "Left-Hippocampus", color="#dcd814"), named[2]]
 
 
+def test_a_plain_list(tmp_path) -> None:
+    text = "0 background\n1: Left thalamus\n2, BA 44\n3\tc\n4 D 1 2 3 0\n"
+    named, _, problems = read(tmp_path / "labels.txt", text)
+    assert problems.errors == []
+    assert named[:4] == [
+        Named(0, "background"),
+        Named(1, "Left thalamus"),
+        Named(2, "BA 44"),
+        Named(3, "c"),
+    ]
+    assert named[4] == Named(4, "D", color="#010203")
+
+
 def test_labels_of_itk_snap(tmp_path) -> None:
     named, _, problems = read(tmp_path / "snap.label", "\ufeff" + SNAP)
     assert problems.errors == []
@@ -64,6 +77,7 @@ def test_regions_of_nnunet_and_the_parts_that_have_no_name(tmp_path) -> None:
         ("a.txt", "1 A 1 2 3 0\nB 1 2 3 0\n", "a.txt:2", "names no structure"),
         ("a.txt", "1 A 1 2 3 0\n1 B 1 2 3 0\n", "a.txt", "names the integer 1 'A' and 'B'"),
         ("a.txt", '1 2 3 4 1 1 "A"\n', "a.txt:1", "names no structure"),
+        ("a.txt", "1 A 1 2 3\n", "a.txt:1", "names no structure"),
         ("a.txt", "1\n", "a.txt:1", "names no structure"),
         ("a.tsv", "index\tname\n1\tA\nx\tB\n", "a.tsv:3, column index", "found 'x'"),
         ("a.tsv", "index\n1\n", "a.tsv", "has the columns"),

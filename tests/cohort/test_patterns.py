@@ -56,6 +56,11 @@ def test_labels_beside_the_images_are_no_images(tmp_path: Path, drawem9: LabelSp
     ("names", "options", "told"),
     [
         ([], {}, r"holds no images; expected files such as images/<subject>_T2w\.nii\.gz"),
+        (
+            ["a/B_T1.mgz", "a/C_T1.mgz", "b.nii"],
+            {},
+            r"holds no images that fit, but a/B_T1\.mgz, b\.nii; expected files such as",
+        ),
         (["images/a_T2w.nii", "images/a_T2w.nii.gz"], {}, r"both fit images/\{subject\}"),
         ([], {"images": "{subjekt}_{modality}"}, r"cohort\.images: is '{subjekt}"),
         ([], {"images": "{subject}"}, r"expected a path .* with \{subject\} and \{modality\}"),

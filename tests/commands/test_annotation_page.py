@@ -52,19 +52,19 @@ class Case:
 
 
 FULL = "train full full all, val full full all, test full full all"
-HIDDEN = "partial superclass none"
+HIDDEN = "partial superclass HIP as one"
 OTHERS = "s3 s4 s5"
 CASES = [
     Case(f"3 {FULL}"),
     Case(f"1 {FULL}, 2 train {HIDDEN}"),
     Case(f"2 {FULL}, 1 train {HIDDEN}"),
     Case(
-        f"1 {FULL}, 1 train partial HIP none, 1 train unlabelled unlabelled none",
+        f"1 {FULL}, 1 train partial HIP HIP as one, 1 train unlabelled unlabelled none",
         table="s1 full s2 HIP s3 unlabelled s4 HIP s5 HIP",
     ),
     Case(
-        "2 train full full all, train partial outline none, val partial outline none, "
-        "test partial outline none",
+        "2 train full full all, train partial outline HIP as one, val partial outline HIP as one, "
+        "test partial outline HIP as one",
         dict.fromkeys(OTHERS.split(), whole),
     ),
     Case(
@@ -103,11 +103,8 @@ CASES = [
         f"3 {FULL}",
         {"s3": lambda v: np.where(v == 2, 9, v), "s4": lambda v: np.where(v == 2, 255, v)},
     ),
-    Case(f"3 {FULL}, 2 train partial coarse none"),
-    Case(
-        "train full full all, 2 train partial superclass none, val partial superclass none, "
-        "test full full all"
-    ),
+    Case(f"3 {FULL}, 2 train partial coarse HIP as one"),
+    Case(f"train full full all, 2 train {HIDDEN}, val {HIDDEN}, test full full all"),
 ]
 
 

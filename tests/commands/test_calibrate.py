@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from neoseg.configuration.run import RunConfig
+from neoseg.evaluation.report.expected import read_expected
 from neoseg.runs.run import planned
 
 Command = Callable[..., int]
@@ -41,6 +42,7 @@ def test_promises_from_a_run_and_from_its_file(
 
     assert command("calibrate", f"run={run}", "part=test", cpu) == 0
     seen = {p: p.stat().st_mtime_ns for p in run.glob("calibration/*/sub-*.json")}
+    assert len(read_expected(run)) == len(seen)  # what a report shows
     assert len(seen) >= 3
     assert "needs 19 scans" in capsys.readouterr().out
     assert command("calibrate", f"run={run}", "part=test", cpu) == 0

@@ -17,6 +17,7 @@ from neoseg.commands.explain import explain
 from neoseg.configuration.arguments import in_order
 from neoseg.configuration.described import choices_of, comments_of, composed_commands, keys_of
 from neoseg.configuration.help import help_text
+from neoseg.configuration.overrides import explain_arguments
 from neoseg.findings.settings import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,14 @@ def test_help_has_every_key_with_its_comment(command: str) -> None:
         (line,) = [t for t in told.splitlines() if t.endswith(f"  # {comments[key]}")][:1]
         assert line.split(":")[0].strip() == key.rpartition(".")[2]
     assert "$" not in told.replace("${paths.data}", "")
+
+
+def test_a_mapping_that_is_open_tells_its_form() -> None:
+    told = explain_arguments("train", ["extra_cohorts={clinic: {weight: 2}}"])
+    assert told is not None
+    assert told.endswith("+extra_cohorts={clinic: {weight: 2}}")
+    assert explain_arguments("train", ["+extra_cohorts={clinic: {weight: 2}}"]) is None
+    assert explain_arguments("train", ["cluster=slurm", "cluster.options={a: 1}"]) is None
 
 
 def test_help_is_about_what_is_chosen() -> None:

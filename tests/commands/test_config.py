@@ -27,7 +27,9 @@ def test_losses_combine(compose_train: Callable[..., DictConfig]) -> None:
     assert set(config.loss) == {"iuc", "noisy_or", "mean_teacher"}
 
 
-@pytest.mark.parametrize("network", ["unet3d", "unet3d_large", "dynunet", "segresnet", "unet2d"])
+@pytest.mark.parametrize(
+    "network", ["unet3d", "unet3d_large", "dynunet", "segresnet", "unet2d", "resenc"]
+)
 def test_networks_build_for_the_default_cohort(
     network: str, compose_train: Callable[..., DictConfig]
 ) -> None:

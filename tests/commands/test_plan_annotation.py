@@ -19,6 +19,16 @@ from neoseg.runs.run import planned
 SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
 
 
+def untrained(config: DictConfig, run: Path) -> Path:
+    parsed = RunConfig.parse(config)
+    torch.manual_seed(0)
+    module = parsed.module(planned(parsed, run))
+    (run / "checkpoints").mkdir()
+    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    torch.save(content, run / "checkpoints" / "last.ckpt")
+    return run
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_plan_of_an_untrained_network(
     own: bool,
@@ -32,13 +42,8 @@ def test_a_plan_of_an_untrained_network(
         "annotation.full_fraction=0.2",
         "split.fractions=[0.6,0.2,0.2]",
     )
-    parsed = RunConfig.parse(compose_train(*SMALL, *some))
-    run, output = tmp_path / "run", tmp_path / "plan"
-    torch.manual_seed(0)
-    module = parsed.module(planned(parsed, run))
-    (run / "checkpoints").mkdir()
-    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
-    torch.save(content, run / "checkpoints" / "last.ckpt")
+    run = untrained(compose_train(*SMALL, *some), tmp_path / "run")
+    output = tmp_path / "plan"
     image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
     asked = (f"run={run}", "device=cpu", f"output={output}", *([] if own else [f"pool={image}"]))
     assert command("plan_annotation", *asked, "budget=0.1") == 2  # too little for anything
@@ -59,3 +64,45 @@ def test_a_plan_of_an_untrained_network(
     ids = {scan.id: item.protocol for scan, item in source.of_split("train")}
     assert all(ids[row.scan] == row.annotation for row in rows.itertuples())
     assert "superclass" in ids.values() or len(rows) == len(ids) - 1
+
+
+@pytest.mark.slow
+def test_scans_of_several_cohorts(
+    command: Callable[..., int],
+    compose_train: Callable[..., DictConfig],
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    others = [
+        f"extra_cohorts.{name}.cohort.phantom.{key}"
+        for name in ("clinic", "archive")
+        for key in ("subjects=3", "spacing=4.0")
+    ]
+    share = ("annotation.full_fraction=0.2", "patches.batch_size=3")
+    made = ("+experiment=several_cohorts", *share, *others)
+    run, output = untrained(compose_train(*SMALL, *made), tmp_path / "run"), tmp_path / "plan"
+    asked = (f"run={run}", "device=cpu")
+    assert command("plan_annotation", *asked, f"output={output}", "budget=5000") == 0
+    rows = pd.read_csv(output / "plan.tsv", sep="\t")
+    names = rows["scan"].str.extract(r"^(?:(\w+)/)?(sub-.*)$").fillna("phantom")
+    assert {*names[0]} == {"phantom", "clinic", "archive"}
+    GlobalHydra.instance().clear()
+    after = compose_train(
+        *SMALL,
+        *made,
+        f"hydra.searchpath=[file://{output}]",
+        "annotation=planned",
+        "annotation.full_fraction=null",
+        "+annotation@extra_cohorts.clinic.annotation=planned_clinic",
+        "annotation@extra_cohorts.archive.annotation=planned_archive",
+    )
+    then = {
+        (source.cohort.name, scan.id): item.protocol
+        for source in RunConfig.parse(after).plan().sources
+        for scan, item in source.of_split("train")
+    }
+    for (cohort, scan), depth in zip(names.values, rows["annotation"], strict=True):
+        assert then[cohort, scan] == depth
+    assert command("calibrate", *asked, "part=test") == 0
+    seen = {path.parent.name for path in run.glob("calibration/*/**/sub-*.json")}
+    assert "clinic" in seen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +75,29 @@ def test_command_lines_that_do_not_compose(arguments: str, hint: str) -> None:
     assert told is not None
     assert hint in told
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("labels=own labels.nam=a", "'labels.name'"),
+        ("labels=own", None),
+    ],
+)
+def test_options_of_ones_own_are_known(arguments: str, hint: str | None, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    shutil.copy(CONFIG_DIR / "labels" / "hippocampus.yaml", tmp_path / "labels" / "own.yaml")
+    told = explain_arguments("train", ["--config-dir", str(tmp_path), *arguments.split()])
+    assert told is None if hint is None else hint in str(told)
+
+
+@pytest.mark.parametrize("option", ["loss/focal.yaml", "network/unet3d.yaml"])
+def test_an_option_that_another_hides_is_told(option: str, tmp_path: Path) -> None:
+    (tmp_path / option).parent.mkdir()
+    (tmp_path / option).write_text("a: 1\n")
+    told = explain_arguments("train", ["--config-dir", str(tmp_path)])
+    assert told is not None
+    assert f"{tmp_path / option}: neoseg has a" in told
 
 
 @pytest.mark.parametrize(

@@ -76,4 +76,4 @@ def test_a_table_tells_who_is_annotated_how(reader: str, root: Path, tmp_path: P
     assert entry.shape == (36, 52, 38)
     # Both parts are in the file; what the training may see of them is the whole.
     assert len(np.unique(entry.read_codes())) == 3
-    assert plan.known[1] == "none"
+    assert plan.known[1] == "HIP as one"

@@ -117,6 +117,10 @@ def test_rich_table_prints_every_class(frame) -> None:
     text = console.file.getvalue()
     for part in ("Run 3: all", "Run 3: preterm (1 scan)", "CSF", "LR†", "0.150 ± 0.212", "HD95 mm"):
         assert part in text
+    assert "mean ± std over scans; † hidden" in text
+    one = rich_table(frame[frame["age_group"] == "preterm"].assign(hidden=False))
+    assert [t.title for t in one.renderables] == ["Scores: all (1 scan)"]  # all of them are preterm
+    assert one.renderables[-1].caption == ""
 
 
 def test_older_tables_are_read_and_completed(tmp_path, frame) -> None:

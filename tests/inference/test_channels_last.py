@@ -12,6 +12,7 @@ from torch.nn.functional import group_norm
 
 from neoseg.inference import channels_last as module
 from neoseg.inference.channels_last import channels_last, normalise
+from neoseg.networks.resenc import ResEncUNet
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,7 @@ NETWORKS = {
     "instance without weights": lambda: dyn_unet("INSTANCE"),
     "group": lambda: dyn_unet(("GROUP", {"num_groups": 2})),
     "batch": lambda: dyn_unet("BATCH"),
+    "residual encoder": lambda: ResEncUNet(2, 5, [4, 6, 6], [1, 2, 1]),
     "segresnet": lambda: SegResNet(spatial_dims=3, in_channels=2, out_channels=5, init_filters=8),
     "residual": lambda: UNet(
         spatial_dims=3,

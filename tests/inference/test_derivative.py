@@ -72,6 +72,17 @@ def test_the_grid_is_that_of_the_input_and_nothing_else(
     assert np.array_equal(np.asarray(new.dataobj), np.array([0, 11, 12, 40])[labels])
 
 
+def test_itk_sees_the_labels_where_it_sees_the_scan(tmp_path, space, labels) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    source = make_scan(tmp_path / "sub-01_T2w.nii.gz")
+    target = write_derivative(tmp_path / "out", source, labels, space, RUN)
+    scan, found = (sitk.ReadImage(str(path)) for path in (source, target))
+    for place in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(found, place)() == getattr(scan, place)()
+    indices = np.array([0, 11, 12, 40])[labels]
+    assert np.array_equal(sitk.GetArrayFromImage(found).transpose(2, 1, 0), indices)
+
+
 def test_a_trailing_axis_of_the_file_is_kept(tmp_path, space, labels) -> None:
     source = make_scan(tmp_path / "a.nii.gz", shape=(*SHAPE, 1))
     target = write_derivative(tmp_path / "out", source, labels, space, RUN)

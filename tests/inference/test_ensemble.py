@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ import torch
 from small_segmenter import Steps, segmenter, write_scan
 from torch import Tensor, nn
 
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import predict_logits
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import prepare_images
@@ -216,3 +220,11 @@ def test_names_and_colours_may_differ(space) -> None:
 def test_one_is_no_ensemble(space) -> None:
     with pytest.raises(ValueError, match="two runs or more"):
         Ensemble({"a": segmenter(space)})
+
+
+def test_a_folder_of_runs_names_the_newest(tmp_path: Path) -> None:
+    for day in ("01", "02"):
+        (tmp_path / day / "checkpoints").mkdir(parents=True)
+        (tmp_path / day / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match=rf"such as {tmp_path}/02, or a file of"):
+        TrainedNetwork.load(tmp_path)

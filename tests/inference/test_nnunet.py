@@ -144,7 +144,7 @@ def test_regions_have_a_head_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"encoder.stem.convs.0.conv.weight": torch.zeros(2, 2, 3, 3, 3)}, "a residual encoder"),
+        ({"encoder.stem.convs.0.conv.weight": torch.zeros(2, 2, 3, 3, 3)}, r"stages\.0\.0\.convs"),
         ({"encoder.stages.0.0.convs.2.conv.weight": torch.zeros(2, 2, 1, 3, 3)}, r"conv3"),
         ({"encoder.stages.1.0.convs.0.conv.weight": torch.zeros(4, 2, 3, 3)}, "of 2 dimensions"),
         ({"encoder.stages.1.0.convs.1.norm.weight": torch.zeros(9)}, "size mismatch"),

@@ -251,6 +251,11 @@ class TestPath:
         with pytest.raises(LossError, match=message):
             value(self.CONFIG, allow=("losslab",))
 
+    def test_a_class_that_does_not_take_the_codebook_is_told_what_it_lacks(self, install):
+        install(TERM.format(name="Mine").replace("__init__(codebook)", "__init__()"), {})
+        with pytest.raises(LossError, match=r"Mine cannot be made: .*def __init__\(self, codebook"):
+            value(self.CONFIG, allow=("losslab",))
+
     def test_a_built_in_needs_no_permission(self):
         assert find_term("neoseg.losses.iuc.IUC") is find_term("iuc")
 

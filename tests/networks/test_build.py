@@ -71,7 +71,7 @@ def test_every_network_trains_and_predicts(config):
     assert logits.shape == (2, 5, *size)
 
 
-@pytest.mark.parametrize("name", ["unet2d", "unet3d", "unet3d_large"])
+@pytest.mark.parametrize("name", ["unet2d", "unet3d", "unet3d_large", "resenc"])
 def test_a_network_that_was_trained_can_be_copied(name):
     config = shrunk(read(name))
     size = patch_of(config)
@@ -83,8 +83,9 @@ def test_a_network_that_was_trained_can_be_copied(name):
         assert torch.equal(twin(image), network.eval()(image))
 
 
-def test_deep_supervision_gives_the_final_logits_first():
-    config = shrunk(read("unet3d_large"))
+@pytest.mark.parametrize("name", ["unet3d_large", "resenc"])
+def test_deep_supervision_gives_the_final_logits_first(name):
+    config = shrunk(read(name))
     network = build_network(config, 1, 3, (32, 32, 64))
     image = torch.randn(1, 1, 32, 32, 64)
     with torch.no_grad():

@@ -44,6 +44,7 @@ SMALL = {
         "filters": [4, 8, 8],
     },
     "segresnet": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
+    "resenc": {"filters": [4, 8, 8], "blocks": [1, 2, 1], "deep_supr_num": 1},
 }
 
 
@@ -80,7 +81,9 @@ def carry(
     return there[0], here[0]
 
 
-@pytest.mark.parametrize("name", ["unet2d", "unet3d", "unet3d_large", "dynunet", "segresnet"])
+@pytest.mark.parametrize(
+    "name", ["unet2d", "unet3d", "unet3d_large", "dynunet", "segresnet", "resenc"]
+)
 def test_old_classes_keep_their_logits(name: str) -> None:
     torch.manual_seed(0)
     there, here = carry(name, (OLD, "multilabel", "a"), (NEW, "multilabel", "ba"))

@@ -15,7 +15,10 @@ CONF = Path(__file__).parents[2] / "conf" / "network"
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("unet3d", "dropout"), ("unet3d_large", "dropout"), ("segresnet", "dropout_prob")],
+    [
+        *((name, "dropout") for name in ("unet3d", "unet3d_large", "resenc")),
+        ("segresnet", "dropout_prob"),
+    ],
 )
 def test_a_network_needs_some(name: str, key: str) -> None:
     config = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -84,8 +84,13 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
 
 
 def test_a_dry_run_tells_which_jobs_cannot_work(tmp_path: Path) -> None:
-    sweep = ("-m", "+experiment=supervised", "annotation.full_fraction=0.5,3", "dry_run=true")
-    status, output = finish(tmp_path, *sweep)
+    own = tmp_path / "own"
+    (own / "loss").mkdir(parents=True)
+    (own / "mine.py").write_text("from neoseg.losses.iuc import IUC as Mine\n")
+    (own / "loss" / "mine.yaml").write_text("mine: {_target_: mine.Mine}\n")
+    sweep = ("-m", "+experiment=partial_iuc", "annotation.full_fraction=0.5,3", "dry_run=true")
+    loss = ("--config-dir", "own", "allow=[mine]", "loss=[mine]")  # found before a job begins
+    status, output = finish(tmp_path, *sweep, *loss)
     assert status == 2, output
     assert "1 of 2 jobs of the sweep cannot work" in output
     assert "annotation.full_fraction = 3" in output

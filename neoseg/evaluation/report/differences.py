@@ -45,9 +45,10 @@ def differences(configs: Sequence[dict[str, Any]], same: Collection[str] = ()) -
         if len(set(finer)) > len(set(parts)):
             chosen.append(key)
             parts = [[*dict.fromkeys(finer)].index(part) for part in finer]
+    told = {key: _texts([own.get(key) for own in flat]) for key in chosen}
     return [
-        ", ".join(f"{key.rpartition('.')[2]} {_text(own.get(key))}" for key in chosen)
-        for own in flat
+        ", ".join(f"{key.rpartition('.')[2]} {texts[place]}" for key, texts in told.items())
+        for place in range(len(flat))
     ]
 
 
@@ -63,12 +64,22 @@ def _values(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from _values(item, f"{key}.{name}" if key else str(name))
 
 
-def _text(value: Any) -> str:
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Return values as short as keeps different ones apart."""
+    count = len({json.dumps(value, default=str) for value in values})
+    for parts in range(1, 2 + max(str(value).count("/") for value in values)):
+        texts = [_text(value, parts) for value in values]
+        if len(set(texts)) == count:
+            return texts
+    return [json.dumps(value, default=str) for value in values]
+
+
+def _text(value: Any, parts: int) -> str:
     if isinstance(value, list):
-        text = "+".join(map(_text, value))
+        text = "+".join(_text(item, parts) for item in value)
     elif isinstance(value, float):
         text = f"{value:g}"
     else:
         # Of a path, a class or a whole section the end says what it is.
-        text = "none" if value is None else PurePosixPath(str(value)).name
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        text = "none" if value is None else "/".join(PurePosixPath(str(value)).parts[-parts:])
+    return text if len(text) <= _LONGEST * parts else f"{text[: _LONGEST - 1]}…"

@@ -14,6 +14,7 @@ from neoseg.evaluation.report.arms import scan_means
 from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
 from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
+from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.figures import bar_figure, heat_map
 from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.plate import plate_figure
@@ -100,6 +101,13 @@ def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
             "Learning curves: runs faint, the mean of an arm strong. Losses of arms with different "
             "objectives cannot be compared.",
             lambda: learning_curves(curves, arms),
+        ),
+        "expected": (
+            "Dice that calibrated networks expect of a scan, before calibration corrects it, and "
+            "the true one: how far they know their failures.",
+            lambda: expected_figure(
+                {name: read_expected(run.path) for name, run in comparison.runs.items()}, arms
+            ),
         ),
         "structures": (
             "Mean Dice of every structure and arm, all scans.",

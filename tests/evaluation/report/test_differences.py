@@ -35,6 +35,16 @@ NET = {"name": "unet", "net": {"_target_": "monai.UNet", "channels": [1, 2]}}
             [{"split": {"file": "/home/me/a.csv"}}, {"split": {"file": "b.csv"}}],
             ["file a.csv", "file b.csv"],
         ),
+        # Different values have different texts, as long as that takes.
+        (
+            [{"split": {"file": "/one/of/a.csv"}}, {"split": {"file": "/two/of/a.csv"}}],
+            ["file one/of/a.csv", "file two/of/a.csv"],
+        ),
+        (
+            [{"sizes": ["a" * 41]}, {"sizes": ["a" * 40 + "b"]}],
+            [f'sizes ["{"a" * 41}"]', f'sizes ["{"a" * 40}b"]'],
+        ),
+        ([{"lr": 0.12345678}, {"lr": 0.12345679}], ["lr 0.12345678", "lr 0.12345679"]),
     ],
 )
 def test_differences(configs, texts) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from sweep import NAN, dice_of, frame_of
 
 from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, scan_means, summarise_arms, with_arms
+from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.trends import (
     age_figure,
     learning_curves,
@@ -108,3 +111,24 @@ def test_the_legend_of_many_arms_leaves_the_axes_their_size() -> None:
         (legend,) = figure.legends
         assert legend.get_window_extent().y0 >= box.y1
     assert heights[20] >= 0.9 * heights[3]
+
+
+def test_expected_dice_beside_the_true_one(frame, tmp_path) -> None:
+    runs = frame.drop_duplicates("run")
+    assert expected_figure({"r0": read_expected(tmp_path)}, runs) is None
+    pairs = {"r0": [[0.9, 0.8], [0.7, 0.5], [0.8, 0.7]], "r1": [[0.9, 0.1]]}
+    for run, content in pairs.items():
+        path = tmp_path / run / "calibration" / "key" / "calibration.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"found": {"dice": {"scan": content, "GM": [[1, 1]]}}}))
+    damaged = tmp_path / "r2" / "calibration" / "key" / "calibration.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"found": {"dice": {"scan": [[1]]}}}')
+    expected = {run: read_expected(tmp_path / run) for run in ("r0", "r1", "r2")}
+    assert [len(found) for found in expected.values()] == [3, 1, 0]
+    figure = expected_figure(expected, runs)
+    assert figure is not None
+    points = figure.axes[0].collections
+    assert points[0].get_label() == "a, 2 %: 3 scans, rank correlation 1.00"
+    assert points[1].get_label() == "a, 5 %: 1 scans"
+    assert points[0].get_offsets().tolist() == pairs["r0"]

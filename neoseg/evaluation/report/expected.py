@@ -1,0 +1,80 @@
+"""The Dice that calibrated runs expect of a scan, beside the true one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
+from neoseg.evaluation.report.layout import TITLES
+from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, plain_text, tidy
+from neoseg.foreign import ForeignError, read_json
+
+CALIBRATIONS = "calibration/*/calibration.json"
+"""What `neoseg.calibrate` writes into the folder of a run, for each weights and settings."""
+
+_SCAN = "scan"
+"""Stands there among the classes for the mean over structures."""
+
+_FEWEST = 3
+
+
+def read_expected(run: Path) -> np.ndarray:
+    """Return expected and true Dice `[N, 2]` of the scans of a run's last calibration; N may be 0.
+
+    Damaged files count as none.
+    """
+    paths = sorted(run.glob(CALIBRATIONS), key=lambda path: path.stat().st_mtime)
+    try:
+        pairs = read_json(paths[-1], within=run)["found"]["dice"][_SCAN] if paths else []
+        found: np.ndarray = np.array(pairs, dtype=float).reshape(-1, 2)
+    except (ForeignError, ValueError, KeyError, TypeError, OSError):
+        return np.empty((0, 2))
+    known: np.ndarray = found[np.isfinite(found).all(axis=1)]
+    return known
+
+
+def expected_figure(expected: Mapping[str, np.ndarray], runs: pd.DataFrame) -> Figure | None:
+    """Draw true against expected Dice of the calibration scans, with each arm's rank correlation.
+
+    Args:
+        expected: run -> `read_expected`.
+        runs: a row per run with run, arm, experiment and full_fraction.
+
+    Returns:
+        None where no run is calibrated.
+    """
+    if not any(len(pairs) for pairs in expected.values()):
+        return None
+    figure = new_figure(4.6, 4.6)
+    axes = figure.subplots()
+    for arm, style in arm_styles(runs).items():
+        own = [expected.get(run, np.empty((0, 2))) for run in runs.loc[runs["arm"] == arm, "run"]]
+        pairs = np.concatenate(own)
+        if not len(pairs):
+            continue
+        # Of each network apart: together they would be ranked by which is the better one.
+        ranks = [float(spearmanr(*part.T)[0]) for part in own if len(part) >= _FEWEST]
+        ranks = [value for value in ranks if value == value]
+        told = f", rank correlation {np.mean(ranks):.2f}" if ranks else ""
+        label = f"{arm}: {len(pairs)} scans{told}"
+        axes.scatter(
+            *pairs.T,
+            color=style.colour,
+            marker=style.marker,
+            edgecolors="white",
+            linewidths=0.4,
+            label=plain_text(label),
+        )
+    ends = [*axes.get_xlim(), *axes.get_ylim()]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#888888", linewidth=0.8)
+    axes.set_xlabel(f"expected {TITLES['dice']}, {MEAN_OF_LEAVES} structures")
+    axes.set_ylabel("true")
+    tidy(axes, "both")
+    legend_above(figure, axes)
+    return figure
