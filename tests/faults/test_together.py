@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
+from forked import CONTEXT
 from preparing import prepare_and_tell
 from small_cohort import write_cohort
 
@@ -18,11 +18,9 @@ def test_ten_jobs_that_prepare_one_store_at_once(tmp_path: Path) -> None:
     cohort = write_cohort(tmp_path / "cohort", 3)
     # A server without threads forks the jobs; a process that has threads must not.
     light_spawn()  # what cleans up after processes is started as neoseg does
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["neoseg.patches"])
-    start, queue = context.Barrier(10), context.Queue()
+    start, queue = CONTEXT.Barrier(10), CONTEXT.Queue()
     jobs = [
-        context.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))
+        CONTEXT.Process(target=prepare_and_tell, args=(tmp_path, cohort, start, queue))
         for _ in range(10)
     ]
     for job in jobs:
