@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine that has Python 3.11 or 3.12 and make:
+# Two commands do everything on a fresh machine that has Python 3.11, 3.12 or 3.13 and make:
 #   make train   the main job on the phantom cohort
 #   make test    every test
 PYTHON ?= python3
