@@ -27,7 +27,7 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.reader import Reader
 from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
-from neoseg.labels import LabelSpace, LabelTable
+from neoseg.labels import LabelError, LabelSpace, LabelTable
 from neoseg.progress import progress_bar
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
@@ -82,7 +82,15 @@ class CohortConfig(CommandConfig):
         cls, annotation: AnnotationSettings | None, info: ValidationInfo
     ) -> AnnotationSettings | None:
         if annotation is not None and "labels" in info.data:
-            annotation.resolved(LabelSpace.from_table(info.data["labels"]))
+            try:
+                annotation.resolved(LabelSpace.from_table(info.data["labels"]))
+            except LabelError as error:
+                # The default is the dHCP's, and the first thing that a table of one's own meets.
+                raise LabelError(
+                    f"annotation: {error}; where every scan is drawn in full, choose "
+                    "annotation=full, else name classes of this table, as in "
+                    "'annotation.protocol.merge=[CLASS]'"
+                ) from None
         return annotation
 
     @cached_property

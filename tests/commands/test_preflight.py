@@ -211,7 +211,7 @@ def test_what_works_passes(overrides: tuple[str, ...], compose_train: Make) -> N
         ("patches.mix", {"ful": 1}, ["patches.mix", "full, partial, unlabelled"]),
         ("cohort.phantom.subjects", 2, ["cohort.phantom.subjects", "3 parts"]),
         ("cohort.max_subjects", 1, ["cohort.max_subjects"]),
-        ("annotation.protocol.merge", ["TVC"], ["TVC", "'tcv'"]),
+        ("annotation.protocol.merge", ["TVC"], ["TVC", "'tcv'", "choose annotation=full"]),
         ("annotation.protocol.merge", ["cGM"], ["single leaf"]),
         ("cohort.root", "???", ["cohort.root is not set"]),
     ],
