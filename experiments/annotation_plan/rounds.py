@@ -5,13 +5,12 @@
 A seed draws 60 people, of whom two are drawn in full at first; of the others nothing is known. In
 each round a strategy spends 120 minutes: *plan* as `neoseg.plan_annotation` says, *random* on any
 scans at any depth, *full_only* on any scans in full. The network then goes on learning from all
-that is annotated. Runs that are finished are not repeated. Appends to results.csv in WORK_FOLDER.
+that is annotated. Runs that are finished are not repeated. Writes results.csv in WORK_FOLDER.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -35,11 +34,10 @@ def run(module: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", f"neoseg.{module}", *arguments], check=True)
 
 
-def train(folder: Path, told: Mapping[str, str], given: argparse.Namespace, seed: int) -> None:
+def train(
+    folder: Path, before: Path, told: Mapping[str, str], given: argparse.Namespace, seed: int
+) -> None:
     """Train on what is annotated, from the weights of the round before where there is one."""
-    before = folder.parent / f"round{int(folder.name.removeprefix('round')) - 1}"
-    if folder.name == "round1":
-        before = folder.parents[1] / "start" / "round0"
     table = folder.with_suffix(".csv")
     table.parent.mkdir(parents=True, exist_ok=True)
     split = pd.read_csv(SPLIT)
@@ -164,13 +162,13 @@ def main() -> None:
                 told |= added
                 spent += sum(MINUTES[depth] for depth in added.values())
                 if not (folder / "scores.csv").is_file():
-                    train(folder, told, given, seed)
+                    train(folder, before, told, given, seed)
                 known = list(told.values())
                 counts = [known.count(depth) for depth in MINUTES]
                 row = [seed, arm, number, spent, *counts, *(round(v, 4) for v in scored(folder))]
                 same = (done["seed"] == seed) & (done["arm"] == arm) & (done["round"] == number)
                 done = pd.concat([done[~same], pd.DataFrame([row], columns=COLUMNS)])
-                done.to_csv(results, index=False, quoting=csv.QUOTE_MINIMAL)
+                done.to_csv(results, index=False)
                 print(*row, flush=True)
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -41,6 +42,28 @@ def compose_train(data_folder: Path) -> Callable[..., DictConfig]:
         tiny = [*([] if other else PHANTOM), *TINY, f"paths.data={data_folder}"]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return compose("train", [*tiny, *overrides])
+
+    return make
+
+
+SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
+
+
+@pytest.fixture
+def untrained(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Make a run folder of a small network that has not learnt: `untrained("seed=1", …)`."""
+    from neoseg.configuration.run import RunConfig
+    from neoseg.runs.run import planned
+
+    def make(*overrides: str) -> Path:
+        parsed = RunConfig.parse(compose_train(*SMALL, *overrides))
+        run = tmp_path / "run"
+        torch.manual_seed(0)
+        module = parsed.module(planned(parsed, run))
+        (run / "checkpoints").mkdir()
+        content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+        torch.save(content, run / "checkpoints" / "last.ckpt")
+        return run
 
     return make
 

@@ -9,28 +9,16 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from omegaconf import DictConfig
 
-from neoseg.configuration.run import RunConfig
 from neoseg.evaluation.report.expected import read_expected
-from neoseg.runs.run import planned
 
 Command = Callable[..., int]
-SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
 
 
 @pytest.fixture
-def run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Path:
+def run(untrained: Callable[..., Path]) -> Path:
     """A run of an untrained network; of six newborns it was to be trained with two."""
-    parsed = RunConfig.parse(compose_train(*SMALL, "split.fractions=[0.4,0,0.6]"))
-    folder = tmp_path / "run"
-    torch.manual_seed(0)
-    module = parsed.module(planned(parsed, folder))
-    (folder / "checkpoints").mkdir()
-    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
-    torch.save(content, folder / "checkpoints" / "last.ckpt")
-    return folder
+    return untrained("split.fractions=[0.4,0,0.6]")
 
 
 def test_promises_from_a_run_and_from_its_file(

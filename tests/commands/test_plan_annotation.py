@@ -7,32 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
-from neoseg.runs.run import planned
-
-SMALL = ("network.net.channels=[4,8]", "network.net.strides=[2]", "network.divisor=2")
-
-
-def untrained(config: DictConfig, run: Path) -> Path:
-    parsed = RunConfig.parse(config)
-    torch.manual_seed(0)
-    module = parsed.module(planned(parsed, run))
-    (run / "checkpoints").mkdir()
-    content = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
-    torch.save(content, run / "checkpoints" / "last.ckpt")
-    return run
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_plan_of_an_untrained_network(
     own: bool,
     command: Callable[..., int],
+    untrained: Callable[..., Path],
     compose_train: Callable[..., DictConfig],
     data_folder: Path,
     tmp_path: Path,
@@ -42,7 +29,7 @@ def test_a_plan_of_an_untrained_network(
         "annotation.full_fraction=0.2",
         "split.fractions=[0.6,0.2,0.2]",
     )
-    run = untrained(compose_train(*SMALL, *some), tmp_path / "run")
+    run = untrained(*some)
     output = tmp_path / "plan"
     image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
     asked = (f"run={run}", "device=cpu", f"output={output}", *([] if own else [f"pool={image}"]))
@@ -69,6 +56,7 @@ def test_a_plan_of_an_untrained_network(
 @pytest.mark.slow
 def test_scans_of_several_cohorts(
     command: Callable[..., int],
+    untrained: Callable[..., Path],
     compose_train: Callable[..., DictConfig],
     data_folder: Path,
     tmp_path: Path,
@@ -80,7 +68,7 @@ def test_scans_of_several_cohorts(
     ]
     share = ("annotation.full_fraction=0.2", "patches.batch_size=3")
     made = ("+experiment=several_cohorts", *share, *others)
-    run, output = untrained(compose_train(*SMALL, *made), tmp_path / "run"), tmp_path / "plan"
+    run, output = untrained(*made), tmp_path / "plan"
     asked = (f"run={run}", "device=cpu")
     assert command("plan_annotation", *asked, f"output={output}", "budget=5000") == 0
     rows = pd.read_csv(output / "plan.tsv", sep="\t")
@@ -88,7 +76,6 @@ def test_scans_of_several_cohorts(
     assert {*names[0]} == {"phantom", "clinic", "archive"}
     GlobalHydra.instance().clear()
     after = compose_train(
-        *SMALL,
         *made,
         f"hydra.searchpath=[file://{output}]",
         "annotation=planned",

@@ -37,8 +37,8 @@ CASES: dict[str, tuple[str, ...]] = {
         *("head=softmax", "loss=[marginal_ce,leaf_dice,mean_teacher]"),
     ),
     "unet3d, 88 leaves": (
-        *("+experiment=partial_tissues", *PHANTOM, "cohort.labels=drawem87"),
-        *("patches.size=[64,64,64]",),
+        *("+experiment=partial_iuc", "labels=drawem87", "annotation=tissues", *PHANTOM),
+        *("cohort.labels=drawem87", "patches.size=[64,64,64]"),
     ),
     "unet2d": ("+experiment=paper_2d", *PHANTOM, "patches.size=[1,80,64]", "patches.batch_size=16"),
     "two networks": (*PHANTOM, "loss=[iuc,cross_pseudo]", "patches.size=[64,64,64]"),
