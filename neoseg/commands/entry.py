@@ -74,6 +74,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
         if name == "train" and is_first_process():  # libraries can take long to come
             log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
+            log.info("loading PyTorch and Lightning; on a busy machine that takes a minute")
         try:
             main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
             return main(config)

@@ -45,7 +45,7 @@ class Counted:
     Attributes:
         flops: multiplications and additions.
         kept: bytes that the forward pass keeps for the backward one.
-        largest: bytes of the largest of them.
+        largest: bytes of the largest of them, or of the logits.
         weights: bytes of the parameters.
     """
 
@@ -103,12 +103,14 @@ def count_of(
         FlopCounterMode(display=False) as counter,
         torch.autograd.graph.saved_tensors_hooks(note, lambda value: value),
     ):
-        built(image)
+        logits = built(image)
     sizes = [nbytes for key, (nbytes, _) in kept.items() if key not in weights]
+    # The loss holds the logits, their gradient and a copy, when all else is kept.
+    sizes_of_logits = [value.nbytes for value in ([logits] if torch.is_tensor(logits) else logits)]
     return Counted(
         3.0 * counter.get_total_flops(),  # the backward pass has two products for each
         sum(sizes),
-        max(sizes),
+        max(sizes + sizes_of_logits),
         sum(value.numel() * value.element_size() for value in built.parameters()),
     )
 

@@ -200,3 +200,9 @@ def test_memory_goes_with_voxels_items_and_bytes() -> None:
     assert memory_of(one.times(8), 2) == pytest.approx(memory_of(eight, 2), rel=0.05)
     base, half = memory_of(eight, 0), memory_of(eight, 4, 0.5)
     assert memory_of(eight, 4) - base == pytest.approx(2 * (half - base))
+
+
+def test_many_logits_count() -> None:
+    network = topology((32, 32, 32), (1.0, 1.0, 1.0)).network(8, deep=False, classes=3)
+    few, many = (count_of(network, 1, classes, (32, 32, 32)) for classes in (3, 200))
+    assert many.largest == 200 * 32**3 * 4 > few.largest
