@@ -15,6 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from neoseg.inference.mixture import BLUR, ITERATIONS, candidates, refined
 from neoseg.inference.pseudo import Labeller
 from neoseg.inference.registration import register
 from neoseg.patches.dataset import TrainingScan
@@ -27,9 +28,6 @@ CLASSES = 12
 WEIGHTS = (3.0, 0.3)
 """Of memberships (0 or 1) and intensities (standard deviations) in a registration."""
 
-TOGETHER = 1 << 16
-"""Voxels whose votes are counted at a time."""
-
 NOBODY = 255
 """In place of a leaf where an atlas has none to give. Leaves end at 254: row 0 is "unknown"."""
 
@@ -38,19 +36,22 @@ NOBODY = 255
 class AtlasLabeller(Labeller):
     """Registers fully labelled scans onto others and lets them vote.
 
-    A voxel gets the leaf of its label set with most votes (trilinear, of all atlases together), and
-    their share as confidence. Where nothing is known, and where no atlas names a leaf that is
+    A voxel gets the most probable leaf of its label set: by the votes (trilinear, of all atlases
+    together), and by what the images show where `intensities` says so (see `mixture`); its
+    probability is the confidence. Where nothing is known, and where no atlas names a leaf that is
     allowed, the annotation stays.
 
     Attributes:
         scans: the fully labelled training scans.
         number: of them that are registered onto a scan: those most alike in the sizes of what both
             tell.
+        intensities: whether votes are blurred and the images have a say; else votes are counted.
         device: where registrations are computed.
     """
 
     scans: tuple[TrainingScan, ...]
     number: int
+    intensities: bool
     device: torch.device
 
     @cached_property
@@ -71,19 +72,22 @@ class AtlasLabeller(Labeller):
         size = rows.sum(1)
         still_open = np.isin(codes, np.flatnonzero((size > 1) & (size < rows.shape[1])))
         known = self._known(codes)
-        places = torch.from_numpy(np.flatnonzero(still_open))
+        at = np.flatnonzero(still_open)
         votes, weights = [], []
-        if len(places):
+        if len(at):
             fixed = self._channels(sample, torch.from_numpy(codes), known, rows.T)
             for atlas in (self._atlases[number] for number in self._alike(codes, known)):
                 leaves = torch.from_numpy(self._leaves(atlas))
                 moving = self._channels(atlas, leaves, known, np.eye(256, rows.shape[1]).T)
-                grid = register(fixed, moving).cpu().view(-1, 3)[places]
+                grid = register(fixed, moving).cpu().view(-1, 3)[at]
                 vote, weight = corners(grid, leaves)
-                votes.append(vote)
-                weights.append(weight)
-        leaf, share = self._elected(votes, weights, torch.from_numpy(codes).flatten()[places])
-        return self._labels(codes, places.numpy(), leaf.numpy(), share.numpy())
+                votes.append(vote.numpy())
+                weights.append(weight.numpy())
+        if votes:
+            found = self._elected(sample, at, np.concatenate(votes), np.concatenate(weights))
+        else:
+            found = np.zeros(0, np.uint8), np.zeros(0)
+        return self._labels(codes, at, *found)
 
     def _leaves(self, sample: VolumeSample) -> np.ndarray:
         """Return leaf positions uint8 `[X, Y, Z]`, `NOBODY` where an atlas leaves them open."""
@@ -124,24 +128,24 @@ class AtlasLabeller(Labeller):
         return torch.cat([members, image.clamp(-3, 3)[None] * WEIGHTS[1]]).to(self.device)
 
     def _elected(
-        self, votes: list[Tensor], weights: list[Tensor], codes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the leaf with most votes among those allowed, and its share (0: no vote)."""
-        leaf = torch.full((len(codes),), NOBODY, dtype=torch.uint8)
-        share = torch.zeros(len(codes))
-        allowed = torch.zeros((self.codebook.size, 256), dtype=torch.bool)
-        allowed[:, : self.codebook.space.num_leaves] = torch.from_numpy(self.codebook.rows)
-        for start in range(0, len(codes) if votes else 0, TOGETHER):
-            part = slice(start, start + TOGETHER)
-            vote = torch.cat([v[:, part] for v in votes]).long()
-            weight = torch.cat([w[:, part] for w in weights])
-            weight = weight * allowed[codes[part].long()].gather(1, vote.T).T
-            total = torch.zeros_like(weight)
-            for one, its in zip(vote, weight, strict=True):
-                total += its * (vote == one)
-            most, who = total.max(0)
-            leaf[part] = torch.where(most > 0, vote.gather(0, who[None])[0], NOBODY).to(torch.uint8)
-            share[part] = most / weight.sum(0).clamp(min=1e-6)
+        self, sample: VolumeSample, at: np.ndarray, votes: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the most probable leaf among those allowed, and its probability (0: no vote)."""
+        codes = sample.codes.numpy().flat[at]
+        images = sample.image[list(sample.present)] if any(sample.present) else sample.image
+        values = images.flatten(1).T.numpy()
+        leaf, share = np.full(len(at), NOBODY, np.uint8), np.zeros(len(at))
+        for code in np.unique(codes):
+            here = codes == code
+            allowed = np.zeros(256, bool)
+            allowed[: self.codebook.space.num_leaves] = self.codebook.rows[code]
+            vote = votes[:, here]
+            blur, iterations = (BLUR, ITERATIONS) if self.intensities else (0.0, 0)
+            found = candidates(
+                vote, weights[:, here] * allowed[vote], at[here], tuple(sample.codes.shape), blur
+            )
+            leaf[here], share[here] = refined(found, values[at[here]], iterations).most()
+        leaf[share == 0] = NOBODY
         return leaf, share
 
     def _labels(

@@ -188,8 +188,9 @@ def _label(
                 "found none; raise annotation.full_fraction, or choose recipe.teacher=partial"
             )
         made_of = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
-        weights = digest_of_content(["atlas", run.recipe.atlases, made_of])
-        labeller = AtlasLabeller(*settings, weights, atlases, run.recipe.atlases, device)
+        how = (run.recipe.atlases, run.recipe.intensities)
+        weights = digest_of_content(["atlas", *how, made_of])
+        labeller = AtlasLabeller(*settings, weights, atlases, *how, device)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
         for place, source in enumerate(plan.sources):

@@ -17,7 +17,7 @@ PSEUDO = "codes"
 OPTIONS = {
     "single": frozenset[str](),
     "pseudo_label": frozenset(
-        {"teacher", "atlases", "rounds", "ensemble", "epochs", "min_confidence"}
+        {"teacher", "atlases", "intensities", "rounds", "ensemble", "epochs", "min_confidence"}
     ),
     "folds": frozenset({"folds", "draw", "epochs"}),
 }
@@ -36,6 +36,9 @@ class RecipeSettings(BaseModel):
         "full scans themselves, registered onto the others; or the network of init_from",
     )
     atlases: int = Field(default=5, ge=1, description="full scans that are registered onto a scan")
+    intensities: bool = Field(
+        default=False, description="whether brightness decides along with the votes of atlases"
+    )
     rounds: int = Field(default=1, ge=1, description="predictions with a training on them")
     ensemble: int = Field(
         default=1, ge=1, description="networks of each training but the last, averaged to predict"

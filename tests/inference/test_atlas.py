@@ -19,10 +19,10 @@ def made_fixture(tmp_path_factory: pytest.TempPathFactory):
     return make_data(annotate_cohort(cohort, kinds), root / "store")
 
 
-def labeller(data, number: int = 2, least: float = 0.0) -> AtlasLabeller:
+def labeller(data, number: int = 2, least: float = 0.0, intensities: bool = True) -> AtlasLabeller:
     full = tuple(scan for scan in data.train if scan.stream == 0)
     book = data.annotated.codebook
-    return AtlasLabeller(book, least, 50, "weights", full, number, torch.device("cpu"))
+    return AtlasLabeller(book, least, 50, "weights", full, number, intensities, torch.device("cpu"))
 
 
 def test_atlases_find_the_parts_and_never_see_what_is_hidden(made) -> None:

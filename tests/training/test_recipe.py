@@ -255,7 +255,10 @@ def test_atlases_label_before_the_only_training(
     configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a run that is killed while they do goes on to the same weights."""
-    settings = ("partial_superclass", "trainer.max_epochs=1", "annotation.full_fraction=0.4")
+    settings = (
+        *("partial_superclass", "trainer.max_epochs=1", "annotation.full_fraction=0.4"),
+        "recipe.min_confidence=0.6",
+    )
     train(configured(*settings), tmp_path / "one")
     with monkeypatch.context() as context:
         die_at("predict", 1, AtlasLabeller, context)
@@ -270,7 +273,7 @@ def test_atlases_label_before_the_only_training(
     for folder in folders:
         codes = np.asarray(blosc2.open(str(folder / "codes.b2nd"))[:])
         confidence = np.asarray(blosc2.open(str(folder / "confidence.b2nd"))[:])
-        assert (confidence[codes == open_code] <= 0.9 * 255 + 1).all()
+        assert (confidence[codes == open_code] <= 0.6 * 255 + 1).all()
         shares.append((codes == open_code).sum() / np.isin(codes, [3, 4, 8, open_code]).sum())
     assert folders
     assert 0 < min(shares) <= max(shares) < 0.9, "some voxels are decided, and some left open"
