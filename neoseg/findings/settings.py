@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from neoseg.errors import NeosegError
 from neoseg.findings.nearest import nearest
@@ -75,9 +76,23 @@ def listed(messages: Iterable[str]) -> str:
     return f"the configuration has {len(found)} problems:\n{lines}"
 
 
+def own_errors(error: ValidationError) -> list[ErrorDetails]:
+    """Return what is wrong, without lists said to be short because all their items are wrong."""
+    found = error.errors()
+    places = [item["loc"] for item in found]
+    return [
+        item
+        for item in found
+        if item["type"] != "too_short"
+        or not any(
+            len(p) > len(item["loc"]) and p[: len(item["loc"])] == item["loc"] for p in places
+        )
+    ]
+
+
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
     """Yield what is wrong with each key, of those that do not exist with the nearest that does."""
-    for item in error.errors():
+    for item in own_errors(error):
         path = [str(part) for part in item["loc"]]
         place = ".".join(part for part in (key, *path) if part)
         raised = item.get("ctx", {}).get("error")
@@ -134,6 +149,6 @@ def parse_settings(model: type[Settings], raw: Mapping[str, Any], source: str) -
                 f"found {item['input']!r}" if item["loc"] else "the keys contradict each other",
                 action=item["msg"],
             )
-            for item in error.errors()
+            for item in own_errors(error)
         ]
         raise CohortError(f"{source} is not valid:", problems) from None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from neoseg.labels.table import HEX_COLOUR
+from neoseg.labels.table import HEX_COLOUR, colour_of
 
-BACKGROUND, BLACK = "BG", "#000000"
+BACKGROUND = "BG"
 
 SIDES = {"left": "right", "lh": "rh", "lt": "rt", "l": "r"}
 SWAPPED = SIDES | {right: left for left, right in SIDES.items()}
@@ -21,9 +20,6 @@ SWAPPED = SIDES | {right: left for left, right in SIDES.items()}
 _WORDS = re.compile(r"[^\W_]+")
 _JOINED = re.compile(r"(?<![^\W_])(left|right)(?=[A-Z0-9])|(?<=[a-z0-9])(Left|Right)(?![^\W_])")
 """A side that is written together with its structure, `leftThalamus` or `ThalamusLeft`."""
-
-GOLDEN = 0.618034
-"""Steps around the colours by which neighbours differ most, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ def draft(name: str, named: Iterable[Named], regions: Iterable[Region] = ()) -> 
     leaves = []
     for index, item in sorted(known.items()):
         text = item.abbreviation or (BACKGROUND if index == 0 else item.name)
-        color = item.color if re.fullmatch(HEX_COLOUR, item.color) else _color(index)
+        color = item.color if re.fullmatch(HEX_COLOUR, item.color) else colour_of(index)
         row = {"index": index, "name": item.name, "abbreviation": _short(text, index, item, taken)}
         leaves.append(row | {"color": color})
     classes = []
@@ -70,7 +66,7 @@ def draft(name: str, named: Iterable[Named], regions: Iterable[Region] = ()) -> 
         if members not in sets:
             short = _short(region.name, f"class{number}", region, taken)
             row = {"abbreviation": short, "name": region.name, "leaves": sorted(members)}
-            classes.append(row | {"color": _color(len(known) + number)})
+            classes.append(row | {"color": colour_of(len(known) + number)})
         sets.add(members)
     mirror = [list(pair) for pair in mirror_pairs([known[i] for i in sorted(known) if i])]
     return {"name": name, "background": 0, "leaves": leaves, "classes": classes, "mirror": mirror}
@@ -130,10 +126,3 @@ def _short(text: str, number: int | str, of: Named | Region, taken: set[str]) ->
         short = f"{short}_{number}"
     taken.add(short.casefold())
     return short
-
-
-def _color(index: int) -> str:
-    if index == 0:
-        return BLACK
-    parts = hsv_to_rgb(index * GOLDEN % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.15 * (index % 2))
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)

@@ -83,6 +83,27 @@ def test_a_leaf_may_be_called_by_its_own_index() -> None:
     assert LabelTable.parse(changed(("leaves", 1, "abbreviation"), "3")).leaves[1].index == 3
 
 
+def test_leaves_without_a_colour_get_colours_of_their_own() -> None:
+    raw = changed(("leaves", 0, "color"), "#010203")
+    for leaf in raw["leaves"][1:]:
+        del leaf["color"]
+    first, *others = LabelTable.parse(raw).leaves
+    assert first.color == "#010203"
+    assert len({leaf.color for leaf in others}) == len(others)
+
+
+def test_a_list_of_wrong_leaves_is_not_called_too_short() -> None:
+    raw = changed(("name",), "table")
+    for leaf in raw["leaves"]:
+        leaf["index"] = -1
+    with pytest.raises(LabelError) as error:
+        LabelTable.parse(raw)
+    assert str(error.value).count("leaves.") == len(raw["leaves"])
+    assert "at least 2" not in str(error.value)
+    with pytest.raises(LabelError, match="at least 2"):
+        LabelTable.parse(changed(("leaves",), []))
+
+
 def test_lists_every_wrong_entry_at_once() -> None:
     raw = changed(("leaves", 0, "color"), "black")
     raw["leaves"][2]["index"] = "seven"
