@@ -78,8 +78,9 @@ def candidates(
     index = np.unravel_index(at, shape)
     parts = []
     for leaf in np.unique(votes[weights > 0]):
-        voter, which = np.nonzero(votes == leaf)
-        count = np.bincount(which, weights[voter, which], len(at))
+        count = np.zeros(len(at))
+        for vote, weight in zip(votes, weights, strict=True):  # all at once would take gigabytes
+            count += weight * (vote == leaf)
         if blur:
             count = _blurred(count, index, blur)
         found = np.flatnonzero(count > 0)
