@@ -44,8 +44,8 @@ class Counted:
 
     Attributes:
         flops: multiplications and additions.
-        kept: bytes that the forward pass keeps for the backward one.
-        largest: bytes of the largest of them, or of the logits.
+        kept: bytes that the forward pass keeps for the backward one, logits among them.
+        largest: bytes of the largest of them.
         weights: bytes of the parameters.
     """
 
@@ -105,12 +105,13 @@ def count_of(
     ):
         logits = built(image)
     sizes = [nbytes for key, (nbytes, _) in kept.items() if key not in weights]
-    # The loss holds the logits, their gradient and a copy, when all else is kept.
-    sizes_of_logits = [value.nbytes for value in ([logits] if torch.is_tensor(logits) else logits)]
+    # The loss keeps the logits, too, and makes others like them.
+    logits = [logits] if torch.is_tensor(logits) else logits
+    sizes += [value.nbytes for value in logits if value.untyped_storage()._cdata not in kept]
     return Counted(
         3.0 * counter.get_total_flops(),  # the backward pass has two products for each
         sum(sizes),
-        max(sizes + sizes_of_logits),
+        max(sizes),
         sum(value.numel() * value.element_size() for value in built.parameters()),
     )
 
