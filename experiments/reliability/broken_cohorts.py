@@ -216,6 +216,12 @@ def constant(example: Example) -> None:
     save(example.file("T2w"), np.full((16, 16, 16), 7, np.float32))
 
 
+def outlying(example: Example) -> None:
+    image = head(0)[0]
+    image[3, 4, 5], image[3, 4, 6] = 1e6, -1e30
+    save(example.file("T2w"), image)
+
+
 def singular(example: Example) -> None:
     image = nib.Nifti1Image(head(0)[0], None)
     image.header.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=1)
@@ -450,6 +456,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "no-numbers": complex_numbers,
     "not-finite": not_finite,
     "constant-image": constant,
+    "outlying-voxels": outlying,
     "singular-affine": singular,
     "absent-affine": no_affine,
     "voxel-size": metres,

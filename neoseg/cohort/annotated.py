@@ -75,7 +75,8 @@ def with_annotation(
             action="they count as unlabelled",
             kind="no-labels",
         )
-    if lacking:
+    unread = any(problem.kind == "bad-table" for problem in problems.errors)
+    if lacking and not unread:
         problems.error(
             settings.file,
             f"has no row for {len(lacking)} scans with labels: {shorten(lacking)}",

@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "no-numbers": "Images whose voxels are not numbers",
     "not-finite": "Images with NaN or infinite voxels",
     "constant-image": "Images that are the same everywhere",
+    "outlying-voxels": "Images with voxels far beyond all others",
     "singular-affine": "Affines without a voxel size",
     "absent-affine": "Headers without any affine",
     "voxel-size": "Voxel sizes that no scanner has",

@@ -14,6 +14,10 @@ from neoseg.findings.problems import Problem
 GRID_TOLERANCE = 1e-3
 """Largest difference of two affines (mm) that still counts as rounding."""
 
+USUAL, FAR, MANY = (0.1, 99.9), 20.0, 1 << 20
+"""Percentiles between which voxels are as usual, of about so many, and their ranges beyond which
+they are no brightness any more: the brightest vessel is two or three away."""
+
 VOXEL_SIZES = (0.05, 20.0)
 """mm; smaller or larger ones come from a header in other units."""
 
@@ -109,6 +113,28 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
         return []
     found = f"is constant ({float(low):g} everywhere)"
     return one(path, found, "an image", "drop it", "constant-image")
+
+
+def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
+    """No voxel far beyond all others, as maps that were computed have where nothing was measured.
+
+    Mean and deviation, and with them the crop and the contrast, would be those of such a voxel. It
+    is brought to one range beyond the `USUAL` percentiles; an image without any stays as it is.
+    """
+    some = data.ravel()[:: max(1, data.size // MANY)]
+    low, high = (float(value) for value in np.percentile(some, USUAL))
+    span = high - low
+    far = int(np.count_nonzero((data > high + FAR * span) | (data < low - FAR * span)))
+    if not far or not span:
+        return data, []
+    found = (
+        f"has {far} voxel{'s' * (far > 1)} far beyond all others, from "
+        f"{float(data.min()):.3g} to {float(data.max()):.3g}, where nearly all lie from "
+        f"{low:.3g} to {high:.3g}"
+    )
+    action = "they are limited to twice that range; look at the file"
+    problems = one(path, found, "brightness", action, "outlying-voxels", "warning")
+    return np.clip(data, np.float32(low - span), np.float32(high + span)), problems
 
 
 def check_grid(

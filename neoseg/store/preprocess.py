@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
-from neoseg.store.checks import check_contrast, check_grid
+from neoseg.store.checks import check_contrast, check_grid, check_outliers
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
@@ -135,6 +135,8 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
         if path is None or volume is None:
             continue
         found += check_contrast(path, volume.data)
+        data, notes = check_outliers(path, volume.data)
+        volumes[-1] = volume = replace(volume, data=data, notes=(*volume.notes, *notes))
         first = volumes[0]
         if first is not None:
             grid = (first.native_shape, first.native_affine)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
+import sys
 import threading
 from enum import IntEnum
 from types import FrameType
@@ -89,7 +91,16 @@ def requeue() -> None:
 
     Raises:
         submitit.core.utils.UncompletedJobError: its time has run out too often.
+        subprocess.CalledProcessError: SLURM refused.
     """
     warning = warning_signal()
-    if warning is not None:
+    if warning is None:
+        return
+    try:
         signal.raise_signal(warning)  # submitit listens again: the training is over
+    except subprocess.CalledProcessError as error:
+        if -error.returncode not in (signal.SIGTERM, signal.SIGKILL):
+            raise
+        # SLURM ends a job that goes back into the queue, and may end with it the very command
+        # that asked for this, before that can say so.
+        sys.exit(-1)  # as submitit does

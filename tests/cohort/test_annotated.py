@@ -101,6 +101,15 @@ def test_all_faults_of_a_table_are_told_together(space: LabelSpace, tmp_path: Pa
     assert len(with_annotation(cohort_of(space, "A", "B"), part).scans) == 2
 
 
+def test_a_table_that_cannot_be_read_is_the_only_fault(space: LabelSpace, tmp_path: Path) -> None:
+    """Nobody is said to lack a row of it."""
+    path = table(tmp_path, "subject;annotation\nA;full\n")
+    with pytest.raises(CohortError) as error:
+        with_annotation(cohort_of(space), settings(file=path))
+    assert "column" in str(error.value)
+    assert "has no row" not in str(error.value)
+
+
 def test_who_has_no_row_is_drawn_where_there_is_a_share(space: LabelSpace, tmp_path: Path) -> None:
     file = table(tmp_path, "subject,annotation\nA,no_fluid\n")
     asked = settings(file=file, full_fraction=0.34, protocol={"name": "p", "merge": ["LR"]})

@@ -308,3 +308,19 @@ def test_the_crop_does_not_depend_on_the_last_bits_of_an_affine() -> None:
     sizes = (2.0, 1.99999998, 2.00000002, 1.9999999)
     boxes = {str(crop_box(inside, np.diag([s, s, s, 1.0]), 4.0)) for s in sizes}
     assert boxes == {str([(3, 17)] * 3)}
+
+
+@pytest.mark.parametrize("value", [1e6, -1e30])
+def test_a_voxel_far_beyond_all_others_changes_neither_crop_nor_contrast(
+    tmp_path: Path, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = np.kron(IMAGE, np.ones((2, 2, 2))).astype(np.float32)  # enough voxels to tell few
+    settings = PrepareSettings(crop_margin=1.0)
+    straight, reference = prepare_images([save(tmp_path / "plain.nii.gz", image)], settings)
+    assert "far beyond" not in caplog.text
+    image[SHAPE] = value  # the middle
+    array, geometry = prepare_images([save(tmp_path / "spiked.nii.gz", image)], settings)
+    assert geometry == reference
+    differing = np.abs(array - straight) > 0.05
+    assert differing.sum() <= 1
+    assert "has 1 voxel far beyond all others" in caplog.text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.training.module import SegmentationModule
-from neoseg.training.stopping import StopSignals, Wish
+from neoseg.training.stopping import StopSignals, Wish, requeue
 
 
 @pytest.fixture
@@ -54,6 +55,24 @@ def test_a_job_of_submitit_saves_on_sigterm_and_ends_on_the_warning(
     os.kill(os.getpid(), signal.SIGUSR2)
     os.kill(os.getpid(), signal.SIGTERM)
     assert signals.agreed(trainer) is Wish.SAVE_AND_END
+
+
+@pytest.mark.parametrize(
+    ("status", "raised"),
+    [(-signal.SIGTERM, SystemExit), (1, subprocess.CalledProcessError)],
+)
+def test_a_job_may_be_put_back_before_the_command_that_asked_for_it_returns(
+    trainer: Any, monkeypatch: pytest.MonkeyPatch, status: int, raised: type[BaseException]
+) -> None:
+    """SLURM ends all processes of the job, and may end scontrol with them."""
+
+    def ask(*_: object) -> None:
+        raise subprocess.CalledProcessError(status, ["scontrol", "requeue", "1_0"])
+
+    signal.signal(signal.SIGUSR2, ask)
+    monkeypatch.setattr("neoseg.training.stopping.warning_signal", lambda: signal.SIGUSR2)
+    with pytest.raises(raised):
+        requeue()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
