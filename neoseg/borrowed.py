@@ -174,6 +174,28 @@ def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
         return None
 
 
+def mappings_of(override: str) -> list[list[str]]:
+    """Return the keys of each mapping in the value of an override, as they are written.
+
+    What Hydra makes of them has each key once. Its grammar is the same since Hydra 1.1.
+    """
+    from antlr4 import CommonTokenStream, InputStream  # which Hydra brings along
+    from hydra.grammar.gen.OverrideLexer import OverrideLexer
+    from hydra.grammar.gen.OverrideParser import OverrideParser
+
+    lexer = OverrideLexer(InputStream(override))
+    parser = OverrideParser(CommonTokenStream(lexer))
+    for reader in (lexer, parser):
+        reader.removeErrorListeners()
+    found, nodes = list[list[str]](), [parser.override()]  # type: ignore[no-untyped-call]
+    while nodes:
+        node = nodes.pop()
+        nodes += [node.getChild(place) for place in range(node.getChildCount())]
+        if isinstance(node, OverrideParser.DictContainerContext):
+            found.append([pair.dictKey().getText() for pair in node.dictKeyValuePair()])
+    return found
+
+
 @cache
 def hydra_options() -> dict[str, Callable[[str], bool]]:
     """Return each option of Hydra, short and long, with whether a word after it belongs to it."""

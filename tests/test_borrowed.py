@@ -149,6 +149,20 @@ def test_hydra_s_own_parser_reads_a_command_line() -> None:
     assert hydra_arguments(["--no-such-option"]) is None
 
 
+@pytest.mark.parametrize(
+    ("override", "keys"),
+    [
+        ("a={1:A,1:B}", [["1", "1"]]),
+        ("+a={ x : {y:1,y:2}, z:[{q:1}] }", [["x", "z"], ["q"], ["y", "y"]]),
+        ("a=[1,2]", []),
+        ("a={b", []),
+        ("~a", []),
+    ],
+)
+def test_mappings_of_an_override(override: str, keys: list[list[str]]) -> None:
+    assert borrowed.mappings_of(override) == keys
+
+
 def test_hydra_options() -> None:
     takes = borrowed.hydra_options()
     assert takes["--config-dir"]("x")

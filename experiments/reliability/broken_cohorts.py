@@ -222,6 +222,14 @@ def outlying(example: Example) -> None:
     save(example.file("T2w"), image)
 
 
+def cropped_labels(example: Example) -> None:
+    """The back of a smaller head is drawn, but lies in the dark."""
+    image, labels = head(0)
+    image[:, :8], image[:3], image[-3:] = 0, 0, 0
+    save(example.file("T2w"), image)
+    save(example.file("dseg"), labels)
+
+
 def singular(example: Example) -> None:
     image = nib.Nifti1Image(head(0)[0], None)
     image.header.set_sform(np.diag([1.0, 0.0, 1.0, 1.0]), code=1)
@@ -457,6 +465,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "not-finite": not_finite,
     "constant-image": constant,
     "outlying-voxels": outlying,
+    "cropped-labels": cropped_labels,
     "singular-affine": singular,
     "absent-affine": no_affine,
     "voxel-size": metres,

@@ -136,11 +136,16 @@ def _read(
 
 
 def _protocol(name: str, protocols: dict[str, Protocol], space: LabelSpace) -> Protocol | None:
-    """Return the protocol of a name, or the one that tells a super-class of that name as one."""
-    if name in protocols:
-        return protocols[name]
+    """Return the protocol of a name, or the one that tells a super-class of that name as one.
+
+    Of both, names that differ in capitals alone are the same.
+    """
+    alike = [known for known in protocols if known.casefold() == name.casefold()]
+    if name in protocols or len(alike) == 1:
+        return protocols.get(name) or protocols[alike[0]]
     try:
-        return Protocol.parse(space, {"name": name, "merge": [name]})
+        region = space.classes[space.class_position(name)].abbreviation
+        return Protocol.parse(space, {"name": region, "merge": [region]})
     except LabelError:
         return None
 

@@ -61,9 +61,10 @@ class Source:
         return [known.apply(s) for s in scan.sets(self.cohort.convention)]
 
     def known(self, scan: Scan, item: Assignment) -> str:
-        """Say which structures, background aside, an annotation tells from all others.
+        """Say which structures an annotation tells from all others.
 
-        Where it tells none, those are named that it tells as one.
+        The background is named where it alone is not told. Where no structure is, those are named
+        that are told as one.
         """
         space = self.cohort.convention.space
         sets = [] if scan.label is None else self.told(scan, item.protocol)
@@ -72,7 +73,7 @@ class Source:
         names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
         others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]
         if not others:
-            return "all"
+            return "all" if space.background in alone else "all, where the background is not told"
         if not names:
             merged = {s - scan.not_drawn for s in sets if 1 < len(s) < space.num_leaves}
             wholes = [entry.abbreviation for entry in space.classes if entry.leaves in merged]

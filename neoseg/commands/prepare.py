@@ -17,6 +17,9 @@ from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose
 from neoseg.progress import progress_bar
 
+UNREAD = ("bad-table", "duplicate-row", "plan")
+"""Kinds of errors of a table of annotations."""
+
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +42,10 @@ class PrepareConfig(CohortConfig):
         def plan(cohort: Cohort) -> Source:
             everyone = Split(cohort.subjects, (), ())
             split = everyone if self.split is None else split_of(cohort, self.split)
+            table = str((annotation.file or Path()).expanduser())
+            unread = [p for p in cohort.problems if p.kind in UNREAD and p.where.startswith(table)]
+            if annotation.file and unread:  # what is left would look like a plan, and is not his
+                raise CohortError(f"{table} does not say who is annotated how:", unread)
             return source_of(cohort, split, annotation, None)
 
         return plan

@@ -21,7 +21,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.borrowed import hydra_arguments
+from neoseg.borrowed import hydra_arguments, mappings_of
 from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.nodes import options
 from neoseg.configuration.path_values import is_path
@@ -50,9 +50,9 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     nowhere = found.config_dir and not Path(found.config_dir).is_dir()
     if nowhere or GlobalHydra.instance().is_initialized():
         return None
-    hidden = _hidden_options(found.config_dir)
-    if hidden:
-        return "\n".join(hidden)
+    wrong = [*_hidden_options(found.config_dir), *_repeated_keys(found.overrides)]
+    if wrong:
+        return "\n".join(wrong)
     for overrides in cases([*found.overrides, *own_configs(found.config_dir)]):
         try:
             config = _compose(name, overrides)
@@ -82,6 +82,16 @@ def _hidden_options(folder: str | None) -> list[str]:
         for path in sorted(Path(folder or CONFIG_DIR).glob("*/*.yaml"))
         if folder and path.stem in options(path.parent.name)
     ]
+
+
+def _repeated_keys(overrides: Sequence[str]) -> Iterator[str]:
+    """Say which mappings have a key more than once; Hydra would keep the last and say nothing."""
+    for line in overrides:
+        for mapping in mappings_of(line):
+            again = [key for number, key in enumerate(mapping) if key in mapping[:number]]
+            if again:
+                lost = "is given twice, of which the last would count; keep one"
+                yield f"'{line}': {again[0]} {lost}"
 
 
 def unset_keys(config: DictConfig) -> Iterator[str]:

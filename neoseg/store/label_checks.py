@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from neoseg.labels import Convention
 from neoseg.labels.convention import ROUNDING
 from neoseg.store.checks import one
 from neoseg.store.nifti import load_image
+from neoseg.store.preprocess import PrepareSettings
 from neoseg.store.volume import Volume
+
+Box = Sequence[tuple[int, int]]
+"""A (start, stop) pair per axis."""
 
 MOST_NEW = 8
 """Values outside a convention for which the line is written down that takes them in."""
@@ -122,6 +127,29 @@ def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> lis
             "empty-labels",
         )
     return []
+
+
+def check_kept(
+    path: Path, codes: np.ndarray, crop: Box, settings: PrepareSettings, meaning: Convention
+) -> list[Problem]:
+    """No structure outside of what is kept; `codes` are stored codes on the canonical grid."""
+    clear = meaning.space.background
+    structures = np.array([clear not in leaves for leaves in meaning.sets])[codes]
+    total = int(np.count_nonzero(structures))
+    inside = structures[tuple(slice(low, high) for low, high in crop)]
+    lost = total - int(np.count_nonzero(inside))
+    if not lost:
+        return []
+    around = "the brain mask" if settings.foreground == "mask" else "the bright part of the image"
+    return one(
+        path,
+        f"has {lost} of {total} voxels of structures outside of what is kept of the image",
+        f"all of them within {settings.crop_margin:g} mm of {around} (store.crop_margin)",
+        "neither trained on nor found there; set store.crop_margin=null to keep everything, or "
+        "look whether labels and image belong together",
+        "cropped-labels",
+        severity="warning",
+    )
 
 
 def check_described(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:

@@ -13,7 +13,13 @@ from neoseg.labels import Convention, LabelError
 from neoseg.store.checks import check_grid
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
-from neoseg.store.label_checks import OF_CONTENT, check_content, check_exactness, check_values
+from neoseg.store.label_checks import (
+    OF_CONTENT,
+    check_content,
+    check_exactness,
+    check_kept,
+    check_values,
+)
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
@@ -61,6 +67,9 @@ def read_scan(
         try:
             codes, notes, voxels = read_labels(scan, convention, geometry)
             found += notes
+            if geometry is not None:
+                meaning = scan.meaning(convention)
+                found += check_kept(scan.label, codes, geometry.crop, settings, meaning)
             record["voxels"] = voxels.tolist()
         except DataError as error:
             found += error.problems

@@ -71,6 +71,25 @@ def test_a_table_says_who_is_annotated_how(space: LabelSpace, tmp_path: Path) ->
     assert "C,1,train,partial,no_fluid,all but CSF" in (tmp_path / "plan.csv").read_text()
 
 
+def test_capitals_make_no_other_annotation(space: LabelSpace, tmp_path: Path) -> None:
+    text = "subject,annotation\nA,Full\nB,lr\nC,LR\nD,OUTLINE\nV,UNLABELLED\nT,full\n"
+    protocols = PROTOCOLS | {"Full_twice": {"merge": ["LR"]}, "FULL_TWICE": {"merge": ["LR"]}}
+    source = planned(cohort_of(space), settings(file=table(tmp_path, text), protocols=protocols))
+    names = [protocol for _, protocol in told(source).values()]
+    assert names == ["full", "LR", "LR", "outline", "full", "full"]
+    unclear = table(tmp_path, text.replace("lr", "full_twice"))
+    with pytest.raises(CohortError, match="did you mean 'Full_twice' or 'FULL_TWICE'"):
+        planned(cohort_of(space), settings(file=unclear, protocols=protocols))
+
+
+def test_a_background_that_nothing_tells_is_named(space: LabelSpace) -> None:
+    described = {"describes": True, "convention": {0: None, 1: "L", 2: "R", 3: "CSF"}}
+    asked = settings(full=["A"], protocol={"name": "p", **described})
+    source = planned(cohort_of(space), asked)
+    scan, item = source.of_split("train")[1]
+    assert source.known(scan, item) == "all, where the background is not told"
+
+
 def test_rows_of_sessions_outrank_those_of_subjects(space: LabelSpace, tmp_path: Path) -> None:
     cohort = cohort_of(space)
     cohort = replace(cohort, scans=(*cohort.scans, make_scan("T", "2", 41.0)))

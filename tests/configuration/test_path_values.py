@@ -51,6 +51,12 @@ def test_what_the_message_says_works_when_pasted(name: str, tmp_path: Path) -> N
     assert root_of([pasted]) == str(tmp_path / name)
 
 
+def test_a_key_that_is_given_twice_is_no_choice() -> None:
+    override = "cohort.convention={1:cGM,2:WM,1:dGM}"
+    told = explain_arguments("prepare", ["cohort=bids", override])
+    assert told == f"'{override}': 1 is given twice, of which the last would count; keep one"
+
+
 def test_new_folders_lists_and_sweeps(tmp_path: Path) -> None:
     new = tmp_path / "out (1)"
     assert with_quoted_paths([f"output={new}"]) == [f'output="{new}"']

@@ -9,11 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 from broken_cohorts import EXAMPLES, Example, examine, head, planner, save, space, write_cohort
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from neoseg.cohort import Cohort, CohortError, Problem, read_bids
+from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.split import make_split
+from neoseg.commands.prepare import PrepareConfig
+from neoseg.configuration.config import CONFIG_DIR
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose, without_bad_scans
 from neoseg.store import PrepareSettings
@@ -270,3 +274,20 @@ def test_the_progress_counts_every_scan(tmp_path: Path) -> None:
     seen: list[str] = []
     diagnose(read(broken(tmp_path, "not-finite")), store_at(tmp_path), progress=seen.append)
     assert sorted(seen) == ["sub-01", "sub-02", "sub-03"]
+
+
+@pytest.mark.parametrize("wrong", ["subject;annotation\nA;full\n", "subject,annotation\n01,ful\n"])
+def test_a_table_of_annotations_that_says_nothing_makes_no_plan(tmp_path: Path, wrong: str) -> None:
+    """What is left without it would be a plan that nobody made."""
+    table = tmp_path / "who.csv"
+    table.write_text(wrong)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        lines = ["annotation=table", f"annotation.file={table}", "annotation.full_fraction=0.5"]
+        command = PrepareConfig.parse(compose("prepare", [*lines, "annotation.subset=true"]))
+    assert command.annotation is not None
+    cohort = read(broken(tmp_path), "collect")
+    cohort = with_annotation(cohort, command.annotation, "collect")
+    found = diagnose(cohort, store_at(tmp_path), command.planner())
+    (error,) = found.errors
+    assert error.where.startswith(str(table))
+    assert found.annotated is None

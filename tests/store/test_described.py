@@ -66,3 +66,23 @@ def test_what_is_described_is_in_the_report(tmp_path: Path) -> None:
     )
     assert "test   partial  p" in found.text()
     assert "| test | partial | p | 1 | 1 | all |" in found.markdown()
+
+
+def test_labels_outside_of_what_is_kept_are_counted(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    image, label = cohort.scans[0].images[0], cohort.scans[0].label
+    assert image is not None
+    assert label is not None
+    bright, drawn = read_volume(image).data.copy(), read_volume(label, dtype=np.int64).data
+    dark = drawn.shape[0] // 2
+    bright[dark:] = bright.min()
+    save(image, bright)
+    kept = PrepareSettings(crop_margin=1.0)
+    (found,) = Store(tmp_path / "store", kept).examine(cohort, cohort.scans)
+    lost, every = int((drawn[dark + 1 :] > 0).sum()), int((drawn > 0).sum())
+    (told,) = [problem for problem in found.problems if problem.kind == "cropped-labels"]
+    assert told.found.startswith(f"has {lost} of {every} voxels of structures outside")
+    assert "store.crop_margin=null" in told.action
+    kept = PrepareSettings(crop_margin=None)
+    (found,) = Store(tmp_path / "store", kept).examine(cohort, cohort.scans)
+    assert not found.problems
