@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
+
+log = logging.getLogger(__name__)
 
 CHANNEL = re.compile(r"_\d{4}$")
 
@@ -81,6 +84,31 @@ def read_nnunet(
         named = described.get("labels", {})
         return scans, resolve(space, _meanings(named), root / "dataset.json", problems)
     return scans, resolve(space, convention, "convention", problems)
+
+
+def channels_of(files: Sequence[Path], modalities: Sequence[str]) -> dict[str, str]:
+    """Return the modality of each number (`0000`) that ends the names of nnU-Net's images.
+
+    By the `dataset.json` in their folder or beside it, else in order; {} where the numbers at the
+    end of names are those of scans.
+    """
+    numbers = {int(end[0][1:]) for path in files if (end := CHANNEL.search(stem_of(path)))}
+    folders = dict.fromkeys(f for path in files for f in (path.parent, path.parent.parent))
+    about = next((p for p in (f / "dataset.json" for f in folders) if p.is_file()), None)
+    if not numbers or (about is None and len(modalities) == 1):
+        return {}
+    described = {} if about is None else _describe(about, Problems())
+    names = described.get("channel_names") or described.get("modality") or {}
+    known = {int(n): str(name) for n, name in names.items()} if isinstance(names, dict) else {}
+    called = {n: m for n, name in known.items() for m in modalities if m in (name, str(n))}
+    if len(called) == len(modalities):
+        return {f"{number:04d}": modality for number, modality in called.items()}
+    if len(known or modalities) != len(modalities) or max(numbers) >= len(modalities):
+        return {}
+    found = {f"{number:04d}": modality for number, modality in enumerate(modalities)}
+    said = ", ".join(f"_{number} is {modality}" for number, modality in found.items())
+    log.warning("%s: images are taken as nnU-Net's channels, in order: %s", files[0].parent, said)
+    return found
 
 
 def _describe(path: Path, problems: Problems) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def main(config: DictConfig) -> None:
     for number, modality in enumerate(modalities):
         lacking = sum(scan.images[number] is None for scan in scans)
         if lacking:
-            log.info("%d of %d scans have no %s", lacking, len(scans), modality)
+            log.warning("%d of %d scans have no %s", lacking, len(scans), modality)
     if _drops(segmenter):
         scans = [scan for scan in scans if None not in scan.images]
         log.info("%d scans are left, since the training left out such scans too", len(scans))

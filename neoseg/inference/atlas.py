@@ -7,7 +7,7 @@ first guess (label propagation, as in multi-atlas segmentation; Heckemann et al.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,13 +17,21 @@ from torch import Tensor
 
 from neoseg.inference.mixture import BLUR, ITERATIONS, candidates, refined
 from neoseg.inference.pseudo import Labeller
-from neoseg.inference.registration import register
+from neoseg.inference.registration import centred, register
+from neoseg.inference.votes import Asked, allowed_votes, corners
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 
 CLASSES = 12
 """Label sets, the largest of a scan, that take part in a registration."""
+
+FITTING = 0.5
+"""Least share of an atlas's votes that the label sets of a scan allow, if it is to have any."""
+
+UNCLEAR = 0.1
+"""Most of a label set, as a share of its voxels in an atlas, of which the atlas does not know
+whether they belong to it: where a structure is not drawn, it may be anywhere in the background."""
 
 WEIGHTS = (3.0, 0.3)
 """Of memberships (0 or 1) and intensities (standard deviations) in a registration."""
@@ -59,11 +67,22 @@ class AtlasLabeller(Labeller):
         return VolumeDataset(self.scans)
 
     @cached_property
-    def _leaf_counts(self) -> np.ndarray:
-        """Voxels of each leaf in each atlas, `[atlases, K]`."""
-        leaves = (self._leaves(self._atlases[place]) for place in range(len(self.scans)))
-        size = self.codebook.space.num_leaves
-        return np.stack([np.bincount(found.flatten(), minlength=256)[:size] for found in leaves])
+    def _counts(self) -> np.ndarray:
+        """Voxels of each code in each atlas, `[atlases, R]`."""
+        size = self.codebook.size
+        codes = (self._atlases[place].codes.flatten() for place in range(len(self.scans)))
+        return np.stack([np.bincount(found, minlength=size) for found in codes])
+
+    @cached_property
+    def _clear(self) -> np.ndarray:
+        """Whether an atlas knows where a row's leaves, taken together, end: bool `[atlases, R]`."""
+        rows = np.arange(self.codebook.size)
+        overlap = self.codebook.rows.astype(int) @ self.codebook.rows.T > 0
+        inside = self._inside(rows)
+        clear: np.ndarray = self._counts @ (overlap & ~inside).T <= UNCLEAR * (
+            self._counts @ inside.T
+        )
+        return clear
 
     def predict(self, sample: VolumeSample) -> PseudoLabels:
         """Return what the atlases say of the voxels that an annotation leaves open."""
@@ -73,28 +92,43 @@ class AtlasLabeller(Labeller):
         still_open = np.isin(codes, np.flatnonzero((size > 1) & (size < rows.shape[1])))
         known = self._known(codes)
         at = np.flatnonzero(still_open)
-        votes, weights = [], []
-        if len(at):
-            fixed = self._channels(sample, torch.from_numpy(codes), known, rows.T)
-            for atlas in (self._atlases[number] for number in self._alike(codes, known)):
-                leaves = torch.from_numpy(self._leaves(atlas))
-                moving = self._channels(atlas, leaves, known, np.eye(256, rows.shape[1]).T)
-                grid = register(fixed, moving).cpu().view(-1, 3)[at]
-                vote, weight = corners(grid, leaves)
-                votes.append(vote.numpy())
-                weights.append(weight.numpy())
-        if votes:
-            found = self._elected(sample, at, np.concatenate(votes), np.concatenate(weights))
-        else:
-            found = np.zeros(0, np.uint8), np.zeros(0)
-        return self._labels(codes, at, *found)
+        asked, fits = list[Asked](), []
+        for number in self._alike(codes, known) if len(at) else ():
+            one = self._ask(sample, number, known, at)
+            fits.append(self._fit(codes.flat[at], one))
+            if fits[-1] >= FITTING:
+                asked.append(one)
+        labels = self._labels(codes, at, *self._elected(sample, at, asked))
+        if len(asked) == len(fits):
+            return labels
+        astray = ", ".join(f"{100 * fit:.0f} %" for fit in fits if fit < FITTING)
+        note = (
+            f"{len(fits) - len(asked)} of {len(fits)} fully labelled scans could not be laid upon "
+            f"it, of whose voxels {astray} fell where its annotation allows them; they have no "
+            "vote; look whether its image and labels lie as those of the others do"
+        )
+        return replace(labels, note=note)
 
-    def _leaves(self, sample: VolumeSample) -> np.ndarray:
-        """Return leaf positions uint8 `[X, Y, Z]`, `NOBODY` where an atlas leaves them open."""
-        table = np.full(256, NOBODY, np.uint8)
-        table[1 : self.codebook.space.num_leaves + 1] = np.arange(self.codebook.space.num_leaves)
-        leaves: np.ndarray = table[sample.codes.numpy()]
-        return leaves
+    def _ask(self, sample: VolumeSample, number: int, known: np.ndarray, at: np.ndarray) -> Asked:
+        """Lay an atlas upon a scan and return what it says of some voxels.
+
+        Label sets of which it does not know where they end take no part in the registration.
+        """
+        told = known[self._clear[number, known]]
+        atlas = self._atlases[number]
+        fixed, moving = self._channels(sample, told), self._channels(atlas, told)
+        bodies = [channels[:-1].sum(0) for channels in (fixed, moving)]
+        start = centred(*bodies) if all(body.any() for body in bodies) else None
+        grid = register(fixed, moving, start=start).cpu().view(-1, 3)[at]
+        votes, weights = corners(grid, atlas.codes)
+        return Asked(votes.numpy(), weights.numpy(), self._clear[number])
+
+    def _fit(self, codes: np.ndarray, asked: Asked) -> float:
+        """Return the share of an atlas's votes that the label sets of a scan allow."""
+        rows = self.codebook.rows
+        possible = (rows.astype(int) @ rows.T.astype(int)) > 0
+        allowed = float(asked.weights[possible[codes, asked.votes]].sum())
+        return allowed / max(float(asked.weights.sum()), 1e-6)
 
     def _known(self, codes: np.ndarray) -> np.ndarray:
         """Return the rows that a scan shows, the largest ones first, without background."""
@@ -106,44 +140,43 @@ class AtlasLabeller(Labeller):
         if self.number >= len(self.scans):
             return list(range(len(self.scans)))
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
-        theirs = self._leaf_counts @ self.codebook.rows[known].T
+        theirs = self._counts @ self._inside(known).T
         unlike = np.abs(np.log1p(theirs) - np.log1p(counts)).sum(1)
         return sorted(np.argsort(unlike, kind="stable")[: self.number].tolist())
 
-    def _channels(
-        self, sample: VolumeSample, labels: Tensor, known: np.ndarray, leaves_of: np.ndarray
-    ) -> Tensor:
-        """Return `[C, X, Y, Z]`: memberships of the known label sets, and the first image.
+    def _inside(self, known: np.ndarray) -> np.ndarray:
+        """Return whether all leaves of a row belong to known sets, bool `[known, R]`."""
+        rows = self.codebook.rows.astype(int)
+        inside: np.ndarray = (rows[known] @ rows.T) == rows.sum(1)
+        return inside
 
-        `leaves_of` `[K, 256 or R]` tells which leaves a value of `labels` stands for; it belongs to
-        a set where all of them do.
-        """
-        inside = (self.codebook.rows[known].astype(int) @ leaves_of.astype(int)) == np.maximum(
-            leaves_of.sum(0), 1
-        )
-        table = torch.from_numpy(inside).float() * WEIGHTS[0]
+    def _channels(self, sample: VolumeSample, known: np.ndarray) -> Tensor:
+        """Return `[C, X, Y, Z]`: memberships of the known label sets, and the first image."""
+        table = torch.from_numpy(self._inside(known)).float() * WEIGHTS[0]
         image = sample.image[0].float()
         image = (image - image.mean()) / image.std().clamp(min=1e-6)
-        members = table[:, labels.long()]
+        members = table[:, sample.codes.long()]
         return torch.cat([members, image.clamp(-3, 3)[None] * WEIGHTS[1]]).to(self.device)
 
     def _elected(
-        self, sample: VolumeSample, at: np.ndarray, votes: np.ndarray, weights: np.ndarray
+        self, sample: VolumeSample, at: np.ndarray, asked: list[Asked]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the most probable leaf among those allowed, and its probability (0: no vote)."""
+        """Return the most probable leaf among those allowed, and its probability (0: no vote).
+
+        Where some atlases know the parts of a label set, the others have no say in it.
+        """
         codes = sample.codes.numpy().flat[at]
         images = sample.image[list(sample.present)] if any(sample.present) else sample.image
         values = images.flatten(1).T.numpy()
         leaf, share = np.full(len(at), NOBODY, np.uint8), np.zeros(len(at))
-        for code in np.unique(codes):
+        for code in np.unique(codes) if asked else ():
             here = codes == code
-            allowed = np.zeros(256, bool)
-            allowed[: self.codebook.space.num_leaves] = self.codebook.rows[code]
-            vote = votes[:, here]
+            heard = [one for one in asked if one.clear[code]] or asked
+            votes = np.concatenate([one.votes[:, here] for one in heard])
+            weights = np.concatenate([one.weights[:, here] for one in heard])
+            said = allowed_votes(votes, weights, self.codebook.rows, code)
             blur, iterations = (BLUR, ITERATIONS) if self.intensities else (0.0, 0)
-            found = candidates(
-                vote, weights[:, here] * allowed[vote], at[here], tuple(sample.codes.shape), blur
-            )
+            found = candidates(*said, at[here], tuple(sample.codes.shape), blur)
             leaf[here], share[here] = refined(found, values[at[here]], iterations).most()
         leaf[share == 0] = NOBODY
         return leaf, share
@@ -175,27 +208,3 @@ class AtlasLabeller(Labeller):
                 )
                 filled[here] = leaves[tuple(nearest[:, here])]
         return filled
-
-
-def corners(grid: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return labels and trilinear weights of the eight voxels around each position.
-
-    Args:
-        grid: `[n, 3]`, positions as `grid_sample` has them, corners not aligned.
-        labels: uint8 `[X, Y, Z]`.
-
-    Returns:
-        uint8 `[8, n]` and float32 `[8, n]`, whose sum is 1 everywhere.
-    """
-    shape = torch.tensor(labels.shape)
-    at = ((grid.flip(1) + 1) * shape - 1) / 2
-    at = torch.minimum(at.clamp(min=0), shape - 1)
-    low = at.floor().long()
-    rest = at - low
-    votes, weights = [], []
-    for number in range(8):
-        up = torch.tensor([number >> 2 & 1, number >> 1 & 1, number & 1])
-        x, y, z = torch.minimum(low + up, shape - 1).unbind(1)
-        votes.append(labels[x, y, z])
-        weights.append(torch.where(up.bool(), rest, 1 - rest).prod(1))
-    return torch.stack(votes), torch.stack(weights)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import ENDINGS, dicom_line, is_volume, stem_of
+from neoseg.cohort.nnunet import channels_of
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.releases import RELEASES
 from neoseg.store import DataError
@@ -63,7 +64,9 @@ def find_scans(
     A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
     images in `sub-*/[ses-*/]anat` are, and nothing else; in other folders every file, however
     deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
-    plain collection in which every volume is a scan.
+    plain collection in which every volume is a scan. Names that end in nnU-Net's numbers of
+    channels (`CASE_0000.nii.gz`) are those of modalities, by the `dataset.json` that lies there,
+    or in order where the network has several.
 
     Files that differ in nothing but `desc-` are one scan, and in BIDS sessions also those that
     differ in `space-`, of which the native one is taken. The other modalities are files of the
@@ -83,9 +86,12 @@ def find_scans(
         DataError: nothing there, no image, or several that would do.
     """
     if path.is_file():
-        if _parse(path, modalities[1:]) is not None:
+        beside = [file for file in path.parent.iterdir() if is_volume(file)]
+        channels = channels_of([path, *beside], modalities)
+        if _parse(path, modalities[1:], channels) is not None:
             log.warning("%s is taken as %s, whatever its name says", path, modalities[0])
-        return [_with_partners(path, _images(path.parent.iterdir(), modalities), modalities)]
+        images = _images(beside, modalities, channels)
+        return [_with_partners(path, images, modalities, channels)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file or a folder as input")
     bases = (path / folder for folder in PIPELINE_FOLDERS)
@@ -100,11 +106,12 @@ def find_scans(
             if line
             else f"{base or path} has no file that ends in {' or '.join(ENDINGS)}"
         )
-    images = _images(files, modalities)
+    channels = channels_of(files, modalities)
+    images = _images(files, modalities, channels)
     firsts = [image for image in images if image.modality == modalities[0]]
     chosen = _choose(firsts if base is None else _in_space(firsts, space), desc, usual)
     if chosen:
-        return [_with_partners(image.path, images, modalities) for image in chosen]
+        return [_with_partners(image.path, images, modalities, channels) for image in chosen]
     if base is not None or desc is not None:
         wanted = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
@@ -113,16 +120,19 @@ def find_scans(
         )
     derived = ("_dseg", "_mask", "_probseg", *(f"_{m}" for m in modalities[1:]))
     plain = [file for file in files if not stem_of(file).endswith(derived)]
-    return [_with_partners(file, images, modalities) for file in plain]
+    return [_with_partners(file, images, modalities, channels) for file in plain]
 
 
-def _images(files: Iterable[Path], modalities: Sequence[str]) -> list[_Image]:
-    parsed = (_parse(file, modalities) for file in sorted(files) if is_volume(file))
+def _images(
+    files: Iterable[Path], modalities: Sequence[str], channels: Mapping[str, str]
+) -> list[_Image]:
+    parsed = (_parse(file, modalities, channels) for file in sorted(files))
     return [image for image in parsed if image is not None]
 
 
-def _parse(path: Path, modalities: Sequence[str]) -> _Image | None:
+def _parse(path: Path, modalities: Sequence[str], channels: Mapping[str, str]) -> _Image | None:
     *parts, last = stem_of(path).split("_")
+    last = channels.get(last, last)
     found = entities_of("_".join(parts))
     if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
         last, found["desc"] = parts.pop(), CORRECTED
@@ -176,8 +186,10 @@ def _choose(images: Sequence[_Image], desc: str | None, usual: str | None) -> li
     return sorted(chosen, key=lambda image: image.path)
 
 
-def _with_partners(path: Path, images: Sequence[_Image], modalities: Sequence[str]) -> ScanFiles:
-    first = _parse(path, modalities[:1])
+def _with_partners(
+    path: Path, images: Sequence[_Image], modalities: Sequence[str], channels: Mapping[str, str]
+) -> ScanFiles:
+    first = _parse(path, modalities[:1], channels)
     partners: list[Path | None] = [path]
     for other in modalities[1:]:
         if first is None:

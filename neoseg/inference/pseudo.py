@@ -93,6 +93,8 @@ class Labeller(ABC):
                         if not is_written(scan, root, made_of):
                             sample = samples[number]
                             labels = self.predict(sample)
+                            if labels.note:
+                                log.warning("%s: %s", scan.entry.scan.id, labels.note)
                             # First what people read: the stored labels say that it is done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
                             write_pseudo_labels(scan, labels, root, self.limit, made_of)

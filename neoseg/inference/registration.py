@@ -19,6 +19,10 @@ AFFINE_RATE, FREE_RATE = 0.02, 0.2
 """Learning rates of Adam: of the affine matrix in half extents, of control points in voxels."""
 
 
+STRETCH = 1.5
+"""Most by which a start makes a body larger or smaller along an axis."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How a registration goes about it.
@@ -37,7 +41,9 @@ class Effort:
     stiffness: float = 0.1
 
 
-def register(fixed: Tensor, moving: Tensor, effort: Effort = Effort()) -> Tensor:
+def register(
+    fixed: Tensor, moving: Tensor, effort: Effort = Effort(), start: Tensor | None = None
+) -> Tensor:
     """Return where each voxel of `fixed` lies in `moving`, as `grid_sample` wants it.
 
     An affine transform, then a free-form deformation of cubic B-splines (Rueckert et al. 1999),
@@ -48,6 +54,8 @@ def register(fixed: Tensor, moving: Tensor, effort: Effort = Effort()) -> Tensor
         fixed: float32 `[C, X, Y, Z]`.
         moving: float32 `[C, X', Y', Z']`, voxels of the same size.
         effort: how much is done.
+        start: `[1, 3, 4]`, the affine transform to start from, such as `centred` gives it, where
+            that fits better than one field of view laid upon the other.
 
     Returns:
         float32 `[X, Y, Z, 3]`, positions from -1 to 1 in the order of `grid_sample` (Z', Y', X'),
@@ -58,7 +66,7 @@ def register(fixed: Tensor, moving: Tensor, effort: Effort = Effort()) -> Tensor
         for factor, steps in zip(effort.factors, effort.steps, strict=True)
         if _worth(fixed.shape[1:], factor) and _worth(moving.shape[1:], factor)
     ] or [(fixed[None], moving[None], effort.steps[-1])]
-    theta = _affine(*levels[0][:2], effort.affine_steps)
+    theta = _affine(*levels[0][:2], effort.affine_steps, start)
     shape = torch.tensor(fixed.shape[1:], dtype=torch.float32)
     controls = [max(4, round(float(length) / effort.spacing) + 3) for length in shape]
     points = torch.zeros((3, *controls), device=fixed.device, requires_grad=True)
@@ -85,14 +93,49 @@ def register(fixed: Tensor, moving: Tensor, effort: Effort = Effort()) -> Tensor
         return positions(fixed.shape[1:])
 
 
-def _affine(fixed: Tensor, moving: Tensor, steps: int) -> Tensor:
-    """Return `[1, 3, 4]`, found from the transform that lays one field of view upon the other."""
-    theta = torch.eye(3, 4, device=fixed.device)[None].requires_grad_()
+def centred(fixed: Tensor, moving: Tensor) -> Tensor:
+    """Return the affine transform `[1, 3, 4]` by which centres and extents of two bodies agree.
+
+    Args:
+        fixed: `[X, Y, Z]`, how much of the body a voxel holds, from 0; not 0 everywhere.
+        moving: `[X', Y', Z']`, voxels of the same size.
+    """
+    (centre, spread), (other, theirs) = _moments(fixed), _moments(moving)
+    # Extents count in voxels, so that a body that is cut off by its field is not blown up.
+    lengths = torch.tensor([*moving.shape]) / torch.tensor([*fixed.shape])
+    stretch = (theirs / spread.clamp(min=1e-6) * lengths.flip(0)).clamp(1 / STRETCH, STRETCH)
+    scale = stretch / lengths.flip(0)
+    shift = other - scale * centre
+    return torch.cat([scale.diag(), shift[:, None]], dim=1)[None].to(fixed.device)
+
+
+def _moments(body: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of where a body is, from -1 to 1, in the order of `grid_sample`."""
+    means, spreads = [], []
+    for axis in (2, 1, 0):
+        share = body.double().sum([other for other in range(3) if other != axis]).cpu()
+        share = share / share.sum()
+        at = (torch.arange(len(share), dtype=torch.float64) + 0.5) / len(share) * 2 - 1
+        means.append(mean := share @ at)
+        spreads.append((share @ (at - mean).square()).sqrt())
+    return torch.stack(means).float(), torch.stack(spreads).float()
+
+
+def _affine(fixed: Tensor, moving: Tensor, steps: int, start: Tensor | None) -> Tensor:
+    """Return `[1, 3, 4]`, found from one field of view upon the other, or from a better start."""
+
+    def difference(theta: Tensor) -> Tensor:
+        grid = affine_grid(theta, [1, 1, *fixed.shape[2:]], align_corners=False)[0]
+        return (_sample(moving, grid) - fixed).square().mean()
+
+    theta = torch.eye(3, 4, device=fixed.device)[None]
+    if start is not None and difference(start) < difference(theta):
+        theta = start.clone()
+    theta.requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=AFFINE_RATE)
     with torch.enable_grad():
         for _ in range(steps):
-            grid = affine_grid(theta, [1, 1, *fixed.shape[2:]], align_corners=False)[0]
-            loss = (_sample(moving, grid) - fixed).square().mean()
+            loss = difference(theta)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -37,11 +37,13 @@ class PseudoLabels:
         confidence: its probability given the label set, times 255.
         codes: what training sees: certain leaves, or the annotation's code where the prediction
             was not confident enough.
+        note: what a person should know of how they came about, "" for nothing.
     """
 
     leaves: np.ndarray
     confidence: np.ndarray
     codes: np.ndarray
+    note: str = ""
 
 
 def restrict(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
-from neoseg.inference.atlas import NOBODY, AtlasLabeller, corners
-from neoseg.labels import UNKNOWN
+from neoseg.cohort import Plan
+from neoseg.inference.atlas import NOBODY, AtlasLabeller
+from neoseg.inference.votes import allowed_votes, corners
+from neoseg.labels import UNKNOWN, Protocol
 from neoseg.patches.volumes import VolumeDataset
 
 
@@ -88,3 +92,54 @@ def test_corners_interpolate() -> None:
     votes, weights = corners(between, labels)
     assert sorted(set(votes[weights > 0].tolist())) == [5, 6, 17, 18]
     assert weights[weights > 0].tolist() == pytest.approx([0.25] * 4)
+
+
+def test_votes_for_sets_count_inside_of_others() -> None:
+    """What an atlas has not drawn is the part of a whole that it does not show."""
+    rows = np.array(
+        [
+            [*map(int, row)]
+            for row in ["1111", "1000", "0100", "0010", "0001", "1010", "0111", "0011"]
+        ],
+        bool,
+    )
+    votes, weights = np.array([[0, 1, 2, 5, 7, 6]], np.uint8), np.full((1, 6), 0.5)
+    leaf, weight = allowed_votes(votes, weights, rows, code=6)
+    shares = np.zeros((6, 4))
+    for one, share in zip(leaf, weight, strict=True):
+        shares[np.arange(6), one] += share
+    # Unknown, background, leaf 1, background or 2, one of two, the whole.
+    nothing, half = [0, 0, 0, 0], [0, 0, 0.25, 0.25]
+    expected = [nothing, nothing, [0, 0.5, 0, 0], [0, 0, 0.5, 0], half, nothing]
+    np.testing.assert_allclose(shares, expected)
+
+
+def test_a_structure_that_an_atlas_lacks_is_what_is_left_of_the_whole(tmp_path) -> None:
+    cohort = write_cohort(tmp_path / "cohort", 3)
+    lacking = Protocol.parse(cohort.convention.space, {"name": "lacking", "missing": ["WM"]})
+    plan = annotate_cohort(cohort, ["full", "full", "partial"])
+    lacks = replace(plan.sources[0].assignments[0], stream="full", protocol="lacking")
+    source = replace(
+        plan.sources[0],
+        assignments=(lacks, *plan.sources[0].assignments[1:]),
+        protocols={**plan.sources[0].protocols, "lacking": lacking},
+    )
+    data = make_data(Plan.of([source]), tmp_path / "store")
+    sample = VolumeDataset([data.train[2]])[0]
+    truth = data.train[1].visible.lookup[data.train[2].entry.read_codes()]
+    hidden = np.isin(truth, [leaf + 1 for leaf in cohort.convention.space.label_set("WM")])
+    for scans in (data.train[:1], data.train[:2]):
+        found = replace(labeller(data), scans=scans).predict(sample)
+        assert (found.codes == truth)[hidden].mean() > 0.7
+
+
+def test_an_atlas_that_cannot_be_laid_upon_a_scan_has_no_vote(made, monkeypatch) -> None:
+    def astray(fixed, moving, **_):
+        return torch.full((*fixed.shape[1:], 3), -1.0)  # a corner of the atlas, its background
+
+    monkeypatch.setattr("neoseg.inference.atlas.register", astray)
+    sample = VolumeDataset([made.train[2]])[0]
+    labels = labeller(made).predict(sample)
+    np.testing.assert_array_equal(labels.codes, sample.codes.numpy())
+    assert labels.note.startswith("2 of 2 fully labelled scans could not be laid upon it")
+    assert "0 %, 0 %" in labels.note

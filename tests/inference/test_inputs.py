@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -217,3 +218,36 @@ def test_the_brain_mask_of_the_same_session_comes_along(tmp_path, name) -> None:
     assert alone.mask == scan.mask
     (folder / f"sub-A_ses-1_{name}.nii.gz").unlink()
     assert find_scans(tmp_path, ["T2w"])[0].mask is None
+
+
+CASES = [f"c{case}_000{channel}" for case in (1, 2) for channel in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("described", "modalities", "expected"),
+    [
+        ({"0": "T1w", "1": "T2w"}, ["T2w", "T1w"], [("1", "0"), ("1", "0")]),  # by name
+        ({"0": "a", "1": "b"}, ["1"], [("1",), ("1",)]),  # by number: one channel of two
+        ({"0": "a", "1": "b"}, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),  # in order, and said
+        (None, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),
+        (None, ["T2w"], [("0",), ("1",), ("0",), ("1",)]),  # scans that are numbered so
+    ],
+)
+def test_channels_as_nnunet_names_them(
+    tmp_path: Path,
+    described: dict[str, str] | None,
+    modalities: list[str],
+    expected: list[tuple[str, ...]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make(tmp_path / "imagesTs", *CASES)
+    if described is not None:
+        (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": described}))
+    folder = tmp_path / "imagesTs"
+    scans = found(folder, modalities=modalities)
+    assert [tuple(name.split("_")[1][3] for name in scan) for scan in scans] == expected
+    in_order = modalities == ["T2w", "T1w"] and described != {"0": "T1w", "1": "T2w"}
+    assert ("in order: _0000 is T2w, _0001 is T1w" in caplog.text) == in_order
+    if len(modalities) > 1:
+        (alone,) = found(folder, folder / (scans[1][0]), modalities)
+        assert alone == scans[1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from neoseg.inference.registration import Effort, register
+from neoseg.inference.registration import Effort, centred, register
 
 QUICK = Effort(factors=(2, 1), steps=(30, 10), affine_steps=40)
 
@@ -75,3 +75,29 @@ def test_it_finds_the_same_again_without_touching_the_random_state() -> None:
     assert torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())
     assert not one.requires_grad
+
+
+def test_another_field_of_view_needs_the_body_to_start_from() -> None:
+    """The same body in a corner of a field of four times the extent."""
+    fixed, moving = torch.zeros(1, 20, 20, 20), torch.zeros(1, 72, 80, 60)
+    fixed[:, 5:15, 6:14, 5:16] = 1
+    moving[:, 58:68, 66:74, 44:55] = 1
+    start = centred(fixed[0], moving[0])
+    moved = grid_sample(
+        moving[None],
+        torch.nn.functional.affine_grid(start, [1, 1, 20, 20, 20], align_corners=False),
+        align_corners=False,
+    )[0]
+    torch.testing.assert_close(moved, fixed, atol=1e-3, rtol=0)
+    grids = (register(3 * fixed, 3 * moving, QUICK, start=s) for s in (None, start))
+    without, found = (grid_sample(moving[None], g[None], align_corners=False)[0] for g in grids)
+    assert dice(found, fixed) > 0.95
+    assert dice(without, fixed) < 0.1
+
+
+def test_a_start_makes_nothing_much_larger() -> None:
+    """A body that one field cuts through."""
+    fixed, moving = torch.zeros(24, 24, 24), torch.zeros(24, 24, 24)
+    fixed[:4], moving[:20] = 1, 1
+    scale = centred(fixed, moving)[0].diagonal()
+    assert scale.tolist() == pytest.approx([1.0, 1.0, 1.5])
