@@ -22,16 +22,29 @@ class Row(dict[str, str]):
     line: int
 
 
+def _delimiter(path: Path, text: str, required: Sequence[str]) -> str:
+    """Return what parts the columns: what the file's ending says, or another sign that fits."""
+    usual = "," if path.suffix.lower() == ".csv" else "\t"
+    head = next(iter(text.splitlines()), "")
+    for sign in (usual, ",", ";", "\t"):
+        names = {name.strip(' "').casefold() for name in head.split(sign)}
+        if len(names) > 1 and names.issuperset(required):
+            return sign
+    return usual
+
+
 def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[Row]:
     """Return the rows of a `.tsv` (tabs) or `.csv` (commas) file with lower-case column names.
 
-    Values are stripped and never converted, so that leading zeros of ids survive. What cannot be
+    Where its first line has the required columns with another sign between them, as spreadsheets
+    of many countries write semicolons, that sign parts the columns. Values are stripped and never
+    converted, so that leading zeros of ids survive. What cannot be
     read is noted in `problems` and gives no rows.
     """
-    delimiter = "," if path.suffix == ".csv" else "\t"
     bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
         text = read_bytes(path, LARGEST_TABLE).decode("utf-8-sig")
+        delimiter = _delimiter(path, text, required)
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         begins, lines = [1], []

@@ -80,7 +80,9 @@ def scorable_classes(counts: np.ndarray, codebook: Codebook) -> dict[int, float]
 
     Those are the classes known on every voxel, and those of which some voxel is known to be in
     the class; the background leaf is left out. A class that is nowhere known to be present and
-    somewhere unknown may be present or not, so it cannot be scored.
+    somewhere unknown may be present or not, so it cannot be scored. Nor can one of which a part
+    was not drawn: what is told to be that part or background is then more than what surely belongs
+    to it, and with it all is left out that a prediction has too much.
 
     Args:
         counts: `[R]`, voxels of each code.
@@ -89,7 +91,10 @@ def scorable_classes(counts: np.ndarray, codebook: Codebook) -> dict[int, float]
     total = counts.sum()
     known = counts @ (codebook.membership != -1)
     present = counts @ (codebook.membership == 1)
-    scored = np.flatnonzero((known == total) | (present > 0)).tolist()
+    rows, clear = codebook.rows, codebook.space.background
+    undrawn = counts * (rows[:, clear] & (rows.sum(axis=1) < rows.shape[1]))
+    doubtful = undrawn @ (codebook.membership == -1)
+    scored = np.flatnonzero((known == total) | ((present > 0) & (doubtful <= present))).tolist()
     return {c: float(known[c] / total) for c in scored if c != codebook.space.background}
 
 

@@ -122,7 +122,7 @@ def test_all_faults_of_a_table_are_told_together(space: LabelSpace, tmp_path: Pa
 
 def test_a_table_that_cannot_be_read_is_the_only_fault(space: LabelSpace, tmp_path: Path) -> None:
     """Nobody is said to lack a row of it."""
-    path = table(tmp_path, "subject;annotation\nA;full\n")
+    path = table(tmp_path, "subject|annotation\nA|full\n")
     with pytest.raises(CohortError) as error:
         with_annotation(cohort_of(space), settings(file=path))
     assert "column" in str(error.value)

@@ -39,6 +39,16 @@ def test_what_editors_do_is_read(tmp_path: Path, content: str) -> None:
     assert [(row["a"], row["b"]) for row in rows] == [("1", "2")]
 
 
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv", "x.CSV", "x.txt"])
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_other_signs_part_columns_where_they_give_those_that_are_needed(
+    tmp_path: Path, name: str, sign: str
+) -> None:
+    rows, errors = read(tmp_path / name, f'"A"{sign}b\r\n1{sign}"2;,\t3"\r\n')
+    assert not errors
+    assert rows == [{"a": "1", "b": "2;,\t3"}]
+
+
 def test_lost_cells_are_empty_and_breaks_within_quotes_stay(tmp_path: Path) -> None:
     assert read(tmp_path / "x.tsv", "a\tb\n1\n")[0] == [{"a": "1", "b": ""}]
     assert read(tmp_path / "x.tsv", 'a\tb\n1\t"2\n3"\n')[0] == [{"a": "1", "b": "2\n3"}]
@@ -50,7 +60,7 @@ def test_lost_cells_are_empty_and_breaks_within_quotes_stay(tmp_path: Path) -> N
     [
         ("", "has the columns none"),
         ("b\n1\n", "add a"),
-        ("a,b\n1,2\n", r"columns are parted by '\t'"),
+        ("a|b\n1|2\n", r"columns are parted by '\t'"),
         ("a\tA\n1\t2\n", "rename or remove the second a"),
         ("a\tb\n1\t2\t3\n", "more cells than columns in row 2"),
         ('a\tb\n"1\t2\n3\t4\n', "paired quotation marks"),

@@ -276,7 +276,7 @@ def test_the_progress_counts_every_scan(tmp_path: Path) -> None:
     assert sorted(seen) == ["sub-01", "sub-02", "sub-03"]
 
 
-@pytest.mark.parametrize("wrong", ["subject;annotation\nA;full\n", "subject,annotation\n01,ful\n"])
+@pytest.mark.parametrize("wrong", ["subject|annotation\nA|full\n", "subject,annotation\n01,ful\n"])
 def test_a_table_of_annotations_that_says_nothing_makes_no_plan(tmp_path: Path, wrong: str) -> None:
     """What is left without it would be a plan that nobody made."""
     table = tmp_path / "who.csv"

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
 from neoseg.evaluation.surface import border, surface_dice
-from neoseg.labels import UNKNOWN
+from neoseg.labels import UNKNOWN, Codebook
 
 SHAPE = (12, 10, 8)
 SPACING = (0.5, 0.8, 2.0)
@@ -157,6 +157,20 @@ def test_a_merged_part_hides_its_children_there_alone(codebook, space) -> None:
     assert scores["L"].known == pytest.approx(1 - merged.mean())
     p, t = (prediction == L) & ~merged, (truth == L) & ~merged
     assert scores["L"].dice == pytest.approx(2 * (p & t).sum() / (p.sum() + t.sum()), abs=1e-12)
+
+
+def test_a_whole_of_which_a_part_was_not_drawn_is_not_scored(space) -> None:
+    """Left is not drawn, so the background may be left: nothing would count as too much of both."""
+    book = Codebook.build(space, [space.label_set(["BG", "L"])])
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    codes[np.isin(truth, [BG, L])] = book.code(space.label_set(["BG", "L"]))
+    scores = by_name(score_scan(prediction, codes, book, SPACING))
+    assert set(scores) == {"R", "CSF"}
+    rim = np.isin(truth, [L]) & (np.arange(SHAPE[2]) < 1)  # a few doubtful voxels are left out
+    few = np.where(rim, book.code(space.label_set(["BG", "L"])), truth + np.uint8(1))
+    scores = by_name(score_scan(prediction, few.astype(np.uint8), book, SPACING))
+    assert set(scores) == {"L", "R", "LR", "CSF"}
 
 
 def test_everything_unknown_leaves_nothing_to_score(codebook) -> None:
