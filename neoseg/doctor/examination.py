@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from neoseg.cohort import Assignment, Cohort, CohortError, Source, Split
+from neoseg.cohort import Assignment, Cohort, CohortError, Plan, Problem, Source, Split
 from neoseg.cohort.label_tables import GUESSED
+from neoseg.cohort.split import SPLITS
 from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.cohort import (
     duplicate_images,
@@ -18,7 +19,7 @@ from neoseg.doctor.cohort import (
 )
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.structures import Structures
-from neoseg.labels import Protocol
+from neoseg.labels import LabelSet, Protocol
 from neoseg.store.examined import guessed_meaning
 from neoseg.store.store import Store
 
@@ -68,6 +69,21 @@ def diagnose(
             found += unknown_classes(space, known_sets(source))
             found += structures.not_drawn(source)
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures, annotated)
+
+
+def findings_of_plan(plan: Plan, store: Store) -> list[Problem]:
+    """Return the warnings about what the labels of a plan's scans show, all cohorts together.
+
+    Raises:
+        DataError: a store that cannot be written.
+    """
+    shown, found = set[LabelSet](), list[Problem]()
+    for source in plan.sources:
+        scans = tuple(scan for part in SPLITS for scan, _ in source.of_split(part))
+        examined = store.examine(source.cohort, scans)
+        shown |= shown_sets(source, examined)
+        found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
+    return [*unseen_leaves(plan.space, shown), *found]
 
 
 def without_bad_scans(

@@ -16,7 +16,9 @@ from neoseg.cohort import Plan
 from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
+from neoseg.doctor.examination import findings_of_plan
 from neoseg.files import write_text
+from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.atlas import AtlasLabeller
 from neoseg.inference.checkpoint import (
@@ -84,6 +86,8 @@ def run_stage(
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
+        for problem in [] if found else findings_of_plan(data.annotated, data.store):
+            log.warning("%s", problem)
     augment = data.augment
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
@@ -185,7 +189,8 @@ def _label(
         if not atlases:
             raise ConfigError(
                 "recipe.teacher is atlas, which needs at least one fully labelled training scan, "
-                "found none; raise annotation.full_fraction, or choose recipe.teacher=partial"
+                f"found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or choose "
+                "recipe.teacher=partial"
             )
         made_of = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
         how = (run.recipe.atlases, run.recipe.intensities)
@@ -198,6 +203,16 @@ def _label(
             labels = plan.folder(codes, source)
             shown = plan.folder(folder / "pseudo_labels", source)
             labeller.label(own, labels, shown, provenance, bar.advance)
+
+
+def _full_elsewhere(plan: Plan) -> str:
+    """Name fully labelled scans that are not for training, and what brings them there."""
+    scans = (scan for source in plan.sources for scan in source.cohort.scans)
+    named = {s.subject for s in scans if s.annotation and s.annotation.stream == "full"}
+    if not named:
+        return ""
+    move = "put some into training with split=file split.file=FILE, or try another split.seed"
+    return f" (those of {shorten(sorted(named))} are for validation or test: {move})"
 
 
 def _prepared(run: RunConfig, plan: Plan, with_teacher: bool) -> MixedDataModule:

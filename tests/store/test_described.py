@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from small_cohort import save, write_cohort
+from small_cohort import annotate_cohort, save, write_cohort
 
 from neoseg.cohort import Cohort, Split
 from neoseg.cohort.annotation import ExtraAnnotationSettings
 from neoseg.configuration.data import source_of
-from neoseg.doctor.examination import diagnose
+from neoseg.doctor.examination import diagnose, findings_of_plan
 from neoseg.labels import Protocol
 from neoseg.store import PrepareSettings, read_volume
 from neoseg.store.store import Store
@@ -86,3 +86,20 @@ def test_labels_outside_of_what_is_kept_are_counted(tmp_path: Path) -> None:
     kept = PrepareSettings(crop_margin=None)
     (found,) = Store(tmp_path / "store", kept).examine(cohort, cohort.scans)
     assert not found.problems
+
+
+def test_a_training_tells_of_what_no_scan_shows_and_some_lack(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 3)
+    wm = cohort.convention.space.label_set("WM")
+    label = cohort.scans[0].label
+    assert label is not None
+    drawn = read_volume(label, dtype=np.int64).data
+    save(label, np.where(drawn == 20, 0, drawn).astype(np.uint8))
+    store = Store(tmp_path / "store", PrepareSettings())
+    plan = annotate_cohort(cohort, ["full", "partial", "full"], ["train", "train", "val"])
+    merged, lacking = findings_of_plan(plan, store)
+    assert "structures that occur only merged with others: WM" in merged.found
+    assert lacking.found.startswith("1 of 3 scans have no voxel of WM, which others show: sub-00")
+    said = replace(cohort, scans=(replace(cohort.scans[0], not_drawn=wm), *cohort.scans[1:]))
+    plan = annotate_cohort(said, ["full", "full", "full"], ["train", "train", "val"])
+    assert findings_of_plan(plan, store) == []
