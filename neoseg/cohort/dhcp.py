@@ -44,7 +44,7 @@ def read_dhcp(
     reading.settle()
 
     meaning = _convention(space, labels, convention or {}, problems)
-    base = _pipeline_folder(root)
+    base = pipeline_folder(root)
     selection.check(list_subjects(base), problems)
     sessions = find_sessions(base, selection.wants, problems)
     if not sessions:
@@ -97,7 +97,7 @@ def _convention(
     return resolve(space, mapping | integer_keys(changes), "convention", problems)
 
 
-def _pipeline_folder(root: Path) -> Path:
+def pipeline_folder(root: Path) -> Path:
     """Return the folder of the `sub-*`; the deepest, as a tree's top may hold raw images too."""
     candidates = (root / folder for folder in PIPELINE_FOLDERS)
     return next((folder for folder in candidates if has_subjects(folder)), root)

@@ -12,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 from pydantic import model_validator
 
+from neoseg.cohort.dhcp import pipeline_folder
 from neoseg.cohort.folders import SessionFolder
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.scan import bare_id
@@ -81,7 +82,9 @@ def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
     ]
     known = sorted({key for key in keys if key[0] != "n/a"}, key=str)
     problems = Problems()
-    found = read_ages([folder], [SessionFolder(*k, folder, {}) for k in known], bool, problems)
+    here = pipeline_folder(folder)
+    folders, sessions = [here, folder], [SessionFolder(*k, here, {}) for k in known]
+    found = read_ages(list(dict.fromkeys(folders)), sessions, bool, problems)
     problems.settle("ages")
     ages = [getattr(found.get(key), "scan", None) or math.nan for key in keys]
     if not np.isfinite(ages).any():

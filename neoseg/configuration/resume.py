@@ -31,6 +31,12 @@ _OF_A_START = (
 )
 """Keys of how a run is started, beside those that name no folder of a job."""
 
+FREE_OF_AN_OPTIMIZER = (
+    *("lr", "weight_decay", "momentum", "fused"),
+    *("schedule", "warmup_steps", "patience"),
+)
+"""Keys of `optimizer` with other values of which it can go on."""
+
 
 def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of a run folder, with the values that the command line changes.
@@ -64,6 +70,7 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
                 f"'{override.input_line}' chooses a configuration group, but resume={run} goes on "
                 f"with its own {path}; leave it out, or start a run in a new folder without resume"
             )
+        _refuse_another_optimizer(config, override, key)
         _apply(config, override, key, path)
     _in_whole_epochs(config)
     OmegaConf.update(config, "allow", list(allow), force_add=True)
@@ -90,6 +97,20 @@ def _in_whole_epochs(config: DictConfig) -> None:
     epochs = math.ceil(steps * config.trainer.get("accumulate_grad_batches", 1) / epoch)
     OmegaConf.update(config, "trainer.max_epochs", epochs)
     OmegaConf.update(config, "trainer.max_steps", None)
+
+
+def _refuse_another_optimizer(config: DictConfig, override: Override, key: str) -> None:
+    """Raise `ConfigError` for what an optimizer cannot go on with; its rates may change."""
+    group, _, name = key.partition(".")
+    if group != "optimizer" or name.partition(".")[0] in FREE_OF_AN_OPTIMIZER:
+        return
+    old = OmegaConf.select(config, key)
+    if override.value() != (OmegaConf.to_container(old) if OmegaConf.is_config(old) else old):
+        raise ConfigError(
+            f"'{override.input_line}': the run was started with {old}, and what the optimizer has "
+            "gathered since fits nothing else; leave it as it was, or start another run from these "
+            "weights with init_from=RUN_DIR"
+        )
 
 
 def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -361,3 +362,30 @@ def test_sigkill(
     status, said = run_command("train", *arguments, cwd=tmp_path)
     assert status == 0, said
     assert_same_runs(expected, run)
+
+
+def test_a_changed_rate_is_that_of_the_steps_that_follow(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the line says that is logged then; for another optimizer there is no state to go on."""
+    run = tmp_path / "run"
+    settings = ("partial_iuc", "optimizer.schedule=poly", "checkpoint.every_steps=1")
+    with monkeypatch.context() as context:
+        die_at("training_step", 3, SegmentationModule, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), run)
+    with pytest.raises(ConfigError, match=r"'optimizer\.name=sgd': the run was started with adamw"):
+        resumed(run, [f"resume={run}", "optimizer.name=sgd"])
+    same = shutil.copytree(run, tmp_path / "same")
+    rate = OmegaConf.load(run / "config.yaml").optimizer.lr
+    rates, weights = [], []
+    for folder, lr in ((same, rate), (run, rate / 2)):
+        asked = [f"resume={folder}", f"optimizer.lr={lr}", "optimizer.weight_decay=0.5"]
+        train_run(resumed(folder, asked), folder, resuming=True)
+        last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        (group,) = last["optimizer_states"][0]["param_groups"]
+        rates.append([group["initial_lr"], *last["lr_schedulers"][0]["base_lrs"]])
+        weights.append(last["state_dict"])
+        assert group["weight_decay"] == 0.5
+    assert rates[1] == [value / 2 for value in rates[0]] == [rate / 2] * 2
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
