@@ -390,6 +390,12 @@ def linked_twice(example: Example) -> None:
     (example.root / "sub-01" / "ses-2").symlink_to("ses-1")
 
 
+def alike_ids(example: Example) -> None:
+    for name in ("T2w", "dseg", "desc-brain_mask"):
+        example.file(name, "1").parent.mkdir(parents=True, exist_ok=True)
+        example.file(name, "03").rename(example.file(name, "1"))
+
+
 def two_releases(example: Example) -> None:
     shutil.rmtree(example.root)
     names = {"desc-drawem9_dseg": "CC01", "drawem_tissue_labels": "CC02"}
@@ -497,6 +503,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "foreign-file": stray,
     "no-images": no_images,
     "duplicate-scan": linked_twice,
+    "alike-ids": alike_ids,
     "mixed-releases": two_releases,
     "bad-table": wrong_header,
     "duplicate-row": contradicting_rows,

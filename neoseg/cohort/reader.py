@@ -83,6 +83,7 @@ def reader(
             reading = Reading(place, name, tuple(modalities), selection, problems)
             scans, meaning = read(place, space, reading, **options)
             scans = _mark(scans, space, not_drawn or {}, problems)
+            _note_alike(scans, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = meaning is not None and bool(kept)
@@ -129,6 +130,24 @@ def _mark(
             found = f"names {shorten(unknown)} for {structure}, which the cohort does not have"
             problems.warn("not_drawn", found, action="correct the ids, or take them out")
     return [replace(scan, not_drawn=hidden[scan.id]) for scan in scans]
+
+
+def _note_alike(scans: Sequence[Scan], problems: Problems) -> None:
+    """Warn of subjects whose ids differ in leading zeros, capitals or a trailing ".0" alone."""
+    groups: dict[str, set[str]] = {}
+    for scan in scans:
+        plain = scan.subject.casefold().removesuffix(".0").lstrip("0")
+        groups.setdefault(plain, set()).add(scan.subject)
+    alike = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
+    if alike:
+        problems.warn(
+            "subjects",
+            f"{shorten(alike)} differ in zeros or capitals alone",
+            "one id for each person",
+            "they count as different people, who may be in training and test; if they are one, "
+            "give all files and rows the same id",
+            "alike-ids",
+        )
 
 
 def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:

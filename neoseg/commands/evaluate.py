@@ -27,9 +27,9 @@ from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished
 from neoseg.runs.origin import seen_by
-from neoseg.store import DataError, read_volume
+from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
-from neoseg.store.reading import shown_by
+from neoseg.store.reading import read_scan, shown_by
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class EvaluateConfig(CommandConfig):
     annotation: dict[str, Any] | None = None
     part: Part | None = None
     seen: Literal["stop", "leave_out", "score"] = "stop"
+    on_error: Literal["stop", "skip"] = "stop"
     output: Path | None = None
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
@@ -99,6 +100,8 @@ def main(config: DictConfig) -> None:
     ]
     if command.cohort is not None or command.split is not None:
         parts = [_unseen(scored, run, command.seen) for scored in parts]
+    if other:
+        parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
     # The scores of another part have a folder of their own.
     place = name if part == usual else f"{name}_{part}"
@@ -141,6 +144,29 @@ def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
     kept = tuple(m.scan for m in map(_plain, scored.scans) if m.person not in people)
     log.warning("%d of %d scans are left out", len(scored.scans) - len(kept), len(scored.scans))
     return replace(scored, scans=kept)
+
+
+def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
+    """Return the scans without those that cannot be read, if asked for.
+
+    Raises:
+        DataError: with the faults of all scans, before any of them is segmented.
+    """
+    bad = dict[str, DataError]()
+    for scan in scored.scans:
+        try:
+            read_scan(scan, scored.cohort.convention, prepare)
+        except DataError as error:
+            bad[scan.id] = error
+    if not bad:
+        return scored
+    count = f"{len(bad)} of {len(scored.scans)} scans of cohort '{scored.cohort.name}'"
+    lines = "\n".join(f"  {name}: {error}" for name, error in bad.items())
+    if on_error == "stop":
+        remedy = "repair them, leave them out with cohort.exclude=[...], or set on_error=skip"
+        raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
+    log.warning("%s are left out (on_error=skip)\n%s", count, lines)
+    return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in bad))
 
 
 def _plain(scan: Scan) -> Member:

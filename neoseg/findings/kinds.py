@@ -54,6 +54,7 @@ KINDS: Mapping[str, str] = {
     "foreign-file": "Files that belong to another scan",
     "no-images": "Sessions without images",
     "duplicate-scan": "Subjects or sessions that occur twice",
+    "alike-ids": "Subjects whose ids are nearly the same",
     "mixed-releases": "Releases mixed in one folder",
     "bad-table": "Tables that cannot be read",
     "duplicate-row": "Rows of a table that occur twice",

@@ -118,7 +118,8 @@ def find_scans(
             f"{base or path} has {len(files)} volumes, and none is {wanted}, which the run was "
             "trained on; name a file, or the folder that holds such images"
         )
-    derived = ("_dseg", "_mask", "_probseg", *(f"_{m}" for m in modalities[1:]))
+    drawn = ("_dseg", "_seg", "_label", "_labels", "_mask", "_probseg")
+    derived = (*drawn, *(f"_{modality}" for modality in modalities[1:]))
     plain = [file for file in files if not stem_of(file).endswith(derived)]
     return [_with_partners(file, images, modalities, channels) for file in plain]
 

@@ -140,6 +140,23 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     assert "part = 'testt': Input should be 'train', 'val', 'test' or 'all'" in wrong
 
 
+def test_evaluate_lists_all_that_cannot_be_read_before_any_work(sweep_folder: Path) -> None:
+    job = jobs(sweep_folder)[0]
+    run("phantom", "output=other", "subjects=3", "spacing=5", "workers=1", cwd=sweep_folder)
+    labels = sorted((sweep_folder / "other").rglob("*desc-drawem9_dseg.nii.gz"))
+    for label in labels[:2]:
+        label.write_bytes(label.read_bytes()[:500])
+    asked = (f"run='{job}'", "cohort=dhcp", "cohort.root=other", "seen=score", "output=scored")
+    asked += ("device=cpu", "pictures=0")
+    said = run("evaluate", *asked, cwd=sweep_folder, status=2)
+    assert all(label.name in said for label in labels[:2])
+    assert "cannot be scored" in said
+    assert not (sweep_folder / "scored").exists()
+    said = run("evaluate", *asked, "on_error=skip", cwd=sweep_folder)
+    assert f"2 of {len(labels)} scans of cohort 'dhcp' are left out" in said
+    assert (sweep_folder / "scored" / "scores.csv").is_file()
+
+
 def test_prepare_and_phantom(sweep_folder: Path) -> None:
     run("phantom", "output=ph", "subjects=2", "spacing=5", "workers=1", cwd=sweep_folder)
     said = run("prepare", "cohort=dhcp", "cohort.root=ph", cwd=sweep_folder)

@@ -251,3 +251,8 @@ def test_channels_as_nnunet_names_them(
     if len(modalities) > 1:
         (alone,) = found(folder, folder / (scans[1][0]), modalities)
         assert alone == scans[1]
+
+
+def test_what_is_drawn_beside_images_is_no_scan(tmp_path: Path) -> None:
+    names = ("a", "a_seg", "b_label", "b", "c_labels", "d_mask")
+    assert found(make(tmp_path, *names), modalities=["T2w"]) == [("a.nii.gz",), ("b.nii.gz",)]
