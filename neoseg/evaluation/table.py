@@ -179,9 +179,11 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd
 def overview(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the table for people: a row per class, mean ± std of all, preterm and term scans.
 
-    A dagger marks a class that the annotation protocol hides; "–" stands where nothing applies.
+    A dagger marks a class that the annotation protocol hides; "–" stands where nothing applies. A
+    column counts classes that the truth lacks and the prediction has, where there are any.
     """
     columns: dict[str, dict[str, str]] = {}
+    invented = bool(scores["invented"].any())
     for group in AGE_GROUPS:
         part = scores if group == "all" else scores[scores["age_group"] == group]
         if part.empty:
@@ -192,10 +194,12 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
                 str(name): plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
                 for name, row in summary.iterrows()
             }
-        columns[f"missed {group}"] = {
-            str(name): f"{int(row['misses'])}/{int((part['abbreviation'] == name).sum())}"
-            for name, row in summary.iterrows()
-        }
+        counts = {"missed": "misses"} | ({"invented": "inventions"} if invented else {})
+        for title, column in counts.items():
+            columns[f"{title} {group}"] = {
+                str(name): f"{int(row[column])}/{int((part['abbreviation'] == name).sum())}"
+                for name, row in summary.iterrows()
+            }
     order = list(dict.fromkeys(scores["abbreviation"]))
     hidden = set(scores.loc[scores["hidden"], "abbreviation"])
     table = pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})
@@ -224,7 +228,10 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         tables.append(table)
     cells = frame.astype(str).to_numpy().ravel()
     notes = {"±": "mean ± std over scans", "†": "† hidden by the protocol"}
-    tables[-1].caption = "; ".join(t for sign, t in notes.items() if any(sign in c for c in cells))
+    told = [text for sign, text in notes.items() if any(sign in cell for cell in cells)]
+    if scores["invented"].any():
+        told.append("invented: not in the truth, counted as Dice 0 (not drawn? cohort.not_drawn)")
+    tables[-1].caption = "; ".join(told)
     return Group(*tables)
 
 

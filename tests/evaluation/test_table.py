@@ -109,6 +109,10 @@ def test_overview_has_ages_apart_and_marks_hidden_classes(frame) -> None:
     assert table.loc["CSF", "missed all"] == "1/2"
     assert table.loc["LR†", "Dice preterm"] == "–"
     assert "Dice term" not in overview(frame[frame["age_group"] == "preterm"])
+    assert "invented all" not in table
+    more = overview(frame.assign(invented=frame["abbreviation"] == "CSF")).set_index("class")
+    assert more.loc["CSF", "invented all"] == "2/2"
+    assert more.loc["LR†", "invented all"] == "0/2"
 
 
 def test_rich_table_prints_every_class(frame) -> None:

@@ -160,7 +160,8 @@ def main() -> None:
         if new:
             header = "arm,people,in_full,steps,cpu_seconds,dice_hidden_parts,dice_hippocampus"
             writer.writerow(header.split(","))
-        counts = (len(cases), len(full & chosen), asked.steps, round(seconds))
+        drawn = len(cases) if asked.arm == "all" else len(full & chosen)
+        counts = (len(cases), drawn, asked.steps, round(seconds))
         writer.writerow([asked.arm, *counts, f"{parts:.4f}", f"{whole:.4f}"])
     print(table.read_text(encoding="utf-8"))
 
