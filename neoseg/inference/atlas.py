@@ -137,12 +137,12 @@ class AtlasLabeller(Labeller):
         return np.argsort(-counts, kind="stable")[: min(CLASSES, np.count_nonzero(counts))]
 
     def _alike(self, codes: np.ndarray, known: np.ndarray) -> list[int]:
-        if self.number >= len(self.scans):
-            return list(range(len(self.scans)))
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
         theirs = self._counts @ self._inside(known).T
         unlike = np.abs(np.log1p(theirs) - np.log1p(counts)).sum(1)
-        return sorted(np.argsort(unlike, kind="stable")[: self.number].tolist())
+        shown = theirs.any(1)  # a person without lesions cannot say where they lie
+        order = [int(place) for place in np.argsort(unlike, kind="stable") if shown[place]]
+        return sorted((order or list(range(len(self.scans))))[: self.number])
 
     def _inside(self, known: np.ndarray) -> np.ndarray:
         """Return whether all leaves of a row belong to known sets, bool `[known, R]`."""

@@ -57,7 +57,7 @@ class Examined:
         here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
         if scan.label is not None:
             counts = np.array(voxels)
-            here += check_content(scan.label, counts, scan.meaning(convention))
+            here += check_content(scan, counts, convention)
             here += check_described(scan, counts, convention)
         if any(problem.severity == "error" for problem in here):
             return cls.failed(scan, DataError.of(here))

@@ -101,12 +101,16 @@ OF_CONTENT = ("untold-labels", "empty-labels")
 """Kinds of what `check_content` finds."""
 
 
-def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> list[Problem]:
+def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
     """Labels that tell of something; `voxels` counts them by stored code.
 
-    Not kept with an entry: whoever corrects what a value means has the same values.
+    Nothing but background is what a person without lesions has: where somebody named the scan as
+    fully annotated, it is believed. Not kept with an entry: whoever corrects what a value means has
+    the same values.
     """
-    space = convention.space
+    path, space, convention = scan.label, convention.space, scan.meaning(convention)
+    assert path is not None
+    believed = scan.annotation is not None and scan.annotation.stream == "full"
     shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
     if shown == {space.everything}:
         return one(
@@ -117,13 +121,14 @@ def check_content(path: Path, voxels: np.ndarray, convention: Convention) -> lis
             "untold-labels",
             severity="warning",
         )
-    if shown <= {frozenset([space.background]), space.everything}:
+    if shown <= {frozenset([space.background]), space.everything} and not believed:
         value = space.leaves[space.background].index
         return one(
             path,
             f"shows no structure, only the background ({value})",
             "a segmentation",
-            "drop the file, or the scan",
+            "drop the file, or the scan; or, if there is nothing to be found in this person, name "
+            "the scan as full in annotation.file or annotation.full",
             "empty-labels",
         )
     return []

@@ -114,7 +114,7 @@ def read_labels(
         codes = convention.encode(labels.data, str(scan.label))
         voxels = np.bincount(codes.ravel(), minlength=len(convention.values))
         found += check_exactness(scan.label, labels)
-        found += check_content(scan.label, voxels, convention)
+        found += check_content(scan, voxels, convention)
     except LabelError:
         found += check_values(scan.label, labels, convention)
     errors = [problem for problem in found if problem.severity == "error"]

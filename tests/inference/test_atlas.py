@@ -143,3 +143,15 @@ def test_an_atlas_that_cannot_be_laid_upon_a_scan_has_no_vote(made, monkeypatch)
     np.testing.assert_array_equal(labels.codes, sample.codes.numpy())
     assert labels.note.startswith("2 of 2 fully labelled scans could not be laid upon it")
     assert "0 %, 0 %" in labels.note
+
+
+def test_who_shows_nothing_of_what_is_told_is_no_atlas(made) -> None:
+    own = labeller(made)
+    sample = VolumeDataset([made.train[2]])[0]
+    known = own._known(sample.codes.numpy())
+    background = made.annotated.codebook.space.background + 1
+    own._counts[1] = 0
+    own._counts[1, background] = 1000  # `cached_property` keeps what is changed
+    assert own._alike(sample.codes.numpy(), known) == [0]
+    own._counts[0] = own._counts[1]
+    assert own._alike(sample.codes.numpy(), known) == [0, 1]

@@ -103,3 +103,21 @@ def test_a_training_tells_of_what_no_scan_shows_and_some_lack(tmp_path: Path) ->
     said = replace(cohort, scans=(replace(cohort.scans[0], not_drawn=wm), *cohort.scans[1:]))
     plan = annotate_cohort(said, ["full", "full", "full"], ["train", "train", "val"])
     assert findings_of_plan(plan, store) == []
+
+
+def test_nothing_to_be_found_is_believed_of_who_is_named_as_full(tmp_path: Path) -> None:
+    """A person without lesions; a file that nobody has drawn in looks the same."""
+    cohort = write_cohort(tmp_path, 1)
+    label = cohort.scans[0].label
+    assert label is not None
+    save(label, np.zeros_like(read_volume(label, dtype=np.int64).data, np.uint8))
+    store = Store(tmp_path / "store", PrepareSettings())
+    (found,) = store.examine(cohort, cohort.scans)
+    (error,) = found.errors
+    assert error.kind == "empty-labels"
+    assert "name the scan as full in annotation.file" in error.action
+    full = replace(cohort.scans[0], annotation=Protocol.full(cohort.convention.space))
+    (found,) = store.examine(cohort, [full])
+    assert not found.problems
+    (found,) = store.examine(cohort, cohort.scans)  # what is prepared now tells it as well
+    assert [problem.kind for problem in found.errors] == ["empty-labels"]
