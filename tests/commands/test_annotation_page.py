@@ -95,6 +95,11 @@ CASES = [
         table="s1 full s2 full s3 ignored s4 full s5 full",
     ),
     Case(
+        f"3 {FULL}",
+        {"s3": lambda labels: np.zeros_like(labels)},
+        "s1 full s2 full s3 full s4 full s5 full",
+    ),
+    Case(
         "2 train full full all, train partial lab2 all, val full full all, test partial lab2 all",
         {"s3": recoded, "s5": recoded},
         "s1 full s2 full s3 lab2 s4 full s5 lab2",
