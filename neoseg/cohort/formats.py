@@ -12,6 +12,9 @@ from neoseg.foreign import ForeignError, opened
 ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".mha", ".hdr")
 """Of the pair .hdr and .img the header stands for both."""
 
+APART = (".mhd", ".nhdr")
+"""Headers whose voxels lie in a file of any name, which are not read."""
+
 MOST_LOOKED_AT = 32
 """Files of a folder that are opened to see whether it holds DICOM."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
-from neoseg.cohort.formats import ENDINGS, dicom_line, is_volume, stem_of
+from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.nnunet import channels_of
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.releases import RELEASES
@@ -97,8 +97,15 @@ def find_scans(
     bases = (path / folder for folder in PIPELINE_FOLDERS)
     base = next((folder for folder in bases if has_subjects(folder)), None)
     patterns = ["**/*"] if base is None else ["sub-*/ses-*/anat/*", "sub-*/anat/*"]
-    files = [file for pattern in patterns for file in (base or path).glob(pattern)]
-    files = sorted(file for file in files if is_volume(file) and file.is_file())
+    there = [file for pattern in patterns for file in (base or path).glob(pattern)]
+    files = sorted(file for file in there if is_volume(file) and file.is_file())
+    if apart := [file for file in there if file.suffix.lower() in APART]:
+        log.warning(
+            "%d files such as %s are left out, since their voxels lie in others; convert them to "
+            ".mha or .nrrd",
+            len(apart),
+            min(apart),
+        )
     if not files:
         line = dicom_line(path)
         raise DataError(

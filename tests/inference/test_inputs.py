@@ -256,3 +256,14 @@ def test_channels_as_nnunet_names_them(
 def test_what_is_drawn_beside_images_is_no_scan(tmp_path: Path) -> None:
     names = ("a", "a_seg", "b_label", "b", "c_labels", "d_mask")
     assert found(make(tmp_path, *names), modalities=["T2w"]) == [("a.nii.gz",), ("b.nii.gz",)]
+
+
+def test_headers_without_voxels_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "a")
+    for name in ("b.mhd", "b.raw", "c.NHDR"):
+        (tmp_path / name).touch()
+    assert found(tmp_path, modalities=["T2w"]) == [("a.nii.gz",)]
+    assert "2 files such as " in caplog.text
+    assert "b.mhd are left out" in caplog.text
