@@ -16,9 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(Path(__file__).parent))  # what several folders of tests import
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in a job that a shell has put into the background: tests send Ctrl-C to what they start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# As in a job that a shell has put into the background, or under nohup: tests send both to what they
+# start, and to themselves.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import yaml
 
+import neoseg
 from neoseg.buildable import COHORTS
 from neoseg.configuration.reader import Reader
 from neoseg.errors import NeosegError
@@ -35,6 +36,7 @@ HERE = Path(__file__).parent
 SECRET = "s3cr3t-of-the-canary"
 REFUSED, HARMLESS, ESCAPED, TRACEBACK = "refused", "harmless", "escaped", "traceback"
 SECONDS, MEMORY = 20, 2 << 30
+PACKAGE = Path(neoseg.__file__).parent
 
 WORDS = (
     *("${", "}", "$", "{", "oc", ".env", ".create", ":", "CANARY", "name", "a", ","),
@@ -227,7 +229,7 @@ def attack(seed: int, kind: str, folder: Path) -> tuple[str, str]:
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         # A file that cannot be written in the first place does not count.
         inside = traceback.extract_tb(error.__traceback__)
-        ours = any("/neoseg/" in frame.filename for frame in inside)
+        ours = any(Path(frame.filename).is_relative_to(PACKAGE) for frame in inside)
         told, verdict = traceback.format_exc(), TRACEBACK if ours else HARMLESS
     except BaseException:
         told, verdict = traceback.format_exc(), TRACEBACK

@@ -321,7 +321,9 @@ def plain_rows(path: Path) -> list[dict[str, str]]:
     """Read a table in the plainest way; raises `MismatchError` for what nobody may accept."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path.name)))
+        head = next(iter(text.splitlines()), "")
+        sign = max(_delimiter(path.name), ",", ";", "\t", key=head.count)
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=sign))
     except (UnicodeDecodeError, csv.Error) as error:
         raise MismatchError(f"accepted, and {error}") from error
     names = [name.strip().casefold() for name in lines[0]]
