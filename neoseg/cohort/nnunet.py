@@ -42,7 +42,7 @@ def read_nnunet(
     reading.settle()
     problems = reading.problems
     described = _describe(root / "dataset.json", problems)
-    channels = described.get("channel_names") or described.get("modality") or {}
+    channels = _channels(described)
     numbers = [_channel(name, channels, root, problems) for name in reading.modalities]
     said = str(described.get("file_ending") or "")
     ending = said or ".nii.gz"
@@ -97,9 +97,9 @@ def channels_of(files: Sequence[Path], modalities: Sequence[str]) -> dict[str, s
     about = next((p for p in (f / "dataset.json" for f in folders) if p.is_file()), None)
     if not numbers or (about is None and len(modalities) == 1):
         return {}
-    described = {} if about is None else _describe(about, Problems())
-    names = described.get("channel_names") or described.get("modality") or {}
-    known = {int(n): str(name) for n, name in names.items()} if isinstance(names, dict) else {}
+    known = {} if about is None else _channels(_describe(about, Problems()))
+    if known and not numbers <= set(known):
+        return {}
     called = {n: m for n, name in known.items() for m in modalities if m in (name, str(n))}
     if len(called) == len(modalities):
         return {f"{number:04d}": modality for number, modality in called.items()}
@@ -124,13 +124,19 @@ def _describe(path: Path, problems: Problems) -> dict[str, Any]:
     return described
 
 
-def _channel(name: str, channels: Any, root: Path, problems: Problems) -> int:
+def _channels(described: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of the channels by number, as a description has them."""
+    names = described.get("channel_names") or described.get("modality")
+    pairs = names.items() if isinstance(names, dict) else ()
+    return {int(number): str(name) for number, name in pairs if WHOLE.fullmatch(str(number))}
+
+
+def _channel(name: str, channels: Mapping[int, str], root: Path, problems: Problems) -> int:
     """Return the number of a channel that is named by its name or number."""
-    names = {int(k): str(v) for k, v in channels.items()} if isinstance(channels, dict) else {}
-    for number, known in names.items():
+    for number, known in channels.items():
         if name in (known, str(number)):
             return number
-    expected = f"one of {shorten(f'{v} ({k})' for k, v in names.items())}"
+    expected = f"one of {shorten(f'{v} ({k})' for k, v in channels.items())}"
     problems.error(
         root / "dataset.json", f"has no channel '{name}'", expected, "set cohort.modalities"
     )

@@ -38,8 +38,8 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[R
 
     Where its first line has the required columns with another sign between them, as spreadsheets
     of many countries write semicolons, that sign parts the columns. Values are stripped and never
-    converted, so that leading zeros of ids survive. What cannot be
-    read is noted in `problems` and gives no rows.
+    converted, so that leading zeros of ids survive. What cannot be read is noted in `problems` and
+    gives no rows.
     """
     bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:

@@ -98,7 +98,7 @@ def main(config: DictConfig) -> None:
         Scored(c, c.scans if part == "all" or split is None else split.scans(c.scans, part))
         for c, split in cohorts
     ]
-    if command.cohort is not None or command.split is not None:
+    if other or command.split is not None:
         parts = [_unseen(scored, run, command.seen) for scored in parts]
     if other:
         parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
@@ -147,13 +147,15 @@ def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
 
 
 def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
-    """Return the scans without those that cannot be read, if asked for.
+    """Return the scans without those with labels that cannot be read, if asked for.
 
     Raises:
         DataError: with the faults of all scans, before any of them is segmented.
     """
     bad = dict[str, DataError]()
     for scan in scored.scans:
+        if scan.label is None:  # which is not scored
+            continue
         try:
             read_scan(scan, scored.cohort.convention, prepare)
         except DataError as error:

@@ -42,10 +42,11 @@ class PrepareConfig(CohortConfig):
         def plan(cohort: Cohort) -> Source:
             everyone = Split(cohort.subjects, (), ())
             split = everyone if self.split is None else split_of(cohort, self.split)
-            table = str((annotation.file or Path()).expanduser())
-            unread = [p for p in cohort.problems if p.kind in UNREAD and p.where.startswith(table)]
-            if annotation.file and unread:  # what is left would look like a plan, and is not his
-                raise CohortError(f"{table} does not say who is annotated how:", unread)
+            if annotation.file is not None:
+                table = str(annotation.file.expanduser())
+                found = (p for p in cohort.problems if p.where.startswith(table))
+                if unread := [p for p in found if p.kind in UNREAD]:  # what is left is no plan
+                    raise CohortError(f"{table} does not say who is annotated how:", unread)
             return source_of(cohort, split, annotation, None)
 
         return plan

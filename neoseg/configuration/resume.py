@@ -31,11 +31,8 @@ _OF_A_START = (
 )
 """Keys of how a run is started, beside those that name no folder of a job."""
 
-FREE_OF_AN_OPTIMIZER = (
-    *("lr", "weight_decay", "momentum", "fused"),
-    *("schedule", "warmup_steps", "patience"),
-)
-"""Keys of `optimizer` with other values of which it can go on."""
+BY_STEP = ("constant", "cosine", "poly")
+"""Schedules that follow from the step alone; the others have a state that holds their settings."""
 
 
 def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
@@ -100,9 +97,19 @@ def _in_whole_epochs(config: DictConfig) -> None:
 
 
 def _refuse_another_optimizer(config: DictConfig, override: Override, key: str) -> None:
-    """Raise `ConfigError` for what an optimizer cannot go on with; its rates may change."""
+    """Raise `ConfigError` for what an optimizer and its schedule cannot go on with.
+
+    Rates may change, and of a named optimizer weight decay and momentum.
+    """
     group, _, name = key.partition(".")
-    if group != "optimizer" or name.partition(".")[0] in FREE_OF_AN_OPTIMIZER:
+    if group != "optimizer":
+        return
+    free = {"lr", "fused"}
+    if config.optimizer.get("_target_") is None:
+        free |= {"weight_decay", "momentum"}
+    if config.optimizer.get("schedule") in BY_STEP:
+        free |= {"warmup_steps"} | ({"schedule"} if override.value() in BY_STEP else set())
+    if name in free:
         return
     old = OmegaConf.select(config, key)
     if override.value() != (OmegaConf.to_container(old) if OmegaConf.is_config(old) else old):

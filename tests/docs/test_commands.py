@@ -22,7 +22,7 @@ SMALL = (
     *("patches.steps_per_epoch=1", "trainer.max_epochs=1", "network=unet3d"),
     *("logger=csv", "trainer.devices=1", "trainer.precision=32-true", "pictures=0"),
 )
-PHANTOM = (*(w for w in TINY if w.startswith("cohort.")), "cohort.phantom.subjects=8")
+PHANTOM = ("cohort.phantom.subjects=8", "cohort.phantom.spacing=5.0", "cohort.workers=1")
 SWEEP = "python -m neoseg.train -m +experiment=supervised,partial_superclass annotation.draw=0,1,2"
 
 

@@ -230,6 +230,8 @@ CASES = [f"c{case}_000{channel}" for case in (1, 2) for channel in (0, 1)]
         ({"0": "a", "1": "b"}, ["1"], [("1",), ("1",)]),  # by number: one channel of two
         ({"0": "a", "1": "b"}, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),  # in order, and said
         (None, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),
+        ({"x": "a", "0": "T2w", "1": "T1w"}, ["T2w"], [("0",), ("0",)]),  # what is no number
+        ({"0": "T2w"}, ["T2w"], [("0",), ("1",), ("0",), ("1",)]),  # more than it describes
         (None, ["T2w"], [("0",), ("1",), ("0",), ("1",)]),  # scans that are numbered so
     ],
 )

@@ -376,6 +376,10 @@ def test_a_changed_rate_is_that_of_the_steps_that_follow(
             train(configured(*settings), run)
     with pytest.raises(ConfigError, match=r"'optimizer\.name=sgd': the run was started with adamw"):
         resumed(run, [f"resume={run}", "optimizer.name=sgd"])
+    with pytest.raises(ConfigError, match=r"schedule=plateau': the run was started with poly"):
+        resumed(run, [f"resume={run}", "optimizer.schedule=plateau"])
+    with pytest.raises(ConfigError, match="gathered since fits nothing else"):
+        resumed(run, [f"resume={run}", "optimizer.patience=3"])
     same = shutil.copytree(run, tmp_path / "same")
     rate = OmegaConf.load(run / "config.yaml").optimizer.lr
     rates, weights = [], []
