@@ -10,7 +10,9 @@ from neoseg.findings.command_line import quoted
 
 PATHS = (
     *("run", "runs", "resume", "plan", "input", "patch", "checkpoint", "from", "only"),
-    *("cohort.root", "split.file", "extra_cohorts.*.cohort.root", "extra_cohorts.*.split.file"),
+    *("model", "init_from", "pool", "curve", "volumes", "ages", "curves", "licence"),
+    *("cohort.root", "split.file", "annotation.file", "annotation.full"),
+    *(f"extra_cohorts.*.{key}" for key in ("cohort.root", "split.file", "annotation.file")),
 )
 """Patterns of the keys whose values are paths of what is there."""
 

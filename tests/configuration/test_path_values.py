@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.overrides import explain_arguments
-from neoseg.configuration.path_values import with_quoted_paths
+from neoseg.configuration.path_values import is_path, with_quoted_paths
 
 NAMES = [
     "a=b",
@@ -24,6 +25,19 @@ NAMES = [
     'a"b',
     "~x",
 ]
+
+
+OTHERS = {"sweep", "pictures", "overwrite", "paths"}
+"""Keys that speak of files or folders and name none."""
+
+
+def test_every_key_that_names_a_file_or_folder_takes_paths() -> None:
+    lines = [line for path in CONFIG_DIR.glob("*.yaml") for line in path.read_text().splitlines()]
+    told = [re.match(r"(\w+): .*# .*\b(?:file|folder)s?\b", line) for line in lines]
+    keys = {match[1] for match in told if match} - OTHERS
+    keys |= {"model", "cohort.root", "split.file", "annotation.file", "extra_cohorts.b.cohort.root"}
+    assert {"init_from", "pool", "curves", "run"} <= keys
+    assert {key for key in keys if not is_path(key)} == set()
 
 
 def root_of(arguments: list[str]) -> object:
