@@ -81,12 +81,12 @@ class Source:
         return f"all but {shorten(others)}" if len(others) <= len(names) else shorten(names)
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
-        """Return the scans of "train", "val" or "test" that the plan uses."""
+        """Return the scans of "train", "val" or "test" that the plan uses and that are there."""
         scans = {(scan.subject, scan.session): scan for scan in self.cohort.scans}
         return [
             (scans[item.subject, item.session], item)
             for item in self.assignments
-            if item.split == name
+            if item.split == name and (item.subject, item.session) in scans
         ]
 
 

@@ -35,6 +35,7 @@ from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.runs.folds import held_out
 from neoseg.runs.loading import data_of, load_config, warn_of_unfinished
+from neoseg.runs.origin import as_trained
 from neoseg.store import Geometry, read_volume
 from neoseg.training.recipe import RecipeSettings
 
@@ -115,7 +116,7 @@ def _tasks(command: AuditConfig) -> dict[str, Task]:
     content = load_config(command.run)
     data = data_of(command.run, command.allow)
     recipe = parse(RecipeSettings, content["recipe"], "recipe")
-    plan = data.plan()
+    plan = as_trained(data.plan(), command.run)
     tasks = dict[str, Task]()
     for network, parts in _unseen(command.run, recipe, plan):
         for part in parts:

@@ -26,7 +26,7 @@ from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, warn_of_unfinished
-from neoseg.runs.origin import seen_by
+from neoseg.runs.origin import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
 from neoseg.store.reading import read_scan, shown_by
@@ -86,14 +86,17 @@ def main(config: DictConfig) -> None:
     data = data.model_copy(update={"store": spec.prepare})
     other = command.cohort is not None
     with progress_bar("phantom") as bar:
-        cohort = data.read_cohort(progress=bar.update_to)
+        read = data.read_cohort if other else data.usable_cohort
+        cohort = read(progress=bar.update_to)
     cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
     usual: Part = "all" if other else "test"
     part = command.part or usual
     if other:
         cohorts = [(cohort, None if part == "all" else split_of(cohort, data.split))]
     else:
-        cohorts = [(source.cohort, source.split) for source in data.plan(cohort).sources]
+        plan = data.plan(cohort)
+        plan = plan if command.split is not None else as_trained(plan, run)
+        cohorts = [(source.cohort, source.split) for source in plan.sources]
     parts = [
         Scored(c, c.scans if part == "all" or split is None else split.scans(c.scans, part))
         for c, split in cohorts

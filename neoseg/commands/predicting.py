@@ -16,6 +16,7 @@ from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
+from neoseg.runs.origin import as_trained
 from neoseg.store.voxel_size import VoxelSize
 
 
@@ -56,11 +57,12 @@ class PredictingConfig(CommandConfig):
         return load_predictor(self.run, self.device, self.predict_with, self.allow, **self._window)
 
     def plan(self, modalities: tuple[str, ...]) -> Plan:
-        """Return who is annotated how in the cohorts of the first run; see `DataConfig.plan`."""
+        """Return who is annotated how in the cohorts of the first run, as it was trained."""
         data = data_of(self.run[0], self.allow)
         with progress_bar("phantom") as bar:
-            cohort = data.read_cohort(progress=bar.update_to)
-        return data.plan(with_modalities(cohort, modalities, data.missing_modality))
+            cohort = data.usable_cohort(bar.update_to)
+        plan = data.plan(with_modalities(cohort, modalities, data.missing_modality))
+        return as_trained(plan, self.run[0])
 
     def origin(self) -> Origin:
         """Return what answers are made of."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from neoseg.cohort import Plan, Scan
 from neoseg.cohort.annotation import read_plan
+from neoseg.cohort.plan import Source
+from neoseg.cohort.split import SPLITS, Split
+from neoseg.cohort.table import read_rows
 from neoseg.configuration.resume import changed_settings
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digests_kept
 from neoseg.errors import NeosegError
 from neoseg.files import write_text
 from neoseg.findings.command_line import command, override
-from neoseg.findings.problems import shorten
+from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.folder import RECORD
@@ -32,6 +36,38 @@ IMAGES = "images.json"
 """In a run folder: the part of each scan and what its image shows, by cohort and scan."""
 
 PLAN = "annotation.csv"
+
+SPLIT = "split.csv"
+
+
+def as_trained(plan: Plan, folder: Path) -> Plan:
+    """Return a plan with the split and the annotation that the run in `folder` was trained with.
+
+    Of a cohort that has changed since, another split might be drawn, with people of the training
+    for the test. Scans of which the run knows nothing take no part, which the log tells; the
+    annotations of those that are gone stay, since folds follow from all.
+
+    Raises:
+        CohortError: tables in the folder that are not what a run writes.
+    """
+    first = plan.sources[0].cohort.name
+    problems = Problems()
+    rows = read_rows(folder / SPLIT, ("subject", "split"), problems)
+    problems.settle(f"the split of {folder}")
+    parts = {(row.get("cohort") or first, row["subject"]): row["split"] for row in rows}
+    known = read_plan(folder / PLAN, first)
+    sources = list[Source]()
+    for source in plan.sources:
+        name, scans = source.cohort.name, source.cohort.scans
+        part = {scan.subject: parts.get((name, scan.subject)) for scan in scans}
+        split = Split(*(tuple(sorted(s for s in part if part[s] == one)) for one in SPLITS))
+        own = tuple(item for item in known if item.cohort == name)
+        new = [scan.id for scan in scans if part[scan.subject] is None]
+        if new:
+            told = f"{len(new)} of {len(scans)} scans of cohort '{name}' took no part in {folder}"
+            log.warning("%s and are left out: %s", told, shorten(new))
+        sources.append(replace(source, split=split, assignments=own))
+    return replace(plan, sources=tuple(sources))
 
 
 def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = False) -> None:

@@ -19,7 +19,7 @@ from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
 from neoseg.runs.folds import score_out_of_fold
 from neoseg.runs.longer import goes_on, tell_whether_longer
-from neoseg.runs.origin import PLAN, require_same, write_origin
+from neoseg.runs.origin import PLAN, SPLIT, require_same, write_origin
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.runs.start import with_source
@@ -107,7 +107,7 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     plan = with_source(run, folder, plan)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, text)
-    write_splits(folder / "split.csv", [(s.split, s.cohort.scans) for s in plan.sources])
+    write_splits(folder / SPLIT, [(s.split, s.cohort.scans) for s in plan.sources])
     write_plan(folder / PLAN, plan.assignments, plan.known)
     write_origin(run, folder, plan)
     return plan

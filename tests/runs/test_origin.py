@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -18,13 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tiny_run import TINY
 
+from neoseg.cohort.folds import fold_of_each
 from neoseg.configuration.config import CONFIG_DIR, label_space
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
+from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
 from neoseg.runs.folder import RECORD, claimed
-from neoseg.runs.origin import SCANS, differing
+from neoseg.runs.origin import SCANS, as_trained, differing
 from neoseg.runs.run import planned, train
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.sweep import _require_same
@@ -166,3 +169,28 @@ def test_two_runs_that_start_in_one_second_have_folders_of_their_own() -> None:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         found = {compose("train", return_hydra_config=True).hydra.run.dir for _ in range(2)}
     assert len(found) == 2
+
+
+def test_a_cohort_that_has_changed_keeps_the_split_of_the_run(
+    tmp_path: Path, ask: Ask, bids: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New people would be drawn into the split, and those of the training into the test."""
+    folder = tmp_path / "run"
+    plan = planned(ask(), folder)
+    fold = fold_of_each(plan, 2)
+    before = plan.sources[0].split
+    shutil.rmtree(bids / f"sub-{before.train[0]}")
+    for number in range(7, 16):
+        shutil.copytree(bids / f"sub-{before.test[0]}", bids / f"sub-{number:02}")
+        for path in (bids / f"sub-{number:02}" / "anat").iterdir():
+            path.rename(path.with_name(path.name.replace(before.test[0], f"{number:02}")))
+    now = ask().plan()
+    assert set(now.sources[0].split.test) != set(before.test)
+    again = as_trained(now, folder)
+    assert again.sources[0].split == replace(before, train=before.train[1:])
+    assert [scan.subject for scan, _ in again.of_split("test")] == list(before.test)
+    assert fold_of_each(again, 2) == fold
+    assert f"9 of 14 scans of cohort 'bids' took no part in {folder} and are left out" in caplog.text
+    (folder / "split.csv").unlink()
+    with pytest.raises(CohortError, match=r"split\.csv"):
+        as_trained(now, folder)
