@@ -15,15 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from neoseg.files import write_text
+from neoseg.files import halves_of, write_text
 
 State = tuple[int, ...]
 """By which an unchanged file is known again: its inode, bytes, and times of content and inode."""
 
 SETTLED = 3.0
 """Seconds after which a further change of a file shows in its times on every file system."""
-
-_OTHER_HALF = {".hdr": ".img", ".img": ".hdr"}
 
 _known: dict[str, tuple[State, str]] = {}
 """Digests of this process by absolute path. A file that changes is read again."""
@@ -37,11 +35,10 @@ def digest_of(path: Path) -> str:
     Raises:
         OSError: a file that cannot be read.
     """
-    other = _OTHER_HALF.get(path.suffix)
-    if other and path.with_suffix(other).is_file():
-        halves = sorted({path.with_suffix(".hdr"), path.with_suffix(".img")})
-        return digest_of_content([_digest_of_file(half) for half in halves])
-    return _digest_of_file(path)
+    halves = [half for half in dict.fromkeys(halves_of(path)) if half == path or half.is_file()]
+    if len(halves) == 1:
+        return _digest_of_file(path)
+    return digest_of_content([_digest_of_file(half) for half in halves])
 
 
 def _digest_of_file(path: Path) -> str:

@@ -55,6 +55,14 @@ def building(folder: Path) -> Iterator[Path]:
         raise
 
 
+def halves_of(path: Path) -> tuple[Path, Path]:
+    """Return the files of header and voxels: two in a pair .hdr and .img, else `path` twice."""
+    if path.suffix.lower() not in (".hdr", ".img"):
+        return path, path
+    header, voxels = (".HDR", ".IMG") if path.suffix.isupper() else (".hdr", ".img")
+    return path.with_suffix(header), path.with_suffix(voxels)
+
+
 def find(folder: Path, names: Collection[str]) -> list[Path]:
     """Return the files below `folder` (or in it) that have one of the names, sorted.
 

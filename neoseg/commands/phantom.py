@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pydantic import ConfigDict, Field
 
+from neoseg.capacity import usable_cores
 from neoseg.cohort.phantom.generation import generate_cohort
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.configuration.command_config import CommandConfig
@@ -41,7 +41,7 @@ class PhantomConfig(CommandConfig):
 def main(config: DictConfig) -> None:
     """Write newborn brains with DrawEM labels in the dHCP release-3 layout."""
     command = PhantomConfig.parse(config)
-    settings, workers = command.settings(), command.workers or os.cpu_count() or 1
+    settings, workers = command.settings(), command.workers or usable_cores()
     with progress_bar("phantom") as bar:
         try:
             folder = generate_cohort(command.output, settings, workers, bar.update_to)

@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     command = parse_planned(SheetConfig, config, HydraConfig.get())
     plan = command.plan()
     objective = Objective(command.loss, plan.codebook, command.head, command.allow)
-    with progress_bar("prepare") as bar:
+    with progress_bar("prepare", total=len(plan.assignments)) as bar:
         data = command.data(plan, objective.needs_teacher, bar.advance)
         data.prepare_data()
         data.setup()

@@ -113,7 +113,9 @@ def write_probabilities(
     with tables_locked(output):
         describe(output, space, provenance)
     for number, path in enumerate(paths):
-        steps = np.rint(probabilities.native(number) * STEPS).astype(np.uint16)
+        # Rounded to float16 the mean of sure networks can be a little above 1.
+        values = probabilities.native(number).clip(0, 1)
+        steps = np.rint(values * STEPS).astype(np.uint16)
         with replacing(path) as temporary:
             nib.save(image_like(image, steps, 1 / STEPS), temporary)
     return paths

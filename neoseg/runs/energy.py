@@ -41,7 +41,9 @@ class EnergyMeter:
 
     def joules(self) -> dict[str, float | None]:
         """Return the energy so far by kind of device, None where it cannot be measured."""
-        processors = sum(p.joules for p in self._packages if p.update())
+        for package in self._packages:
+            package.update()
+        processors = sum(package.joules for package in self._packages)
         gpus = sum(read() - start for read, start in self._gpus)
         return {
             "processors": round(processors, 1) if self._packages else None,

@@ -125,17 +125,22 @@ def write_images(folder: Path, members: Sequence[Member]) -> None:
 
 def seen_by(folder: Path) -> list[Member]:
     """Return the scans with which a run was trained and validated, as far as its folder tells."""
-    images: dict[str, dict[str, list[str]]] = {}
+    images: dict[tuple[str, str], list[str]] = {}
     try:
-        images = json.loads((folder / IMAGES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder / IMAGES, within=folder)
+        images = {
+            (cohort, scan): [str(digest), str(signature)]
+            for cohort, scans in content.items()
+            for scan, (_, digest, signature) in scans.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
         log.warning("%s does not tell what its images show: ids alone are compared", folder)
     found = []
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
         if item.split != "test":
             scan = Scan(item.subject, item.session, (None,), None, None, None, None, item.cohort)
-            known = images.get(scan.cohort, {}).get(scan.id, ["", "", ""])
-            found.append(Member(scan, item.split, *known[1:]))
+            shown = images.get((scan.cohort, scan.id), ["", ""])
+            found.append(Member(scan, item.split, *shown))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,14 @@ class Examined:
         `convention` is the cohort's.
         """
         scan, voxels = entry.scan, tuple(record["voxels"])
-        paths = {path.name: str(path) for path in (*scan.images, scan.label, scan.mask) if path}
+        paths = [path for path in (*scan.images, scan.label, scan.mask) if path is not None]
         findings = [Problem.from_dict(raw) for raw in record["findings"]]
         unused = record["settings"]["foreground"] != "mask"
         if unused and record["mask"] != mask_state(scan.mask):  # it is another one since
             findings = [problem for problem in findings if problem.kind != "mask"]
             findings += mask_problems(scan, entry.geometry)
         # The cohort may have moved since.
-        here = [replace(p, where=paths.get(Path(p.where).name, p.where)) for p in findings]
+        here = [replace(p, where=_now(p.where, paths)) for p in findings]
         if scan.label is not None:
             counts = np.array(voxels)
             here += check_content(scan, counts, convention)
@@ -106,3 +107,14 @@ def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]
             [problem for item in bad for problem in item.errors],
         )
     return [item.entry for item in examined if item.entry is not None]
+
+
+def _now(where: str, paths: Sequence[Path]) -> str:
+    """Return which of some paths is the one that was called `where`: it ends most alike."""
+
+    def alike(path: Path) -> int:
+        pairs = zip(reversed(path.parts), reversed(Path(where).parts), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    best = max(paths, key=alike, default=None)
+    return str(best) if best is not None and alike(best) else where

@@ -20,6 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from neoseg.capacity import free_memory
 from neoseg.cohort.formats import dicom_line, ending_of
 from neoseg.errors import NeosegError
+from neoseg.files import halves_of
 from neoseg.findings.problems import Problem
 from neoseg.foreign import ForeignError
 from neoseg.store import text_headed
@@ -91,7 +92,7 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     Raises:
         DataError: missing, unreadable, empty, truncated or damaged files, and other formats.
     """
-    header, place = _parts(path)
+    header, place = halves_of(path)
     for file in dict.fromkeys((path, header, place)):
         if not file.is_file():
             raise _damaged(
@@ -132,13 +133,6 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     if isinstance(image, nib.MGHImage):
         return image, voxels, []  # behind its voxels are notes
     return image, voxels, check_header(path, image, head, behind)
-
-
-def _parts(path: Path) -> tuple[Path, Path]:
-    """Return the files of header and voxels, which are two in a pair .hdr and .img."""
-    if path.suffix not in (".hdr", ".img"):
-        return path, path
-    return path.with_suffix(".hdr"), path.with_suffix(".img")
 
 
 def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Problem]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.find_rate import NAME
 from neoseg.runs.folder import RECORD, is_claimed
-from neoseg.training.curves import METRICS
+from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.failure import FAILED, failure_of
 from neoseg.training.recipe import stages_of
 
@@ -147,13 +146,11 @@ def seconds_per_step(jobs: Iterable[Job]) -> dict[str, float]:
     for job in jobs:
         if job.state == "finished":
             record = read_json(job.folder / RECORD, within=job.folder)
-            if record.get("steps") and record.get("seconds"):
+            if isinstance(record, dict) and record.get("steps") and record.get("seconds"):
                 # `steps` of the record are those of the last stage alone.
                 times.setdefault(job.arm, []).append(record["seconds"] / max(job.steps, 1))
     return {arm: sorted(found)[len(found) // 2] for arm, found in times.items()}
 
 
 def _last_step(curve: Path) -> int:
-    with curve.open(encoding="utf-8") as handle:
-        cells = [row.get("step") or "" for row in csv.DictReader(handle)]
-    return max((int(cell) + 1 for cell in cells if cell.isdigit()), default=0)
+    return max((int(row["step"]) + 1 for row in CurveLogger(curve).rows), default=0)

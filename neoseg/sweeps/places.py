@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 
 from neoseg.findings.settings import ConfigError
 
@@ -56,7 +57,9 @@ def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use."""
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
     if told is not None:
-        return [name for name in told.split(",") if name]
+        names = [name.strip() for name in told.split(",")]
+        # As CUDA reads it: what stands behind a number that is none does not count.
+        return list(takewhile(lambda name: name not in ("", "-1"), names))
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]

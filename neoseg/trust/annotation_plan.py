@@ -69,7 +69,8 @@ def weighed(doubts: Sequence[Doubt]) -> list[dict[str, float]]:
     counted = {name: float(ml) for name, ml in volume.items() if ml > 0}
     return [
         {
-            depth: sum(own[name] / ml for name, ml in counted.items() if name in own) / len(counted)
+            depth: sum(own[name] / ml for name, ml in counted.items() if name in own)
+            / max(len(counted), 1)
             for depth, own in doubt.settled.items()
         }
         for doubt in doubts

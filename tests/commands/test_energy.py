@@ -97,3 +97,12 @@ def test_gpu_counters_read_joules() -> None:
     assert read is not None
     assert (read(), library.names) == (2.5, [b"GPU-1"])
     assert nvml_counter(FakeLibrary(status=3), "GPU-1") is None  # too old a device
+
+
+def test_a_package_that_cannot_be_read_once_keeps_what_it_had(powercap) -> None:
+    meter = EnergyMeter(powercap, gpus=[], period=3600)
+    use(powercap, "intel-rapl:0", 9_500_000)
+    assert meter.joules()["processors"] == 0.5
+    (powercap / "intel-rapl:0" / "energy_uj").write_text("")
+    use(powercap, "intel-rapl:1", 9_300_000)
+    assert meter.joules()["processors"] == 0.8

@@ -129,3 +129,12 @@ def test_folders_of_others_are_left_alone(tmp_path, space, scan) -> None:
     with pytest.raises(DerivativeError, match="that neoseg did not make"):
         write_probabilities(out, source, found, space, RUN)
     assert not (out / "sub-01").exists()
+
+
+def test_a_mean_a_little_above_one_is_one(tmp_path, space, scan) -> None:
+    """Nine networks that are sure, added up in float16."""
+    source, geometry = scan
+    values = np.full((1, *SHAPE), np.nextafter(np.float16(1), np.float16(2)))
+    found = ClassProbabilities((4,), values, (0.0,), geometry)
+    (path,) = write_probabilities(tmp_path / "out", source, found, space, RUN)
+    assert np.asarray(nib.load(path).dataobj).min() == pytest.approx(1)

@@ -18,7 +18,7 @@ from neoseg.commands.evaluate import _unseen
 from neoseg.doctor.cohort import duplicate_images
 from neoseg.evaluation.cohorts import Scored
 from neoseg.labels import Protocol
-from neoseg.runs.origin import PLAN, seen_by, write_images
+from neoseg.runs.origin import IMAGES, PLAN, seen_by, write_images
 from neoseg.store import DataError, PrepareSettings
 from neoseg.store.leaks import by_name, members_of, require_none
 from neoseg.store.store import Store
@@ -144,6 +144,16 @@ def test_evaluation_on_scans_of_the_training(
     assert [scan.subject for scan in left.scans] == ["03"]
     assert "3 of 4 scans are left out" in caplog.text
     assert len(_unseen(labelled(cohort), run, "score").scans) == 4
+
+
+@pytest.mark.parametrize("content", ["[", "[]", '{"small": []}', '{"small": {"sub-00": "ab"}}'])
+def test_what_is_no_record_of_images_leaves_the_ids(
+    trained: tuple[Path, Cohort], caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    run, _ = trained
+    (run / IMAGES).write_text(content)
+    assert [member.digest for member in seen_by(run)] == ["", "", ""]
+    assert "ids alone are compared" in caplog.text
 
 
 @pytest.mark.parametrize("change", CHANGES)

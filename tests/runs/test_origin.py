@@ -190,7 +190,9 @@ def test_a_cohort_that_has_changed_keeps_the_split_of_the_run(
     assert again.sources[0].split == replace(before, train=before.train[1:])
     assert [scan.subject for scan, _ in again.of_split("test")] == list(before.test)
     assert fold_of_each(again, 2) == fold
-    assert f"9 of 14 scans of cohort 'bids' took no part in {folder} and are left out" in caplog.text
+    assert (
+        f"9 of 14 scans of cohort 'bids' took no part in {folder} and are left out" in caplog.text
+    )
     (folder / "split.csv").unlink()
     with pytest.raises(CohortError, match=r"split\.csv"):
         as_trained(now, folder)

@@ -66,6 +66,18 @@ def test_what_nibabel_writes_lies_where_nifti_does(tmp_path: Path, ending: str) 
     np.testing.assert_allclose(other.native_affine, nifti.native_affine, atol=1e-5)
 
 
+def test_a_pair_in_capitals_is_one_scan(tmp_path: Path) -> None:
+    for ending in (".hdr", ".img"):
+        write(tmp_path, ending)[1].rename(tmp_path / f"B{ending.upper()}")
+    nifti, header, voxels = (tmp_path / name for name in ("a.nii.gz", "B.HDR", "B.IMG"))
+    for half in (header, voxels):
+        np.testing.assert_array_equal(read_volume(half).data, read_volume(nifti).data)
+    before = digest_of(header)
+    content = voxels.read_bytes()
+    voxels.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert digest_of(header) != before
+
+
 def test_right_anterior_superior_and_big_endian(tmp_path: Path) -> None:
     voxels = np.arange(24, dtype=">i2")
     head = "NRRD0005\ntype: int16\ndimension: 3\nsizes: 2 3 4\nendian: big\nencoding: gzip\n"

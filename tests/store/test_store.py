@@ -471,6 +471,25 @@ def test_findings_are_remembered_without_reading_again(
     )
 
 
+def test_findings_name_the_file_where_image_and_labels_are_called_alike(tmp_path: Path) -> None:
+    """As in folders imagesTr and labelsTr, which have moved since."""
+    cohort = write_cohort(tmp_path / "then", 1)
+    (scan,) = cohort.scans
+    places = [tmp_path / "then" / folder / "one.nii.gz" for folder in ("imagesTr", "labelsTr")]
+    image, _ = head(np.random.default_rng(0))
+    for place, old in zip(places, (scan.images[0], scan.label), strict=True):
+        place.parent.mkdir()
+        old.rename(place)
+    save(places[0], image[..., None])
+    scan = replace(scan, images=(places[0],), label=places[1])
+    store_at(tmp_path).examine(replace(cohort, scans=(scan,)), (scan,))
+    (tmp_path / "then").rename(tmp_path / "now")
+    moved = [tmp_path / "now" / place.relative_to(tmp_path / "then") for place in places]
+    scan = replace(scan, images=(moved[0],), label=moved[1])
+    (again,) = store_at(tmp_path).examine(replace(cohort, scans=(scan,)), (scan,))
+    assert [(p.kind, p.where) for p in again.problems] == [("trailing-axis", str(moved[0]))]
+
+
 def test_what_labels_tell_is_judged_by_the_convention_of_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

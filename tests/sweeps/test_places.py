@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from neoseg.findings.settings import ConfigError
-from neoseg.sweeps.places import Places
+from neoseg.sweeps.places import Places, visible_gpus
 
 
 def test_jobs_get_gpus_of_their_own() -> None:
@@ -46,3 +46,14 @@ def test_fewer_jobs_than_gpus() -> None:
     places = Places(["0", "1"], jobs=1)
     assert places.take(1) == ("0",)
     assert places.take(1) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "gpus"),
+    [("0, 1", ["0", "1"]), ("-1", []), ("", []), ("2,-1,3", ["2"]), ("GPU-a", ["GPU-a"])],
+)
+def test_gpus_are_those_that_cuda_would_see(
+    monkeypatch: pytest.MonkeyPatch, told: str, gpus: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert visible_gpus() == gpus

@@ -61,6 +61,7 @@ def test_each_structure_counts_alike() -> None:
     volume = {"L": 10.0, "R": 1.0, "CSF": 0.0}
     found = weighed([one("a", large, volume), one("b", small, volume)])
     assert [own["full"] for own in found] == pytest.approx([0.1, 0.1])
+    assert weighed([one("a", large, dict.fromkeys(volume, 0.0))]) == [{"full": 0.0}]
 
 
 def test_nothing_known_is_given_up(space: LabelSpace) -> None:

@@ -43,8 +43,8 @@ def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
     frame = scores.copy()
     frame["draw"] = np.where(
         frame["draw"].isna(),
-        "seed " + frame["seed"].map("{:g}".format),
-        "draw " + frame["draw"].map("{:g}".format),
+        "seed " + frame["seed"].map("{:.0f}".format),
+        "draw " + frame["draw"].map("{:.0f}".format),
     )
     frame["arm"] = [
         arm_name(*pair) for pair in zip(frame["experiment"], frame["full_fraction"], strict=True)

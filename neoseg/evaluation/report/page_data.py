@@ -86,7 +86,7 @@ def _runs(comparison: Comparison, arms: list[str]) -> list[dict[str, Any]]:
                 "budget": "/".join(
                     f"{row[k]:.0f}" for k in BUDGET if k in row and row[k] == row[k]
                 ),
-                "device": str(row["device"] or "n/a"),
+                "device": row["device"] if isinstance(row["device"], str) else "n/a",
             }
         )
     return rows

@@ -122,3 +122,11 @@ def test_scan_means_are_over_runs_then_draws() -> None:
 )
 def test_arm_name(fraction, name) -> None:
     assert arm_name("iuc", fraction) == name
+
+
+def test_long_seeds_and_draws_stay_apart() -> None:
+    frames = [
+        one({"t1-1": 0.9}, draw=draw, seed=seed, run=f"{draw}{seed}")
+        for draw, seed in ((20240101, 0), (20240102, 0), (NAN, 12345678), (NAN, 12345679))
+    ]
+    assert with_arms(pd.concat(frames))["draw"].nunique() == 4
