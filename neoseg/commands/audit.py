@@ -22,6 +22,7 @@ from neoseg.audit.sides import swaps
 from neoseg.audit.structures import coarse, of_structure
 from neoseg.cohort import Cohort, Plan, Scan
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import codebook_of, truth_of
@@ -50,7 +51,7 @@ class AuditConfig(CommandConfig):
     """What `conf/audit.yaml` holds."""
 
     run: Path
-    output: Path | None = None
+    output: OutputFolder | None = None
     score: float = Field(default=SCORE, gt=0)
     most: int = Field(default=60, ge=0)
     device: str = "auto"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from omegaconf import DictConfig
 from neoseg.borrowed import workspace_model
 from neoseg.commands.panels import PanelSettings, make_workspace
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFile
 from neoseg.files import write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace, LabelTable
@@ -33,7 +33,7 @@ class DashboardConfig(CommandConfig):
     sweep: str
     project: str = "neoseg"
     entity: str | None = None
-    output: Path | None = None
+    output: OutputFile | None = None
     panels: PanelSettings = PanelSettings()
 
 

@@ -18,6 +18,7 @@ from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.evaluation.table import rich_table
@@ -51,7 +52,7 @@ class EvaluateConfig(CommandConfig):
     part: Part | None = None
     seen: Literal["stop", "leave_out", "score"] = "stop"
     on_error: Literal["stop", "skip"] = "stop"
-    output: Path | None = None
+    output: OutputFolder | None = None
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()

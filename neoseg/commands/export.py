@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import as_file, as_folder
 from neoseg.errors import NeosegError
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -18,7 +19,7 @@ from neoseg.handover.onnx_model import OPSET, write_onnx
 from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
-from neoseg.runs.loading import images_of, warn_of_unfinished
+from neoseg.runs.loading import images_of, together, warn_of_unfinished
 from neoseg.trust.folder import to_hand_over
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ class ExportConfig(CommandConfig):
     """What `conf/export.yaml` holds."""
 
     run: tuple[Path, ...] = Field(min_length=1)
-    output: Path
     format: Literal["neoseg", "onnx", "torch_export", "monai_bundle"] = "neoseg"
+    output: Path
     predict_with: str | None = None
     licence: str | None = None
     privacy: Privacy = "subjects"
@@ -43,12 +44,17 @@ class ExportConfig(CommandConfig):
     def _one_or_several(cls, run: Any) -> Any:
         return [run] if isinstance(run, str) else run
 
+    @field_validator("output")
+    @classmethod
+    def _output_is_of_the_format(cls, output: Path, info: ValidationInfo) -> Path:
+        ending = _ENDINGS[info.data.get("format", "neoseg")]
+        if output.suffix != ending:
+            wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
+            raise ConfigError(f"output is {output}, expected {wanted}")
+        return as_file(output) if ending else as_folder(output)
+
     @model_validator(mode="after")
     def _formats_are_of_one_network(self) -> ExportConfig:
-        ending = _ENDINGS[self.format]
-        if self.output.suffix != ending:
-            wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
-            raise ConfigError(f"output is {self.output}, expected {wanted}")
         if self.format != "neoseg" and len(self.run) > 1:
             raise ConfigError(f"format={self.format} holds one network, and run names several")
         names = [run.resolve().name for run in self.run]
@@ -60,7 +66,7 @@ class ExportConfig(CommandConfig):
 def main(config: DictConfig) -> None:
     """Write the file, and tell what is in it."""
     command = ExportConfig.parse(config)
-    runs, output = command.run, command.output.expanduser()
+    runs, output = command.run, command.output
     if output.exists() and not command.overwrite:
         raise ConfigError(f"{output} is there already; name another file, or set overwrite=true")
     warn_of_unfinished(runs)
@@ -70,6 +76,7 @@ def main(config: DictConfig) -> None:
     networks = [
         TrainedNetwork.load(run, "cpu", command.predict_with, command.allow) for run in runs
     ]
+    together(dict(zip(map(str, runs), networks, strict=True)))
     if command.format == "onnx":
         script = write_onnx(output, networks[0], {"licence": licence or "not stated"})
         log.info("%s (opset %d); python %s %s OUT IMAGE", output, OPSET, script, output)

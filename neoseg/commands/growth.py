@@ -18,6 +18,7 @@ from neoseg.cohort.participants import read_ages
 from neoseg.cohort.scan import bare_id
 from neoseg.cohort.table import write_rows
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFile
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
 from neoseg.files import replacing, write_text
 from neoseg.findings.problems import Problems
@@ -38,7 +39,7 @@ class GrowthConfig(CommandConfig):
 
     volumes: Path
     ages: Path
-    output: Path | None = None
+    output: OutputFile | None = None
     curves: Path | None = None
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from neoseg.cohort.formats import ending_of
 from neoseg.cohort.named import read_named
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFile
 from neoseg.errors import printable
 from neoseg.files import replacing
 from neoseg.findings.problems import Problems, shorten
@@ -34,7 +35,7 @@ class LabelsConfig(CommandConfig):
 
     source: Path = Field(alias="from")
     only: tuple[Path, ...] = ()
-    output: Path
+    output: OutputFile
     format: Literal["neoseg", "freesurfer", "itksnap", "slicer", "mrtrix"] = "neoseg"
     overwrite: bool = False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,6 +13,7 @@ from neoseg.capacity import usable_cores
 from neoseg.cohort.phantom.generation import generate_cohort
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.findings.settings import ConfigError
 from neoseg.progress import progress_bar
 
@@ -25,7 +25,7 @@ class PhantomConfig(CommandConfig):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    output: Path
+    output: OutputFolder
     workers: int | None = Field(default=None, ge=1)
 
     def settings(self) -> PhantomSettings:

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pydantic import field_validator
 
+from neoseg.configuration.outputs import OutputFile
 from neoseg.configuration.planned import Given, provisional
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class PlanConfig(RunConfig):
     """What `conf/plan.yaml` holds: a training, and where its plan is written."""
 
-    output: Path
+    output: OutputFile
 
     @field_validator("output")
     @classmethod

@@ -18,6 +18,7 @@ from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run
 from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import PredictingConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_text
@@ -39,7 +40,7 @@ class PlanAnnotationConfig(PredictingConfig):
     """What `conf/plan_annotation.yaml` holds."""
 
     budget: float = Field(gt=0)
-    output: Path
+    output: OutputFolder
     pool: Path | None = None
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()

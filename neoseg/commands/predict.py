@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from neoseg import __version__
 from neoseg.commands.predicting import PredictingConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
@@ -93,7 +94,7 @@ class PredictConfig(PredictingConfig):
     """What `conf/predict.yaml` holds."""
 
     input: Path
-    output: Path
+    output: OutputFolder
     desc: str | None = None
     probseg: tuple[str, ...] = ()
     sets: float | None = Field(default=None, gt=0, lt=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.console import Console
 from neoseg.cohort import Cohort, CohortError, Source, Split, SplitSettings
 from neoseg.cohort.split import split_of
 from neoseg.configuration.data import CohortConfig, source_of
+from neoseg.configuration.outputs import OutputFile
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose
 from neoseg.progress import progress_bar
@@ -27,7 +27,7 @@ class PrepareConfig(CohortConfig):
     """What `conf/prepare.yaml` holds."""
 
     split: SplitSettings | None = None
-    report: Path | None = None
+    report: OutputFile | None = None
     verify: bool = True
 
     def planner(self) -> Callable[[Cohort], Source] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.outputs import OutputFolder
 from neoseg.configuration.resume import no_result_keys
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.write import write_report
@@ -20,7 +21,7 @@ class ReportConfig(CommandConfig):
     """What `conf/report.yaml` holds."""
 
     runs: Path
-    output: Path
+    output: OutputFolder
     compare: ReportSettings = ReportSettings()
     privacy: Privacy = "none"
 

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from neoseg.augment import AugmentSettings
 from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.commands.gallery import Panel, Sample, write_sheet
+from neoseg.configuration.outputs import OutputFile
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 class SheetConfig(RunConfig):
     """What `conf/sheet.yaml` holds: a training, and what is drawn of it."""
 
-    output: Path
+    output: OutputFile
     samples: int = Field(default=6, ge=1)
     first_step: int = Field(default=0, ge=0)
 

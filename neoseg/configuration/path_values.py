@@ -39,7 +39,10 @@ def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
         return argument
-    path = Path(value).expanduser()
+    if value == "~" or value.startswith("~/"):  # which not every shell expands behind a sign
+        value = str(Path(value).expanduser())
+        argument = f"{key}={value}"
+    path = Path(value)
     try:
         new = not set("[],") & set(path.name) and path.parent.is_dir()
         there = path.exists() or (new and key.lstrip("+~") not in PATHS)

@@ -208,6 +208,11 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def mean_dice(scores: pd.DataFrame) -> float:
+    """Return the mean over leaves of their means over scans."""
+    return float(scores[scores["is_leaf"]].groupby("abbreviation")["dice"].mean().mean())
+
+
 def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
     """Return the overview for 80 columns: a table of all scans and one of each age group."""
     frame = overview(scores)

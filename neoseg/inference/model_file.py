@@ -66,7 +66,12 @@ def write_model(
     licence: str | None = None,
     calibrations: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write networks with their weights into one file, whole or not at all."""
+    """Write networks with their weights into one file, whole or not at all.
+
+    Raises:
+        ConfigError: a file that cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     head = {
@@ -82,7 +87,10 @@ def write_model(
     }
     text = json.dumps(head, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {KEY: text})
+        try:
+            save_file(tensors, temporary, {KEY: text})
+        except SafetensorError as error:
+            raise ConfigError(f"{path} cannot be written: {error}") from None
 
 
 def read_model(path: Path) -> tuple[ModelFile, list[dict[str, Tensor]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,29 +74,40 @@ def load_predictor(
     Raises:
         ConfigError: runs that cannot be loaded, or that have different label tables or modalities.
     """
-    members: dict[str, Segmenter] = {}
-    modalities: dict[str, tuple[str, ...]] = {}
+    networks: dict[str, TrainedNetwork] = {}
     if len(set(runs)) < len(runs):
         raise ConfigError(f"run names a folder twice: {', '.join(map(str, runs))}")
     for run in runs:
         if run.is_file():
             found = TrainedNetwork.load_file(run, device, predict_with, allow)
-            networks = {f"{run}: {name}": trained for name, trained in found.items()}
+            networks |= {f"{run}: {name}": trained for name, trained in found.items()}
         else:
-            networks = {str(run): TrainedNetwork.load(run, device, predict_with, allow)}
-        for name, trained in networks.items():
-            members[name] = segmenter_of(trained.spec, trained.network, trained.device, **window)
-            modalities[name] = trained.spec.modalities
-    (name, first), *others = modalities.items()
-    for other, images in others:
-        if images != first:
+            networks[str(run)] = TrainedNetwork.load(run, device, predict_with, allow)
+    return together(networks, **window)
+
+
+def together(
+    networks: Mapping[str, TrainedNetwork], **window: Any
+) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
+    """Return what segments scans with one network or with several, and its modalities.
+
+    Raises:
+        ConfigError: networks that have different label tables or modalities.
+    """
+    (name, first), *others = networks.items()
+    for other, trained in others:
+        if trained.spec.modalities != first.spec.modalities:
             raise ConfigError(
                 f"the runs of an ensemble must read the same images: {name} was trained on "
-                f"{list(first)}, {other} on {list(images)}"
+                f"{list(first.spec.modalities)}, {other} on {list(trained.spec.modalities)}"
             )
+    members = {
+        name: segmenter_of(trained.spec, trained.network, trained.device, **window)
+        for name, trained in networks.items()
+    }
     if not others:
-        return members[name], first
+        return members[name], first.spec.modalities
     try:
-        return Ensemble(members), first
+        return Ensemble(members), first.spec.modalities
     except ValueError as error:
         raise ConfigError(str(error)) from None

@@ -25,7 +25,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import hidden_classes
-from neoseg.evaluation.table import rich_table
+from neoseg.evaluation.table import mean_dice, rich_table
 from neoseg.files import write_text
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
@@ -160,7 +160,7 @@ def _score(
             progress=bar.advance,
         )
     Console().print(rich_table(table, run.name))
-    return float(table[table.is_leaf].groupby("abbreviation").dice.mean().mean())
+    return mean_dice(table)
 
 
 def _data_fingerprint(store: Store, plan: Plan) -> str:

@@ -71,6 +71,15 @@ def test_a_key_that_is_given_twice_is_no_choice() -> None:
     assert told == f"'{override}': 1 is given twice, of which the last would count; keep one"
 
 
+def test_home_is_what_it_is_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    assert with_quoted_paths(["run=~/runs", "output=~/new/below"]) == [
+        f'run="{tmp_path}/runs"',
+        f"output={tmp_path}/new/below",
+    ]
+
+
 def test_new_folders_lists_and_sweeps(tmp_path: Path) -> None:
     new = tmp_path / "out (1)"
     assert with_quoted_paths([f"output={new}"]) == [f'output="{new}"']

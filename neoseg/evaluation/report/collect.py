@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from neoseg.errors import NeosegError
 from neoseg.evaluation.report.differences import differences
-from neoseg.evaluation.table import SCAN, read_scores
+from neoseg.evaluation.report.run_files import ReportError, read_run
+from neoseg.evaluation.table import SCAN
 from neoseg.files import find
-from neoseg.foreign import read_config, read_json, value_at
+from neoseg.foreign import read_config, value_at
 from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
@@ -22,10 +22,6 @@ log = logging.getLogger(__name__)
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
 _NO_ARM = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
 _REQUIRED = ("scores.csv", "run.json")
-
-
-class ReportError(NeosegError):
-    """Runs that cannot be reported."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +111,7 @@ def collect(
             if missing:
                 lack = f"no {' and no '.join(missing)}"
                 raise ReportError(lack if failure is None else f"failed: {failure}")
-            record = _record(path / "run.json")
-            frame = _with_cohort(read_scores(path / "scores.csv"), config)
+            record, frame = read_run(path, config)
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
@@ -221,21 +216,6 @@ def _refuse_twins(table: list[dict[str, str | float]]) -> None:
             + "\nTake one of each two out of the folder, or train it with another seed= or "
             "annotation.draw="
         )
-
-
-def _with_cohort(frame: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
-    """Name the cohort in a table of an earlier version, in which all scans were of the first."""
-    if (frame["cohort"] == "").any():
-        first = str(value_at(config, "cohort.name", ""))
-        frame["cohort"] = frame["cohort"].replace("", first)
-    return frame
-
-
-def _record(path: Path) -> dict[str, Any]:
-    record = read_json(path, within=path.parent)
-    if not isinstance(record, dict):
-        raise ReportError(f"{path} holds {type(record).__name__}, expected an object")
-    return record
 
 
 def _settle(scores: pd.DataFrame) -> None:

@@ -46,10 +46,17 @@ def differences(configs: Sequence[dict[str, Any]], same: Collection[str] = ()) -
             chosen.append(key)
             parts = [[*dict.fromkeys(finer)].index(part) for part in finer]
     told = {key: _texts([own.get(key) for own in flat]) for key in chosen}
+    top = {key.partition(".")[0] for own in flat for key in own}
     return [
-        ", ".join(f"{key.rpartition('.')[2]} {texts[place]}" for key, texts in told.items())
+        ", ".join(f"{_short(key, top)} {texts[place]}" for key, texts in told.items())
         for place in range(len(flat))
     ]
+
+
+def _short(key: str, top: Collection[str]) -> str:
+    """Return the end of a key: its last part, or two where that is also a key at the top."""
+    *_, before, last = ["", *key.split(".")]
+    return f"{before}.{last}" if before and last in top else last
 
 
 def _values(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

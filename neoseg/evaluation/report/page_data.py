@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.evaluation.budget import BUDGET
+from neoseg.evaluation.report.cautions import FEW_SUBJECTS, cautions
 from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.report.page import write_page
 from neoseg.evaluation.report.page_lists import (
@@ -17,7 +18,7 @@ from neoseg.evaluation.report.page_lists import (
     score_entries,
 )
 from neoseg.evaluation.report.sprites import data_uri
-from neoseg.evaluation.report.text import FEW_SUBJECTS, Parts, few_subjects, notes
+from neoseg.evaluation.report.text import Parts, notes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def write_report_page(comparison: Comparison, parts: Parts, output: Path) -> Non
         listed.append(f"Cases that the page does not hold: {'; '.join(left_out)}.")
     data = {
         "about": comparison.about,
-        "warning": few_subjects(comparison),
+        "warning": " ".join(cautions(comparison)),
         "fewSubjects": FEW_SUBJECTS,
         "interval": f"{100 * settings.level:g} % interval",
         "arms": arms,

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from pydantic import BaseModel, ConfigDict, Field
 
 from neoseg.evaluation.report.cases import Case, case_of, painted
-from neoseg.evaluation.report.collect import ReportError
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text
 from neoseg.evaluation.view import View
 from neoseg.findings.nearest import nearest

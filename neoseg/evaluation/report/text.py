@@ -10,6 +10,7 @@ import pandas as pd
 from neoseg.evaluation.budget import BUDGET
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import case_title
+from neoseg.evaluation.report.cautions import cautions
 from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 from neoseg.evaluation.report.intervals import FEWEST
@@ -30,9 +31,6 @@ from neoseg.findings.markup import latex, markdown, markdown_text
 
 _HEADLINES = ("dice", "hd95", "hd")
 _MOST_IN_A_CELL = 4
-
-FEW_SUBJECTS = 5
-"""Test subjects below which a claim comes with a warning."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     classes = headline_classes(summary)
     singles = [name for name in classes if name not in MEANS]
     lines = ["# Comparison of runs", "", comparison.about, ""]
-    if warning := few_subjects(comparison):
-        lines += [f"**{warning}**", ""]
+    for warning in cautions(comparison):
+        lines += [f"**{markdown_text(warning)}**", ""]
     lines += _left_out(comparison)
     for metric in _HEADLINES:
         if metric in set(summary["metric"]):
@@ -92,18 +90,6 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     lines += [f"- [{markdown_text(run)}]({path})" for run, path in parts.cards.items()]
     lines += ["", "## How to read this", "", *(f"- {note}" for note in notes(comparison)), ""]
     return "\n".join(lines)
-
-
-def few_subjects(comparison: Comparison) -> str:
-    """Return a warning that names the scans with few test subjects; empty where all have enough."""
-    counts = comparison.summary.groupby("age_group", sort=False)["subjects"].max()
-    few = [f"{group} scans {count}" for group, count in counts.items() if count < FEW_SUBJECTS]
-    if not few:
-        return ""
-    return (
-        f"Few test subjects ({', '.join(few)}): below {FEW_SUBJECTS} subjects, differences "
-        "say little of others."
-    )
 
 
 def notes(comparison: Comparison) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from sweep import write_run
 
 from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth_of, write_curve
-from neoseg.evaluation.report.collect import ReportError
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.findings.settings import ConfigError
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import yaml
 
-from neoseg.evaluation.report.collect import ReportError, collect, find_runs
+from neoseg.evaluation.report.collect import collect, find_runs
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
 from neoseg.training.failure import note_failure
@@ -159,3 +160,14 @@ def test_a_failed_run_is_named_with_its_reason(tmp_path) -> None:
         "late": "failed: RuntimeError: out of memory",
         "early": "failed: ConfigError: no such class",
     }
+
+
+def test_scores_that_are_not_those_of_the_run_are_left_out(tmp_path) -> None:
+    """A table that was cut off at the end of a line looks whole."""
+    for name, dice in (("whole", 0.5), ("cut", 0.7)):
+        make_run(tmp_path / name, **keys(seed=len(name)))
+        (tmp_path / name / "run.json").write_text(f'{{"test_dice": {dice}}}')
+    found = collect(tmp_path)
+    assert [run.name for run in found.runs] == ["whole"]
+    (left,) = found.unfinished
+    assert "scores.csv has a mean Dice of 0.5000, and run.json tells 0.7000" in left.reason

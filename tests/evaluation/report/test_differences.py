@@ -54,3 +54,8 @@ def test_differences(configs, texts) -> None:
 def test_patterns_make_no_difference() -> None:
     configs = [{"seed": 0, "logger": {"a": 1}}, {"seed": 1, "logger": {"a": 2}}]
     assert differences(configs, ["seed", "logger.*"]) == ["", ""]
+
+
+def test_keys_that_are_also_at_the_top_keep_their_section() -> None:
+    configs = [{"seed": 0, "split": {"seed": n}} for n in (0, 1)]
+    assert differences(configs, ("seed",)) == ["split.seed 0", "split.seed 1"]

@@ -11,7 +11,8 @@ import yaml
 from sweep import dice_of, write_run
 
 from neoseg.evaluation.report import write
-from neoseg.evaluation.report.collect import ReportError, collect
+from neoseg.evaluation.report.collect import collect
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import write_report
 from neoseg.evaluation.table import read_scores, write_scores
 

@@ -12,7 +12,6 @@ from sweep import frame_of, small_space, volumes
 
 from neoseg.evaluation.report.arms import with_arms
 from neoseg.evaluation.report.cases import choose_cases
-from neoseg.evaluation.report.collect import ReportError
 from neoseg.evaluation.report.plate import (
     PlateSettings,
     bar_length,
@@ -20,6 +19,7 @@ from neoseg.evaluation.report.plate import (
     plate_figure,
     positions_of,
 )
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.view import View, make_view
 from neoseg.labels import Codebook
 

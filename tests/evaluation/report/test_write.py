@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from sweep import dice_of, write_run, write_sweep
 
-from neoseg.evaluation.report.collect import ReportError
 from neoseg.evaluation.report.compare import ReportSettings
+from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import file_name, write_report
 
 TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
@@ -117,3 +117,14 @@ def test_nothing_finished_is_an_error_that_writes_nothing(tmp_path) -> None:
 )
 def test_file_names_are_harmless(text: str, name: str) -> None:
     assert file_name(text) == name
+
+
+def test_runs_on_other_scans_are_told_before_any_number(tmp_path) -> None:
+    write_run(tmp_path / "a", dice_of(0.6, ("t1-1", "t2-1")), name="iuc", views=False)
+    write_run(tmp_path / "b", dice_of(0.7, ("t2-1", "t3-1")), name="focal", views=False)
+    page = write_report(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    told = "Runs were scored on different scans (focal, 5 %: 2, iuc, 5 %: 2; shared by all: 1)"
+    assert told in text.partition("## ")[0]
+    assert told in page.read_text()
+    assert "different structures" not in text

@@ -1,0 +1,61 @@
+"""What a reader of a report should be warned of before any number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+
+import pandas as pd
+
+from neoseg.evaluation.report.compare import Comparison
+from neoseg.evaluation.table import SCAN
+from neoseg.findings.problems import shorten
+
+FEW_SUBJECTS = 5
+"""Test subjects below which a claim comes with a warning."""
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """Return warnings, each a sentence or two: rows that cannot be compared, few subjects."""
+    return [*_unlike(comparison.frame), *_few_subjects(comparison.summary)]
+
+
+def _unlike(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield in what the runs differ that makes their means those of different things."""
+    leaves = frame[frame["is_leaf"]]
+    for what, columns, remedy in (
+        (
+            "scans",
+            list(SCAN),
+            "their means are not of the same people, and only pairs on shared scans say how they "
+            "compare; give all of them one split",
+        ),
+        (
+            "structures",
+            ["abbreviation"],
+            "their means over structures are not of the same ones; compare single structures",
+        ),
+    ):
+        own = {
+            run: {*part[columns].itertuples(index=False, name=None)}
+            for run, part in leaves.groupby("run", sort=False)
+        }
+        shared = reduce(set.intersection, own.values())
+        counts = leaves.drop_duplicates("run").set_index("run")["arm"]
+        if any(len(found) > len(shared) for found in own.values()):
+            sizes = {f"{counts[run]}: {len(found)}" for run, found in own.items()}
+            yield (
+                f"Runs were scored on different {what} ({shorten(sorted(sizes))}; shared by all: "
+                f"{len(shared)}): {remedy}."
+            )
+
+
+def _few_subjects(summary: pd.DataFrame) -> Iterator[str]:
+    """Yield which scans have few test subjects, if any have."""
+    counts = summary.groupby("age_group", sort=False)["subjects"].max()
+    few = [f"{group} scans {count}" for group, count in counts.items() if count < FEW_SUBJECTS]
+    if few:
+        yield (
+            f"Few test subjects ({', '.join(few)}): below {FEW_SUBJECTS} subjects, differences "
+            "say little of others."
+        )

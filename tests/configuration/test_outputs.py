@@ -1,0 +1,49 @@
+"""Where a command writes is looked at before it begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from neoseg.configuration.outputs import OutputFile, OutputFolder
+from neoseg.findings.settings import ConfigError, parse
+
+
+class Wanted(BaseModel):
+    folder: OutputFolder | None = None
+    file: OutputFile | None = None
+
+
+def test_what_is_there_or_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "a.csv").touch()
+    for place in (tmp_path / "there", tmp_path / "new" / "below"):
+        assert parse(Wanted, {"folder": str(place)}).folder == place
+    for place in (tmp_path / "a.csv", tmp_path / "new" / "b.csv"):
+        assert parse(Wanted, {"file": str(place)}).file == place
+
+
+def test_what_cannot_be_written_is_told_with_its_key(tmp_path: Path) -> None:
+    file, run = tmp_path / "a.csv", tmp_path / "run"
+    file.touch()
+    run.mkdir()
+    (run / "config.yaml").touch()
+    for key, place, told in (
+        ("folder", file, f"folder = '{file}': is a file, expected a folder"),
+        ("folder", file / "x", f"{file} is a file, expected a folder"),
+        ("folder", run, f"is the folder of a run, .* such as {run / 'output'}"),
+        ("file", tmp_path, f"file = '{tmp_path}': is a folder, expected a file"),
+        ("file", file / "x", f"{file} is a file, expected a folder"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            parse(Wanted, {key: str(place)})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match=f"{tmp_path} may not be written to"):
+        parse(Wanted, {"folder": str(tmp_path / "new")})
