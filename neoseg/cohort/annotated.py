@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from neoseg.cohort.annotation import FULL, UNLABELLED, AnnotationSettings
-from neoseg.cohort.scan import Cohort, Scan, bare_id, scan_id
+from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in, scan_id
 from neoseg.cohort.table import read_rows
 from neoseg.findings.nearest import nearest
 from neoseg.findings.problems import OnError, Problems, shorten
@@ -37,12 +37,12 @@ def with_annotation(
     told, named = dict[str, Protocol](), set[str]()
     if settings.file is not None:
         told, named = _read(settings.file, protocols, cohort, problems)
-    listed = _listed(settings.full, problems)
+    present = {name for scan in cohort.scans for name in _names(scan)}
+    listed = _listed(settings.full, present, problems)
     for name in listed:
         if told.setdefault(name, protocols[FULL]).name != FULL:
             found = f"names {name}, of whom {settings.file} says '{told[name].name}'"
             problems.error("annotation.full", found, action="correct one of the two", kind="plan")
-    present = {name for scan in cohort.scans for name in _names(scan)}
     partial = settings.subset or any(p.severity == "error" for p in cohort.problems)
     unknown = sorted(set(told) - present)
     if unknown and not partial:
@@ -94,11 +94,13 @@ def _names(scan: Scan) -> tuple[str, str]:
     return bare_id(scan.id, "sub-"), scan.subject
 
 
-def _listed(full: tuple[str | int, ...] | Path | None, problems: Problems) -> list[str]:
+def _listed(
+    full: tuple[str | int, ...] | Path | None, present: set[str], problems: Problems
+) -> list[str]:
     """Return the ids of subjects or scans that are listed, or stand in a column `subject`."""
     if isinstance(full, Path):
         full = tuple(row["subject"] for row in read_rows(full.expanduser(), ["subject"], problems))
-    return [bare_id(str(name), "sub-") for name in full or ()]
+    return [id_in(str(name), present) for name in full or ()]
 
 
 def _read(
@@ -112,7 +114,7 @@ def _read(
     path, rows = path.expanduser(), dict[str, int]()
     for number, row in enumerate(read_rows(path, ["subject", "annotation"], problems), start=2):
         where = f"{path} row {number}"
-        subject = bare_id(row["subject"], "sub-")
+        subject = id_in(row["subject"], set(cohort.subjects))
         session = bare_id(row.get("session", ""), "ses-")
         key = bare_id(scan_id(subject, session), "sub-")
         if not subject:

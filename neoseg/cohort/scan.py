@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +109,17 @@ def scan_id(subject: str, session: str | None) -> str:
 def bare_id(text: str, prefix: str) -> str:
     """Strip `sub-` or `ses-` from an id that may or may not carry it."""
     return text.strip().removeprefix(prefix)
+
+
+def id_in(text: str, known: Collection[str]) -> str:
+    """Return the id of a subject or scan that somebody wrote, as it is in a cohort.
+
+    Readers that name subjects by files leave the letters and digits of their names (`case_01` is
+    case01); tables may have the names of the files.
+    """
+    name = bare_id(text, "sub-")
+    plain = re.sub(r"[\W_]", "", name)
+    return plain if name not in known and plain in known else name
 
 
 def require_plain_name(name: str, what: str) -> None:

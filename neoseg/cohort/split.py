@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from neoseg.cohort.scan import Cohort, Scan, bare_id
+from neoseg.cohort.scan import Cohort, Scan, id_in
 from neoseg.cohort.table import read_rows, write_rows
 from neoseg.findings.problems import CohortError, Problem, Problems, shorten
 from neoseg.findings.settings import Section
@@ -184,15 +184,16 @@ def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) ->
     path = Path(path).expanduser()
     problems = Problems()
     chosen: dict[str, set[str]] = {}
+    named, present = set[str](), {scan.subject for scan in scans}
     for number, row in _own_rows(read_rows(path, ["subject", "split"], problems), scans):
-        subject, name = bare_id(row["subject"], "sub-"), row["split"].casefold()
+        subject, name = id_in(row["subject"], present), row["split"].casefold()
+        named.add(subject)
         if name not in SPLITS:
             problems.error(f"{path} row {number}", f"found split {row['split']!r}", str(SPLITS))
         elif subject:
             chosen.setdefault(subject, set()).add(name)
-    _check_subjects(path, chosen, {scan.subject for scan in scans}, subset, problems)
+    _check_subjects(path, chosen, present, subset, problems, present - named)
     problems.settle(f"split '{path}'")
-    present = {scan.subject for scan in scans}
     return Split(*(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS))
 
 
@@ -207,7 +208,12 @@ def _own_rows(
 
 
 def _check_subjects(
-    path: Path, chosen: Mapping[str, set[str]], present: set[str], subset: bool, problems: Problems
+    path: Path,
+    chosen: Mapping[str, set[str]],
+    present: set[str],
+    subset: bool,
+    problems: Problems,
+    unlisted: set[str],
 ) -> None:
     for subject, names in sorted(chosen.items()):
         if len(names) > 1:
@@ -221,13 +227,13 @@ def _check_subjects(
         problems.error(
             path,
             f"names {len(absent)} subjects that the cohort does not have: {shorten(absent)}",
+            f"ids such as {shorten(sorted(present), 3)}",
             action="correct the ids, or set split.subset=true if the cohort is a part",
         )
-    unlisted = sorted(present - set(chosen))
     if unlisted:
         problems.error(
             path,
-            f"lacks {len(unlisted)} subjects of the cohort: {shorten(unlisted)}",
+            f"lacks {len(unlisted)} subjects of the cohort: {shorten(sorted(unlisted))}",
             action="add a row for each, or exclude them from the cohort",
         )
 

@@ -22,6 +22,7 @@ from neoseg.configuration.outputs import OutputFolder
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.evaluation.table import rich_table
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -107,6 +108,12 @@ def main(config: DictConfig) -> None:
     if other:
         parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
+    if not any(scored.is_labelled for scored in parts):
+        raise ConfigError(
+            f"there is nothing to score: of {sum(len(p.scans) for p in parts)} scans of '{name}' "
+            f"({part}) none has a label file; choose another part, or segment them with "
+            "neoseg.predict"
+        )
     # The scores of another part have a folder of their own.
     place = name if part == usual else f"{name}_{part}"
     output = command.output or run / "evaluation" / place
@@ -135,6 +142,8 @@ def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
     members = [
         Member(scan, "evaluation", *_shown(scan.images[0])) for scan in scored.scans if scan.label
     ]
+    for pair in by_image([replace(member, part=member.person) for member in members]):
+        log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
     known = [*seen_by(run), *members]
     found = [k for k in (*by_name(known), *by_image(known)) if k.other.part == "evaluation"]
     remedy = (

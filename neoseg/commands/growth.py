@@ -113,7 +113,9 @@ def _read(path: Path) -> dict[str, Curve]:
     try:
         return {str(name): Curve.from_plain(raw) for name, raw in read_json(path).items()}
     except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ConfigError(f"{path} holds no curves of neoseg.growth: {error}") from None
+        raise ConfigError(
+            f"{path} holds no curves, which neoseg.growth writes with output=FILE ({error!r})"
+        ) from None
 
 
 def _deviations(

@@ -50,7 +50,7 @@ class RunConfig(DataConfig):
     """
 
     name: str = Field(description="of the experiment; the arm in tables")
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)  # as NumPy takes them
     patches: PatchSettings
     augment: AugmentSettings
     network: dict[str, Any]

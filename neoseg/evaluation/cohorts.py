@@ -69,7 +69,7 @@ def score_cohorts(
             found = score_scans(segmenter, part.scans, meaning, folder, provenance, **options)
             frames.append(found)
     if not frames:
-        raise ValueError("none of the scans to score has a label file; choose another split")
+        raise ValueError("none of the scans to score has a label file")
     table = pd.concat(frames, ignore_index=True)
     if len(parts) > 1:
         write_scores(output / "scores.csv", table)

@@ -83,7 +83,7 @@ def score_scans(
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
     if not labelled:
-        raise ValueError("none of the scans to score has a label file; choose another split")
+        raise ValueError("none of the scans to score has a label file")
     coarse = False
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     frames = []

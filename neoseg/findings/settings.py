@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -90,6 +90,9 @@ def own_errors(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
+_OF_LISTS = ("tuple_type", "list_type", "too_long")
+
+
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
     """Yield what is wrong with each key, of those that do not exist with the nearest that does."""
     for item in own_errors(error):
@@ -106,12 +109,48 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
                 yield f"{place} = {item['input']!r}: there is no such key{near}"
             else:
                 yield f"there is no key '{place}'{near}"
+        elif item["type"] in _OF_LISTS or _is_of_a_list(item):
+            yield _as_list(item, model, key)
         elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
             yield f"{place} is not set; {_how_to_set(place)}"
-        elif path:
+        elif path and not isinstance(item["input"], dict):
             yield f"{place} = {item['input']!r}: {item['msg'] if raised is None else raised}"
-        else:
+        else:  # a whole section, which would hide what is said of it
             yield f"{place}: {item['msg'] if raised is None else raised}"
+
+
+def _is_of_a_list(item: ErrorDetails) -> bool:
+    return item["type"] == "missing" and isinstance(item["loc"][-1], int)
+
+
+def _as_list(item: ErrorDetails, model: type[BaseModel], key: str) -> str:
+    """Say how a list is written, and how many values it has where that is fixed."""
+    path = [str(part) for part in (item["loc"][:-1] if _is_of_a_list(item) else item["loc"])]
+    place = ".".join(part for part in (key, *path) if part)
+    value, many = item["input"], _length(model, path)
+    given = [*value] if isinstance(value, list | tuple) else [value]
+    if many is None:
+        how = item["msg"] if given == value else f"expected a list; write '{place}=[{value}]'"
+        return f"{place} = {value!r}: {how}"
+    example = ",".join(map(str, [*given, *(given[-1:] or ["..."]) * many][:many]))
+    return f"{place} = {value!r}: expected {many} values; write '{place}=[{example}]'"
+
+
+def _length(model: type[BaseModel], path: Sequence[str]) -> int | None:
+    """Return how many values the tuple has that a path of keys leads to; None where it is open."""
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        model = next(_models(field.annotation), model) if field is not None else model
+    field = model.model_fields.get(path[-1])
+    return next(_lengths(field.annotation), None) if field is not None else None
+
+
+def _lengths(annotation: Any) -> Iterator[int]:
+    parts = get_args(annotation)
+    if get_origin(annotation) is tuple and ... not in parts:
+        yield len(parts)
+    for part in parts:
+        yield from _lengths(part)
 
 
 def _how_to_set(key: str) -> str:

@@ -117,7 +117,9 @@ def _tell_next(run: RunConfig, folder: Path, plan: Plan) -> None:
     image = override("input", (tested or scans)[0].images[0])
     segment = command("predict", override("run", folder), image, "output=segmentations")
     log.info("segment a scan, such as: %s", segment)
-    compare = command("report", override("runs", run.paths.runs), "output=report")
+    runs = Path(run.paths.runs)
+    within = runs.absolute() in folder.absolute().parents
+    compare = command("report", override("runs", runs if within else folder), "output=report")
     log.info("compare all runs: %s", compare)
 
 

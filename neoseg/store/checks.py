@@ -47,7 +47,10 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
             severity="warning",
         )
     if len(shape) != 3 or 0 in shape:
-        return one(path, f"has shape {shape}", "one 3D volume", "split it first", "dimensions")
+        action = "write each volume of a series into a file of its own"
+        if len(shape) < 3:
+            action = "give a single slice a third axis of length 1"
+        return one(path, f"has shape {shape}", "one 3D volume", action, "dimensions")
     return []
 
 

@@ -20,6 +20,9 @@ from scipy.special import ndtri
 FEWEST = 20
 """Scans from which a curve is learnt at least."""
 
+AGES = 5
+"""Different ages of theirs at least."""
+
 KNOTS = (0.05, 0.5, 0.95)
 """Shares of the scans below the knots of the spline."""
 
@@ -55,8 +58,12 @@ class Curve:
             raise ValueError(f"{len(weeks)} scans have it, and a curve needs {FEWEST}")
         knots = tuple(np.quantile(weeks, KNOTS).tolist())
         low, high = float(weeks.min()), float(weeks.max())
-        if min(np.diff(knots)) <= 0:
-            raise ValueError(f"nearly all scans have one age, of {low:g} to {high:g} weeks")
+        different = len(np.unique(weeks))
+        if min(np.diff(knots)) <= 0 or different < AGES:
+            raise ValueError(
+                f"its {len(weeks)} scans have {different} different ages from {low:g} to {high:g} "
+                f"weeks, and a curve needs {AGES} at least, none of which most scans have"
+            )
         blank = cls(knots, low, high, (), (), len(weeks))
         mean, spread = blank._basis(weeks)
         start = np.linalg.lstsq(mean, logs, rcond=None)[0]
