@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate
 from neoseg.files import write_text
+from neoseg.findings.command_line import quoted
+from neoseg.foreign import ForeignError, read_json
 from neoseg.labels.protocol import PLANE_AXIS
+from neoseg.runs.folder import RECORD
 from neoseg.runs.loading import load_config
 from neoseg.trust.annotation_plan import Choice
 from neoseg.trust.depths import SliceSettings
@@ -50,7 +55,7 @@ def write_tables(
         _write_table(output / "annotation.tsv", chosen[""])
         return "add the lines of annotation.tsv to your own table (annotation.file)"
     extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
-    defined, following = _defined(load_config(run)), f"python -m neoseg.train --config-dir={output}"
+    defined, following = _defined(load_config(run)), _started(run, output)
     for number, source in enumerate(plan.sources):
         name = source.cohort.name
         lines = _now(source) | chosen.get(name, {})
@@ -69,6 +74,29 @@ def write_tables(
         key = f"+annotation@extra_cohorts.{name}.annotation" if number else "annotation"
         following += f" {key}=planned{suffix}"
     return following
+
+
+def _started(run: Path, output: Path) -> str:
+    """Return the command of a run without what it says of annotations, `output` among its configs.
+
+    Hydra takes one `--config-dir`; where the run had one, the other is on its search path.
+    """
+    try:
+        words = shlex.split(str(read_json(run / RECORD, within=run)["command"]))
+        given = words[words.index("neoseg.train") + 1 :]
+    except (ForeignError, ValueError, KeyError, TypeError, OSError):
+        given = []  # of a run that has not ended
+    if any(word.startswith("resume=") for word in given):
+        given = []  # how it was begun is not in its record any more
+    own, kept = list[str](), list[str]()
+    for word in given:
+        if word == "--config-dir" or (own and own[-1] == "--config-dir"):
+            own.append(word)
+        elif not re.match(r"[+~]*(annotation\b|hydra\.|extra_cohorts\.\w+\.annotation\b)", word):
+            kept.append(shlex.quote(word))
+    planned = f"hydra.searchpath=[{quoted(f'file://{output.resolve()}')}]"
+    place = [*own, shlex.quote(planned)] if own else [f"--config-dir={shlex.quote(str(output))}"]
+    return " ".join(["python -m neoseg.train", *place, *kept])
 
 
 def _now(source: Source) -> dict[tuple[str, str | None], str]:

@@ -27,7 +27,7 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, warn_of_unfinished
+from neoseg.runs.loading import load_config, tell_elsewhere, warn_of_unfinished
 from neoseg.runs.origin import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
@@ -72,6 +72,8 @@ class EvaluateConfig(CommandConfig):
         annotation = self.annotation
         if self.cohort is not None and annotation is None:  # that of the run names other people
             annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
+        if self.cohort is None:
+            tell_elsewhere(self.run, trained)
         other = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
         kept |= {key: value for key, value in other.items() if value is not None}
         return DataConfig.parse(kept | {"allow": list(self.allow)})

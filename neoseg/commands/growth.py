@@ -82,6 +82,12 @@ def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
         for subject, session in ids
     ]
     known = sorted({key for key in keys if key[0] != "n/a"}, key=str)
+    if not known:
+        raise ConfigError(
+            f"of {len(rows)} segmentations none names a participant, as their files do not begin "
+            "with sub-, and ages are told of participants: segment a BIDS tree, or files that are "
+            "called sub-ID_..."
+        )
     problems = Problems()
     here = pipeline_folder(folder)
     folders, sessions = [here, folder], [SessionFolder(*k, here, {}) for k in known]

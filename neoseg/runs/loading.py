@@ -33,8 +33,26 @@ def load_config(run: Path) -> dict[str, Any]:
 def data_of(run: Path, allow: Sequence[str] = ()) -> DataConfig:
     """Return the keys of a run that name its scans; raises `ConfigError`."""
     content = load_config(run)
+    tell_elsewhere(run, content)
     kept = {key: content[key] for key in DataConfig.model_fields if key in content}
     return DataConfig.parse(kept | {"allow": list(allow)})
+
+
+def tell_elsewhere(run: Path, content: Mapping[str, Any]) -> None:
+    """Log paths of a run's configuration that start from where it was trained, if that is not here.
+
+    A phantom is generated where it is missing.
+    """
+    for one in (content, *(content.get("extra_cohorts") or {}).values()):
+        generated = value_at(one, "cohort.phantom") is not None
+        for key in ("cohort.root", "split.file", "annotation.file"):
+            place = None if generated and key == "cohort.root" else value_at(one, key)
+            if place and not Path(str(place)).is_absolute() and not Path(str(place)).exists():
+                log.warning(
+                    "%s was trained with %s=%s, which starts from the folder of that training and "
+                    "is not in %s: start this command there",
+                    *(run, key, place, Path.cwd()),
+                )
 
 
 def warn_of_unfinished(runs: Sequence[Path]) -> None:

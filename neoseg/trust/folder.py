@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,15 @@ def read(folder: Path, scan: str, space: LabelSpace, made_of: str) -> Observatio
 
 
 def conclude(folder: Path, found: Calibration, origin: Origin, settings: Mapping[str, Any]) -> None:
-    """Write what all scans come to, and of which weights and settings that is true."""
+    """Write what all scans come to, and of which weights and settings that is true.
+
+    One of more scans that is replaced is told of.
+    """
+    with suppress(*_FAULTS):
+        before = int(read_json(folder / SUM, within=folder)["found"]["scans"])
+        if before > found.scans:
+            told = "%s was of %d scans and is replaced by one of %d"
+            log.warning(told, folder / SUM, before, found.scans)
     content = {"weights": list(origin.weights), "settings": settings, "found": found.plain()}
     write_text(folder / SUM, json.dumps(content) + "\n")
 

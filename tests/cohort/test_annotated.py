@@ -71,6 +71,13 @@ def test_a_table_says_who_is_annotated_how(space: LabelSpace, tmp_path: Path) ->
     assert "C,1,train,partial,no_fluid,all but CSF" in (tmp_path / "plan.csv").read_text()
 
 
+def test_a_table_may_have_names_of_files(space: LabelSpace, tmp_path: Path) -> None:
+    source = planned(cohort_of(space), settings(file=table(tmp_path, TABLE.replace("B,", "_B.,"))))
+    assert told(source)["B"] == ("partial", "outline")
+    listed = planned(cohort_of(space), settings(full=("B_",), full_fraction=None))
+    assert told(listed)["B"] == ("full", "full")
+
+
 def test_capitals_make_no_other_annotation(space: LabelSpace, tmp_path: Path) -> None:
     text = "subject,annotation\nA,Full\nB,lr\nC,LR\nD,OUTLINE\nV,UNLABELLED\nT,full\n"
     protocols = PROTOCOLS | {"Full_twice": {"merge": ["LR"]}, "FULL_TWICE": {"merge": ["LR"]}}

@@ -148,14 +148,15 @@ def test_written_splits_are_read_again(tmp_path: Path, name: str) -> None:
 def test_all_problems_of_a_table_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     path.write_text("subject,split\nsub-a,train\na,test\nb,dev\nx,val\nc,VAL\n")
-    scans = [make_scan(name, None, 30) for name in "abc"]
+    scans = [make_scan(name, None, 30) for name in "abcd"]
     with pytest.raises(CohortError) as caught:
         read_split(path, scans)
     text = str(caught.value)
     assert "puts subject a in test and train" in text
     assert "row 4: found split 'dev'" in text
     assert "names 1 subjects that the cohort does not have: x" in text
-    assert "lacks 1 subjects of the cohort: b" in text
+    assert "ids such as a, b, c" in text
+    assert "lacks 1 subjects of the cohort: d" in text
     assert len(caught.value.problems) == 4
 
 
@@ -169,6 +170,13 @@ def test_a_part_of_the_cohort_may_use_the_whole_table(tmp_path: Path) -> None:
     kept = {scan.subject for scan in scans[:4]}
     assert set(part.train) == set(whole.train) & kept
     assert sum(sizes(part)) == 4
+
+
+def test_a_table_may_have_names_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("subject,split\ncase_01,train\nsub-case-02,val\ncase03,test\n")
+    scans = [make_scan(f"case0{n}", None, 30) for n in (1, 2, 3)]
+    assert read_split(path, scans) == Split(("case01",), ("case02",), ("case03",))
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,34 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from neoseg.commands.annotation_tables import _started
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "+experiment=label_set annotation=superclass 'annotation.protocol.merge=[TCV]' seed=3",
+            "--config-dir={plan} +experiment=label_set seed=3",
+        ),
+        (
+            "--config-dir conf labels=four annotation.draw=1 'name=a b'",
+            "--config-dir conf 'hydra.searchpath=[\"file://{plan}\"]' labels=four 'name=a b'",
+        ),
+        ("resume=runs/a trainer.max_epochs=9", "--config-dir={plan}"),
+        (None, "--config-dir={plan}"),
+    ],
+)
+def test_the_training_that_follows_is_that_of_the_run(
+    before: str | None, after: str, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan"
+    if before is not None:
+        record = {"command": f"/bin/python -m neoseg.train {before}"}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+    assert _started(tmp_path, plan) == f"python -m neoseg.train {after.format(plan=plan)}"
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -80,6 +80,13 @@ def test_home_is_what_it_is_in_a_shell(tmp_path: Path, monkeypatch: pytest.Monke
     ]
 
 
+def test_several_values_without_a_sweep_are_told() -> None:
+    told = explain_arguments("train", ["patches.size=32,32,32"])
+    assert told is not None
+    assert "add -m; one value that is a list is written 'patches.size=[32,32,32]'" in told
+    assert explain_arguments("train", ["-m", "seed=1,2"]) is None
+
+
 def test_new_folders_lists_and_sweeps(tmp_path: Path) -> None:
     new = tmp_path / "out (1)"
     assert with_quoted_paths([f"output={new}"]) == [f'output="{new}"']

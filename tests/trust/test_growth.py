@@ -60,8 +60,10 @@ def test_nothing_is_said_beyond_what_was_learnt() -> None:
     assert Curve.from_plain(curve.plain()) == curve
     with pytest.raises(ValueError, match=f"a curve needs {FEWEST}"):
         Curve.fit([30.0] * 19, [1.0] * 19)
-    with pytest.raises(ValueError, match="nearly all scans have one age"):
+    with pytest.raises(ValueError, match="30 scans have 1 different ages from 30 to 30 weeks"):
         Curve.fit([30.0] * 30, [1.0] * 30)
+    with pytest.raises(ValueError, match=r"2 different ages from 38 to 40 weeks, .* needs 5"):
+        Curve.fit([38.0] * 15 + [40.0] * 15, [1.0] * 30)
 
 
 def brain(number: int, age: float) -> float:
@@ -109,3 +111,18 @@ def test_the_command_learns_and_tells(
     assert 0.8 < np.std(told) < 1.2
     assert curves.with_suffix(".png").is_file()
     assert (tmp_path / "pictures" / "growth.png").is_file()
+
+
+def test_segmentations_of_nobody_have_no_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "file\tparticipant_id\tsession_id\tWM\na.nii.gz\tn/a\tn/a\t1\n"
+    (tmp_path / "desc-neoseg_volumes.tsv").write_text(rows)
+    (tmp_path / "participants.tsv").write_text("participant_id\tscan_age\na\t40\n")
+    words = ["growth", f"volumes={tmp_path}", f"ages={tmp_path}", f"output={tmp_path}/g.json"]
+    monkeypatch.setattr(sys, "argv", words)
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        neoseg.growth.main()
+    said = capsys.readouterr()
+    assert "of 1 segmentations none names a participant" in said.out + said.err

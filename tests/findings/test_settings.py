@@ -1,0 +1,48 @@
+"""Messages about wrong keys: what was found, what was expected, and how it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, model_validator
+
+from neoseg.findings.settings import ConfigError, parse
+from neoseg.store.voxel_size import VoxelSize
+
+
+class Inner(BaseModel):
+    size: tuple[int, int, int] = (1, 1, 1)
+    names: tuple[str, ...] = ()
+    spacing: VoxelSize | None = None
+
+    @model_validator(mode="after")
+    def _small(self) -> Inner:
+        if self.size[0] > 99:
+            raise ValueError("the size is too large")
+        return self
+
+
+class Outer(BaseModel):
+    patches: Inner
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ({"size": 32}, "patches.size = 32: expected 3 values; write 'patches.size=[32,32,32]'"),
+        ({"size": [8]}, "patches.size = [8]: expected 3 values; write 'patches.size=[8,8,8]'"),
+        ({"size": []}, "patches.size = []: expected 3 values; write 'patches.size=[...,...,...]'"),
+        (
+            {"size": [1, 2, 3, 4]},
+            "patches.size = [1, 2, 3, 4]: expected 3 values; write 'patches.size=[1,2,3]'",
+        ),
+        ({"names": "T1w"}, "patches.names = 'T1w': expected a list; write 'patches.names=[T1w]'"),
+        ({"spacing": [2]}, "patches.spacing = [2]: expected 3 values; write 'patches.spacing=[2"),
+        ({"size": [100, 1, 1]}, "patches: the size is too large"),
+    ],
+)
+def test_lists(raw: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Outer, {"patches": raw})
+    assert str(caught.value).startswith(told)
