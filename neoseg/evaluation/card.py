@@ -91,6 +91,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "head": _of(config, "head"),
             "loss": list(_of(config, "loss", {})),
             "recipe": _of(config, "recipe.kind"),
+            **({"changed_on_the_way": changes} if (changes := _of(record, "changes", [])) else {}),
             "predicts": _of(record, "predict_with"),
         },
         "cost": {
@@ -121,6 +122,8 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             {"cohort": row.get("cohort"), "kind": row.get("kind")}
             for row in card["data"]["skipped"]
         ]
+        if "changed_on_the_way" in card["training"]:
+            card["training"]["changed_on_the_way"] = _count(len(changes), "change")
     plain: dict[str, Any] = shared(_plain(card), privacy, [str(run), str(run.resolve())])
     return plain
 

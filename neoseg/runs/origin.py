@@ -35,6 +35,9 @@ SCANS = "scans.json"
 IMAGES = "images.json"
 """In a run folder: the part of each scan and what its image shows, by cohort and scan."""
 
+CHANGES = "changes.json"
+"""In a run folder: settings and files that were changed before it went on; absent without any."""
+
 PLAN = "annotation.csv"
 
 SPLIT = "split.csv"
@@ -73,8 +76,8 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
 def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = False) -> None:
     """Compare settings, files and plan with those with which the run in `folder` has started.
 
-    Settings and files that somebody who resumes it has changed are logged, as long as the run has
-    not ended.
+    Settings and files that somebody who resumes it has changed are logged and kept for its record,
+    as long as the run has not ended.
 
     Raises:
         ConfigError: with everything that differs, and what can be done.
@@ -85,6 +88,9 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
     if resuming and not ended:
         for line in found:
             log.warning("%s", line)
+        if found:
+            told = [*changes_of(folder), *found]
+            write_text(folder / CHANGES, json.dumps(list(dict.fromkeys(told)), indent=1) + "\n")
         found = []
     if not found + plans:
         return
@@ -96,6 +102,14 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         "or a sweep by another name (sweep=...)"
         + ("" if ended or plans else f". To go on with that run: {way}")
     )
+
+
+def changes_of(folder: Path) -> list[str]:
+    """Return with what other settings and files a run has gone on, since it was started."""
+    try:
+        return [str(line) for line in read_json(folder / CHANGES, within=folder)]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def differing(run: RunConfig, folder: Path) -> str:
@@ -171,7 +185,7 @@ def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
         return []
     return [
         f"the files of {len(other)} of {len(known)} scans, what their labels mean or how they are "
-        f"prepared is not as when the run started: {shorten(other)}"
+        f"prepared is not as when the run started or last went on: {shorten(other)}"
     ]
 
 

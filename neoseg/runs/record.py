@@ -37,6 +37,7 @@ from neoseg.progress import progress_bar
 from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
+from neoseg.runs.origin import changes_of
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
 from neoseg.runs.trainer import sweeping
@@ -93,6 +94,7 @@ def conclude(
         "predict_with": module.predict_with,
         "checkpoint": predicting_checkpoint(folder).name,
         "init": started_from(folder),
+        "changes": changes_of(folder),
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
         "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),

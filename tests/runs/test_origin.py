@@ -27,7 +27,7 @@ from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
 from neoseg.runs.folder import RECORD, claimed
-from neoseg.runs.origin import SCANS, as_trained, differing
+from neoseg.runs.origin import SCANS, as_trained, changes_of, differing
 from neoseg.runs.run import planned, train
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.sweep import _require_same
@@ -99,6 +99,11 @@ def test_a_started_run_goes_on_with_its_own_settings_alone(
     assert (folder / "config.yaml").read_text() == before
     planned(ask("seed=1"), folder, resuming=True)
     assert "seed was 2 when the run started, now 1" in caplog.text
+    planned(ask("seed=2"), folder, resuming=True)
+    assert [line.partition(",")[0] for line in changes_of(folder)] == [
+        "seed was 2 when the run started",
+        "seed was 1 when the run started",
+    ]
 
 
 def test_other_files_are_another_run_and_a_copy_is_not(
