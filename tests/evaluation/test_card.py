@@ -222,3 +222,11 @@ def test_full_labels_of_the_validation_count_where_the_training_has_few() -> Non
     ]
     assert budget_note([counts[0], counts[2]]) == []
     assert budget_note([*counts[:2], row("val", "partial", 2)]) == []
+
+
+def test_changes_on_the_way_are_told(run) -> None:
+    assert "changed_on_the_way" not in run_card(run)["training"]
+    changes = ["the files of 1 of 3 scans are other ones: phantom/sub-a"]
+    (run / "run.json").write_text(json.dumps(RECORD | {"changes": changes}))
+    assert run_card(run)["training"]["changed_on_the_way"] == changes
+    assert run_card(run, privacy="subjects")["training"]["changed_on_the_way"] == "1 change"
