@@ -26,6 +26,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
+from neoseg.store import DataError
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
@@ -67,7 +68,7 @@ def main(config: DictConfig) -> None:
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
     folder = place_of(command.run[0], command.origin())
-    doubts = []
+    doubts, seen = list[Doubt](), list[Candidate]()
     with progress_bar("doubt", total=len(pool)) as bar:
         for one in pool:
             made_of = digest_of_content(
@@ -81,11 +82,20 @@ def main(config: DictConfig) -> None:
             doubt = _read(kept, made_of)
             if doubt is None:
                 watch = DoubtWatch(book, depths, one.known)
-                found = segmenter.segment(one.images, mask=one.mask, watch=watch)
+                try:
+                    found = segmenter.segment(one.images, mask=one.mask, watch=watch)
+                except DataError as error:
+                    log.warning("%s is left out of the plan: %s", one.name, error)
+                    bar.advance(one.name)
+                    continue
                 doubt = watch.doubt(one.name, found)
                 write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
             doubts.append(doubt)
+            seen.append(one)
             bar.advance(one.name)
+    pool = seen
+    if not pool:
+        raise ConfigError("no scan of the pool can be segmented; what is wrong with each is above")
     worth = {} if learnt is None else worth_of(*learnt)
     slices = (command.minutes.slice, command.slices)
     offered = [

@@ -41,9 +41,9 @@ def test_promises_from_a_run_and_from_its_file(
     scan = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
     asked = (f"input={scan}", "picture=false", "sets=0.6", "trust=0.5", cpu)
     for key, place in (("run", run), ("model", model)):
-        assert command("predict", f"{key}={place}", *asked, f"output={tmp_path / key}") == 0
+        assert command("predict", f"{key}={place}", *asked, f"output={tmp_path / f'by_{key}'}") == 0
     classes, depths, tables = (
-        [next((tmp_path / key).rglob(name)) for key in ("run", "model")]
+        [next((tmp_path / f"by_{key}").rglob(name)) for key in ("run", "model")]
         for name in ("*sets_dseg.nii.gz", "*_statmap.nii.gz", "desc-neoseg_trust.tsv")
     )
     for ours, theirs in (classes, depths):
@@ -51,13 +51,13 @@ def test_promises_from_a_run_and_from_its_file(
     assert tables[0].read_text() == tables[1].read_text()
     row = pd.read_csv(tables[0], sep="\t").iloc[0]
     assert row["scan_low"] <= row["scan_dice"] <= row["scan_high"]
-    known = pd.read_csv(tmp_path / "run" / "desc-neosegsets_dseg.tsv", sep="\t")
+    known = pd.read_csv(tmp_path / "by_run" / "desc-neosegsets_dseg.tsv", sep="\t")
     found = np.unique(nib.load(classes[0]).dataobj)
     assert set(found) <= set(known["index"])
     assert len(found) > 1
 
     capsys.readouterr()
-    assert command("predict", f"run={run}", *asked, f"output={tmp_path / 'run'}") == 0
+    assert command("predict", f"run={run}", *asked, f"output={tmp_path / 'by_run'}") == 0
     assert "1 of 1 scans are segmented already" in capsys.readouterr().out
     assert command("predict", f"run={run}", *asked, "sets=0.9", f"output={tmp_path}/x") == 2
     assert "needs at least 9 calibration scans" in "".join(capsys.readouterr())

@@ -80,6 +80,27 @@ def test_a_plan_of_an_untrained_network(
     assert "superclass" in ids.values() or len(rows) == len(ids) - 1
 
 
+def test_a_scan_of_the_pool_that_cannot_be_read_is_left_out(
+    command: Callable[..., int],
+    untrained: Callable[..., Path],
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, pool = untrained(), tmp_path / "pool"
+    pool.mkdir()
+    image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
+    (pool / "a_T2w.nii.gz").write_bytes(image.read_bytes())
+    (pool / "b_T2w.nii.gz").write_bytes(image.read_bytes()[:900])
+    asked = (f"run={run}", "device=cpu", f"pool={pool}", "budget=65")
+    assert command("plan_annotation", *asked, f"output={tmp_path / 'plan'}") == 0
+    assert "b_T2w.nii.gz is left out of the plan" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "plan" / "plan.tsv", sep="\t")) == 1
+    (pool / "a_T2w.nii.gz").unlink()
+    assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.slow
 def test_scans_of_several_cohorts(
     command: Callable[..., int],
