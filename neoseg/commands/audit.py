@@ -26,7 +26,7 @@ from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import codebook_of, truth_of
 from neoseg.files import write_text
-from neoseg.findings.settings import ConfigError, parse
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.overlay import write_overlay
@@ -115,7 +115,7 @@ def _tasks(command: AuditConfig) -> dict[str, Task]:
     """Return the scans that can be judged; raises `ConfigError` where there is none."""
     content = load_config(command.run)
     data = data_of(command.run, command.allow)
-    recipe = parse(RecipeSettings, content["recipe"], "recipe")
+    recipe = RecipeSettings.read(content["recipe"], "recipe")
     plan = as_trained(data.plan(), command.run)
     tasks = dict[str, Task]()
     for network, parts in _unseen(command.run, recipe, plan):

@@ -12,16 +12,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.files import replacing
+from neoseg.findings.settings import Section
 from neoseg.training.stopping import StopSignals, Wish
 
 
-class CheckpointSettings(BaseModel):
+class CheckpointSettings(Section):
     """What a user writes under `checkpoint`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_steps: int | None = Field(
         default=None, ge=1, description="optimizer steps between two; null: at each epoch's end"

@@ -8,9 +8,10 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.findings.privacy import Privacy, shared
+from neoseg.findings.settings import Section
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.training.overlays import Overlays
@@ -29,10 +30,8 @@ __all__ = [
 ]
 
 
-class LoggerSettings(BaseModel):
+class LoggerSettings(Section):
     """What a user writes in `conf/logger/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wandb: WandbSettings = Field(default_factory=WandbSettings)
     tensorboard: TensorBoardSettings = Field(default_factory=TensorBoardSettings)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.files import write_text
-from neoseg.findings.settings import dotted
+from neoseg.findings.settings import Section, dotted
 from neoseg.foreign import read_json
 from neoseg.training.curves import CurveLogger
 from neoseg.training.service import About, ServiceRun, guarded
@@ -30,10 +30,8 @@ LONGEST, MOST = 500, 100
 """Characters of a value of the configuration, and values in one message."""
 
 
-class MlflowSettings(BaseModel):
+class MlflowSettings(Section):
     """What a user writes under `logger.mlflow`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     uri: str | None = Field(default=None, description="of the tracking server; null: none")
     experiment: str = "neoseg"

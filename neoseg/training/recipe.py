@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from neoseg.findings.settings import Section
 
 STAGES = "stages"
 DONE = "done.json"
@@ -24,10 +26,8 @@ OPTIONS = {
 """What each kind of recipe can be told."""
 
 
-class RecipeSettings(BaseModel):
+class RecipeSettings(Section):
     """What a user writes in `conf/recipe/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["single", "pseudo_label", "folds"]
     teacher: Literal["full", "partial", "atlas", "source"] = Field(

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.borrowed import NOTHING_OF_THE_MACHINE
 from neoseg.files import write_text
 from neoseg.findings.privacy import without_ids
+from neoseg.findings.settings import Section
 from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
@@ -39,10 +40,8 @@ Short enough for the notice that a cluster gives before it takes a machine away.
 """
 
 
-class WandbSettings(BaseModel):
+class WandbSettings(Section):
     """What a user writes under `logger.wandb`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: str = Field(default="offline", pattern="^(offline|online|disabled)$")
     project: str = "neoseg"
