@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import codebook_of, truth_of
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
@@ -199,7 +198,7 @@ def _measured(task: Task, segmenters: _Segmenters, output: Path) -> tuple[list[M
     found = measured(seen)
     plain = [measure.plain() for measure in found]
     content = {"made_of": made_of, "geometry": asdict(geometry), "measures": plain}
-    write_text(path, json.dumps(content) + "\n")
+    write_json(path, content)
     return found, geometry
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from neoseg.borrowed import workspace_model
 from neoseg.commands.panels import PanelSettings, make_workspace
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace, LabelTable
 
@@ -50,7 +50,7 @@ def build(command: DashboardConfig) -> None:
     space = LabelSpace.from_table(command.labels)
     workspace: Any = make_workspace(command.sweep, space, command.panels, command.project, entity)
     if command.output is not None:
-        write_text(command.output, json.dumps(content_of(workspace), indent=1) + "\n")
+        write_json(command.output, content_of(workspace), indent=1)
         log.info("dashboard: %s", command.output)
         return
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
-from neoseg.files import write_text
+from neoseg.files import write_json, write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
@@ -82,7 +81,7 @@ def main(config: DictConfig) -> None:
                 watch = DoubtWatch(book, depths, one.known)
                 found = segmenter.segment(one.images, mask=one.mask, watch=watch)
                 doubt = watch.doubt(one.name, found)
-                write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
+                write_json(kept, {"made_of": made_of, "seen": vars(doubt)})
             doubts.append(doubt)
             bar.advance(one.name)
     worth = {} if learnt is None else worth_of(*learnt)

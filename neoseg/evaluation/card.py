@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +18,7 @@ from neoseg.evaluation.budget import (
 )
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, read_scores, summarise
-from neoseg.files import write_text
+from neoseg.files import write_json, write_text
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.foreign import ForeignError, read_config, read_json, value_at
 
@@ -138,8 +137,8 @@ def write_card(
     """
     card = run_card(run, name, privacy)
     target = folder or run
-    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(target / f"{CARD}.json", text + "\n")
+    how = {"indent": 1, "ensure_ascii": False, "allow_nan": False}
+    write_json(target / f"{CARD}.json", card, **how)
     write_text(target / f"{CARD}.md", card_markdown(card))
     return target / f"{CARD}.md"
 

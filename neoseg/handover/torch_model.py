@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neoseg import __version__
-from neoseg.files import replacing, write_text
+from neoseg.files import replacing, write_json, write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.handover.onnx_model import SCRIPT, First, flags, told_of
 from neoseg.inference.trained import TrainedNetwork
@@ -96,8 +96,7 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
         ("inference.json", _inference(told)),
         ("metadata.json", _metadata(trained, licence)),
     ):
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        write_text(folder / "configs" / name, text + "\n")
+        write_json(folder / "configs" / name, content, indent=1, ensure_ascii=False)
 
 
 def _inference(told: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from neoseg.configuration.resume import changed_settings
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digests_kept
 from neoseg.errors import NeosegError
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.command_line import command, override
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
@@ -120,7 +119,7 @@ def write_images(folder: Path, members: Sequence[Member]) -> None:
     for member in members:
         known = [member.part, member.digest, member.signature]
         content.setdefault(member.scan.cohort, {})[member.scan.id] = known
-    write_text(folder / IMAGES, json.dumps(content) + "\n")
+    write_json(folder / IMAGES, content)
 
 
 def seen_by(folder: Path) -> list[Member]:
@@ -194,4 +193,4 @@ def write_origin(run: RunConfig, folder: Path, plan: Plan) -> None:
     content: dict[str, dict[str, str]] = {}
     for (cohort, scan), key in scan_keys(run, plan).items():
         content.setdefault(cohort, {})[scan] = key
-    write_text(folder / SCANS, json.dumps(content, indent=1) + "\n")
+    write_json(folder / SCANS, content, indent=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import Section, dotted
 from neoseg.foreign import read_json
 from neoseg.training.curves import CurveLogger
@@ -126,7 +125,7 @@ class MlflowRun(ServiceRun):
             self._id = client.create_run(
                 experiment, run_name=self.about.name, tags=tags
             ).info.run_id
-            write_text(path, json.dumps({"id": self._id}) + "\n")
+            write_json(path, {"id": self._id})
             values = [Param(k, str(v)[:LONGEST]) for k, v in dotted(self.about.config).items()]
             for part in _parts(values):
                 client.log_batch(self._id, params=part)

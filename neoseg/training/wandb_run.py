@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import sys
@@ -15,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from neoseg.borrowed import NOTHING_OF_THE_MACHINE
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.privacy import without_ids
 from neoseg.findings.settings import Section
 from neoseg.foreign import read_json
@@ -164,7 +163,7 @@ class WandbRun(ServiceRun):
                 **hidden,
             ),
         )
-        write_text(path, json.dumps(state) + "\n")
+        write_json(path, state)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step", step_sync=True)
         if known and not online:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neoseg.digests import digest_of_content
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.inference.model_file import read_head
@@ -36,7 +35,7 @@ def place_of(run: Path, origin: Origin) -> Path:
 def keep(folder: Path, observation: Observation, made_of: str) -> None:
     """Write what was seen of a scan, and a digest of what that was made of."""
     content = {"made_of": made_of, "seen": observation.plain()}
-    write_text(folder / f"{observation.scan}.json", json.dumps(content) + "\n")
+    write_json(folder / f"{observation.scan}.json", content)
 
 
 def read(folder: Path, scan: str, space: LabelSpace, made_of: str) -> Observation | None:
@@ -53,7 +52,7 @@ def read(folder: Path, scan: str, space: LabelSpace, made_of: str) -> Observatio
 def conclude(folder: Path, found: Calibration, origin: Origin, settings: Mapping[str, Any]) -> None:
     """Write what all scans come to, and of which weights and settings that is true."""
     content = {"weights": list(origin.weights), "settings": settings, "found": found.plain()}
-    write_text(folder / SUM, json.dumps(content) + "\n")
+    write_json(folder / SUM, content)
 
 
 def load(runs: Sequence[Path], origin: Origin, space: LabelSpace) -> Calibration:
