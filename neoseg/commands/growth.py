@@ -168,6 +168,5 @@ def _draw(
         axes.remove()
     figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENT))}", fontsize="small")
     figure.supylabel("ml", fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

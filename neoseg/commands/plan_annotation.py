@@ -96,7 +96,6 @@ def main(config: DictConfig) -> None:
             f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
             "budget, or correct minutes"
         )
-    command.output.mkdir(parents=True, exist_ok=True)
     outlook = []
     if learnt is not None:
         now = counts_of(command.run[0])

@@ -79,8 +79,6 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
         ConfigError: a network that cannot be traced.
     """
     network, example, told = _window(trained)
-    for name in ("configs", "models", "scripts", "docs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     with replacing(folder / "models" / "model.ts") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

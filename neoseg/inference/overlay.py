@@ -123,7 +123,6 @@ def write_overlay(
         line[0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
