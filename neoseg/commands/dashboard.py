@@ -38,12 +38,8 @@ class DashboardConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Build the dashboard, and save it in W&B or in a file."""
-    build(DashboardConfig.parse(config))
-
-
-def build(command: DashboardConfig) -> None:
-    """Do what the configuration of the command says; raises `ConfigError`, also W&B's."""
+    """Build the dashboard, and save it in W&B or in a file; raises `ConfigError`, also W&B's."""
+    command = DashboardConfig.parse(config)
     entity = command.entity or ""
     if command.output is None and not entity:
         entity = default_entity()

@@ -26,7 +26,6 @@ __all__ = [
     "make_loggers",
     "runs_of",
     "wandb_callbacks",
-    "wandb_runs_of",
 ]
 
 
@@ -89,12 +88,8 @@ def make_loggers(
 
 def wandb_callbacks(loggers: Iterable[Logger]) -> list[Callback]:
     """Return the callbacks that send overlays to W&B."""
-    return [Overlays(run) for run in wandb_runs_of(loggers) if run.settings.overlays]
-
-
-def wandb_runs_of(loggers: Iterable[Logger]) -> list[WandbRun]:
-    """Return those of the loggers that are runs in W&B."""
-    return [logger for logger in loggers if isinstance(logger, WandbRun)]
+    runs = [logger for logger in loggers if isinstance(logger, WandbRun)]
+    return [Overlays(run) for run in runs if run.settings.overlays]
 
 
 def runs_of(loggers: Iterable[Logger]) -> list[ServiceRun]:
