@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from neoseg.files import replacing
+from neoseg.findings.faults import note_in_files
 from neoseg.training.curves import CurveLogger
 from neoseg.training.module import MONITOR
 
@@ -99,10 +100,7 @@ class Telling(Callback):
         if not self.bar:
             log.info("%s", text)
             return
-        record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(record)
+        note_in_files(log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None))
 
 
 class Bar(RichProgressBar):
