@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +151,7 @@ def score_scan(
             if on_surfaces:
                 boxes = [leaf_boxes[k] for k in np.flatnonzero(leaves)]
                 boxes += [code_boxes[k] for k in np.flatnonzero(codes)]
-                box = _joint_box(boxes)
+                box = joint_box(boxes)
                 masks = leaves[prediction[box]], codes[truth_codes[box]]
                 values |= _distances(*masks, spacing_mm, nsd_tolerance)
         if not on_surfaces:
@@ -195,7 +195,8 @@ def _distances(
     }
 
 
-def _joint_box(boxes: list[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+def joint_box(boxes: Iterable[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+    """Return the smallest box around some, of which one at least is given."""
     found = [box for box in boxes if box is not None]
     return tuple(
         slice(min(part.start for part in parts), max(part.stop for part in parts))
