@@ -21,13 +21,12 @@ from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_json, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
-from neoseg.trust.folder import place_of
+from neoseg.trust.folder import place_of, read_kept
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def main(config: DictConfig) -> None:
                 ]
             )
             kept = folder / "doubt" / f"{digest_of_content(one.name)}.json"
-            doubt = _read(kept, made_of)
+            doubt = read_kept(kept, kept.parent, made_of, lambda raw: Doubt.from_plain(raw["seen"]))
             if doubt is None:
                 watch = DoubtWatch(book, depths, one.known)
                 found = segmenter.segment(one.images, mask=one.mask, watch=watch)
@@ -102,14 +101,6 @@ def main(config: DictConfig) -> None:
         moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
         outlook = write_curve(*learnt, command.output, now, case_after(now, moves), len(pool))
     _write(command, choices, doubts, pool, plan, minutes, outlook)
-
-
-def _read(path: Path, made_of: str) -> Doubt | None:
-    try:
-        content = read_json(path, within=path.parent)
-        return Doubt.from_plain(content["seen"]) if content["made_of"] == made_of else None
-    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError):
-        return None
 
 
 def _write(
