@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neoseg.files import replacing
-from neoseg.inference.planes import PLANES, box_of, centre_of, colours_of, cut, labelled_in
+from neoseg.inference.planes import (
+    PLANES,
+    box_of,
+    centre_of,
+    colours_of,
+    cut,
+    grey_in,
+    grey_window,
+    labelled_in,
+)
 from neoseg.labels import UNKNOWN, Codebook
 
 if TYPE_CHECKING:
@@ -80,8 +89,7 @@ def write_overlay(
         pairs = zip(centre, limits, strict=True)
         middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
     palette, shown = palette_of(codebook)
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    grey = grey_in(image, grey_window(image))
 
     rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
     if truth_codes is not None:
