@@ -160,6 +160,11 @@ def _completed(frame: pd.DataFrame, later: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
+def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Return the rows of an age group; "all" has scans of unknown age too."""
+    return frame if group == "all" else frame[frame["age_group"] == group]
+
+
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd.DataFrame:
     """Return one row per group, in order of first appearance.
 
@@ -185,7 +190,7 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, dict[str, str]] = {}
     invented = bool(scores["invented"].any())
     for group in AGE_GROUPS:
-        part = scores if group == "all" else scores[scores["age_group"] == group]
+        part = of_age(scores, group)
         if part.empty:
             continue
         summary = summarise(part).set_index("abbreviation")
@@ -213,7 +218,7 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
     frame = overview(scores)
     tables = []
     for group in AGE_GROUPS:
-        count = scores if group == "all" else scores[scores["age_group"] == group]
+        count = of_age(scores, group)
         if group != "all" and len(count) in (0, len(scores)):
             continue
         scans = len(count[list(SCAN)].drop_duplicates())

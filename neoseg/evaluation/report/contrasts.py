@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from neoseg.evaluation.report.arms import CLASS, MEANS, SCAN, age_groups, draw_means, of_age
+from neoseg.evaluation.report.arms import CLASS, MEANS, SCAN, age_groups, draw_means
 from neoseg.evaluation.report.crossed import Crossed
 from neoseg.evaluation.report.intervals import LEVEL
 from neoseg.evaluation.report.significance import (
@@ -19,7 +19,7 @@ from neoseg.evaluation.report.significance import (
     smallest_p,
     wilcoxon,
 )
-from neoseg.evaluation.table import METRICS
+from neoseg.evaluation.table import METRICS, of_age
 
 TESTED = tuple(metric for metric in METRICS if metric != "volume_error")
 """The signed volume error is left out: nearer to 0 is better, so its mean tells no winner."""
