@@ -161,6 +161,8 @@ class NonFiniteLoss(Callback):
     ) -> str:
         """Save what is needed to compute the loss again, and say so."""
         step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        if not mine:
+            return f"the loss of step {step} is not a number in another process, which says more"
         assert self._batch is not None  # a step begins with its batch
         batch = self._batch.with_intensities()
         share = len(batch)
@@ -179,8 +181,6 @@ class NonFiniteLoss(Callback):
         }
         suspects = _suspects(batch, ids)
         path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
-        if not mine:
-            return f"the loss of step {step} is not a number in another process, which says more"
         write_batch(path, KeptBatch(batch, about))
         if stopping:
             content = {
