@@ -34,9 +34,8 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
     A folder that holds the same run, finished, is left as it is, unless it is resumed with more
-    epochs or more time; one that was interrupted, however
-    hard, goes on from its last checkpoint to the same end. With `find_lr` the learning rates are
-    tested and nothing is trained.
+    epochs or more time; one that was interrupted, however hard, goes on from its last checkpoint
+    to the same end. With `find_lr` the learning rates are tested and nothing is trained.
 
     Args:
         run: what is asked for.
@@ -51,9 +50,8 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     if (folder / RECORD).is_file() and not longer:  # perhaps where nothing can be written
         return _finished(run, folder)
     with claimed(folder):
-        if (
-            folder / RECORD
-        ).is_file() and not longer:  # whoever had the folder meanwhile has come to the end
+        # Whoever had the folder meanwhile may have come to the end.
+        if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
         with failure_noted(folder), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)
