@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -71,7 +70,6 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
         layout="constrained",
         facecolor="black",
     )
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for sample, row, line in zip(samples, rows, panels, strict=True):
         for panel, strip, axes in zip(sample.panels, row, line, strict=True):

@@ -66,7 +66,6 @@ def write_overlay(
         ValueError: where the shapes differ.
     """
     # Here, so that a prediction without pictures does not wait for it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
@@ -106,7 +105,6 @@ def write_overlay(
         layout="constrained",
         facecolor="black",
     )
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
     used: dict[int, int] = {}
     for number, (name, overlay) in enumerate(rows):
