@@ -51,7 +51,7 @@ def read(**values: Any) -> CohortConfig:
         {"_target_": "neoseg.cohort.synthetic.os.system", "command": "touch {mark}"},
         {"_target_": "neoseg.cohort.read_bids", "exclude": {"_target_": "os.system"}},
         {"_target_": "neoseg.cohort.read_bids", "exclude": [{"x": {"_target_": "os.getcwd"}}]},
-        {"_target_": "neoseg.cohort.phantom.writer.write_atomically", "path": "{mark}"},
+        {"_target_": "neoseg.cohort.phantom.writer.write_volume", "path": "{mark}"},
         {"_target_": "neoseg.cohort.folders.Path", "path": "x"},
         {"_target_": "neoseg.cohort_evil.read_x"},
         {"_target_": "neoseg.cohort"},

@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from neoseg.evaluation.scores import joint_box
 from neoseg.inference.blending import Region
 from neoseg.labels import UNKNOWN, Codebook
 from neoseg.store import Geometry
@@ -75,17 +76,11 @@ class Evidence:
         for leaf, (one, other) in enumerate(zip(*boxes, strict=True)):
             if leaf == self.background or (one is None and other is None):
                 continue
-            box = joined(one or other, other or one)
+            box = joint_box((one, other))
             part = Evidence(
                 self.codes[box], self.leaves[box], self.doubt[box], self.spacing, self.codebook
             )
             yield leaf, part, (box[0].start, box[1].start, box[2].start)
-
-
-def joined(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
-    """Return the smallest box around two."""
-    pairs = zip(one, other, strict=True)
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
 
 
 class Doubter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from neoseg.audit.measure import KINDS
 from neoseg.audit.ranking import Finding
 from neoseg.cohort import Scan
 from neoseg.cohort.table import write_rows
+from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_text
 
 COLUMNS = (
@@ -55,7 +55,6 @@ def write_listing(output: Path, run: str, listed: Sequence[Listed], scans: int) 
         listed: in their order.
         scans: how many were judged.
     """
-    output.mkdir(parents=True, exist_ok=True)
     rows = [_row(number, item) for number, item in enumerate(listed, start=1)]
     write_rows(output / "findings.tsv", COLUMNS, rows)
     title = html.escape(f"Annotations to look at: {run}")
@@ -92,6 +91,6 @@ def _article(number: int, item: Listed) -> str:
     terms = "".join(f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items())
     picture = ""
     if item.picture is not None:
-        data = base64.b64encode(item.picture.read_bytes()).decode("ascii")
-        picture = f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">'
+        data = data_uri(item.picture.read_bytes())
+        picture = f'<img alt="{html.escape(heading)}" src="{data}">'
     return f"<article><h2>{html.escape(heading)}</h2><dl>{terms}</dl>{picture}</article>"

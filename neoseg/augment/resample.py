@@ -54,7 +54,7 @@ def _resample_torch(
     size = place.size
     planes = max(1, min(size[0], SLAB // (size[1] * size[2])))
     outside = place.leaves(limit)
-    (column, sheet), work = place.sheets(), _Reader(image, codes, planes * size[1] * size[2])
+    (column, sheet), work = place.sheets(), _Reader(image, planes * size[1] * size[2])
     origin = torch.tensor(corner, dtype=torch.float32)
     for first in range(0, size[0], planes):
         rows = range(first, min(first + planes, size[0]))
@@ -90,7 +90,7 @@ def _leaving(where: Tensor, limit: Triple) -> np.ndarray:
 class _Reader:
     """Buffers for one slab: put block coordinates into `where`, `locate`, then read."""
 
-    def __init__(self, image: Tensor, codes: Tensor | None, voxels: int) -> None:
+    def __init__(self, image: Tensor, voxels: int) -> None:
         self.shape = image.shape[1:]
         strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
         # An axis of one voxel has no neighbour to mix with.

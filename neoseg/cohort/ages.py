@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.findings.markup import NUMBER
 from neoseg.findings.problems import Problems
 from neoseg.foreign import read_json
 
@@ -16,8 +16,6 @@ AGE_RANGE = (15.0, 60.0)
 """Weeks of post-menstrual age that a fetal or neonatal scan can have."""
 
 UNKNOWN_AGE = "the age is taken as not known"
-
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1 / 7, "d": 1 / 7}
 """Units in which an age can be post-menstrual, as weeks; years and months count from birth."""

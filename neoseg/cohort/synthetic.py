@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from neoseg.capacity import usable_cores
 from neoseg.cohort.dhcp import read_dhcp
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.scan import Cohort
+from neoseg.digests import digest_of_content
 from neoseg.findings.problems import CohortError
 from neoseg.labels import LabelSpace
 from neoseg.locks import locked
@@ -50,9 +49,9 @@ def read_phantom(
         settings = PhantomSettings(**phantom)
     except ValueError as error:
         raise CohortError(f"cohort.phantom: {error}") from None
-    key = hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode())
+    key = digest_of_content([VERSION, asdict(settings)])[:8]
     name = f"{settings.subjects}-subjects_{settings.spacing:g}mm_seed-{settings.seed}"
-    folder = Path(root).expanduser() / f"{name}_{key.hexdigest()[:8]}"
+    folder = Path(root).expanduser() / f"{name}_{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f"{folder.name}.lock")):
         generate_cohort(folder, settings, workers or usable_cores(), progress)

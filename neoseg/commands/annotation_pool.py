@@ -58,7 +58,7 @@ def _knowing(
         codes: np.ndarray = lookup[
             read_codes(scan, scan.meaning(source.cohort.convention), geometry)
         ]
-        inside = codes[tuple(slice(low, high) for low, high in geometry.crop)]
+        inside = codes[geometry.box]
         shown = protocol.slices_of(inside, plan.codebook, plan.slice_seed(source, scan))
         hide_slices(inside, shown, protocol.slice_axis)
         return codes

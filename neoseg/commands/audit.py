@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from pydantic import Field
@@ -26,9 +26,8 @@ from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import codebook_of, truth_of
-from neoseg.files import write_text
-from neoseg.findings.settings import ConfigError, parse
-from neoseg.foreign import ForeignError, read_json
+from neoseg.files import write_json
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmenter import Segmenter
@@ -36,9 +35,10 @@ from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.runs.folds import held_out
 from neoseg.runs.loading import data_of, load_config, warn_of_unfinished
-from neoseg.runs.origin import as_trained
+from neoseg.runs.people import as_trained
 from neoseg.store import Geometry, read_volume
 from neoseg.training.recipe import RecipeSettings
+from neoseg.trust.folder import read_kept
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _tasks(command: AuditConfig) -> dict[str, Task]:
     """Return the scans that can be judged; raises `ConfigError` where there is none."""
     content = load_config(command.run)
     data = data_of(command.run, command.allow)
-    recipe = parse(RecipeSettings, content["recipe"], "recipe")
+    recipe = RecipeSettings.read(content["recipe"], "recipe")
     plan = as_trained(data.plan(), command.run)
     tasks = dict[str, Task]()
     for network, parts in _unseen(command.run, recipe, plan):
@@ -189,19 +189,20 @@ def measured(seen: Evidence) -> list[Measure]:
 def _measured(task: Task, segmenters: _Segmenters, output: Path) -> tuple[list[Measure], Geometry]:
     """Return what was measured of a scan, or measure it."""
     path, made_of = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
-    try:
-        content = read_json(path, within=output)
-        if content["made_of"] == made_of:
-            kept = [Measure.from_plain(raw) for raw in content["measures"]]
-            return kept, Geometry.from_dict(content["geometry"])
-    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError):
-        pass  # absent, or of something else: it is measured anew
+    kept = read_kept(path, output, made_of, _of_plain)
+    if kept is not None:
+        return kept
     seen, geometry = evidence(task, segmenters.at(task.network))
     found = measured(seen)
     plain = [measure.plain() for measure in found]
     content = {"made_of": made_of, "geometry": asdict(geometry), "measures": plain}
-    write_text(path, json.dumps(content) + "\n")
+    write_json(path, content)
     return found, geometry
+
+
+def _of_plain(raw: Any) -> tuple[list[Measure], Geometry]:
+    measures = [Measure.from_plain(measure) for measure in raw["measures"]]
+    return measures, Geometry.from_dict(raw["geometry"])
 
 
 def _pictures(

@@ -23,7 +23,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config
-from neoseg.runs.origin import seen_by
+from neoseg.runs.people import seen_by
 from neoseg.store.leaks import Member
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains

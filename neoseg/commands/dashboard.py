@@ -17,7 +17,7 @@ from neoseg.borrowed import workspace_model
 from neoseg.commands.panels import PanelSettings, make_workspace
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace, LabelTable
 
@@ -38,19 +38,15 @@ class DashboardConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Build the dashboard, and save it in W&B or in a file."""
-    build(DashboardConfig.parse(config))
-
-
-def build(command: DashboardConfig) -> None:
-    """Do what the configuration of the command says; raises `ConfigError`, also W&B's."""
+    """Build the dashboard, and save it in W&B or in a file; raises `ConfigError`, also W&B's."""
+    command = DashboardConfig.parse(config)
     entity = command.entity or ""
     if command.output is None and not entity:
         entity = default_entity()
     space = LabelSpace.from_table(command.labels)
     workspace: Any = make_workspace(command.sweep, space, command.panels, command.project, entity)
     if command.output is not None:
-        write_text(command.output, json.dumps(content_of(workspace), indent=1) + "\n")
+        write_json(command.output, content_of(workspace), indent=1)
         log.info("dashboard: %s", command.output)
         return
     try:

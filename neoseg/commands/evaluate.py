@@ -20,15 +20,15 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
-from neoseg.evaluation.table import rich_table
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, tell_elsewhere, warn_of_unfinished
-from neoseg.runs.origin import as_trained, seen_by
+from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
 from neoseg.store.reading import read_scan, shown_by

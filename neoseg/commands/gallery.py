@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from neoseg.files import replacing
 from neoseg.inference.overlay import paint, palette_of
-from neoseg.inference.planes import cut, square
+from neoseg.inference.planes import cut, grey_in, grey_window, square
 from neoseg.labels import Codebook
 
 OPACITY = 0.55
@@ -71,7 +70,6 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
         layout="constrained",
         facecolor="black",
     )
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for sample, row, line in zip(samples, rows, panels, strict=True):
         for panel, strip, axes in zip(sample.panels, row, line, strict=True):
@@ -98,7 +96,7 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
 def _strips(sample: Sample, codebook: Codebook) -> list[np.ndarray]:
     """Return one RGB picture for each panel."""
     first = sample.panels[0].image
-    windows = [np.percentile(channel, (0.5, 99.5)) for channel in first]
+    windows = [grey_window(channel) for channel in first]
     size = first.shape[1:]
     middle = size[0] // 2, size[1] // 2, size[2] // 2
     thin = [axis for axis in range(3) if size[axis] == 1]
@@ -106,8 +104,8 @@ def _strips(sample: Sample, codebook: Codebook) -> list[np.ndarray]:
     strips = []
     for panel in sample.panels:
         lines = []
-        for channel, (low, high) in zip(panel.image, windows, strict=True):
-            grey = np.clip((channel - low) / max(float(high - low), 1e-6), 0, 1)
+        for channel, window in zip(panel.image, windows, strict=True):
+            grey = grey_in(channel, window)
             planes = []
             for axis in thin[:1] or range(3):
                 plane = square(cut(grey, axis, middle[axis]), axis, sample.spacing)

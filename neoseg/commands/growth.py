@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from neoseg.cohort.table import write_rows
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
-from neoseg.files import replacing, write_text
+from neoseg.files import replacing, write_json
 from neoseg.findings.problems import Problems
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
@@ -63,7 +62,7 @@ def main(config: DictConfig) -> None:
     if command.output is not None:
         curves = _learn(names, rows, ages)
         content = {name: curve.plain() for name, curve in curves.items()}
-        write_text(command.output, json.dumps(content, indent=1) + "\n")
+        write_json(command.output, content, indent=1)
         picture = command.output.with_suffix(".png")
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
@@ -178,6 +177,5 @@ def _draw(
         axes.remove()
     figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENT))}", fontsize="small")
     figure.supylabel("ml", fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

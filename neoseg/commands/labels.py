@@ -16,7 +16,7 @@ from neoseg.cohort.named import read_named
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.errors import printable
-from neoseg.files import replacing
+from neoseg.files import write_text
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError, LabelSpace, LabelTable
@@ -74,8 +74,7 @@ def main(config: DictConfig) -> None:
             f"{source} names {number - 1} structures beside the background, and a label table has "
             f"1 to {MOST - 1}; only=[FILE,...] takes those that these label files hold"
         )
-    with replacing(output) as temporary:
-        temporary.write_text(written(table, printable(source.name)), encoding="utf-8")
+    write_text(output, written(table, printable(source.name)))
     log.info("%d leaves and %d classes: %s", number, len(table["classes"]), output)
     names = {item.index: item.name for item in named}
     for left, right in table["mirror"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,16 +20,15 @@ from neoseg.commands.predicting import PredictingConfig
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
-from neoseg.files import write_text
+from neoseg.files import write_json, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.store import DataError
 from neoseg.trust.annotation_plan import Choice, choose, reason
 from neoseg.trust.depths import MinutesSettings, SliceSettings, actions_of, depths_of, minutes_of
 from neoseg.trust.doubt import Doubt, DoubtWatch
-from neoseg.trust.folder import place_of
+from neoseg.trust.folder import place_of, read_kept
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ def main(config: DictConfig) -> None:
                 ]
             )
             kept = folder / "doubt" / f"{digest_of_content(one.name)}.json"
-            doubt = _read(kept, made_of)
+            doubt = read_kept(kept, kept.parent, made_of, lambda raw: Doubt.from_plain(raw["seen"]))
             if doubt is None:
                 watch = DoubtWatch(book, depths, one.known)
                 try:
@@ -89,7 +87,7 @@ def main(config: DictConfig) -> None:
                     bar.advance(one.name)
                     continue
                 doubt = watch.doubt(one.name, found)
-                write_text(kept, json.dumps({"made_of": made_of, "seen": vars(doubt)}) + "\n")
+                write_json(kept, {"made_of": made_of, "seen": vars(doubt)})
             doubts.append(doubt)
             seen.append(one)
             bar.advance(one.name)
@@ -108,21 +106,12 @@ def main(config: DictConfig) -> None:
             f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
             "budget, or correct minutes"
         )
-    command.output.mkdir(parents=True, exist_ok=True)
     outlook = []
     if learnt is not None:
         now = counts_of(command.run[0])
         moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
         outlook = write_curve(*learnt, command.output, now, case_after(now, moves), len(pool))
     _write(command, choices, doubts, pool, plan, minutes, outlook)
-
-
-def _read(path: Path, made_of: str) -> Doubt | None:
-    try:
-        content = read_json(path, within=path.parent)
-        return Doubt.from_plain(content["seen"]) if content["made_of"] == made_of else None
-    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError):
-        return None
 
 
 def _write(

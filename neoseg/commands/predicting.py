@@ -16,7 +16,7 @@ from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
-from neoseg.runs.origin import as_trained
+from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
 
 

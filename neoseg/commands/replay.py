@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
@@ -21,6 +20,7 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import CHECKPOINTS, LAST
 from neoseg.patches.batch import Batch
+from neoseg.training.checkpoint import seed_step
 from neoseg.training.module import SegmentationModule, restored
 from neoseg.training.nonfinite import WEIGHTS, KeptBatch, read_batch
 
@@ -69,8 +69,7 @@ def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
 
     `module` is in training mode; `batch` has all of the kept items or some.
     """
-    sequence = np.random.SeedSequence([kept.about["seed"], kept.about["step"], kept.about["rank"]])
-    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    seed_step(kept.about["seed"], kept.about["step"], kept.about["rank"])
     buffers = {name: value.clone() for name, value in module.named_buffers()}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*self.trainer.*")

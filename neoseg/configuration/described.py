@@ -63,7 +63,7 @@ def settings_of_option(group: str, option: str) -> Mapping[str, Setting]:
         return settings_of(file)
     return {
         f"{group}.{key}": Setting(value, "", "")
-        for key, value in _flat(option_nodes(group).get(option, {}))
+        for key, value in flat(option_nodes(group).get(option, {}))
     }
 
 
@@ -167,7 +167,8 @@ def _head_length(lines: list[str]) -> int:
     return next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every dotted key of nested mappings, those of mappings too, with its value."""
     for key, value in node.items() if isinstance(node, dict) else ():
         yield f"{prefix}{key}", value
-        yield from _flat(value, f"{prefix}{key}.")
+        yield from flat(value, f"{prefix}{key}.")

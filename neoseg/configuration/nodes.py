@@ -28,7 +28,7 @@ PLUGINS = "hydra_plugins.neoseg"
 REQUIRED = "???"
 """A key without a default, which Hydra asks for."""
 
-_LOSSES = Path(__file__).resolve().parents[1] / "losses"
+_LOSSES = _PACKAGE / "losses"
 _PLAIN_BASES = frozenset({"LossTerm", "SumTerm", "VoxelTerm", "DenseTerm", "Module"})
 """Classes that a loss or network may derive from without inheriting settings."""
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from re import search
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.borrowed import hydra_arguments, mappings_of
 from neoseg.configuration.config import CONFIG_DIR, is_group
+from neoseg.configuration.described import flat, groups
 from neoseg.configuration.nodes import options
 from neoseg.configuration.path_values import is_path
 from neoseg.findings.command_line import override as as_override
@@ -185,8 +185,7 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
         config = _compose(name, [])
     if OmegaConf.select(config, key) is not None:  # a mapping that is open to further keys
         return f"'{written}': {key} gets further keys with a plus, +{written}"
-    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    known = {*_keys(OmegaConf.to_container(config)), *groups}
+    known = {*dict(flat(OmegaConf.to_container(config))), *groups()}
     parent, part, rest = _first_wrong(key, known)
     siblings = sorted({k[len(parent) :].split(".")[0] for k in known if k.startswith(parent)})
     matches = get_close_matches(part, siblings, n=2, cutoff=0.6)
@@ -209,11 +208,3 @@ def _first_wrong(key: str, known: set[str]) -> tuple[str, str, str]:
     depth = next((d for d in range(len(parts)) if ".".join(parts[: d + 1]) not in known), 0)
     parent = "".join(f"{part}." for part in parts[:depth])
     return parent, parts[depth], "".join(f".{part}" for part in parts[depth + 1 :])
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of nested mappings."""
-    if isinstance(node, dict):
-        for key, below in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(below, f"{prefix}{key}.")

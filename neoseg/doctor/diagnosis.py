@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from neoseg.cohort import CohortError, Problem, Scan
 from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.structures import Structures
-from neoseg.files import write_text
+from neoseg.files import write_json, write_text
 from neoseg.findings.kinds import KINDS
 from neoseg.findings.markup import markdown_rows
 
@@ -133,9 +132,6 @@ class Diagnosis:
 
     def write(self, path: Path) -> Path:
         """Write `path` as JSON, whatever its suffix, and its neighbour `.md`; return the latter."""
-        write_text(
-            path.with_suffix(".json"),
-            json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n",
-        )
+        write_json(path.with_suffix(".json"), self.to_dict(), indent=1, ensure_ascii=False)
         write_text(path.with_suffix(".md"), self.markdown())
         return path.with_suffix(".md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -18,8 +17,8 @@ from neoseg.evaluation.budget import (
     protocol_counts,
 )
 from neoseg.evaluation.card_text import card_markdown
-from neoseg.evaluation.table import SCAN, read_scores, summarise
-from neoseg.files import write_text
+from neoseg.evaluation.table import SCAN, of_age, read_scores, summarise
+from neoseg.files import write_json, write_text
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.foreign import ForeignError, read_config, read_json, value_at
 
@@ -141,8 +140,8 @@ def write_card(
     """
     card = run_card(run, name, privacy)
     target = folder or run
-    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(target / f"{CARD}.json", text + "\n")
+    how = {"indent": 1, "ensure_ascii": False, "allow_nan": False}
+    write_json(target / f"{CARD}.json", card, **how)
     write_text(target / f"{CARD}.md", card_markdown(card))
     return target / f"{CARD}.md"
 
@@ -199,7 +198,7 @@ def limits_of_use(
 def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for group in ("all", "preterm", "term"):
-        part = scores if group == "all" else scores[scores["age_group"] == group]
+        part = of_age(scores, group)
         for row in summarise(part).to_dict("records") if len(part) else []:
             row = {str(key): value for key, value in row.items()}
             values = {f"{m}_{how}": row[f"{m}_{how}"] for m in _SCORES for how in ("mean", "std")}

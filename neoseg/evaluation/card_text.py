@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from neoseg.evaluation.table import plus_minus
+from neoseg.evaluation.overview import plus_minus
 from neoseg.findings.markup import markdown, markdown_text
 
 _COLUMNS = (("dice", "Dice", 3), ("nsd", "NSD", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))

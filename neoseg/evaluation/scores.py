@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,6 @@ def score_scan(
     *,
     distances: bool = True,
     nsd_tolerance: float = NSD_TOLERANCE,
-    workers: int = 1,
 ) -> list[ClassScore]:
     """Score a leaf map against a truth of the same grid, in the order of the classes.
 
@@ -117,7 +116,6 @@ def score_scan(
         distances: leave out the surface scores (NaN) where only Dice is wanted, which takes
             a fraction of a second.
         nsd_tolerance: of the normalised surface Dice, mm.
-        workers: threads of the nearest-neighbour search.
 
     Raises:
         ValueError: for shapes that differ, values out of range, or a spacing that is not positive.
@@ -153,9 +151,9 @@ def score_scan(
             if on_surfaces:
                 boxes = [leaf_boxes[k] for k in np.flatnonzero(leaves)]
                 boxes += [code_boxes[k] for k in np.flatnonzero(codes)]
-                box = _joint_box(boxes)
+                box = joint_box(boxes)
                 masks = leaves[prediction[box]], codes[truth_codes[box]]
-                values |= _distances(*masks, spacing_mm, nsd_tolerance, workers)
+                values |= _distances(*masks, spacing_mm, nsd_tolerance)
         if not on_surfaces:
             values |= dict.fromkeys(_ON_SURFACES, _NA)
         scores.append(
@@ -180,25 +178,25 @@ def _distances(
     truth: np.ndarray,
     spacing_mm: Sequence[float],
     tolerance: float,
-    workers: int,
 ) -> dict[str, float]:
-    measured = surface_distances(prediction, truth, spacing_mm, workers)
+    measured = surface_distances(prediction, truth, spacing_mm)
     mean = float(np.mean(spacing_mm))
     # Sizes read from an affine differ by rounding on an isotropic grid.
     if np.allclose(spacing_mm, mean, rtol=1e-5, atol=0):
         in_voxels = measured.hausdorff / mean
     else:
-        in_voxels = surface_distances(prediction, truth, (1.0, 1.0, 1.0), workers).hausdorff
+        in_voxels = surface_distances(prediction, truth, (1.0, 1.0, 1.0)).hausdorff
     return {
         "hd95": measured.percentile(95),
         "hd": measured.hausdorff,
         "assd": measured.average,
-        "nsd": surface_dice(prediction, truth, spacing_mm, tolerance, workers),
+        "nsd": surface_dice(prediction, truth, spacing_mm, tolerance),
         "paper_hd_voxels": in_voxels,
     }
 
 
-def _joint_box(boxes: list[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+def joint_box(boxes: Iterable[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+    """Return the smallest box around some, of which one at least is given."""
     found = [box for box in boxes if box is not None]
     return tuple(
         slice(min(part.start for part in parts), max(part.stop for part in parts))

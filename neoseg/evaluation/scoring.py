@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from neoseg.cohort import Scan
@@ -19,6 +19,7 @@ from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
 from neoseg.evaluation.view import VIEWS, make_view, write_view
+from neoseg.findings.settings import Section
 from neoseg.inference.blending import Region
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import write_derivative
@@ -35,10 +36,8 @@ _ROUNDING = 1e-4
 """Of the voxel sizes in an affine, as a share."""
 
 
-class ScoreSettings(BaseModel):
+class ScoreSettings(Section):
     """What is scored besides the standard, and what is kept for the report."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     nsd_tolerance: float = Field(default=NSD_TOLERANCE, gt=0, description="mm")
     calibration: bool = Field(default=False, description="expected calibration error per class")

@@ -75,7 +75,7 @@ def border(mask: np.ndarray) -> np.ndarray:
 
 
 def surface_distances(
-    first: np.ndarray, second: np.ndarray, spacing: Sequence[float], workers: int = 1
+    first: np.ndarray, second: np.ndarray, spacing: Sequence[float]
 ) -> SurfaceDistances:
     """Measure both directions between the borders of two bool masks of one shape, exactly.
 
@@ -84,7 +84,6 @@ def surface_distances(
     Args:
         first, second: masks `[X, Y, Z]`, both non-empty, cropped to their joint bounding box.
         spacing: voxel size for each axis; ones give distances in voxels.
-        workers: threads of the nearest-neighbour search.
 
     Raises:
         ValueError: if a mask is empty; there is no surface to measure to.
@@ -93,8 +92,8 @@ def surface_distances(
         raise ValueError("surface distances need two non-empty masks")
     edges = border(first), border(second)
     return SurfaceDistances(
-        _directed(edges[0], edges[1], spacing, workers),
-        _directed(edges[1], edges[0], spacing, workers),
+        _directed(edges[0], edges[1], spacing),
+        _directed(edges[1], edges[0], spacing),
     )
 
 
@@ -103,7 +102,6 @@ def surface_dice(
     second: np.ndarray,
     spacing: Sequence[float],
     tolerance: float,
-    workers: int = 1,
 ) -> float:
     """Return the share of the area of both surfaces that is at most `tolerance` from the other.
 
@@ -123,7 +121,7 @@ def surface_dice(
     near = total = 0.0
     for code, source, target in zip(codes, edges, edges[::-1], strict=True):
         area = areas[code[source]]
-        reached = _directed(source, target, spacing, workers, tolerance + _ROUNDING)
+        reached = _directed(source, target, spacing, tolerance + _ROUNDING)
         near += float(area[reached <= tolerance + _ROUNDING].sum())
         total += float(area.sum())
     return near / total
@@ -153,7 +151,6 @@ def _directed(
     source: np.ndarray,
     target: np.ndarray,
     spacing: Sequence[float],
-    workers: int,
     limit: float = np.inf,
 ) -> np.ndarray:
     """Distances from `source` to `target`; what is farther than `limit` may be infinite."""
@@ -166,13 +163,13 @@ def _directed(
     places = np.argwhere(source)[apart]
     tree = KDTree(np.argwhere(target) * scale, leafsize=32)
     near = min(_NEAR * float(scale.max()), limit)
-    distances[apart] = tree.query(places * scale, distance_upper_bound=near, workers=workers)[0]
+    distances[apart] = tree.query(places * scale, distance_upper_bound=near)[0]
     far = np.isinf(distances[apart])
     count = np.count_nonzero(far)
     if not count or near == limit:
         return distances
     if count * np.sqrt(tree.n) * _SEARCH <= source.size * _TRANSFORM:
-        found = tree.query(places[far] * scale, workers=workers)[0]
+        found = tree.query(places[far] * scale)[0]
     else:
         found = distance_transform_edt(~target, sampling=tuple(spacing))[tuple(places[far].T)]
     distances[apart[far]] = found

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 
 from neoseg.evaluation.scores import ClassScore
 from neoseg.findings.markup import uncell, write_csv
@@ -53,8 +50,6 @@ COLUMNS = (
     *("nsd_tolerance", "known"),
 )
 """Columns of `scores.csv`, in order."""
-
-_SHOWN = (("dice", "Dice", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))
 
 
 def score_frame(
@@ -160,6 +155,11 @@ def _completed(frame: pd.DataFrame, later: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
+def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Return the rows of an age group; "all" has scans of unknown age too."""
+    return frame if group == "all" else frame[frame["age_group"] == group]
+
+
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd.DataFrame:
     """Return one row per group, in order of first appearance.
 
@@ -176,75 +176,9 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd
     return table.reset_index()
 
 
-def overview(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the table for people: a row per class, mean ± std of all, preterm and term scans.
-
-    A dagger marks a class that the annotation protocol hides; "–" stands where nothing applies. A
-    column counts classes that the truth lacks and the prediction has, where there are any.
-    """
-    columns: dict[str, dict[str, str]] = {}
-    invented = bool(scores["invented"].any())
-    for group in AGE_GROUPS:
-        part = scores if group == "all" else scores[scores["age_group"] == group]
-        if part.empty:
-            continue
-        summary = summarise(part).set_index("abbreviation")
-        for metric, title, digits in _SHOWN:
-            columns[f"{title} {group}"] = {
-                str(name): plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
-                for name, row in summary.iterrows()
-            }
-        counts = {"missed": "misses"} | ({"invented": "inventions"} if invented else {})
-        for title, column in counts.items():
-            columns[f"{title} {group}"] = {
-                str(name): f"{int(row[column])}/{int((part['abbreviation'] == name).sum())}"
-                for name, row in summary.iterrows()
-            }
-    order = list(dict.fromkeys(scores["abbreviation"]))
-    hidden = set(scores.loc[scores["hidden"], "abbreviation"])
-    table = pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})
-    table = table.reindex(order).fillna("–")
-    table.insert(0, "class", [f"{name}†" if name in hidden else name for name in order])
-    return table.reset_index(drop=True)
-
-
 def mean_dice(scores: pd.DataFrame) -> float:
     """Return the mean over leaves of their means over scans."""
     return float(scores[scores["is_leaf"]].groupby("abbreviation")["dice"].mean().mean())
-
-
-def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
-    """Return the overview for 80 columns: a table of all scans and one of each age group."""
-    frame = overview(scores)
-    tables = []
-    for group in AGE_GROUPS:
-        count = scores if group == "all" else scores[scores["age_group"] == group]
-        if group != "all" and len(count) in (0, len(scores)):
-            continue
-        scans = len(count[list(SCAN)].drop_duplicates())
-        named = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
-        table = Table(title=named)
-        table.add_column("class", no_wrap=True)
-        columns = [name for name in frame.columns if name.endswith(f" {group}")]
-        for name in columns:
-            table.add_column(name.removesuffix(f" {group}"), justify="right", no_wrap=True)
-        for row in frame[["class", *columns]].itertuples(index=False):
-            table.add_row(*map(escape, row))
-        tables.append(table)
-    cells = frame.astype(str).to_numpy().ravel()
-    notes = {"±": "mean ± std over scans", "†": "† hidden by the protocol"}
-    told = [text for sign, text in notes.items() if any(sign in cell for cell in cells)]
-    if scores["invented"].any():
-        told.append("invented: not in the truth, counted as Dice 0 (not drawn? cohort.not_drawn)")
-    tables[-1].caption = "; ".join(told)
-    return Group(*tables)
-
-
-def plus_minus(mean: float, std: float, digits: int) -> str:
-    """Write "0.912 ± 0.013", "0.912" where there is no spread, "–" where there is no mean."""
-    if pd.isna(mean):
-        return "–"
-    return f"{mean:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

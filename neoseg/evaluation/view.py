@@ -13,7 +13,7 @@ import numpy as np
 from neoseg.files import replacing
 from neoseg.foreign import json_of
 from neoseg.foreign.packed import read_arrays
-from neoseg.inference.planes import box_of, colours_of, labelled_in
+from neoseg.inference.planes import box_of, colours_of, grey_in, grey_window, labelled_in
 from neoseg.labels import MAX_CODES, Codebook
 from neoseg.labels.table import HEX_COLOUR
 
@@ -92,8 +92,7 @@ def make_view(
     truth, leaves = truth_codes[box], prediction[box]
     wrong = ~codebook.rows[truth[centres], leaves[centres]]
     grey = _means(image[box].astype(np.float32), step, wrong.shape)
-    low, high = np.percentile(grey, (0.5, 99.5))
-    scaled = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
+    scaled = grey_in(grey, grey_window(grey)) * 255
     x, y, z = (float(size) * count for size, count in zip(spacing, step, strict=True))
     return View(
         scan=scan,

@@ -158,7 +158,11 @@ def _place_of(error: BaseException) -> str:
 def note_traceback(log: logging.Logger, error: BaseException) -> None:
     """Write the traceback of an error into the log files, and not on the screen."""
     info = (type(error), error, error.__traceback__)
-    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "in full:", (), info)
+    note_in_files(log.makeRecord(log.name, logging.ERROR, __file__, 0, "in full:", (), info))
+
+
+def note_in_files(record: logging.LogRecord) -> None:
+    """Write a record into the log files, and not on the screen."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

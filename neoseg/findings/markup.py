@@ -22,7 +22,7 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}", "*": r"$^{*}$"}
 )
 _FORMULA = re.compile(r"'* ?[=+\-@\t\r\n]")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 
 
@@ -34,7 +34,7 @@ def cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    is_formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    is_formula = _FORMULA.match(value) and not NUMBER.fullmatch(value)
     return ("'" if is_formula else "") + value.replace("\r", " ")
 
 

@@ -20,9 +20,9 @@ MOST = 2**18
 """Values of a file."""
 
 
-def read_json(path: Path, within: Path | None = None, limit: int = LARGEST_RECORD) -> Any:
+def read_json(path: Path, within: Path | None = None) -> Any:
     """Return plain containers; numbers that are none (NaN, infinite) become None."""
-    return json_of(read_text(path, limit, within), str(path))
+    return json_of(read_text(path, LARGEST_RECORD, within), str(path))
 
 
 def json_of(text: str, where: str) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neoseg import __version__
-from neoseg.files import replacing, write_text
+from neoseg.files import replacing, write_json, write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.handover.onnx_model import SCRIPT, First, flags, told_of
 from neoseg.inference.trained import TrainedNetwork
@@ -79,8 +79,6 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
         ConfigError: a network that cannot be traced.
     """
     network, example, told = _window(trained)
-    for name in ("configs", "models", "scripts", "docs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     with replacing(folder / "models" / "model.ts") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -96,8 +94,7 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
         ("inference.json", _inference(told)),
         ("metadata.json", _metadata(trained, licence)),
     ):
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        write_text(folder / "configs" / name, text + "\n")
+        write_json(folder / "configs" / name, content, indent=1, ensure_ascii=False)
 
 
 def _inference(told: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neoseg.cohort.table import write_rows
 from neoseg.errors import NeosegError
-from neoseg.files import replacing
+from neoseg.files import write_bytes
 from neoseg.findings.markup import cell, uncell
 from neoseg.labels import LabelSpace
 from neoseg.locks import locked
@@ -77,7 +78,7 @@ def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace)
             "folder would be misread: choose another output folder"
         )
     if not path.exists():
-        _write_text(path, table)
+        write_bytes(path, table.encode())
 
 
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
@@ -87,7 +88,7 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
 
     for name, content in _ROOT.items():
         if not (output / name).exists():
-            _write_text(output / name, content)
+            write_bytes(output / name, content.encode())
 
     path = output / "dataset_description.json"
     entry = provenance.entry
@@ -111,7 +112,7 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
             )
     if entry not in generated:
         text = json.dumps({**description, "GeneratedBy": [*generated, entry]}, indent=2)
-        _write_text(path, text + "\n")
+        write_bytes(path, f"{text}\n".encode())
 
 
 def record_volumes(
@@ -163,7 +164,7 @@ def record_row(
         rows = {old["file"]: old for old in found}
     rows[row["file"]] = row
     ordered = [rows[name] for name in sorted(rows)]
-    _write_text(path, _tsv([tuple(row), *(tuple(line.values()) for line in ordered)]))
+    write_rows(path, tuple(row), (line.values() for line in ordered))
 
 
 def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
@@ -172,11 +173,6 @@ def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
         map(cell, row) for row in rows
     )
     return buffer.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neoseg.digests import digest_of, digest_of_content
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 
@@ -60,7 +59,7 @@ class Origin:
             **self._made_of(files),
             "labels": digest_of(target),
         }
-        write_text(_beside(target), json.dumps(content, indent=1) + "\n")
+        write_json(_beside(target), content, indent=1)
 
     def _made_of(self, files: Sequence[Path | None]) -> dict[str, Any]:
         return {

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neoseg.files import replacing
-from neoseg.inference.planes import PLANES, box_of, centre_of, colours_of, cut, labelled_in
+from neoseg.inference.planes import (
+    PLANES,
+    box_of,
+    centre_of,
+    colours_of,
+    cut,
+    grey_in,
+    grey_window,
+    labelled_in,
+)
 from neoseg.labels import UNKNOWN, Codebook
 
 if TYPE_CHECKING:
@@ -57,7 +66,6 @@ def write_overlay(
         ValueError: where the shapes differ.
     """
     # Here, so that a prediction without pictures does not wait for it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
@@ -80,8 +88,7 @@ def write_overlay(
         pairs = zip(centre, limits, strict=True)
         middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
     palette, shown = palette_of(codebook)
-    low, high = np.percentile(image, (0.5, 99.5))
-    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    grey = grey_in(image, grey_window(image))
 
     rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
     if truth_codes is not None:
@@ -98,7 +105,6 @@ def write_overlay(
         layout="constrained",
         facecolor="black",
     )
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
     used: dict[int, int] = {}
     for number, (name, overlay) in enumerate(rows):
@@ -123,7 +129,6 @@ def write_overlay(
         line[0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path

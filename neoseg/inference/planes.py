@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,11 +62,11 @@ def middle_planes(
         )
     centre = centre_of(truth_codes, codebook.space.background + 1)
     cuts = [cut(image, axis, centre[axis]).astype(np.float32) for axis in range(3)]
-    low, high = np.percentile(np.concatenate([part.ravel() for part in cuts]), (0.5, 99.5))
+    window = grey_window(np.concatenate([part.ravel() for part in cuts]))
     background = codebook.space.background + 1
     layers = []
     for axis in range(3):
-        grey = np.clip((cuts[axis] - low) / max(high - low, 1e-6), 0, 1) * 255
+        grey = grey_in(cuts[axis], window) * 255
         # A predicted leaf is shown as the code of that leaf alone.
         leaves = cut(prediction, axis, centre[axis]).astype(np.int64) + 1
         slices = (np.round(grey), leaves, cut(truth_codes, axis, centre[axis]))
@@ -76,6 +77,19 @@ def middle_planes(
         Plane(name, *(padded(o, shape, fill) for o, fill in zip(three, outside, strict=True)))
         for (name, _), three in zip(PLANES, layers, strict=True)
     )
+
+
+def grey_window(image: np.ndarray) -> tuple[Any, Any]:
+    """Return the values between which an image is shown."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    return low, high
+
+
+def grey_in(image: np.ndarray, window: tuple[Any, Any]) -> np.ndarray:
+    """Scale a window of values to 0 to 1; what lies beyond is cut off."""
+    low, high = window
+    grey: np.ndarray = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    return grey
 
 
 def labelled_in(codes: np.ndarray, background: int) -> np.ndarray:

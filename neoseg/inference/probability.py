@@ -15,7 +15,7 @@ from neoseg.files import replacing
 from neoseg.inference.dataset import DESC, Provenance, describe, tables_locked
 from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
 from neoseg.labels import LabelSpace
-from neoseg.store import Geometry, to_native
+from neoseg.store import Geometry, to_canonical, to_native
 
 STEPS = 65535
 """NIfTI has no 16-bit floating point: a file holds whole numbers of 1 / 65535."""
@@ -43,11 +43,7 @@ class ClassProbabilities:
         """Return the values of one class on the file's own grid, float32 in 0 to 1."""
         part = np.asarray(self.values[number], dtype=np.float32)
         if not self.canonical:
-            geometry = self.geometry
-            whole = np.full(geometry.canonical_shape, self.outside[number], dtype=np.float32)
-            box = tuple(slice(low, high) for low, high in geometry.crop)
-            whole[box] = part
-            part = whole
+            part = to_canonical(part, self.geometry, self.outside[number])
         return to_native(part, self.geometry)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neoseg.cohort import MissingModality
-from neoseg.findings.settings import ConfigError, parse
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.blending import Region
 from neoseg.inference.forward import mirror_partners
 from neoseg.inference.model import ModelSpec
@@ -227,7 +227,7 @@ def segmenter_of(
         ConfigError: settings that are wrong in themselves, or that the network cannot take.
     """
     changed = {key: value for key, value in window.items() if value is not None}
-    settings = parse(WindowSettings, {**spec.window.model_dump(), **changed}, "window")
+    settings = WindowSettings.read({**spec.window.model_dump(), **changed}, "window")
     head = spec.make_head()
     if settings.mirror:
         try:

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from neoseg.borrowed import import_monai
+from neoseg.findings.settings import Section
 from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
@@ -24,7 +25,7 @@ _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
 
 
-class WindowSettings(BaseModel):
+class WindowSettings(Section):
     """How a volume is covered by windows.
 
     Attributes:
@@ -41,8 +42,6 @@ class WindowSettings(BaseModel):
             sum to 3 digits.
         accumulate_on: "device" of the network, or "cpu" where its memory is too small.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     patch_size: tuple[Annotated[int, Field(ge=1, le=LONGEST)], ...] = Field(
         min_length=3, max_length=3

@@ -177,8 +177,13 @@ class PatchDataset(Dataset[Batch]):
 
     def _seed(self, *purpose: int) -> Tensor:
         """Int64 `[1]`, 0 or above, for a generator other than NumPy's."""
-        sequence = np.random.SeedSequence([self.seed, *purpose])
-        return torch.tensor([int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))])
+        return torch.tensor([seed_of(self.seed, *purpose)])
+
+
+def seed_of(*numbers: int) -> int:
+    """Return a seed (int64, 0 or above) that follows from whole numbers alone."""
+    sequence = np.random.SeedSequence(numbers)
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

@@ -8,7 +8,7 @@ import torch
 
 from neoseg.capacity import free_memory, usable_cores
 from neoseg.configuration.run import RunConfig
-from neoseg.planning.cost import Counted, memory_of
+from neoseg.planning.cost import Counted, memory_of, on_gpu
 
 CPU_STEP = 60e9
 """Floating-point operations of a step that a core is given: about two seconds of it."""
@@ -42,7 +42,7 @@ class Machine:
     @classmethod
     def of(cls, run: RunConfig) -> Machine:
         """Return the machine as a run would use it."""
-        gpu = run.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        gpu = on_gpu(run)
         memory = free_memory()
         if gpu:
             memory = min(torch.cuda.get_device_properties(0).total_memory, GPU_MEMORY)

@@ -89,7 +89,6 @@ def parse_planned(
     made = make(kind, config, given)
     path = (folder or Path()) / PLAN_FILE
     if folder is not None and is_first_process():
-        folder.mkdir(parents=True, exist_ok=True)
         edited = override("plan", path)
         write_text(path, made.text(f"Planned for this run; edit a copy and give it: {edited}"))
     patches, trainer = made.run.patches, made.run.trainer

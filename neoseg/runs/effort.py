@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.foreign import read_json
 from neoseg.processes import is_first_process
 from neoseg.runs.energy import EnergyMeter
@@ -49,7 +48,7 @@ class Effort:
         """Write what the next start has to add."""
         content = {"seconds": round(self.seconds(), 1), **self.joules()}
         try:
-            write_text(folder / EFFORT, json.dumps(content) + "\n")
+            write_json(folder / EFFORT, content)
         except OSError as error:  # a full disk ends the run where it loses something
             log.warning("%s cannot be written (%s)", folder / EFFORT, error)
 

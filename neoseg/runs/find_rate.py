@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -12,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.runs.stage import prepared_data
 from neoseg.runs.start import warm_start
 from neoseg.runs.trainer import make_trainer
@@ -59,7 +58,7 @@ def find_rate(run: RunConfig, folder: Path, plan: Plan, stage: Stage) -> float |
         picture = folder / f"{NAME}.png"
         curve.write(folder / f"{NAME}.csv", picture, run.name)
         record = {"suggestion": found, "steps": len(test.losses), "lr": run.optimizer.lr}
-        write_text(folder / f"{NAME}.json", json.dumps(record, indent=1) + "\n")
+        write_json(folder / f"{NAME}.json", record, indent=1)
         if found is None:
             log.warning("the loss fell at no learning rate: no suggestion, see %s", folder)
         else:

@@ -15,15 +15,18 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 
+_PATIENCE = 20.0
+"""Seconds to wait for another process to end."""
+
 RECORD = "run.json"
 """What the run was; there when it has ended."""
 
 
 @contextmanager
-def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
+def claimed(folder: Path) -> Iterator[None]:
     """Hold a run folder while the block runs; the system lets go of it when the process dies.
 
-    It waits some `seconds`, such as for a job that was put back into the queue and is still ending.
+    It waits a little, such as for a job that was put back into the queue and is still ending.
 
     Raises:
         ConfigError: another process is at work in the folder.
@@ -34,7 +37,7 @@ def claimed(folder: Path, seconds: float = 20.0) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
-            held.enter_context(locked(folder / LOCK, seconds))
+            held.enter_context(locked(folder / LOCK, _PATIENCE))
         except HeldError as lock:
             raise ConfigError(
                 f"another process is training in {folder} (it holds {lock}); wait until it has "

@@ -24,9 +24,10 @@ from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import hidden_classes
-from neoseg.evaluation.table import mean_dice, rich_table
-from neoseg.files import write_text
+from neoseg.evaluation.table import mean_dice
+from neoseg.files import write_json
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
@@ -102,7 +103,7 @@ def conclude(
         "git": git_state(),
         "command": _command(),
     }
-    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n")
+    write_json(folder / RECORD, record, indent=1)
     write_card(folder)
     send_results(trainer.loggers, folder)
     _tell_next(run, folder, plan)

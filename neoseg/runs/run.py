@@ -19,7 +19,8 @@ from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
 from neoseg.runs.folds import score_out_of_fold
 from neoseg.runs.longer import goes_on, tell_whether_longer
-from neoseg.runs.origin import PLAN, SPLIT, require_same, write_origin
+from neoseg.runs.origin import require_same, write_origin
+from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.runs.start import with_source
@@ -34,9 +35,8 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
     A folder that holds the same run, finished, is left as it is, unless it is resumed with more
-    epochs or more time; one that was interrupted, however
-    hard, goes on from its last checkpoint to the same end. With `find_lr` the learning rates are
-    tested and nothing is trained.
+    epochs or more time; one that was interrupted, however hard, goes on from its last checkpoint
+    to the same end. With `find_lr` the learning rates are tested and nothing is trained.
 
     Args:
         run: what is asked for.
@@ -51,9 +51,8 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     if (folder / RECORD).is_file() and not longer:  # perhaps where nothing can be written
         return _finished(run, folder)
     with claimed(folder):
-        if (
-            folder / RECORD
-        ).is_file() and not longer:  # whoever had the folder meanwhile has come to the end
+        # Whoever had the folder meanwhile may have come to the end.
+        if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
         with failure_noted(folder), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)

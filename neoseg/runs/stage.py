@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.doctor.examination import findings_of_plan
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.atlas import AtlasLabeller
@@ -38,7 +37,7 @@ from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
-from neoseg.runs.origin import write_images
+from neoseg.runs.people import write_images
 from neoseg.runs.start import source_labeller, warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.training.loggers import close_runs
@@ -109,7 +108,7 @@ def run_stage(
         close_runs(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
-        write_text(stage.marker(folder), json.dumps(record) + "\n")
+        write_json(stage.marker(folder), record)
     if stage.last and not trainer.interrupted:
         _take_best(stage.folder(folder), module)
     return module, trainer

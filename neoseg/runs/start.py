@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.foreign.values import value_at
@@ -46,7 +45,7 @@ def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None
         return
     report = start(module, Source.read(run.init_from, run.allow), run.init.map)
     if is_first_process():
-        write_text(folder / INIT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_json(folder / INIT, report, indent=1, ensure_ascii=False)
         Console().print(report_table(report))
     lost = [row["class"] for row in report["classes"] if row["from"] == "drawn"]
     if lost:
@@ -65,7 +64,7 @@ def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
         spec = _spec(Source.read(run.init_from, run.allow))
         said = translated(spec.space, plan.space, run.init.map)
         if is_first_process():
-            write_text(kept, json.dumps({"said": [sorted(leaves) for leaves in said]}) + "\n")
+            write_json(kept, {"said": [sorted(leaves) for leaves in said]})
     else:
         try:
             rows = read_json(kept, within=folder)["said"]

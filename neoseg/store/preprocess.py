@@ -70,6 +70,11 @@ class Geometry:
         return canonical_sizes(np.array(self.affine))
 
     @property
+    def box(self) -> tuple[slice, ...]:
+        """What is kept of a volume in canonical axes."""
+        return tuple(slice(low, high) for low, high in self.crop)
+
+    @property
     def resampled(self) -> bool:
         """Whether the prepared voxels are not the scan's own."""
         return self.prepared_shape != tuple(high - low for low, high in self.crop)
@@ -185,11 +190,10 @@ def prepare_volumes(
 
 def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Bring canonical codes (any integer type) onto the prepared grid by nearest neighbour."""
-    cropped = codes[tuple(slice(low, high) for low, high in geometry.crop)]
-    return _resample(cropped, geometry.prepared_shape, order=0)
+    return _resample(codes[geometry.box], geometry.prepared_shape, order=0)
 
 
-def to_canonical(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarray:
+def to_canonical(labels: np.ndarray, geometry: Geometry, fill: float) -> np.ndarray:
     """Put prepared labels `[X, Y, Z]` on the uncropped canonical grid, `fill` outside the crop.
 
     Raises:
@@ -200,8 +204,8 @@ def to_canonical(labels: np.ndarray, geometry: Geometry, fill: int) -> np.ndarra
             f"labels have shape {labels.shape}, the prepared grid is {geometry.prepared_shape}"
         )
     canonical = np.full(geometry.canonical_shape, fill, dtype=labels.dtype)
-    box = tuple(slice(low, high) for low, high in geometry.crop)
-    canonical[box] = _resample(labels, canonical[box].shape, order=0)
+    inside = canonical[geometry.box]
+    inside[...] = _resample(labels, inside.shape, order=0)
     return canonical
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.planned import Given, with_plan
 from neoseg.configuration.run import RunConfig
-from neoseg.files import find, write_text
+from neoseg.files import find, write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.find_rate import NAME
@@ -95,7 +94,7 @@ class Job:
 
     def submitted_as(self, number: str) -> None:
         """Keep the number with which it was given to SLURM."""
-        write_text(self.folder / SUBMISSION, json.dumps({"job": number}) + "\n")
+        write_json(self.folder / SUBMISSION, {"job": number})
 
     @property
     def reason(self) -> str:

@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.files import replacing
+from neoseg.findings.settings import Section
+from neoseg.patches.dataset import seed_of
 from neoseg.training.stopping import StopSignals, Wish
 
 
-class CheckpointSettings(BaseModel):
+class CheckpointSettings(Section):
     """What a user writes under `checkpoint`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_steps: int | None = Field(
         default=None, ge=1, description="optimizer steps between two; null: at each epoch's end"
@@ -126,5 +125,9 @@ class StepSeed(Callback):
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Seed the generators of all devices for this batch."""
         batch = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
-        sequence = np.random.SeedSequence([self.seed, batch, trainer.global_rank])
-        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        seed_step(self.seed, batch, trainer.global_rank)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed the generators of all devices for a batch of a training."""
+    torch.manual_seed(seed_of(seed, step, rank))

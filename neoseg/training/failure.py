@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.foreign import read_json
 from neoseg.processes import is_first_process
 
@@ -52,7 +51,7 @@ def note_failure(folder: Path, reason: str, details: str = "") -> None:
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "details": details,
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_json(path, record, indent=1)
 
 
 def forget_failure(folder: Path) -> None:

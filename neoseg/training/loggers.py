@@ -8,9 +8,10 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.findings.privacy import Privacy, shared
+from neoseg.findings.settings import Section
 from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.training.overlays import Overlays
@@ -25,14 +26,11 @@ __all__ = [
     "make_loggers",
     "runs_of",
     "wandb_callbacks",
-    "wandb_runs_of",
 ]
 
 
-class LoggerSettings(BaseModel):
+class LoggerSettings(Section):
     """What a user writes in `conf/logger/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     wandb: WandbSettings = Field(default_factory=WandbSettings)
     tensorboard: TensorBoardSettings = Field(default_factory=TensorBoardSettings)
@@ -90,12 +88,8 @@ def make_loggers(
 
 def wandb_callbacks(loggers: Iterable[Logger]) -> list[Callback]:
     """Return the callbacks that send overlays to W&B."""
-    return [Overlays(run) for run in wandb_runs_of(loggers) if run.settings.overlays]
-
-
-def wandb_runs_of(loggers: Iterable[Logger]) -> list[WandbRun]:
-    """Return those of the loggers that are runs in W&B."""
-    return [logger for logger in loggers if isinstance(logger, WandbRun)]
+    runs = [logger for logger in loggers if isinstance(logger, WandbRun)]
+    return [Overlays(run) for run in runs if run.settings.overlays]
 
 
 def runs_of(loggers: Iterable[Logger]) -> list[ServiceRun]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from neoseg.files import write_text
-from neoseg.findings.settings import dotted
+from neoseg.files import write_json
+from neoseg.findings.settings import Section, dotted
 from neoseg.foreign import read_json
 from neoseg.training.curves import CurveLogger
 from neoseg.training.service import About, ServiceRun, guarded
@@ -30,10 +29,8 @@ LONGEST, MOST = 500, 100
 """Characters of a value of the configuration, and values in one message."""
 
 
-class MlflowSettings(BaseModel):
+class MlflowSettings(Section):
     """What a user writes under `logger.mlflow`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     uri: str | None = Field(default=None, description="of the tracking server; null: none")
     experiment: str = "neoseg"
@@ -128,7 +125,7 @@ class MlflowRun(ServiceRun):
             self._id = client.create_run(
                 experiment, run_name=self.about.name, tags=tags
             ).info.run_id
-            write_text(path, json.dumps({"id": self._id}) + "\n")
+            write_json(path, {"id": self._id})
             values = [Param(k, str(v)[:LONGEST]) for k, v in dotted(self.about.config).items()]
             for part in _parts(values):
                 client.log_batch(self._id, params=part)

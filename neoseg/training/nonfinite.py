@@ -16,7 +16,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -24,6 +24,7 @@ from neoseg.accelerator import Answer
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.findings.command_line import command, override
+from neoseg.findings.settings import Section
 from neoseg.foreign import json_of
 from neoseg.foreign.packed import read_arrays
 from neoseg.losses.fused.parallel import largest_of_all_ranks
@@ -45,10 +46,8 @@ class NonFiniteLossError(NeosegError):
     """A training whose loss is not a number any more; the message says where, and what was kept."""
 
 
-class NonFiniteSettings(BaseModel):
+class NonFiniteSettings(Section):
     """What a user writes as `on_nan` and `max_skipped`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     on_nan: Literal["stop", "skip"] = "stop"
     max_skipped: int = Field(default=10, ge=0, description="steps of a training; one more stops it")
@@ -162,6 +161,8 @@ class NonFiniteLoss(Callback):
     ) -> str:
         """Save what is needed to compute the loss again, and say so."""
         step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        if not mine:
+            return f"the loss of step {step} is not a number in another process, which says more"
         assert self._batch is not None  # a step begins with its batch
         batch = self._batch.with_intensities()
         share = len(batch)
@@ -180,8 +181,6 @@ class NonFiniteLoss(Callback):
         }
         suspects = _suspects(batch, ids)
         path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
-        if not mine:
-            return f"the loss of step {step} is not a number in another process, which says more"
         write_batch(path, KeptBatch(batch, about))
         if stopping:
             content = {

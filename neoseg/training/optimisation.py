@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, model_validator
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
-from neoseg.findings.settings import ConfigError
+from neoseg.findings.settings import ConfigError, Section
 from neoseg.training.optim_class import PACKAGE, make_class
 
 if TYPE_CHECKING:
@@ -37,14 +37,12 @@ def _schedule(value: Any) -> Any:
     raise ValueError(f"use {names}, or a class as {{_target_: {PACKAGE}.lr_scheduler.NAME, ...}}")
 
 
-class OptimizerSettings(BaseModel):
+class OptimizerSettings(Section):
     """What a user writes in `conf/optimizer/*.yaml`.
 
     An optimizer has a `name`, or a `_target_`: then keys that stand for nothing else are arguments
     of that class.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["sgd", "adam", "adamw"] | None = None
     target: str | None = Field(default=None, alias="_target_", description="its class")

@@ -39,17 +39,16 @@ class Overlays(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, MixedDataModule)
         assert isinstance(outputs, Tensor)  # leaves, as `validation_step` returns them
-        codebook = data.annotated.codebook
+        codebook, entry = data.annotated.codebook, data.val[batch.number].entry
         planes = middle_planes(
             batch.image[0].cpu().numpy(),
             outputs.cpu().numpy(),
             batch.codes.cpu().numpy(),
             codebook,
-            data.val[batch.number].entry.geometry.spacing,
+            entry.geometry.spacing,
         )
-        scan = data.annotated.of_split("val")[batch.number][0]
         self.run.log_overlay(
-            batch_idx + 1, scan.id, planes, codebook, max(trainer.global_step - 1, 0)
+            batch_idx + 1, entry.scan.id, planes, codebook, max(trainer.global_step - 1, 0)
         )
 
     def _due(self, trainer: L.Trainer) -> bool:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 from torch.optim import Optimizer
@@ -114,7 +113,6 @@ class RateCurve:
         with replacing(table) as temporary:
             pd.DataFrame(columns).to_csv(temporary, index=False)
         figure = Figure(figsize=(6, 4), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="0.75", linewidth=1, label="loss")
         axes.plot(self.rates, self.smooth, color="C0", label="smoothed")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from neoseg.findings.settings import Section
 
 STAGES = "stages"
 DONE = "done.json"
@@ -24,10 +26,8 @@ OPTIONS = {
 """What each kind of recipe can be told."""
 
 
-class RecipeSettings(BaseModel):
+class RecipeSettings(Section):
     """What a user writes in `conf/recipe/*.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["single", "pseudo_label", "folds"]
     teacher: Literal["full", "partial", "atlas", "source"] = Field(
@@ -140,10 +140,10 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
     annotations leave open, train on from the same weights on everything. With `teacher=atlas` the
     first of these predictions is made by registration, with `teacher=source` by the network of
-    `init_from`; no training comes before it. All
-    trainings but the last are done by `ensemble` networks, whose mean probabilities predict; each
-    goes on from its own weights, the last from those of the first network. *folds*: a training
-    without each part of the training subjects, then the run's own on all of them.
+    `init_from`; no training comes before it. All trainings but the last are done by `ensemble`
+    networks, whose mean probabilities predict; each goes on from its own weights, the last from
+    those of the first network. *folds*: a training without each part of the training subjects,
+    then the run's own on all of them.
     """
     if settings.kind != "pseudo_label":
         numbers = range(settings.parts)

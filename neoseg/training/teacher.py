@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from neoseg.findings.settings import Section
 from neoseg.networks.dropout import dropouts
 
 
-class TeacherSettings(BaseModel):
+class TeacherSettings(Section):
     """What a user writes under `teacher`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="largest weight of the past")
     always: bool = Field(default=False, description="keep one even if no loss term needs it")

@@ -11,10 +11,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from neoseg.files import replacing
+from neoseg.findings.faults import note_in_files
 from neoseg.training.curves import CurveLogger
 from neoseg.training.module import MONITOR
 
@@ -99,10 +99,7 @@ class Telling(Callback):
         if not self.bar:
             log.info("%s", text)
             return
-        record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handle(record)
+        note_in_files(log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None))
 
 
 class Bar(RichProgressBar):
@@ -153,7 +150,6 @@ class CurvePicture(Callback):
 def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     """Draw losses and validation Dice over the steps, from the rows of a `metrics.csv`."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     names = sorted({name for row in rows for name in row})
     parts = {"training loss": "train/", "validation Dice": "val/dice"}
     for axes, (title, prefix) in zip(figure.subplots(1, 2), parts.items(), strict=True):

@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import BaseModel, ConfigDict
 
 from neoseg.errors import NeosegError
+from neoseg.findings.settings import Section
 
 FOLDER = "tensorboard"
 
@@ -22,10 +22,8 @@ class LoggerError(NeosegError):
     """A logger that cannot work here; the message says what to install."""
 
 
-class TensorBoardSettings(BaseModel):
+class TensorBoardSettings(Section):
     """What a user writes under `logger.tensorboard`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = False
 

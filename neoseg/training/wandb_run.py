@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.borrowed import NOTHING_OF_THE_MACHINE
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.privacy import without_ids
+from neoseg.findings.settings import Section
 from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
@@ -39,10 +39,8 @@ Short enough for the notice that a cluster gives before it takes a machine away.
 """
 
 
-class WandbSettings(BaseModel):
+class WandbSettings(Section):
     """What a user writes under `logger.wandb`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: str = Field(default="offline", pattern="^(offline|online|disabled)$")
     project: str = "neoseg"
@@ -165,7 +163,7 @@ class WandbRun(ServiceRun):
                 **hidden,
             ),
         )
-        write_text(path, json.dumps(state) + "\n")
+        write_json(path, state)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step", step_sync=True)
         if known and not online:

@@ -12,7 +12,7 @@ import numpy as np
 from neoseg.labels import LabelSpace
 from neoseg.trust.agreement import with_mean
 from neoseg.trust.appearance import unlikeness
-from neoseg.trust.observation import Observation
+from neoseg.trust.observation import Observation, arrays_of
 from neoseg.trust.risk import GRID, choose, scans_needed
 
 Promise = Literal["scan", "structure"]
@@ -95,11 +95,7 @@ class Calibration:
         """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
         rows, grid = space.num_leaves + 1, len(GRID)
         shapes = {"known": (rows,), "losses": (rows, grid), "depth": (grid,), "size": (grid,)}
-        arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
-        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
-        if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
-            raise ValueError(f"{', '.join(wrong) or 'values'} are not those of a calibration")
-        known, losses, depth, size = arrays.values()
+        known, losses, depth, size = arrays_of(raw, shapes, "a calibration").values()
         pairs = {str(k): [(float(a), float(b)) for a, b in v] for k, v in raw["dice"].items()}
         looks = [{str(k): float(v) for k, v in look.items()} for look in raw["appearances"]]
         return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, looks)

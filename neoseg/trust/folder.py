@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from neoseg.digests import digest_of_content
-from neoseg.files import write_text
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_json
+from neoseg.foreign import read_json
 from neoseg.inference.model_file import read_head
 from neoseg.inference.origin import Origin
 from neoseg.labels import LabelSpace
@@ -25,7 +24,9 @@ FOLDER = "calibration"
 SUM = "calibration.json"
 """What the observed scans come to; written last."""
 
-_FAULTS = (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError)
+_FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
+
+Kept = TypeVar("Kept")
 
 
 def place_of(run: Path, origin: Origin) -> Path:
@@ -37,16 +38,20 @@ def place_of(run: Path, origin: Origin) -> Path:
 def keep(folder: Path, observation: Observation, made_of: str) -> None:
     """Write what was seen of a scan, and a digest of what that was made of."""
     content = {"made_of": made_of, "seen": observation.plain()}
-    write_text(folder / f"{observation.scan}.json", json.dumps(content) + "\n")
+    write_json(folder / f"{observation.scan}.json", content)
 
 
 def read(folder: Path, scan: str, space: LabelSpace, made_of: str) -> Observation | None:
     """Return what was seen of a scan; None for a file that is absent, or made of something else."""
+    path, leaves = folder / f"{scan}.json", space.num_leaves
+    return read_kept(path, folder, made_of, lambda raw: Observation.from_plain(raw["seen"], leaves))
+
+
+def read_kept(path: Path, within: Path, made_of: str, parse: Callable[[Any], Kept]) -> Kept | None:
+    """Return what `parse` gives of a file; None where it is absent, or made of something else."""
     try:
-        content = read_json(folder / f"{scan}.json", within=folder)
-        if content["made_of"] != made_of:
-            return None
-        return Observation.from_plain(content["seen"], space.num_leaves)
+        content = read_json(path, within=within)
+        return parse(content) if content["made_of"] == made_of else None
     except _FAULTS:
         return None
 
@@ -62,7 +67,7 @@ def conclude(folder: Path, found: Calibration, origin: Origin, settings: Mapping
             told = "%s was of %d scans and is replaced by one of %d"
             log.warning(told, folder / SUM, before, found.scans)
     content = {"weights": list(origin.weights), "settings": settings, "found": found.plain()}
-    write_text(folder / SUM, json.dumps(content) + "\n")
+    write_json(folder / SUM, content)
 
 
 def load(runs: Sequence[Path], origin: Origin, space: LabelSpace) -> Calibration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +16,15 @@ from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement
 from neoseg.trust.chain import Chains
 from neoseg.trust.risk import GRID, tally
+
+
+def arrays_of(raw: Any, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, np.ndarray]:
+    """Return named arrays of plain containers, finite and at least 0; raises as `from_plain`."""
+    arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
+    wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+    if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
+        raise ValueError(f"{', '.join(wrong) or 'values'} are not those of {what}")
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,7 @@ class Observation:
         """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
         grid, rows = len(GRID), leaves + 1
         shapes = {"total": (rows,), "wrong": (rows, grid), "depth": (grid,), "size": (grid,)}
-        arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
-        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
-        if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
-            raise ValueError(f"{', '.join(wrong) or 'values'} are not those of an observation")
+        arrays = arrays_of(raw, shapes, "an observation")
         words = ("expected", "dice", "appearance")
         pairs = {w: {str(k): float(v) for k, v in raw[w].items()} for w in words}
         plain: dict[str, Any] = {**arrays, **pairs}

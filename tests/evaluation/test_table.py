@@ -10,15 +10,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from neoseg.evaluation.overview import overview, rich_table
 from neoseg.evaluation.scores import ClassScore
-from neoseg.evaluation.table import (
-    overview,
-    read_scores,
-    rich_table,
-    score_frame,
-    summarise,
-    write_scores,
-)
+from neoseg.evaluation.table import read_scores, score_frame, summarise, write_scores
 
 NAN = float("nan")
 BASE = ClassScore("Fluid", "CSF", True, 0.1 + 0.2, 1.5, 3.0, 0.5, 12.0, 11.0, False, False, 0.4, 6)

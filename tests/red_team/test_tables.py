@@ -12,11 +12,12 @@ from rich.console import Console
 from sweep import dice_of, write_run
 
 from neoseg.cohort.table import read_rows, write_rows
+from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.report import write
 from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import write_report
-from neoseg.evaluation.table import read_scores, rich_table, write_scores
+from neoseg.evaluation.table import read_scores, write_scores
 from neoseg.findings.markup import cell, latex, latex_text, uncell, write_csv
 from neoseg.findings.problems import Problems
 

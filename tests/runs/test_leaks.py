@@ -18,7 +18,7 @@ from neoseg.commands.evaluate import _unseen
 from neoseg.doctor.cohort import duplicate_images
 from neoseg.evaluation.cohorts import Scored
 from neoseg.labels import Protocol
-from neoseg.runs.origin import IMAGES, PLAN, seen_by, write_images
+from neoseg.runs.people import IMAGES, PLAN, seen_by, write_images
 from neoseg.store import DataError, PrepareSettings
 from neoseg.store.leaks import by_name, members_of, require_none
 from neoseg.store.store import Store

@@ -27,7 +27,8 @@ from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
 from neoseg.runs.folder import RECORD, claimed
-from neoseg.runs.origin import SCANS, as_trained, changes_of, differing
+from neoseg.runs.origin import SCANS, changes_of, differing
+from neoseg.runs.people import as_trained
 from neoseg.runs.run import planned, train
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.sweep import _require_same

@@ -13,7 +13,7 @@ from .growth import Growth
 from .hindbrain import Hindbrain, cavity_depth, shape_hindbrain
 from .individual import Individual
 from .nuclei import CSF, paint_nuclei
-from .parcels import EXTRACRANIAL, OUTSIDE, parcel_labels, tissue_lookup
+from .parcels import CORTEX, EXTRACRANIAL, OUTSIDE, WHITE_MATTER, parcel_labels, tissue_lookup
 from .shapes import Floats, ellipsoid
 
 BRAINSTEM, CORPUS_CALLOSUM, BASAL_REMAINDER = 19, 48, 85
@@ -76,7 +76,7 @@ def build_block(
     _paint_cerebrum(
         labels, ventricle, position, cerebrum, thickness / scale, growth, individual, reference
     )
-    _paint_hindbrain(labels, x, z, cerebrum, hindbrain)
+    _paint_hindbrain(labels, x, cerebrum, hindbrain)
     return Block(
         labels=labels,
         position=position,
@@ -135,10 +135,11 @@ def _paint_cerebrum(
 
 
 def _paint_hindbrain(
-    labels: NDArray[np.uint8], x: Floats, z: Floats, cerebrum: Cerebrum, hindbrain: Hindbrain
+    labels: NDArray[np.uint8], x: Floats, cerebrum: Cerebrum, hindbrain: Hindbrain
 ) -> None:
     tissues = tissue_lookup()[labels]
-    soft = (labels == CSF) | (tissues == 2) | (tissues == 3) | (labels == BASAL_REMAINDER)
+    grey_or_white = (tissues == CORTEX) | (tissues == WHITE_MATTER)
+    soft = (labels == CSF) | grey_or_white | (labels == BASAL_REMAINDER)
     stem = (hindbrain.brainstem > 0) & soft & (labels != CORPUS_CALLOSUM)
     labels[stem] = BRAINSTEM
     behind = (hindbrain.cerebellum > 0) & (labels == CSF) & (cerebrum.hull < -0.6)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from neoseg.files import write_bytes
 from neoseg.processes import work_through
 
 from .scan import generate_scan
@@ -18,7 +19,6 @@ from .subject import Subject, draw_subject
 from .writer import (
     PIPELINE,
     is_complete,
-    write_atomically,
     write_cohort_tables,
     write_json,
     write_scan,
@@ -121,8 +121,8 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
     for modality in ("T1w", "T2w")[not has_t1w :]:
         write_json(pipeline / f"{modality}.json", {"SkullStripped": False})
     # The dHCP writes ids without `sub-` and `ses-`, and so does its phantom; BIDS wants them.
-    write_atomically(pipeline / ".bidsignore", b"participants.tsv\n*_sessions.tsv\n")
-    write_atomically(pipeline / "README.md", b"Synthetic newborn brains; nobody was scanned.\n")
+    write_bytes(pipeline / ".bidsignore", b"participants.tsv\n*_sessions.tsv\n")
+    write_bytes(pipeline / "README.md", b"Synthetic newborn brains; nobody was scanned.\n")
     write_json(
         pipeline / "dataset_description.json",
         {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoseg.cohort.table import write_rows
-from neoseg.files import replacing
+from neoseg.files import write_bytes
 
 from .parcels import TISSUES, structures
 from .scan import PhantomScan
@@ -23,15 +23,9 @@ PIPELINE = Path("derivatives") / "dhcp_anat_pipeline"
 COMPRESSION = 4
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content`, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file with two spaces of indentation."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
@@ -41,7 +35,7 @@ def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     # nibabel's own .gz writer takes the name and the time into the header.
-    write_atomically(path, gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
+    write_bytes(path, gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
 
 
 def scan_files(pipeline: Path, subject: Subject, session: Session) -> dict[str, Path]:

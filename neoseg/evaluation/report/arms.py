@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neoseg.evaluation.report.intervals import LEVEL, mean_intervals
-from neoseg.evaluation.table import METRICS
+from neoseg.evaluation.table import METRICS, of_age
 
 ARM = ("arm", "experiment", "full_fraction")
 SCAN = ("subject", "session", "scan_age", "age_group")
@@ -88,11 +88,6 @@ def age_groups(frame: pd.DataFrame) -> list[str]:
     """Return "preterm" and "term", where there are such scans, and "all"."""
     present = set(frame["age_group"])
     return [name for name in ("preterm", "term") if name in present] + ["all"]
-
-
-def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
-    """Return the rows of an age group; "all" has scans of unknown age too."""
-    return frame if group == "all" else frame[frame["age_group"] == group]
 
 
 def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.evaluation.budget import label_budget
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
@@ -18,12 +18,11 @@ from neoseg.evaluation.report.intervals import LEVEL
 from neoseg.evaluation.report.plate import PlateSettings, plate_case
 from neoseg.evaluation.report.sharing import shared_runs
 from neoseg.findings.privacy import Privacy
+from neoseg.findings.settings import Section
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(Section):
     """How runs are compared and what the page holds; keys of `conf/report.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiments: tuple[str, ...] | None = Field(default=None, description="only these; null: all")
     full_fractions: tuple[float, ...] | None = Field(

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from neoseg.evaluation.report.arms import CLASS, MEANS, SCAN, age_groups, draw_means, of_age
+from neoseg.evaluation.report.arms import CLASS, MEANS, SCAN, age_groups, draw_means
 from neoseg.evaluation.report.crossed import Crossed
 from neoseg.evaluation.report.intervals import LEVEL
 from neoseg.evaluation.report.significance import (
@@ -19,7 +19,7 @@ from neoseg.evaluation.report.significance import (
     smallest_p,
     wilcoxon,
 )
-from neoseg.evaluation.table import METRICS
+from neoseg.evaluation.table import METRICS, of_age
 
 TESTED = tuple(metric for metric in METRICS if metric != "volume_error")
 """The signed volume error is left out: nearer to 0 is better, so its mean tells no winner."""
@@ -127,7 +127,7 @@ def compare_arms(
         tables = draw_means(of_age(frame, group), TESTED)
         for first, second, family in pairs:
             if first in tables and second in tables:
-                ends = _ends(pairs, first, second, family, tables)
+                ends = _ends(pairs, first, family, tables)
                 part = _compared(
                     [tables[arm] for arm in (first, second, *ends)], level, seed, margin
                 )
@@ -158,11 +158,10 @@ def compare_arms(
 def _ends(
     pairs: list[tuple[str, str, str]],
     first: str,
-    second: str,
     family: str,
     tables: dict[str, pd.DataFrame],
 ) -> list[str]:
-    """Return the one arm of full supervision to which a gap from the second arm leads."""
+    """Return the one arm of full supervision to which a gap from the first arm leads."""
     if family != WITH_REFERENCE:
         return []
     found = [b for a, b, other in pairs if a == first and other == WITH_FULL and b in tables]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.report.arms import MEANS
-from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
+from neoseg.evaluation.report.layout import TITLES
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -79,9 +79,9 @@ def _bars(part: pd.DataFrame, most: int) -> list[str]:
     return single if len(single) <= most else [*means[:1], *single[: most - 1]]
 
 
-def heat_map(summary: pd.DataFrame, metric: str = "dice", age_group: str = "all") -> Figure:
-    """Draw a metric for every structure (rows) and arm (columns), each cell with its number."""
-    part = summary[(summary["metric"] == metric) & (summary["age_group"] == age_group)]
+def heat_map(summary: pd.DataFrame) -> Figure:
+    """Draw Dice for every structure (rows) and arm (columns), each cell with its number."""
+    part = summary[(summary["metric"] == "dice") & (summary["age_group"] == "all")]
     names = list(dict.fromkeys(part["abbreviation"]))
     arms = list(arm_styles(part))
     table = part.pivot(index="abbreviation", columns="arm", values="mean").loc[names, arms]
@@ -89,23 +89,20 @@ def heat_map(summary: pd.DataFrame, metric: str = "dice", age_group: str = "all"
     label = 0.085 * longest(arms)
     figure = new_figure(max(WIDTH, 2.2 + 0.33 * len(arms)), 1.2 + label + 0.17 * len(names))
     axes = figure.subplots()
-    share = metric in ("dice", "nsd")
-    low, high = (0.0, 1.0) if share else (0.0, float(np.nanmax([1e-9, *values.ravel()])))
     # Bright is good, in colour and in grey.
-    colours = "viridis" if HIGHER_IS_BETTER.get(metric, True) else "viridis_r"
-    image = axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=high)
+    image = axes.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         if np.isnan(value):
             continue
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-        text = f"{value:.{min(2, DIGITS[metric])}f}"
+        text = f"{value:.2f}"
         axes.text(*(column, row, text), ha="center", va="center", fontsize=6, color="wk"[not dark])
     axes.set_xticks(range(len(arms)), [plain_text(a) for a in arms], rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=7)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=TITLES[metric])
+    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=TITLES["dice"])
     return figure

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.overview import plus_minus
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
-from neoseg.evaluation.table import METRICS, plus_minus
+from neoseg.evaluation.table import METRICS
 
 TITLES = {
     "dice": "Dice",

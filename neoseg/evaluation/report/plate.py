@@ -11,13 +11,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from neoseg.evaluation.report.cases import Case, case_of, painted
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text
 from neoseg.evaluation.view import View
 from neoseg.findings.nearest import nearest
+from neoseg.findings.settings import Section
 from neoseg.inference.overlay import show_plane
 from neoseg.inference.planes import PLANES, cut
 
@@ -29,10 +30,8 @@ _INCHES_A_LINE = 0.16
 _LETTERS_AN_INCH = 14
 
 
-class PlateSettings(BaseModel):
+class PlateSettings(Section):
     """Which scan, slices and arms; `plate` of `conf/report.yaml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scan: str | None = Field(default=None, description="sub-X_ses-Y; null: the reference's median")
     plane: Literal["sagittal", "coronal", "axial"] = "axial"

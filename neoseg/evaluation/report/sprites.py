@@ -75,9 +75,9 @@ def used_colours(views: Mapping[str, View]) -> list[list[str]]:
     return [[first.names[n], first.colours[n]] for n in sorted(used - {0})]
 
 
-def data_uri(content: bytes, kind: str = "image/png") -> str:
-    """Return bytes as a URI that holds them."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def data_uri(content: bytes) -> str:
+    """Return a PNG as a URI that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _strip(volume: np.ndarray, axis: int, places: Sequence[int]) -> np.ndarray:

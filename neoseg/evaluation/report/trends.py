@@ -82,13 +82,13 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> F
     return figure
 
 
-def share_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure | None:
-    """Draw a metric against the share of fully labelled subjects, a line per experiment.
+def share_figure(summary: pd.DataFrame) -> Figure | None:
+    """Draw Dice against the share of fully labelled subjects, a line per experiment.
 
     The mean over the hidden structures, or over all where none is hidden, with its interval.
     Returns None where no arm has a share.
     """
-    part = summary[(summary["metric"] == metric) & summary["full_fraction"].notna()]
+    part = summary[(summary["metric"] == "dice") & summary["full_fraction"].notna()]
     part = part[part["abbreviation"] == _mean_of(part)]
     if part.empty:
         return None
@@ -123,25 +123,25 @@ def share_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure | None:
         axes.set_title(f"{group} scans", loc="left")
         axes.set_xlabel("fully labelled subjects (%)")
         tidy(axes, "both")
-    panels[0].set_ylabel(f"{TITLES[metric]}, {_mean_of(part)} structures")
+    panels[0].set_ylabel(f"{TITLES['dice']}, {_mean_of(part)} structures")
     legend_above(figure, panels[0])
     return figure
 
 
-def age_figure(scans: pd.DataFrame, metric: str = "dice") -> Figure | None:
-    """Draw a metric of each scan against the age at the scan, with a straight line per arm.
+def age_figure(scans: pd.DataFrame) -> Figure | None:
+    """Draw Dice of each scan against the age at the scan, with a straight line per arm.
 
     `scans` comes from `arms.scan_means`. Returns None where no scan has an age.
     """
     part = scans[(scans["abbreviation"] == _mean_of(scans)) & scans["scan_age"].notna()]
-    part = part[part[metric].notna()]
+    part = part[part["dice"].notna()]
     if part.empty:
         return None
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots()
     for arm, style in arm_styles(part).items():
         own = part[part["arm"] == arm]
-        x, y = own["scan_age"].to_numpy(), own[metric].to_numpy()
+        x, y = own["scan_age"].to_numpy(), own["dice"].to_numpy()
         axes.scatter(
             *(x, y),
             color=style.colour,
@@ -159,7 +159,7 @@ def age_figure(scans: pd.DataFrame, metric: str = "dice") -> Figure | None:
     if "preterm" in age_groups(part) and "term" in age_groups(part):
         axes.axvline(TERM_AGE, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xlabel("age at the scan (weeks of post-menstrual age)")
-    axes.set_ylabel(f"{TITLES[metric]}, {_mean_of(scans)} structures")
+    axes.set_ylabel(f"{TITLES['dice']}, {_mean_of(scans)} structures")
     tidy(axes, "both")
     legend_above(figure, axes)
     return figure

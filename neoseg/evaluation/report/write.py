@@ -20,7 +20,7 @@ from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.plate import plate_figure
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
-from neoseg.files import replacing, write_text
+from neoseg.files import replacing, write_bytes, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
 
@@ -143,8 +143,7 @@ def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
         if views:
             _save(case_figure(case, views), path)
         elif (picture := case_picture(case, case.arm, runs)) is not None:
-            with replacing(path) as temporary:
-                temporary.write_bytes(picture)
+            write_bytes(path, picture)
         else:
             continue
         written[number] = path.relative_to(output).as_posix()
