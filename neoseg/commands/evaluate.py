@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
 from neoseg import __version__
@@ -18,7 +18,7 @@ from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
-from neoseg.configuration.outputs import OutputFolder
+from neoseg.configuration.outputs import AnyFolder, as_own_folder
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
@@ -53,13 +53,25 @@ class EvaluateConfig(CommandConfig):
     part: Part | None = None
     seen: Literal["stop", "leave_out", "score"] = "stop"
     on_error: Literal["stop", "skip"] = "stop"
-    output: OutputFolder | None = None
+    output: AnyFolder | None = None
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
     voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
     paths: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _a_run_keeps_its_scores(self) -> EvaluateConfig:
+        """Its own test scans alone are scored again in the folder of a run."""
+        own = self.cohort is None and self.split is None and self.part in (None, "test")
+        if self.output is None or (own and self.output.resolve() == self.run.resolve()):
+            return self
+        try:
+            as_own_folder(self.output)
+        except ValueError as error:
+            raise ConfigError(f"output = '{self.output}': {error}") from None
+        return self
 
     def data(self) -> DataConfig:
         """Return the cohorts and the split of the run, or the others that are asked for.

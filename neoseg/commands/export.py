@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.configuration.outputs import as_file, as_folder
+from neoseg.configuration.outputs import as_file, as_own_folder
 from neoseg.errors import NeosegError
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
@@ -51,7 +51,7 @@ class ExportConfig(CommandConfig):
         if output.suffix != ending:
             wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
             raise ConfigError(f"output is {output}, expected {wanted}")
-        return as_file(output) if ending else as_folder(output)
+        return as_file(output) if ending else as_own_folder(output)
 
     @model_validator(mode="after")
     def _formats_are_of_one_network(self) -> ExportConfig:

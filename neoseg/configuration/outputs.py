@@ -25,6 +25,12 @@ def as_folder(path: Path) -> Path:
     """Return a path below which a command may write; raises `ValueError`."""
     if _place(path) == path and not path.is_dir():
         raise ValueError("is a file, expected a folder to write into; name another")
+    return path
+
+
+def as_own_folder(path: Path) -> Path:
+    """Return a path below which a command may write, which holds no run; raises `ValueError`."""
+    as_folder(path)
     if (path / CONFIG).is_file():
         raise ValueError(
             "is the folder of a run, whose files would be written over; name another, such as "
@@ -40,8 +46,11 @@ def as_file(path: Path) -> Path:
     return path
 
 
-OutputFolder = Annotated[Path, AfterValidator(as_folder)]
-"""A folder that is there or can be made, and is not that of a run."""
+AnyFolder = Annotated[Path, AfterValidator(as_folder)]
+"""A folder that is there or can be made."""
+
+OutputFolder = Annotated[Path, AfterValidator(as_own_folder)]
+"""The same, which is not that of a run."""
 
 OutputFile = Annotated[Path, AfterValidator(as_file)]
 """A file that is there or can be made."""

@@ -136,6 +136,11 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     # Another part has a folder of its own, so that nobody takes its scores for those of the test.
     run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
     assert [path.name for path in (job / "evaluation").iterdir()] == ["phantom_val"]
+    into = (f"run='{job}'", f"output='{job}'", "device=cpu", "pictures=0")
+    wrong = run("evaluate", *into, "part=val", cwd=sweep_folder, status=2)
+    assert "is the folder of a run, whose files would be written over" in wrong
+    run("evaluate", *into, cwd=sweep_folder)
+    assert read_scores(job / "scores.csv")["dice"].equals(first["dice"])
     wrong = run("evaluate", f"run='{job}'", "part=testt", cwd=sweep_folder, status=2)
     assert "part = 'testt': Input should be 'train', 'val', 'test' or 'all'" in wrong
 
