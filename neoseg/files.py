@@ -59,10 +59,11 @@ def building(folder: Path) -> Iterator[Path]:
 
 def halves_of(path: Path) -> tuple[Path, Path]:
     """Return the files of header and voxels: two in a pair .hdr and .img, else `path` twice."""
-    if path.suffix.lower() not in (".hdr", ".img"):
+    other = {".hdr": ".img", ".img": ".hdr"}.get(path.suffix.lower())
+    if other is None:
         return path, path
-    header, voxels = (".HDR", ".IMG") if path.suffix.isupper() else (".hdr", ".img")
-    return path.with_suffix(header), path.with_suffix(voxels)
+    half = path.with_suffix(other.upper() if path.suffix.isupper() else other)
+    return (path, half) if other == ".img" else (half, path)
 
 
 def find(folder: Path, names: Collection[str]) -> list[Path]:

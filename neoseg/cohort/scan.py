@@ -118,8 +118,8 @@ def id_in(text: str, known: Collection[str]) -> str:
     case01); tables may have the names of the files.
     """
     name = bare_id(text, "sub-")
-    plain = re.sub(r"[\W_]", "", name)
-    return plain if name not in known and plain in known else name
+    spoken = [name, *(re.sub(r"[\W_]", "", one) for one in (name, text))]
+    return next((one for one in spoken if one in known), name)
 
 
 def require_plain_name(name: str, what: str) -> None:

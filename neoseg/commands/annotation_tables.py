@@ -25,6 +25,9 @@ from neoseg.trust.annotation_plan import Choice
 from neoseg.trust.depths import SliceSettings
 from neoseg.trust.doubt import Doubt
 
+PLANNED = Path("annotation", "planned.yaml")
+"""In the folder of a plan: how the first cohort is annotated after it."""
+
 COLUMNS = ("subject", "session", "annotation")
 
 
@@ -70,7 +73,7 @@ def write_tables(
         content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
         content["file"] = str(table.resolve())
         text = yaml.safe_dump(content, sort_keys=False)
-        write_text(output / "annotation" / f"planned{suffix}.yaml", text)
+        write_text((output / PLANNED).with_stem(f"planned{suffix}"), text)
         key = f"+annotation@extra_cohorts.{name}.annotation" if number else "annotation"
         following += f" {key}=planned{suffix}"
     return following
@@ -79,7 +82,8 @@ def write_tables(
 def _started(run: Path, output: Path) -> str:
     """Return the command of a run without what it says of annotations, `output` among its configs.
 
-    Hydra takes one `--config-dir`; where the run had one, the other is on its search path.
+    Hydra takes one `--config-dir`; where the run had one, the other is on its search path. That of
+    an earlier plan, which the run has followed, is left out.
     """
     try:
         words = shlex.split(str(read_json(run / RECORD, within=run)["command"]))
@@ -94,6 +98,8 @@ def _started(run: Path, output: Path) -> str:
             own.append(word)
         elif not re.match(r"[+~]*(annotation\b|hydra\.|extra_cohorts\.\w+\.annotation\b)", word):
             kept.append(shlex.quote(word))
+    if own and (Path(own[-1]) / PLANNED).is_file():
+        own = []
     planned = f"hydra.searchpath=[{quoted(f'file://{output.resolve()}')}]"
     place = [*own, shlex.quote(planned)] if own else [f"--config-dir={shlex.quote(str(output))}"]
     return " ".join(["python -m neoseg.train", *place, *kept])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from neoseg import __version__
 from neoseg.cohort import Scan
 from neoseg.cohort.annotation import FULL
 from neoseg.cohort.modality import with_modalities
-from neoseg.cohort.split import split_of
+from neoseg.cohort.split import Split, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import AnyFolder, as_own_folder
@@ -114,7 +115,7 @@ def main(config: DictConfig) -> None:
         plan = plan if command.split is not None else as_trained(plan, run)
         cohorts = [(source.cohort, source.split) for source in plan.sources]
     parts = [
-        Scored(c, c.scans if part == "all" or split is None else split.scans(c.scans, part))
+        Scored(c, c.scans if split is None else _of_part(c.scans, split, part))
         for c, split in cohorts
     ]
     if other or command.split is not None:
@@ -145,6 +146,12 @@ def main(config: DictConfig) -> None:
         )
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
+
+
+def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:
+    if part == "all":
+        return tuple(scan for scan in scans if split.of(scan.subject) is not None)
+    return split.scans(scans, part)
 
 
 def _unseen(scored: Scored, run: Path, seen: str) -> Scored:

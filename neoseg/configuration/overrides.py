@@ -51,7 +51,7 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     if nowhere or GlobalHydra.instance().is_initialized():
         return None
     wrong = [*_hidden_options(found.config_dir), *_repeated_keys(found.overrides)]
-    wrong += [] if found.multirun else _several_values(found.overrides)
+    wrong += [] if found.multirun else _several_values(found.overrides, name)
     if wrong:
         return "\n".join(wrong)
     for overrides in cases([*found.overrides, *own_configs(found.config_dir)]):
@@ -95,16 +95,21 @@ def _repeated_keys(overrides: Sequence[str]) -> Iterator[str]:
                 yield f"'{line}': {again[0]} {lost}"
 
 
-def _several_values(overrides: Sequence[str]) -> Iterator[str]:
-    """Say which overrides are choices of a sweep, where none was asked for."""
+def _several_values(overrides: Sequence[str], name: str) -> Iterator[str]:
+    """Say which overrides are choices of a sweep, where none was asked for.
+
+    What says where jobs run may also say that there are several.
+    """
+    if any(line.startswith(("cluster=", "hydra.mode=", "hydra/")) for line in overrides):
+        return
     for override in _parsed(overrides):
         if override.is_sweep_override() and not override.key_or_group.startswith("hydra."):
             key, _, value = str(override.input_line).partition("=")
-            one = f"; one value that is a list is written '{key}=[{value}]'"
-            yield (
-                f"'{override.input_line}' is a choice of several values, for as many runs: add -m"
-                + (one if "," in value and "(" not in value else "")
-            )
+            ways = ["for as many runs add -m"] if name == "train" else []
+            if "," in value and "(" not in value:
+                ways.append(f"one value that is a list is written '{key}=[{value}]'")
+            told = "; ".join(ways) or "give one"
+            yield f"'{override.input_line}' is a choice of several values: {told}"
 
 
 def unset_keys(config: DictConfig) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -96,7 +97,8 @@ _OF_LISTS = ("tuple_type", "list_type", "too_long")
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
     """Yield what is wrong with each key, of those that do not exist with the nearest that does."""
     for item in own_errors(error):
-        path = [str(part) for part in item["loc"]]
+        # Names of the members of a union stand in the path, too.
+        path = [str(part) for part in item["loc"] if "[" not in str(part)]
         place = ".".join(part for part in (key, *path) if part)
         raised = item.get("ctx", {}).get("error")
         if isinstance(raised, WrongKeysError):
@@ -126,6 +128,7 @@ def _is_of_a_list(item: ErrorDetails) -> bool:
 def _as_list(item: ErrorDetails, model: type[BaseModel], key: str) -> str:
     """Say how a list is written, and how many values it has where that is fixed."""
     path = [str(part) for part in (item["loc"][:-1] if _is_of_a_list(item) else item["loc"])]
+    path = [*takewhile(str.isidentifier, path)]  # a union puts names of its members behind
     place = ".".join(part for part in (key, *path) if part)
     value, many = item["input"], _length(model, path)
     given = [*value] if isinstance(value, list | tuple) else [value]

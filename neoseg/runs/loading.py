@@ -43,15 +43,18 @@ def tell_elsewhere(run: Path, content: Mapping[str, Any]) -> None:
 
     A phantom is generated where it is missing.
     """
-    for one in (content, *(content.get("extra_cohorts") or {}).values()):
+    extras = content.get("extra_cohorts") or {}
+    cohorts = {"": content} | {f"extra_cohorts.{name}.": one for name, one in extras.items()}
+    for where, one in cohorts.items():
         generated = value_at(one, "cohort.phantom") is not None
         for key in ("cohort.root", "split.file", "annotation.file"):
-            place = None if generated and key == "cohort.root" else value_at(one, key)
-            if place and not Path(str(place)).is_absolute() and not Path(str(place)).exists():
+            told = None if generated and key == "cohort.root" else value_at(one, key)
+            place = Path(str(told)).expanduser()
+            if told and not place.is_absolute() and not place.exists():
                 log.warning(
-                    "%s was trained with %s=%s, which starts from the folder of that training and "
-                    "is not in %s: start this command there",
-                    *(run, key, place, Path.cwd()),
+                    "%s was trained with %s%s=%s, which starts from the folder of that training "
+                    "and is not in %s: start this command there",
+                    *(run, where, key, told, Path.cwd()),
                 )
 
 

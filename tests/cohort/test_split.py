@@ -177,6 +177,9 @@ def test_a_table_may_have_names_of_files(tmp_path: Path) -> None:
     path.write_text("subject,split\ncase_01,train\nsub-case-02,val\ncase03,test\n")
     scans = [make_scan(f"case0{n}", None, 30) for n in (1, 2, 3)]
     assert read_split(path, scans) == Split(("case01",), ("case02",), ("case03",))
+    path.write_text("subject,split\nsub-01,train\nsub-02,val\n")
+    scans = [make_scan("sub01", None, 30), make_scan("02", None, 30)]
+    assert read_split(path, scans) == Split(("sub01",), ("02",), ())
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

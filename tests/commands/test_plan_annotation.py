@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from neoseg.commands.annotation_tables import _started
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
+from neoseg.files import write_text
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ from neoseg.configuration.run import RunConfig
             "--config-dir conf labels=four annotation.draw=1 'name=a b'",
             "--config-dir conf 'hydra.searchpath=[\"file://{plan}\"]' labels=four 'name=a b'",
         ),
+        ("--config-dir {old} annotation=planned seed=3", "--config-dir={plan} seed=3"),
         ("resume=runs/a trainer.max_epochs=9", "--config-dir={plan}"),
         (None, "--config-dir={plan}"),
     ],
@@ -35,9 +37,10 @@ from neoseg.configuration.run import RunConfig
 def test_the_training_that_follows_is_that_of_the_run(
     before: str | None, after: str, tmp_path: Path
 ) -> None:
-    plan = tmp_path / "plan"
+    plan, old = tmp_path / "plan", tmp_path / "old"
+    write_text(old / "annotation" / "planned.yaml", "")
     if before is not None:
-        record = {"command": f"/bin/python -m neoseg.train {before}"}
+        record = {"command": f"/bin/python -m neoseg.train {before.format(old=old)}"}
         (tmp_path / "run.json").write_text(json.dumps(record))
     assert _started(tmp_path, plan) == f"python -m neoseg.train {after.format(plan=plan)}"
 

@@ -84,6 +84,10 @@ def test_several_values_without_a_sweep_are_told() -> None:
     told = explain_arguments("train", ["patches.size=32,32,32"])
     assert told is not None
     assert "add -m; one value that is a list is written 'patches.size=[32,32,32]'" in told
+    assert explain_arguments("train", ["cluster=local", "seed=1,2"]) is None
+    told = explain_arguments("predict", ["run=a,b", "input=x", "output=y"])
+    assert told is not None
+    assert told.endswith("several values: one value that is a list is written 'run=[a,b]'")
     assert explain_arguments("train", ["-m", "seed=1,2"]) is None
 
 

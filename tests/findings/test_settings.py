@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from neoseg.store.voxel_size import VoxelSize
 class Inner(BaseModel):
     size: tuple[int, int, int] = (1, 1, 1)
     names: tuple[str, ...] = ()
+    who: tuple[str | int, ...] | Path | None = None
     spacing: VoxelSize | None = None
 
     @model_validator(mode="after")
@@ -38,6 +40,12 @@ class Outer(BaseModel):
             "patches.size = [1, 2, 3, 4]: expected 3 values; write 'patches.size=[1,2,3]'",
         ),
         ({"names": "T1w"}, "patches.names = 'T1w': expected a list; write 'patches.names=[T1w]'"),
+        (
+            {"who": 5},
+            "the configuration has 2 problems:\n"
+            "  - patches.who = 5: expected a list; write 'patches.who=[5]'\n"
+            "  - patches.who = 5: Input is not a valid path",
+        ),
         ({"spacing": [2]}, "patches.spacing = [2]: expected 3 values; write 'patches.spacing=[2"),
         ({"size": [100, 1, 1]}, "patches: the size is too large"),
     ],

@@ -66,6 +66,15 @@ def test_what_nibabel_writes_lies_where_nifti_does(tmp_path: Path, ending: str) 
     np.testing.assert_allclose(other.native_affine, nifti.native_affine, atol=1e-5)
 
 
+@pytest.mark.parametrize("mixed", [".Hdr", ".Img"])
+def test_what_a_half_is_follows_from_its_bytes(tmp_path: Path, mixed: str) -> None:
+    half = tmp_path / f"a{mixed}"
+    half.write_bytes(b"a")
+    before = digest_of(half)
+    half.write_bytes(b"b")
+    assert digest_of(half) != before
+
+
 def test_a_pair_in_capitals_is_one_scan(tmp_path: Path) -> None:
     for ending in (".hdr", ".img"):
         write(tmp_path, ending)[1].rename(tmp_path / f"B{ending.upper()}")
