@@ -12,6 +12,7 @@ from neoseg.cohort import Scan
 from neoseg.cohort.annotation import FULL
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.runs.loading import images_of
@@ -41,6 +42,11 @@ def of_run(plan: Plan) -> list[Candidate]:
         for scan, item in source.of_split("train"):
             if item.stream == FULL:
                 continue
+            if item.protocol not in source.protocols:
+                raise ConfigError(
+                    f"{scan.id} was annotated as '{item.protocol}' in the run, which its table of "
+                    "annotations does not name any more; restore it, or name scans with pool=DIR"
+                )
             protocol = source.protocols[item.protocol]
             known = None if scan.label is None else _knowing(plan, source, scan, protocol)
             files = tuple(p for p in (*scan.images, scan.label, scan.mask) if p is not None)

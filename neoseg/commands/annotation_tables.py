@@ -58,7 +58,8 @@ def write_tables(
         _write_table(output / "annotation.tsv", chosen[""])
         return "add the lines of annotation.tsv to your own table (annotation.file)"
     extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
-    defined, following = _defined(load_config(run)), _started(run, output)
+    config = load_config(run)
+    defined, following = _defined(config), _started(run, output)
     for number, source in enumerate(plan.sources):
         name = source.cohort.name
         lines = _now(source) | chosen.get(name, {})
@@ -71,6 +72,9 @@ def write_tables(
         if slices.name in used:
             raw[slices.name] = _slices(slices, own, extent)
         content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
+        before = config if number == 0 else config["extra_cohorts"][name]
+        told = before.get("annotation") or {}
+        content |= {key: told[key] for key in ("draw", "validation") if key in told}
         content["file"] = str(table.resolve())
         text = yaml.safe_dump(content, sort_keys=False)
         write_text((output / PLANNED).with_stem(f"planned{suffix}"), text)
@@ -96,7 +100,7 @@ def _started(run: Path, output: Path) -> str:
     for word in given:
         if word == "--config-dir" or (own and own[-1] == "--config-dir"):
             own.append(word)
-        elif not re.match(r"[+~]*(annotation\b|hydra\.|extra_cohorts\.\w+\.annotation\b)", word):
+        elif not re.match(r"[+~]*(annotation\b|hydra\.|extra_cohorts\.[^.=]+\.annotation\b)", word):
             kept.append(shlex.quote(word))
     if own and (Path(own[-1]) / PLANNED).is_file():
         own = []
@@ -107,8 +111,9 @@ def _started(run: Path, output: Path) -> str:
 
 def _now(source: Source) -> dict[tuple[str, str | None], str]:
     """Return how each scan of a cohort is annotated in the run."""
-    now = {(scan.subject, scan.session): UNLABELLED for scan in source.cohort.scans}
-    return now | {(item.subject, item.session): item.protocol for item in source.assignments}
+    known = {(item.subject, item.session): item.protocol for item in source.assignments}
+    there = [(scan.subject, scan.session) for scan in source.cohort.scans]
+    return {scan: known.get(scan, UNLABELLED) for scan in there}
 
 
 def _write_table(path: Path, lines: Mapping[tuple[str, str | None], str]) -> None:

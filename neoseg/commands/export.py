@@ -47,7 +47,9 @@ class ExportConfig(CommandConfig):
     @field_validator("output")
     @classmethod
     def _output_is_of_the_format(cls, output: Path, info: ValidationInfo) -> Path:
-        ending = _ENDINGS[info.data.get("format", "neoseg")]
+        if "format" not in info.data:  # there is none of that name, which is told
+            return output
+        ending = _ENDINGS[info.data["format"]]
         if output.suffix != ending:
             wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
             raise ConfigError(f"output is {output}, expected {wanted}")

@@ -10,28 +10,30 @@ from pydantic import AfterValidator
 
 from neoseg.foreign import CONFIG
 
+_OF_RUNS = ("split.csv", "run.json", "checkpoints")
 
-def _place(path: Path) -> Path:
-    """Return the nearest thing on the way to a path that exists; raises `ValueError`."""
-    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
-    if there != path and not there.is_dir():
-        raise ValueError(f"{there} is a file, expected a folder; name another place")
+
+def _require_place(folder: Path) -> None:
+    """Raise `ValueError` for a folder that cannot be written to or made."""
+    way = (folder, *folder.absolute().parents)
+    there = next(place for place in way if os.path.lexists(place))
+    if not there.is_dir():
+        told = "is" if there == folder else f"{there} is"
+        raise ValueError(f"{told} a file, expected a folder; name another place")
     if not os.access(there, os.W_OK):
         raise ValueError(f"{there} may not be written to; name a place of your own")
-    return there
 
 
 def as_folder(path: Path) -> Path:
     """Return a path below which a command may write; raises `ValueError`."""
-    if _place(path) == path and not path.is_dir():
-        raise ValueError("is a file, expected a folder to write into; name another")
+    _require_place(path)
     return path
 
 
 def as_own_folder(path: Path) -> Path:
     """Return a path below which a command may write, which holds no run; raises `ValueError`."""
     as_folder(path)
-    if (path / CONFIG).is_file():
+    if (path / CONFIG).is_file() and any((path / name).exists() for name in _OF_RUNS):
         raise ValueError(
             "is the folder of a run, whose files would be written over; name another, such as "
             f"{path / 'output'}"
@@ -41,8 +43,9 @@ def as_own_folder(path: Path) -> Path:
 
 def as_file(path: Path) -> Path:
     """Return a path that a command may write; raises `ValueError`."""
-    if _place(path) == path and path.is_dir():
+    if path.is_dir():
         raise ValueError("is a folder, expected a file to write; name one in it")
+    _require_place(path.absolute().parent)  # in which a file that is there is replaced
     return path
 
 

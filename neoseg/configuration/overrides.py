@@ -106,7 +106,8 @@ def _several_values(overrides: Sequence[str], name: str) -> Iterator[str]:
         if override.is_sweep_override() and not override.key_or_group.startswith("hydra."):
             key, _, value = str(override.input_line).partition("=")
             ways = ["for as many runs add -m"] if name == "train" else []
-            if "," in value and "(" not in value:
+            listed = key.lstrip("+") == "loss" or not is_group(key.lstrip("+"))
+            if listed and "," in value and "(" not in value:
                 ways.append(f"one value that is a list is written '{key}=[{value}]'")
             told = "; ".join(ways) or "give one"
             yield f"'{override.input_line}' is a choice of several values: {told}"

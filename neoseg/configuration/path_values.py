@@ -12,7 +12,10 @@ PATHS = (
     *("run", "runs", "resume", "plan", "input", "patch", "checkpoint", "from", "only"),
     *("model", "init_from", "pool", "curve", "volumes", "ages", "curves", "licence"),
     *("cohort.root", "split.file", "annotation.file", "annotation.full"),
-    *(f"extra_cohorts.*.{key}" for key in ("cohort.root", "split.file", "annotation.file")),
+    *(
+        f"extra_cohorts.*.{key}"
+        for key in ("cohort.root", "split.file", "annotation.file", "annotation.full")
+    ),
 )
 """Patterns of the keys whose values are paths of what is there."""
 

@@ -148,7 +148,7 @@ def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
     except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     return [
-        f"{key} was {old.get(key)!r} when the run started, now {new.get(key)!r}"
+        f"{key} was {old.get(key)!r} in the run, and is {new.get(key)!r} now"
         for key in sorted(set(old) | set(new))
         if old.get(key) != new.get(key)
         and not any(fnmatchcase(key, pattern) for pattern in no_result_keys())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -128,10 +127,12 @@ def _is_of_a_list(item: ErrorDetails) -> bool:
 def _as_list(item: ErrorDetails, model: type[BaseModel], key: str) -> str:
     """Say how a list is written, and how many values it has where that is fixed."""
     path = [str(part) for part in (item["loc"][:-1] if _is_of_a_list(item) else item["loc"])]
-    path = [*takewhile(str.isidentifier, path)]  # a union puts names of its members behind
+    path = [part for part in path if "[" not in part]  # names of the members of a union
     place = ".".join(part for part in (key, *path) if part)
     value, many = item["input"], _length(model, path)
     given = [*value] if isinstance(value, list | tuple) else [value]
+    if path[-1].isdigit():  # of a list of lists
+        return f"{place} = {value!r}: {item['msg']}"
     if many is None:
         how = item["msg"] if given == value else f"expected a list; write '{place}=[{value}]'"
         return f"{place} = {value!r}: {how}"

@@ -45,8 +45,9 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         for line in found:
             log.warning("%s", line)
         if found:
-            told = [*changes_of(folder), *found]
-            write_json(folder / CHANGES, list(dict.fromkeys(told)), indent=1)
+            before = changes_of(folder)
+            if before[-len(found) :] != found:
+                write_json(folder / CHANGES, [*before, *found], indent=1)
         found = []
     if not found + plans:
         return

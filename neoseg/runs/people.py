@@ -14,7 +14,9 @@ from neoseg.cohort.split import SPLITS, Split
 from neoseg.cohort.table import read_rows
 from neoseg.files import write_json
 from neoseg.findings.problems import Problems, shorten
-from neoseg.foreign import read_json
+from neoseg.foreign import read_text
+from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign.values import json_of
 from neoseg.store.leaks import Member
 
 log = logging.getLogger(__name__)
@@ -41,19 +43,25 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
     problems = Problems()
     rows = read_rows(folder / SPLIT, ("subject", "split"), problems)
     problems.settle(f"the split of {folder}")
-    parts = {(row.get("cohort") or first, row["subject"]): row["split"] for row in rows}
+    parts = {
+        (row.get("cohort") or first, row["subject"], row.get("session") or None): row["split"]
+        for row in rows
+    }
     known = read_plan(folder / PLAN, first)
     sources = list[Source]()
     for source in plan.sources:
         name, scans = source.cohort.name, source.cohort.scans
-        part = {scan.subject: parts.get((name, scan.subject)) for scan in scans}
-        split = Split(*(tuple(sorted(s for s in part if part[s] == one)) for one in SPLITS))
+        part = {scan.id: parts.get((name, scan.subject, scan.session)) for scan in scans}
+        kept = tuple(scan for scan in scans if part[scan.id] is not None)
         own = tuple(item for item in known if item.cohort == name)
-        new = [scan.id for scan in scans if part[scan.subject] is None]
+        people = [{scan.subject for scan in kept if part[scan.id] == one} for one in SPLITS]
+        split = Split(*(tuple(sorted(subjects)) for subjects in people))
+        new = [scan.id for scan in scans if part[scan.id] is None]
         if new:
             told = f"{len(new)} of {len(scans)} scans of cohort '{name}' took no part in {folder}"
             log.warning("%s and are left out: %s", told, shorten(new))
-        sources.append(replace(source, split=split, assignments=own))
+        cohort = replace(source.cohort, scans=kept)
+        sources.append(replace(source, cohort=cohort, split=split, assignments=own))
     return replace(plan, sources=tuple(sources))
 
 
@@ -70,7 +78,8 @@ def seen_by(folder: Path) -> list[Member]:
     """Return the scans with which a run was trained and validated, as far as its folder tells."""
     images: dict[tuple[str, str], list[str]] = {}
     try:
-        content = read_json(folder / IMAGES, within=folder)
+        text = read_text(folder / IMAGES, LARGEST_TABLE, folder)  # 5 kB a scan
+        content = json_of(text, str(folder / IMAGES))
         images = {
             (cohort, scan): [str(digest), str(signature)]
             for cohort, scans in content.items()

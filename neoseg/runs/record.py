@@ -26,7 +26,7 @@ from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import hidden_classes
-from neoseg.evaluation.table import mean_dice
+from neoseg.evaluation.table import mean_dice, read_scores
 from neoseg.files import write_json
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
@@ -85,6 +85,7 @@ def conclude(
         "name": run.name,
         "seed": run.seed,
         "test_dice": None if math.isnan(dice) else dice,
+        "score_rows": None if math.isnan(dice) else len(read_scores(folder / "scores.csv")),
         "steps": trainer.global_step,
         "seconds": round(effort.seconds(), 1),
         **mean_times(folder / METRICS),

@@ -48,7 +48,9 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
         )
     if len(shape) != 3 or 0 in shape:
         action = "write each volume of a series into a file of its own"
-        if len(shape) < 3:
+        if 0 in shape:
+            action = "restore it: there is no voxel in it"
+        elif len(shape) < 3:
             action = "give a single slice a third axis of length 1"
         return one(path, f"has shape {shape}", "one 3D volume", action, "dimensions")
     return []

@@ -116,5 +116,7 @@ def _now(where: str, paths: Sequence[Path]) -> str:
         pairs = zip(reversed(path.parts), reversed(Path(where).parts), strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
-    best = max(paths, key=alike, default=None)
-    return str(best) if best is not None and alike(best) else where
+    likeness = sorted((alike(path) for path in paths), reverse=True)
+    if not likeness or not likeness[0] or likeness[0] in likeness[1:]:
+        return where
+    return str(max(paths, key=alike))

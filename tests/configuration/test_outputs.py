@@ -31,15 +31,22 @@ def test_what_cannot_be_written_is_told_with_its_key(tmp_path: Path) -> None:
     file.touch()
     run.mkdir()
     (run / "config.yaml").touch()
+    assert parse(Wanted, {"folder": str(run)}).folder == run
+    (run / "split.csv").touch()
     for key, place, told in (
         ("folder", file, f"folder = '{file}': is a file, expected a folder"),
         ("folder", file / "x", f"{file} is a file, expected a folder"),
         ("folder", run, f"is the folder of a run, .* such as {run / 'output'}"),
         ("file", tmp_path, f"file = '{tmp_path}': is a folder, expected a file"),
-        ("file", file / "x", f"{file} is a file, expected a folder"),
+        ("file", file / "x", f"file = '{file}/x': is a file, expected a folder"),
     ):
         with pytest.raises(ConfigError, match=told):
             parse(Wanted, {key: str(place)})
+
+
+def test_a_file_is_replaced_whatever_its_own_mode(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch(mode=0o444)
+    assert parse(Wanted, {"file": str(tmp_path / "a.csv")}).file == tmp_path / "a.csv"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -93,17 +93,17 @@ def test_a_started_run_goes_on_with_its_own_settings_alone(
     before = (folder / "config.yaml").read_text()
     planned(ask("seed=2", "patches.workers=3", "trainer.max_time=01:00:00:00"), folder)
     write_text(folder / "config.yaml", before)
-    with pytest.raises(ConfigError, match="seed was 2 when the run started, now 1") as told:
+    with pytest.raises(ConfigError, match="seed was 2 in the run, and is 1 now") as told:
         planned(ask("seed=1", "optimizer.lr=0.5"), folder)
     assert "optimizer.lr was" in str(told.value)
     assert f"python -m neoseg.train 'resume={folder}'" in str(told.value)
     assert (folder / "config.yaml").read_text() == before
     planned(ask("seed=1"), folder, resuming=True)
-    assert "seed was 2 when the run started, now 1" in caplog.text
+    assert "seed was 2 in the run, and is 1 now" in caplog.text
     planned(ask("seed=2"), folder, resuming=True)
     assert [line.partition(",")[0] for line in changes_of(folder)] == [
-        "seed was 2 when the run started",
-        "seed was 1 when the run started",
+        "seed was 2 in the run",
+        "seed was 1 in the run",
     ]
 
 
@@ -167,7 +167,7 @@ def test_a_sweep_on_other_data_or_settings_is_not_done(
     assert differing(ask(), folder) == ""
     with pytest.raises(ConfigError, match=r"(?s)job holds a run .*bids/sub-03.*sweep=.*Nothing"):
         _require_same([job(ask(root=corrected(bids)))])
-    with pytest.raises(ConfigError, match=r"seed was 0 when"):
+    with pytest.raises(ConfigError, match=r"seed was 0 in the run"):
         _require_same([job(ask("seed=1"))])
 
 
@@ -199,6 +199,9 @@ def test_a_cohort_that_has_changed_keeps_the_split_of_the_run(
     assert (
         f"9 of 14 scans of cohort 'bids' took no part in {folder} and are left out" in caplog.text
     )
+    assert {scan.subject for scan in again.sources[0].cohort.scans} == {
+        *(*before.train[1:], *before.val, *before.test)
+    }
     (folder / "split.csv").unlink()
     with pytest.raises(CohortError, match=r"split\.csv"):
         as_trained(now, folder)

@@ -40,6 +40,8 @@ def _unlike(frame: pd.DataFrame) -> Iterator[str]:
             run: {*part[columns].itertuples(index=False, name=None)}
             for run, part in leaves.groupby("run", sort=False)
         }
+        if not own:
+            return
         shared = reduce(set.intersection, own.values())
         counts = leaves.drop_duplicates("run").set_index("run")["arm"]
         if any(len(found) > len(shared) for found in own.values()):

@@ -40,13 +40,18 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _require_whole(scores: pd.DataFrame, record: dict[str, Any], run: Path) -> None:
-    """Raise for scores that are not those of which the run has kept the mean."""
+    """Raise for scores that are not those of which the run has kept number and mean."""
     told, found = record.get("test_dice"), mean_dice(scores)
-    if isinstance(told, float) and not abs(told - found) <= CLOSE:
+    rows, there = record.get("score_rows"), len(scores)
+    how = ""
+    if isinstance(rows, int) and rows != there:  # of runs of earlier versions it is not known
+        how = f"{there} rows, and run.json tells {rows}"
+    elif isinstance(told, float) and not abs(told - found) <= CLOSE:
+        how = f"a mean Dice of {found:.4f}, and run.json tells {told:.4f}"
+    if how:
         raise ReportError(
-            f"scores.csv has a mean Dice of {found:.4f}, and run.json tells {told:.4f}: the table "
-            "was cut off or changed; restore it, or delete run.json and go on with the run "
-            f"(resume={run}), which is then scored again"
+            f"scores.csv has {how}: the table was cut off or changed; restore it, or delete "
+            f"run.json and go on with the run (resume={run}), which is then scored again"
         )
 
 

@@ -164,10 +164,17 @@ def test_a_failed_run_is_named_with_its_reason(tmp_path) -> None:
 
 def test_scores_that_are_not_those_of_the_run_are_left_out(tmp_path) -> None:
     """A table that was cut off at the end of a line looks whole."""
-    for name, dice in (("whole", 0.5), ("cut", 0.7)):
+    for name in ("whole", "cut", "changed"):
         make_run(tmp_path / name, **keys(seed=len(name)))
-        (tmp_path / name / "run.json").write_text(f'{{"test_dice": {dice}}}')
+        path = tmp_path / name / "scores.csv"
+        head, row = path.read_text().splitlines()
+        path.write_text("\n".join([head, row, row.replace("CSF", "GM"), ""]))
+        (tmp_path / name / "run.json").write_text('{"test_dice": 0.5, "score_rows": 2}')
+    lines = (tmp_path / "cut" / "scores.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / "scores.csv").write_text("".join(lines[:-1]))
+    (tmp_path / "changed" / "run.json").write_text('{"test_dice": 0.7}')
     found = collect(tmp_path)
     assert [run.name for run in found.runs] == ["whole"]
-    (left,) = found.unfinished
-    assert "scores.csv has a mean Dice of 0.5000, and run.json tells 0.7000" in left.reason
+    reasons = [left.reason for left in found.unfinished]
+    assert "scores.csv has a mean Dice of 0.5000, and run.json tells 0.7000" in reasons[0]
+    assert "scores.csv has 1 rows, and run.json tells 2" in reasons[1]
