@@ -118,7 +118,7 @@ def id_in(text: str, known: Collection[str]) -> str:
     case01); tables may have the names of the files.
     """
     name = bare_id(text, "sub-")
-    spoken = [name, *(re.sub(r"[\W_]", "", one) for one in (name, text))]
+    spoken = [name, *(re.sub("[-_. ]", "", one) for one in (name, text))]
     return next((one for one in spoken if one in known), name)
 
 

@@ -90,6 +90,9 @@ def own_errors(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
+LONGEST = 200
+"""Letters of a value that is shown: a whole label table would hide what is said of it."""
+
 _OF_LISTS = ("tuple_type", "list_type", "too_long")
 
 
@@ -114,9 +117,9 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
             yield _as_list(item, model, key)
         elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
             yield f"{place} is not set; {_how_to_set(place)}"
-        elif path and not isinstance(item["input"], dict):
+        elif path and len(repr(item["input"])) <= LONGEST:
             yield f"{place} = {item['input']!r}: {item['msg'] if raised is None else raised}"
-        else:  # a whole section, which would hide what is said of it
+        else:
             yield f"{place}: {item['msg'] if raised is None else raised}"
 
 

@@ -47,7 +47,8 @@ class Outer(BaseModel):
             "  - patches.who = 5: Input is not a valid path",
         ),
         ({"spacing": [2]}, "patches.spacing = [2]: expected 3 values; write 'patches.spacing=[2"),
-        ({"size": [100, 1, 1]}, "patches: the size is too large"),
+        ({"size": [100, 1, 1]}, "patches = {'size': [100, 1, 1]}: the size is too large"),
+        ({"size": [100, 1, 1], "names": ["T2w"] * 99}, "patches: the size is too large"),
     ],
 )
 def test_lists(raw: dict[str, Any], told: str) -> None:
