@@ -19,13 +19,15 @@ RESULTS = Path(__file__).parents[1] / "real" / "hippocampus" / "results.csv"
 PEOPLE = {1: 2, 2: 3, 5: 8, 10: 16, 100: 160}
 """In full, by percent of the 160."""
 
+LEARNT = ("supervised", "partial_superclass", "full_supervision")
+
 
 def main() -> None:
     """Print what was predicted and what came out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", type=Path, nargs="?", default=RESULTS)
     runs = pd.read_csv(parser.parse_args().results)
-    runs = runs[runs["experiment"] != "partial_iuc"]
+    runs = runs[runs["experiment"].isin(LEARNT)]
     runs["full"] = runs["percent_full"].map(PEOPLE)
     partial = runs["experiment"] == "partial_superclass"
     runs["coarse"] = (160 - runs["full"]).where(partial, 0)
