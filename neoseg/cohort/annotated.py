@@ -111,10 +111,10 @@ def _read(
     Beside them all whom a row names, those with an annotation that is none as well.
     """
     told: dict[str, Protocol] = {}
-    path, rows = path.expanduser(), dict[str, int]()
+    path, rows, present = path.expanduser(), dict[str, int](), set(cohort.subjects)
     for number, row in enumerate(read_rows(path, ["subject", "annotation"], problems), start=2):
         where = f"{path} row {number}"
-        subject = id_in(row["subject"], set(cohort.subjects))
+        subject = id_in(row["subject"], present)
         session = bare_id(row.get("session", ""), "ses-")
         key = bare_id(scan_id(subject, session), "sub-")
         if not subject:

@@ -124,7 +124,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
     if isinstance(error, OverrideParseException):
         first = str(error.message).splitlines()[0]
         key, _, value = str(error.override).partition("=")
-        if value and is_path(key):
+        if value and is_path(key) and not value.startswith("["):
             line = as_override(key, quoted(value))
             return f"'{error.override}' names nothing that is there; if it should, write {line}"
         return f"'{error.override}' cannot be read: {first}; write key=value, 'key=[a,b]' in quotes"

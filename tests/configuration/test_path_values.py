@@ -80,6 +80,12 @@ def test_home_is_what_it_is_in_a_shell(tmp_path: Path, monkeypatch: pytest.Monke
     ]
 
 
+def test_a_list_that_does_not_end_is_no_path() -> None:
+    told = explain_arguments("train", ["annotation.full=[a,b"])
+    assert told is not None
+    assert "cannot be read" in told
+
+
 def test_several_values_without_a_sweep_are_told() -> None:
     told = explain_arguments("train", ["patches.size=32,32,32"])
     assert told is not None
