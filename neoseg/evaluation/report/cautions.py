@@ -43,9 +43,9 @@ def _unlike(frame: pd.DataFrame) -> Iterator[str]:
         if not own:
             return
         shared = reduce(set.intersection, own.values())
-        counts = leaves.drop_duplicates("run").set_index("run")["arm"]
+        arms = leaves.drop_duplicates("run").set_index("run")["arm"]
         if any(len(found) > len(shared) for found in own.values()):
-            sizes = {f"{counts[run]}: {len(found)}" for run, found in own.items()}
+            sizes = {f"{arms[run]}: {len(found)}" for run, found in own.items()}
             yield (
                 f"Runs were scored on different {what} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."
