@@ -17,7 +17,7 @@ from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate
 from neoseg.files import write_text
 from neoseg.findings.command_line import quoted
-from neoseg.foreign import ForeignError, read_json
+from neoseg.foreign import read_json
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.runs.folder import RECORD
 from neoseg.runs.loading import load_config
@@ -92,7 +92,7 @@ def _started(run: Path, output: Path) -> str:
     try:
         words = shlex.split(str(read_json(run / RECORD, within=run)["command"]))
         given = words[words.index("neoseg.train") + 1 :]
-    except (ForeignError, ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError):
         given = []  # of a run that has not ended
     if any(word.startswith("resume=") for word in given):
         given = []  # how it was begun is not in its record any more

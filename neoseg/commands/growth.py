@@ -22,7 +22,7 @@ from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
 from neoseg.files import replacing, write_json
 from neoseg.findings.problems import Problems
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_json
+from neoseg.foreign import read_json
 from neoseg.inference.dataset import DESC, read_table
 from neoseg.trust.growth import Curve
 
@@ -117,7 +117,7 @@ def _learn(
 def _read(path: Path) -> dict[str, Curve]:
     try:
         return {str(name): Curve.from_plain(raw) for name, raw in read_json(path).items()}
-    except (ForeignError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ConfigError(
             f"{path} holds no curves, which neoseg.growth writes with output=FILE ({error!r})"
         ) from None

@@ -114,7 +114,7 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
             else:
                 yield f"there is no key '{place}'{near}"
         elif item["type"] in _OF_LISTS or _is_of_a_list(item):
-            yield _as_list(item, model, key)
+            yield _as_list(item, model, key, path[:-1] if _is_of_a_list(item) else path)
         elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
             yield f"{place} is not set; {_how_to_set(place)}"
         elif path and len(repr(item["input"])) <= LONGEST:
@@ -127,10 +127,8 @@ def _is_of_a_list(item: ErrorDetails) -> bool:
     return item["type"] == "missing" and isinstance(item["loc"][-1], int)
 
 
-def _as_list(item: ErrorDetails, model: type[BaseModel], key: str) -> str:
+def _as_list(item: ErrorDetails, model: type[BaseModel], key: str, path: list[str]) -> str:
     """Say how a list is written, and how many values it has where that is fixed."""
-    path = [str(part) for part in (item["loc"][:-1] if _is_of_a_list(item) else item["loc"])]
-    path = [part for part in path if "[" not in part]  # names of the members of a union
     place = ".".join(part for part in (key, *path) if part)
     value, many = item["input"], _length(model, path)
     given = [*value] if isinstance(value, list | tuple) else [value]

@@ -14,7 +14,7 @@ from typing import Any
 
 from neoseg.cohort.table import write_rows
 from neoseg.errors import NeosegError
-from neoseg.files import write_bytes
+from neoseg.files import write_bytes, write_json
 from neoseg.findings.markup import cell, uncell
 from neoseg.labels import LabelSpace
 from neoseg.locks import locked
@@ -111,8 +111,7 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
                 "output folder, such as a new one below its derivatives/"
             )
     if entry not in generated:
-        text = json.dumps({**description, "GeneratedBy": [*generated, entry]}, indent=2)
-        write_bytes(path, f"{text}\n".encode())
+        write_json(path, {**description, "GeneratedBy": [*generated, entry]}, indent=2)
 
 
 def record_volumes(

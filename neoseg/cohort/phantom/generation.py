@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neoseg.files import write_bytes
+from neoseg.files import write_bytes, write_json
 from neoseg.processes import work_through
 
 from .scan import generate_scan
@@ -20,7 +20,6 @@ from .writer import (
     PIPELINE,
     is_complete,
     write_cohort_tables,
-    write_json,
     write_scan,
     write_sessions,
 )
@@ -100,7 +99,7 @@ def _claim(output: Path, pipeline: Path, settings: PhantomSettings) -> None:
             "choose an empty output folder"
         )
     else:
-        write_json(record, wanted)
+        write_json(record, wanted, indent=2)
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -119,7 +118,7 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
     write_cohort_tables(pipeline, subjects)
     has_t1w = any(session.has_t1w for subject in subjects for session in subject.sessions)
     for modality in ("T1w", "T2w")[not has_t1w :]:
-        write_json(pipeline / f"{modality}.json", {"SkullStripped": False})
+        write_json(pipeline / f"{modality}.json", {"SkullStripped": False}, indent=2)
     # The dHCP writes ids without `sub-` and `ses-`, and so does its phantom; BIDS wants them.
     write_bytes(pipeline / ".bidsignore", b"participants.tsv\n*_sessions.tsv\n")
     write_bytes(pipeline / "README.md", b"Synthetic newborn brains; nobody was scanned.\n")
@@ -133,4 +132,5 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
                 {"Name": "neoseg phantom", "Version": str(VERSION), "Parameters": asdict(settings)}
             ],
         },
+        indent=2,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,6 @@ from .subject import Session, Subject
 
 PIPELINE = Path("derivatives") / "dhcp_anat_pipeline"
 COMPRESSION = 4
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file with two spaces of indentation."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
