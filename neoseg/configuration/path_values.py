@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +23,9 @@ PATHS = (
 NEW_PATHS = ("output", "report", "paths.*", "hydra.run.dir")
 """Patterns of those whose values may be made."""
 
+HOME = re.compile(r"(^|(?<=^\[)|(?<=,))\s*~(?=/|$)")
+"""The sign of the home folder, of a path or of each in a list."""
+
 
 def is_path(key: str) -> bool:
     """Tell whether the value of a key is a path."""
@@ -32,8 +36,8 @@ def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command with the paths among them quoted.
 
     Hydra would read brackets, commas, equals signs and letters beyond ASCII as its own. A value is
-    a path where there is something of that name, or where something new can be made there; others,
-    such as a list of runs, stay as they are.
+    a path where there is something of that name, or where something new can be made there; others
+    stay as they are, such as a list of runs but for the ~/ in it.
     """
     return [_with_quoted_path(argument) for argument in arguments]
 
@@ -42,8 +46,8 @@ def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
         return argument
-    if value == "~" or value.startswith("~/"):  # which not every shell expands behind a sign
-        value = str(Path(value).expanduser())
+    if HOME.search(value):  # which not every shell expands behind a sign, and none in a list
+        value = HOME.sub(str(Path.home()), value)
         argument = f"{key}={value}"
     path = Path(value)
     try:

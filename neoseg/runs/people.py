@@ -37,11 +37,16 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
     annotations of those that are gone stay, since folds follow from all.
 
     Raises:
-        CohortError: tables in the folder that are not what a run writes.
+        CohortError: tables in the folder that are not what a run writes, parts of other names.
     """
     first = plan.sources[0].cohort.name
     problems = Problems()
     rows = read_rows(folder / SPLIT, ("subject", "split"), problems)
+    for number, row in enumerate(rows, start=2):
+        if row["split"] not in SPLITS:
+            problems.error(
+                f"{folder / SPLIT} row {number}", f"found split {row['split']!r}", str(SPLITS)
+            )
     problems.settle(f"the split of {folder}")
     parts = {
         (row.get("cohort") or first, row["subject"], row.get("session") or None): row["split"]

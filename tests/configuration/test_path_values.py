@@ -78,6 +78,9 @@ def test_home_is_what_it_is_in_a_shell(tmp_path: Path, monkeypatch: pytest.Monke
         f'run="{tmp_path}/runs"',
         f"output={tmp_path}/new/below",
     ]
+    assert with_quoted_paths(["run=[~/a, ~/b,/c/~/d,~x]"]) == [
+        f"run=[{tmp_path}/a,{tmp_path}/b,/c/~/d,~x]"
+    ]
 
 
 def test_a_list_that_does_not_end_is_no_path() -> None:

@@ -202,6 +202,10 @@ def test_a_cohort_that_has_changed_keeps_the_split_of_the_run(
     assert {scan.subject for scan in again.sources[0].cohort.scans} == {
         *(*before.train[1:], *before.val, *before.test)
     }
+    table = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text(table.replace("val", "va"))
+    with pytest.raises(CohortError, match=r"split\.csv row \d+: found split 'va'; expected"):
+        as_trained(now, folder)
     (folder / "split.csv").unlink()
     with pytest.raises(CohortError, match=r"split\.csv"):
         as_trained(now, folder)
