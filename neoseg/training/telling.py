@@ -44,14 +44,14 @@ class Telling(Callback):
         self.bar = bar
         self._begin = self._epoch = self._next = 0.0
         self._pause = SOON
-        self._first = self._steps = 0
+        self._at = self._steps = self._all = 0
         self._trained = 0.0
         self._loss: Any = 0.0
 
     def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Tell how much there is to do."""
         self._begin = self._epoch = time.perf_counter()
-        self._first = trainer.current_epoch
+        self._all = 0
         self._next, self._pause = self._begin + SOON, SOON
         steps = int(trainer.num_training_batches)
         self._say(trainer, f"training: {trainer.max_epochs} epochs of {steps} steps")
@@ -60,15 +60,18 @@ class Telling(Callback):
         """Begin to count."""
         self._epoch, self._steps, self._loss = time.perf_counter(), 0, 0.0
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Count the step, and tell of it where nothing was told for long."""
         now = time.perf_counter()
-        self._steps += 1
+        self._steps, self._all = self._steps + 1, self._all + 1
+        self._at = batch_idx + 1  # more than are counted where a run went on within the epoch
         self._trained = now - self._epoch
         self._loss = (
             self._loss + outputs["loss"].detach()
         )  # not looked at: that would wait for a GPU
-        if now >= self._next and self._steps < trainer.num_training_batches:
+        if now >= self._next and self._at < trainer.num_training_batches:
             self._tell(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
@@ -81,17 +84,16 @@ class Telling(Callback):
         self._next = now + self._pause
         if not trainer.is_global_zero or not self._steps:
             return
-        done = trainer.current_epoch - self._first + self._steps / steps
         every = trainer.accumulate_grad_batches  # by which Lightning has divided
         parts = [f"loss {float(self._loss) * every / self._steps:.4f}"]
         dice = trainer.callback_metrics.get(MONITOR)
         if ended and dice is not None:
             parts.append(f"Dice {float(dice):.4f}")
         parts.append(f"{self._trained / self._steps:.2f} s a step")
-        total = (trainer.max_epochs or 0) - self._first
-        left = timedelta(seconds=round((now - self._begin) / done * max(total - done, 0.0)))
+        missing = ((trainer.max_epochs or 0) - trainer.current_epoch) * steps - self._at
+        left = timedelta(seconds=round((now - self._begin) / self._all * max(missing, 0)))
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._say(trainer, f"{epoch}, step {self._steps}/{steps}: {', '.join(parts)}, {left} left")
+        self._say(trainer, f"{epoch}, step {self._at}/{steps}: {', '.join(parts)}, {left} left")
 
     def _say(self, trainer: L.Trainer, text: str) -> None:
         if not trainer.is_global_zero:

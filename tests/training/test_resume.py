@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -101,7 +103,9 @@ def test_same_bits_after_an_interruption(
     uninterrupted: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     # The reference writes its checkpoints elsewhere in time, which must not matter either.
     expected = uninterrupted(*CASES[case])
     settings = (*CASES[case], f"checkpoint.every_steps={every_steps}")
@@ -112,6 +116,8 @@ def test_same_bits_after_an_interruption(
     assert not (tmp_path / "run.json").exists()
     train(configured(*settings), tmp_path)
     assert_same_runs(expected, tmp_path)
+    told = [re.match(r"epoch .*, step (\d+)/(\d+): .*, Dice", line) for line in caplog.messages]
+    assert {match[1] == match[2] for match in told if match} == {True}  # of epochs that ended
 
 
 @pytest.mark.parametrize("case", ["unsure", "peer"])

@@ -80,6 +80,24 @@ def test_a_line_an_epoch(caplog: pytest.LogCaptureFixture, clock: Clock) -> None
     ]
 
 
+def test_a_run_that_goes_on_within_an_epoch_counts_from_there(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    """Of 5 epochs of 100 steps the last 20 of the second are done, in a second each."""
+    caplog.set_level(logging.INFO)
+    at, callback = trainer(100, 5, current_epoch=1), Telling()
+    callback.on_train_start(at, None)
+    callback.on_train_epoch_start(at, None)
+    for step in range(80, 100):
+        clock.now += 1.0
+        callback.on_train_batch_end(at, None, {"loss": torch.tensor(1.0)}, None, step)
+    callback.on_train_epoch_end(at, None)
+    assert caplog.messages[1:] == [
+        "epoch 2/5, step 90/100: loss 1.0000, 1.00 s a step, 0:05:10 left",
+        "epoch 2/5, step 100/100: loss 1.0000, 1.00 s a step, 0:05:00 left",
+    ]
+
+
 def test_a_long_epoch_is_told_of_ever_less_often(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
