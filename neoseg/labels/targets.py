@@ -10,7 +10,7 @@ import numpy as np
 from neoseg.labels.codebook import Codebook
 from neoseg.labels.convention import Convention
 from neoseg.labels.protocol import Protocol, hide_slices
-from neoseg.labels.space import LabelSpace
+from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Targets:
         space: the label space.
         protocols: that volumes are annotated by, as `Protocol` or as in `conf/annotation`:
             `{name, merge, missing, slices, unlabelled}`. "full" and "unlabelled" are always there.
-        convention: what the integers of the volumes mean; None: they are the indices of the label
-            table's leaves.
+        convention: what the integers of the volumes mean, where their protocol has no convention
+            of its own; None: they are the indices of the label table's leaves.
 
     Raises:
         LabelError: a protocol that cannot be, two of one name, or label sets that do not fit into
@@ -54,7 +54,7 @@ class Targets:
             raise LabelError(f"several protocols are called {', '.join(twice)}; rename them")
         self.protocols = {protocol.name: protocol for protocol in (*always, *own)}
         self.codebook = Codebook.build(
-            space, (p.apply(s) for p in self.protocols.values() for s in self.convention.sets)
+            space, (s for protocol in self.protocols.values() for s in self._told(protocol)[1])
         )
 
     def encode(
@@ -95,8 +95,9 @@ class Targets:
                 f"there is no protocol '{name}'; it can be {', '.join(self.protocols)}"
             )
         protocol = self.protocols[name]
-        lookup = self.codebook.lookup([protocol.apply(s) for s in self.convention.sets])
-        codes: np.ndarray[Any, Any] = lookup[self.convention.encode(labels, "the label volume")]
+        meaning, told = self._told(protocol)
+        lookup = self.codebook.lookup(told)
+        codes: np.ndarray[Any, Any] = lookup[meaning.encode(labels, "the label volume")]
         if protocol.slices is not None:
             if codes.ndim != 3:
                 raise LabelError(
@@ -107,3 +108,8 @@ class Targets:
             shown = protocol.slices_of(codes, self.codebook, slice_seed)
             hide_slices(codes, shown, axis)
         return codes
+
+    def _told(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
+        """Return what volumes under a protocol hold, and what it tells of each of their values."""
+        meaning = protocol.convention or self.convention
+        return meaning, [protocol.apply(known) for known in meaning.sets]

@@ -144,13 +144,30 @@ class LossTerm(nn.Module, ABC):
                 f"{name}: codes of shape {tuple(codes.shape)} under the head '{prediction.head}' "
                 f"need logits of shape {wanted}, found {tuple(prediction.logits.shape)}"
             )
+        if codes.device.type == "cpu" and int(codes.max()) >= self.codebook.size:
+            # Elsewhere the program would wait for the answer.
+            raise ValueError(
+                f"{name}: codes go up to {int(codes.max())}, and the codebook has "
+                f"{self.codebook.size}; encode label volumes by Targets"
+            )
         for needed, field, why in (
             (self.needs_teacher, "teacher", "compares with a teacher"),
             (self.needs_peer, "peer", "compares with a second network"),
             (self.needs_passes, "teacher_mean", "asks how sure the teacher is"),
         ):
-            if needed and getattr(prediction, field) is None:
+            other = getattr(prediction, field)
+            if needed and other is None:
                 raise ValueError(f"{name} {why}, but the prediction has none; pass {field}=")
+            if other is not None and other.shape != prediction.logits.shape:
+                raise ValueError(
+                    f"{name}: {field} must have the shape of the logits {wanted}, found "
+                    f"{tuple(other.shape)}"
+                )
+        if prediction.stream is not None and prediction.stream.shape != codes.shape[:1]:
+            raise ValueError(
+                f"{name}: stream must have one number an item, ({len(codes)},), found "
+                f"{tuple(prediction.stream.shape)}"
+            )
 
 
 class DenseTerm(LossTerm):

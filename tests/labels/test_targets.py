@@ -49,6 +49,15 @@ def test_integers_of_another_convention(space: LabelSpace) -> None:
     assert meanings(targets, codes) == ["unknown", "CSF", "LR", "BG"]
 
 
+def test_a_protocol_with_integers_of_its_own(space: LabelSpace) -> None:
+    own = {"name": "lab2", "describes": True, "convention": {0: 0, 7: ["L", "R"], 11: "CSF"}}
+    targets = Targets(space, [own])
+    codes = targets.encode(torch.tensor([[0, 7, 11], [0, 11, 40]]), ["lab2", "full"])
+    assert meanings(targets, codes) == ["BG", "LR", "CSF", "BG", "L", "CSF"]
+    with pytest.raises(LabelError, match=r"40 \(1 voxels\)"):
+        targets.encode(np.array([40]), "lab2")
+
+
 def test_slices_without_annotation_are_unknown(space: LabelSpace) -> None:
     every_other = {"name": "some", "slices": {"plane": "sagittal", "share": 0.5}}
     targets = Targets(space, [every_other])

@@ -12,6 +12,7 @@ from reference import REFERENCES
 
 from neoseg.losses.build import make_term
 from neoseg.losses.fused import passes
+from neoseg.losses.objective import Objective
 from neoseg.losses.registry import BUILT_IN, find_term
 from neoseg.losses.term import Prediction
 
@@ -139,6 +140,30 @@ def test_extreme_logits_in_low_precision_stay_finite(name, head, precision):
 
 
 @pytest.mark.parametrize(("name", "head"), every_term())
+def test_a_voxel_of_many_keeps_its_gradient_in_float16(name, head):
+    """Its share of a mean is below what float16 holds, and a scaler's slope brings it back."""
+    case = make_case("overlapping", head, seed=2, dtype=torch.float16)
+    objective = Objective({name: {"weight": 1e-6, "ramp": None}}, case.codebook, head)
+    given = {key: getattr(case, key) for key in ("teacher", "peer", "teacher_mean", "stream")}
+    found = []
+    for kind in (torch.float16, torch.float64):
+        logits = case.logits.detach().to(kind).requires_grad_()
+        (objective(logits, case.codes, **given) * 1e6).backward()
+        found.append(logits.grad.double())
+    assert found[1].norm() > 0
+    assert (found[0] - found[1]).norm() < 2e-3 * found[1].norm()
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
+def test_codes_beyond_the_codebook_are_named(name, head):
+    case = make_case("paper", head)
+    codes = case.codes.clone()
+    codes[-1, ..., -1] = case.codebook.size
+    with pytest.raises(ValueError, match=f"codes go up to {case.codebook.size}, and the codebook"):
+        build(name, case)(case.prediction, codes)
+
+
+@pytest.mark.parametrize(("name", "head"), every_term())
 def test_all_logits_far_below_or_above_zero_stay_finite(name, head):
     for level in (-80.0, 80.0, -200.0, -3e38, 3e38):
         case = make_case("overlapping", head, seed=11, dtype=torch.float32)
@@ -191,6 +216,12 @@ def test_a_checkpoint_carries_no_tables(name, head):
         ({"head": "cubic"}, "heads multilabel, found 'cubic'"),
         ({"head": "softmax"}, "heads multilabel, found 'softmax'"),
         ({"logits": torch.zeros(2, 5, 1, 2, 2)}, r"need logits of shape \(2, 6, 1, 2, 2\)"),
+        ({"teacher": torch.zeros(1, 6, 1, 2, 2)}, r"teacher must have the shape of the logits"),
+        ({"peer": torch.zeros(2, 1, 1, 2, 2)}, r"peer must have the shape of the logits"),
+        (
+            {"stream": torch.zeros(1, dtype=torch.uint8)},
+            r"one number an item, \(2,\), found \(1,\)",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(change, message):

@@ -59,6 +59,8 @@ class _VoxelSums(torch.autograd.Function):
         scales = torch.stack([part.scale.to(kind) for part in parts])
         # As a tensor, the weights would be copied to an accelerator, which the program waits for.
         weighted = _times(scales, parts)
+        unit = _unit(weighted, logits)
+        weighted /= unit
         values = torch.zeros_like(scales)
         for item, voxels in slabs(logits):
             slab = logits[item : item + 1, :, voxels].to(working_type(logits))
@@ -71,15 +73,25 @@ class _VoxelSums(torch.autograd.Function):
                 gradient[item, :, voxels] = torch.autograd.grad(objective, slab)[0][0]
             values += found.detach()
         values *= scales
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, unit)
         ctx.mark_non_differentiable(values)
         return _times(values, parts).sum(), values
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * slope.to(gradient), None, None
+        gradient, unit = ctx.saved_tensors
+        return gradient * (slope * unit).to(gradient), None, None
+
+
+def _unit(weighted: Tensor, logits: Tensor) -> Tensor:
+    """Return what the kept gradient is counted in: 1, where the logits' type holds small numbers.
+
+    In float16 a voxel's share of a mean would be 0 before the slope, which scales it, is known.
+    """
+    if logits.dtype != torch.float16:
+        return torch.ones_like(weighted[0])
+    return weighted.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _times(values: Tensor, parts: Sequence[VoxelPart]) -> Tensor:
