@@ -218,10 +218,7 @@ def test_a_checkpoint_carries_no_tables(name, head):
         ({"logits": torch.zeros(2, 5, 1, 2, 2)}, r"need logits of shape \(2, 6, 1, 2, 2\)"),
         ({"teacher": torch.zeros(1, 6, 1, 2, 2)}, r"teacher must have the shape of the logits"),
         ({"peer": torch.zeros(2, 1, 1, 2, 2)}, r"peer must have the shape of the logits"),
-        (
-            {"stream": torch.zeros(1, dtype=torch.uint8)},
-            r"one number an item, \(2,\), found \(1,\)",
-        ),
+        ({"stream": torch.zeros(1, dtype=torch.uint8)}, r"one number an item, \(2,\), found \(1"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(change, message):

@@ -97,6 +97,7 @@ def of_subjects(values: np.ndarray, place: np.ndarray, count: int) -> Subjects:
         own = 1 - 2 * share + together
         away = number * share * np.sqrt((1 - 1 / number) / own) * (sums / scans - mean)
         away = away - np.nansum(away, axis=0) / number
+        away = np.where(number > 1, away, 0 * (sums / scans))  # one alone is the mean
         q0, q1, q2 = (np.sum(share ** (2 + power) / own, axis=0) for power in range(3))
         square = together**2 * q0**2 - 4 * together * q0 * q1 + 2 * q0 * q2 + 2 * q1**2
         square = square + ((share**2 / own) ** 2 * (2 * together - 4 * share + 1)).sum(axis=0)

@@ -86,3 +86,15 @@ def test_share_of_a_gap_holds_what_is_no_different_from_zero() -> None:
         [first, second, second + RNG.normal(0, 1, second.shape)], draws, np.arange(20)
     )
     assert np.isnan(nowhere.ratio(0.95)[1]).all()
+
+
+def test_one_subject_has_a_difference_and_no_test() -> None:
+    """So do two scans of one, and a quantity that only one of six subjects has."""
+    for scans, people in ((1, [0]), (2, [0, 0]), (6, range(6))):
+        tables = [table[:, :scans] for table in arms(2)]
+        for table in tables:
+            table[:, 1:, 1] = np.nan
+        found = Crossed(tables, DRAWS[:2], np.array(people)).contrast(1, -1)
+        assert found.value[0] == pytest.approx((tables[0] - tables[1])[..., 0].mean())
+        assert found.value[1] == pytest.approx((tables[0] - tables[1])[:, 0, 1].mean())
+        assert np.isnan(found.differs()[1])

@@ -65,6 +65,8 @@ def test_subjects_count_by_their_scans() -> None:
     assert found.mean.item() == found.table[:2].mean() == 13 / 4
     assert np.isnan(found.table[2:]).all()
     assert (found.count.item(), found.freedom.item() < 1) == (2, True)
+    alone = of_subjects(np.array([[1.0], [2.0], [NAN]]), np.array([0, 0, 1]), 2)
+    assert alone.table.ravel() == pytest.approx([1.5, NAN], nan_ok=True)
     equal = of_subjects(np.arange(4.0)[:, None], np.array([0, 1, 2, 3]), 4)
     assert equal.table.ravel().tolist() == [0, 1, 2, 3]
     assert equal.freedom.item() == pytest.approx(3)
