@@ -337,6 +337,14 @@ def not_drawn(example: Example) -> None:
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
+def two_sides(example: Example) -> None:
+    for number, subject in enumerate(SUBJECTS):
+        labels = head(number)[1]
+        labels[:8][labels[:8] > 2] = 3
+        labels[8:][labels[8:] > 2] = 4
+        save(example.file("dseg", subject), labels)
+
+
 def more_than_described(example: Example) -> None:
     labels = head(1)[1]
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
@@ -492,6 +500,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
     "structure-not-drawn": not_drawn,
+    "unpaired-sides": two_sides,
     "class-never-annotated": never_annotated,
     "contradicted-annotation": more_than_described,
     "label-meaning": unknown_name,

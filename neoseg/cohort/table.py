@@ -26,11 +26,12 @@ def _delimiter(path: Path, text: str, required: Sequence[str]) -> str:
     """Return what parts the columns: what the file's ending says, or another sign that fits."""
     usual = "," if path.suffix.lower() == ".csv" else "\t"
     head = next(iter(text.splitlines()), "")
-    for sign in (usual, ",", ";", "\t"):
+    signs = (usual, ",", ";", "\t")
+    for sign in signs:
         names = {name.strip(' "').casefold() for name in head.split(sign)}
         if len(names) > 1 and names.issuperset(required):
             return sign
-    return usual
+    return next((sign for sign in signs if sign in head), usual)
 
 
 def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[Row]:

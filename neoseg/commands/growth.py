@@ -20,10 +20,11 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
 from neoseg.files import replacing, write_json
-from neoseg.findings.problems import Problems
+from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.dataset import DESC, read_table
+from neoseg.inference.origin import is_counted
 from neoseg.trust.growth import Curve
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"{path} does not exist; volumes is a folder of neoseg.predict")
     columns, rows = read_table(path)
     names = [name for name in columns if name not in IDS]
+    rows = _there(rows, command.volumes)
     if not rows or len(columns) - len(names) < len(IDS):
         raise ConfigError(f"{path} is no table of volumes, or has no rows")
     ages = _ages(rows, command.ages)
@@ -71,6 +73,26 @@ def main(config: DictConfig) -> None:
         _deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
         picture = command.volumes / "pictures" / "growth.png"
     _draw(picture, rows, ages, curves)
+
+
+def _there(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+    """Return the rows whose label files are there; what the others, and changed ones, are is told.
+
+    Raises:
+        ConfigError: files that somebody has worked on since their volumes were counted.
+    """
+    there = [row for row in rows if (folder / row.get("file", "")).is_file()]
+    if len(there) < len(rows):
+        gone = [row["file"] for row in rows if row not in there]
+        log.warning("%d rows are left out, as their files are gone: %s", len(gone), shorten(gone))
+    changed = [row["file"] for row in there if not is_counted(folder / row["file"])]
+    if changed:
+        raise ConfigError(
+            f"{len(changed)} label files in {folder} are others than when their volumes were "
+            f"counted: {shorten(changed)}; run neoseg.predict as before, which keeps such files "
+            "and counts them again"
+        )
+    return there
 
 
 def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:

@@ -21,10 +21,15 @@ from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import DESC, DerivativeError, Provenance, other_makers
-from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
+from neoseg.inference.derivative import (
+    count_again,
+    derivative_path,
+    plan_derivatives,
+    write_derivative,
+)
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.inputs import ScanFiles, find_scans
-from neoseg.inference.origin import Known, Origin
+from neoseg.inference.origin import Known, Origin, is_counted, note_counted
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.probability import probability_paths, write_probabilities
 from neoseg.inference.segmenter import Segmenter
@@ -208,7 +213,19 @@ def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -
             "version, or changed by somebody; overwrite=true makes them anew",
             count["untold"],
         )
+    for scan in known:
+        if known[scan] == "untold" and not is_counted(targets[scan.source]):
+            _count_again(job, targets[scan.source])
     return left
+
+
+def _count_again(job: _Job, target: Path) -> None:
+    try:
+        count_again(job.output, target, job.space)
+        note_counted(target)
+        log.info("the volumes of %s are those of what somebody has made of it", target)
+    except NeosegError as error:
+        log.warning("volumes are those of before somebody has worked on the file: %s", error)
 
 
 def _drops(segmenter: Segmenter | Ensemble) -> bool:

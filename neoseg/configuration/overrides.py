@@ -200,6 +200,8 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     near += [k for k in sorted(known) if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     found = list(dict.fromkeys(near))[:3]
     there = f"it can be {', '.join(f'{parent}{name}' for name in siblings)}"
+    if not siblings and is_group(group := parent.removesuffix(".")):
+        there = f"choose one first, as {group}={'|'.join(options(group))}"
     hint = f"did you mean {' or '.join(map(repr, found))}?" if found else there
     return f"'{written}': there is no key '{key}'; {hint}"
 

@@ -18,6 +18,7 @@ from neoseg.doctor.cohort import (
     unseen_leaves,
 )
 from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.sides import unpaired_sides
 from neoseg.doctor.structures import Structures
 from neoseg.labels import LabelSet, Protocol
 from neoseg.store.examined import guessed_meaning
@@ -68,6 +69,7 @@ def diagnose(
             found += unseen_leaves(space, shown_sets(source, examined))
             found += unknown_classes(space, known_sets(source))
             found += structures.not_drawn(source)
+            found += unpaired_sides(good, examined)
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures, annotated)
 
 
@@ -83,6 +85,7 @@ def findings_of_plan(plan: Plan, store: Store) -> list[Problem]:
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
         found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
+        found += unpaired_sides(source.cohort, examined)
     return [*unseen_leaves(plan.space, shown), *found]
 
 

@@ -42,6 +42,7 @@ KINDS: Mapping[str, str] = {
     "untold-labels": "Label files that tell nothing",
     "leaf-never-shown": "Structures that no scan shows",
     "structure-not-drawn": "Structures that some scans show and others do not",
+    "unpaired-sides": "Left and right structures that the label table does not pair",
     "class-never-annotated": "Classes that no protocol annotates",
     "contradicted-annotation": "Label files that tell more than their annotation is said to",
     "label-meaning": "Names and values that the label table lacks",

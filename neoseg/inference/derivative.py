@@ -20,8 +20,9 @@ from neoseg.inference.dataset import (
     record_volumes,
     tables_locked,
 )
-from neoseg.labels import LabelSpace
+from neoseg.labels import Convention, LabelSpace
 from neoseg.store.nifti import HEADER_ERRORS, open_image
+from neoseg.store.volume import read_volume
 
 _BIDS_NAME = re.compile(
     r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
@@ -123,6 +124,22 @@ def write_derivative(
             counts, voxel_ml = _count(labels, image, space)
             record_volumes(output, target, counts, voxel_ml, space)
     return target
+
+
+def count_again(output: Path, target: Path, space: LabelSpace) -> None:
+    """Bring the table of volumes up to date with a label file that somebody has worked on.
+
+    Raises:
+        DataError: a file that cannot be read.
+        LabelError: values outside the table.
+    """
+    image = open_source(target)
+    convention = Convention.identity(space)
+    stored = convention.encode(read_volume(target, dtype=np.int64).data, str(target))
+    position = {leaf.index: number for number, leaf in enumerate(space.leaves)}
+    labels = np.array([position[value] for value in convention.values])[stored]
+    with tables_locked(output):
+        record_volumes(output, target, *_count(labels, image, space), space)
 
 
 def require_inside(output: Path, target: Path, source: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ log = logging.getLogger(__name__)
 
 MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
 """How brain masks are called in BIDS (as in release 3 of the dHCP) and in its other releases."""
+
+DRAWN = frozenset(
+    [
+        *("seg", "dseg", "aseg", "segmentation", "label", "labels", "probseg", "statmap"),
+        *("mask", "maske", "masque", "roi"),
+    ]
+)
+"""Last words of the names of files in a plain collection that are no scans."""
 
 CORRECTED = "restore"
 """What the dHCP calls an image whose bias field was corrected."""
@@ -64,9 +73,9 @@ def find_scans(
     A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
     images in `sub-*/[ses-*/]anat` are, and nothing else; in other folders every file, however
     deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
-    plain collection in which every volume is a scan. Names that end in nnU-Net's numbers of
-    channels (`CASE_0000.nii.gz`) are those of modalities, by the `dataset.json` that lies there,
-    or in order where the network has several.
+    plain collection in which every volume is a scan but for label maps and masks (`DRAWN`). Names
+    that end in nnU-Net's numbers of channels (`CASE_0000.nii.gz`) are those of modalities, by the
+    `dataset.json` that lies there, or in order where the network has several.
 
     Files that differ in nothing but `desc-` are one scan, and in BIDS sessions also those that
     differ in `space-`, of which the native one is taken. The other modalities are files of the
@@ -125,10 +134,22 @@ def find_scans(
             f"{base or path} has {len(files)} volumes, and none is {wanted}, which the run was "
             "trained on; name a file, or the folder that holds such images"
         )
-    drawn = ("_dseg", "_seg", "_label", "_labels", "_mask", "_probseg")
-    derived = (*drawn, *(f"_{modality}" for modality in modalities[1:]))
-    plain = [file for file in files if not stem_of(file).endswith(derived)]
+    others = tuple(f"_{modality}" for modality in modalities[1:])
+    images_alone = [file for file in files if not stem_of(file).endswith(others)]
+    plain = [file for file in images_alone if not _is_drawn(file)]
+    if len(plain) < len(images_alone):
+        log.warning(
+            "%d files such as %s are left out: by their names they are label maps or masks",
+            len(images_alone) - len(plain),
+            next(filter(_is_drawn, images_alone)),
+        )
     return [_with_partners(file, images, modalities, channels) for file in plain]
+
+
+def _is_drawn(file: Path) -> bool:
+    """Tell whether the last word of a name is that of a label map, a mask or a map of ours."""
+    words = re.findall(r"[a-z]+", stem_of(file).lower())
+    return bool(words) and words[-1] in DRAWN
 
 
 def _images(

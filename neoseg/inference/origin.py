@@ -69,5 +69,21 @@ class Origin:
         }
 
 
+def is_counted(target: Path) -> bool:
+    """Tell whether a label file is as it was when its volumes were counted, as far as is told."""
+    try:
+        content = read_json(_beside(target))
+        return bool(content.get("counted", content["labels"]) == digest_of(target))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
+
+
+def note_counted(target: Path) -> None:
+    """Keep that the volumes are those of a label file as it is, which `is_counted` told of."""
+    write_json(
+        _beside(target), {**read_json(_beside(target)), "counted": digest_of(target)}, indent=1
+    )
+
+
 def _beside(target: Path) -> Path:
     return target.with_name(f"{target.name.removesuffix('.gz').removesuffix('.nii')}.json")

@@ -17,9 +17,21 @@ SIDES = {"left": "right", "lh": "rh", "lt": "rt", "l": "r"}
 SWAPPED = SIDES | {right: left for left, right in SIDES.items()}
 """Words for a side, and those for the other one."""
 
+ELSEWHERE = {
+    "left": "links linke linker linkes gauche izquierdo izquierda esquerdo esquerda sinistro "
+    "sinistra sinister sinistrum",
+    "right": "rechts rechte rechter rechtes droit droite derecho derecha direito direita destro "
+    "destra dexter dextra dextrum",
+}
+"""What a side is called in other languages."""
+
+_ENGLISH = {word: side for side, words in ELSEWHERE.items() for word in words.split()}
 _WORDS = re.compile(r"[^\W_]+")
-_JOINED = re.compile(r"(?<![^\W_])(left|right)(?=[A-Z0-9])|(?<=[a-z0-9])(Left|Right)(?![^\W_])")
-"""A side that is written together with its structure, `leftThalamus` or `ThalamusLeft`."""
+_JOINED = re.compile(
+    r"(?<![^\W_])(left|right)(?=[A-Z0-9])|(?<=[a-z0-9])(Left|Right)(?![^\W_])"
+    r"|(?<=[a-z])([LR])(?![^\W_])"
+)
+"""A side that is written together with its structure: `leftThalamus`, `ThalamusLeft`, `ThalL`."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +105,10 @@ def one_sided(named: Sequence[Named], pairs: Sequence[tuple[int, int]]) -> list[
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """Return the words of a structure's name in small letters, the side apart."""
+    """Return the words of a structure's name in small letters, the side apart and in English."""
     apart = _JOINED.sub(lambda side: f" {side[0]} ", name[:1].lower() + name[1:])
-    return tuple(word.casefold() for word in _WORDS.findall(apart))
+    words = (word.casefold() for word in _WORDS.findall(apart))
+    return tuple(_ENGLISH.get(word, word) for word in words)
 
 
 def written(table: dict[str, Any], source: str) -> str:

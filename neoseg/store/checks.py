@@ -14,6 +14,9 @@ from neoseg.findings.problems import Problem
 GRID_TOLERANCE = 1e-3
 """Largest difference of two affines (mm) that still counts as rounding."""
 
+FEW = 16
+"""Values of an image up to which it may be a label map: one of 8 bits has some hundred."""
+
 USUAL, FAR, MANY = (0.1, 99.9), 20.0, 1 << 20
 """Percentiles between which voxels are as usual, of about so many, and their ranges beyond which
 they are no brightness any more: the brightest vessel is two or three away."""
@@ -118,6 +121,15 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
         return []
     found = f"is constant ({float(low):g} everywhere)"
     return one(path, found, "an image", "drop it", "constant-image")
+
+
+def few_values(data: np.ndarray) -> str | None:
+    """Say that an image holds as few values as a label map or a mask does, where it does."""
+    found = np.unique(data.ravel()[:: max(1, data.size // MANY)])
+    if len(found) > FEW:
+        return None
+    some = ", ".join(f"{value:g}" for value in found)
+    return f"holds the values {some} alone, as label maps and masks do; it is taken as a scan"
 
 
 def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:

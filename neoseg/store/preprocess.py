@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
-from neoseg.store.checks import check_contrast, check_grid, check_outliers
+from neoseg.store.checks import check_contrast, check_grid, check_outliers, few_values
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
@@ -108,6 +108,10 @@ def prepare_images(
     volumes = read_images(paths)
     for note in (note for volume in volumes if volume is not None for note in volume.notes):
         log.warning("%s", note.sentence)
+    for path, volume in zip(paths, volumes, strict=True):
+        told = None if volume is None else few_values(volume.data)
+        if told:
+            log.warning("%s %s", path, told)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
 
 

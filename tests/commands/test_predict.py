@@ -366,6 +366,34 @@ def test_what_is_there_is_compared_by_content(
     assert not made(says="1 segmentations are kept that do not tell")
 
 
+def test_what_somebody_has_corrected_is_kept_and_counted(
+    make_run, tree, tmp_path, monkeypatch, capsys
+) -> None:
+    run, scan = make_run("A"), one_scan(tree)
+    (tmp_path / "scans").mkdir()
+    shutil.copy(scan, tmp_path / "scans" / "me_T2w.nii.gz")
+    where = tmp_path / "out"
+    asked = (f"run={run}", f"input={tmp_path / 'scans'}", f"output={where}", "picture=false")
+    predict(monkeypatch, *asked)
+    table, drawn = where / "desc-neoseg_volumes.tsv", where / "me_T2w_desc-neoseg_dseg.nii.gz"
+    before = nib.load(drawn)
+    labels = np.asarray(before.dataobj).copy()
+    labels[:2] = 3  # white matter, by hand
+    nib.save(nib.Nifti1Image(labels, before.affine), drawn)
+    for _ in range(2):
+        predict(monkeypatch, *asked)
+        assert (np.asarray(nib.load(drawn).dataobj) == labels).all()
+        row = pd.read_csv(table, sep="\t").iloc[0]
+        voxel = abs(np.linalg.det(before.affine[:3, :3])) / 1000
+        assert row["WM"] == pytest.approx((labels == 3).sum() * voxel, rel=1e-5)
+    assert capsys.readouterr().err.count("are those of what somebody has made of it") <= 1
+    labels[:2] = 200
+    nib.save(nib.Nifti1Image(labels, before.affine), drawn)
+    predict(monkeypatch, *asked)
+    said = capsys.readouterr()
+    assert "volumes are those of before somebody" in said.out + said.err
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

@@ -8,7 +8,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from broken_cohorts import EXAMPLES, Example, examine, head, planner, save, space, write_cohort
+from broken_cohorts import (
+    EXAMPLES,
+    TABLE,
+    Example,
+    examine,
+    head,
+    planner,
+    save,
+    space,
+    write_cohort,
+)
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -20,6 +30,7 @@ from neoseg.commands.prepare import PrepareConfig
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose, without_bad_scans
+from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store import store as store_module
 from neoseg.store.store import Store
@@ -165,6 +176,43 @@ def test_negative_labels_get_advice_that_works(tmp_path: Path) -> None:
     override = OverridesParser.create().parse_override(line)
     example = Example(tmp_path / "cohort", {"convention": override.value()})
     assert examine(example, tmp_path / "store").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, True),
+        ({"mirrored": True}, True),
+        ({"paired": True}, False),  # the table says so
+        ({"turned": 1}, False),  # they lie behind one another
+        ({"moved": 2}, False),  # in the third scan on the other side
+    ],
+)
+def test_sides_that_the_table_does_not_tell_are_found(
+    tmp_path: Path, change: dict[str, int], told: bool
+) -> None:
+    example = broken(tmp_path, "unpaired-sides")
+    for number, subject in enumerate(("01", "02", "03")):
+        labels = np.asarray(nib.load(example.file("dseg", subject)).dataobj)
+        if "turned" in change:
+            labels = labels.swapaxes(0, change["turned"])
+        if change.get("moved") == number:
+            labels = labels[::-1]
+        affine = np.diag([-1.0 if "mirrored" in change else 1.0, 1.0, 1.0, 1.0])
+        image = np.asarray(nib.load(example.file("T2w", subject)).dataobj)
+        mask = np.asarray(nib.load(example.file("desc-brain_mask", subject)).dataobj)
+        for name, array in (("dseg", labels), ("T2w", image), ("desc-brain_mask", mask)):
+            save(example.file(name, subject), array, affine)
+    if "paired" in change:
+        table = LabelTable.model_validate(TABLE | {"mirror": [[3, 4]]})
+        cohort = read_bids(example.root, LabelSpace.from_table(table), on_error="collect")
+        diagnosis = diagnose(cohort, store_at(tmp_path))
+    else:
+        diagnosis = examine(example, tmp_path / "store")
+    found = [p for p in diagnosis.problems if p.kind == "unpaired-sides"]
+    names, pair = ("dGM and WM", "[4, 3]") if "mirrored" in change else ("WM and dGM", "[3, 4]")
+    assert [p.found.rpartition(": ")[2] for p in found] == [names] * told
+    assert all(f"mirror: [{pair}]" in p.action for p in found)
 
 
 def test_structures_that_some_scans_lack_are_told_with_lines_that_settle_it(

@@ -19,6 +19,10 @@ from neoseg.labels.draft import Named, Region, draft, mirror_pairs, one_sided, w
         ("LeftThalamus", "RightThalamus"),
         ("thalamusLeft", "thalamusRight"),
         ("Lt. putamen", "Rt. putamen"),
+        ("ThalL", "ThalR"),
+        ("Thalamus links", "Thalamus rechts"),
+        ("Thalamus gauche", "Thalamus droit"),
+        ("Amygdala_sinistra", "Amygdala_dextra"),
     ],
 )
 def test_names_that_differ_in_the_side_are_pairs(left: str, right: str) -> None:
@@ -26,7 +30,14 @@ def test_names_that_differ_in_the_side_are_pairs(left: str, right: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("Brightness", "Bleftness"), ("Left A", "Right B"), ("A", "A"), ("lobe 1", "robe 1")]
+    "names",
+    [
+        ("Brightness", "Bleftness"),
+        ("Left A", "Right B"),
+        ("A", "A"),
+        ("lobe 1", "robe 1"),
+        ("GML", "GMR"),
+    ],
 )
 def test_others_are_none(names: tuple[str, str]) -> None:
     assert mirror_pairs([Named(1, names[0]), Named(2, names[1])]) == []

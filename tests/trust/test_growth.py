@@ -90,6 +90,11 @@ def test_the_command_learns_and_tells(
     ages, volumes = draw(np.random.default_rng(3), 40)
     rows = [f"sub-{n:02}/f.nii.gz\tsub-{n:02}\tn/a\t{v:.6g}" for n, v in enumerate(volumes)]
     head = "file\tparticipant_id\tsession_id\tWM\n"
+    files = [tmp_path / row.split("\t")[0] for row in rows]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(b"labels")
+    rows.append("sub-99/gone.nii.gz\tsub-99\tn/a\t1e6")
     (tmp_path / "desc-neoseg_volumes.tsv").write_text(head + "\n".join(rows) + "\n")
     people = [f"sub-{n:02}\t{age:.3f}" for n, age in enumerate(ages)]
     people[0] = "sub-00\tn/a"
@@ -102,6 +107,7 @@ def test_the_command_learns_and_tells(
         neoseg.growth.main()
     said = capsys.readouterr().out
     assert "deviations of 39 scans" in said
+    assert "1 rows are left out, as their files are gone: sub-99/gone.nii.gz" in said
     assert "1 scans have none" in said
     table = (tmp_path / "desc-neoseg_growth.tsv").read_text().splitlines()
     assert table[0].split("\t")[-2:] == ["scan_age", "WM_z"]
@@ -111,6 +117,13 @@ def test_the_command_learns_and_tells(
     assert 0.8 < np.std(told) < 1.2
     assert curves.with_suffix(".png").is_file()
     assert (tmp_path / "pictures" / "growth.png").is_file()
+    (files[2].parent / "f.json").write_text('{"labels": "those of before"}')
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit):
+        neoseg.growth.main()
+    said = capsys.readouterr()
+    assert "1 label files" in said.out + said.err
+    assert "sub-02/f.nii.gz; run neoseg.predict as before" in said.out + said.err
 
 
 def test_segmentations_of_nobody_have_no_ages(
@@ -118,6 +131,7 @@ def test_segmentations_of_nobody_have_no_ages(
 ) -> None:
     rows = "file\tparticipant_id\tsession_id\tWM\na.nii.gz\tn/a\tn/a\t1\n"
     (tmp_path / "desc-neoseg_volumes.tsv").write_text(rows)
+    (tmp_path / "a.nii.gz").touch()
     (tmp_path / "participants.tsv").write_text("participant_id\tscan_age\na\t40\n")
     words = ["growth", f"volumes={tmp_path}", f"ages={tmp_path}", f"output={tmp_path}/g.json"]
     monkeypatch.setattr(sys, "argv", words)
