@@ -66,7 +66,7 @@ def head(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return an image float32 and labels uint8 of one head, 16 voxels wide."""
     rng = np.random.default_rng(seed)
     axes = np.meshgrid(*[np.linspace(-1.2, 1.2, 16)] * 3, indexing="ij")
-    radius = np.sqrt(sum(axis**2 for axis in axes))
+    radius = np.sqrt(sum(axis**2 for axis in axes)) * (1 + 0.02 * seed)
     labels = np.digitize(-radius, [-1.0, -0.85, -0.6, -0.35]).astype(np.uint8)
     image = np.array([0, 300, 140, 220, 160])[labels] + rng.normal(0, 10, labels.shape)
     return image.astype(np.float32), labels
@@ -284,6 +284,10 @@ def one_image_twice(example: Example) -> None:
     shutil.copy(example.file("T2w"), example.file("T2w", "02"))
 
 
+def one_label_map_twice(example: Example) -> None:
+    shutil.copy(example.file("dseg"), example.file("dseg", "02"))
+
+
 def odd_value(example: Example) -> None:
     labels = head(0)[1]
     labels[8, 8, 8:10] = 88
@@ -327,8 +331,8 @@ def nothing_told(example: Example) -> None:
 
 
 def never_shown(example: Example) -> None:
-    for subject in SUBJECTS:
-        labels = head(0)[1]
+    for number, subject in enumerate(SUBJECTS):
+        labels = head(number)[1]
         save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
 
 
@@ -492,6 +496,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "grid-affine": mirrored,
     "mask": mask_shape,
     "duplicate-image": one_image_twice,
+    "duplicate-labels": one_label_map_twice,
     "label-values": odd_value,
     "label-fractions": fractions,
     "label-rounding": rounded,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from neoseg.findings.problems import shorten
 from neoseg.labels import LabelSet, LabelSpace
 from neoseg.store.examined import Examined
 from neoseg.store.signature import copies
+from neoseg.store.volume import read_volume
 
 
 def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
@@ -19,27 +22,59 @@ def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
 
     Such a subject could stand in the training and in the test set.
     """
-    groups: dict[str, list[Examined]] = defaultdict(list)
+    groups: dict[str, list[tuple[Examined, Path]]] = defaultdict(list)
     for item in examined:
-        if item.digest:
-            groups[item.digest].append(item)
+        for digest, path in item.images:
+            groups[digest].append((item, path))
     found = [*_resampled_images(examined)]
-    for first, *others in groups.values():
+    for (first, shown), *others in groups.values():
         if not others:
             continue
-        several = any(item.scan.subject != first.scan.subject for item in others)
+        several = any(item.scan.subject != first.scan.subject for item, _ in others)
+        ids = (first.scan.id, *(item.scan.id for item, _ in others))
         found.append(
             Problem(
-                str(others[0].scan.images[0]),
-                f"shows the same voxels as {first.scan.images[0]}"
+                str(others[0][1]),
+                f"shows the same voxels as {shown}"
                 + (f", and so do {len(others) - 1} more" if len(others) > 1 else ""),
                 "an image of its own for each scan",
-                f"keep one of {shorten([first.scan.id, *(item.scan.id for item in others)])}",
+                f"keep one of {shorten(ids)}",
                 "duplicate-image",
-                tuple(item.scan.id for item in others) if several else (),
+                ids[1:] if several else (),
                 "error" if several else "warning",
             )
         )
+    return found
+
+
+def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
+    """Warn of label files with the same labels whose images show different things."""
+    groups: dict[tuple[int, ...], list[Examined]] = defaultdict(list)
+    for item in examined:
+        if sum(count > 0 for count in item.voxels) > 1 and item.entry is not None:
+            groups[item.voxels].append(item)
+    found = []
+    for items in groups.values():
+        same: dict[str, list[Examined]] = defaultdict(list)
+        for item in items if len(items) > 1 else ():
+            assert item.scan.label is not None
+            labels = read_volume(item.scan.label, dtype=np.int64).data
+            same[hashlib.blake2b(labels.astype(np.int64).tobytes()).hexdigest()].append(item)
+        for first, *others in same.values():
+            if len({item.digest for item in (first, *others)}) < 2:
+                continue  # one scan under two names is another finding
+            found.append(
+                Problem(
+                    str(others[0].scan.label),
+                    f"holds the same labels as {first.scan.label}, and their images differ"
+                    + (f"; so do {len(others) - 1} more" if len(others) > 1 else ""),
+                    "labels of its own for each scan",
+                    f"look at {shorten([first.scan.id, *(item.scan.id for item in others)])}: "
+                    "one may have been taken for the other",
+                    "duplicate-labels",
+                    severity="warning",
+                )
+            )
     return found
 
 

@@ -11,6 +11,7 @@ from neoseg.cohort.label_tables import GUESSED
 from neoseg.cohort.split import SPLITS
 from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.cohort import (
+    copied_labels,
     duplicate_images,
     known_sets,
     shown_sets,
@@ -50,7 +51,7 @@ def diagnose(
     found = [problem for problem in cohort.problems if problem.kind != GUESSED]
     found += guessed_meaning(cohort, examined)
     found += (problem for item in examined for problem in item.problems)
-    found += duplicate_images(examined)
+    found += [*duplicate_images(examined), *copied_labels(examined)]
     bad = {scan for p in found if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
     structures = annotated = None
@@ -85,7 +86,7 @@ def findings_of_plan(plan: Plan, store: Store) -> list[Problem]:
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
         found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
-        found += unpaired_sides(source.cohort, examined)
+        found += [*unpaired_sides(source.cohort, examined), *copied_labels(examined)]
     return [*unseen_leaves(plan.space, shown), *found]
 
 

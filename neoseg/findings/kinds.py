@@ -33,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "grid-affine": "Files of one scan that lie in different places",
     "mask": "Brain masks that cannot be used",
     "duplicate-image": "One image under several names",
+    "duplicate-labels": "One label map for several scans",
     # labels
     "label-values": "Label values outside the table",
     "label-fractions": "Label values that are not whole",

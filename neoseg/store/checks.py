@@ -123,6 +123,17 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     return one(path, found, "an image", "drop it", "constant-image")
 
 
+def check_another(
+    path: Path, data: np.ndarray, others: Sequence[tuple[Path | None, np.ndarray]]
+) -> list[Problem]:
+    """An image of its own: not one that is there already as another modality of the scan."""
+    for other, voxels in others:
+        if np.array_equal(voxels, data):
+            found, action = f"shows the same voxels as {other}", "correct the name of one of them"
+            return one(path, found, "an image of its own", action, "duplicate-image")
+    return []
+
+
 def few_values(data: np.ndarray) -> str | None:
     """Say that an image holds as few values as a label map or a mask does, where it does."""
     found = np.unique(data.ravel()[:: max(1, data.size // MANY)])

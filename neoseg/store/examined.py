@@ -30,6 +30,7 @@ class Examined:
         voxels: number of voxels by stored code, of the whole file; empty without labels.
         digest: of the first image's voxels in canonical axes; "" where there is no entry.
         signature: of what that image shows; see `signature_of`.
+        others: digests of the other images; empty for an entry of before they were kept.
     """
 
     scan: Scan
@@ -38,6 +39,7 @@ class Examined:
     voxels: tuple[int, ...] = ()
     digest: str = ""
     signature: str = ""
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of_entry(
@@ -62,7 +64,14 @@ class Examined:
             here += check_described(scan, counts, convention)
         if any(problem.severity == "error" for problem in here):
             return cls.failed(scan, DataError.of(here))
-        return cls(scan, entry, tuple(here), voxels, record["digest"], record["signature"])
+        others = tuple(record.get("others", ()))
+        return cls(scan, entry, tuple(here), voxels, record["digest"], record["signature"], others)
+
+    @property
+    def images(self) -> tuple[tuple[str, Path], ...]:
+        """Digest and path of each image."""
+        there = (path for path in self.scan.images if path is not None)
+        return tuple(zip(filter(None, (self.digest, *self.others)), there, strict=False))
 
     @classmethod
     def failed(cls, scan: Scan, error: DataError) -> Examined:

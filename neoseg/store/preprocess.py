@@ -15,7 +15,13 @@ from scipy import ndimage
 
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
-from neoseg.store.checks import check_contrast, check_grid, check_outliers, few_values
+from neoseg.store.checks import (
+    check_another,
+    check_contrast,
+    check_grid,
+    check_outliers,
+    few_values,
+)
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
@@ -145,6 +151,8 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
             continue
         found += check_contrast(path, volume.data)
         data, notes = check_outliers(path, volume.data)
+        before = zip(paths, volumes[:-1], strict=False)
+        found += check_another(path, data, [(p, v.data) for p, v in before if v is not None])
         volumes[-1] = volume = replace(volume, data=data, notes=(*volume.notes, *notes))
         first = volumes[0]
         if first is not None:

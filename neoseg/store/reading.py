@@ -10,7 +10,7 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
-from neoseg.store.checks import check_grid
+from neoseg.store.checks import MANY, check_grid, one
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
 from neoseg.store.label_checks import (
@@ -41,7 +41,7 @@ def read_scan(
         DataError: every error about its files.
     """
     found: list[Problem] = []
-    image = geometry = codes = None
+    image = geometry = codes = some = None
     record: dict[str, Any] = {
         "scan": scan.id,
         "files": [str(p) for p in (*scan.images, scan.label) if p is not None],
@@ -57,9 +57,12 @@ def read_scan(
         found += [note for volume in volumes if volume is not None for note in volume.notes]
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])
+        others = (volume for volume in volumes[1:] if volume is not None)
+        record["others"] = [_digest(volume) for volume in others]
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
+        some = _some(volumes[0].data)
         del volumes
     except DataError as error:
         found += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
@@ -67,9 +70,13 @@ def read_scan(
         try:
             codes, notes, voxels = read_labels(scan, convention, geometry)
             found += notes
+            meaning = scan.meaning(convention)
             if geometry is not None:
-                meaning = scan.meaning(convention)
                 found += check_kept(scan.label, codes, geometry.crop, settings, meaning)
+            if some is not None and np.array_equal(some, np.array(meaning.values)[_some(codes)]):
+                wanted, told = "an image", f"holds the numbers of the label file {scan.label}"
+                action, path = "correct the name of one of them", scan.images[0] or scan.label
+                found += one(path, told, wanted, action, "duplicate-image")
             record["voxels"] = voxels.tolist()
         except DataError as error:
             found += error.problems
@@ -82,6 +89,11 @@ def read_scan(
     kept = [problem for problem in found if problem.kind not in OF_CONTENT]
     record["findings"] = [problem.to_dict() for problem in kept]
     return image, geometry, codes, record
+
+
+def _some(volume: np.ndarray) -> np.ndarray:
+    """Return about `MANY` voxels, the same of each volume of a shape."""
+    return volume.ravel()[:: max(1, volume.size // MANY)]
 
 
 def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.ndarray:
@@ -142,5 +154,8 @@ def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
 
 def shown_by(volume: Volume) -> tuple[str, str]:
     """Return a digest of an image's voxels in canonical axes, and its signature."""
-    digest = hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()
-    return digest, signature_of(volume)
+    return _digest(volume), signature_of(volume)
+
+
+def _digest(volume: Volume) -> str:
+    return hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()

@@ -25,7 +25,9 @@ from omegaconf import OmegaConf
 
 from neoseg.cohort import Cohort, CohortError, Problem, read_bids
 from neoseg.cohort.annotated import with_annotation
+from neoseg.cohort.scan_table import read_table
 from neoseg.cohort.split import make_split
+from neoseg.cohort.table import write_rows
 from neoseg.commands.prepare import PrepareConfig
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.doctor.diagnosis import Diagnosis
@@ -113,9 +115,8 @@ def test_errors_about_the_whole_cohort_are_not_skipped(tmp_path: Path) -> None:
 
 def test_a_guessed_meaning_is_shown_with_its_voxels(tmp_path: Path) -> None:
     example = broken(tmp_path, "guessed-meaning")
-    labels = head(0)[1]
     (told,) = examine(example, tmp_path / "store").problems
-    number = 3 * int((labels == 4).sum())
+    number = sum(int((head(seed)[1] == 4).sum()) for seed in range(3))
     assert told.kind == "guessed-meaning"
     assert f"4 -> dGM ({number} voxels)" in told.found
     without_bad_scans(read(example), store_at(tmp_path))
@@ -213,6 +214,34 @@ def test_sides_that_the_table_does_not_tell_are_found(
     names, pair = ("dGM and WM", "[4, 3]") if "mirrored" in change else ("WM and dGM", "[3, 4]")
     assert [p.found.rpartition(": ")[2] for p in found] == [names] * told
     assert all(f"mirror: [{pair}]" in p.action for p in found)
+
+
+@pytest.mark.parametrize("named", ["itself", "another", "label", "second"])
+def test_a_file_that_was_taken_for_another_is_found(tmp_path: Path, named: str) -> None:
+    """Rows of a table that were copied: each file is there, and one is not what the row says."""
+    example = broken(tmp_path)
+    for number, subject in enumerate(("01", "02", "03")):
+        save(example.file("T1w", subject), head(10 + number)[0])
+    rows = {subject: {} for subject in ("01", "02", "03")}
+    for subject, row in rows.items():
+        row |= {"subject": subject, "label": example.file("dseg", subject)}
+        row |= {name: example.file(name, subject) for name in ("T2w", "T1w")}
+    wrong = {
+        "itself": ("T1w", example.file("T2w", "02")),
+        "another": ("T1w", example.file("T1w", "01")),
+        "label": ("T2w", example.file("dseg", "02")),
+        "second": ("label", example.file("dseg", "01")),
+    }
+    rows["02"] |= dict([wrong[named]])
+    path = tmp_path / "scans.csv"
+    write_rows(path, list(rows["01"]), [list(row.values()) for row in rows.values()])
+    modalities = ["T2w", "T1w"]
+    cohort = read_table(path, space(), modalities=modalities, name="a", on_error="collect")
+    diagnosis = diagnose(cohort, store_at(tmp_path))
+    kind = "duplicate-labels" if named == "second" else "duplicate-image"
+    (found,) = [problem for problem in diagnosis.problems if problem.kind == kind]
+    assert str(wrong[named][1]) in str(found)
+    assert (found.severity == "warning") == (named == "second")
 
 
 def test_structures_that_some_scans_lack_are_told_with_lines_that_settle_it(
