@@ -81,6 +81,7 @@ def planned(before: Path, folder: Path, budget: float) -> dict[str, str]:
         f"run={before}",
         f"budget={budget}",
         f"output={folder}",
+        "overwrite=true",
         f"minutes.full={MINUTES['full']}",
         f"minutes.slice={MINUTES['coronal_5'] / 5}",
         f"minutes.named={{HIP: {MINUTES['HIP']}}}",

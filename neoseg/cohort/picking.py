@@ -121,7 +121,8 @@ def _how_to_choose(what: str, names: Sequence[str]) -> str:
     for key in dict.fromkeys(key for own in parts for key in own):
         values = sorted({own.get(key, "") for own in parts})
         if len(values) > 1 and key == "desc":
-            lines.append(f"set {what}_desc to one of {', '.join(v or '(none)' for v in values)}")
+            texts = [override(f"cohort.{what}_desc", v or "null") for v in values]
+            lines.append(f"set {' or '.join(texts)}")
         elif len(values) > 1:
             key_of = f"cohort.{what}_entities"
             texts = [override(key_of, f"{{{key}: {v or 'null'}}}") for v in values]

@@ -51,7 +51,7 @@ class Selection(Section):
             problems.warn(
                 "exclude",
                 f"names {shorten(needless)}, which the cohort does not have",
-                action="correct the ids, or take them out",
+                action="correct the ids (quote those that look like numbers), or take them out",
             )
 
     def apply(self, scans: Sequence[Scan], problems: Problems) -> tuple[Scan, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +21,13 @@ from neoseg.cohort.split import Split, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import AnyFolder, as_own_folder
+from neoseg.digests import digest_of_content
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
+from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import read_json
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -36,6 +40,9 @@ from neoseg.store.reading import read_scan, shown_by
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
+
+OF = "evaluation.json"
+"""In a folder of scores: of which scans, and with which settings."""
 
 Part = Literal["train", "val", "test", "all"]
 
@@ -133,6 +140,7 @@ def main(config: DictConfig) -> None:
     place = name if part == usual else f"{name}_{part}"
     output = command.output or run / "evaluation" / place
     window = {**command.window, "voxel_size": command.voxel_size}
+    _claim(output, parts, {"window": window, "scoring": command.scoring.model_dump()})
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
             segmenter_of(spec, trained.network, trained.device, **window),
@@ -146,6 +154,29 @@ def main(config: DictConfig) -> None:
         )
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
+
+
+def _claim(output: Path, parts: Sequence[Scored], settings: Mapping[str, Any]) -> None:
+    """Keep in a folder what its scores are of; raises `ConfigError` where it has those of others.
+
+    Cohorts that nobody has named are called as their reader is.
+    """
+    scans = [scan for part in parts for scan in part.scans]
+    images = [str(scan.images[0].absolute()) for scan in scans if scan.images[0] is not None]
+    told = {
+        "cohorts": {part.cohort.name: len(part.scans) for part in parts},
+        "images": os.path.commonpath(images) if images else "",
+        "scans": digest_of_content(sorted(f"{scan.cohort} {scan.id}" for scan in scans)),
+        "settings": digest_of_content(settings),
+    }
+    path = output / OF
+    if path.is_file() and (before := read_json(path)) != told:
+        other = [key for key in told if before.get(key) != told[key]]
+        raise ConfigError(
+            f"{output} has scores of other {', '.join(other)} (images below {before['images']}), "
+            "which would be lost; name a folder with output=DIR, or remove that one"
+        )
+    write_json(path, told)
 
 
 def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:

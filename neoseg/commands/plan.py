@@ -15,6 +15,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import read_text
 from neoseg.planning.cost import expected
 from neoseg.planning.make import make
 
@@ -25,6 +26,7 @@ class PlanConfig(RunConfig):
     """What `conf/plan.yaml` holds: a training, and where its plan is written."""
 
     output: OutputFile
+    overwrite: bool = False
 
     @field_validator("output")
     @classmethod
@@ -41,7 +43,13 @@ def main(config: DictConfig) -> None:
     output = made.run.output
     line = override("plan", output)
     title = f"Decided by neoseg.plan; edit it, and give it to neoseg.train: {line}"
-    write_text(output, made.text(title))
+    text = made.text(title)
+    if output.exists() and not made.run.overwrite and read_text(output) != text:
+        raise ConfigError(
+            f"{output} is there already and says something else, which may be edits; name another "
+            "file, or set overwrite=true"
+        )
+    write_text(output, text)
     for decision in made.decisions:
         if decision.key != "network":
             log.info("%s=%s: %s", decision.key, decision.value, decision.reason)

@@ -40,6 +40,7 @@ class PlanAnnotationConfig(PredictingConfig):
 
     budget: float = Field(gt=0)
     output: OutputFolder
+    overwrite: bool = False
     pool: Path | None = None
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
@@ -50,6 +51,12 @@ class PlanAnnotationConfig(PredictingConfig):
 def main(config: DictConfig) -> None:
     """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
+    edited = sorted(command.output.glob("annotation*.tsv"))
+    if edited and not command.overwrite:
+        raise ConfigError(
+            f"{edited[0]} is there already, and may have been edited; name another folder as "
+            "output, or set overwrite=true"
+        )
     learnt = None if command.curve is None else learn(command.curve)
     segmenter, modalities = command.load()
     space = segmenter.head.space

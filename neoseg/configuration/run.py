@@ -14,7 +14,7 @@ from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_o
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
 from neoseg.configuration.teaching import require_predictor, require_start, require_teacher
-from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_clipped, require_shares
+from neoseg.configuration.trainer import TrainerSettings, in_epochs, require_fit
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.privacy import Privacy
 from neoseg.inference.window import WindowSettings
@@ -148,11 +148,8 @@ class RunConfig(DataConfig):
 
     @field_validator("trainer")
     @classmethod
-    def _fits_the_batch(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
-        if "patches" in info.data:
-            require_shares(info.data["patches"].batch_size, trainer.processes)
-        if "optimizer" in info.data:
-            require_clipped(trainer, info.data["optimizer"].fused)
+    def _fits(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
+        require_fit(trainer, info.data)
         return trainer
 
     @field_validator("window", mode="before")
@@ -212,11 +209,11 @@ class RunConfig(DataConfig):
         Raises:
             ConfigError, LossError, NetworkError: keys that do not fit each other.
         """
-        from neoseg.training.module import ModuleSpec, SegmentationModule, plain_label_sets
+        from neoseg.training.module import ModuleSpec, SegmentationModule
 
         spec = ModuleSpec(
             labels=self.labels,
-            label_sets=plain_label_sets(plan.codebook),
+            label_sets=plan.codebook.plain_sets,
             modalities=plan.modalities,
             missing_modality=self.missing_modality,
             prepare=self.preparation(plan.sources[0].cohort),

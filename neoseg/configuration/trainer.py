@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
+from neoseg.training.own_callbacks import require_callbacks
 
 REFUSED = {
     "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
+    "check_val_every_n_epoch": "set patches.steps_per_epoch, the steps between two validations",
+    "limit_train_batches": "set patches.steps_per_epoch, the steps of an epoch",
+    "overfit_batches": "take few scans (cohort.max_subjects); each step draws patches anew",
+    "logger": "choose one beside it, logger=csv or another of conf/logger",
+    "plugins": "a run chooses them by the machine",
+    "default_root_dir": "set hydra.run.dir",
+    "use_distributed_sampler": "a run shares the patches of a step out itself",
+    "enable_model_summary": "add {_target_: lightning.pytorch.callbacks.ModelSummary} to "
+    "trainer.callbacks",
+    "enable_checkpointing": "set checkpoint.every_steps or checkpoint.best",
+    "barebones": "set score=false pictures=0 logger=csv",
 }
-"""Keys of the trainer with which a run could not be resumed exactly, and what to use instead."""
+"""Keys of the trainer with which a run could not be resumed exactly, would go by a validation of
+before, or that a run sets itself, and what to use instead.
+"""
 
 
 class TrainerSettings(Section):
@@ -36,6 +51,9 @@ class TrainerSettings(Section):
     log_every_n_steps: int | None = Field(default=None, ge=0)
     gradient_clip_val: float | None = Field(default=None, ge=0)
     enable_progress_bar: bool = True
+    callbacks: tuple[dict[str, Any], ...] = Field(
+        default=(), description="of your own, beside the run's: {_target_: CLASS, ...} each"
+    )
 
     @model_validator(mode="after")
     def _lightning_knows_the_keys(self) -> Self:
@@ -57,18 +75,27 @@ class TrainerSettings(Section):
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the trainer that were set, but for `max_time` and `max_steps`.
+        """Return the arguments of the trainer that were set, but for limits and callbacks.
 
-        Lightning's own limits end within an epoch, from where a run cannot go on as if it had not
-        stopped.
+        Lightning's own limits (`max_time`, `max_steps`) end within an epoch, from where a run
+        cannot go on as if it had not stopped.
         """
-        return self.model_dump(exclude_unset=True, exclude={"max_time", "max_steps"})
+        return self.model_dump(exclude_unset=True, exclude={"max_time", "max_steps", "callbacks"})
 
     @property
     def processes(self) -> int:
         """Processes that work on a job together, as far as the keys give a number."""
         count = len(self.devices) if isinstance(self.devices, list) else self.devices
         return max(count if isinstance(count, int) else 1, 1) * self.num_nodes
+
+
+def require_fit(trainer: TrainerSettings, others: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` where a trainer does not fit the other fields of a run, those there."""
+    require_callbacks(trainer.callbacks, others.get("allow", ()))
+    if "patches" in others:
+        require_shares(others["patches"].batch_size, trainer.processes)
+    if "optimizer" in others:
+        _require_clipped(trainer, others["optimizer"].fused)
 
 
 def require_shares(batch_size: int, devices: int) -> None:
@@ -82,7 +109,7 @@ def require_shares(batch_size: int, devices: int) -> None:
         )
 
 
-def require_clipped(trainer: TrainerSettings, fused: bool) -> None:
+def _require_clipped(trainer: TrainerSettings, fused: bool) -> None:
     """Raise `ConfigError` where a fused optimizer would keep gradients from being clipped."""
     if fused and trainer.precision == "16-mixed" and trainer.gradient_clip_val:
         raise ConfigError(

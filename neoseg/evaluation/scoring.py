@@ -24,7 +24,8 @@ from neoseg.inference.blending import Region
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.derivative import write_derivative
 from neoseg.inference.overlay import write_overlay
-from neoseg.inference.segmenter import Segmentation, Segmenter
+from neoseg.inference.segmentation import Segmentation
+from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Convention, hide_slices
 from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, read_volume

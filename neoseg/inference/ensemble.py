@@ -12,7 +12,8 @@ from torch import Tensor
 
 from neoseg.inference.placement import Watch, in_scan, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
-from neoseg.inference.segmenter import Segmentation, Segmenter
+from neoseg.inference.segmentation import Segmentation
+from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_pieces, votes
 from neoseg.labels import LabelSpace
 from neoseg.networks import Head

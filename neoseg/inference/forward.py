@@ -11,6 +11,7 @@ from torch import Tensor
 from neoseg.inference.channels_last import channels_last, replaced_forward
 from neoseg.inference.projection import Projection, find_last_layer
 from neoseg.networks import Head
+from neoseg.networks.outputs import heads_of
 
 LEFT_RIGHT = 2
 """Dimension of a batch `[B, M, X, Y, Z]` along which left and right lie (canonical RAS+)."""
@@ -106,7 +107,7 @@ class WindowForward:
             enabled=self.precision != torch.float32,
         ):
             output = self.network(windows.contiguous(memory_format=self.format))
-        return output[0] if isinstance(output, list | tuple) else output
+        return heads_of(self.network, output, windows)[0]
 
 
 def mirror_partners(head: Head, patch_size: Sequence[int]) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.mas
 DRAWN = frozenset(
     [
         *("seg", "dseg", "aseg", "segmentation", "label", "labels", "probseg", "statmap"),
-        *("mask", "maske", "masque", "roi"),
+        *("mask", "maske", "masque"),
     ]
 )
 """Last words of the names of files in a plain collection that are no scans."""
@@ -143,6 +143,11 @@ def find_scans(
             len(images_alone) - len(plain),
             next(filter(_is_drawn, images_alone)),
         )
+    if not plain:
+        raise DataError(
+            f"{path} has {len(files)} volumes, and by their names all are label maps, masks or "
+            "images of other modalities; name a file to segment it nevertheless"
+        )
     return [_with_partners(file, images, modalities, channels) for file in plain]
 
 
@@ -197,7 +202,10 @@ def _choose(images: Sequence[_Image], desc: str | None, usual: str | None) -> li
     wanted = [None if name == "none" else name for name in names]
     scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, _Image]] = {}
     for image in images:
-        scans.setdefault((image.path.parent, image.space, image.rest), {})[image.desc] = image
+        found = scans.setdefault((image.path.parent, image.space, image.rest), {})
+        if image.desc in found:  # .nii beside .nii.gz
+            log.warning("%s is left out, as %s has its name", found[image.desc].path, image.path)
+        found[image.desc] = image
     chosen, unclear = [], []
     for found in scans.values():
         best = next((found[name] for name in wanted if name in found), None)

@@ -19,6 +19,7 @@ from neoseg.inference.forward import mirror_partners
 from neoseg.inference.model import ModelSpec
 from neoseg.inference.placement import Watch, in_scan, place_pieces
 from neoseg.inference.probability import ClassProbabilities, room_for, values_outside
+from neoseg.inference.segmentation import Segmentation
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import WindowSettings, leaf_map, predict_pieces, probability_map, votes
 from neoseg.networks import Head, divisors_of
@@ -30,7 +31,6 @@ from neoseg.store import (
     prepare_images,
     prepare_labels,
     to_canonical,
-    to_native,
 )
 from neoseg.store.voxel_size import Size, coarseness
 
@@ -38,29 +38,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """Leaf positions uint8 `[X, Y, Z]` on the scan's full grid in canonical axes, the first
-    channel on the prepared grid, how the two relate, and the class probabilities asked for.
-    """
-
-    leaves: np.ndarray
-    prepared_leaves: np.ndarray
-    image: np.ndarray
-    geometry: Geometry
-    probabilities: ClassProbabilities | None = None
-
-    @property
-    def native(self) -> np.ndarray:
-        """Leaf positions in the file's own axis order and directions."""
-        return to_native(self.leaves, self.geometry)
-
-
-@dataclass(frozen=True)
 class Segmenter:
     """A network with everything that is needed to segment a scan from disk.
 
     `missing` is what its training did with scans that lack an image; None, as in runs of earlier
-    versions, puts zeros in its place, and nothing tells.
+    versions, puts zeros in its place, and nothing tells. `modalities` are those of the images, in
+    order; empty where they are not known.
     """
 
     network: nn.Module
@@ -69,6 +52,7 @@ class Segmenter:
     prepare: PrepareSettings
     device: torch.device
     missing: MissingModality | None = None
+    modalities: tuple[str, ...] = ()
 
     @classmethod
     def load(
@@ -123,6 +107,11 @@ class Segmenter:
                 where the network was trained on whole scans alone; no usable brain mask where
                 the preparation goes by it.
         """
+        if self.modalities and len(images) != len(self.modalities):
+            raise DataError(
+                f"{len(images)} images were given, and the network takes {len(self.modalities)}: "
+                f"{', '.join(self.modalities)}, in this order, None for one that is missing"
+            )
         present = [path is not None for path in images]
         if self.missing is not None and not self.missing.fills and not all(present):
             raise DataError(
@@ -243,7 +232,8 @@ def segmenter_of(
             "the run is of an earlier version, which did not note the voxel size of its training: "
             "scans are segmented at their own; tell it with voxel_size=[x,y,z] (mm)"
         )
-    return Segmenter(network, head, settings, prepare, device, spec.missing_modality)
+    missing, names = spec.missing_modality, tuple(spec.modalities)
+    return Segmenter(network, head, settings, prepare, device, missing, names)
 
 
 def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:

@@ -28,6 +28,11 @@ class Codebook:
     space: LabelSpace
     sets: tuple[LabelSet, ...]
 
+    @property
+    def plain_sets(self) -> tuple[tuple[int, ...], ...]:
+        """The rows as plain numbers, for a checkpoint."""
+        return tuple(tuple(sorted(leaves)) for leaves in self.sets)
+
     @classmethod
     def build(cls, space: LabelSpace, sets: Iterable[LabelSet] = ()) -> Codebook:
         """Collect `sets`, their mirror images, the single leaves and "unknown".

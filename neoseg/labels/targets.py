@@ -71,9 +71,16 @@ class Targets:
             slice_seed: of the slices that a protocol with random slices annotates.
 
         Raises:
-            LabelError: values that the convention lacks, or a protocol that is not among them.
+            LabelError: values that the convention lacks, a protocol that is not among them, or a
+                volume without voxels.
         """
-        array = labels if isinstance(labels, np.ndarray) else labels.detach().cpu().numpy()
+        if isinstance(labels, np.ndarray):
+            array = labels
+        else:
+            given = labels.detach().cpu()
+            array = (given.float() if given.is_floating_point() else given).numpy()
+        if not array.size:
+            raise LabelError(f"the label volume is empty: {list(array.shape)}")
         if isinstance(protocol, str):
             codes = self._encode(array, protocol, slice_seed)
         elif len(protocol) != len(array):

@@ -33,7 +33,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        config: Mapping[str, Mapping[str, Any] | None],
+        config: Mapping[str, Mapping[str, Any] | None] | Sequence[str],
         codebook: Codebook,
         head: str,
         allow: Sequence[str] = (),
@@ -45,7 +45,7 @@ class Objective(nn.Module):
         that a configuration can switch a term off.
 
         Args:
-            config: the terms.
+            config: the terms; or their names alone.
             codebook: the label sets of the cohort.
             head: name of the network's head.
             allow: packages in which a `_target_` may lie.
@@ -55,6 +55,8 @@ class Objective(nn.Module):
                 term that does not accept the head, or a `_target_` outside `allow`.
         """
         super().__init__()
+        if not isinstance(config, Mapping):
+            config = {name: {} for name in config}
         self.head = head
         self.terms = nn.ModuleDict()
         self._shares: dict[str, Share] = {}
@@ -86,7 +88,13 @@ class Objective(nn.Module):
         )
 
     def weights(self, progress: float) -> dict[str, float]:
-        """Return the weight of each term when `progress` (0 to 1) of the training is done."""
+        """Return the weight of each term when `progress` (0 to 1) of the training is done.
+
+        Raises:
+            ValueError: another progress.
+        """
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress is {progress}, expected the share of the training, 0 to 1")
         return {
             key: share.weight * (1.0 if share.ramp is None else share.ramp.factor(progress))
             for key, share in self._shares.items()

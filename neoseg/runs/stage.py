@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from neoseg import __version__
 from neoseg.cohort import Plan
@@ -101,8 +102,10 @@ def run_stage(
             # The sampler starts at the right step; Lightning cannot know.
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
             trainer.fit(module, data, ckpt_path=checkpoint if found else None, weights_only=True)
-    except BaseException:
+    except BaseException as error:
         close_runs(trainer.loggers, failed=True)
+        if isinstance(error, MisconfigurationException):
+            raise ConfigError(f"trainer: {error}") from None
         raise
     if not stage.last:
         close_runs(trainer.loggers)

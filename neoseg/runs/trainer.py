@@ -23,6 +23,7 @@ from neoseg.configuration.trainer import require_shares
 from neoseg.findings.settings import ConfigError
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.loggers import make_loggers, wandb_callbacks
+from neoseg.training.own_callbacks import make_own_callbacks
 from neoseg.training.rates import OptimizerAsAsked
 from neoseg.training.recipe import Stage
 
@@ -56,6 +57,7 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(own, folder, run.logger, run.name, group, run.content, run.privacy)
     callbacks += [OptimizerAsAsked(run.optimizer), *wandb_callbacks(loggers)]
+    callbacks += make_own_callbacks(settings.callbacks)
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     arguments = settings.arguments() | {"enable_progress_bar": bar}  # else Lightning adds its own
     return make_trainer(arguments, run.patches.batch_size, own, callbacks, loggers)

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 OUTPUT = "output.log"
 """In each job's folder: what the command wrote."""
 
+HYDRAS = "HYDRA_FULL_ERROR=1"
+"""In the line with which Hydra ends a traceback."""
+
 
 def run_here(
     loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]]
@@ -152,12 +155,13 @@ class _Pool:
 
 
 def last_line(path: Any) -> str:
-    """Return the last line of a text file that says something."""
+    """Return the last line of a text file that says something of its own."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    telling = (line.strip() for line in reversed(lines) if HYDRAS not in line)
+    return next(filter(None, telling), "")
 
 
 def _words(status: int) -> str:

@@ -17,9 +17,9 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import CheckpointError, read_checkpoint
 from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.window import predict_volume
-from neoseg.labels import Codebook
 from neoseg.losses import Objective, Prediction
 from neoseg.networks import weighing
+from neoseg.networks.outputs import heads_of
 from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.patches.volumes import VolumeSample
@@ -32,7 +32,7 @@ from neoseg.training.optimisation import (
 )
 from neoseg.training.parts import InitSettings, freeze, groups
 from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
-from neoseg.training.supervision import deep_objective, heads_of
+from neoseg.training.supervision import deep_objective
 from neoseg.training.teacher import Teacher, TeacherSettings
 
 MONITOR = "val/dice"
@@ -121,11 +121,23 @@ class SegmentationModule(L.LightningModule):
         """Build a network of the same kind, with so many channels more."""
         return self.spec.build_network(self.allow, images, outputs)
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, *, allow: Sequence[str] = ()
+    ) -> SegmentationModule:
+        """Return the module of a checkpoint on the CPU; raises as `restored`."""
+        return restored(Path(checkpoint_path), allow)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits `[B, N, *S]` of the network that predicts, of prepared images."""
+        return heads_of(self.predictor, self.predictor(image), image)[0]
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the objective of one composed batch, summed over the networks that learn."""
         begin_step(self.spec.compile)
         batch = complete_batch(batch)  # after all that changes images
-        outputs = {name: heads_of(net(batch.image)) for name, net in self.learners.items()}
+        image = batch.image
+        outputs = {name: heads_of(net, net(image), image) for name, net in self.learners.items()}
         teacher, teacher_mean = self._taught(batch)
         losses = []
         for name, heads in outputs.items():
@@ -233,11 +245,6 @@ class SegmentationModule(L.LightningModule):
                 entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
             entries.append(entry)
         return [optimizer], entries
-
-
-def plain_label_sets(codebook: Codebook) -> tuple[tuple[int, ...], ...]:
-    """Return the rows of a codebook as plain numbers, for a checkpoint."""
-    return tuple(tuple(sorted(leaves)) for leaves in codebook.sets)
 
 
 def restored(path: Path, allow: Sequence[str] = ()) -> SegmentationModule:

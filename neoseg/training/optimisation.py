@@ -203,7 +203,14 @@ def total_steps(trainer: L.Trainer) -> int:
     Lightning's own estimate starts the loader, which in a resumed run would fetch its first
     batches before the progress is restored: those of step 0.
     """
-    batches: int = trainer.datamodule.patches.steps_per_epoch  # type: ignore[attr-defined]
+    patches = getattr(getattr(trainer, "datamodule", None), "patches", None)
+    if patches is None:
+        raise ConfigError(
+            "the module trains on the batches of neoseg's data module: give the trainer "
+            "datamodule=MixedDataModule(...), or put objective and network into a module of your "
+            "own"
+        )
+    batches: int = patches.steps_per_epoch
     epochs = trainer.max_epochs or 0
     epochs = epochs if epochs > 0 else sys.maxsize  # endless: a schedule never gets anywhere
     return math.ceil(batches / trainer.accumulate_grad_batches) * epochs

@@ -10,11 +10,6 @@ from torch import Tensor
 from neoseg.losses import Objective, Prediction
 
 
-def heads_of(output: Tensor | list[Tensor]) -> list[Tensor]:
-    """Return the logits of a network as a list, highest resolution first."""
-    return output if isinstance(output, list) else [output]
-
-
 def deep_objective(
     objective: Objective, heads: Sequence[Tensor], prediction: Prediction, codes: Tensor
 ) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import LabelSpace
 from neoseg.trust.appearance import appearance
 

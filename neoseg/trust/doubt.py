@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from neoseg.inference.blending import Region
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import Codebook, Protocol
 from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from neoseg.inference.blending import Region
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import UNKNOWN, Codebook
 from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement

@@ -15,7 +15,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.blending import Region
 from neoseg.inference.dataset import record_row, tables_locked
 from neoseg.inference.derivative import derivative_path
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.store import Geometry
 from neoseg.trust.agreement import SCAN, Agreement, with_mean
 from neoseg.trust.calibration import ALIKE, Calibration, Limits

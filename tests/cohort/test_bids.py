@@ -87,7 +87,7 @@ def test_the_only_label_is_taken_and_several_are_ambiguous(
         read_bids(tmp_path, drawem9)
     text = str(caught.value)
     assert "desc-auto_dseg, desc-manual_dseg (3 sessions are like this)" in text
-    assert "set label_desc to one of auto, manual" in text
+    assert "set cohort.label_desc=auto or cohort.label_desc=manual" in text
     assert len(caught.value.problems) == 1
     cohort = read_bids(tmp_path, drawem9, label_desc="auto")
     assert all("desc-auto" in str(scan.label) for scan in cohort.scans)

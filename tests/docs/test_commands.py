@@ -39,8 +39,9 @@ def run(line: str, cwd: Path) -> str:
     if "labels=mine" in words:
         words = [word.replace("init_from=RUN_DIR", "init_from=whole") for word in words]
     words = [put(word) for word in words]
-    if command == "labels":
-        (cwd / words[-1].removeprefix("output=")).unlink(missing_ok=True)
+    for word in words if command in ("labels", "plan") else ():
+        if word.startswith("output="):
+            (cwd / word.removeprefix("output=")).unlink(missing_ok=True)
     if command in ("train", "plan", "sheet") and not words[0].startswith("resume="):
         words += SMALL if any(w.startswith("cohort=") for w in words) else (*PHANTOM, *SMALL)
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):

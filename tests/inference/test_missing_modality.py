@@ -34,7 +34,12 @@ class Flagged(Steps):
 def images(tmp_path: Path) -> list[Path]:
     data = np.random.default_rng(0).integers(0, 4, (6, 7, 8)).astype(float)
     data[0, 0, :4] = (0, 1, 2, 3)
-    return [write_scan(tmp_path / f"a_{name}.nii.gz", data) for name in ("T2w", "T1w")]
+    other = data.copy()
+    other[-1, -1, -4:] = (3, 2, 1, 0)
+    return [
+        write_scan(tmp_path / f"a_{name}.nii.gz", one)
+        for name, one in (("T2w", data), ("T1w", other))
+    ]
 
 
 def with_policy(space: LabelSpace, policy: str | None) -> Segmenter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import nibabel as nib
@@ -52,6 +53,14 @@ def test_any_orientation(tmp_path, space, leaves, axes) -> None:
     indices = np.array([leaf.index for leaf in space.leaves])
     values = np.rint(np.asarray(old.dataobj)).astype(int)
     np.testing.assert_array_equal(np.asarray(new.dataobj), indices[values])
+
+
+def test_a_wrong_number_of_images_is_told(tmp_path, space) -> None:
+    path = write_scan(tmp_path / "a.nii.gz", np.arange(64.0).reshape(4, 4, 4))
+    use = replace(segmenter(space), modalities=("T2w",))
+    assert use(path).leaves.shape == (4, 4, 4)
+    with pytest.raises(DataError, match="2 images were given, and the network takes 1: T2w"):
+        use(path, path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])

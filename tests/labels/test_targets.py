@@ -37,6 +37,14 @@ def test_each_item_of_a_batch_has_a_protocol_of_its_own(space: LabelSpace) -> No
     assert meanings(targets, codes) == ["LR", "CSF", "L", "CSF", "unknown", "unknown"]
 
 
+def test_half_precision_and_nothing(space: LabelSpace) -> None:
+    targets = Targets(space)
+    codes = targets.encode(torch.tensor([0, 11, 40], dtype=torch.bfloat16))
+    assert meanings(targets, codes) == ["BG", "L", "CSF"]
+    with pytest.raises(LabelError, match=r"the label volume is empty: \[0, 3\]"):
+        targets.encode(torch.zeros(0, 3))
+
+
 def test_a_value_outside_the_table_is_an_error_and_not_unknown(space: LabelSpace) -> None:
     with pytest.raises(LabelError, match=r"values outside the table 'tiny': 1, 41 \(2 voxels\)"):
         Targets(space).encode(np.array([0, 1, 41]))

@@ -33,6 +33,15 @@ def test_a_plain_loss_of_logits_and_codes():
     assert logits.grad.abs().sum() > 0
 
 
+def test_names_alone_and_a_progress_that_is_none():
+    case = make_case("paper", seed=1)
+    named = build(["iuc", "dice"])
+    assert named(case.logits, case.codes) == build({"iuc": {}, "dice": {}})(case.logits, case.codes)
+    for progress in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match=r"progress is .*, expected the share"):
+            named(case.logits, case.codes, progress=progress)
+
+
 def test_all_that_a_term_may_need_can_be_given():
     case = make_case("paper", seed=1)
     names = ("iuc", "mean_teacher", "uncertainty_teacher", "cross_pseudo", "fixmatch")

@@ -123,8 +123,13 @@ def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
     installed: Path, heads: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    arguments = [*small_run(heads), "cohort=flat", "network=pocket", "loss=[margin]"]
-    arguments += [f"hydra.run.dir={run}", "score=false"]
+    arguments = [*small_run(heads), "cohort=flat", "network=pocket", f"hydra.run.dir={run}"]
+    note = f"{{_target_: margin.Note, path: {tmp_path / 'epochs'}}}"
+    look = "{_target_: lightning.pytorch.callbacks.LearningRateMonitor}"
+    arguments += ["score=false", f"+trainer.callbacks=[{note}, {look}]"]
+    told = neoseg("train", *arguments, at=tmp_path, paths=(installed,), status=2)
+    assert "trainer.callbacks[0]: _target_ 'margin.Note'" in told
+    arguments += ["loss=[margin]"]
     paths = (installed,)
     told = neoseg("train", *arguments, at=tmp_path, paths=paths, status=2)
     assert "allow=[margin]" in told
@@ -141,3 +146,4 @@ def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
         paths=(*paths, HERE / "conf"),
     )
     assert (run / "run.json").is_file()
+    assert (tmp_path / "epochs").read_text().split() == ["0", "1", "2"]

@@ -8,7 +8,7 @@ from small_cohort import TABLE, small_space
 
 from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.store import PrepareSettings
-from neoseg.training.module import ModuleSpec, SegmentationModule, plain_label_sets
+from neoseg.training.module import ModuleSpec, SegmentationModule
 
 UNET: dict[str, Any] = {
     "name": "small",
@@ -46,7 +46,7 @@ def module_arguments(**changes: Any) -> dict[str, Any]:
     """Plain containers only."""
     arguments: dict[str, Any] = {
         "labels": TABLE,
-        "label_sets": plain_label_sets(small_codebook()),
+        "label_sets": small_codebook().plain_sets,
         "modalities": ["T2w"],
         "prepare": PrepareSettings().model_dump(),
         "patch_size": [8, 8, 8],

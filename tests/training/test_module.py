@@ -17,6 +17,7 @@ from small_module import DEEP, UNET, make_module, module_arguments, small_codebo
 # `small_module` makes this one importable.
 from small_cohort import annotate_cohort, make_data, write_cohort  # isort: skip
 
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.model import ModelSpec
 from neoseg.inference.trained import OF_TRAINING
 from neoseg.losses import LossError, Prediction
@@ -26,8 +27,6 @@ from neoseg.training.module import (
     MONITOR,
     ModuleSpec,
     SegmentationModule,
-    plain_label_sets,
-    restored,
 )
 from neoseg.training.optimisation import make_optimizer
 
@@ -103,19 +102,19 @@ def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     assert plain_only(content["hyper_parameters"])
     assert content["hyper_parameters"]["network"] == UNET
-    again = restored(path)
+    again = SegmentationModule.load_from_checkpoint(path)
     assert again.codebook.sets == module.codebook.sets
     assert again.state_dict().keys() == module.state_dict().keys()
     for name, value in module.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
     image = torch.rand(1, 1, 8, 8, 8)
     module.eval(), again.eval()
-    assert torch.equal(module.predictor(image), again.predictor(image))
+    assert torch.equal(module.predictor(image), again(image))
 
 
 def test_the_codebook_survives_as_plain_lists() -> None:
     codebook = small_codebook()
-    assert make_module(label_sets=plain_label_sets(codebook)).codebook.sets == codebook.sets
+    assert make_module(label_sets=codebook.plain_sets).codebook.sets == codebook.sets
 
 
 @pytest.mark.parametrize(
@@ -157,6 +156,11 @@ def test_a_predictor_that_cannot_be(changes: dict[str, Any], message: str) -> No
 def test_a_loss_that_does_not_fit_the_head() -> None:
     with pytest.raises(LossError):
         make_module(head="softmax")
+
+
+def test_batches_of_somebody_else_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give the trainer datamodule=MixedDataModule"):
+        make_trainer(tmp_path, max_epochs=1).fit(make_module(), [make_batch()])
 
 
 def test_the_teacher_is_saved_and_kept_from_the_optimizer(tmp_path: Path) -> None:
@@ -364,7 +368,7 @@ def test_noise_in_place_of_hidden_labels_gives_the_same_weights(
         with_teacher = "mean_teacher" in loss
         data = make_data(annotated, tmp_path / name / "store", with_teacher=with_teacher)
         torch.manual_seed(0)
-        module = make_module(loss=loss, label_sets=plain_label_sets(annotated.codebook))
+        module = make_module(loss=loss, label_sets=annotated.codebook.plain_sets)
         trainer = make_trainer(tmp_path / name)
         trainer.fit(module, data)
         weights.append(torch.cat([p.detach().flatten() for p in module.network.parameters()]))

@@ -270,7 +270,16 @@ def test_other_annotation_is_refused(
         train(configured("partial_superclass", "annotation.full_fraction=0.5"), tmp_path)
 
 
-@pytest.mark.parametrize("key", ["trainer.val_check_interval=0.5"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "trainer.val_check_interval=0.5",
+        "trainer.check_val_every_n_epoch=2",
+        "trainer.limit_train_batches=1",
+        "trainer.overfit_batches=2",
+        "trainer.logger=false",
+    ],
+)
 def test_keys_that_would_break_it(
     key: str, configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.store import Geometry
 from neoseg.trust.annotation_plan import Action, choose, weighed

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from neoseg.inference.segmenter import Segmentation
+from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.store import Geometry
 from neoseg.trust.appearance import appearance, unlikeness

@@ -16,8 +16,9 @@ FEW_SUBJECTS = 5
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """Return warnings, each a sentence or two: rows that cannot be compared, few subjects."""
-    return [*_unlike(comparison.frame), *_few_subjects(comparison.summary)]
+    """Return warnings, each a sentence or two: rows that cannot be compared, or say little."""
+    frame = comparison.frame
+    return [*_unlike(frame), *_repeated(frame), *_few_subjects(comparison.summary)]
 
 
 def _unlike(frame: pd.DataFrame) -> Iterator[str]:
@@ -49,6 +50,23 @@ def _unlike(frame: pd.DataFrame) -> Iterator[str]:
             yield (
                 f"Runs were scored on different {what} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."
+            )
+
+
+def _repeated(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield which draws of an arm are one and the same training."""
+    leaves = frame[frame["is_leaf"]].sort_values([*SCAN, "abbreviation"])
+    same: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    for run, part in leaves.groupby("run", sort=False):
+        key = (str(part["arm"].iloc[0]), tuple(part["dice"].fillna(-1.0)))
+        same.setdefault(key, []).append(str(run))
+    for (arm, _), runs in same.items():
+        if len(runs) > 1:
+            yield (
+                f"{len(runs)} runs of {arm} have the very same scores ({shorten(runs)}): they are "
+                "one training, such as of draws that chose the same people with the same seed, and "
+                "count as if they were several. Keep one of them, or give each a seed of its own "
+                "(seed='${annotation.draw}')."
             )
 
 

@@ -60,15 +60,15 @@ class Collected:
 def find_runs(folder: Path) -> list[Path]:
     """Return the run directories below `folder` (or itself), sorted.
 
-    A run directory holds `config.yaml`, or says that the run failed before it was written; hidden
-    folders such as Hydra's own are not searched.
+    A run directory holds `config.yaml` or `run.json`, or says that the run failed before they were
+    written; hidden folders such as Hydra's own are not searched.
 
     Raises:
         ReportError: if `folder` is not a folder or has no run.
     """
     if not folder.is_dir():
         raise ReportError(f"{folder} is not a folder; name the one that holds the runs")
-    found = sorted({path.parent for path in find(folder, ("config.yaml", FAILED))})
+    found = sorted({path.parent for path in find(folder, ("config.yaml", "run.json", FAILED))})
     if not found:
         raise ReportError(f"{folder} has no run (a folder with config.yaml) at any depth")
     return found

@@ -81,7 +81,9 @@ class _VoxelSums(torch.autograd.Function):
     @differentiable_once
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradient, unit = ctx.saved_tensors
-        return gradient * (slope * unit).to(gradient), None, None
+        if gradient.dtype == torch.float16:  # which may not hold the factor
+            return (gradient.float() * (slope * unit).float()).half(), None, None
+        return gradient * slope.to(gradient), None, None
 
 
 def _unit(weighted: Tensor, logits: Tensor) -> Tensor:

@@ -119,6 +119,25 @@ def test_file_names_are_harmless(text: str, name: str) -> None:
     assert file_name(text) == name
 
 
+def test_draws_that_are_one_training_are_told(tmp_path) -> None:
+    for draw, dice in enumerate((0.6, 0.6, 0.7)):
+        scans = dice_of(dice, ("t1-1", "t2-1"))
+        write_run(tmp_path / str(draw), scans, name="iuc", draw=draw, views=False)
+    write_report(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "2 runs of iuc, 5 % have the very same scores (0, 1)" in text.partition("## ")[0]
+
+
+def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, dice_of(0.6, ("t1-1", "t2-1")), name=name, views=False)
+    (tmp_path / "b" / "config.yaml").unlink()
+    write_report(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "config.yaml" in text
+    assert str(tmp_path / "b") in text
+
+
 def test_runs_on_other_scans_are_told_before_any_number(tmp_path) -> None:
     write_run(tmp_path / "a", dice_of(0.6, ("t1-1", "t2-1")), name="iuc", views=False)
     write_run(tmp_path / "b", dice_of(0.7, ("t2-1", "t3-1")), name="focal", views=False)

@@ -1,0 +1,38 @@
+"""What a network may give, whoever has written it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from neoseg.networks.build import NetworkError
+
+
+def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Tensor]:
+    """Return the logits of a network as a list, highest resolution first.
+
+    Args:
+        network: named in errors.
+        output: what it gave: logits, or in training a list or tuple of them, each enlarged to the
+            size of the image.
+        image: what it was given, `[B, M, *S]`.
+
+    Raises:
+        NetworkError: anything else.
+    """
+    heads = list(output) if isinstance(output, list | tuple) else [output]
+    for head in heads:
+        fits = isinstance(head, Tensor) and head.dim() == image.dim()
+        if not fits or (len(head), *head.shape[2:]) != (len(image), *image.shape[2:]):
+            found = f"of shape {list(head.shape)}" if isinstance(head, Tensor) else ""
+            wanted = ", ".join(map(str, [len(image), "N", *image.shape[2:]]))
+            raise NetworkError(
+                f"{type(network).__name__} gives a {type(head).__name__} {found}".rstrip()
+                + f" for an image of shape {list(image.shape)}, expected logits [{wanted}] of its "
+                "size, or in training a list of them, highest resolution first"
+            )
+    if not heads:
+        raise NetworkError(f"{type(network).__name__} gives an empty list, expected logits")
+    return heads
