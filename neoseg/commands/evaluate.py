@@ -140,7 +140,8 @@ def main(config: DictConfig) -> None:
     place = name if part == usual else f"{name}_{part}"
     output = command.output or run / "evaluation" / place
     window = {**command.window, "voxel_size": command.voxel_size}
-    _claim(output, parts, {"window": window, "scoring": command.scoring.model_dump()})
+    if output.resolve() != run.resolve():
+        _claim(output, parts, {"window": window, "scoring": command.scoring.model_dump()})
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
             segmenter_of(spec, trained.network, trained.device, **window),

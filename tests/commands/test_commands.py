@@ -133,6 +133,9 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     assert first["ece"].isna().all()
     assert again["ece"].between(0, 1).all()
     assert first["violation"].notna().any()
+    wrong = run("evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=sweep_folder, status=2)
+    assert "has scores of other settings (images below" in wrong
+    assert read_scores(sweep_folder / "again" / "scores.csv")["ece"].notna().all()
     # Another part has a folder of its own, so that nobody takes its scores for those of the test.
     run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
     assert [path.name for path in (job / "evaluation").iterdir()] == ["phantom_val"]
@@ -160,6 +163,20 @@ def test_evaluate_lists_all_that_cannot_be_read_before_any_work(sweep_folder: Pa
     said = run("evaluate", *asked, "on_error=skip", cwd=sweep_folder)
     assert f"2 of {len(labels)} scans of cohort 'dhcp' are left out" in said
     assert (sweep_folder / "scored" / "scores.csv").is_file()
+
+
+def test_a_plan_that_somebody_has_edited_is_kept(sweep_folder: Path) -> None:
+    asked = ("+experiment=supervised", "cohort=dhcp", "cohort.root=planned", "output=plan.yaml")
+    run("phantom", "output=planned", "subjects=6", "spacing=5", "workers=1", cwd=sweep_folder)
+    path = sweep_folder / "plan.yaml"
+    for _ in range(2):
+        run("plan", *asked, cwd=sweep_folder)
+    first = path.read_text()
+    path.write_text(first + "# mine\n")
+    said = run("plan", *asked, cwd=sweep_folder, status=2)
+    assert "plan.yaml is there already and says something else" in said
+    run("plan", *asked, "overwrite=true", cwd=sweep_folder)
+    assert path.read_text() == first
 
 
 def test_prepare_and_phantom(sweep_folder: Path) -> None:

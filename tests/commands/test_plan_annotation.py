@@ -65,6 +65,8 @@ def test_a_plan_of_an_untrained_network(
     asked = (f"run={run}", "device=cpu", f"output={output}", *([] if own else [f"pool={image}"]))
     assert command("plan_annotation", *asked, "budget=0.1") == 2  # too little for anything
     assert command("plan_annotation", *asked, "budget=65") == 0
+    assert command("plan_annotation", *asked, "budget=65") == 2  # what is there may be edited
+    assert command("plan_annotation", *asked, "budget=65", "overwrite=true") == 0
     rows = pd.read_csv(output / "plan.tsv", sep="\t")
     assert 0 < rows["minutes"].sum() <= 65
     assert rows["reason"].str.contains("settles").all()
