@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 OF = "evaluation.json"
 """In a folder of scores: of which scans, and with which settings."""
 
+NOTHING: Mapping[str, tuple[str, str]] = {}
+
 Part = Literal["train", "val", "test", "all"]
 
 
@@ -125,10 +127,11 @@ def main(config: DictConfig) -> None:
         Scored(c, c.scans if split is None else _of_part(c.scans, split, part))
         for c, split in cohorts
     ]
-    if other or command.split is not None:
-        parts = [_unseen(scored, run, command.seen) for scored in parts]
+    shown: dict[str, tuple[str, str]] = {}
     if other:
-        parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
+        parts = [_usable(scored, spec.prepare, command.on_error, shown) for scored in parts]
+    if other or command.split is not None:
+        parts = [_unseen(scored, run, command.seen, shown) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
     if not any(scored.is_labelled for scored in parts):
         raise ConfigError(
@@ -186,14 +189,20 @@ def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...
     return split.scans(scans, part)
 
 
-def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
+def _unseen(
+    scored: Scored, run: Path, seen: str, shown: Mapping[str, tuple[str, str]] = NOTHING
+) -> Scored:
     """Return the scans without those that the run was trained or validated on, if asked for.
+
+    `shown` has what images show that were read already, by scan.
 
     Raises:
         DataError: such scans, where the command does not say what to do with them.
     """
     members = [
-        Member(scan, "evaluation", *_shown(scan.images[0])) for scan in scored.scans if scan.label
+        Member(scan, "evaluation", *(shown.get(scan.id) or _shown(scan.images[0])))
+        for scan in scored.scans
+        if scan.label
     ]
     for pair in by_image([replace(member, part=member.person) for member in members]):
         log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
@@ -207,13 +216,17 @@ def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
     if seen != "leave_out":
         return scored
     people = {leak.other.person for leak in found}
-    kept = tuple(m.scan for m in map(_plain, scored.scans) if m.person not in people)
+    kept = tuple(s for s in scored.scans if Member(s, "evaluation").person not in people)
     log.warning("%d of %d scans are left out", len(scored.scans) - len(kept), len(scored.scans))
     return replace(scored, scans=kept)
 
 
-def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
+def _usable(
+    scored: Scored, prepare: PrepareSettings, on_error: str, shown: dict[str, tuple[str, str]]
+) -> Scored:
     """Return the scans without those with labels that cannot be read, if asked for.
+
+    What the images show is added to `shown`.
 
     Raises:
         DataError: with the faults of all scans, before any of them is segmented.
@@ -223,7 +236,8 @@ def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
         if scan.label is None:  # which is not scored
             continue
         try:
-            read_scan(scan, scored.cohort.convention, prepare)
+            *_, record = read_scan(scan, scored.cohort.convention, prepare)
+            shown[scan.id] = (record["digest"], record["signature"])
         except DataError as error:
             bad[scan.id] = error
     if not bad:
@@ -235,10 +249,6 @@ def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
         raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
     log.warning("%s are left out (on_error=skip)\n%s", count, lines)
     return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in bad))
-
-
-def _plain(scan: Scan) -> Member:
-    return Member(scan, "evaluation")
 
 
 def _shown(path: Path | None) -> tuple[str, str]:

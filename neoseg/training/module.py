@@ -122,11 +122,9 @@ class SegmentationModule(L.LightningModule):
         return self.spec.build_network(self.allow, images, outputs)
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: Any, *, allow: Sequence[str] = ()
-    ) -> SegmentationModule:
-        """Return the module of a checkpoint on the CPU; raises as `restored`."""
-        return restored(Path(checkpoint_path), allow)
+    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Return the module of a checkpoint on the CPU; options and errors are of `restored`."""
+        return restored(Path(checkpoint_path), **options)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits `[B, N, *S]` of the network that predicts, of prepared images."""

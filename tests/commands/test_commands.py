@@ -133,7 +133,9 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     assert first["ece"].isna().all()
     assert again["ece"].between(0, 1).all()
     assert first["violation"].notna().any()
-    wrong = run("evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=sweep_folder, status=2)
+    wrong = run(
+        "evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=sweep_folder, status=2
+    )
     assert "has scores of other settings (images below" in wrong
     assert read_scores(sweep_folder / "again" / "scores.csv")["ece"].notna().all()
     # Another part has a folder of its own, so that nobody takes its scores for those of the test.

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -73,11 +74,21 @@ def test_dropout_hides_each_but_the_first_on_its_own() -> None:
     assert (drawn(WHOLE, "dropout", 1.0) == [True, False, False]).all()
 
 
+def inverted(path: Path | None) -> Path:
+    """Write another image beside one, dark where that is bright."""
+    assert path is not None
+    image = nib.load(path)
+    data = np.asarray(image.dataobj)
+    other = path.with_name("second.nii.gz")
+    nib.save(nib.Nifti1Image(data.max() - data, image.affine), other)
+    return other
+
+
 def pair(tmp_path: Path, policy: str | None, with_teacher: bool = False) -> MixedDataModule:
     """Four heads with two images each, the second of them missing in the last two."""
     cohort = write_cohort(tmp_path, 4)
     scans = [
-        replace(s, images=(*s.images, s.images[0] if n < 2 else None))
+        replace(s, images=(*s.images, inverted(s.images[0]) if n < 2 else None))
         for n, s in enumerate(cohort.scans)
     ]
     both = replace(cohort, scans=tuple(scans), modalities=("T2w", "T1w"))
