@@ -69,7 +69,10 @@ def require_targets(
             try:
                 found = find_object(target)
             except (ImportError, ValueError) as error:
-                raise TargetError(f"_target_ cannot be found: {error}") from error
+                raise TargetError(
+                    f"_target_ cannot be found: {error}; install its package, or name the folder "
+                    "of its file with --config-dir or PYTHONPATH"
+                ) from error
             # A dotted path can leave its package through a module that it imports.
             own = target in exact or inside(getattr(found, "__module__", None) or "", open_to)
             if accepts(found) and (own or any(found is _known(name) for name in known)):
