@@ -280,6 +280,10 @@ def mask_shape(example: Example) -> None:
     save(example.file("desc-brain_mask"), np.ones((8, 8, 8), np.uint8))
 
 
+def label_map_as_image(example: Example) -> None:
+    save(example.file("T2w"), head(0)[1] * np.float32(50))
+
+
 def one_image_twice(example: Example) -> None:
     shutil.copy(example.file("T2w"), example.file("T2w", "02"))
 
@@ -483,6 +487,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "not-finite": not_finite,
     "constant-image": constant,
     "outlying-voxels": outlying,
+    "few-values": label_map_as_image,
     "cropped-labels": cropped_labels,
     "singular-affine": singular,
     "absent-affine": no_affine,

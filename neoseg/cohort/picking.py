@@ -121,7 +121,7 @@ def _how_to_choose(what: str, names: Sequence[str]) -> str:
     for key in dict.fromkeys(key for own in parts for key in own):
         values = sorted({own.get(key, "") for own in parts})
         if len(values) > 1 and key == "desc":
-            texts = [override(f"cohort.{what}_desc", v or "null") for v in values]
+            texts = [override(f"cohort.{what}_desc", v) for v in values]
             lines.append(f"set {' or '.join(texts)}")
         elif len(values) > 1:
             key_of = f"cohort.{what}_entities"

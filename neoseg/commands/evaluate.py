@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +20,12 @@ from neoseg.cohort.split import Split, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import AnyFolder, as_own_folder
-from neoseg.digests import digest_of_content
 from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.kept import keep, require_own, told_of
 from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
-from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import read_json
+from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -40,11 +38,6 @@ from neoseg.store.reading import read_scan, shown_by
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
-
-OF = "evaluation.json"
-"""In a folder of scores: of which scans, and with which settings."""
-
-NOTHING: Mapping[str, tuple[str, str]] = {}
 
 Part = Literal["train", "val", "test", "all"]
 
@@ -64,6 +57,7 @@ class EvaluateConfig(CommandConfig):
     seen: Literal["stop", "leave_out", "score"] = "stop"
     on_error: Literal["stop", "skip"] = "stop"
     output: AnyFolder | None = None
+    overwrite: bool = False
     device: str = "auto"
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
@@ -127,11 +121,10 @@ def main(config: DictConfig) -> None:
         Scored(c, c.scans if split is None else _of_part(c.scans, split, part))
         for c, split in cohorts
     ]
-    shown: dict[str, tuple[str, str]] = {}
-    if other:
-        parts = [_usable(scored, spec.prepare, command.on_error, shown) for scored in parts]
     if other or command.split is not None:
-        parts = [_unseen(scored, run, command.seen, shown) for scored in parts]
+        parts = [_unseen(scored, run, command.seen) for scored in parts]
+    if other:
+        parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
     if not any(scored.is_labelled for scored in parts):
         raise ConfigError(
@@ -143,11 +136,16 @@ def main(config: DictConfig) -> None:
     place = name if part == usual else f"{name}_{part}"
     output = command.output or run / "evaluation" / place
     window = {**command.window, "voxel_size": command.voxel_size}
-    if output.resolve() != run.resolve():
-        _claim(output, parts, {"window": window, "scoring": command.scoring.model_dump()})
+    segmenter = segmenter_of(spec, trained.network, trained.device, **window)
+    settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
+    settings["window"]["voxel_size"] = segmenter.prepare.spacing
+    told = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    own = output.resolve() == run.resolve()
+    if not own and not command.overwrite:
+        require_own(output, told)
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
-            segmenter_of(spec, trained.network, trained.device, **window),
+            segmenter,
             parts,
             output,
             Provenance("neoseg", __version__, run.resolve().name),
@@ -156,31 +154,10 @@ def main(config: DictConfig) -> None:
             settings=command.scoring,
             progress=bar.advance,
         )
+    if not own:
+        keep(output, told)
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
-
-
-def _claim(output: Path, parts: Sequence[Scored], settings: Mapping[str, Any]) -> None:
-    """Keep in a folder what its scores are of; raises `ConfigError` where it has those of others.
-
-    Cohorts that nobody has named are called as their reader is.
-    """
-    scans = [scan for part in parts for scan in part.scans]
-    images = [str(scan.images[0].absolute()) for scan in scans if scan.images[0] is not None]
-    told = {
-        "cohorts": {part.cohort.name: len(part.scans) for part in parts},
-        "images": os.path.commonpath(images) if images else "",
-        "scans": digest_of_content(sorted(f"{scan.cohort} {scan.id}" for scan in scans)),
-        "settings": digest_of_content(settings),
-    }
-    path = output / OF
-    if path.is_file() and (before := read_json(path)) != told:
-        other = [key for key in told if before.get(key) != told[key]]
-        raise ConfigError(
-            f"{output} has scores of other {', '.join(other)} (images below {before['images']}), "
-            "which would be lost; name a folder with output=DIR, or remove that one"
-        )
-    write_json(path, told)
 
 
 def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:
@@ -189,20 +166,14 @@ def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...
     return split.scans(scans, part)
 
 
-def _unseen(
-    scored: Scored, run: Path, seen: str, shown: Mapping[str, tuple[str, str]] = NOTHING
-) -> Scored:
+def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
     """Return the scans without those that the run was trained or validated on, if asked for.
-
-    `shown` has what images show that were read already, by scan.
 
     Raises:
         DataError: such scans, where the command does not say what to do with them.
     """
     members = [
-        Member(scan, "evaluation", *(shown.get(scan.id) or _shown(scan.images[0])))
-        for scan in scored.scans
-        if scan.label
+        Member(scan, "evaluation", *_shown(scan.images[0])) for scan in scored.scans if scan.label
     ]
     for pair in by_image([replace(member, part=member.person) for member in members]):
         log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
@@ -216,17 +187,13 @@ def _unseen(
     if seen != "leave_out":
         return scored
     people = {leak.other.person for leak in found}
-    kept = tuple(s for s in scored.scans if Member(s, "evaluation").person not in people)
+    kept = tuple(m.scan for m in map(_plain, scored.scans) if m.person not in people)
     log.warning("%d of %d scans are left out", len(scored.scans) - len(kept), len(scored.scans))
     return replace(scored, scans=kept)
 
 
-def _usable(
-    scored: Scored, prepare: PrepareSettings, on_error: str, shown: dict[str, tuple[str, str]]
-) -> Scored:
+def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
     """Return the scans without those with labels that cannot be read, if asked for.
-
-    What the images show is added to `shown`.
 
     Raises:
         DataError: with the faults of all scans, before any of them is segmented.
@@ -236,8 +203,7 @@ def _usable(
         if scan.label is None:  # which is not scored
             continue
         try:
-            *_, record = read_scan(scan, scored.cohort.convention, prepare)
-            shown[scan.id] = (record["digest"], record["signature"])
+            read_scan(scan, scored.cohort.convention, prepare)
         except DataError as error:
             bad[scan.id] = error
     if not bad:
@@ -249,6 +215,10 @@ def _usable(
         raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
     log.warning("%s are left out (on_error=skip)\n%s", count, lines)
     return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in bad))
+
+
+def _plain(scan: Scan) -> Member:
+    return Member(scan, "evaluation")
 
 
 def _shown(path: Path | None) -> tuple[str, str]:

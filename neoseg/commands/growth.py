@@ -57,9 +57,9 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"{path} does not exist; volumes is a folder of neoseg.predict")
     columns, rows = read_table(path)
     names = [name for name in columns if name not in IDS]
-    rows = _there(rows, command.volumes)
     if not rows or len(columns) - len(names) < len(IDS):
         raise ConfigError(f"{path} is no table of volumes, or has no rows")
+    rows = _there(rows, command.volumes)
     ages = _ages(rows, command.ages)
     if command.output is not None:
         curves = _learn(names, rows, ages)
@@ -76,12 +76,15 @@ def main(config: DictConfig) -> None:
 
 
 def _there(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
-    """Return the rows whose label files are there; what the others, and changed ones, are is told.
+    """Return the rows whose label files are there, all of a table that came without them.
 
     Raises:
         ConfigError: files that somebody has worked on since their volumes were counted.
     """
-    there = [row for row in rows if (folder / row.get("file", "")).is_file()]
+    there = [row for row in rows if (folder / row["file"]).is_file()]
+    if not there:
+        log.warning("no label file is there beside its volumes, which are taken as they are")
+        return rows
     if len(there) < len(rows):
         gone = [row["file"] for row in rows if row not in there]
         log.warning("%d rows are left out, as their files are gone: %s", len(gone), shorten(gone))

@@ -12,6 +12,7 @@ from pydantic import field_validator
 from neoseg.configuration.outputs import OutputFile
 from neoseg.configuration.planned import Given, provisional
 from neoseg.configuration.run import RunConfig
+from neoseg.digests import digest_of_content
 from neoseg.files import write_text
 from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
@@ -20,6 +21,8 @@ from neoseg.planning.cost import expected
 from neoseg.planning.make import make
 
 log = logging.getLogger(__name__)
+
+SEAL = "# As written: "
 
 
 class PlanConfig(RunConfig):
@@ -36,20 +39,30 @@ class PlanConfig(RunConfig):
         return output
 
 
+def _sealed(text: str) -> str:
+    """Return a text with a last line that tells whether it was edited."""
+    return f"{text.rstrip()}\n{SEAL}{digest_of_content(text.rstrip())}\n"
+
+
+def _is_sealed(text: str) -> bool:
+    before, seal, _ = text.rpartition(SEAL)
+    return bool(seal) and _sealed(before) == text
+
+
 def main(config: DictConfig) -> None:
     """Decide what nobody has set, write it with the reasons, and tell what the training costs."""
+    place = Path(str(config.output)).expanduser()
+    if place.is_file() and not config.overwrite and not _is_sealed(read_text(place)):
+        raise ConfigError(
+            f"{place} is there already and somebody has edited it; name another file as output, or "
+            "set overwrite=true"
+        )
     given = Given.of_hydra(config, HydraConfig.get())
     made = make(PlanConfig, provisional(config, given), given)
     output = made.run.output
     line = override("plan", output)
     title = f"Decided by neoseg.plan; edit it, and give it to neoseg.train: {line}"
-    text = made.text(title)
-    if output.exists() and not made.run.overwrite and read_text(output) != text:
-        raise ConfigError(
-            f"{output} is there already and says something else, which may be edits; name another "
-            "file, or set overwrite=true"
-        )
-    write_text(output, text)
+    write_text(output, _sealed(made.text(title)))
     for decision in made.decisions:
         if decision.key != "network":
             log.info("%s=%s: %s", decision.key, decision.value, decision.reason)

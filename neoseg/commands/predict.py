@@ -214,7 +214,7 @@ def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -
             count["untold"],
         )
     for scan in known:
-        if known[scan] == "untold" and not is_counted(targets[scan.source]):
+        if scan not in left and not is_counted(targets[scan.source]):
             _count_again(job, targets[scan.source])
     return left
 
@@ -224,7 +224,7 @@ def _count_again(job: _Job, target: Path) -> None:
         count_again(job.output, target, job.space)
         note_counted(target)
         log.info("the volumes of %s are those of what somebody has made of it", target)
-    except NeosegError as error:
+    except (NeosegError, OSError) as error:
         log.warning("volumes are those of before somebody has worked on the file: %s", error)
 
 

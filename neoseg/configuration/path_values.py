@@ -47,7 +47,8 @@ def _with_quoted_path(argument: str) -> str:
     if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
         return argument
     if HOME.search(value):  # which not every shell expands behind a sign, and none in a list
-        value = HOME.sub(str(Path.home()), value)
+        home = str(Path.home())
+        value = HOME.sub(lambda _: home, value)
         argument = f"{key}={value}"
     path = Path(value)
     try:

@@ -13,22 +13,22 @@ from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
 from neoseg.training.own_callbacks import require_callbacks
 
-REFUSED = {
-    "val_check_interval": "set patches.steps_per_epoch, the steps between two validations",
-    "check_val_every_n_epoch": "set patches.steps_per_epoch, the steps between two validations",
-    "limit_train_batches": "set patches.steps_per_epoch, the steps of an epoch",
-    "overfit_batches": "take few scans (cohort.max_subjects); each step draws patches anew",
-    "logger": "choose one beside it, logger=csv or another of conf/logger",
-    "plugins": "a run chooses them by the machine",
-    "default_root_dir": "set hydra.run.dir",
-    "use_distributed_sampler": "a run shares the patches of a step out itself",
-    "enable_model_summary": "add {_target_: lightning.pytorch.callbacks.ModelSummary} to "
-    "trainer.callbacks",
-    "enable_checkpointing": "set checkpoint.every_steps or checkpoint.best",
-    "barebones": "set score=false pictures=0 logger=csv",
+STEPS = "set patches.steps_per_epoch, the steps of an epoch and between two validations"
+REFUSED: dict[str, tuple[Any, str]] = {
+    "val_check_interval": (1.0, STEPS),
+    "check_val_every_n_epoch": (1, STEPS),
+    "limit_train_batches": (1.0, STEPS),
+    "overfit_batches": (0.0, "take few scans (cohort.max_subjects); patches are drawn anew"),
+    "logger": (True, "choose one beside it, logger=csv or another of conf/logger"),
+    "plugins": (None, "a run chooses them by the machine"),
+    "default_root_dir": (None, "set hydra.run.dir"),
+    "use_distributed_sampler": (False, "a run shares the patches of a step out itself"),
+    "enable_model_summary": (False, "name lightning.pytorch.callbacks.ModelSummary as a callback"),
+    "enable_checkpointing": (True, "set checkpoint.every_steps or checkpoint.best"),
+    "barebones": (False, "set score=false pictures=0 logger=csv"),
 }
 """Keys of the trainer with which a run could not be resumed exactly, would go by a validation of
-before, or that a run sets itself, and what to use instead.
+before, or that a run sets itself: the value that changes nothing, and what to use instead.
 """
 
 
@@ -67,9 +67,10 @@ class TrainerSettings(Section):
             if key not in known
         ]
         wrong += [
-            f"trainer.{key} is {extra[key]}; {instead}"
-            for key, instead in REFUSED.items()
-            if extra.get(key) is not None
+            f"trainer.{key} is {extra[key]}; {instead} (trainer.{key}=null takes it back)"
+            for key, (usual, instead) in REFUSED.items()
+            if (type(found := extra.get(key, usual)), found) != (type(usual), usual)
+            and found is not None
         ]
         WrongKeysError.require_none(wrong)
         return self
@@ -80,7 +81,8 @@ class TrainerSettings(Section):
         Lightning's own limits (`max_time`, `max_steps`) end within an epoch, from where a run
         cannot go on as if it had not stopped.
         """
-        return self.model_dump(exclude_unset=True, exclude={"max_time", "max_steps", "callbacks"})
+        own = {"max_time", "max_steps", "callbacks", *REFUSED}
+        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k not in own}
 
     @property
     def processes(self) -> int:

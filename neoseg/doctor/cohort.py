@@ -59,7 +59,7 @@ def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
         for item in items if len(items) > 1 else ():
             assert item.scan.label is not None
             labels = read_volume(item.scan.label, dtype=np.int64).data
-            same[hashlib.blake2b(labels.astype(np.int64).tobytes()).hexdigest()].append(item)
+            same[hashlib.blake2b(np.ascontiguousarray(labels).data).hexdigest()].append(item)
         for first, *others in same.values():
             if len({item.digest for item in (first, *others)}) < 2:
                 continue  # one scan under two names is another finding

@@ -74,8 +74,10 @@ def diagnose(
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures, annotated)
 
 
-def findings_of_plan(plan: Plan, store: Store) -> list[Problem]:
+def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
     """Return the warnings about what the labels of a plan's scans show, all cohorts together.
+
+    Sides matter where patches are `mirrored`.
 
     Raises:
         DataError: a store that cannot be written.
@@ -86,8 +88,9 @@ def findings_of_plan(plan: Plan, store: Store) -> list[Problem]:
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
         found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
-        found += [*unpaired_sides(source.cohort, examined), *copied_labels(examined)]
-    return [*unseen_leaves(plan.space, shown), *found]
+        found += [*(unpaired_sides(source.cohort, examined) if mirrored else ())]
+        found += copied_labels(examined)
+    return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *found]))
 
 
 def without_bad_scans(

@@ -12,13 +12,11 @@ from neoseg.cohort import Cohort, Problem
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten
 from neoseg.labels import Convention
+from neoseg.store.checks import some_of
 from neoseg.store.examined import Examined
 
 SCANS = 5
 """Scans that are looked at, two at least."""
-
-MANY = 2_000_000
-"""Voxels of a scan that are looked at, evenly spaced."""
 
 ONE_SIDED = 0.95
 """Share of a structure's voxels on one side of the middle of all structures."""
@@ -31,8 +29,8 @@ structures, and how much larger one may be."""
 def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
     """Warn of structures that look like left and right of one another and are no mirror pair.
 
-    Patches and windows are mirrored at random, and the labels of pairs exchanged: where the table
-    does not name a pair, its left and right are learnt as one mixture.
+    Patches are mirrored at random, and the labels of pairs exchanged: where the table does not name
+    a pair, its left and right are learnt as one mixture.
     """
     convention = cohort.convention
     space = convention.space
@@ -80,8 +78,7 @@ def _places(item: Examined, convention: Convention, leaves: Sequence[int]) -> np
     assert item.entry is not None
     sets = item.scan.meaning(convention).sets
     codes = item.entry.read_codes()
-    step = math.ceil((codes.size / MANY) ** (1 / 3))
-    codes = codes[::step, ::step, ::step].astype(np.intp)
+    codes = some_of(codes).astype(np.intp)
     along = [  # voxels of each code in each plane across an axis
         np.bincount((codes * n + place).ravel(), minlength=len(sets) * n).reshape(-1, n)
         for n, place in zip(codes.shape, np.ogrid[tuple(map(slice, codes.shape))], strict=True)
@@ -92,13 +89,12 @@ def _places(item: Examined, convention: Convention, leaves: Sequence[int]) -> np
     if not len(x):
         return found
     middle, extent, whole = (x[0] + x[-1]) / 2, x[-1] - x[0] + 1, along[0][drawn].sum()
-    own = {known: code for code, known in enumerate(sets) if len(known) == 1}
     for row, leaf in enumerate(leaves):
-        code = own.get(frozenset([leaf]))
-        count = 0 if code is None else along[0][code].sum()
-        if count:
-            centre = np.array([np.arange(n.shape[1]) @ n[code] for n in along]) / count
-            right = (np.sign(np.arange(codes.shape[0]) - middle) * along[0][code]).sum()
+        own = [code for code, known in enumerate(sets) if known == frozenset([leaf])]
+        planes = [counts[own].sum(axis=0) for counts in along]
+        if count := planes[0].sum():
+            centre = np.array([np.arange(len(n)) @ n for n in planes]) / count
+            right = (np.sign(np.arange(codes.shape[0]) - middle) * planes[0]).sum()
             found[row] = [right / count, *(centre - [middle, 0, 0]) / extent, count / whole]
     return found
 

@@ -56,6 +56,8 @@ class Objective(nn.Module):
         """
         super().__init__()
         if not isinstance(config, Mapping):
+            if isinstance(config, str) or len(set(config)) < len(config):
+                raise LossError(f"{config!r} is no list of names, each once; write ['iuc', 'dice']")
             config = {name: {} for name in config}
         self.head = head
         self.terms = nn.ModuleDict()

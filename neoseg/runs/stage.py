@@ -84,11 +84,12 @@ def run_stage(
             _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
+    augment = data.augment
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
-        for problem in [] if found else findings_of_plan(data.annotated, data.store):
+        mirrored = augment.spatial is not None and augment.spatial.flip > 0
+        for problem in [] if found else findings_of_plan(data.annotated, data.store, mirrored):
             log.warning("%s", problem)
-    augment = data.augment
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
@@ -105,7 +106,7 @@ def run_stage(
     except BaseException as error:
         close_runs(trainer.loggers, failed=True)
         if isinstance(error, MisconfigurationException):
-            raise ConfigError(f"trainer: {error}") from None
+            raise ConfigError(f"Lightning refuses the training: {error}") from error
         raise
     if not stage.last:
         close_runs(trainer.loggers)

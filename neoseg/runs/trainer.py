@@ -91,7 +91,7 @@ def make_trainer(
                 use_distributed_sampler=False,  # the sampler shares the items out itself
                 enable_model_summary=False,
             )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer cannot be built as conf/trainer says: {error}") from None
     _check_machine(trainer, arguments.get("precision", ""), batch_size)
     return trainer

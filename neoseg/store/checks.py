@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,10 @@ from neoseg.findings.problems import Problem
 GRID_TOLERANCE = 1e-3
 """Largest difference of two affines (mm) that still counts as rounding."""
 
-FEW = 16
-"""Values of an image up to which it may be a label map: one of 8 bits has some hundred."""
+FEW, ENOUGH = 16, 4096
+"""Values of an image up to which it may be a label map, where it has so many voxels: one of 8 bits
+has some hundred values.
+"""
 
 USUAL, FAR, MANY = (0.1, 99.9), 20.0, 1 << 20
 """Percentiles between which voxels are as usual, of about so many, and their ranges beyond which
@@ -123,6 +126,12 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     return one(path, found, "an image", "drop it", "constant-image")
 
 
+def some_of(volume: np.ndarray) -> np.ndarray:
+    """Return about `MANY` voxels, evenly spaced along each axis: a view."""
+    step = math.ceil((volume.size / MANY) ** (1 / volume.ndim))
+    return volume[(slice(None, None, step),) * volume.ndim]
+
+
 def check_another(
     path: Path, data: np.ndarray, others: Sequence[tuple[Path | None, np.ndarray]]
 ) -> list[Problem]:
@@ -134,13 +143,14 @@ def check_another(
     return []
 
 
-def few_values(data: np.ndarray) -> str | None:
-    """Say that an image holds as few values as a label map or a mask does, where it does."""
-    found = np.unique(data.ravel()[:: max(1, data.size // MANY)])
-    if len(found) > FEW:
-        return None
-    some = ", ".join(f"{value:g}" for value in found)
-    return f"holds the values {some} alone, as label maps and masks do; it is taken as a scan"
+def check_values_of_image(path: Path, data: np.ndarray) -> list[Problem]:
+    """More values than a label map or a mask has: a warning."""
+    values = np.unique(some_of(data))
+    if len(values) > FEW or data.size < ENOUGH:
+        return []
+    found = f"holds the values {', '.join(f'{value:g}' for value in values)} alone"
+    action = "a label map or mask may have been taken for it; correct the name"
+    return one(path, found, "the brightness of an image", action, "few-values", "warning")
 
 
 def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
@@ -149,7 +159,7 @@ def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Probl
     Mean and deviation, and with them the crop and the contrast, would be those of such a voxel. It
     is brought to one range beyond the `USUAL` percentiles; an image without any stays as it is.
     """
-    some = data.ravel()[:: max(1, data.size // MANY)]
+    some = some_of(data)
     low, high = (float(value) for value in np.percentile(some, USUAL))
     span = high - low
     far = int(np.count_nonzero((data > high + FAR * span) | (data < low - FAR * span)))

@@ -20,7 +20,7 @@ from neoseg.store.checks import (
     check_contrast,
     check_grid,
     check_outliers,
-    few_values,
+    check_values_of_image,
 )
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
@@ -114,10 +114,6 @@ def prepare_images(
     volumes = read_images(paths)
     for note in (note for volume in volumes if volume is not None for note in volume.notes):
         log.warning("%s", note.sentence)
-    for path, volume in zip(paths, volumes, strict=True):
-        told = None if volume is None else few_values(volume.data)
-        if told:
-            log.warning("%s %s", path, told)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
 
 
@@ -151,6 +147,7 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
             continue
         found += check_contrast(path, volume.data)
         data, notes = check_outliers(path, volume.data)
+        notes += check_values_of_image(path, volume.data)
         before = zip(paths, volumes[:-1], strict=False)
         found += check_another(path, data, [(p, v.data) for p, v in before if v is not None])
         volumes[-1] = volume = replace(volume, data=data, notes=(*volume.notes, *notes))

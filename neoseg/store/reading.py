@@ -10,7 +10,7 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
-from neoseg.store.checks import MANY, check_grid, one
+from neoseg.store.checks import check_grid, one, some_of
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
 from neoseg.store.label_checks import (
@@ -41,7 +41,8 @@ def read_scan(
         DataError: every error about its files.
     """
     found: list[Problem] = []
-    image = geometry = codes = some = None
+    image = geometry = codes = None
+    some: list[np.ndarray | None] = []
     record: dict[str, Any] = {
         "scan": scan.id,
         "files": [str(p) for p in (*scan.images, scan.label) if p is not None],
@@ -62,7 +63,7 @@ def read_scan(
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
-        some = _some(volumes[0].data)
+        some = [None if v is None else some_of(v.data).copy() for v in volumes]
         del volumes
     except DataError as error:
         found += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
@@ -73,10 +74,13 @@ def read_scan(
             meaning = scan.meaning(convention)
             if geometry is not None:
                 found += check_kept(scan.label, codes, geometry.crop, settings, meaning)
-            if some is not None and np.array_equal(some, np.array(meaning.values)[_some(codes)]):
-                wanted, told = "an image", f"holds the numbers of the label file {scan.label}"
-                action, path = "correct the name of one of them", scan.images[0] or scan.label
-                found += one(path, told, wanted, action, "duplicate-image")
+            drawn = np.array(meaning.values)[some_of(codes)]
+            for path, shown in zip(scan.images, some, strict=False):
+                # Of a part of the voxels: if they show several structures, none agrees by chance.
+                if path and shown is not None and np.ptp(drawn) and np.array_equal(shown, drawn):
+                    told = f"holds the numbers of the label file {scan.label}"
+                    action = "correct the name of one of them"
+                    found += one(path, told, "an image", action, "duplicate-image")
             record["voxels"] = voxels.tolist()
         except DataError as error:
             found += error.problems
@@ -89,11 +93,6 @@ def read_scan(
     kept = [problem for problem in found if problem.kind not in OF_CONTENT]
     record["findings"] = [problem.to_dict() for problem in kept]
     return image, geometry, codes, record
-
-
-def _some(volume: np.ndarray) -> np.ndarray:
-    """Return about `MANY` voxels, the same of each volume of a shape."""
-    return volume.ravel()[:: max(1, volume.size // MANY)]
 
 
 def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.ndarray:

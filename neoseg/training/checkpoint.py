@@ -16,6 +16,7 @@ from pydantic import Field
 from neoseg.files import replacing
 from neoseg.findings.settings import Section
 from neoseg.patches.dataset import seed_of
+from neoseg.training.own_callbacks import require_plain_state
 from neoseg.training.stopping import StopSignals, Wish
 
 
@@ -111,6 +112,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         if trainer.global_step == self._saved or trainer.sanity_checking:
             return
+        require_plain_state(trainer.callbacks)  # type: ignore[attr-defined]
         self._saved = trainer.global_step
         save_whole(trainer, self.path)
 

@@ -122,9 +122,9 @@ class SegmentationModule(L.LightningModule):
         return self.spec.build_network(self.allow, images, outputs)
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Return the module of a checkpoint on the CPU; options and errors are of `restored`."""
-        return restored(Path(checkpoint_path), **options)
+    def load_from_checkpoint(cls, checkpoint_path: Any, *_: Any, **more: Any) -> Any:
+        """Return the module of a checkpoint on the CPU; `allow` and errors as in `restored`."""
+        return restored(Path(checkpoint_path), more.get("allow", ()))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits `[B, N, *S]` of the network that predicts, of prepared images."""

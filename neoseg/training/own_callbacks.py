@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import torch
 
 from neoseg.buildable import TargetError, build, require_targets
 from neoseg.findings.settings import ConfigError
@@ -27,14 +31,36 @@ def require_callbacks(nodes: Iterable[Mapping[str, Any]], allow: Iterable[str] =
         return isinstance(found, type) and issubclass(found, Callback)
 
     for number, node in enumerate(nodes):
-        if "_target_" not in node:
+        if "_target_" not in node or "_partial_" in node:
             raise ConfigError(
-                f"trainer.callbacks[{number}] is {dict(node)}, expected {{_target_: CLASS, ...}}"
+                f"trainer.callbacks[{number}] is {dict(node)}, expected {{_target_: CLASS, ...}}, "
+                "without _partial_"
             )
         try:
             require_targets(node, KNOWN, accepts, "Callback", ENTRY_POINTS, tuple(allow))
         except TargetError as error:
             raise ConfigError(f"trainer.callbacks[{number}]: {error}") from None
+
+
+def require_plain_state(callbacks: Iterable[Any]) -> None:
+    """Raise `ConfigError` for a callback that would put into a checkpoint what nobody can read.
+
+    Checkpoints are read as data alone: numbers, texts, tensors, and containers of these.
+    """
+    for callback in callbacks:
+        kind = type(callback)
+        if kind.__module__.startswith(("neoseg.", "lightning.")):
+            continue
+        memory = io.BytesIO()
+        torch.save(callback.state_dict(), memory)
+        memory.seek(0)
+        try:
+            torch.load(memory, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ConfigError(
+                f"{kind.__module__}.{kind.__name__}.state_dict() has more than numbers, texts and "
+                f"tensors, of which a checkpoint could not be read: {error}"
+            ) from None
 
 
 def make_own_callbacks(nodes: Iterable[Mapping[str, Any]]) -> list[Any]:

@@ -136,7 +136,7 @@ def test_evaluate_scores_the_run_again(sweep_folder: Path) -> None:
     wrong = run(
         "evaluate", f"run='{job}'", "output=again", "device=cpu", cwd=sweep_folder, status=2
     )
-    assert "has scores of other settings (images below" in wrong
+    assert ", with other settings, which would be lost" in wrong
     assert read_scores(sweep_folder / "again" / "scores.csv")["ece"].notna().all()
     # Another part has a folder of its own, so that nobody takes its scores for those of the test.
     run("evaluate", f"run='{job}'", "part=val", "device=cpu", "pictures=0", cwd=sweep_folder)
@@ -176,7 +176,7 @@ def test_a_plan_that_somebody_has_edited_is_kept(sweep_folder: Path) -> None:
     first = path.read_text()
     path.write_text(first + "# mine\n")
     said = run("plan", *asked, cwd=sweep_folder, status=2)
-    assert "plan.yaml is there already and says something else" in said
+    assert "plan.yaml is there already and somebody has edited it" in said
     run("plan", *asked, "overwrite=true", cwd=sweep_folder)
     assert path.read_text() == first
 

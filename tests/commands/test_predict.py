@@ -376,17 +376,22 @@ def test_what_somebody_has_corrected_is_kept_and_counted(
     asked = (f"run={run}", f"input={tmp_path / 'scans'}", f"output={where}", "picture=false")
     predict(monkeypatch, *asked)
     table, drawn = where / "desc-neoseg_volumes.tsv", where / "me_T2w_desc-neoseg_dseg.nii.gz"
-    before = nib.load(drawn)
+    before, original = nib.load(drawn), drawn.read_bytes()
     labels = np.asarray(before.dataobj).copy()
     labels[:2] = 3  # white matter, by hand
     nib.save(nib.Nifti1Image(labels, before.affine), drawn)
-    for _ in range(2):
+    for told in (1, 0):
+        capsys.readouterr()
         predict(monkeypatch, *asked)
+        said = capsys.readouterr().out
+        assert said.count("are those of what somebody has made of it") == told
         assert (np.asarray(nib.load(drawn).dataobj) == labels).all()
         row = pd.read_csv(table, sep="\t").iloc[0]
         voxel = abs(np.linalg.det(before.affine[:3, :3])) / 1000
         assert row["WM"] == pytest.approx((labels == 3).sum() * voxel, rel=1e-5)
-    assert capsys.readouterr().err.count("are those of what somebody has made of it") <= 1
+    drawn.write_bytes(original)  # as it was again
+    predict(monkeypatch, *asked)
+    assert pd.read_csv(table, sep="\t").iloc[0]["WM"] != pytest.approx(row["WM"])
     labels[:2] = 200
     nib.save(nib.Nifti1Image(labels, before.affine), drawn)
     predict(monkeypatch, *asked)

@@ -216,6 +216,32 @@ def test_sides_that_the_table_does_not_tell_are_found(
     assert all(f"mirror: [{pair}]" in p.action for p in found)
 
 
+def test_a_structure_with_an_integer_for_each_side_is_on_both(tmp_path: Path) -> None:
+    """Right and left parts of white matter and of deep grey: no structure is of one side."""
+    example = broken(tmp_path)
+    for number, subject in enumerate(("01", "02", "03")):
+        labels = head(number)[1]
+        labels[:8][labels[:8] > 2] += 10
+        save(example.file("dseg", subject), labels)
+    example.options["convention"] = {n: n for n in range(5)} | {13: 3, 14: 4}
+    kinds = {problem.kind for problem in examine(example, tmp_path / "store").problems}
+    assert "unpaired-sides" not in kinds
+
+
+def test_flat_volumes_are_sampled_in_all_planes(tmp_path: Path) -> None:
+    """Image and labels are 0 in the first plane alone."""
+    example = broken(tmp_path)
+    rng = np.random.default_rng(0)
+    image = np.zeros((1024, 1024, 3), np.float32)
+    image[..., 1:] = rng.normal(100, 20, (1024, 1024, 2))
+    labels = np.zeros(image.shape, np.uint8)
+    labels[200:800, 200:800, 1:] = 3
+    for name, array in (("T2w", image), ("dseg", labels), ("desc-brain_mask", labels)):
+        save(example.file(name), array)
+    kinds = {p.kind for p in examine(example, tmp_path / "store").problems if "01" in p.where}
+    assert not kinds & {"few-values", "duplicate-image", "outlying-voxels"}
+
+
 @pytest.mark.parametrize("named", ["itself", "another", "label", "second"])
 def test_a_file_that_was_taken_for_another_is_found(tmp_path: Path, named: str) -> None:
     """Rows of a table that were copied: each file is there, and one is not what the row says."""

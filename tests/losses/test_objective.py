@@ -37,6 +37,9 @@ def test_names_alone_and_a_progress_that_is_none():
     case = make_case("paper", seed=1)
     named = build(["iuc", "dice"])
     assert named(case.logits, case.codes) == build({"iuc": {}, "dice": {}})(case.logits, case.codes)
+    for wrong in ("iuc", ["iuc", "iuc"]):
+        with pytest.raises(LossError, match="no list of names, each once"):
+            build(wrong)
     for progress in (-0.1, 1.5, math.nan):
         with pytest.raises(ValueError, match=r"progress is .*, expected the share"):
             named(case.logits, case.codes, progress=progress)

@@ -126,7 +126,7 @@ def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
     arguments = [*small_run(heads), "cohort=flat", "network=pocket", f"hydra.run.dir={run}"]
     note = f"{{_target_: margin.Note, path: {tmp_path / 'epochs'}}}"
     look = "{_target_: lightning.pytorch.callbacks.LearningRateMonitor}"
-    arguments += ["score=false", f"+trainer.callbacks=[{note}, {look}]"]
+    arguments += ["score=false", f"trainer.callbacks=[{note}, {look}]"]
     told = neoseg("train", *arguments, at=tmp_path, paths=(installed,), status=2)
     assert "trainer.callbacks[0]: _target_ 'margin.Note'" in told
     arguments += ["loss=[margin]"]

@@ -97,12 +97,12 @@ def test_a_training_tells_of_what_no_scan_shows_and_some_lack(tmp_path: Path) ->
     save(label, np.where(drawn == 20, 0, drawn).astype(np.uint8))
     store = Store(tmp_path / "store", PrepareSettings())
     plan = annotate_cohort(cohort, ["full", "partial", "full"], ["train", "train", "val"])
-    merged, lacking = findings_of_plan(plan, store)
+    merged, lacking = findings_of_plan(plan, store, mirrored=True)
     assert "structures that occur only merged with others: WM" in merged.found
     assert lacking.found.startswith("1 of 3 scans have no voxel of WM, which others show: sub-00")
     said = replace(cohort, scans=(replace(cohort.scans[0], not_drawn=wm), *cohort.scans[1:]))
     plan = annotate_cohort(said, ["full", "full", "full"], ["train", "train", "val"])
-    assert findings_of_plan(plan, store) == []
+    assert findings_of_plan(plan, store, mirrored=True) == []
 
 
 def test_nothing_to_be_found_is_believed_of_who_is_named_as_full(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
 
 from neoseg.configuration.resume import resumed
+from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.run import train as train_run
 from neoseg.training.checkpoint import LastCheckpoint
@@ -285,6 +286,12 @@ def test_keys_that_would_break_it(
 ) -> None:
     with pytest.raises(ConfigError, match=key.split("=")[0]):
         train(configured("supervised", f"+{key}"), tmp_path)
+
+
+def test_values_that_change_nothing_are_fine(configured: Callable[..., DictConfig]) -> None:
+    usual = ("val_check_interval=1.0", "check_val_every_n_epoch=1", "logger=true")
+    config = configured("supervised", *(f"+trainer.{item}" for item in usual))
+    assert not {"logger", "val_check_interval"} & RunConfig.parse(config).trainer.arguments().keys()
 
 
 class TestResumedConfig:

@@ -59,7 +59,8 @@ def _repeated(frame: pd.DataFrame) -> Iterator[str]:
     same: dict[tuple[str, tuple[float, ...]], list[str]] = {}
     for run, part in leaves.groupby("run", sort=False):
         key = (str(part["arm"].iloc[0]), tuple(part["dice"].fillna(-1.0)))
-        same.setdefault(key, []).append(str(run))
+        if len(set(key[1])) > 1:  # a network that finds nothing is like any other
+            same.setdefault(key, []).append(str(run))
     for (arm, _), runs in same.items():
         if len(runs) > 1:
             yield (

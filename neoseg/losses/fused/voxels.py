@@ -81,9 +81,12 @@ class _VoxelSums(torch.autograd.Function):
     @differentiable_once
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradient, unit = ctx.saved_tensors
-        if gradient.dtype == torch.float16:  # which may not hold the factor
-            return (gradient.float() * (slope * unit).float()).half(), None, None
-        return gradient * slope.to(gradient), None, None
+        if gradient.dtype != torch.float16:
+            return gradient * slope.to(gradient), None, None
+        factor, found = (slope * unit).float(), empty_gradient(gradient)
+        for item, voxels in slabs(gradient):  # as float16 may not hold the factor
+            found[item, :, voxels] = gradient[item, :, voxels].float() * factor
+        return found, None, None
 
 
 def _unit(weighted: Tensor, logits: Tensor) -> Tensor:
