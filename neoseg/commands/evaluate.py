@@ -140,9 +140,10 @@ def main(config: DictConfig) -> None:
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
     told = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
-    own = output.resolve() == run.resolve()
-    if not own and not command.overwrite:
-        require_own(output, told)
+    if output.resolve() != run.resolve():
+        if not command.overwrite:
+            require_own(output, told)
+        keep(output, told)
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
             segmenter,
@@ -154,8 +155,6 @@ def main(config: DictConfig) -> None:
             settings=command.scoring,
             progress=bar.advance,
         )
-    if not own:
-        keep(output, told)
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
 

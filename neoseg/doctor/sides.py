@@ -77,8 +77,7 @@ def _places(item: Examined, convention: Convention, leaves: Sequence[int]) -> np
     """
     assert item.entry is not None
     sets = item.scan.meaning(convention).sets
-    codes = item.entry.read_codes()
-    codes = some_of(codes).astype(np.intp)
+    codes = some_of(item.entry.read_codes()).astype(np.intp)
     along = [  # voxels of each code in each plane across an axis
         np.bincount((codes * n + place).ravel(), minlength=len(sets) * n).reshape(-1, n)
         for n, place in zip(codes.shape, np.ogrid[tuple(map(slice, codes.shape))], strict=True)

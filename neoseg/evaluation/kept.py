@@ -72,5 +72,5 @@ def require_own(folder: Path, told: Mapping[str, str]) -> None:
 
 
 def keep(folder: Path, told: Mapping[str, str]) -> None:
-    """Write what the scores that are there now are of."""
+    """Write what the scores are of that a folder is about to get."""
     write_json(folder / EVALUATION, dict(told))
