@@ -51,8 +51,8 @@ class TrainerSettings(Section):
     log_every_n_steps: int | None = Field(default=None, ge=0)
     gradient_clip_val: float | None = Field(default=None, ge=0)
     enable_progress_bar: bool = True
-    callbacks: tuple[dict[str, Any], ...] = Field(
-        default=(), description="of your own, beside the run's: {_target_: CLASS, ...} each"
+    callbacks: tuple[dict[str, Any], ...] | None = Field(
+        default=None, description="of your own, beside the run's: {_target_: CLASS, ...} each"
     )
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class TrainerSettings(Section):
 
 def require_fit(trainer: TrainerSettings, others: Mapping[str, Any]) -> None:
     """Raise `ConfigError` where a trainer does not fit the other fields of a run, those there."""
-    require_callbacks(trainer.callbacks, others.get("allow", ()))
+    require_callbacks(trainer.callbacks or (), others.get("allow", ()))
     if "patches" in others:
         require_shares(others["patches"].batch_size, trainer.processes)
     if "optimizer" in others:

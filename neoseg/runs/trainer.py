@@ -57,7 +57,7 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(own, folder, run.logger, run.name, group, run.content, run.privacy)
     callbacks += [OptimizerAsAsked(run.optimizer), *wandb_callbacks(loggers)]
-    callbacks += make_own_callbacks(settings.callbacks)
+    callbacks += make_own_callbacks(settings.callbacks or ())
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     arguments = settings.arguments() | {"enable_progress_bar": bar}  # else Lightning adds its own
     return make_trainer(arguments, run.patches.batch_size, own, callbacks, loggers)
