@@ -97,7 +97,7 @@ def require_fit(trainer: TrainerSettings, others: Mapping[str, Any]) -> None:
     if "patches" in others:
         require_shares(others["patches"].batch_size, trainer.processes)
     if "optimizer" in others:
-        _require_clipped(trainer, others["optimizer"].fused)
+        require_clipped(trainer, others["optimizer"].fused)
 
 
 def require_shares(batch_size: int, devices: int) -> None:
@@ -111,7 +111,7 @@ def require_shares(batch_size: int, devices: int) -> None:
         )
 
 
-def _require_clipped(trainer: TrainerSettings, fused: bool) -> None:
+def require_clipped(trainer: TrainerSettings, fused: bool) -> None:
     """Raise `ConfigError` where a fused optimizer would keep gradients from being clipped."""
     if fused and trainer.precision == "16-mixed" and trainer.gradient_clip_val:
         raise ConfigError(

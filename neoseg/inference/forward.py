@@ -107,7 +107,8 @@ class WindowForward:
             enabled=self.precision != torch.float32,
         ):
             output = self.network(windows.contiguous(memory_format=self.format))
-        return heads_of(self.network, output, windows)[0]
+        first = output[:1] if isinstance(output, list | tuple) else output  # the finest alone
+        return heads_of(self.network, first, windows)[0]
 
 
 def mirror_partners(head: Head, patch_size: Sequence[int]) -> tuple[int, ...]:

@@ -156,9 +156,11 @@ class LossTerm(nn.Module, ABC):
             (self.needs_passes, "teacher_mean", "asks how sure the teacher is"),
         ):
             other = getattr(prediction, field)
-            if needed and other is None:
+            if not needed:
+                continue
+            if other is None:
                 raise ValueError(f"{name} {why}, but the prediction has none; pass {field}=")
-            if other is not None and other.shape != prediction.logits.shape:
+            if other.shape != prediction.logits.shape:
                 raise ValueError(
                     f"{name}: {field} must have the shape of the logits {wanted}, found "
                     f"{tuple(other.shape)}"

@@ -19,10 +19,11 @@ from experiments.benchmarks.gpu.training import changed_step, fresh
 from experiments.benchmarks.step.run import objective
 from neoseg.labels import STREAMS
 from neoseg.losses import Prediction
+from neoseg.networks.outputs import heads_of
 from neoseg.training.curves import METRICS, mean_times
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
 from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
-from neoseg.training.supervision import deep_objective, heads_of
+from neoseg.training.supervision import deep_objective
 
 BATCH, SIZE, LEAVES = 2, (128, 128, 128), (14, 88)
 WAITING = 0.02
@@ -85,7 +86,7 @@ def step_of(bench: Bench, leaves: int, variant: str) -> Callable[[], None]:
     def step() -> None:
         begin_step(compiled)
         with torch.autocast(bench.device.type, torch.bfloat16):
-            heads = heads_of(network(image))
+            heads = heads_of(network, network(image), image)
         prediction = Prediction(heads[0], "softmax", stream=stream)
         loss, _ = deep_objective(losses, heads, prediction, codes)
         optimizer.zero_grad()

@@ -93,10 +93,13 @@ def _unit(weighted: Tensor, logits: Tensor) -> Tensor:
     """Return what the kept gradient is counted in: 1, where the logits' type holds small numbers.
 
     In float16 a voxel's share of a mean would be 0 before the slope, which scales it, is known.
+    Powers of two round nothing, and so do those of a scaler of gradients.
     """
+    one = torch.ones_like(weighted[0])
     if logits.dtype != torch.float16:
-        return torch.ones_like(weighted[0])
-    return weighted.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+        return one
+    largest = weighted.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.ldexp(one, torch.frexp(largest).exponent)
 
 
 def _times(values: Tensor, parts: Sequence[VoxelPart]) -> Tensor:
