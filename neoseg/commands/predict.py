@@ -213,8 +213,8 @@ def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -
             "version, or changed by somebody; overwrite=true makes them anew",
             count["untold"],
         )
-    for scan in known:
-        if scan not in left and not is_counted(targets[scan.source]):
+    for scan, found in known.items():
+        if found in ("same", "untold") and not is_counted(targets[scan.source]):
             _count_again(job, targets[scan.source])
     return left
 

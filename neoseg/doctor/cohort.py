@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from neoseg.cohort import Problem, Source
 from neoseg.findings.problems import shorten
 from neoseg.labels import LabelSet, LabelSpace
 from neoseg.store.examined import Examined
+from neoseg.store.reading import digest_of_voxels
 from neoseg.store.signature import copies
 from neoseg.store.volume import read_volume
 
@@ -58,8 +58,8 @@ def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
         same: dict[str, list[Examined]] = defaultdict(list)
         for item in items if len(items) > 1 else ():
             assert item.scan.label is not None
-            labels = read_volume(item.scan.label, dtype=np.int64).data
-            same[hashlib.blake2b(np.ascontiguousarray(labels).data).hexdigest()].append(item)
+            labels = read_volume(item.scan.label, dtype=np.int64)
+            same[digest_of_voxels(labels)].append(item)
         for first, *others in same.values():
             if len({item.digest for item in (first, *others)}) < 2:
                 continue  # one scan under two names is another finding

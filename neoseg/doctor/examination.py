@@ -88,8 +88,9 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
         found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
-        found += [*(unpaired_sides(source.cohort, examined) if mirrored else ())]
         found += copied_labels(examined)
+        if mirrored:
+            found += unpaired_sides(source.cohort, examined)
     return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *found]))
 
 

@@ -59,7 +59,7 @@ def read_scan(
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])
         others = (volume for volume in volumes[1:] if volume is not None)
-        record["others"] = [_digest(volume) for volume in others]
+        record["others"] = [digest_of_voxels(volume) for volume in others]
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
@@ -153,8 +153,9 @@ def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
 
 def shown_by(volume: Volume) -> tuple[str, str]:
     """Return a digest of an image's voxels in canonical axes, and its signature."""
-    return _digest(volume), signature_of(volume)
+    return digest_of_voxels(volume), signature_of(volume)
 
 
-def _digest(volume: Volume) -> str:
-    return hashlib.blake2b(volume.data.data, digest_size=12).hexdigest()
+def digest_of_voxels(volume: Volume) -> str:
+    """Return 24 hex digits of the numbers of a volume in canonical axes."""
+    return hashlib.blake2b(np.ascontiguousarray(volume.data).data, digest_size=12).hexdigest()

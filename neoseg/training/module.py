@@ -123,7 +123,7 @@ class SegmentationModule(L.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *_: Any, **more: Any) -> Any:
-        """Return the module of a checkpoint on the CPU; `allow` and errors as in `restored`."""
+        """Return what `restored` does; of Lightning's other arguments none is needed."""
         return restored(Path(checkpoint_path), more.get("allow", ()))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -52,11 +52,11 @@ def require_plain_state(callbacks: Iterable[Any]) -> None:
         if kind.__module__.startswith(("neoseg.", "lightning.")):
             continue
         memory = io.BytesIO()
-        torch.save(callback.state_dict(), memory)
-        memory.seek(0)
         try:
+            torch.save(callback.state_dict(), memory)
+            memory.seek(0)
             torch.load(memory, weights_only=True)
-        except pickle.UnpicklingError as error:
+        except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
             raise ConfigError(
                 f"{kind.__module__}.{kind.__name__}.state_dict() has more than numbers, texts and "
                 f"tensors, of which a checkpoint could not be read: {error}"

@@ -63,6 +63,8 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
 ) -> None:
     arguments = [*small_run(heads), "cohort=flat", "network=pocket", "network.net.width=4"]
     loss = ["loss=[iuc,brier]", "loss.brier.power=1.5"]
+    note = f"{{_target_: mylab.callbacks.Note, path: {tmp_path / 'epochs'}}}"
+    arguments.append(f"trainer.callbacks=[{note}]")
     sweep = ["cluster=local", "cluster.jobs=2", "seed=1", "sweep=outside"]
     paths = (installed,)
     neoseg("train", "-m", *arguments, *loss, *sweep, at=tmp_path, paths=paths)
@@ -77,6 +79,7 @@ def test_a_package_from_outside_is_as_good_as_one_from_inside(
     record.unlink()
     neoseg("train", f'resume="{trained}"', "trainer.max_epochs=3", at=tmp_path, paths=paths)
     assert json.loads(record.read_text())["steps"] == steps + 2
+    assert (tmp_path / "epochs").read_text().split() == ["0", "1", "2"]
 
     scans = tmp_path / "scans"
     scans.mkdir()

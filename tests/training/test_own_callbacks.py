@@ -57,5 +57,6 @@ def test_arguments_that_a_class_does_not_take_are_told() -> None:
 
 def test_a_state_that_no_checkpoint_could_give_back_is_told() -> None:
     require_plain_state([Keeper({"a": [1, 2.0, "b", torch.ones(2)]})])
-    with pytest.raises(ConfigError, match=r"Keeper\.state_dict\(\) has more than numbers"):
-        require_plain_state([Keeper(Path("a"))])
+    for value in (Path("a"), lambda: None):
+        with pytest.raises(ConfigError, match=r"Keeper\.state_dict\(\) has more than numbers"):
+            require_plain_state([Keeper(value)])

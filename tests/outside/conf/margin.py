@@ -1,9 +1,6 @@
 """A loss and a callback in a file beside a user's configurations."""
 
-from pathlib import Path
-from typing import Any
-
-from lightning.pytorch.callbacks import Callback
+from mylab.callbacks import Note as InstalledNote
 from torch import Tensor
 
 from neoseg.losses.term import MULTILABEL, DenseTerm, Prediction, look_up, masked_mean
@@ -21,13 +18,5 @@ class Margin(DenseTerm):
         return masked_mean((1.0 - sign * prediction.logits).clamp(min=0), truth >= 0)
 
 
-class Note(Callback):
-    """Notes each epoch in a file."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Add a line."""
-        with self.path.open("a") as file:
-            file.write(f"{trainer.current_epoch}\n")
+class Note(InstalledNote):
+    """The same, of a class that nobody has declared."""
