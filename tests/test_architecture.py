@@ -12,9 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
     *("errors", "borrowed", "files", "locks", "digests", "foreign", "c_code", "capacity"),
-    *("processes", "buildable", "accelerator"),
+    *("processes", "buildable", "accelerator", "failure"),
     *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
-    *("losses", "inference", "handover", "training", "evaluation", "trust", "audit"),
+    *("losses", "inference", "labelling", "handover", "tracking", "training"),
+    *("evaluation", "trust", "audit"),
 )
 """Each may import those before it; the commands and what they share may import all."""
 

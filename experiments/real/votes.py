@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
-from neoseg.inference.atlas import AtlasLabeller
+from neoseg.labelling.atlas import AtlasLabeller
 from neoseg.labels import STREAMS
 from neoseg.patches.pseudo import CERTAIN, needs_prediction
 from neoseg.patches.volumes import VolumeDataset

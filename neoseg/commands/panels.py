@@ -10,9 +10,9 @@ from pydantic import Field
 
 from neoseg.findings.settings import ConfigError, Section
 from neoseg.labels import LabelSpace
-from neoseg.training.curves import WAIT
+from neoseg.tracking.curves import WAIT
+from neoseg.tracking.wandb_run import OVERLAYS
 from neoseg.training.module import MONITOR
-from neoseg.training.wandb_run import OVERLAYS
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws

@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
+from neoseg.failure import failure_noted
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.planning.make import parse_planned
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.runs.loading import tell_elsewhere
 from neoseg.runs.run import train
-from neoseg.training.failure import failure_noted
 from neoseg.training.stopping import requeue
 
 log = logging.getLogger(__name__)

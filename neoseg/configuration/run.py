@@ -23,8 +23,8 @@ from neoseg.losses import Objective
 from neoseg.networks import check_network
 from neoseg.patches.dataset import PatchSettings
 from neoseg.store.leaks import Leaks, by_name, members_of, require_none
+from neoseg.tracking.loggers import LoggerSettings
 from neoseg.training.checkpoint import CheckpointSettings
-from neoseg.training.loggers import LoggerSettings
 from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings, check_optimizer
 from neoseg.training.parts import InitSettings

@@ -10,7 +10,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.command_line import command, override
 from neoseg.foreign import CONFIG, ForeignError, read_config
 from neoseg.runs.folder import RECORD
-from neoseg.training.curves import METRICS, CurveLogger
+from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.training.module import MONITOR
 
 log = logging.getLogger(__name__)

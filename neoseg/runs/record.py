@@ -43,7 +43,7 @@ from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
 from neoseg.runs.trainer import sweeping
 from neoseg.store.store import Store
-from neoseg.training.curves import METRICS, mean_times
+from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.telling import PICTURE
 

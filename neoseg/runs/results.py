@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from neoseg.evaluation.card import CARD
 from neoseg.evaluation.table import read_scores
-from neoseg.training.loggers import runs_of
+from neoseg.tracking.loggers import runs_of
 
 COSTS = ("seconds", "peak_memory_gib", "peak_gpu_memory_gib")
 

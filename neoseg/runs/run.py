@@ -12,6 +12,7 @@ from neoseg.cohort import Plan
 from neoseg.cohort.annotation import write_plan
 from neoseg.cohort.split import write_splits
 from neoseg.configuration.run import RunConfig
+from neoseg.failure import failure_noted
 from neoseg.files import write_text
 from neoseg.foreign import CONFIG
 from neoseg.runs.effort import Effort, effort_counted
@@ -24,8 +25,7 @@ from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
 from neoseg.runs.start import with_source
-from neoseg.training.failure import failure_noted
-from neoseg.training.loggers import close_runs
+from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import before, stages_of
 
 log = logging.getLogger(__name__)

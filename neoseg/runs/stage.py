@@ -20,7 +20,6 @@ from neoseg.doctor.examination import findings_of_plan
 from neoseg.files import write_json
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.atlas import AtlasLabeller
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
     LAST,
@@ -29,9 +28,10 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.pseudo import Labeller, PseudoLabeller
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.labelling.atlas import AtlasLabeller
+from neoseg.labelling.pseudo import Labeller, PseudoLabeller
 from neoseg.labels import STREAMS
 from neoseg.networks.wide_end import wide_end
 from neoseg.patches.datamodule import MixedDataModule
@@ -41,7 +41,7 @@ from neoseg.progress import progress_bar
 from neoseg.runs.people import write_images
 from neoseg.runs.start import source_labeller, warm_start
 from neoseg.runs.trainer import stage_trainer
-from neoseg.training.loggers import close_runs
+from neoseg.tracking.loggers import close_runs
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 

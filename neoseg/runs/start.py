@@ -18,8 +18,8 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.foreign.values import value_at
 from neoseg.inference.model import ModelSpec
-from neoseg.inference.relabel import SourceLabeller, telling
 from neoseg.inference.segmenter import segmenter_of
+from neoseg.labelling.relabel import SourceLabeller, telling
 from neoseg.labels import Codebook
 from neoseg.labels.carried import translated
 from neoseg.processes import is_first_process

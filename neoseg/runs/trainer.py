@@ -21,8 +21,8 @@ from neoseg.borrowed import starts_processes
 from neoseg.configuration.run import RunConfig
 from neoseg.configuration.trainer import require_shares
 from neoseg.findings.settings import ConfigError
+from neoseg.tracking.loggers import make_loggers, wandb_callbacks
 from neoseg.training.callbacks import make_callbacks
-from neoseg.training.loggers import make_loggers, wandb_callbacks
 from neoseg.training.own_callbacks import make_own_callbacks
 from neoseg.training.rates import OptimizerAsAsked
 from neoseg.training.recipe import Stage

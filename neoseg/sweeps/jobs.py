@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from neoseg.configuration.planned import Given, with_plan
 from neoseg.configuration.run import RunConfig
+from neoseg.failure import FAILED, failure_of
 from neoseg.files import find, write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.find_rate import NAME
 from neoseg.runs.folder import RECORD, is_claimed
-from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.failure import FAILED, failure_of
+from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.training.recipe import stages_of
 
 SUBMISSION = "submission.json"

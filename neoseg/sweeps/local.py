@@ -18,11 +18,11 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from neoseg.configuration.cluster import LocalSettings
+from neoseg.failure import forget_failure, note_failure
 from neoseg.findings.command_line import quoted
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.places import Places, visible_gpus
-from neoseg.training.failure import forget_failure, note_failure
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from neoseg.configuration.cluster import SlurmSettings
+from neoseg.failure import forget_failure, note_failure
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.local import last_line
-from neoseg.training.failure import forget_failure, note_failure
 
 log = logging.getLogger(__name__)
 

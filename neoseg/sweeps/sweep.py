@@ -17,13 +17,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
+from neoseg.failure import forget_failure, note_failure
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.networks import NetworkError, build_network
 from neoseg.runs.origin import differing
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
-from neoseg.training.failure import forget_failure, note_failure
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from rich.console import Console
 
 from neoseg.inference.checkpoint import BEST, CHECKPOINTS, LAST
+from neoseg.tracking.curves import StepCurves
 from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepSeed
-from neoseg.training.curves import StepCurves
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
 from neoseg.training.telling import PICTURE, Bar, CurvePicture, Telling

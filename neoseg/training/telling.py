@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from neoseg.files import replacing
 from neoseg.findings.faults import note_in_files
-from neoseg.training.curves import CurveLogger
+from neoseg.tracking.curves import CurveLogger
 from neoseg.training.module import MONITOR
 
 log = logging.getLogger(__name__)

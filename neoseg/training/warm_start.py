@@ -18,12 +18,12 @@ from neoseg.foreign import ForeignError
 from neoseg.inference.checkpoint import CheckpointError, predicting_checkpoint, read_weights
 from neoseg.inference.model import ModelSpec
 from neoseg.inference.model_file import ENDING
-from neoseg.inference.nnunet import is_nnunet, nnunet_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels.carried import Carried, Told, carried
 from neoseg.networks import Head, make_head
 from neoseg.networks.carry import head_start, image_start, moved, roles
 from neoseg.training.module import SegmentationModule
+from neoseg.training.nnunet import is_nnunet, nnunet_of
 
 LEAST = 0.1
 """Share of the numbers of a network that must be found; with less it is another one."""

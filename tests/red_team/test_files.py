@@ -26,12 +26,12 @@ from neoseg.evaluation.report.cases import case_picture, case_views, choose_case
 from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.report.trends import read_curves
 from neoseg.evaluation.view import read_view
+from neoseg.failure import failure_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels import LabelTable
 from neoseg.runs.loading import load_config
 from neoseg.runs.record import finished_dice
 from neoseg.store import read_volume
-from neoseg.training.failure import failure_of
 from neoseg.training.nonfinite import read_batch
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from recording_server import RecordedRun
 
-from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.service import About
-from neoseg.training.wandb_run import WandbRun, WandbSettings
+from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking.service import About
+from neoseg.tracking.wandb_run import WandbRun, WandbSettings
 
 
 @dataclass(frozen=True)

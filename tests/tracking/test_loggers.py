@@ -13,10 +13,10 @@ from tiny_run import train
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import trainer as trainers
-from neoseg.training.curves import CurveLogger
-from neoseg.training.loggers import LoggerError
+from neoseg.tracking.curves import CurveLogger
+from neoseg.tracking.loggers import LoggerError
+from neoseg.tracking.tensorboard import FOLDER, TensorBoardCurves
 from neoseg.training.recipe import Stage
-from neoseg.training.tensorboard import FOLDER, TensorBoardCurves
 
 ONLY = Stage(1, True, "all", None, False)
 BOTH = find_spec("tensorboard") is not None
@@ -101,7 +101,7 @@ def test_a_wrong_key_is_one_message(
 def test_tensorboard_that_is_missing_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neoseg.training.tensorboard.find_spec", lambda _: None)
+    monkeypatch.setattr("neoseg.tracking.tensorboard.find_spec", lambda _: None)
     with pytest.raises(LoggerError, match=r"pip install 'neoseg\[tensorboard\]'"):
         TensorBoardCurves(tmp_path)
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.training import mlflow_run
-from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.loggers import LoggerError, LoggerSettings, make_loggers
-from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
-from neoseg.training.service import About
+from neoseg.tracking import mlflow_run
+from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking.loggers import LoggerError, LoggerSettings, make_loggers
+from neoseg.tracking.mlflow_run import MlflowRun, MlflowSettings
+from neoseg.tracking.service import About
 
 CONFIG = {"seed": 3, "loss": {"iuc": {"weight": 1.0}}, "long": "x" * 900}
 ABOUT = About("arm-draw0-seed3", "arm", "sweep", ("phantom",), CONFIG)

@@ -17,7 +17,7 @@ from small_wandb_run import Recorded
 
 from neoseg.evaluation.table import read_scores
 from neoseg.labels import LabelSpace
-from neoseg.training.curves import WAIT
+from neoseg.tracking.curves import WAIT
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.patches.datamodule import MixedDataModule
-from neoseg.training.overlays import Overlays
-from neoseg.training.wandb_run import WandbSettings
+from neoseg.tracking.overlays import Overlays
+from neoseg.tracking.wandb_run import WandbSettings
 
 
 class Watched:

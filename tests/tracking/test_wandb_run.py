@@ -22,8 +22,8 @@ from tiny_run import train
 
 from neoseg.inference.planes import middle_planes
 from neoseg.labels import Codebook
-from neoseg.training.curves import CurveLogger
-from neoseg.training.masks import mask_numbers, masked_images
+from neoseg.tracking.curves import CurveLogger
+from neoseg.tracking.masks import mask_numbers, masked_images
 from neoseg.training.module import SegmentationModule
 
 SHAPE = (6, 8, 10)

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.inference import atlas
-from neoseg.inference.registration import Effort
+from neoseg.labelling import atlas
+from neoseg.labelling.registration import Effort
 from neoseg.training import telling
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -18,10 +18,10 @@ from tiny_run import load_module, train
 from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.atlas import AtlasLabeller
-from neoseg.inference.pseudo import PseudoLabeller
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.inference.window import predict_logits
+from neoseg.labelling.atlas import AtlasLabeller
+from neoseg.labelling.pseudo import PseudoLabeller
 from neoseg.patches.volumes import VolumeDataset
 from neoseg.runs.stage import run_stage
 from neoseg.training.module import SegmentationModule

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.training import telling
-from neoseg.training.curves import METRICS, CurveLogger
 from neoseg.training.telling import Bar, CurvePicture, Telling, draw_curves
 
 

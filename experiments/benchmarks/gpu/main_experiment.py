@@ -6,7 +6,7 @@ from functools import partial
 
 from experiments.benchmarks.gpu.bench import ROOT, Bench, Found, NotHereError
 from experiments.benchmarks.gpu.material import SHORT, configured, train_run
-from neoseg.training.curves import METRICS, mean_times
+from neoseg.tracking.curves import METRICS, mean_times
 
 WHOLE = {
     "main experiment, 0.5 mm": (

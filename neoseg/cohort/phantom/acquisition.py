@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from .deformation import SmoothField
-from .shapes import Floats
+from neoseg.cohort.phantom.deformation import SmoothField
+from neoseg.cohort.phantom.shapes import Floats
 
 
 def average_blocks(image: Floats, factor: int) -> Floats:

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .cerebrum import Cerebrum, shape_cerebrum
-from .growth import Growth
-from .hindbrain import Hindbrain, cavity_depth, shape_hindbrain
-from .individual import Individual
-from .nuclei import CSF, paint_nuclei
-from .parcels import CORTEX, EXTRACRANIAL, OUTSIDE, WHITE_MATTER, parcel_labels, tissue_lookup
-from .shapes import Floats, ellipsoid
+from neoseg.cohort.phantom.cerebrum import Cerebrum, shape_cerebrum
+from neoseg.cohort.phantom.growth import Growth
+from neoseg.cohort.phantom.hindbrain import Hindbrain, cavity_depth, shape_hindbrain
+from neoseg.cohort.phantom.individual import Individual
+from neoseg.cohort.phantom.nuclei import CSF, paint_nuclei
+from neoseg.cohort.phantom.parcels import (
+    CORTEX,
+    EXTRACRANIAL,
+    OUTSIDE,
+    WHITE_MATTER,
+    parcel_labels,
+    tissue_lookup,
+)
+from neoseg.cohort.phantom.shapes import Floats, ellipsoid
 
 BRAINSTEM, CORPUS_CALLOSUM, BASAL_REMAINDER = 19, 48, 85
 LEFT_CEREBELLUM, RIGHT_CEREBELLUM = 17, 18

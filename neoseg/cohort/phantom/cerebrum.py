@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .growth import Growth
-from .individual import Individual
-from .shapes import Floats, block, ellipsoid, smooth_maximum, smooth_minimum, smooth_step
+from neoseg.cohort.phantom.growth import Growth
+from neoseg.cohort.phantom.individual import Individual
+from neoseg.cohort.phantom.shapes import (
+    Floats,
+    block,
+    ellipsoid,
+    smooth_maximum,
+    smooth_minimum,
+    smooth_step,
+)
 
 FOLD_AXIS_BACK, FOLD_AXIS_FRONT = (19.0, -30.0, 9.0), (18.0, 28.0, 8.0)
 FOLD_RADIUS = np.float32(26.0)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Block
-from .parcels import structures
-from .shapes import Floats, ellipsoid, smooth_step
+from neoseg.cohort.phantom.anatomy import Block
+from neoseg.cohort.phantom.parcels import structures
+from neoseg.cohort.phantom.shapes import Floats, ellipsoid, smooth_step
 
 # Mean of each kind of tissue: T2w at 28 and at 44 weeks, T1w at 28 and at 44 weeks.
 MEANS = {

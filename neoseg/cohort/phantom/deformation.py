@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from .shapes import Floats
+from neoseg.cohort.phantom.shapes import Floats
 
 REACH = 100.0
 """Half side, in mm, of the cube that a field covers; outside it continues constantly."""

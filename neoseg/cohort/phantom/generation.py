@@ -10,19 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neoseg.files import write_bytes, write_json
-from neoseg.processes import work_through
-
-from .scan import generate_scan
-from .settings import PhantomSettings
-from .subject import Subject, draw_subject
-from .writer import (
+from neoseg.cohort.phantom.scan import generate_scan
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.cohort.phantom.subject import Subject, draw_subject
+from neoseg.cohort.phantom.writer import (
     PIPELINE,
     is_complete,
     write_cohort_tables,
     write_scan,
     write_sessions,
 )
+from neoseg.files import write_bytes, write_json
+from neoseg.processes import work_through
 
 logger = logging.getLogger(__name__)
 

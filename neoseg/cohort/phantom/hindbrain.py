@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import Floats, ellipsoid, smooth_maximum, tube
+from neoseg.cohort.phantom.shapes import Floats, ellipsoid, smooth_maximum, tube
 
 HINGE = (0.0, -20.0, -13.0)
 """The cerebellum grows away from this point behind the midbrain."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .deformation import SmoothField, Waves
-from .nucleus import NUCLEI, Displacement
+from neoseg.cohort.phantom.deformation import SmoothField, Waves
+from neoseg.cohort.phantom.nucleus import NUCLEI, Displacement
 
 SULCAL_SPACINGS = (24.0, 14.0, 10.5)
 """Mean distance in mm between neighbouring sulci of each wave of folding."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .individual import Individual
-from .nucleus import NUCLEI
-from .shapes import Floats, ellipsoid, tube
+from neoseg.cohort.phantom.individual import Individual
+from neoseg.cohort.phantom.nucleus import NUCLEI
+from neoseg.cohort.phantom.shapes import Floats, ellipsoid, tube
 
 FRONTAL_TO_OCCIPITAL_HORN = (
     ((5, 28, 6), (7, 20, 11), (9, 2, 17.5), (14, -16, 17), (20, -28, 10), (17, -42, 5)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import Floats, Point, ellipsoid, tube
+from neoseg.cohort.phantom.shapes import Floats, Point, ellipsoid, tube
 
 
 @dataclass(frozen=True)

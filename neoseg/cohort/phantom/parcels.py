@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from .shapes import Floats
+from neoseg.cohort.phantom.shapes import Floats
 
 CORTEX, WHITE_MATTER = 2, 3
 OUTSIDE, EXTRACRANIAL = 0, 84

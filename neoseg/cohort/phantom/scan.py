@@ -15,15 +15,15 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from .acquisition import acquire, average_blocks, majority
-from .anatomy import Pose, build_block
-from .contrast import draw_contrast, paint_intensity
-from .growth import Growth, growth_at
-from .individual import Individual, draw_individual
-from .parcels import EXTRACRANIAL, tissue_lookup
-from .settings import PhantomSettings
-from .shapes import Floats
-from .subject import Session, Stream, Subject, random_stream
+from neoseg.cohort.phantom.acquisition import acquire, average_blocks, majority
+from neoseg.cohort.phantom.anatomy import Pose, build_block
+from neoseg.cohort.phantom.contrast import draw_contrast, paint_intensity
+from neoseg.cohort.phantom.growth import Growth, growth_at
+from neoseg.cohort.phantom.individual import Individual, draw_individual
+from neoseg.cohort.phantom.parcels import EXTRACRANIAL, tissue_lookup
+from neoseg.cohort.phantom.settings import PhantomSettings
+from neoseg.cohort.phantom.shapes import Floats
+from neoseg.cohort.phantom.subject import Session, Stream, Subject, random_stream
 
 WIDE_VIEW, TALL_VIEW = (145.0, 145.0, 108.0), (108.0, 145.0, 145.0)
 FINE_VOXEL = 0.9

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from .settings import PhantomSettings
+from neoseg.cohort.phantom.settings import PhantomSettings
 
 ORIENTATIONS = ("RAS", "LAS", "PSR", "LPS")
 GOLDEN_RATIO = 0.6180339887498949

@@ -11,12 +11,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from neoseg.cohort.phantom.parcels import TISSUES, structures
+from neoseg.cohort.phantom.scan import PhantomScan
+from neoseg.cohort.phantom.subject import Session, Subject
 from neoseg.cohort.table import write_rows
 from neoseg.files import write_bytes
-
-from .parcels import TISSUES, structures
-from .scan import PhantomScan
-from .subject import Session, Subject
 
 PIPELINE = Path("derivatives") / "dhcp_anat_pipeline"
 COMPRESSION = 4

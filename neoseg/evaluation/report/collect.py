@@ -13,9 +13,9 @@ import pandas as pd
 from neoseg.evaluation.report.differences import differences
 from neoseg.evaluation.report.run_files import ReportError, read_run
 from neoseg.evaluation.table import SCAN
+from neoseg.failure import FAILED, failure_of
 from neoseg.files import find
 from neoseg.foreign import read_config, value_at
-from neoseg.training.failure import FAILED, failure_of
 
 log = logging.getLogger(__name__)
 

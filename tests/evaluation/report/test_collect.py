@@ -11,7 +11,7 @@ from neoseg.evaluation.report.collect import collect, find_runs
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
-from neoseg.training.failure import note_failure
+from neoseg.failure import note_failure
 
 SCORE = ClassScore("Fluid", "CSF", True, 0.5, 1, 2, 1, 3, 3, False, False, 0.5, 4)
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from neoseg.cohort.named import named_labels
 from neoseg.findings.problems import Problems
 from neoseg.foreign import ForeignError, read_json, require_plain, require_values, value_at
-from neoseg.inference.nnunet_layers import other, plain, residual, wider
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.draft import draft
 from neoseg.networks import NetworkError, build_network, weighing
+from neoseg.training.nnunet_layers import other, plain, residual, wider
 
 _SAME = re.compile(r"decoder\.encoder\.|.*\.all_modules\.|.*\.conv\.bias$")
 """What is another name of a weight, or does not change what comes out."""

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import read_weights
-from neoseg.inference.nnunet import NnUNet, nnunet_of
 from neoseg.networks import build_network
+from neoseg.training.nnunet import NnUNet, nnunet_of
 from neoseg.training.warm_start import Source
 
 WIDTHS, KERNELS = (2, 4, 6), ((1, 3, 3), (3, 3, 3), (3, 3, 3))

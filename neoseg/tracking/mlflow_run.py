@@ -15,9 +15,8 @@ from pydantic import Field
 from neoseg.files import write_json
 from neoseg.findings.settings import Section, dotted
 from neoseg.foreign import read_json
-from neoseg.training.curves import CurveLogger
-from neoseg.training.service import About, ServiceRun, guarded
-from neoseg.training.tensorboard import LoggerError
+from neoseg.tracking.curves import CurveLogger
+from neoseg.tracking.service import About, LoggerError, ServiceRun, guarded
 
 STATE = "mlflow.json"
 """File beside the curves that keeps the id, so that a resumed training goes on as the same run."""

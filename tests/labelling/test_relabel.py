@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from neoseg.inference.relabel import SourceLabeller, telling
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import WindowSettings
+from neoseg.labelling.relabel import SourceLabeller, telling
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.labels.carried import translated
 from neoseg.networks import make_head

@@ -14,10 +14,15 @@ import pandas as pd
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from neoseg.errors import NeosegError
 from neoseg.findings.privacy import Privacy
-from neoseg.training.curves import CurveLogger
+from neoseg.tracking.curves import CurveLogger
 
 log = logging.getLogger(__name__)
+
+
+class LoggerError(NeosegError):
+    """A logger that cannot work here; the message says what to install."""
 
 
 @dataclass(frozen=True)

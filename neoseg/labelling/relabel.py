@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from neoseg.inference.pseudo import PLANES, Labeller
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.window import predict_logits
+from neoseg.labelling.pseudo import PLANES, Labeller
 from neoseg.labels import Codebook, LabelSet
 from neoseg.networks import make_head
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels

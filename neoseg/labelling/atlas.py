@@ -15,10 +15,10 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from neoseg.inference.mixture import BLUR, ITERATIONS, candidates, refined
-from neoseg.inference.pseudo import Labeller
-from neoseg.inference.registration import centred, register
-from neoseg.inference.votes import Asked, allowed_votes, corners
+from neoseg.labelling.mixture import BLUR, ITERATIONS, candidates, refined
+from neoseg.labelling.pseudo import Labeller
+from neoseg.labelling.registration import centred, register
+from neoseg.labelling.votes import Asked, allowed_votes, corners
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample

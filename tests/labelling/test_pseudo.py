@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
-from neoseg.inference.pseudo import PseudoLabeller, ensemble_logits
+from neoseg.labelling.pseudo import PseudoLabeller, ensemble_logits
 from neoseg.labels import LabelSpace
 from neoseg.networks import Head, make_head
 

@@ -20,9 +20,9 @@ from neoseg.findings.settings import Section
 from neoseg.foreign import read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
-from neoseg.training.curves import CurveLogger
-from neoseg.training.masks import masked_images
-from neoseg.training.service import About, ServiceRun, guarded
+from neoseg.tracking.curves import CurveLogger
+from neoseg.tracking.masks import masked_images
+from neoseg.tracking.service import About, ServiceRun, guarded
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.training.failure import FAILED, failure_noted, failure_of, note_failure
+from neoseg.failure import FAILED, failure_noted, failure_of, note_failure
 
 
 def test_the_error_is_kept_in_one_line_until_the_next_start(tmp_path: Path) -> None:

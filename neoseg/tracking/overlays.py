@@ -11,7 +11,7 @@ from torch import Tensor
 from neoseg.inference.planes import middle_planes
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training.wandb_run import WandbRun
+from neoseg.tracking.wandb_run import WandbRun
 
 
 class Overlays(Callback):

@@ -6,7 +6,7 @@ from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 
-from neoseg.inference.mixture import (
+from neoseg.labelling.mixture import (
     REACH,
     SHRINKAGE,
     Candidates,

@@ -12,12 +12,12 @@ from pydantic import Field
 
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.findings.settings import Section
-from neoseg.training.curves import METRICS, CurveLogger
-from neoseg.training.mlflow_run import MlflowRun, MlflowSettings
-from neoseg.training.overlays import Overlays
-from neoseg.training.service import About, ServiceRun
-from neoseg.training.tensorboard import LoggerError, TensorBoardCurves, TensorBoardSettings
-from neoseg.training.wandb_run import WandbRun, WandbSettings
+from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking.mlflow_run import MlflowRun, MlflowSettings
+from neoseg.tracking.overlays import Overlays
+from neoseg.tracking.service import About, LoggerError, ServiceRun
+from neoseg.tracking.tensorboard import TensorBoardCurves, TensorBoardSettings
+from neoseg.tracking.wandb_run import WandbRun, WandbSettings
 
 __all__ = [
     "LoggerError",

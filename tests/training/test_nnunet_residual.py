@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_module import make_module
 from test_nnunet import LABELS, read, saved
 from torch import Tensor
 from torch.nn import functional
@@ -17,9 +17,6 @@ from torch.nn import functional
 from neoseg.findings.settings import ConfigError
 from neoseg.networks import build_network
 from neoseg.training.warm_start import Source, report_table, start
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-from small_module import make_module
 
 WIDTHS, BLOCKS = (2, 4, 4), (1, 2, 1)
 KERNELS, STRIDES = ((1, 3, 3), (3, 3, 3), (3, 3, 3)), ((1, 1, 1), (1, 2, 2), (2, 2, 2))

@@ -9,17 +9,13 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from neoseg.errors import NeosegError
 from neoseg.findings.settings import Section
+from neoseg.tracking.service import LoggerError
 
 FOLDER = "tensorboard"
 
 WRITERS = ("tensorboard", "tensorboardX")
 """Packages of which one is needed."""
-
-
-class LoggerError(NeosegError):
-    """A logger that cannot work here; the message says what to install."""
 
 
 class TensorBoardSettings(Section):

@@ -8,8 +8,8 @@ import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.cohort import Plan
-from neoseg.inference.atlas import NOBODY, AtlasLabeller
-from neoseg.inference.votes import allowed_votes, corners
+from neoseg.labelling.atlas import NOBODY, AtlasLabeller
+from neoseg.labelling.votes import allowed_votes, corners
 from neoseg.labels import UNKNOWN, Protocol
 from neoseg.patches.volumes import VolumeDataset
 
@@ -68,7 +68,7 @@ def test_unknown_stays_unknown(made) -> None:
 
 
 def test_a_scan_without_open_voxels_needs_no_registration(made, monkeypatch) -> None:
-    monkeypatch.setattr("neoseg.inference.atlas.register", None)
+    monkeypatch.setattr("neoseg.labelling.atlas.register", None)
     sample = VolumeDataset([made.train[0]])[0]
     labels = labeller(made).predict(sample)
     np.testing.assert_array_equal(labels.codes, sample.codes.numpy())
@@ -137,7 +137,7 @@ def test_an_atlas_that_cannot_be_laid_upon_a_scan_has_no_vote(made, monkeypatch)
     def astray(fixed, moving, **_):
         return torch.full((*fixed.shape[1:], 3), -1.0)  # a corner of the atlas, its background
 
-    monkeypatch.setattr("neoseg.inference.atlas.register", astray)
+    monkeypatch.setattr("neoseg.labelling.atlas.register", astray)
     sample = VolumeDataset([made.train[2]])[0]
     labels = labeller(made).predict(sample)
     np.testing.assert_array_equal(labels.codes, sample.codes.numpy())

@@ -1,0 +1,1 @@
+"""Curves and pictures of a training: CSV, TensorBoard, W&B, MLflow."""
