@@ -34,17 +34,19 @@ def _delimiter(path: Path, text: str, required: Sequence[str]) -> str:
     return next((sign for sign in signs if sign in head), usual)
 
 
-def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[Row]:
+def read_rows(
+    path: Path, required: Sequence[str], problems: Problems, within: Path | None = None
+) -> list[Row]:
     """Return the rows of a `.tsv` (tabs) or `.csv` (commas) file with lower-case column names.
 
     Where its first line has the required columns with another sign between them, as spreadsheets
     of many countries write semicolons, that sign parts the columns. Values are stripped and never
     converted, so that leading zeros of ids survive. What cannot be read is noted in `problems` and
-    gives no rows.
+    gives no rows. `within` is the folder of the run to which it belongs, which no link may leave.
     """
     bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
-        text = read_bytes(path, LARGEST_TABLE).decode("utf-8-sig")
+        text = read_bytes(path, LARGEST_TABLE, within).decode("utf-8-sig")
         delimiter = _delimiter(path, text, required)
         # Strict, as a lost quotation mark would otherwise swallow the rows behind it.
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +27,7 @@ from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import CONFIG, ForeignError, require_no_link_out
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
 
@@ -106,7 +108,9 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         register_plugins()
         wrong = None
         try:
-            sys.argv[1:] = with_quoted_paths(in_order(name, sys.argv[1:]))
+            arguments = in_order(name, sys.argv[1:])
+            _refuse_links(arguments)
+            sys.argv[1:] = with_quoted_paths(arguments)
             told = help_text(name, sys.argv[1:])
             if told is not None:
                 print(told)
@@ -120,6 +124,30 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         main()
 
     return start
+
+
+WRITTEN = ("resume", "run", "output", "hydra.run.dir")
+"""Keys of folders that may be those of runs, into which commands write."""
+
+
+def _refuse_links(arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` if a link leads out of a run that an argument names.
+
+    That is before Hydra opens its log file in the folder.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.lstrip("+") not in WRITTEN:
+            continue
+        for place in value.strip("[]'\"").split(","):
+            folder = Path(place.strip(" '\"")).expanduser()
+            try:
+                if key in ("resume", "hydra.run.dir") or (folder / CONFIG).is_file():
+                    require_no_link_out(folder)
+            except ForeignError as error:
+                raise ConfigError(str(error)) from None
+            except OSError:  # a name that is too long
+                continue
 
 
 def _told(error: Exception) -> str | None:

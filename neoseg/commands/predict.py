@@ -191,6 +191,12 @@ def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -
         ConfigError: segmentations of other runs.
     """
     known = {scan: job.look(scan, targets[scan.source]) for scan in scans}
+    if clashing := [scan.source for scan, found in known.items() if found == "other scan"]:
+        raise ConfigError(
+            f"{targets[clashing[0]]} is the segmentation of another file called "
+            f"{clashing[0].name} ({len(clashing)} scans are like this), which would be lost; "
+            "choose another output folder, or set overwrite=true"
+        )
     left = [scan for scan, found in known.items() if found in ("absent", "changed")]
     count = Counter(known.values())
     if len(left) < len(scans):

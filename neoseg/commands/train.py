@@ -54,7 +54,7 @@ def main(config: DictConfig) -> float:
         if in_submitit() or not is_first_process():
             sys.exit(0)
         if hydra.mode != RunMode.MULTIRUN:
-            _tell(folder)
+            _tell(folder, run)
         sys.exit(128 + int(end.code or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
@@ -63,10 +63,17 @@ def main(config: DictConfig) -> float:
         )
         if not pressed or hydra.mode == RunMode.MULTIRUN:
             raise
-        _tell(folder)
+        _tell(folder, run)
         sys.exit(128 + signal.SIGINT)
 
 
-def _tell(folder: Path) -> None:
-    line = command("train", override("resume", folder))
+def _tell(folder: Path, run: RunConfig) -> None:
+    line = command("train", override("resume", folder), *_services(run))
     log.error("interrupted; %s goes on from what is saved", line)
+
+
+def _services(run: RunConfig) -> list[str]:
+    """Return what makes a run that goes on send its curves to a service again."""
+    said = ["logger.wandb.mode=online"] if run.logger.wandb.mode == "online" else []
+    uri = run.logger.mlflow.uri
+    return [*said, override("logger.mlflow.uri", uri)] if uri is not None else said

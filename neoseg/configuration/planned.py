@@ -14,7 +14,7 @@ from neoseg.configuration.described import choices_of, settings_of
 from neoseg.configuration.trainer import TrainerSettings
 from neoseg.findings.settings import ConfigError, dotted
 from neoseg.foreign import ForeignError
-from neoseg.foreign.values import read_yaml
+from neoseg.foreign.values import read_yaml, require_values
 from neoseg.networks import divisors_of
 
 AUTO, ALWAYS, NONE = "auto", "always", "none"
@@ -28,6 +28,9 @@ SIZES = (
     *("trainer.max_epochs", "trainer.max_steps"),
 )
 """Keys of which none may be given for a plan to be made without being asked for."""
+
+PLANNED = frozenset({"network", "optimizer", "patches", "store", "trainer", "window"})
+"""Groups that a plan may set; a stranger's file has no say in where data go."""
 
 PLACES = frozenset({"trainer"})
 """Groups whose choice says where a run takes place, not how large it is."""
@@ -47,8 +50,14 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         )
     try:
         content = read_yaml(path)
+        require_values(content, str(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
+    if other := sorted(set(content) - PLANNED):
+        raise ConfigError(
+            f"plan={path} sets '{other[0]}', expected sizes and steps alone "
+            f"({', '.join(sorted(PLANNED))}); give it on the command line"
+        )
     found: dict[str, Any] = {}
     for group, values in content.items():
         if isinstance(values, dict) and group != "network":

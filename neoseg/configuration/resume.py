@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError, dotted
 from neoseg.foreign import CONFIG, ForeignError, read_config
+
+log = logging.getLogger(__name__)
 
 _OF_A_START = (
     "resume",
@@ -69,9 +72,29 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
             )
         _refuse_another_optimizer(config, override, key)
         _apply(config, override, key, path)
+    _keep_here(config, {override.get_key_element().lstrip("+~") for override in parsed}, run)
     _in_whole_epochs(config)
     OmegaConf.update(config, "allow", list(allow), force_add=True)
     return RunConfig.parse(config)
+
+
+def _keep_here(config: DictConfig, given: Collection[str], run: Path) -> None:
+    """Send curves to a service only if the command line says so.
+
+    The run may be a stranger's, and its settings name who would get the configuration.
+    """
+    for key, sends, here in (
+        ("logger.wandb.mode", lambda mode: mode == "online", "offline"),
+        ("logger.mlflow.uri", lambda uri: uri is not None, None),
+    ):
+        asked = OmegaConf.select(config, key)
+        if sends(asked) and key not in given:
+            OmegaConf.update(config, key, here)
+            log.warning(
+                "%s sent its curves to a service (%s=%s); they stay in the run folder unless the "
+                "command says so again: add %s=%s",
+                *(run, key, asked, key, asked),
+            )
 
 
 def _begun(path: Path) -> dict[str, Any]:

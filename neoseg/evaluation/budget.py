@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort.split import SPLITS
-from neoseg.foreign import ForeignError, read_text
+from neoseg.foreign import ForeignError, read_text, value_at
 from neoseg.foreign.files import LARGEST_TABLE
 
 BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
@@ -58,6 +58,32 @@ def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
     for row in counts:
         found[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
     return {part: found[part] for part in SPLITS if part in found}
+
+
+def share_of_full(run: Path, config: Any) -> float | None:
+    """Return the share of training subjects with full labels; None if the run has no such key.
+
+    This is the share that was asked for (`annotation.full_fraction`) if it gives as many subjects
+    as there are. It gives others if the subjects were named, or if they are few.
+    """
+    asked = value_at(config, "annotation.full_fraction")
+    if isinstance(asked, bool) or not isinstance(asked, int | float):
+        return None
+    first = value_at(config, "cohort.name")
+    tables = []
+    for name in ("split.csv", "annotation.csv"):
+        try:
+            text = read_text(run / name, LARGEST_TABLE, run)
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            tables.append([r for r in rows if r.get("cohort") in (None, "", first)])
+        except (ForeignError, csv.Error):
+            return float(asked)
+    train = {row.get("subject") for row in tables[0] if row.get("split") == "train"}
+    of_train = [row for row in tables[1] if row.get("split") == "train"]
+    full = {row.get("subject") for row in of_train if row.get("stream") == "full"}
+    if not train or abs(len(full) - asked * len(train)) <= 0.5:
+        return float(asked)
+    return round(len(full) / len(train), 3)
 
 
 def budget_note(counts: list[dict[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from neoseg.evaluation.budget import (
     full_subjects,
     label_budget,
     protocol_counts,
+    share_of_full,
 )
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import SCAN, of_age, read_scores, summarise
@@ -57,6 +58,8 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
     scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
     annotation = _of(record, "annotation", {})
     counts = protocol_counts(run / "annotation.csv")
+    share = share_of_full(run, config)
+    partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)
     card = {
         "run": name or run.resolve().name,
         "experiment": _of(config, "name"),
@@ -65,7 +68,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "modalities": _of(config, "cohort.modalities"),
             "fingerprint": _of(record, "data"),
             "labels": _of(config, "labels.name"),
-            "full_fraction": _of(config, "annotation.full_fraction"),
+            "full_fraction": NA if share is None else share,
             "draw": _of(config, "annotation.draw"),
             "label_budget": label_budget(run / "annotation.csv") or NA,
             "scans": counts,
@@ -110,7 +113,7 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             "command": _of(record, "command"),
         },
         "scores": [] if scores is None else _score_rows(scores),
-        "limits": [*limits_of_use(config, record, scores), *budget_note(counts)],
+        "limits": [*limits_of_use(config, record, scores, partial), *budget_note(counts)],
         "config": config,
     }
     levels = get_args(Privacy)
@@ -147,9 +150,12 @@ def write_card(
 
 
 def limits_of_use(
-    config: dict[str, Any], record: dict[str, Any], scores: pd.DataFrame | None
+    config: dict[str, Any], record: dict[str, Any], scores: pd.DataFrame | None, partial: bool
 ) -> list[str]:
-    """Return sentences about where the network has not been shown to work."""
+    """Return sentences about where the network has not been shown to work.
+
+    `partial` says whether some training scans are not annotated in full.
+    """
     cohorts = _cohorts(config)
     named = cohorts if isinstance(cohorts, list) else [cohorts]
     found = ["Research software, not a medical device: not for diagnosis or treatment."]
@@ -176,7 +182,7 @@ def limits_of_use(
     if subjects < 10:
         found.append("Fewer than ten test subjects: means are uncertain.")
     hidden = list(dict.fromkeys(scores.loc[scores["hidden"], "abbreviation"]))
-    if hidden:
+    if hidden and partial:
         found.append(f"The annotation of some training scans hides: {', '.join(hidden)}.")
     missed = scores[scores["missed"]].groupby("abbreviation", sort=False).size()
     if len(missed):

@@ -59,7 +59,7 @@ def require_own(folder: Path, told: Mapping[str, str]) -> None:
     if not (folder / "scores.csv").is_file():
         return
     try:
-        before = dict(read_json(folder / EVALUATION))
+        before = dict(read_json(folder / EVALUATION, within=folder))
     except (OSError, ValueError, TypeError):
         before = {}
     other = [key for key in told if before.get(key) != told[key]]

@@ -21,7 +21,7 @@ _WHOLE = re.compile(r"(~?/|~\w*$|[A-Za-z]:[/\\]|\\\\|file:).*", re.DOTALL)
 _INSIDE = re.compile(r"(?<![\w./:~\]])(?:file:|~\w*|[A-Za-z]:|\\)?[/\\][^\s'\",;:()\[\]{}]+")
 _IDS = re.compile(r"(?<![A-Za-z0-9])(sub|ses)-[A-Za-z0-9]+")
 _COMMANDS = ("command", "host", "user")
-_LISTS = ("subjects", "exclude")
+_LISTS = ("subjects", "exclude", "full", "not_drawn")
 
 
 def shared(node: Any, privacy: Privacy, folders: Iterable[str] = ()) -> Any:
@@ -47,6 +47,8 @@ def shared(node: Any, privacy: Privacy, folders: Iterable[str] = ()) -> Any:
     def kept(key: Any, value: Any) -> Any:
         if key in _COMMANDS and value is not None:
             return WITHHELD
+        if privacy == "subjects" and key in _LISTS and isinstance(value, dict):
+            return {told(name): kept(key, below) for name, below in value.items()}
         if privacy == "subjects" and key in _LISTS and isinstance(value, list | tuple):
             return f"{len(value)} {WITHHELD}"
         return told(value)

@@ -5,7 +5,14 @@ leads out of, of a limited size, that hold plain and finite values.
 """
 
 from neoseg.foreign.config import CONFIG, read_config
-from neoseg.foreign.files import LARGEST, ForeignError, opened, read_bytes, read_text
+from neoseg.foreign.files import (
+    LARGEST,
+    ForeignError,
+    opened,
+    read_bytes,
+    read_text,
+    require_no_link_out,
+)
 from neoseg.foreign.values import (
     json_of,
     read_json,
@@ -26,6 +33,7 @@ __all__ = [
     "read_json",
     "read_text",
     "read_yaml",
+    "require_no_link_out",
     "require_plain",
     "require_values",
     "value_at",

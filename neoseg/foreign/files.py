@@ -59,6 +59,28 @@ def opened(path: Path, limit: int, within: Path | None = None) -> Iterator[Binar
         yield stream
 
 
+def require_no_link_out(folder: Path) -> None:
+    """Raise `ForeignError` if a link below a run folder leads out of it.
+
+    For commands that write into a run: whatever opens, replaces or deletes a file there would
+    follow such a link.
+    """
+    base = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if not path.is_symlink():
+                continue
+            try:
+                inside = path.resolve().is_relative_to(base)
+            except (OSError, RuntimeError):  # a loop
+                inside = False
+            if not inside:
+                raise ForeignError(
+                    f"{path} is a link that leads out of the run {folder}, into which this command "
+                    "would write; put what it leads to in its place if you trust it"
+                )
+
+
 def read_bytes(path: Path, limit: int = LARGEST, within: Path | None = None) -> bytes:
     """Return the content of a file that `opened` accepts."""
     with opened(path, limit, within) as stream:

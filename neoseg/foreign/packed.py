@@ -105,7 +105,7 @@ def opened_checkpoint(
     """
     with opened(path, LARGEST_CHECKPOINT, within) as stream:
         with _told(path):
-            archive = zipfile.ZipFile(stream)
+            archive = _single_archive(stream)
             packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
             records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if packed or len(records) != 1:
@@ -117,6 +117,41 @@ def opened_checkpoint(
             require_values(known, f"{path}, hyper_parameters")
         stream.seek(0)
         yield stream
+
+
+def _single_archive(stream: BinaryIO) -> zipfile.ZipFile:
+    """Open an archive in which every reader finds the same members.
+
+    torch and `zipfile` find the list of members in different ways. Something before or between
+    them, such as a pickle of the old format or a second list, would be read by one alone.
+
+    Raises:
+        ValueError: for any other file.
+    """
+    archive = zipfile.ZipFile(stream)
+    stream.seek(0)
+    at = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        stream.seek(member.header_offset)
+        head = stream.read(30)
+        # At most the padding and descriptor of torch's own writer lie between two members.
+        if head[:4] != b"PK\3\4" or not at <= member.header_offset <= at + 64:
+            raise ValueError("it is no archive as torch writes it")
+        name, extra = (int.from_bytes(head[n : n + 2], "little") for n in (26, 28))
+        at = member.header_offset + 30 + name + extra + member.compress_size
+    if not at <= archive.start_dir <= at + 64 or _listed_at(stream) != archive.start_dir:
+        raise ValueError("it is no archive as torch writes it")
+    return archive
+
+
+def _listed_at(stream: BinaryIO) -> int:
+    """Return where the last bytes of an archive say that its list of members begins."""
+    end = stream.seek(-22, io.SEEK_END)
+    offset = int.from_bytes(stream.read(22)[16:20], "little")
+    if offset != 2**32 - 1:
+        return offset
+    stream.seek(end - 76)  # the record and the locator of an archive of more than 4 GiB
+    return int.from_bytes(stream.read(56)[48:], "little")
 
 
 class _Outline(pickle.Unpickler):

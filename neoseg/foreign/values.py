@@ -86,6 +86,8 @@ def require_plain(node: Any, where: str) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 look(key, DEEPEST)  # a container is no key
+                if isinstance(key, str) and not key.isprintable():
+                    raise ForeignError(f"{where} has the key {key!r}, expected printable keys")
                 look(value, depth + 1)
         elif isinstance(node, list | tuple):
             for value in node:
@@ -119,8 +121,11 @@ def value_at(config: Any, key: str, default: Any = None) -> Any:
 
 def _require_flat(path: Path, text: str) -> None:
     """Raise `ForeignError` for YAML that grows or nests without bound, or that names types."""
-    depth, containers = 0, set()
+    depth, containers, left = 0, set(), 2 * MOST
     for event in yaml.parse(text, yaml.SafeLoader):
+        left -= 1
+        if left < 0:
+            raise ForeignError(f"{path} holds too many values to be a configuration")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in containers:
                 raise ForeignError(f"{path} has YAML aliases of containers; write values out")

@@ -92,7 +92,7 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
     for name, content in (
         (TOLD, told),
         ("inference.json", _inference(told)),
-        ("metadata.json", _metadata(trained, licence)),
+        ("metadata.json", _inert(_metadata(trained, licence))),
     ):
         write_json(folder / "configs" / name, content, indent=1, ensure_ascii=False)
 
@@ -141,6 +141,15 @@ def _inference(told: dict[str, Any]) -> dict[str, Any]:
             "for image, place in @dataset]"
         ],
     }
+
+
+def _inert(node: Any) -> Any:
+    """Return plain containers in which no text is code to MONAI, whatever names it is made of."""
+    if isinstance(node, dict):
+        return {key: _inert(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_inert(value) for value in node]
+    return f" {node}" if isinstance(node, str) and node[:1] in ("$", "@", "%") else node
 
 
 def _metadata(trained: TrainedNetwork, licence: str) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> An
     also = safe_globals(_NUMBERS if numbers else [])
     try:
         with data_only(), opened_checkpoint(path, within, numbers) as stream, also:
-            return torch.load(stream, map_location="cpu", weights_only=True)
+            content = torch.load(stream, map_location="cpu", weights_only=True)
+            _require_stored(content)
+            return content
     except ForeignError as error:
         raise CheckpointError(f"{error}; nothing in it was used") from None
     except pickle.UnpicklingError as error:
@@ -71,6 +73,16 @@ def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> An
         ) from None
     except Exception as error:  # whatever a damaged file makes torch raise
         raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
+
+
+def _require_stored(node: Any) -> None:
+    """Raise `UnpicklingError` for a tensor of more numbers than the file holds."""
+    if isinstance(node, Tensor):
+        if node.numel() * node.element_size() > node.untyped_storage().nbytes():
+            raise pickle.UnpicklingError("a tensor repeats the numbers that it has")
+    elif isinstance(node, dict | list | tuple):
+        for below in node.values() if isinstance(node, dict) else node:
+            _require_stored(below)
 
 
 HOLDERS = ("network_weights", "state_dict", "model", "network")

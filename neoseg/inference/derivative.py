@@ -80,8 +80,8 @@ def plan_derivatives(output: Path, sources: Iterable[Path]) -> dict[Path, Path]:
         first.setdefault(target, source)
     if clashes:
         raise DerivativeError(
-            "several inputs would be written to one file; segment them one at a time or into "
-            "different folders:\n" + "\n".join(clashes)
+            "several inputs would be written to one file; name an output folder of its own for "
+            "each:\n" + "\n".join(clashes)
         )
     return plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,15 @@ DRAWN = frozenset(
     [
         *("seg", "dseg", "aseg", "segmentation", "label", "labels", "probseg", "statmap"),
         *("mask", "maske", "masque"),
+        *("ribbon", "filled", "wm", "wmparc"),  # of FreeSurfer's mri folders
     ]
 )
 """Last words of the names of files in a plain collection that are no scans."""
+
+SUFFIXES = frozenset(
+    [*("t1w", "t2w", "pdw", "flair", "t2star", "t2starw", "angio", "bold", "dwi", "ct", "pet")]
+)
+"""Last words of names that say what was measured, as BIDS has them, in small letters."""
 
 CORRECTED = "restore"
 """What the dHCP calls an image whose bias field was corrected."""
@@ -97,17 +103,28 @@ def find_scans(
     if path.is_file():
         beside = [file for file in path.parent.iterdir() if is_volume(file)]
         channels = channels_of([path, *beside], modalities)
-        if _parse(path, modalities[1:], channels) is not None:
-            log.warning("%s is taken as %s, whatever its name says", path, modalities[0])
+        _tell_other_modality([path], modalities, channels)
         images = _images(beside, modalities, channels)
         return [_with_partners(path, images, modalities, channels)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file or a folder as input")
     bases = (path / folder for folder in PIPELINE_FOLDERS)
     base = next((folder for folder in bases if has_subjects(folder)), None)
-    patterns = ["**/*"] if base is None else ["sub-*/ses-*/anat/*", "sub-*/anat/*"]
-    there = [file for pattern in patterns for file in (base or path).glob(pattern)]
-    files = sorted(file for file in there if is_volume(file) and file.is_file())
+    if base is None:
+        there = list(_below(path))
+    else:
+        there = [
+            f for pattern in ("sub-*/ses-*/anat/*", "sub-*/anat/*") for f in base.glob(pattern)
+        ]
+    volumes = sorted(filter(is_volume, there))
+    files = [file for file in volumes if file.is_file()]
+    if lost := [file for file in volumes if file.is_symlink() and not file.exists()]:
+        log.warning(
+            "%d files such as %s are links to nothing and are left out; fetch what they lead to "
+            "(DataLad: datalad get)",
+            len(lost),
+            lost[0],
+        )
     if apart := [file for file in there if file.suffix.lower() in APART]:
         log.warning(
             "%d files such as %s are left out, since their voxels lie in others; convert them to "
@@ -126,6 +143,8 @@ def find_scans(
     images = _images(files, modalities, channels)
     firsts = [image for image in images if image.modality == modalities[0]]
     chosen = _choose(firsts if base is None else _in_space(firsts, space), desc, usual)
+    if chosen and base is None:
+        _tell_left_out(files, images, modalities[0])
     if chosen:
         return [_with_partners(image.path, images, modalities, channels) for image in chosen]
     if base is not None or desc is not None:
@@ -143,12 +162,61 @@ def find_scans(
             len(images_alone) - len(plain),
             next(filter(_is_drawn, images_alone)),
         )
+    _tell_other_modality(plain, modalities, channels)
     if not plain:
         raise DataError(
             f"{path} has {len(files)} volumes, and by their names all are label maps, masks or "
             "images of other modalities; name a file to segment it nevertheless"
         )
     return [_with_partners(file, images, modalities, channels) for file in plain]
+
+
+def _tell_other_modality(
+    files: Sequence[Path], modalities: Sequence[str], channels: Mapping[str, str]
+) -> None:
+    """Warn of files that by their names are not of the first modality."""
+    others = []
+    for file in files:
+        last = stem_of(file).rpartition("_")[2]
+        last = channels.get(last, last).casefold()
+        measured = {*SUFFIXES, *(name.casefold() for name in modalities)}
+        if last in measured and last != modalities[0].casefold():
+            others.append(file)
+    for file in others[:5]:
+        log.warning("%s is taken as %s, whatever its name says", file, modalities[0])
+    if others[5:]:
+        log.warning("%d more files are taken as %s, too", len(others[5:]), modalities[0])
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, through links to folders, but for hidden folders."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        where = os.path.realpath(place)
+        folders[:] = [] if where in seen else sorted(f for f in folders if not f.startswith("."))
+        if where not in seen:
+            seen.add(where)
+            yield from (Path(place, file) for file in files)
+
+
+def _tell_left_out(files: Sequence[Path], images: Sequence[_Image], modality: str) -> None:
+    """Warn of volumes whose names do not say what they are, where others say it."""
+    known = {image.path for image in images}
+    left = [
+        file
+        for file in files
+        if file not in known
+        and not _is_drawn(file)
+        and stem_of(file).rpartition("_")[2].casefold() not in SUFFIXES
+    ]
+    if left:
+        log.warning(
+            "%d files such as %s are left out, since others have names that end in _%s and these "
+            "do not; rename them, or name each as input",
+            len(left),
+            left[0],
+            modality,
+        )
 
 
 def _is_drawn(file: Path) -> bool:
@@ -167,6 +235,7 @@ def _images(
 def _parse(path: Path, modalities: Sequence[str], channels: Mapping[str, str]) -> _Image | None:
     *parts, last = stem_of(path).split("_")
     last = channels.get(last, last)
+    last = next((name for name in modalities if name.casefold() == last.casefold()), last)
     found = entities_of("_".join(parts))
     if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
         last, found["desc"] = parts.pop(), CORRECTED
@@ -239,6 +308,8 @@ def _with_partners(
             if (image.path.parent, image.modality, image.rest) == (path.parent, other, first.rest)
             and image.space in spaces
         ]
+        if not candidates and "anat" in path.parts and path.name.startswith("sub-"):
+            candidates = _nearest_of_session(path, first, images, other, spaces)
         best = max(
             candidates,
             key=lambda image: (image.space is not None, image.desc == desc),
@@ -246,6 +317,30 @@ def _with_partners(
         )
         partners.append(None if best is None else best.path)
     return ScanFiles(tuple(partners), _mask_of(path, first))
+
+
+def _nearest_of_session(
+    path: Path,
+    first: _Image,
+    images: Sequence[_Image],
+    modality: str,
+    spaces: Collection[str | None],
+) -> list[_Image]:
+    """Return the images of a modality in the session's folder whose other entities differ least.
+
+    As training pairs them: `acq-tse_T2w` with `acq-mprage_T1w`, but no two different runs.
+    """
+    own = entities_of("_".join(first.rest))
+    ranked: dict[int, list[_Image]] = {}
+    for image in images:
+        if (image.path.parent, image.modality) != (path.parent, modality):
+            continue
+        parts = entities_of("_".join(image.rest))
+        if image.space not in spaces or parts.get("run", own.get("run")) != own.get("run"):
+            continue
+        differing = sum(parts.get(key) != own.get(key) for key in {*parts, *own})
+        ranked.setdefault(differing, []).append(image)
+    return ranked[min(ranked)] if ranked else []
 
 
 def _mask_of(path: Path, image: _Image | None) -> Path | None:

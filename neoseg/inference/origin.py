@@ -13,7 +13,7 @@ from neoseg.files import write_json
 from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 
-Known = Literal["absent", "same", "changed", "other run", "untold"]
+Known = Literal["absent", "same", "changed", "other run", "other scan", "untold"]
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,20 @@ class Origin:
     def look(self, target: Path, files: Sequence[Path | None]) -> Known:
         """Tell whether a label file is what these networks would make of the files of a scan.
 
-        "changed" are its files, or weights or settings of the same run; "untold" is a label file
-        of an earlier version, or one that somebody has worked on since.
+        "other scan" is one of the same name from another folder; "changed" are its files, or
+        weights or settings of the same run; "untold" is a label file of an earlier version, or one
+        that somebody has worked on since.
         """
         if not os.path.exists(target):  # none where the name is too long
             return "absent"
         try:
             content = read_json(_beside(target))
+            asked = self._made_of(files)
+            elsewhere = content.get("place") not in (None, _place_of(files))
+            if elsewhere and content["files"] != asked["files"]:
+                return "other scan"
             if content["labels"] != digest_of(target):
                 return "untold"
-            asked = self._made_of(files)
             if all(content[key] == value for key, value in asked.items()):
                 return "same"
             same_run = content["run"] == self.run or content["weights"] == asked["weights"]
@@ -56,6 +60,7 @@ class Origin:
             "Sources": [path.name for path in files if path is not None],
             "SpatialReference": "orig",
             "run": self.run,
+            "place": _place_of(files),
             **self._made_of(files),
             "labels": digest_of(target),
         }
@@ -67,6 +72,11 @@ class Origin:
             "settings": self.settings,
             "files": [None if path is None else digest_of(path) for path in files],
         }
+
+
+def _place_of(files: Sequence[Path | None]) -> str:
+    """Return a digest of where the first image of a scan lies, which does not tell the path."""
+    return digest_of_content([str(path.resolve()) for path in files if path is not None][:1])
 
 
 def is_counted(target: Path) -> bool:

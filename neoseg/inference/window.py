@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -18,8 +19,8 @@ from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
 
-LONGEST = 4096
-"""Voxels of a window along an axis."""
+LONGEST, LARGEST = 4096, 2**27
+"""Voxels of a window along an axis, and of all of it."""
 
 _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
@@ -54,6 +55,13 @@ class WindowSettings(Section):
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     accumulate: Literal["float32", "float16"] = "float16"
     accumulate_on: Literal["device", "cpu"] = "device"
+
+    @field_validator("patch_size")
+    @classmethod
+    def _fits_in_memory(cls, size: tuple[int, ...]) -> tuple[int, ...]:
+        if math.prod(size) > LARGEST:
+            raise ValueError(f"{size} are {math.prod(size)} voxels, expected up to {LARGEST}")
+        return size
 
 
 def predict_volume(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from colorsys import hsv_to_rgb
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import Section, own_errors
@@ -31,12 +31,22 @@ def colour_of(index: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
+def _printable(text: str) -> str:
+    """Return a name that stays on its line, wherever it is written; raises `ValueError`."""
+    if not text.replace("\u200c", "").replace("\u200d", "").isprintable():
+        raise ValueError(f"{text!r} has characters that cannot be printed; leave them out")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+
+
 class Leaf(Section):
     """One of K structures that exclude each other."""
 
     index: int = Field(ge=0, le=65535, description="the integer in the label file")
-    name: str = Field(min_length=1)
-    abbreviation: str = Field(min_length=1)
+    name: Name
+    abbreviation: Name
     color: str = Field(
         default_factory=lambda given: colour_of(given.get("index", 0)),
         pattern=HEX_COLOUR,
@@ -47,8 +57,8 @@ class Leaf(Section):
 class ClassRow(Section):
     """A super-class: a named set of leaves."""
 
-    abbreviation: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    abbreviation: Name
+    name: Name
     leaves: tuple[int | str, ...] = Field(
         min_length=2, description="indices, names or abbreviations of leaves or other classes"
     )
@@ -64,7 +74,7 @@ class LabelTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: Name
     background: int | str
     leaves: tuple[Leaf, ...] = Field(min_length=2, max_length=254)
     classes: tuple[ClassRow, ...] = ()

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from inspect import Parameter, signature
 from typing import Any
 
-from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from neoseg.buildable import (
     NETWORKS,
@@ -46,6 +49,9 @@ ALLOWED_TARGETS = (
 weights that a setting names, or does anything else than compute."""
 
 KEYS = {"name", "divisor", "net"}
+
+LARGEST = 2**16
+"""Number in the settings of a network."""
 
 
 class NetworkError(NeosegError):
@@ -106,17 +112,21 @@ def weighing(weights: Mapping[str, Any]) -> Iterator[None]:
     """
     left = 2 * sum(getattr(value, "numel", int)() for value in weights.values()) + 2**16
 
-    def count(module: nn.Module, name: str, value: nn.Parameter) -> None:
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
         nonlocal left
-        left -= value.numel()
+        left -= 0 if value is None else value.numel()
         if left < 0:
             raise ValueError("it has more weights than its checkpoint holds")
 
-    hook = register_module_parameter_registration_hook(count)
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def check_network(
@@ -185,7 +195,19 @@ def _read(config: Mapping[str, Any]) -> tuple[str, tuple[int, int, int], dict[st
         raise NetworkError(
             f"network '{name}': `net` must name its class as `_target_`, found {net!r}"
         )
+    _require_small(str(name), net)
     return str(name), divisors_of(config), net
+
+
+def _require_small(name: str, node: Any) -> None:
+    """Raise `NetworkError` for a number for which some class might make room at once."""
+    if isinstance(node, dict | list | tuple):
+        for below in node.values() if isinstance(node, dict) else node:
+            _require_small(name, below)
+    elif isinstance(node, int | float) and abs(node) > LARGEST:
+        raise NetworkError(
+            f"network '{name}': a setting is {node}, expected numbers up to {LARGEST}"
+        )
 
 
 def _check_patch(

@@ -41,7 +41,7 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
     """
     first = plan.sources[0].cohort.name
     problems = Problems()
-    rows = read_rows(folder / SPLIT, ("subject", "split"), problems)
+    rows = read_rows(folder / SPLIT, ("subject", "split"), problems, folder)
     for number, row in enumerate(rows, start=2):
         if row["split"] not in SPLITS:
             problems.error(

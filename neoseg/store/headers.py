@@ -25,7 +25,7 @@ UNITS = {0: "mm", 1: "metres", 2: "mm", 3: "micrometres"}
 _PROGRAMS = "some programs go by one of them, others by the other"
 
 
-def check_header(path: Path, image: Any, head: bytes, behind: bytes) -> list[Problem]:
+def check_header(path: Path, image: Any, head: bytes, behind: bytes, more: int) -> list[Problem]:
     """Return what contradicts itself in a header, or the voxels that are there.
 
     nibabel repairs what it reads, so fields are compared as they are stored.
@@ -34,7 +34,8 @@ def check_header(path: Path, image: Any, head: bytes, behind: bytes) -> list[Pro
         path: of the file.
         image: as nibabel has it.
         head: the first bytes of the unpacked file.
-        behind: its bytes behind the voxels that the header announces.
+        behind: its bytes behind the voxels that the header announces, or the first of them.
+        more: how many there are.
     """
     kind = type(image.header)
     block = head[: kind.sizeof_hdr]
@@ -42,11 +43,11 @@ def check_header(path: Path, image: Any, head: bytes, behind: bytes) -> list[Pro
     return [
         *_forms(path, stored, image.shape),
         *_sizes(path, stored, image.affine),
-        *_length(path, stored, image, behind),
+        *_length(path, stored, image, behind, more),
     ]
 
 
-def _length(path: Path, stored: Any, image: Any, behind: bytes) -> list[Problem]:
+def _length(path: Path, stored: Any, image: Any, behind: bytes, more: int) -> list[Problem]:
     """One type of voxels, and as many of them as are announced."""
     found = []
     dtype, bits = image.get_data_dtype(), int(stored["bitpix"])
@@ -61,10 +62,10 @@ def _length(path: Path, stored: Any, image: Any, behind: bytes) -> list[Problem]
         )
     if behind:
         plane = int(np.prod(image.shape[:2])) * dtype.itemsize
-        padding = len(behind) < plane and not any(behind)
+        padding = len(behind) == more < plane and not any(behind)
         found += one(
             path,
-            f"holds {len(behind)} bytes more than the {dtype} voxels {tuple(image.shape)} that "
+            f"holds {more} bytes more than the {dtype} voxels {tuple(image.shape)} that "
             "its header announces",
             "a file that ends with its voxels",
             "they are zeros and are ignored"

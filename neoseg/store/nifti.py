@@ -127,12 +127,12 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
             head = stream.read(HEADER)
         with place.open("rb") if raw is None else io.BytesIO(raw) as stream:
             stream.seek(announced)
-            behind = stream.read()
+            behind = stream.read(SLACK)
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
     if isinstance(image, nib.MGHImage):
         return image, voxels, []  # behind its voxels are notes
-    return image, voxels, check_header(path, image, head, behind)
+    return image, voxels, check_header(path, image, head, behind, there - announced)
 
 
 def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Problem]]:

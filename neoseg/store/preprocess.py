@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
+from neoseg.capacity import free_memory
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
 from neoseg.store.checks import (
@@ -175,6 +177,9 @@ def prepare_volumes(
     shape: Shape = tuple(high - low for low, high in box)  # type: ignore[assignment]
     if settings.spacing is not None:
         shape, affine = _resampled_grid(shape, affine, settings.spacing)
+        wanted = 4 * math.prod(shape) * len(volumes)
+        if wanted > free_memory():
+            raise MemoryError(f"{shape} voxels need {wanted >> 20} MiB, more than are free")
 
     channels = []
     for volume in volumes:

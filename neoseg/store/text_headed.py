@@ -105,7 +105,8 @@ def read_voxels(path: Path, header: TextHeader) -> np.ndarray:
         raise EOFError(f"{header.size} bytes are announced, more than this machine has free")
     with opened(path, LARGEST) as stream:
         stream.seek(header.begin)
-        raw = stream.read()
+        # Packed ones are not longer than this; of others one byte too many tells enough.
+        raw = stream.read(header.size + max(2**16, header.size >> 8) + 1)
     if header.packed:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
         unpacked = unpacker.decompress(raw, header.size + 1)

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from neoseg.files import write_text
+from neoseg.foreign.files import LARGEST_TABLE, read_bytes
 
 METRICS = "metrics.csv"
 FIRST = ("epoch", "step")
@@ -186,7 +187,7 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Return the rows and columns of a file; lines that were cut off or damaged do not count."""
     if not path.is_file():
         return [], []
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path, LARGEST_TABLE, within=path.parent).decode("utf-8", "replace")
     whole = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(whole))
     columns = list(reader.fieldnames or [])

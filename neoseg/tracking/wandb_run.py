@@ -17,12 +17,12 @@ from neoseg.borrowed import NOTHING_OF_THE_MACHINE
 from neoseg.files import write_json
 from neoseg.findings.privacy import without_ids
 from neoseg.findings.settings import Section
-from neoseg.foreign import read_json
+from neoseg.foreign import CONFIG, read_json
 from neoseg.inference.planes import Plane
 from neoseg.labels import Codebook
 from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.masks import masked_images
-from neoseg.tracking.service import About, ServiceRun, guarded
+from neoseg.tracking.service import About, LoggerError, ServiceRun, guarded
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,12 @@ class WandbRun(ServiceRun):
     def _open(self) -> None:
         if self._run is not None:
             return
+        if Path(CONFIG).is_file() and Path("wandb", "settings").exists():
+            # W&B would read there which server gets the key and the curves.
+            raise LoggerError(
+                f"{Path.cwd()} is a run folder with settings of W&B (wandb/settings); start the "
+                "command in another folder"
+            )
         import wandb
 
         path = self._curves.path.with_name(STATE)

@@ -11,9 +11,10 @@ from neoseg.labels import Codebook
 
 
 def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
-    """Return the Dice of each class, float64 `[C]`, NaN where neither has the class.
+    """Return the Dice of each class, float64 `[C]`, NaN if neither has the class.
 
-    Voxels whose label set leaves a class open do not count for that class.
+    Voxels whose label set leaves a class open do not count for that class. A class that is open in
+    some voxels and named in none has no truth to compare with, and is NaN, too.
 
     Args:
         leaves: predicted leaf positions, integer `[X, Y, Z]`.
@@ -28,8 +29,10 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
     positive, known = (membership == 1).double(), (membership != -1).double()
     predicted = inside @ joint  # [C, R]
     overlap = (predicted * positive.T).sum(1)
-    size = (predicted * known.T).sum(1) + joint.sum(0) @ positive
-    return torch.where(size > 0, 2 * overlap / size, torch.nan)
+    named = joint.sum(0) @ positive
+    hidden = (named == 0) & (joint.sum(0) @ (1 - known) > 0)
+    size = (predicted * known.T).sum(1) + named
+    return torch.where((size > 0) & ~hidden, 2 * overlap / size, torch.nan)
 
 
 def of_all_ranks(values: dict[int, Tensor]) -> list[Tensor]:

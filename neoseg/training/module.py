@@ -201,11 +201,16 @@ class SegmentationModule(L.LightningModule):
         return found[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean Dice per class and over leaves, of the scans of all ranks."""
+        """Log the mean Dice per class and over leaves, of the scans of all ranks.
+
+        If the annotations name no leaf but the background, the mean is that over super-classes.
+        """
         for name, values in self._dice.items():
             per_class = torch.stack(of_all_ranks(values)).nanmean(dim=0)
             leaves = [k for k in range(self.space.num_leaves) if k != self.space.background]
             mean = per_class[leaves].nanmean()
+            if mean.isnan():
+                mean = per_class[self.space.num_leaves :].nanmean()
             self._log_dice(f"val/dice_{name}", mean)
             if name != self.predict_with:
                 continue

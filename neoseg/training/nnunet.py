@@ -86,8 +86,9 @@ def nnunet_of(path: Path, weights: Mapping[str, Tensor], told: Mapping[str, Any]
     plans = adapting.get("pretrain_plan") or _told(path, told, "init_args.plans", "plans.json")
     dataset = {} if adapting else _told(path, told, "init_args.dataset_json", "dataset.json")
     order = value_at(plans, "transpose_forward", [0, 1, 2])
-    if not isinstance(order, list) or sorted(order) != [0, 1, 2]:
+    if not isinstance(order, list) or sorted(map(str, order)) != ["0", "1", "2"]:
         raise ForeignError(f"{path}: its plans have the transpose_forward {order!r}")
+    order = [int(axis) for axis in order]
     alone = bool(adapting) or not any(name.startswith("decoder.stages.") for name in weights)
     if alone:
         weights = {name: value for name, value in weights.items() if name.startswith("encoder.")}
@@ -130,7 +131,7 @@ def _told(path: Path, told: Mapping[str, Any], key: str, name: str) -> dict[str,
     folder = path.resolve().parent
     for beside in (folder.parent / name, folder / name):
         if found is None and beside.is_file():
-            found = read_json(beside)
+            found = read_json(beside, within=folder.parent)
     require_plain(found, f"{path}, {key}")
     require_values(found, f"{path}, {key}")
     return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -195,11 +196,12 @@ def _images(there: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str
 
 def report_table(report: dict[str, Any]) -> Table:
     """Draw what came from where."""
-    table = Table("", "from", title=f"weights of {report['from']}", title_justify="left")
+    table = Table("", "from", title=escape(f"weights of {report['from']}"), title_justify="left")
     for row in (*report["images"], *report["classes"]):
-        table.add_row(*row.values())
+        table.add_row(*map(escape, row.values()))
     told = f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
     parts = {name.removeprefix("network.").split(".")[0] for name in report["drawn"]}
     where = f" ({', '.join(sorted(parts))})" if parts else ""
-    table.caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn{where}"
+    caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn{where}"
+    table.caption = escape(caption)
     return table

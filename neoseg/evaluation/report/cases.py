@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from neoseg.cohort.plan import cohort_folder
 from neoseg.cohort.scan import scan_id
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
-from neoseg.evaluation.report.collect import FinishedRun
+from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.style import new_figure, plain_text
 from neoseg.evaluation.view import VIEWS, View, read_view
 from neoseg.foreign import ForeignError

@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from neoseg.evaluation.budget import share_of_full
 from neoseg.evaluation.report.differences import differences
-from neoseg.evaluation.report.run_files import ReportError, read_run
+from neoseg.evaluation.report.run_files import FinishedRun, ReportError, read_run
+from neoseg.evaluation.report.same_names import tell_apart
 from neoseg.evaluation.table import SCAN
 from neoseg.failure import FAILED, failure_of
 from neoseg.files import find
@@ -30,15 +32,6 @@ class Unfinished:
 
     path: Path
     reason: str
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run of the report: its folder, its name in the tables, and `run.json`."""
-
-    path: Path
-    name: str
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,7 @@ def collect(
             if failure is not None and not (path / "config.yaml").is_file():
                 raise ReportError(f"failed: {failure}")
             config = read_config(path / "config.yaml")
-            keys = _run_keys(config, path / "config.yaml")
+            keys = _run_keys(config, path)
             if keys not in wanted:
                 continue
             if missing:
@@ -128,6 +121,9 @@ def collect(
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
     _name_arms(table, configs, ignore)
+    for keys, changed in zip(table, tell_apart(runs, frames), strict=True):
+        if changed:
+            keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
     _refuse_twins(table)
     for frame, keys in zip(frames, table, strict=True):
         for column in {*RUN_COLUMNS, "arm"} & {*frame.columns}:
@@ -168,7 +164,8 @@ class _Wanted:
                 )
 
 
-def _run_keys(config: dict[str, Any], path: Path) -> dict[str, str | float]:
+def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
+    path = run / "config.yaml"
     values = {
         "experiment": value_at(config, "name"),
         "full_fraction": value_at(config, "annotation.full_fraction"),
@@ -183,7 +180,8 @@ def _run_keys(config: dict[str, Any], path: Path) -> dict[str, str | float]:
             keys[name] = float("nan") if value is None else float(value)
         except (TypeError, ValueError):
             raise ReportError(f"{path}: {name} is {value!r}, expected a number") from None
-    return keys
+    share = share_of_full(run, config)
+    return keys | ({} if share is None else {"full_fraction": share})
 
 
 def _name_arms(

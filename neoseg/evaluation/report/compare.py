@@ -12,10 +12,11 @@ from pydantic import Field
 from neoseg.evaluation.budget import label_budget
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import Case, choose_cases
-from neoseg.evaluation.report.collect import Collected, FinishedRun, collect
+from neoseg.evaluation.report.collect import Collected, collect
 from neoseg.evaluation.report.contrasts import MARGIN, compare_arms
 from neoseg.evaluation.report.intervals import LEVEL
 from neoseg.evaluation.report.plate import PlateSettings, plate_case
+from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.sharing import shared_runs
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import Section

@@ -10,8 +10,8 @@ import pandas as pd
 
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import Case, case_picture, case_title, case_views
-from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
+from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.sprites import (
     data_uri,
     grey_strips,

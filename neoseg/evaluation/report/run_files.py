@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import pandas as pd
 
 from neoseg.errors import NeosegError
 from neoseg.evaluation.table import mean_dice, read_scores
-from neoseg.foreign import read_json, value_at
+from neoseg.foreign import json_of, read_json, read_text, value_at
+from neoseg.foreign.files import LARGEST_TABLE
+
+IMAGES, TEST = "images.json", "test"
+"""What a run keeps of its images, and the part of the split with which it was tested."""
 
 CLOSE = 0.02
 """Mean Dice by which a table may differ from what its run has kept: another device or other windows
@@ -18,6 +23,15 @@ may have scored it again."""
 
 class ReportError(NeosegError):
     """Runs that cannot be reported."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run of the report: its folder, its name in the tables, and `run.json`."""
+
+    path: Path
+    name: str
+    record: dict[str, Any]
 
 
 def read_run(path: Path, config: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -30,6 +44,19 @@ def read_run(path: Path, config: dict[str, Any]) -> tuple[dict[str, Any], pd.Dat
     scores = read_scores(path / "scores.csv")
     _require_whole(scores, record, path)
     return record, _with_cohort(scores, config)
+
+
+def images_of(run: Path) -> dict[str, dict[str, str]]:
+    """Return cohort -> scan -> digest of the images with which a run was tested, if it has them."""
+    try:
+        text = read_text(run / IMAGES, LARGEST_TABLE, run)
+        content = json_of(text, str(run / IMAGES))
+        return {
+            cohort: {scan: str(digest) for scan, (part, digest, _) in scans.items() if part == TEST}
+            for cohort, scans in content.items()
+        }
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from neoseg.evaluation.card import write_card
 from neoseg.evaluation.report.arms import scan_means
 from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
-from neoseg.evaluation.report.collect import FinishedRun
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
 from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.figures import bar_figure, heat_map
 from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.plate import plate_figure
+from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
 from neoseg.files import replacing, write_bytes, write_text
