@@ -57,47 +57,34 @@ def with_modalities(
             lack images that the policy requires.
     """
     where = f"cohort '{cohort.name}'"
-    position_of = {name: position for position, name in enumerate(cohort.modalities)}
-    unexpected = [name for name in position_of if name not in modalities]
-    if unexpected or modalities[0] not in position_of:
+    slot = {name: number for number, name in enumerate(cohort.modalities)}
+    unexpected = [name for name in slot if name not in modalities]
+    if unexpected or modalities[0] not in slot:
         problem = Problem(
             "modalities",
-            f"found {list(position_of)}, and the run has {list(modalities)}",
+            f"found {list(slot)}, and the run has {list(modalities)}",
             f"some of the run's, {modalities[0]} among them",
             "change the cohort's `modalities`, or those of the run",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
     scans = [
-        replace(
-            scan,
-            images=tuple(
-                scan.images[position_of[m]] if m in position_of else None for m in modalities
-            ),
-        )
+        replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans
     ]
     incomplete = [scan for scan in scans if None in scan.images]
     if missing is not None and not missing.fills and incomplete:
         complete = [scan for scan in scans if None not in scan.images]
         if missing.policy == "require" or not complete:
-            raise CohortError(
-                f"{where} lacks images:", [_missing_images(incomplete, scans, modalities)]
-            )
-        log.warning(
-            "%s: %s", where, _missing_images(incomplete, scans, modalities, "they are left out")
-        )
+            raise CohortError(f"{where} lacks images:", [_missing(incomplete, scans, modalities)])
+        log.warning("%s: %s", where, _missing(incomplete, scans, modalities, "they are left out"))
         scans = complete
     return replace(cohort, scans=tuple(scans), modalities=tuple(modalities))
 
 
-def _missing_images(
+def _missing(
     incomplete: Sequence[Scan], scans: Sequence[Scan], modalities: Sequence[str], action: str = ""
 ) -> Problem:
-    names = [
-        name
-        for position, name in enumerate(modalities)
-        if any(not s.images[position] for s in scans)
-    ]
+    names = [name for slot, name in enumerate(modalities) if any(not s.images[slot] for s in scans)]
     return Problem(
         "modalities",
         f"{len(incomplete)} of {len(scans)} scans have no {' or '.join(names)}: "
