@@ -60,8 +60,8 @@ def shading(rng: np.random.Generator, axes: Sequence[Floats], bias: float) -> Fl
 def move(rng: np.random.Generator, image: Floats, spacing: float, distance: float) -> Floats:
     """Corrupt `image` as if the head jumped a few times while k-space was filled line by line.
 
-    `distance` is the standard deviation of a jump in mm. Some segments of outer k-space lines are acquired
-    with the head displaced, which gives ghosts and blurred edges.
+    `distance` is the standard deviation of a jump in mm. Some segments of outer k-space lines are
+    acquired with the head displaced, which gives ghosts and blurred edges.
     """
     axis = int(rng.integers(0, 2))
     lines = image.shape[axis]
