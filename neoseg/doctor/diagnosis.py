@@ -131,7 +131,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def write(self, path: Path) -> Path:
-        """Write the report to `path` with the suffixes `.json` and `.md`; return the latter path."""
+        """Write the report to `path` with suffixes `.json` and `.md`; return the latter path."""
         write_json(path.with_suffix(".json"), self.to_dict(), indent=1, ensure_ascii=False)
         write_text(path.with_suffix(".md"), self.markdown())
         return path.with_suffix(".md")

@@ -20,7 +20,7 @@ from neoseg.store.examined import Examined
 
 @dataclass(frozen=True)
 class Structures:
-    """Voxel counts `[scans, leaves]` in label files; merged labels count for each of their leaves."""
+    """Voxel counts `[scans, leaves]` in label files; a merged label counts for all its leaves."""
 
     convention: Convention
     scans: tuple[str, ...]
