@@ -52,8 +52,8 @@ def read_freesurfer(
         name: path for name, path in folders.items() if not name.startswith(TEMPLATE_PREFIX)
     }
     if not subjects:
-        wanted = f"SUBJECT/mri/{reading.modalities[0]}.mgz"
-        problems.error(root, "holds no subjects", wanted, "set cohort.root", "no-scans")
+        expected = f"SUBJECT/mri/{reading.modalities[0]}.mgz"
+        problems.error(root, "holds no subjects", expected, "set cohort.root", "no-scans")
     reading.settle()
     folder_of = {name.removeprefix("sub-"): path for name, path in subjects.items()}
     reading.selection.check(list(folder_of), problems)
@@ -66,9 +66,9 @@ def read_freesurfer(
         for path in (*images, *filter(None, label_and_mask)):
             fault, kind = fault_of(path)
             if fault and (path == images[0] or path.is_symlink() or path.exists()):
-                act = "let recon-all finish, or leave the subject out (cohort.exclude)"
+                action = "let recon-all finish, or leave the subject out (cohort.exclude)"
                 scan_ids = [scan_id(subject, None)]
-                problems.error(path, fault, "a volume of FreeSurfer", act, kind, scan_ids)
+                problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])
         label, brain_mask = (path if path and path.exists() else None for path in label_and_mask)
         scans.append(

@@ -96,8 +96,8 @@ def _read_text(path: Path, problems: Problems) -> list[Named]:
             continue
         entry = _parse_snap(line) if '"' in line else _parse_freesurfer(line) or _parse_plain(line)
         if entry is None:
-            wanted = '`1 Name`, `1 Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
-            problems.error(f"{path}:{number}", "names no structure", wanted, "", "bad-table")
+            expected = '`1 Name`, `1 Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
+            problems.error(f"{path}:{number}", "names no structure", expected, "", "bad-table")
         else:
             entries.append(entry)
     return entries

@@ -48,14 +48,14 @@ def read_nnunet(
     description = _read_description(root / "dataset.json", problems)
     channels = _channels(description)
     numbers = [_channel(name, channels, root, problems) for name in reading.modalities]
-    given = str(description.get("file_ending") or "")
-    ending = given or ".nii.gz"
-    if given and not ending_of(given):
+    stated = str(description.get("file_ending") or "")
+    ending = stated or ".nii.gz"
+    if stated and not ending_of(stated):
         wanted = f"one of {', '.join(ENDINGS)}"
         remedy = "convert the images, as with SimpleITK, and correct it"
-        problems.error(root / "dataset.json", f"has the file_ending {given!r}", wanted, remedy)
-    cases = _cases(root / "imagesTr", given)
-    label_files = {stem_of(path): path for path in reversed(_volumes(root / "labelsTr", given))}
+        problems.error(root / "dataset.json", f"has the file_ending {stated!r}", wanted, remedy)
+    cases = _cases(root / "imagesTr", stated)
+    label_files = {stem_of(path): path for path in reversed(_volumes(root / "labelsTr", stated))}
     if not cases:
         expected = f"CASE_0000{ending} for each case"
         problems.error(

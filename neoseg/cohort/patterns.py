@@ -51,11 +51,11 @@ def read_folder(
     files_of = [_find(root, images, name, problems, label_and_mask_files) for name in modalities]
     if not files_of[0]:
         expected = f"files such as {_example(images, modalities[0])}"
-        act = "set cohort.root, cohort.images or cohort.modalities"
+        remedy = "set cohort.root, cohort.images or cohort.modalities"
         volumes = sorted(filter(is_volume, root.rglob("*")), reverse=True)
         examples = {p.parent: str(p.relative_to(root)) for p in volumes}  # the first of each folder
-        has = f" that fit, but {shorten(sorted(examples.values()))}" if examples else ""
-        problems.error(root, f"holds no images{has}", expected, act, "no-scans")
+        hint = f" that fit, but {shorten(sorted(examples.values()))}" if examples else ""
+        problems.error(root, f"holds no images{hint}", expected, remedy, "no-scans")
     reading.settle()
     keys = sorted(files_of[0], key=lambda key: (key[0], key[1] or ""))
     reading.selection.check([subject for subject, _ in keys], problems)
@@ -64,17 +64,17 @@ def read_folder(
         paths = tuple(files.get(key) for files in files_of)
         label, mask = _lookup(key, label_files), _lookup(key, mask_files)
         for path in filter(None, (*paths, label, mask)):
-            why, kind = fault_of(path)
-            if why:
-                act = "fetch the file, or exclude the subject"
-                problems.error(path, why, "a volume", act, kind, [scan_id(*key)])
+            fault, kind = fault_of(path)
+            if fault:
+                remedy = "fetch the file, or exclude the subject"
+                problems.error(path, fault, "a volume", remedy, kind, [scan_id(*key)])
         scans.append(Scan(*key, paths, label, mask, None, None, reading.name))
     used_labels = {_lookup(key, label_files) for key in keys}
     stray = sorted(str(path.relative_to(root)) for path in {*label_files.values()} - used_labels)
     if stray:
-        has = f"holds {len(stray)} label files without an image: {shorten(stray)}"
-        act = "they are ignored; correct cohort.images or cohort.labels if they should take part"
-        problems.warn(root, has, action=act, kind="foreign-file")
+        found = f"holds {len(stray)} label files without an image: {shorten(stray)}"
+        remedy = "they are ignored; correct cohort.images or cohort.labels if they should take part"
+        problems.warn(root, found, action=remedy, kind="foreign-file")
     note_unlabelled(scans, f"label file {_example(labels or '', '')}", problems)
     labels_of = {scan.id: scan.label for scan in scans if scan.label is not None}
     return scans, convention_of(space, convention, labels_of, root, problems)
@@ -111,10 +111,12 @@ def _find(
             ids = match.groupdict()
             key = bare_id(ids["subject"], "sub-"), bare_id(ids.get("session") or "", "ses-") or None
             if key in files:
-                has = f"and {path} both fit {pattern}"
-                act = "make the pattern narrower, or give it an ending"
+                found = f"and {path} both fit {pattern}"
+                action = "make the pattern narrower, or give it an ending"
                 scan_ids = [scan_id(*key)]
-                problems.error(files[key], has, "one file a scan", act, "several-files", scan_ids)
+                problems.error(
+                    files[key], found, "one file a scan", action, "several-files", scan_ids
+                )
             files.setdefault(key, path)
     return files
 

@@ -38,9 +38,9 @@ class Wish:
 
     def __str__(self) -> str:
         wanted = {"desc": self.desc, **self.entities}
-        given = {key: value for key, value in wanted.items() if (key, value) != ("desc", None)}
-        texts = (f"no {key}-" if v is None else f"{key}-{v}" for key, v in given.items())
-        return " and ".join(texts)
+        criteria = {key: value for key, value in wanted.items() if (key, value) != ("desc", None)}
+        terms = (f"no {key}-" if v is None else f"{key}-{v}" for key, v in criteria.items())
+        return " and ".join(terms)
 
     def among(self, names: Sequence[str]) -> list[str]:
         """Return the matching names; if none has an entity as wanted, those without the entity."""

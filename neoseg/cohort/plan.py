@@ -47,8 +47,8 @@ class Source:
         if any(scan.annotation is not None for scan in self.cohort.scans):
             pairs = chain.from_iterable(map(self.of_split, SPLITS))
             return set().union(*(self.told(scan, item.protocol) for scan, item in pairs))
-        known = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
-        sets = set(self.cohort.convention.sets).union(*known)
+        own_sets = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
+        sets = set(self.cohort.convention.sets).union(*own_sets)
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:

@@ -119,13 +119,13 @@ def _with_not_drawn(
         except LabelError as error:
             problems.error("not_drawn", str(error))
             continue
-        wanted = {bare_id(str(name), "sub-") for name in ids}
+        remaining = {bare_id(str(name), "sub-") for name in ids}
         for scan in scans:
-            names = {scan.subject, bare_id(scan.id, "sub-")} & wanted
+            names = {scan.subject, bare_id(scan.id, "sub-")} & remaining
             if names:
                 hidden[scan.id] |= leaves
-                wanted -= names
-        unknown = sorted(wanted - {scan.subject for scan in scans})
+                remaining -= names
+        unknown = sorted(remaining - {scan.subject for scan in scans})
         if unknown:
             found = f"names {shorten(unknown)} for {structure}, which the cohort does not have"
             problems.warn("not_drawn", found, action="correct the ids, or take them out")
@@ -136,13 +136,13 @@ def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
     """Warn of subjects whose ids differ only in leading zeros, case or a trailing ".0"."""
     groups: dict[str, set[str]] = {}
     for scan in scans:
-        plain = scan.subject.casefold().removesuffix(".0").lstrip("0")
-        groups.setdefault(plain, set()).add(scan.subject)
-    alike = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
-    if alike:
+        normalized = scan.subject.casefold().removesuffix(".0").lstrip("0")
+        groups.setdefault(normalized, set()).add(scan.subject)
+    similar = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
+    if similar:
         problems.warn(
             "subjects",
-            f"{shorten(alike)} differ in zeros or capitals alone",
+            f"{shorten(similar)} differ in zeros or capitals alone",
             "one id for each person",
             "they count as different people, who may be in training and test; if they are one, "
             "give all files and rows the same id",
@@ -152,7 +152,7 @@ def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
 
 def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:
     """Warn of the scans without a label file; `what` names the kind or name of the file."""
-    without = [scan.id for scan in scans if scan.label is None]
-    if without:
-        found = f"{len(without)} of {len(scans)} scans have no {what}: {shorten(without)}"
+    unlabelled = [scan.id for scan in scans if scan.label is None]
+    if unlabelled:
+        found = f"{len(unlabelled)} of {len(scans)} scans have no {what}: {shorten(unlabelled)}"
         problems.warn("labels", found, action="they count as unlabelled", kind="no-labels")

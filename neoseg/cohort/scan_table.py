@@ -68,8 +68,8 @@ def read_table(
         {**names, **named}[key][0] for key in dict.fromkeys(needed) if not column_of.get(key)
     ]
     if rows and missing:
-        has = f"has no column {shorten(missing)}; it has {shorten(sorted(header), 12)}"
-        bad(root, has, action="add it, or say with cohort.columns={...} what the table calls it")
+        found = f"has no column {shorten(missing)}; it has {shorten(sorted(header), 12)}"
+        bad(root, found, action="add it, or say with cohort.columns={...} what the table calls it")
     elif not rows and not problems.errors:
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()
@@ -79,13 +79,13 @@ def read_table(
     )
     ids = [table.ids(row) for row in rows]
     reading.selection.check([subject for subject, _ in ids if subject], problems)
-    wanted = [
+    selected = [
         (key, row)
         for key, row in zip(ids, rows, strict=True)
         if key[0] and reading.selection.wants(key[0])
     ]
-    table.check(wanted)
-    first = dict(reversed(wanted))
+    table.check(selected)
+    first = dict(reversed(selected))
     order = sorted(first, key=lambda key: (key[0], key[1] or ""))
     scans = [table.scan(*key, first[key], reading) for key in order]
     kept = [scan for scan in scans if scan is not None]

@@ -39,11 +39,11 @@ def read_phantom(
     # Imported here: it takes a quarter of a second, and all readers are imported together.
     from neoseg.cohort.phantom.generation import VERSION, generate_cohort
 
-    known = [field.name for field in fields(PhantomSettings)]
-    unknown = sorted(set(phantom) - set(known))
+    setting_names = [field.name for field in fields(PhantomSettings)]
+    unknown = sorted(set(phantom) - set(setting_names))
     if unknown:
         raise CohortError(
-            f"cohort.phantom has no setting {', '.join(unknown)}; it has {', '.join(known)}"
+            f"cohort.phantom has no setting {', '.join(unknown)}; it has {', '.join(setting_names)}"
         )
     try:
         settings = PhantomSettings(**phantom)

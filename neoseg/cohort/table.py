@@ -42,7 +42,7 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[R
     converted, so leading zeros of ids survive. If the file cannot be read, the error is recorded
     in `problems` and no rows are returned.
     """
-    bad, wanted = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
+    bad, expected = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
         text = read_bytes(path, LARGEST_TABLE).decode("utf-8-sig")
         delimiter = _delimiter(path, text, required)
@@ -54,11 +54,11 @@ def read_rows(path: Path, required: Sequence[str], problems: Problems) -> list[R
             first_lines.append(reader.line_num + 1)
     except ForeignError as error:
         found = str(error).removeprefix(f"{path} ")
-        bad(found, wanted, "correct the path, or restore the file")
+        bad(found, expected, "correct the path, or restore the file")
         return []
     except (UnicodeDecodeError, csv.Error) as error:
         action = "save it as UTF-8 with paired quotation marks, or restore it"
-        bad(f"cannot be read ({error})", wanted, action)
+        bad(f"cannot be read ({error})", expected, action)
         return []
     names = [name.strip().casefold() for name in (lines[0] if lines else [])]
     duplicates = sorted(name for name, count in Counter(names).items() if name and count > 1)

@@ -20,7 +20,10 @@ from neoseg.store.examined import Examined
 
 @dataclass(frozen=True)
 class Structures:
-    """Voxel counts `[scans, leaves]` in label files; a merged label counts for all its leaves."""
+    """Voxel counts `[scans, leaves]` in label files; a merged label counts for all its leaves.
+
+    Voxels that may be any leaf count for none.
+    """
 
     convention: Convention
     scans: tuple[str, ...]
