@@ -100,7 +100,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """Return the command of the C compiler: CC, cc, gcc or clang; raise `BuildError` if none."""
+    """Return the C compiler's command: CC, else cc, gcc or clang; raise `BuildError` if none."""
     configured = os.environ.get("CC")
     if configured:
         command = shlex.split(configured)

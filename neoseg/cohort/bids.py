@@ -127,7 +127,7 @@ def _check_labels(
     label_desc: str | None,
     problems: Problems,
 ) -> None:
-    """Warn of unlabelled scans; a `label_desc` that matches no label file is an error."""
+    """Warn of unlabelled scans; error if `label_desc` matches none of the existing label files."""
     descs = _descs(sessions)
     if label_desc is not None and descs and label_desc not in descs:
         problems.error(

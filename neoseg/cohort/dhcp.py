@@ -1,4 +1,4 @@
-"""Read the developing Human Connectome Project, releases 1 to 3."""
+"""Read a cohort from the developing Human Connectome Project (dHCP), releases 1 to 3."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _nothing_found(root: Path, base: Path) -> tuple[str, str, str]:
 
 
 def _detect(sessions: Sequence[SessionFolder], problems: Problems) -> Release:
-    """Return the release of the cohort; note an error if sessions belong to several."""
+    """Return the release of the cohort; record an error if sessions belong to several."""
     by_release: dict[int, list[str]] = {}
     for item in sessions:
         for release in releases_of(item.files):

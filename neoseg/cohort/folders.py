@@ -101,7 +101,7 @@ def _check_links(root: Path, sessions: Sequence[SessionFolder], problems: Proble
 
 
 def _check_duplicates(sessions: Sequence[SessionFolder], problems: Problems) -> None:
-    """Note sessions in the same folder, and ids that differ only in case or leading zeros."""
+    """Record sessions in the same folder, and ids that differ only in case or leading zeros."""
     by_folder: dict[Path, SessionFolder] = {}
     for item in sessions:
         first = by_folder.setdefault(item.path.resolve(), item)

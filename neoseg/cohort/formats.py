@@ -20,7 +20,7 @@ MAX_DICOM_CHECKS = 32
 
 
 def ending_of(name: str) -> str:
-    """Return the ending of a volume's name, in the case of the name; "" for other names."""
+    """Return the ending of a volume's name with its case preserved, "" for other names."""
     ending = next((e for e in (*ENDINGS, ".img") if name.lower().endswith(e)), "")
     return name[len(name) - len(ending) :]
 

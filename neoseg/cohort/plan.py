@@ -52,7 +52,7 @@ class Source:
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
-        """Return a table, uint8 `[256]`, from a scan's stored codes to codes under a protocol."""
+        """Return a table, uint8 `[256]`, from stored codes to codebook rows under a protocol."""
         return codebook.lookup(self.told(scan, protocol))
 
     def told(self, scan: Scan, protocol: str) -> list[LabelSet]:

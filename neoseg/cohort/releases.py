@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Release:
-    """File names without `sub-X_ses-Y_` and extension.
+    """File names of a release, without `sub-X_ses-Y_` and extension.
 
     `images` is keyed by (modality, bias-corrected); `masks` are in order of preference.
     """

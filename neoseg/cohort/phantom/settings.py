@@ -25,7 +25,7 @@ class PhantomSettings:
             one scanner; 3: as between sites, where white matter of a few scans falls below cortex).
         noise: standard deviation of the noise relative to cerebrospinal fluid on T2w.
         bias: standard deviation of the logarithm of the coil shading.
-        motion: mean jump of the head in mm in the scans that have motion.
+        motion: standard deviation in mm of the jumps of the head in scans with motion, on average.
         motion_share: share of scans with motion.
 
     Raises:

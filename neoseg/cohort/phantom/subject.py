@@ -75,7 +75,7 @@ def draw_subject(settings: PhantomSettings, number: int) -> Subject:
     rng = random_stream(settings, number, Stream.PLAN)
     quantile = spread(settings, number, 1)
     ages: tuple[float, ...]
-    # `kind` is spread evenly within the preterm part as well, so it also picks the visits.
+    # `quantile` is spread evenly within the preterm part as well, so it also picks the visits.
     if quantile < settings.preterm_share:
         birth_age = float(np.clip(rng.normal(29.3, 1.9), 24.0, 32.0))
         early = float(np.clip(birth_age + 0.5 + rng.gamma(2.0, 1.2), 28.0, 36.4))
