@@ -1,7 +1,7 @@
 """Train segmentation networks on scans that are annotated to different depths.
 
-The names below are the library; each is imported when it is used first. The commands are modules of
-their own: `python -m neoseg.train --help`.
+The names below are the public API; each is imported on first use. Every command is a module of its
+own: `python -m neoseg.train --help`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from neoseg.training.agreement import class_dice
     from neoseg.training.module import ModuleSpec, SegmentationModule
 
-_PLACES = {
+_MODULES = {
     "Codebook": "labels",
     "Cohort": "cohort",
     "Convention": "labels",
@@ -46,7 +46,7 @@ _PLACES = {
     "register_loss": "losses",
     "score_scan": "evaluation.scores",
 }
-"""Where each public name is."""
+"""Module of each public name, relative to the package."""
 
 __all__ = [
     "Codebook",
@@ -73,9 +73,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'neoseg' has no attribute '{name}'")
-    return getattr(import_module(f"neoseg.{_PLACES[name]}"), name)
+    return getattr(import_module(f"neoseg.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

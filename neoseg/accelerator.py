@@ -1,8 +1,8 @@
-"""To an accelerator and back without waiting for it.
+"""Copy tensors to an accelerator and back without synchronizing.
 
-A GPU works through a queue, behind the program that fills it. A value that is asked for, and a copy
-that is not told otherwise, let the program wait until the queue is empty; then the GPU waits for
-the program.
+A GPU works through a queue that the program fills. Reading a value, or a copy that is not
+`non_blocking`, makes the program wait until the queue is empty; then the GPU idles until the
+program has refilled it.
 """
 
 from __future__ import annotations
@@ -14,43 +14,44 @@ from torch import Tensor
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the CPU on a device; the program goes on while it is copied."""
+    """Return a CPU tensor on a device; on CUDA the copy is asynchronous."""
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def sent_beside(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of pinned memory on a device, copied while that computes what came before."""
+    """Return a pinned CPU tensor on a device; on CUDA the copy overlaps with queued computation."""
     if device.type != "cuda":
         return tensor.to(device)
-    work, copies = torch.cuda.current_stream(device), _copies(device)
-    with torch.cuda.stream(copies):
-        there = tensor.to(device, non_blocking=True)
-    work.wait_stream(copies)
-    there.record_stream(work)  # its memory is free when the work is done, not the copy
-    return there
+    compute, copying = torch.cuda.current_stream(device), _copy_stream(device)
+    with torch.cuda.stream(copying):
+        on_device = tensor.to(device, non_blocking=True)
+    compute.wait_stream(copying)
+    # Its memory may be reused only after the computation has used it, not after the copy.
+    on_device.record_stream(compute)
+    return on_device
 
 
 @cache
-def _copies(device: torch.device) -> torch.cuda.Stream:
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
 class Answer:
     """A small tensor on its way back from a device.
 
-    Who asks for it waits for what was queued before it alone: with enough queued behind it, the
-    device has work meanwhile.
+    `get` waits only for work queued before the copy: with enough work queued after it, the device
+    stays busy meanwhile.
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._tensor, self._there = tensor, None
+        self._tensor, self._copied = tensor, None
         if tensor.device.type == "cuda":
             self._tensor = tensor.to("cpu", non_blocking=True)
-            self._there = torch.cuda.Event()
-            self._there.record()
+            self._copied = torch.cuda.Event()
+            self._copied.record()
 
     def get(self) -> Tensor:
-        """Return the tensor, on the CPU where it comes from a GPU."""
-        if self._there is not None:
-            self._there.synchronize()
+        """Return the tensor, on the CPU if it comes from a GPU."""
+        if self._copied is not None:
+            self._copied.synchronize()
         return self._tensor

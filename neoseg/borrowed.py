@@ -1,6 +1,6 @@
-"""What other libraries have for themselves alone and neoseg uses, each with the reason.
+"""Private parts of other libraries that neoseg uses, each with the reason.
 
-A test for each tells when a library no longer has it.
+Each has a test, which fails when a library drops it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def changes_of(tensor: Tensor) -> int:
-    """Return how often a tensor was changed in place.
+    """Return how often a tensor was modified in place.
 
-    Autograd counts that to find out whether what it kept is still what it was; nothing public tells
-    whether a layer's result has been left alone. Since torch 0.4.
+    Autograd keeps this version counter to detect changes to saved tensors. No public API reports
+    whether a layer's output has been modified. Since torch 0.4.
     """
     return tensor._version
 
@@ -35,9 +35,9 @@ def changes_of(tensor: Tensor) -> int:
 def empty_shared(size: int) -> Tensor:
     """Return an uninitialised uint8 tensor `[size]` in shared memory.
 
-    `Tensor.share_memory_` makes it elsewhere and copies, which costs a loader process a fifth to
-    a half of the time in which a batch is packed. `torch.utils.data.default_collate` calls the same
-    method, since torch 1.12.
+    `Tensor.share_memory_` allocates elsewhere and copies, which costs a loader process a fifth to
+    a half of the time that packing a batch takes. `torch.utils.data.default_collate` calls the same
+    method since torch 1.12.
     """
     import torch
 
@@ -52,23 +52,23 @@ NOTHING_OF_THE_MACHINE: dict[str, Any] = {
     "console": "off",
     "host": "withheld",
 }
-"""Settings of W&B with which it sends no command, host, folder, commit or output.
+"""W&B settings that keep the command, host, folder, commit and output from being sent.
 
-Those that begin with x_ are not public, and nothing else leaves out what a run is started with.
+Those that begin with x_ are private; no public setting hides the command line of a run.
 """
 
 UNUSED_BY_MONAI = (
     *("huggingface_hub", "matplotlib", "pandas", "PIL", "requests", "scipy.optimize"),
     *("scipy.signal", "tensorboard", "transformers"),
 )
-"""What MONAI imports where it is there, for parts of it that neoseg has no use for."""
+"""Optional dependencies that MONAI imports if installed, for parts that neoseg does not use."""
 
 
 def name_user() -> None:
-    """Name a user whom the machine has no name for by number: MONAI and torch ask when imported.
+    """Set USER to the user id if the user has no name: MONAI and torch look it up on import.
 
-    So it is in containers that run with a user id of their own (`docker run -u`, OpenShift), where
-    `getpass.getuser` raises KeyError, and OSError since Python 3.13.
+    Containers that run under an arbitrary user id (`docker run -u`, OpenShift) have no name for
+    it; there `getpass.getuser` raises KeyError, and OSError since Python 3.13.
     """
     try:
         getpass.getuser()
@@ -77,13 +77,12 @@ def name_user() -> None:
 
 
 def import_monai() -> None:
-    """Import MONAI, which takes four times as long with the packages that it merely can use.
+    """Import MONAI without its optional dependencies, which make the import four times slower.
 
-    What it would import of `UNUSED_BY_MONAI` is as good as not installed for it, as far as nothing
-    else has imported that before: its readers of pictures, its plots, its downloads and its
-    network of a language model then end with an `OptionalImportError`. Import `monai` before
-    `neoseg` to have them. All other imports, also those of other threads, find what they always
-    find. Since MONAI 1.3.
+    Modules of `UNUSED_BY_MONAI` that are not imported yet look uninstalled to MONAI: its image
+    readers, plots, downloads and language-model network then raise `OptionalImportError`. Import
+    `monai` before `neoseg` to use them. Other imports, including those of other threads, are not
+    affected. Since MONAI 1.3.
     """
     if "monai" not in sys.modules:
         name_user()
@@ -95,35 +94,35 @@ UNUSED_BY_TORCHMETRICS = ("matplotlib", "transformers")
 
 
 def import_torchmetrics() -> None:
-    """Import TorchMetrics, which Lightning does, without what it can use and neoseg does not.
+    """Import TorchMetrics, as Lightning does, without the optional dependencies neoseg ignores.
 
-    With the library of language models, for scores of texts, Lightning takes twice as long. For
-    TorchMetrics, and for it alone, `UNUSED_BY_TORCHMETRICS` are as good as not installed. Import
-    `torchmetrics` before `neoseg` to have its scores of texts. Since lightning-utilities 0.8.
+    With `transformers`, needed for text metrics only, Lightning takes twice as long to import.
+    `UNUSED_BY_TORCHMETRICS` look uninstalled to TorchMetrics alone. Import `torchmetrics` before
+    `neoseg` to use its text metrics. Since lightning-utilities 0.8.
     """
     if "torchmetrics" in sys.modules:
         return
     from lightning_utilities.core.imports import RequirementCache
 
-    plain = RequirementCache._check_available
+    original = RequirementCache._check_available
 
     def check(self: Any) -> None:
         if str(self.requirement).split(">")[0] in UNUSED_BY_TORCHMETRICS:
             self.available, self.message = False, f"{self.requirement} is not used by neoseg"
         else:
-            plain(self)
+            original(self)
 
     RequirementCache._check_available = check  # type: ignore[method-assign]
     try:
         import torchmetrics  # noqa: F401
     finally:
-        RequirementCache._check_available = plain  # type: ignore[method-assign]
+        RequirementCache._check_available = original  # type: ignore[method-assign]
 
 
 @contextmanager
 def not_installed(names: Sequence[str]) -> Iterator[None]:
-    """Let first imports of some modules fail in this thread, as if they were not installed."""
-    finder = _Refusal(frozenset(names), threading.get_ident())
+    """Make first imports of some modules fail in this thread, as if they were not installed."""
+    finder = _BlockingFinder(frozenset(names), threading.get_ident())
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -131,8 +130,8 @@ def not_installed(names: Sequence[str]) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Refusal:
-    """A finder that knows for certain that there is no such module."""
+class _BlockingFinder:
+    """Meta-path finder that reports some modules as missing in one thread."""
 
     def __init__(self, names: frozenset[str], thread: int) -> None:
         self.names = names
@@ -141,30 +140,30 @@ class _Refusal:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Refuse the modules in the thread, leave all others to the finders that follow."""
+        """Raise for a blocked module in the thread; leave all others to the next finders."""
         if name in self.names and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
         return None
 
 
 def share_config_store() -> None:
-    """Let Hydra's store of configurations be one also where Hydra copies what refers to it.
+    """Make deep copies of Hydra's `ConfigStore` return the store itself.
 
-    Hydra 1.3 copies it whole at each look at a group, for `--help` some 140 times, which takes
-    longer than all else of it; each configuration is copied once more when it is used.
+    Hydra 1.3 copies the whole store at each lookup of a group, some 140 times for `--help`, which
+    is most of its run time. Each configuration is copied again when it is used, so sharing is safe.
     """
     from hydra.core.config_store import ConfigStore
 
-    def itself(store: ConfigStore, memo: dict[int, object]) -> ConfigStore:
+    def return_self(store: ConfigStore, memo: dict[int, object]) -> ConfigStore:
         return store
 
-    ConfigStore.__deepcopy__ = itself  # type: ignore[attr-defined]
+    ConfigStore.__deepcopy__ = return_self  # type: ignore[attr-defined]
 
 
 def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
-    """Return what Hydra understands of a command line, None where it would end with its usage.
+    """Return a command line as Hydra parses it, or None if Hydra would exit with its usage.
 
-    Only the parser knows which words are options; `hydra.main` makes it of the same function.
+    Only the parser can tell options from other words; `hydra.main` builds it in the same way.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -175,46 +174,48 @@ def hydra_arguments(arguments: Sequence[str]) -> Namespace | None:
 
 
 def mappings_of(override: str) -> list[list[str]]:
-    """Return the keys of each mapping in the value of an override, as they are written.
+    """Return the keys of each mapping in the value of an override, as written.
 
-    What Hydra makes of them has each key once. Its grammar is the same since Hydra 1.1.
+    Hydra's parsed value has each key once, so duplicates show only here. Same grammar since
+    Hydra 1.1.
     """
-    from antlr4 import CommonTokenStream, InputStream  # which Hydra brings along
+    from antlr4 import CommonTokenStream, InputStream  # a dependency of Hydra
     from hydra.grammar.gen.OverrideLexer import OverrideLexer
     from hydra.grammar.gen.OverrideParser import OverrideParser
 
     lexer = OverrideLexer(InputStream(override))
     parser = OverrideParser(CommonTokenStream(lexer))
-    for reader in (lexer, parser):
-        reader.removeErrorListeners()
-    found, nodes = list[list[str]](), [parser.override()]  # type: ignore[no-untyped-call]
+    for recognizer in (lexer, parser):
+        recognizer.removeErrorListeners()
+    mappings, nodes = list[list[str]](), [parser.override()]  # type: ignore[no-untyped-call]
     while nodes:
         node = nodes.pop()
-        nodes += [node.getChild(place) for place in range(node.getChildCount())]
+        nodes += [node.getChild(index) for index in range(node.getChildCount())]
         if isinstance(node, OverrideParser.DictContainerContext):
-            found.append([pair.dictKey().getText() for pair in node.dictKeyValuePair()])
-    return found
+            mappings.append([pair.dictKey().getText() for pair in node.dictKeyValuePair()])
+    return mappings
 
 
 @cache
 def hydra_options() -> dict[str, Callable[[str], bool]]:
-    """Return each option of Hydra, short and long, with whether a word after it belongs to it."""
+    """Map each Hydra option, short and long, to a test whether the next word is its argument."""
     from hydra._internal.utils import get_args_parser
 
-    def belongs(action: Action) -> Callable[[str], bool]:
+    def takes_word(action: Action) -> Callable[[str], bool]:
         if action.nargs == "?":
             return lambda word: word in (action.choices or ())
         return lambda word: action.nargs is None
 
     actions = get_args_parser()._actions
-    return {flag: belongs(action) for action in actions for flag in action.option_strings}
+    return {flag: takes_word(action) for action in actions for flag in action.option_strings}
 
 
 def guard_hydra(handle: Callable[[Exception], None]) -> None:
-    """Have a function see each error that Hydra would print with its traceback.
+    """Pass each error that Hydra would print with its traceback to `handle` first.
 
-    Hydra makes folders, log files and copies of the configuration before a job begins, where no
-    code of the job's sees that the disk is full. `handle` may end the process. Since Hydra 1.0.
+    Hydra creates folders, log files and copies of the configuration before a job begins, so the
+    job's own code cannot catch errors such as a full disk. `handle` may end the process. Since
+    Hydra 1.0.
     """
     from hydra._internal import utils
 
@@ -222,22 +223,22 @@ def guard_hydra(handle: Callable[[Exception], None]) -> None:
 
     @wraps(report)
     def guarded(function: Callable[[], Any]) -> Any:
-        def handled() -> Any:
+        def call_handled() -> Any:
             try:
                 return function()
             except Exception as error:
                 handle(error)
                 raise
 
-        return report(handled)
+        return report(call_handled)
 
     utils.run_and_report = guarded  # type: ignore[assignment]
 
 
 def starts_processes(trainer: Trainer) -> bool:
-    """Tell whether a trainer of Lightning starts the other processes of a training itself.
+    """Return whether a Lightning trainer launches the other processes of a training itself.
 
-    It does so by calling the command again, which nothing public says; since Lightning 2.0.
+    It does so by running the command again; no public API reports this. Since Lightning 2.0.
     """
     from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -249,5 +250,5 @@ def starts_processes(trainer: Trainer) -> bool:
 
 
 def workspace_model(workspace: Any) -> Any:
-    """Return what W&B is sent of a workspace; its public way is to send it, which needs a login."""
+    """Return what would be sent to W&B for a workspace; the public API sends it, with a login."""
     return workspace._to_model()

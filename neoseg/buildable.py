@@ -1,8 +1,8 @@
-"""What a configuration may build: every `_target_` passes here before anything is called.
+"""Check and build the objects that a configuration names: each `_target_` is checked before a call.
 
-A configuration may be a stranger's, out of a run folder or a checkpoint. Its values are data; the
-only ones that name code are `_target_`s, and they reach a fixed set of packages, what installed
-packages declare (entry points), and what the user who starts the command allows.
+A configuration may come from an untrusted run folder or checkpoint. Its values are data; only
+`_target_`s name code. They are limited to a fixed set of packages, to what installed packages
+declare (entry points), and to what the user who starts the command allows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from neoseg.borrowed import import_monai
 from neoseg.errors import NeosegError
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""With it, `torch.load` unpickles nothing, whoever calls it and whatever they ask for."""
+"""Environment variable that forces `weights_only=True` for every call of `torch.load`."""
 
 _READERS = ("bids", "dhcp", "folder", "freesurfer", "nnunet", "phantom", "table")
 COHORTS = tuple(f"neoseg.cohort.read_{name}" for name in _READERS)
-"""The readers that a configuration, also one found in a run folder, may call."""
+"""Readers that any configuration may call, including one from a run folder."""
 
 READERS, NETWORKS, TRANSFORMS = "neoseg.readers", "neoseg.networks", "neoseg.transforms"
-"""Groups of entry points by which installed packages declare what may be built."""
+"""Entry-point groups in which installed packages declare what may be built."""
 
 
 class TargetError(NeosegError):
-    """A `_target_` that a configuration may not name."""
+    """A configuration names a `_target_` that is not allowed."""
 
 
 def require_targets(
@@ -44,20 +44,20 @@ def require_targets(
     """Check every `_target_` at any depth of plain containers; nothing is called.
 
     Args:
-        node: of a configuration, resolved.
-        known: dotted paths of the objects that any file may name, by whatever path of their
-            package; one that ends with a dot is of a package whose objects may all be named.
-        accepts: tells whether the object that a target names is of the right kind.
-        kind: that kind, in the singular.
-        group: of the entry points whose targets are fine as well.
-        allow: packages whose objects may be named too; the user of the command has named them,
-            never a file.
+        node: resolved node of a configuration.
+        known: dotted paths of the allowed objects, which may be named by any path within their
+            package; a path that ends with a dot allows all objects of a package.
+        accepts: returns whether the object that a target names is of the right kind.
+        kind: name of that kind, in the singular, for messages.
+        group: entry-point group whose targets are allowed as well.
+        allow: further packages whose objects are allowed; named by the user of the command, never
+            by a file.
 
     Raises:
-        TargetError: naming the first target that is refused, and what is allowed.
+        TargetError: a target is refused; the message names the first one and what is allowed.
     """
-    exact = declared(group)
-    open_to = (*(name[:-1] for name in known if name.endswith(".")), *allow)
+    entry_targets = declared(group)
+    open_packages = (*(name[:-1] for name in known if name.endswith(".")), *allow)
     packages = sorted({".".join(name.split(".")[:-1][:2]) for name in known})
 
     def inside(path: str, packages: Sequence[str]) -> bool:
@@ -65,17 +65,21 @@ def require_targets(
 
     for target in _targets(node):
         problem = "lies outside"
-        if inside(target, (*packages, *allow)) or target in exact:
+        if inside(target, (*packages, *allow)) or target in entry_targets:
             try:
-                found = find_object(target)
+                named_object = find_object(target)
             except (ImportError, ValueError) as error:
                 raise TargetError(
                     f"_target_ cannot be found: {error}; install its package, or name the folder "
                     "of its file with --config-dir or PYTHONPATH"
                 ) from error
-            # A dotted path can leave its package through a module that it imports.
-            own = target in exact or inside(getattr(found, "__module__", None) or "", open_to)
-            if accepts(found) and (own or any(found is _known(name) for name in known)):
+            # A dotted path can leave its package through an imported module.
+            is_allowed = target in entry_targets or inside(
+                getattr(named_object, "__module__", None) or "", open_packages
+            )
+            if accepts(named_object) and (
+                is_allowed or any(named_object is _find_known(name) for name in known)
+            ):
                 continue
             problem = f"is no {kind} of the known ones in"
         package = target.split(".")[0]
@@ -86,8 +90,8 @@ def require_targets(
 
 
 @cache
-def _known(name: str) -> Any:
-    """Return a known object, None where the installed version has none of that name."""
+def _find_known(name: str) -> Any:
+    """Return a known object, None if the installed version has no such name."""
     try:
         return None if name.endswith(".") else find_object(name)
     except ImportError:
@@ -95,22 +99,22 @@ def _known(name: str) -> Any:
 
 
 def declared(group: str) -> tuple[str, ...]:
-    """Return the dotted paths that installed packages declare in a group of entry points."""
+    """Return the dotted paths that installed packages declare in an entry-point group."""
     return tuple(entry.value.replace(":", ".") for entry in entry_points(group=group))
 
 
 def find_code_beside(hydra: Any) -> None:
-    """Let `allow=[module]` name a file in the user's own `--config-dir`, known to `hydra`."""
+    """Add the user's `--config-dir` to `sys.path`, so that `allow=[module]` can name its files."""
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line" and source.path not in sys.path:
             sys.path.append(source.path)
 
 
 def find_object(path: str) -> Any:
-    """Import what a dotted path names.
+    """Import the object that a dotted path names.
 
     Raises:
-        ImportError, ValueError: there is nothing of that name, or its module cannot be imported.
+        ImportError, ValueError: the name does not exist, or its module cannot be imported.
     """
     from hydra.utils import get_object  # takes a quarter of a second
 
@@ -120,10 +124,10 @@ def find_object(path: str) -> Any:
 
 
 def build(node: Any) -> Any:
-    """Return what nested plain containers describe: each `_target_` called with its other keys.
+    """Build nested plain containers: each `_target_` is called with its other keys as arguments.
 
-    With `_partial_: true` beside it, what can be called later with further arguments. The targets
-    must have been checked; nothing in the containers is resolved.
+    With `_partial_: true` beside it, a `functools.partial` takes its place. The targets must have
+    been checked; no interpolations are resolved.
     """
     if isinstance(node, list | tuple):
         return [build(value) for value in node]
@@ -132,21 +136,20 @@ def build(node: Any) -> Any:
     if "_target_" not in node:
         return {key: build(value) for key, value in node.items()}
     options = {k: build(v) for k, v in node.items() if k not in ("_target_", "_partial_")}
-    made = find_object(node["_target_"])
-    return partial(made, **options) if node.get("_partial_") else made(**options)
+    factory = find_object(node["_target_"])
+    return partial(factory, **options) if node.get("_partial_") else factory(**options)
 
 
 def is_class(found: Any) -> bool:
-    """Accept classes: a function may download or load what it likes."""
+    """Accept only classes, as a function might download or load anything."""
     return isinstance(found, type)
 
 
 @contextmanager
 def data_only() -> Iterator[None]:
-    """Let `torch.load` read nothing but data in the block, whoever calls it.
+    """Force `torch.load` to load data only within the block, whoever calls it.
 
-    Some classes of the allowed packages load weights from a path or an address among their
-    arguments.
+    Some classes of the allowed packages load weights from a path or URL given as an argument.
     """
     before = os.environ.get(FORCE)
     os.environ[FORCE] = "1"

@@ -1,4 +1,4 @@
-"""Compiles C files of the package with the machine's compiler, each once, and loads them."""
+"""Compile C files of the package once with the machine's compiler, and load them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWITCH = "NEOSEG_NATIVE"
-"""Environment variable; 0 keeps to what PyTorch computes."""
+"""Environment variable; 0 disables the C functions in favour of PyTorch."""
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 
 EXACT = ("-ffp-contract=off",)
-"""Each operation rounds as it is written."""
+"""Compiler flags with which each operation rounds separately, as written."""
 
 REORDERED = ("-fno-signed-zeros", "-fassociative-math")
-"""Sums may be taken in the order that suits the processor."""
+"""Compiler flags with which sums may be reordered to suit the processor."""
 
 
 class BuildError(RuntimeError):
@@ -39,9 +39,9 @@ class BuildError(RuntimeError):
 
 @cache
 def load(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
-    """Return the compiled functions of a C file, or None where they cannot be had.
+    """Return the compiled functions of a C file, or None if they are unavailable or disabled.
 
-    The log has one note then, however many files it concerns.
+    A failure is logged once per reason, however many files it concerns.
     """
     if os.environ.get(SWITCH, "1") == "0":
         log.info("%s=0: PyTorch computes what %s would", SWITCH, source.name)
@@ -55,7 +55,7 @@ def load(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
 
 @cache
 def _tell(reason: str) -> None:
-    # Processes that a training starts for a part of its work would say the same again.
+    # Worker processes of a training would repeat the same warning.
     level = logging.WARNING if parent_process() is None else logging.DEBUG
     log.log(
         level,
@@ -68,7 +68,7 @@ def _tell(reason: str) -> None:
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
-    """Return where the values of a contiguous tensor lie; NULL for None."""
+    """Return the data pointer of a contiguous tensor; NULL for None."""
     if tensor is None:
         return None
     assert tensor.is_contiguous()
@@ -76,10 +76,10 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p | None:
 
 
 def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
-    """Compile a file into `folder` unless it is there for this source and processor.
+    """Compile a file into `folder`, unless cached for this source, compiler, flags and processor.
 
     Raises:
-        BuildError: no compiler, a compiler that fails, or a library that does not load.
+        BuildError: there is no compiler, it fails, or the library does not load.
     """
     compiler = find_compiler()
     version = _output([*compiler, "--version"])
@@ -92,7 +92,7 @@ def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(target))
     except OSError:
-        _compile([*command, str(source)], target)  # it may have been cut off
+        _compile([*command, str(source)], target)  # the cached file may be truncated
     try:
         return ctypes.CDLL(str(target))
     except OSError as error:
@@ -100,13 +100,13 @@ def build(source: Path, flags: tuple[str, ...], folder: Path) -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """Return the command of the C compiler: CC, else cc, gcc or clang; else raise `BuildError`."""
-    named = os.environ.get("CC")
-    if named:
-        command = shlex.split(named)
+    """Return the C compiler's command: CC, else cc, gcc or clang; raise `BuildError` if none."""
+    configured = os.environ.get("CC")
+    if configured:
+        command = shlex.split(configured)
         if command and shutil.which(command[0]):
             return command
-        raise BuildError(f"CC is '{named}', which is not a command")
+        raise BuildError(f"CC is '{configured}', which is not a command")
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
@@ -114,7 +114,7 @@ def find_compiler() -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Return where libraries are kept, under $XDG_CACHE_HOME or ~/.cache; raise `BuildError`."""
+    """Return the cache folder, under $XDG_CACHE_HOME or ~/.cache; raise `BuildError` if neither."""
     root = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(root) if root else Path.home() / ".cache") / "neoseg"
@@ -123,30 +123,30 @@ def cache_folder() -> Path:
 
 
 def _compile(command: list[str], target: Path) -> None:
-    """Compile to a temporary name and rename, so that jobs that start together do no harm."""
+    """Compile to a temporary name and rename, so that concurrent jobs do not interfere."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch) / target.name
-            _output([*command, "-o", str(made), "-lm"])
-            made.replace(target)
+            library = Path(scratch) / target.name
+            _output([*command, "-o", str(library), "-lm"])
+            library.replace(target)
     except OSError as error:
         raise BuildError(f"cannot write {target}: {error}; set XDG_CACHE_HOME") from None
 
 
 def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BuildError(f"'{shlex.join(command[:3])} …' failed: {last}") from None
+        last_line = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BuildError(f"'{shlex.join(command[:3])} …' failed: {last_line}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"'{command[0]}' does not run: {error}") from None
-    return done.stdout
+    return completed.stdout
 
 
 def _processor() -> str:
-    """Say which instructions the processor has: a cache may be shared by unlike machines."""
+    """Return the machine and its CPU flags: different machines may share one cache."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

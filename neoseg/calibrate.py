@@ -1,4 +1,4 @@
-"""Learn what a run's answers are worth: `python -m neoseg.calibrate run=DIR [part=val]`."""
+"""Calibrate the confidence of a trained run: `python -m neoseg.calibrate run=DIR [part=val]`."""
 
 from neoseg.commands.entry import command
 

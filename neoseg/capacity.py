@@ -1,4 +1,4 @@
-"""What this machine, or a cluster's job, offers: how many processes its cores and memory allow."""
+"""Cores and memory of this machine or cluster job, and the number of processes that they allow."""
 
 from __future__ import annotations
 
@@ -13,61 +13,66 @@ GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 STAT = "memory.stat"
-"""Files of a control group: the limit, what is used, and in the third file what of it is cached."""
+"""Control-group files of version 2 and 1: limit, usage, and the key in `STAT` of cached bytes."""
 
-MEMORY = 2 << 30
-"""Bytes that the preparation of one large scan may need."""
+BYTES_PER_SCAN = 2 << 30
+"""Memory in bytes that preparing one large scan may need."""
 
-WORTH = 64 << 20
-"""Bytes of packed input that are worth the start of a process, which takes some seconds."""
+MIN_BYTES_PER_PROCESS = 64 << 20
+"""Bytes of compressed input that justify starting a process, which takes some seconds."""
 
 
 def count_processes(wanted: int | None, sizes: Sequence[int]) -> int:
-    """Return how many processes to start for files of these sizes (bytes), one per piece of work.
+    """Return how many processes to start for files of these sizes (bytes), one file per task.
 
-    Unless `wanted` says so: the cores that this process may use, as far as memory suffices and the
-    work is worth it.
+    `wanted` if given, else the number of usable cores, limited by the free memory and by the
+    amount of work; never more than the number of files.
     """
     if wanted is not None:
         return max(1, min(wanted, len(sizes)))
-    limits = (len(sizes), usable_cores(), free_memory() // MEMORY, -(-sum(sizes) // WORTH))
+    limits = (
+        len(sizes),
+        usable_cores(),
+        free_memory() // BYTES_PER_SCAN,
+        -(-sum(sizes) // MIN_BYTES_PER_PROCESS),
+    )
     return max(1, min(limits))
 
 
 def count_loaders(cores: int, accelerated: bool) -> int:
-    """Return how many processes should load patches for one that trains and has so many cores.
+    """Return how many processes should load patches for a training process with `cores` cores.
 
-    Beside an accelerator as many as there are cores, up to 8. Without one each operation of the
-    training is shared out to all cores, and a core that something else takes for a while holds up
-    the others; with few cores the training loses least if it cuts its patches itself.
+    With an accelerator, one per core, up to 8. On a CPU, each operation of the training is spread
+    over all cores, and a core that is busy with something else holds up the others; with few cores
+    it is fastest if the training process extracts patches itself.
     """
     return max(1, min(cores, 8)) if accelerated else min(cores // 4, 4)
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on, within the quota of its control groups."""
-    found = os.cpu_count() or 1
+    """Return the number of cores that this process may use, within its control-group quotas."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        found = len(os.sched_getaffinity(0))
-    return max(1, min([found, *map(math.ceil, _group_cores(GROUPS, OWN_GROUPS))]))
+        cores = len(os.sched_getaffinity(0))
+    return max(1, min([cores, *map(math.ceil, _group_cores(GROUPS, OWN_GROUPS))]))
 
 
 def free_memory() -> int:
-    """Return the bytes that are available now, within the limit of a cluster's job."""
-    found = list(_group_memory(GROUPS, OWN_GROUPS))
+    """Return the bytes of memory available now, within the limit of a cluster job."""
+    limits = list(_group_memory(GROUPS, OWN_GROUPS))
     if hasattr(os, "sysconf"):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with suppress(OSError, ValueError, IndexError):  # another system
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError, IndexError):  # not Linux
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
-    return min(found, default=sys.maxsize)
+        limits += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
+    return min(limits, default=sys.maxsize)
 
 
 def _group_cores(root: Path, own: Path) -> Iterator[float]:
-    """Yield how many cores' time each control group of this process may use (Linux)."""
-    for folder, second in _groups(root, own, "cpu"):
+    """Yield the CPU quota, in cores, of each control group of this process (Linux)."""
+    for folder, is_v2 in _groups(root, own, "cpu"):
         with suppress(OSError, ValueError):  # "max": no limit
-            if second:
+            if is_v2:
                 quota, period = map(int, (folder / "cpu.max").read_text().split())
             else:
                 quota = int((folder / "cpu.cfs_quota_us").read_text())
@@ -77,12 +82,12 @@ def _group_cores(root: Path, own: Path) -> Iterator[float]:
 
 
 def _group_memory(root: Path, own: Path) -> Iterator[int]:
-    """Yield what is free within each control group that this process is in (Linux).
+    """Yield the free bytes within the limit of each control group of this process (Linux).
 
-    Pages of files that were read count as used there; they are given back when memory is short.
+    Inactive page cache counts as free, as the kernel reclaims it when memory is short.
     """
-    for folder, second in _groups(root, own, "memory"):
-        files = V2 if second else V1
+    for folder, is_v2 in _groups(root, own, "memory"):
+        files = V2 if is_v2 else V1
         with suppress(OSError, ValueError):
             limit, used = (int((folder / file).read_text()) for file in files[:2])
             fields = (text.split() for text in (folder / STAT).read_text().splitlines())
@@ -90,20 +95,20 @@ def _group_memory(root: Path, own: Path) -> Iterator[int]:
             yield max(0, limit - used + cached)
 
 
-def _groups(root: Path, own: Path, kind: str) -> Iterator[tuple[Path, bool]]:
-    """Yield the folder of each control group of this process, and whether it is of version 2.
+def _groups(root: Path, own: Path, controller: str) -> Iterator[tuple[Path, bool]]:
+    """Yield the folder of each control group of this process, and whether it is version 2.
 
-    A cluster limits the group of a job, which lies below others.
+    Parent groups are included: a cluster limits the group of a job, which may have subgroups.
     """
     with suppress(OSError):
         for line in own.read_text(encoding="ascii").splitlines():
-            _, kinds, name = line.split(":", 2)
-            if kinds and kind not in kinds.split(","):
+            _, controllers, name = line.split(":", 2)
+            if controllers and controller not in controllers.split(","):
                 continue
-            # Version 2 has one hierarchy without kinds, version 1 one for each kind.
-            top = root / kind if kinds else root
-            place = top / name.lstrip("/")
-            for folder in (place, *place.parents):
+            # Version 2 has a single hierarchy, version 1 one for each controller.
+            top = root / controller if controllers else root
+            group = top / name.lstrip("/")
+            for folder in (group, *group.parents):
                 if not folder.is_relative_to(top):
                     break
-                yield folder, not kinds
+                yield folder, not controllers

@@ -1,6 +1,6 @@
 """Let the shell complete commands and keys: `eval "$(python -m neoseg.completion)"`.
 
-In bash and zsh. Groups, options and keys are those that Hydra's own completion finds.
+Works in bash and zsh. Groups, options and keys come from Hydra's own completion.
 """
 
 from neoseg.__main__ import commands
@@ -29,7 +29,7 @@ complete -o nospace -o default -F _neoseg neoseg
 
 
 def main() -> None:
-    """Print what the shell evaluates."""
+    """Print the script for the shell to evaluate."""
     composed = " ".join(composed_commands())
     print(SCRIPT.format(commands=" ".join(commands()), composed=composed), end="")
 

@@ -1,4 +1,4 @@
-"""A W&B dashboard over a sweep: `python -m neoseg.dashboard sweep=NAME`."""
+"""Make a W&B dashboard over a sweep: `python -m neoseg.dashboard sweep=NAME`."""
 
 from neoseg.commands.entry import command
 

@@ -1,7 +1,7 @@
-"""What a file or a setting is, in a few letters: by it all that is kept is judged, never by names.
+"""Digests of files and settings: the cache keys of everything that is kept, never file names.
 
-Whether something is done already (an entry of the store, a run, a segmentation, a pseudo-label) is
-asked by comparing the digest of what it was made of with that of what is asked for.
+Whether a result exists already (a store entry, a run, a segmentation, a pseudo-label) is decided
+by comparing the digest of its inputs with the digest of the requested ones.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 from neoseg.files import halves_of, write_text
 
 State = tuple[int, ...]
-"""By which an unchanged file is known again: its inode, bytes, and times of content and inode."""
+"""Identifies an unchanged file: inode, size in bytes, times (ns) of content and inode change."""
 
 SETTLED = 3.0
-"""Seconds after which a further change of a file shows in its times on every file system."""
+"""Seconds after which a further change of a file alters its timestamps on every file system."""
 
 _known: dict[str, tuple[State, str]] = {}
-"""Digests of this process by absolute path. A file that changes is read again."""
+"""State and digest of each file by absolute path, in this process; changed files are reread."""
 
 
 def digest_of(path: Path) -> str:
-    """Return hex digits of the bytes of a file, read once for as long as it stays untouched.
+    """Return the hex digest of a file's bytes, cached for as long as the file stays unchanged.
 
-    Of a pair .hdr and .img they are of both.
+    For a pair .hdr and .img, the digest covers both files.
 
     Raises:
-        OSError: a file that cannot be read.
+        OSError: the file cannot be read.
     """
     halves = [half for half in dict.fromkeys(halves_of(path)) if half == path or half.is_file()]
     if len(halves) == 1:
@@ -46,34 +46,34 @@ def _digest_of_file(path: Path) -> str:
     if name in _known and _known[name][0] == state:
         return _known[name][1]
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    # What was just written may be written once more within one tick of the file system's clock.
+        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    # A recently written file may change again within one tick of the file system's clock.
     if max(state[2:]) < (time.time() - SETTLED) * 1e9 and state == _state(path):
-        _known[name] = (state, found)
-    return found
+        _known[name] = (state, digest)
+    return digest
 
 
 def digest_of_content(content: Any) -> str:
-    """Return 16 hex digits of plain containers, whatever the order of their keys."""
+    """Return a digest (16 hex digits) of plain containers, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @contextmanager
 def digests_kept(path: Path) -> Iterator[None]:
-    """Take digests from a file of earlier processes, and add to it those that the block found.
+    """Load digests that earlier processes saved in a file, and save new ones after the block.
 
-    A file that is absent, damaged or cannot be written costs time and nothing else.
+    If the file is absent, damaged or cannot be written, digests are just computed again.
     """
     earlier: dict[str, tuple[State, str]] = {}
     with suppress(OSError, ValueError, TypeError, AttributeError):
         raw = json.loads(path.read_text(encoding="utf-8"))
         earlier = {str(k): (tuple(map(int, state)), str(d)) for k, (state, d) in raw.items()}
-    _known.update({name: known for name, known in earlier.items() if name not in _known})
+    _known.update({name: entry for name, entry in earlier.items() if name not in _known})
     try:
         yield
     finally:
-        if any(earlier.get(name) != known for name, known in _known.items()):
+        if any(earlier.get(name) != entry for name, entry in _known.items()):
             with suppress(OSError):
                 write_text(path, json.dumps(earlier | _known))
 

@@ -1,13 +1,13 @@
-"""The base of every error that is told to a user in one message."""
+"""Base class of the errors that are reported to the user as one message."""
 
 from __future__ import annotations
 
 
 class NeosegError(ValueError):
-    """What the person who reads it can act on: the message says where, what and what to do.
+    """An error that the user can act on: the message says where, what is wrong and what to do.
 
-    A command ends with the message and exit status 2; a traceback would only hide it. What a
-    terminal would obey, in a name out of a file, is shown as Python writes it.
+    A command exits with the message and status 2, without a traceback, which would only hide it.
+    Control characters, as in a name read from a file, are escaped.
     """
 
     def __str__(self) -> str:
@@ -15,5 +15,5 @@ class NeosegError(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return a text in which what a terminal would obey is shown as Python writes it."""
+    """Return a text with non-printable characters, except newlines and tabs, escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Tell what a key, group or option means: `python -m neoseg.explain patches.size`."""
+"""Explain a key, group or option: `python -m neoseg.explain patches.size`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from neoseg.commands.explain import explain
 
 
 def main() -> None:
-    """Explain what the arguments name; each ends with the exit status 2 where it is not known."""
+    """Print the explanation of each argument; exit with status 2 at the first unknown one."""
     if len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h"):
         print(f"{__doc__}\n\nA key (patches.size, lr), a group (loss) or an option (patches=gpu).")
         sys.exit(0 if len(sys.argv) > 1 else 2)

@@ -1,4 +1,4 @@
-"""Put trained networks into one file: `python -m neoseg.export run=DIR output=model.neoseg`."""
+"""Export trained networks to one file: `python -m neoseg.export run=DIR output=model.neoseg`."""
 
 from neoseg.commands.entry import command
 

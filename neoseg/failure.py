@@ -1,4 +1,4 @@
-"""Why a run failed: `failed.json` in its folder, until it is started again."""
+"""Record why a run failed in `failed.json` in its folder, until the run is started again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FAILED = "failed.json"
 
 @contextmanager
 def failure_noted(folder: Path) -> Iterator[None]:
-    """Forget an earlier failure of the run in `folder`, and note the error that ends the block.
+    """Clear an earlier failure of the run in `folder`, and record an error raised in the block.
 
-    Interruptions (Ctrl-C, SIGTERM, a job that goes back into the queue) are no failures.
+    Interruptions (Ctrl-C, SIGTERM, a requeued job) do not count as failures.
     """
     if is_first_process():
         forget_failure(folder)
@@ -35,12 +35,12 @@ def failure_noted(folder: Path) -> Iterator[None]:
 
 
 def note_failure(folder: Path, reason: str, details: str = "") -> None:
-    """Keep why a run failed; of several processes the first one that says so is right.
+    """Record why a run failed; of several processes, the first to record a reason wins.
 
     Args:
-        folder: of the run.
-        reason: its first line is shown in lists.
-        details: such as a traceback.
+        folder: folder of the run.
+        reason: reason; its first line is shown in lists.
+        details: more details, such as a traceback.
     """
     path = folder / FAILED
     if path.is_file():
@@ -55,12 +55,12 @@ def note_failure(folder: Path, reason: str, details: str = "") -> None:
 
 
 def forget_failure(folder: Path) -> None:
-    """Remove what an earlier start of a run left."""
+    """Remove the failure record of an earlier start of a run."""
     (folder / FAILED).unlink(missing_ok=True)
 
 
 def failure_of(folder: Path) -> str | None:
-    """Return in one line why the run in `folder` failed, or None where nothing says that it did."""
+    """Return in one line why the run in `folder` failed, or None if no failure is recorded."""
     if not os.path.lexists(folder / FAILED):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or absent, and finding them while others still write."""
+"""Write files atomically, and find files while other processes write."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path, draft: str | None = None) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there at the end, or remove it on an error.
+    """Yield a temporary path beside `path`; rename it at the end, or remove it on an error.
 
-    What was written is on the disk before it gets its name. The temporary name keeps the suffixes,
-    by which some writers choose their format; a process that is killed leaves a hidden file, which
-    no reader takes for anything.
+    The content is flushed to disk before the rename. The temporary name keeps the suffixes, as
+    some writers infer their format from them; a killed process leaves a hidden file, which all
+    readers ignore.
 
     Args:
-        path: the file to be, in a folder that is made where it is missing.
-        draft: the temporary name, for a file that one process at a time writes: a later call
-            then overwrites what a killed one left. None is a name that nobody else has.
+        path: the final file; its folder is created if missing.
+        draft: the temporary name, for a file that only one process writes at a time: a later call
+            then overwrites the leftover of a killed one. None gives a unique name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(draft or f".{uuid.uuid4().hex[:8]}-{path.name}")
@@ -38,9 +38,9 @@ def replacing(path: Path, draft: str | None = None) -> Iterator[Path]:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` to fill; rename it at the end, remove it on an error.
+    """Yield an empty folder beside `folder` to fill; rename it at the end, remove it on an error.
 
-    One process at a time may build a folder: what a killed one has left is deleted first.
+    Only one process may build a folder at a time: leftovers of a killed one are deleted first.
     """
     draft = folder.with_name(f".draft-{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -58,56 +58,56 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def halves_of(path: Path) -> tuple[Path, Path]:
-    """Return the files of header and voxels: two in a pair .hdr and .img, else `path` twice."""
-    other = {".hdr": ".img", ".img": ".hdr"}.get(path.suffix.lower())
-    if other is None:
+    """Return the header and voxel files: a pair .hdr and .img has two, others `path` twice."""
+    suffix = {".hdr": ".img", ".img": ".hdr"}.get(path.suffix.lower())
+    if suffix is None:
         return path, path
-    half = path.with_suffix(other.upper() if path.suffix.isupper() else other)
-    return (path, half) if other == ".img" else (half, path)
+    partner = path.with_suffix(suffix.upper() if path.suffix.isupper() else suffix)
+    return (path, partner) if suffix == ".img" else (partner, path)
 
 
 def find(folder: Path, names: Collection[str]) -> list[Path]:
     """Return the files below `folder` (or in it) that have one of the names, sorted.
 
-    Hidden folders are not searched. Another process may write and delete below `folder` meanwhile;
-    `Path.rglob` ends with an error where a folder goes before it was listed.
+    Hidden folders are skipped. Other processes may write and delete below `folder` meanwhile;
+    `Path.rglob` would raise if a folder vanished before being listed.
     """
-    found: list[Path] = []
+    matches: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if name in names]
-    return sorted(found)
+        matches += [Path(parent, name) for name in files if name in names]
+    return sorted(matches)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all."""
+    """Write bytes atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Any, **how: Any) -> None:
-    """Write JSON and the end of a line, whole or not at all; `how` is what `json.dumps` takes."""
+    """Write JSON and a newline atomically; `how` are keyword arguments of `json.dumps`."""
     write_text(path, json.dumps(content, **how) + "\n")
 
 
 def flush(path: Path) -> None:
-    """Bring a file or folder to the disk, where the file system can.
+    """Flush a file or folder to disk, if the file system supports it.
 
     Raises:
-        OSError: if the disk turns out to be full or broken; a folder's is not told.
+        OSError: the disk is full or broken; ignored for a folder.
     """
     is_folder = path.is_dir()
     try:
-        # Windows flushes what was opened for writing alone.
+        # Windows flushes only files that are opened for writing.
         handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     except OSError:
-        if is_folder:  # Windows opens no folders
+        if is_folder:  # Windows cannot open folders
             return
         raise
     try:

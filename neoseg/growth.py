@@ -1,4 +1,4 @@
-"""Volumes against age: `python -m neoseg.growth volumes=DIR ages=TREE output=growth.json`."""
+"""Fit volumes against age: `python -m neoseg.growth volumes=DIR ages=TREE output=growth.json`."""
 
 from neoseg.commands.entry import command
 

@@ -1,4 +1,4 @@
-"""What one process at a time may change, also on file systems that know no locks."""
+"""Locks between processes, with a fallback for file systems without locking."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""Seconds after which somebody who waits is told for what."""
+"""Seconds to wait for a lock before a warning is logged."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
 
 class HeldError(Exception):
-    """Another process holds a lock; the message names the file that says so."""
+    """Another process holds a lock; the message is the path of the lock file."""
 
 
 @contextmanager
 def locked(path: Path, seconds: float | None = None) -> Iterator[None]:
-    """Hold the lock `path` while the block runs; the system lets go of it when the process dies.
+    """Hold the lock `path` while the block runs; the system releases it when the process dies.
 
-    Where the file system has no locks (NFS without lockd, some Lustre and FUSE mounts) a file
-    beside it stands for one, `<path>-held`. The next process removes that of a dead one, if both
-    ran on one machine.
+    If the file system has no locks (NFS without lockd, some Lustre and FUSE mounts), the file
+    `<path>-held` serves as the lock. If its process has died, the next process on the same machine
+    removes it.
 
     Args:
-        path: the file to lock, in a folder that is there.
-        seconds: to wait for a process that holds it; None is until it lets go.
+        path: the file to lock, in an existing folder.
+        seconds: how long to wait for another holder; None waits until it is released.
 
     Raises:
-        HeldError: another process still holds it.
-        OSError: a place that cannot be written.
+        HeldError: another process still holds the lock.
+        OSError: the path cannot be written.
     """
     try:
-        lock = _acquired(FileLock(path), seconds)
+        lock = _acquire(FileLock(path), seconds)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        _tell(next(p for p in path.resolve().parents if p.is_mount()), error.strerror or "")
-        lock = _acquired(SoftFileLock(path.with_name(f"{path.name}-held")), seconds)
+        _warn_no_locks(
+            next(p for p in path.resolve().parents if p.is_mount()), error.strerror or ""
+        )
+        lock = _acquire(SoftFileLock(path.with_name(f"{path.name}-held")), seconds)
     try:
         yield
     finally:
-        with suppress(OSError):  # it ends with the process, and what the block did stays done
+        # The lock ends with the process anyway, and the block has done its work.
+        with suppress(OSError):
             lock.release()
 
 
-def _acquired(lock: BaseFileLock, seconds: float | None) -> BaseFileLock:
+def _acquire(lock: BaseFileLock, seconds: float | None) -> BaseFileLock:
     try:
         lock.acquire(timeout=PATIENCE if seconds is None else seconds)
     except Timeout:
@@ -65,7 +68,7 @@ def _acquired(lock: BaseFileLock, seconds: float | None) -> BaseFileLock:
 
 
 @cache
-def _tell(mount: Path, why: str) -> None:
+def _warn_no_locks(mount: Path, why: str) -> None:
     log.warning(
         "the file system %s has no locks (%s): files called *-held stand for them. One that a "
         "process on another machine leaves when it is killed has to be deleted by hand",

@@ -1,4 +1,4 @@
-"""Settings that fit the data: `python -m neoseg.plan cohort=... output=plan.yaml`."""
+"""Plan settings that fit the data: `python -m neoseg.plan cohort=... output=plan.yaml`."""
 
 from neoseg.commands.entry import command
 

@@ -1,4 +1,4 @@
-"""Processes that do part of a command's work: quick to start, deaf to what the command is told.
+"""Worker processes of a command: fast to start, immune to the signals that the command receives.
 
 They end with the process that started them.
 """
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     import torch
 
 INTERRUPTIONS = (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""What a terminal sends to all processes of a command: Ctrl-C, and that it is closed."""
+"""Signals that a terminal sends to all processes of a command: Ctrl-C and hangup."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class ProcessError(NeosegError):
-    """A process that was killed from outside."""
+    """A worker process was killed from outside."""
 
 
 class _LightProcess(SpawnProcess):
     def start(self) -> None:
-        with _without_main(), _deaf():
+        with _without_main(), _signals_blocked():
             super().start()
         popen: Any = self._popen  # type: ignore[attr-defined]
-        popen.terminate = popen.kill  # which is all that it hears
+        popen.terminate = popen.kill  # SIGTERM is blocked in the process
 
 
 class LightSpawnContext(SpawnContext):
-    """Spawns processes that import what their work needs, and not the main module anew.
+    """Spawn processes that import only what their work needs, not the main module.
 
-    Spawned, not forked: the parent may hold threads (torch, a logger) that a fork would break. The
-    main module of a command imports the whole framework: seconds, and hundreds of megabytes, for
-    each process. What travels to the processes must not be defined in the main module.
+    Spawn rather than fork: the parent may hold threads (torch, a logger) that a fork would break.
+    The main module of a command imports the whole framework, which costs each process seconds and
+    hundreds of megabytes. Objects sent to the processes must not be defined in the main module.
     """
 
     Process = _LightProcess
@@ -57,19 +57,19 @@ LIGHT_SPAWN = LightSpawnContext()
 
 
 def light_spawn() -> LightSpawnContext:
-    """Return the context; the process that cleans up after all others is as deaf as they are."""
+    """Return the context, after starting the resource tracker with signals blocked as well."""
     if hasattr(signal, "pthread_sigmask"):
-        with _deaf():
+        with _signals_blocked():
             resource_tracker.ensure_running()
     return LIGHT_SPAWN
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Keep what asks for an end from processes that are started meanwhile (not on Windows).
+def _signals_blocked() -> Iterator[None]:
+    """Block interruptions and SIGTERM in processes started in the block (not on Windows).
 
-    A terminal, a cluster or a service manager tells all processes at once; the one that started
-    the others decides. Signals that are blocked here are so in a new process from its first moment.
+    A terminal, a cluster or a service manager signals all processes at once; the parent decides
+    what its workers do. A new process inherits the mask, so it is protected from the start.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -94,27 +94,28 @@ def _without_main() -> Iterator[None]:
 def work_through(
     function: Callable[[Item], Result], items: Sequence[Item], processes: int, setting: str
 ) -> Iterator[tuple[int, Result]]:
-    """Yield (number, result) of every item as it is done.
+    """Yield (number, result) of every item as it completes.
 
-    With one process in this one, in order. `function` and `items` must travel by pickle, and must
-    not be defined in the main module. An interruption ends the processes at once, wherever they
-    are: what they write must be whole or absent. `setting` is the key that says how many there are.
+    If `processes` is 1, the items run in this process, in order. `function` and `items` must be
+    picklable and not defined in the main module. An interruption kills the workers at once, so
+    they must write files atomically. `setting` is the configuration key for the number of
+    processes, named in the error message.
 
     Raises:
-        ProcessError: a process that was killed from outside.
+        ProcessError: a worker process was killed from outside.
     """
     if processes == 1:
         for number, item in enumerate(items):
             yield number, function(item)
         return
-    others = active_children()
-    pool = ProcessPoolExecutor(processes, mp_context=light_spawn(), initializer=_begin)
+    earlier_children = active_children()
+    pool = ProcessPoolExecutor(processes, mp_context=light_spawn(), initializer=_init_worker)
     running: dict[Future[Result], int] = {}
-    rest = iter(enumerate(items))
+    pending = iter(enumerate(items))
     try:
         while True:
-            # Few are handed out at a time, so that an interruption leaves little to wait for.
-            for number, item in rest:
+            # Submit few items at a time, so that an interruption leaves little to wait for.
+            for number, item in pending:
                 running[pool.submit(function, item)] = number
                 if len(running) > processes:
                     break
@@ -131,31 +132,32 @@ def work_through(
         ) from None
     except BaseException:
         for process in active_children():
-            if process not in others:
+            if process not in earlier_children:
                 process.terminate()
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin() -> None:
-    """Leave an interruption to the parent, and end when it does, however hard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows has no other way
+def _init_worker() -> None:
+    """Ignore interruptions, and exit when the parent does, even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot block signals
     leave_warnings()
     parent = parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
 
 
 def leave_warnings(_: int = 0) -> None:
-    """Leave a cluster's warning to the process that trains: some send it to all of a job's.
+    """Ignore the cluster's warning signal: some clusters send it to all processes of a job.
 
-    The argument is the number that a loader process is begun with.
+    The training process alone handles it. The argument is the worker id that PyTorch's loader
+    passes to its `worker_init_fn`.
     """
     warning = warning_signal()
     if warning is not None:
@@ -163,18 +165,18 @@ def leave_warnings(_: int = 0) -> None:
 
 
 def is_first_process() -> bool:
-    """Tell whether this process is the first of those that share a run, or the only one."""
+    """Return whether this process has rank 0 among those that share a run, or is the only one."""
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     return next((os.environ[name] for name in names if os.environ.get(name)), "0") == "0"
 
 
 def in_submitit() -> bool:
-    """Tell whether this process belongs to a job that submitit has started."""
+    """Return whether this process belongs to a job that submitit started."""
     return bool(os.environ.get("SUBMITIT_EXECUTOR"))
 
 
 def warning_signal() -> signal.Signals | None:
-    """Return the signal with which a cluster warns this job; None outside of one."""
+    """Return the signal with which the cluster warns this job; None outside a submitit job."""
     if not in_submitit():
         return None
     return signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
@@ -182,9 +184,9 @@ def warning_signal() -> signal.Signals | None:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """Have torch compute on one thread of the CPU; accelerators go on as they are.
+    """Limit torch to one CPU thread in the block; no effect if `device` is an accelerator.
 
-    So arithmetic does not depend on how many threads a process has.
+    This makes the arithmetic independent of the number of threads of the process.
     """
     import torch
 

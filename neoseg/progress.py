@@ -1,4 +1,4 @@
-"""Progress with the time left, for long work outside the training loop: bars, or plain lines."""
+"""Show progress and time left for long work outside the training loop: bars, or log lines."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ from neoseg.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
-PAUSE = 10.0
-"""Seconds from one line to the next, where no terminal shows a bar; longer in long work."""
+MIN_INTERVAL = 10.0
+"""Seconds between two log lines without a terminal; longer when the work takes long."""
 
 
 class Lines:
-    """Progress without a terminal: a line at the beginning, some on the way, one at the end."""
+    """Progress without a terminal: log lines at the start, at intervals, and at the end."""
 
     def __init__(self, title: str, total: int | None) -> None:
         self._title, self._total, self._done = title, total, 0
-        self._begin = self._said = time.monotonic()
+        self._start = self._last_logged = time.monotonic()
         if total:
-            self._say("")
+            self._log("")
 
     def advance(self, what: str = "") -> None:
-        """Count one piece of work."""
+        """Count one finished item."""
         self.update_to(self._done + 1, self._total or 0)
 
     def update_to(self, done: int, total: int) -> None:
-        """Set how much is done and how much there is."""
+        """Set the number of finished items and the total."""
         self._done, self._total = done, total
         now = time.monotonic()
-        spent = now - self._begin
-        if done >= total or now - self._said >= max(PAUSE, spent / 10):
-            self._said = now
-            left = spent / done * (total - done) if done else 0.0
-            self._say(f", {timedelta(seconds=round(left))} left" if done < total else ", done")
+        elapsed = now - self._start
+        if done >= total or now - self._last_logged >= max(MIN_INTERVAL, elapsed / 10):
+            self._last_logged = now
+            remaining = elapsed / done * (total - done) if done else 0.0
+            self._log(f", {timedelta(seconds=round(remaining))} left" if done < total else ", done")
 
-    def _say(self, more: str) -> None:
+    def _log(self, suffix: str) -> None:
         if is_first_process():
-            log.info("%s: %d of %d%s", self._title, self._done, self._total or 0, more)
+            log.info("%s: %d of %d%s", self._title, self._done, self._total or 0, suffix)
 
 
 class Bar:
-    """One line of progress on a terminal."""
+    """A progress bar on a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def advance(self, what: str = "") -> None:
-        """Count one piece of work, shown beside the bar."""
+        """Count one finished item; show `what` beside the bar."""
         self._progress.update(self._task, advance=1, what=what)
 
     def update_to(self, done: int, total: int) -> None:
-        """Set how much is done and how much there is."""
+        """Set the number of finished items and the total."""
         self._progress.update(self._task, completed=done, total=total, visible=True)
 
 
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Bar | Lines]:
-    """Show progress while the block runs; without `total` it appears with the first update."""
+    """Show progress while the block runs; without `total` a bar appears at the first update."""
     if not Console().is_terminal:
         yield Lines(title, total)
         return

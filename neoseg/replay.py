@@ -1,4 +1,4 @@
-"""See again the step whose loss was not a number: `python -m neoseg.replay patch=FILE`."""
+"""Replay the step whose loss was not a number: `python -m neoseg.replay patch=FILE`."""
 
 from neoseg.commands.entry import command
 

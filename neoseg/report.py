@@ -1,4 +1,4 @@
-"""Tables, figures and one page over runs: `python -m neoseg.report runs=DIR output=DIR`."""
+"""Write tables, figures and one page over runs: `python -m neoseg.report runs=DIR output=DIR`."""
 
 from neoseg.commands.entry import command
 

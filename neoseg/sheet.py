@@ -1,4 +1,4 @@
-"""Draw what a training sees: `python -m neoseg.sheet +experiment=... augment=... output=x.png`."""
+"""Draw training patches: `python -m neoseg.sheet +experiment=... augment=... output=x.png`."""
 
 from neoseg.commands.entry import command
 

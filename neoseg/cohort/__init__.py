@@ -1,4 +1,4 @@
-"""Scans and where they lie, splits, and who is annotated how."""
+"""Scans and their files, splits, and annotation plans."""
 
 from neoseg.cohort.annotation import AnnotationSettings, Assignment
 from neoseg.cohort.bids import read_bids

@@ -1,4 +1,4 @@
-"""Post-menstrual ages in weeks, from text in whatever unit a table has."""
+"""Parse post-menstrual ages in weeks from table text in any supported unit."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from neoseg.foreign import read_json
 MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})
 AGE_RANGE = (15.0, 60.0)
-"""Weeks of post-menstrual age that a fetal or neonatal scan can have."""
+"""Plausible range of the post-menstrual age of a fetal or neonatal scan, in weeks."""
 
 UNKNOWN_AGE = "the age is taken as not known"
 
 WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1 / 7, "d": 1 / 7}
-"""Units in which an age can be post-menstrual, as weeks; years and months count from birth."""
+"""Units of a post-menstrual age, in weeks; ages in years and months count from birth."""
 
 
 @dataclass(frozen=True)
 class Ages:
-    """Weeks of post-menstrual age at birth and at the scan, None where not known."""
+    """Post-menstrual age in weeks at birth and at the scan, None if unknown."""
 
     birth: float | None = None
     scan: float | None = None
 
     def filled(self, other: Ages) -> Ages:
-        """Return these ages, with those of `other` where one is not known."""
+        """Return these ages, with unknown ones taken from `other`."""
         return Ages(self.birth or other.birth, self.scan or other.scan)
 
 
 def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> float | None:
-    """Read an age in units of so many weeks; return weeks.
+    """Parse an age in units of `unit` weeks and return it in weeks.
 
-    None for missing values and, with a warning, for impossible ones.
+    Missing values give None; impossible ones give None and a warning.
     """
     if text.casefold() in MISSING_TEXT:
         return None
-    # Not all that Python takes for a number: it reads 4_0 as 40.
+    # float() accepts more than numbers of a table: it reads 4_0 as 40.
     age = float(text) if NUMBER.fullmatch(text) else None
     if age is None:
         problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
@@ -62,18 +62,20 @@ def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> f
 
 
 def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[str, float | None]:
-    """Return the unit of each column of ages in weeks; None where its numbers cannot be used.
+    """Return the unit, in weeks, of each age column; None if the column cannot be used.
 
-    The unit is what the sidecar (`participants.json`) says. Without one, a column that BIDS means
-    in years, `age`, is not used, and those that only newborns have are in weeks.
+    The unit is read from the sidecar (`participants.json`). Without an entry there, `age`, which
+    BIDS defines in years, is not used, and the columns specific to newborns are in weeks.
     """
     sidecar = path.with_suffix(".json")
-    said: dict[str, str] = {}
+    declared: dict[str, str] = {}
     if sidecar.is_file():
         try:
-            found = read_json(sidecar)
-            said = {
-                c: str(v["Units"]) for c, v in found.items() if isinstance(v, dict) and "Units" in v
+            content = read_json(sidecar)
+            declared = {
+                c: str(v["Units"])
+                for c, v in content.items()
+                if isinstance(v, dict) and "Units" in v
             }
         except (ValueError, AttributeError) as error:
             problems.warn(
@@ -81,12 +83,14 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
             )
     units: dict[str, float | None] = {}
     for column in columns:
-        unit = said.get(column, "years" if column == "age" else "weeks")
+        unit = declared.get(column, "years" if column == "age" else "weeks")
         words = unit.casefold().split() or [""]
         units[column] = WEEKS.get(words[0].strip("(),.;"))
         if units[column] is None:
             source = (
-                f"in {unit!r} by {sidecar.name}" if column in said else "in years, as BIDS has it"
+                f"in {unit!r} by {sidecar.name}"
+                if column in declared
+                else "in years, as BIDS has it"
             )
             problems.warn(
                 f"{path} column {column}",

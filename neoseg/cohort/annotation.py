@@ -1,4 +1,4 @@
-"""Plan which scan is annotated how deep."""
+"""Plan the annotation of each scan: its stream and its protocol."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("cohort", "subject", "session", "split", "stream", "protocol")
 FULL, UNLABELLED = "full", "unlabelled"
-"""Names of the protocols that tell everything and nothing."""
+"""Names of the protocols that label everything and nothing."""
 
 
 class AnnotationSettings(Section):
-    """What a user writes in `conf/annotation/*.yaml`.
+    """Settings of `conf/annotation/*.yaml`.
 
-    Fractions are of the training subjects that have labels. `protocol` is that of the training
-    subjects which are neither fully labelled nor unlabelled; they are used unless `use_rest` is
-    false, which leaves the fully labelled ones alone.
+    Fractions are of the training subjects that have labels. `protocol` applies to the training
+    subjects that are neither fully labelled nor unlabelled; with `use_rest` false, only the fully
+    labelled subjects are used.
 
-    `file` says who is annotated how (see `with_annotation`), by the names of `protocols` among
-    others; `full` lists the fully labelled subjects or scans, or is a table with a column
-    `subject`. Fractions are then of the subjects that neither tells; with `full` no other is full.
+    `file` is a table of annotations (see `with_annotation`), which may use the names in
+    `protocols`; `full` lists the fully labelled subjects or scans, or is a table with a column
+    `subject`. Fractions are then of the subjects that neither names; with `full`, no others are
+    full.
     """
 
     full_fraction: float | None = Field(gt=0, le=1)
@@ -77,46 +78,46 @@ class AnnotationSettings(Section):
             )
         row = self.protocol
         hides = row != ProtocolRow(name=row.name)
-        taken = {FULL, UNLABELLED, row.name} & set(self.protocols or ())
+        reserved = {FULL, UNLABELLED, row.name} & set(self.protocols or ())
         if (row.name == FULL and hides) or (row.name == UNLABELLED and not row.unlabelled):
-            taken.add(row.name)
-        for name in sorted(taken):
-            tells = {
+            reserved.add(row.name)
+        for name in sorted(reserved):
+            suffixes = {
                 FULL: " by the one that tells everything",
                 UNLABELLED: " by the one that tells nothing",
             }
             raise ValueError(
-                f"the protocol name '{name}' is taken{tells.get(name, '')}; use another name"
+                f"the protocol name '{name}' is taken{suffixes.get(name, '')}; use another name"
             )
         return self
 
     @property
     def needs_labels(self) -> bool:
-        """Whether a cohort without any label file cannot be annotated so."""
+        """Whether these settings require at least one label file in the cohort."""
         return True
 
     def resolved(self, space: LabelSpace) -> dict[str, Protocol]:
-        """Return the protocols that a plan can name; raises `LabelError` for unknown structures."""
+        """Return the protocols of a plan by name; raise `LabelError` for unknown structures."""
         rows = (self.protocol, *(self.protocols or {}).values())
-        own = {row.name: Protocol.parse(space, row.model_dump()) for row in rows}
-        return {FULL: Protocol.full(space), UNLABELLED: Protocol.unlabelled(space)} | own
+        configured = {row.name: Protocol.parse(space, row.model_dump()) for row in rows}
+        return {FULL: Protocol.full(space), UNLABELLED: Protocol.unlabelled(space)} | configured
 
 
 class ExtraAnnotationSettings(AnnotationSettings):
-    """The same for a further cohort of a run, which need not have a fully labelled subject."""
+    """Settings for an extra cohort of a run, which needs no fully labelled subject."""
 
     full_fraction: float | None = Field(default=1.0, ge=0, le=1)
     protocol: ProtocolRow = ProtocolRow(name=FULL)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether something is known of the scans at all."""
+        """Whether labels are required: if some subject is full and `protocol` is not unlabelled."""
         return bool(self.full_fraction or self.full) and not self.protocol.unlabelled
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """How one scan is annotated. `stream` is the share of a batch that it is drawn for."""
+    """The annotation of one scan. `stream` is the part of a batch that the scan is drawn for."""
 
     subject: str
     session: str | None
@@ -131,25 +132,25 @@ def plan_annotation(
 ) -> tuple[Assignment, ...]:
     """Assign every scan a stream and a protocol, sorted by subject and session.
 
-    The training subjects with labels are put in an order that depends on their ids and the draw
-    alone, except that those in whom a structure was not drawn come last. The first `full_fraction`
-    of them (rounded, at least one unless it is 0) are fully labelled, the last
-    `unlabelled_fraction` unlabelled, the others get the protocol; so the subjects of a smaller
-    fraction are among those of a larger one. Scans without label file are unlabelled. Those for
-    which somebody named a protocol have it, and the draw is among the others.
+    The training subjects with labels are ordered by a hash of their ids and the draw, except that
+    those with a structure that was not drawn come last. The first `full_fraction` of them (rounded,
+    at least one unless it is 0) are fully labelled, the last `unlabelled_fraction` unlabelled, and
+    the others get the protocol; so the subjects of a smaller fraction are among those of a larger
+    one. Scans without a label file are unlabelled. Scans with a protocol named by the user keep it
+    and are not part of the draw.
 
-    Validation and test scans are full, or as their files are described; `validation` may give the
-    former the same protocols as training, or leave them out. Without `use_rest` the plan leaves
-    out every training scan that is not full.
+    Validation and test scans are full, or as described for their files; `validation` can give
+    validation scans the same protocols as training, or leave them out. Without `use_rest`, the plan
+    leaves out every training scan that is not full.
 
     Raises:
-        CohortError: subjects that no split has, or no labelled training subject where the
-            settings need one.
+        CohortError: a subject is in no split, or no training subject has labels and the settings
+            need one.
     """
     problems = Problems()
-    homeless = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
-    if homeless:
-        found = f"lacks the subjects {shorten(homeless)}"
+    without_split = sorted({scan.subject for scan in scans if split.of(scan.subject) is None})
+    if without_split:
+        found = f"lacks the subjects {shorten(without_split)}"
         problems.error("split", found, action="split the cohort again")
     labelled = {scan.subject for scan in scans if scan.label is not None}
     if not labelled & set(split.train) and settings.needs_labels:
@@ -166,25 +167,25 @@ def plan_annotation(
         )
     problems.settle("annotation plan")
 
-    full, unlabelled = _drawn(scans, split.train, settings, least=1)
+    full, unlabelled = _draw(scans, split.train, settings, least=1)
     if settings.validation == "as_training":
-        validated = _drawn(scans, split.val, settings, least=0)
-        full, unlabelled = full | validated[0], unlabelled | validated[1]
+        drawn = _draw(scans, split.val, settings, least=0)
+        full, unlabelled = full | drawn[0], unlabelled | drawn[1]
     row = settings.protocol
     rest: Stream = "unlabelled" if row.unlabelled else "full" if row.name == FULL else "partial"
     assignments = []
     for scan in sorted(scans, key=lambda s: (s.subject, s.session or "")):
         part = cast(str, split.of(scan.subject))
         trains = part == "train" or (part == "val" and settings.validation == "as_training")
-        told = scan.annotation if trains else scan.described
+        own_protocol = scan.annotation if trains else scan.described
         stream, protocol = rest, row.name
-        if scan.label is None or (told is None and scan.subject in unlabelled):
+        if scan.label is None or (own_protocol is None and scan.subject in unlabelled):
             stream, protocol = "unlabelled", UNLABELLED
-        elif told is not None:
-            stream, protocol = told.stream, told.name
+        elif own_protocol is not None:
+            stream, protocol = own_protocol.stream, own_protocol.name
         elif not trains or scan.subject in full:
             stream, protocol = "full", FULL
-        is_full = stream == "full" if told is not None else scan.subject in full
+        is_full = stream == "full" if own_protocol is not None else scan.subject in full
         is_rest = part == "train" and (not is_full or scan.label is None)
         left_out = part == "val" and settings.validation == "none"
         if not left_out and (settings.use_rest or not is_rest):
@@ -197,19 +198,19 @@ def plan_annotation(
     return tuple(assignments)
 
 
-def _drawn(
+def _draw(
     scans: Sequence[Scan], subjects: Iterable[str], settings: AnnotationSettings, least: int
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Draw who of some subjects is full and who unlabelled, among those whom nobody has named."""
+    """Draw full and unlabelled subjects among those without a protocol named by the user."""
     free = {scan.subject for scan in scans if scan.label is not None and scan.annotation is None}
     order = shuffled((s for s in subjects if s in free), "annotation", settings.draw)
     order = sorted(order, key={scan.subject for scan in scans if scan.not_drawn}.__contains__)
     share = 0.0 if settings.full is not None else settings.full_fraction or 0.0
-    # Halves round up, so that the count never falls where the fraction grows.
+    # Round halves up, so that the count never decreases as the fraction grows.
     least = min(len(order), least if share > 0 else 0)
     number = min(len(order), max(least, floor(share * len(order) + 0.5)))
-    bare = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
-    return frozenset(order[:number]), frozenset(order[len(order) - bare :])
+    unlabelled = min(len(order) - number, floor(settings.unlabelled_fraction * len(order) + 0.5))
+    return frozenset(order[:number]), frozenset(order[len(order) - unlabelled :])
 
 
 def _summary(assignments: Iterable[Assignment]) -> str:
@@ -220,27 +221,27 @@ def _summary(assignments: Iterable[Assignment]) -> str:
 def write_plan(
     path: Path, assignments: Sequence[Assignment], known: Sequence[str] | None = None
 ) -> None:
-    """Write the table cohort, subject, session, split, stream, protocol.
+    """Write a table with the columns cohort, subject, session, split, stream, protocol, known.
 
-    `known` says of each which structures are known; nobody reads that back.
+    `known` describes the known structures of each assignment; `read_plan` ignores it.
     """
-    told = [""] * len(assignments) if known is None else known
-    rows = zip(assignments, told, strict=True)
+    descriptions = [""] * len(assignments) if known is None else known
+    rows = zip(assignments, descriptions, strict=True)
     table = ([*(getattr(item, key) for key in COLUMNS), text] for item, text in rows)
     write_rows(path, (*COLUMNS, "known"), table)
 
 
 def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:
-    """Read a table that `write_plan` wrote or a user edited.
+    """Read a table that `write_plan` wrote, possibly edited by a user.
 
-    `cohort` is that of scans in tables of earlier versions, which have no such column.
+    `cohort` is the cohort of all scans in tables of earlier versions, which lack that column.
 
     Raises:
         CohortError: listing unknown splits and streams, and scans with two rows.
     """
     path = Path(path)
     problems = Problems()
-    found: dict[tuple[str, str, str | None], Assignment] = {}
+    assignments: dict[tuple[str, str, str | None], Assignment] = {}
     allowed = {"split": SPLITS, "stream": STREAMS}
     for number, row in enumerate(read_rows(path, COLUMNS[1:], problems, path.parent), start=2):
         where = f"{path} row {number}"
@@ -249,10 +250,10 @@ def read_plan(path: str | Path, cohort: str = "") -> tuple[Assignment, ...]:
         for column, values in allowed.items():
             if row[column] not in values:
                 problems.error(where, f"found {column} {row[column]!r}", f"one of {values}")
-        if key in found:
+        if key in assignments:
             problems.error(where, f"names the scan {scan} again", "one row for each scan")
         stream = cast(Stream, row["stream"])
-        found[key] = Assignment(*scan, row["split"], stream, row["protocol"], key[0])
+        assignments[key] = Assignment(*scan, row["split"], stream, row["protocol"], key[0])
     if problems.errors:
         raise CohortError(f"{path} is not a valid annotation plan:", tuple(problems.errors))
-    return tuple(found.values())
+    return tuple(assignments.values())

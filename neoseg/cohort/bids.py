@@ -1,4 +1,4 @@
-"""Read any folder of BIDS derivatives: images, label maps, masks and ages."""
+"""Read a cohort from any folder of BIDS derivatives: images, label maps, masks and ages."""
 
 from __future__ import annotations
 
@@ -37,31 +37,32 @@ def read_bids(
 ) -> tuple[list[Scan], Convention | None]:
     """Find `sub-*/[ses-*/]anat/*_<modality>.nii.gz` with its `*_dseg` and `*_mask`.
 
-    `image_desc`, `label_desc` and `mask_desc` pick by the `desc-` entity where there are several,
-    `image_entities` and its like by others, as in `{run: 1, space: None}` (None: without). Without
-    a wish, a name without `desc-` and `space-` is taken, else the only one there is; label and mask
-    are those of the image's run and space. The integers of the
-    label files mean what `convention` says, else what the `dseg.tsv` says that BIDS inheritance
-    gives each, else they are the indices of the table, with a warning ("identity" says so without).
-    Scans without label file are unlabelled. The other options are those of every `reader`.
+    `image_desc`, `label_desc` and `mask_desc` select among several files by the `desc-` entity,
+    `image_entities` and its like by others, as in `{run: 1, space: None}` (None: without the
+    entity). By default, a name without `desc-` and `space-` is preferred; several candidates are an
+    error. Label and mask are those of the image's run and space. The integers of the label files
+    are defined by `convention`, else by the `dseg.tsv` that BIDS inheritance assigns to each file,
+    else they are taken as the indices of the label table, with a warning ("identity" selects this
+    without one). Scans without a label file are unlabelled. The other options are those of every
+    `reader`.
     """
     reading.settle()
     problems, selection, modalities = reading.problems, reading.selection, reading.modalities
-    known = list_subjects(root)
-    selection.check(known, problems)
-    folders = find_sessions(root, selection.wants, problems)
-    sessions = [item for item in folders if with_suffix(item.files, modalities[:1])]
-    lacking = [item.id for item in folders if item not in sessions]
-    if lacking:
+    subjects = list_subjects(root)
+    selection.check(subjects, problems)
+    all_sessions = find_sessions(root, selection.wants, problems)
+    sessions = [item for item in all_sessions if with_suffix(item.files, modalities[:1])]
+    without_image = [item.id for item in all_sessions if item not in sessions]
+    if without_image:
         problems.warn(
             root,
-            f"{len(lacking)} sessions have no {modalities[0]}: {shorten(lacking)}",
+            f"{len(without_image)} sessions have no {modalities[0]}: {shorten(without_image)}",
             action="they are left out",
             kind="missing-image",
         )
     if not sessions:
-        nothing = _nothing_found(root, known, selection, modalities[0])
-        problems.error(root, *nothing, kind="no-scans")
+        message = _nothing_found(root, subjects, selection, modalities[0])
+        problems.error(root, *message, kind="no-scans")
         reading.settle()
 
     pick = Picker(problems)
@@ -82,13 +83,13 @@ def read_bids(
                 [item.id],
             )
             continue
-        others = [pick.follow(item, (m,), wish, name) for m in modalities[1:]]
+        other_images = [pick.follow(item, (m,), wish, name) for m in modalities[1:]]
         age = ages[item.subject, item.session]
         scans.append(
             Scan(
                 subject=item.subject,
                 session=item.session,
-                images=(image, *others),
+                images=(image, *other_images),
                 label=pick.follow(item, LABEL_SUFFIXES, label_wish, name),
                 mask=pick.follow(item, MASK_SUFFIXES, mask_wish, name),
                 scan_age=age.scan,
@@ -126,7 +127,7 @@ def _check_labels(
     label_desc: str | None,
     problems: Problems,
 ) -> None:
-    """Note unlabelled scans; a `label_desc` that no file has while others exist is an error."""
+    """Warn of unlabelled scans; error if `label_desc` matches none of the existing label files."""
     descs = _descs(sessions)
     if label_desc is not None and descs and label_desc not in descs:
         problems.error(

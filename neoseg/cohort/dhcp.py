@@ -1,4 +1,4 @@
-"""Read the developing Human Connectome Project, releases 1 to 3."""
+"""Read a cohort from the developing Human Connectome Project (dHCP), releases 1 to 3."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def read_dhcp(
     restore: bool = True,
     convention: Mapping[int, Meaning] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
-    """Find the scans of a dHCP tree; the release is told by the names of its files.
+    """Find the scans of a dHCP tree; the release is detected from its file names.
 
-    `root` is the top of the tree or the folder of the pipeline in it. `labels` picks the 9 tissues
-    or the 87 structures; tissues can also be read in a space of the 87, as sets of them.
-    `restore` picks the bias-corrected images. `convention` adds label values, or changes what
-    some mean. The other options are those of every `reader`. Only names and sizes are checked.
+    `root` is the top of the tree or its pipeline folder. `labels` selects the 9 tissues or the 87
+    structures; tissues can also be read in a label space of the 87, as sets of structures.
+    `restore` selects the bias-corrected images. `convention` adds label values or overrides the
+    meaning of some. The other options are those of every `reader`. Files are not opened; only
+    names and sizes are checked.
     """
     problems, selection, modalities = reading.problems, reading.selection, reading.modalities
     if labels not in LABEL_VALUES:
@@ -74,15 +75,15 @@ def read_dhcp(
 def _convention(
     space: LabelSpace, labels: str, changes: Mapping[int, Meaning], problems: Problems
 ) -> Convention | None:
-    """Label files hold the indices of the space, or something that the space divides further."""
+    """Return the convention of files with the space's own indices, or with coarser labels."""
     values = set(LABEL_VALUES[labels])
     mapping: dict[int, Meaning]
     if values == {leaf.index for leaf in space.leaves}:
         mapping = {value: value for value in values}
     elif labels in COARSER:
-        known = {entry.abbreviation.casefold() for entry in space.classes}
+        abbreviations = {entry.abbreviation.casefold() for entry in space.classes}
         mapping = {
-            value: next((n for n in names if n.casefold() in known), names[0])
+            value: next((n for n in names if n.casefold() in abbreviations), names[0])
             for value, names in enumerate(COARSER[labels])
         }
     else:
@@ -98,7 +99,7 @@ def _convention(
 
 
 def pipeline_folder(root: Path) -> Path:
-    """Return the folder of the `sub-*`; the deepest, as a tree's top may hold raw images too."""
+    """Return the deepest folder with `sub-*`, as the top of a tree may also hold raw images."""
     candidates = (root / folder for folder in PIPELINE_FOLDERS)
     return next((folder for folder in candidates if has_subjects(folder)), root)
 
@@ -122,7 +123,7 @@ def _nothing_found(root: Path, base: Path) -> tuple[str, str, str]:
 
 
 def _detect(sessions: Sequence[SessionFolder], problems: Problems) -> Release:
-    """Return the release of the cohort; sessions of several are an error."""
+    """Return the release of the cohort; record an error if sessions belong to several."""
     by_release: dict[int, list[str]] = {}
     for item in sessions:
         for release in releases_of(item.files):
@@ -141,7 +142,7 @@ def _detect(sessions: Sequence[SessionFolder], problems: Problems) -> Release:
             "mixed-releases",
             dict.fromkeys(scan for number in minority for scan in by_release[number]),
         )
-    # Without any name that tells, only images are there, and release 3 knows all shared ones.
+    # If no name is specific to a release, there are only images, and release 3 has all of these.
     number = max(by_release, key=lambda n: len(by_release[n]), default=RELEASES[0].number)
     return next(release for release in RELEASES if release.number == number)
 
@@ -156,14 +157,14 @@ def _images(
     paths = []
     for position, modality in enumerate(modalities):
         path = item.usable(release.images[modality, restore], problems)
-        other = release.images[modality, not restore]
-        if path is None and (position == 0 or other in item.files):
-            has_other = f", but {item.id}_{other} is there" if other in item.files else ""
+        alternative = release.images[modality, not restore]
+        if path is None and (position == 0 or alternative in item.files):
+            hint = f", but {item.id}_{alternative} is there" if alternative in item.files else ""
             problems.error(
                 item.path,
-                f"has no {item.id}_{release.images[modality, restore]}{has_other}",
+                f"has no {item.id}_{release.images[modality, restore]}{hint}",
                 f"the {'' if restore else 'un'}corrected {modality} (release {release.number})",
-                f"set restore={not restore}" if has_other else "fetch it, or exclude the subject",
+                f"set restore={not restore}" if hint else "fetch it, or exclude the subject",
                 "missing-image",
                 [item.id],
             )
@@ -178,18 +179,18 @@ def _check_labels(
     labels: str,
     problems: Problems,
 ) -> None:
-    """Note unlabelled scans; it is an error where all are and other label files exist."""
+    """Warn of unlabelled scans; it is an error if all are, but other label files exist."""
     name = release.labels[labels]
-    others = [
-        other
-        for other, file in release.labels.items()
-        if other != labels and any(file in item.files for item in sessions)
+    other_labels = [
+        labelling
+        for labelling, file in release.labels.items()
+        if labelling != labels and any(file in item.files for item in sessions)
     ]
-    if others and scans and all(scan.label is None for scan in scans):
+    if other_labels and scans and all(scan.label is None for scan in scans):
         problems.error(
             "labels",
-            f"no scan has a file {name}, but files of {', '.join(others)} exist",
-            action=f"set cohort.labels={others[0]}",
+            f"no scan has a file {name}, but files of {', '.join(other_labels)} exist",
+            action=f"set cohort.labels={other_labels[0]}",
             kind="no-labels",
         )
     else:

@@ -1,4 +1,4 @@
-"""Find the sessions of a BIDS-like tree and the images that each holds."""
+"""Find the sessions of a BIDS-like tree and the images of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neoseg.findings.problems import Problems, shorten
 
 @dataclass(frozen=True)
 class SessionFolder:
-    """One `anat` folder; `files` maps what follows `sub-X[_ses-Y]_` in a name to its path."""
+    """One `anat` folder; `files` maps names without `sub-X[_ses-Y]_` and ending to paths."""
 
     subject: str
     session: str | None
@@ -27,22 +27,22 @@ class SessionFolder:
         return scan_id(self.subject, self.session)
 
     def usable(self, name: str, problems: Problems) -> Path | None:
-        """Return the path of a file, or None where there is none.
+        """Return the path of a file, or None if it does not exist.
 
-        A file that is empty or a link to nothing is noted in `problems`.
+        An empty file or a broken link is recorded in `problems`.
         """
         path = self.files.get(name)
         if path is None:
             return None
-        found, kind = fault_of(path)
-        if found:
+        fault, kind = fault_of(path)
+        if fault:
             action = "fetch the file, or exclude the subject"
-            problems.error(path, found, "a volume", action, kind, [self.id])
+            problems.error(path, fault, "a volume", action, kind, [self.id])
         return path
 
 
 def has_subjects(root: Path) -> bool:
-    """Tell whether a folder holds `sub-*/[ses-*/]anat`."""
+    """Return whether a folder contains `sub-*/[ses-*/]anat`."""
     patterns = ("sub-*/ses-*/anat", "sub-*/anat")
     return any(next(root.glob(pattern), None) is not None for pattern in patterns)
 
@@ -55,7 +55,7 @@ def list_subjects(root: Path) -> frozenset[str]:
 def find_sessions(
     root: Path, wanted: Callable[[str], bool], problems: Problems
 ) -> list[SessionFolder]:
-    """Return the sessions under `root` of the subjects that are `wanted`, sorted by their ids."""
+    """Return the sessions below `root` of all `wanted` subjects, sorted by subject and session."""
     sessions: list[SessionFolder] = []
     for folder in sorted([*root.glob("sub-*/ses-*/anat"), *root.glob("sub-*/anat")]):
         parts = folder.relative_to(root).parts
@@ -76,12 +76,12 @@ def find_sessions(
             )
     sessions = sorted(sessions, key=lambda item: (item.subject, item.session or ""))
     _check_links(root, sessions, problems)
-    _check_twins(sessions, problems)
+    _check_duplicates(sessions, problems)
     return sessions
 
 
 def _check_links(root: Path, sessions: Sequence[SessionFolder], problems: Problems) -> None:
-    """Note files that links lead out of the root; they are read, and can vanish or change."""
+    """Warn of links to files outside the root; they are read, but may change or vanish."""
     inside = root.resolve()
     outside = [
         path
@@ -100,11 +100,11 @@ def _check_links(root: Path, sessions: Sequence[SessionFolder], problems: Proble
         )
 
 
-def _check_twins(sessions: Sequence[SessionFolder], problems: Problems) -> None:
-    """Note sessions that are one folder, and ids that differ in case or leading zeros alone."""
-    places: dict[Path, SessionFolder] = {}
+def _check_duplicates(sessions: Sequence[SessionFolder], problems: Problems) -> None:
+    """Record sessions in the same folder, and ids that differ only in case or leading zeros."""
+    by_folder: dict[Path, SessionFolder] = {}
     for item in sessions:
-        first = places.setdefault(item.path.resolve(), item)
+        first = by_folder.setdefault(item.path.resolve(), item)
         if first is not item:
             problems.error(
                 item.path,
@@ -114,10 +114,10 @@ def _check_twins(sessions: Sequence[SessionFolder], problems: Problems) -> None:
                 "duplicate-scan",
                 [item.id],
             )
-    alike: dict[tuple[str, str | None], set[str]] = defaultdict(set)
+    ids_by_key: dict[tuple[str, str | None], set[str]] = defaultdict(set)
     for item in sessions:
-        session = None if item.session is None else _plain_id(item.session)
-        alike[_plain_id(item.subject), session].add(item.id)
+        session = None if item.session is None else _normalized_id(item.session)
+        ids_by_key[_normalized_id(item.subject), session].add(item.id)
         if item.session is None and any(s.subject == item.subject and s.session for s in sessions):
             problems.warn(
                 item.path,
@@ -126,7 +126,7 @@ def _check_twins(sessions: Sequence[SessionFolder], problems: Problems) -> None:
                 "it counts as a session of its own; move it away if it is a copy",
                 "duplicate-scan",
             )
-    for ids in alike.values():
+    for ids in ids_by_key.values():
         if len(ids) > 1:
             problems.warn(
                 ", ".join(sorted(ids)),
@@ -137,22 +137,22 @@ def _check_twins(sessions: Sequence[SessionFolder], problems: Problems) -> None:
             )
 
 
-def _plain_id(name: str) -> str:
+def _normalized_id(name: str) -> str:
     return name.casefold().lstrip("0")
 
 
 def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
     """Map the names of a folder's volumes, without prefix and ending, to their paths."""
     files: dict[str, Path] = {}
-    strange: list[str] = []
-    # The last of one name is taken: the packed NIfTI file, where it exists.
+    foreign: list[str] = []
+    # The last path of a name wins; in reversed order that is the compressed NIfTI file, if any.
     for path in reversed(volumes_in(folder)):
         stem = stem_of(path)
         if stem.removeprefix(f"{scan}_") in files:
-            twice = files[stem.removeprefix(f"{scan}_")]
+            previous = files[stem.removeprefix(f"{scan}_")]
             problems.warn(
                 folder,
-                f"holds {stem} both as {ending_of(twice.name)} and as {ending_of(path.name)}",
+                f"holds {stem} both as {ending_of(previous.name)} and as {ending_of(path.name)}",
                 "one of them",
                 f"{path.name} is taken; remove one of the two",
                 "several-files",
@@ -160,11 +160,11 @@ def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:
         if stem.startswith(f"{scan}_"):
             files[stem.removeprefix(f"{scan}_")] = path
         else:
-            strange.append(path.name)
-    if strange:
+            foreign.append(path.name)
+    if foreign:
         problems.warn(
             folder,
-            f"holds images of another scan ({shorten(strange)})",
+            f"holds images of another scan ({shorten(foreign)})",
             f"names that begin with {scan}_",
             "they are ignored",
             "foreign-file",

@@ -1,4 +1,4 @@
-"""Parts of the training subjects, each left out of one training."""
+"""Divide the training subjects into folds, each left out of one training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from neoseg.labels import STREAMS
 def fold_of_each(plan: Plan, folds: int, draw: int = 0) -> dict[str, int]:
     """Return the fold, from 0, of each training subject of a plan.
 
-    The subjects are dealt out in the order of a hash of their ids, those that are annotated in
-    full first, so that each fold has about as many of each kind. Who has one id in two cohorts is
-    in one fold.
+    The subjects are dealt out by stream ("full" first), within a stream in the order of a hash of
+    their ids, so that folds have about equal numbers of each. A subject with the same id in two
+    cohorts is in one fold.
 
     Raises:
         CohortError: fewer subjects than folds.
@@ -21,8 +21,8 @@ def fold_of_each(plan: Plan, folds: int, draw: int = 0) -> dict[str, int]:
     depth: dict[str, int] = {}
     for item in plan.assignments:
         if item.split == "train":
-            known = depth.get(item.subject, len(STREAMS))
-            depth[item.subject] = min(known, STREAMS.index(item.stream))
+            lowest = depth.get(item.subject, len(STREAMS))
+            depth[item.subject] = min(lowest, STREAMS.index(item.stream))
     if len(depth) < folds:
         problem = Problem(
             "recipe.folds",
@@ -32,9 +32,9 @@ def fold_of_each(plan: Plan, folds: int, draw: int = 0) -> dict[str, int]:
         )
         raise CohortError("the training subjects cannot be divided:", [problem])
     order = sorted(shuffled(depth, "folds", draw), key=depth.__getitem__)
-    return {subject: place % folds for place, subject in enumerate(order)}
+    return {subject: position % folds for position, subject in enumerate(order)}
 
 
 def without_fold(plan: Plan, folds: dict[str, int], fold: int) -> Plan:
-    """Return a plan without the training scans of a fold; validation and test stay."""
+    """Return a plan without the training scans of a fold; validation and test are kept."""
     return plan.keeping(lambda item: item.split != "train" or folds[item.subject] != fold)

@@ -1,4 +1,4 @@
-"""Which files are volumes, by their names, and what becomes of those that are none."""
+"""Recognise volumes by their file names, and detect DICOM files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from neoseg.foreign import ForeignError, opened
 
 ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".mha", ".hdr")
-"""Of the pair .hdr and .img the header stands for both."""
+"""Endings of volumes, in order of preference; .hdr represents the pair .hdr and .img."""
 
 APART = (".mhd", ".nhdr")
-"""Headers whose voxels lie in a file of any name, which are not read."""
+"""Detached headers, whose voxels are in a file of any name; not supported."""
 
-MOST_LOOKED_AT = 32
-"""Files of a folder that are opened to see whether it holds DICOM."""
+MAX_DICOM_CHECKS = 32
+"""Number of files of a folder that are opened to detect DICOM."""
 
 
 def ending_of(name: str) -> str:
-    """Return the ending of a volume's name as it is written there, "" for other names."""
-    found = next((e for e in (*ENDINGS, ".img") if name.lower().endswith(e)), "")
-    return name[len(name) - len(found) :]
+    """Return the ending of a volume's name with its case preserved, "" for other names."""
+    ending = next((e for e in (*ENDINGS, ".img") if name.lower().endswith(e)), "")
+    return name[len(name) - len(ending) :]
 
 
 def stem_of(path: Path) -> str:
@@ -31,21 +31,21 @@ def stem_of(path: Path) -> str:
 
 
 def is_volume(path: Path) -> bool:
-    """Tell by its name whether a file of a folder is a volume.
+    """Return whether a file is a volume, by its name.
 
-    Hidden files are drafts of an interrupted copy, or macOS's notes about files.
+    Hidden files are drafts of an interrupted copy or macOS metadata, and do not count.
     """
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
 
 
 def volumes_in(folder: Path) -> list[Path]:
-    """Return the volumes of a folder by their endings, as `ENDINGS` has them, and names."""
+    """Return the volumes of a folder, sorted by ending in the order of `ENDINGS`, then by name."""
     files = filter(is_volume, folder.iterdir() if folder.is_dir() else ())
     return sorted(files, key=lambda path: (ENDINGS.index(ending_of(path.name).lower()), path.name))
 
 
 def fault_of(path: Path) -> tuple[str, str]:
-    """Return why a file cannot be read at all and the kind of that, "" where it may be."""
+    """Return why a file cannot be read and the kind of that problem; "", "" if it may be read."""
     if not path.is_file():
         link = path.is_symlink()
         return "is a link to a file that is not there" if link else "is no file", "missing-file"
@@ -53,18 +53,18 @@ def fault_of(path: Path) -> tuple[str, str]:
 
 
 def dicom_line(path: Path) -> str:
-    """Return the command that converts the DICOM files that a path names, "" if they are none."""
+    """Return the command that converts the DICOM files at a path, "" if there are none."""
     files = [path] if path.is_file() else _some_files(path)
     folder = path if path.is_dir() else path.parent
     if not any(map(_is_dicom, files)):
         return ""
-    made = shlex.join(["dcm2niix", "-z", "y", "-f", "%i_%p_%s", "-o", "nifti", str(folder)])
-    return f"mkdir -p nifti && {made}"
+    command = shlex.join(["dcm2niix", "-z", "y", "-f", "%i_%p_%s", "-o", "nifti", str(folder)])
+    return f"mkdir -p nifti && {command}"
 
 
 def _some_files(folder: Path) -> list[Path]:
-    walked = (Path(place) / name for place, _, names in os.walk(folder) for name in sorted(names))
-    return list(islice(walked, MOST_LOOKED_AT))
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in sorted(names))
+    return list(islice(files, MAX_DICOM_CHECKS))
 
 
 def _is_dicom(path: Path) -> bool:

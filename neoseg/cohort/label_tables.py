@@ -1,4 +1,4 @@
-"""What the integers of BIDS label files mean by the tables of names that lie with them."""
+"""Derive the meaning of integers in BIDS label files from the `dseg.tsv` tables beside them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from neoseg.labels import Convention, LabelSet, LabelSpace
 from neoseg.labels.convention import Meaning
 
 GUESSED = "guessed-meaning"
-"""Kind of the finding that nobody said what the integers mean."""
+"""Kind of the problem that nothing defines the integers of some label files."""
 
-TABLES = "label-tables"
+CONTRADICTION = "label-tables"
+"""Kind of the problem that tables of names contradict each other."""
 
-_ONE = "set cohort.convention to what holds for all, or read them as two cohorts (extra_cohorts)"
+_UNIFY = "set cohort.convention to what holds for all, or read them as two cohorts (extra_cohorts)"
 
 
 def convention_of(
@@ -27,7 +28,7 @@ def convention_of(
     root: Path,
     problems: Problems,
 ) -> Convention | None:
-    """Settle what the integers mean: the user's word, else that of the tables, as `from_tables`."""
+    """Return the convention that the user gives, else that of the tables (see `from_tables`)."""
     if isinstance(convention, Mapping):
         return resolve(space, convention, "convention", problems)
     if convention == "identity":
@@ -41,137 +42,157 @@ def convention_of(
 def from_tables(
     space: LabelSpace, labels: Mapping[str, Path], root: Path, problems: Problems
 ) -> Convention | None:
-    """Settle the meaning of a cohort's integers by the table that is nearest to each label file.
+    """Return the convention of a cohort, by the table that is nearest to each label file.
 
-    Tables that say different things of one integer are noted: an error of the scans with the rarer
-    one, a warning where a nearer table hides a farther one. Label files that no table covers get
-    the meaning of the other ones, or that the integers are the indices of the space, with a warning
-    of the kind `GUESSED`. Errors about the tables themselves give None.
+    If tables define an integer differently, the scans with the less frequent table get an error; if
+    a nearer table overrides a farther one, there is a warning. Label files without a table get the
+    convention of the others, else the identity (integers are the indices of the space), with a
+    warning of the kind `GUESSED`. Returns None if a table itself has errors.
 
     Args:
-        space: whose names the tables use.
-        labels: the label file of each scan, by the scan's id.
-        root: of the data set, where inheritance ends.
-        problems: collects what is found.
+        space: label space whose names the tables use.
+        labels: label file of each scan, by scan id.
+        root: root of the data set, where inheritance ends.
+        problems: collects the problems.
     """
     listed: dict[Path, list[Path]] = {}
     tables = {scan: list(tables_of(path, root, listed)) for scan, path in labels.items()}
     groups: dict[bytes, tuple[Path, list[str]]] = {}
-    for scan, (nearest, *_) in ((s, found) for s, found in tables.items() if found):
+    for scan, (nearest, *_) in ((s, paths) for s, paths in tables.items() if paths):
         groups.setdefault(_content(nearest), (nearest, []))[1].append(scan)
     meaning: dict[int, LabelSet] = {}
-    said_by: dict[int, Path] = {}
-    good = True
+    source_of: dict[int, Path] = {}
+    valid = True
     for path, scans in sorted(groups.values(), key=lambda group: -len(group[1])):
-        own = from_names(space, path, problems)
-        if own is None:
-            good = False
+        candidate = from_names(space, path, problems)
+        if candidate is None:
+            valid = False
             continue
-        found = dict(zip(own.values, own.sets, strict=True))
-        odd = [value for value in found if meaning.get(value, found[value]) != found[value]]
-        if odd:
-            said = _difference(own, Convention(space, *_sorted(meaning)), odd, said_by[odd[0]])
-            problems.error(path, said, "one meaning in a cohort", _ONE, TABLES, scans)
+        entries = dict(zip(candidate.values, candidate.sets, strict=True))
+        conflicts = [v for v in entries if meaning.get(v, entries[v]) != entries[v]]
+        if conflicts:
+            text = _difference(
+                candidate, Convention(space, *_items(meaning)), conflicts, source_of[conflicts[0]]
+            )
+            problems.error(path, text, "one meaning in a cohort", _UNIFY, CONTRADICTION, scans)
             continue
-        meaning |= found
-        said_by |= {value: said_by.get(value, path) for value in found}
-    if not good:
+        meaning |= entries
+        source_of |= {value: source_of.get(value, path) for value in entries}
+    if not valid:
         return None
-    _note_hidden(space, list(tables.values()), problems)
+    _warn_overridden(space, list(tables.values()), problems)
     if meaning:
-        # What a table of names leaves out.
+        # Tables of names often leave out the background.
         meaning.setdefault(0, frozenset([space.background]))
-    known = Convention(space, *_sorted(meaning)) if meaning else Convention.identity(space)
-    bare = [scan for scan, found in tables.items() if not found]
-    if bare:
-        _note_guess(known, bare, len(labels), min(said_by.values(), default=None), root, problems)
-    return known
+    convention = Convention(space, *_items(meaning)) if meaning else Convention.identity(space)
+    without_table = [scan for scan, paths in tables.items() if not paths]
+    if without_table:
+        _warn_guessed(
+            convention,
+            without_table,
+            len(labels),
+            min(source_of.values(), default=None),
+            root,
+            problems,
+        )
+    return convention
 
 
 def tables_of(path: Path, root: Path, listed: dict[Path, list[Path]]) -> Iterator[Path]:
-    """Yield the tables that BIDS inheritance gives a label file below `root`, nearest first.
+    """Yield the tables that apply to a label file by BIDS inheritance, nearest first, up to `root`.
 
-    They lie in its folder or above, end in its suffix and have no part in their names that its
-    own name lacks; of several in one folder the one with most parts is the nearest. `listed`
-    remembers the tables of each folder.
+    A table applies if it is in the file's folder or above, has the same suffix, and has no entity
+    that the file's name lacks; of several in one folder, the one with most entities is the nearest.
+    `listed` caches the tables of each folder.
     """
-    *parts, suffix = path.name.split(".")[0].split("_")
+    *entities, suffix = path.name.split(".")[0].split("_")
     folder = path.parent
-    for place in (folder, *folder.parents):
-        if place not in listed:
-            listed[place] = sorted(place.glob("*.tsv"))
-        found = [table for table in listed[place] if _covers(table, parts, suffix)]
-        yield from sorted(found, key=lambda table: -table.name.count("_"))
-        if place == root:
+    for directory in (folder, *folder.parents):
+        if directory not in listed:
+            listed[directory] = sorted(directory.glob("*.tsv"))
+        applicable = [table for table in listed[directory] if _covers(table, entities, suffix)]
+        yield from sorted(applicable, key=lambda table: -table.name.count("_"))
+        if directory == root:
             return
 
 
-def _covers(table: Path, parts: Sequence[str], suffix: str) -> bool:
-    *own, last = table.name.removesuffix(".tsv").split("_")
-    return last == suffix and set(own) <= set(parts)
+def _covers(table: Path, entities: Sequence[str], suffix: str) -> bool:
+    *table_entities, table_suffix = table.name.removesuffix(".tsv").split("_")
+    return table_suffix == suffix and set(table_entities) <= set(entities)
 
 
 def _content(table: Path) -> bytes:
     try:
         return read_bytes(table)
     except ForeignError:
-        return str(table).encode()  # `from_names` says what is wrong with it
+        return str(table).encode()  # `from_names` reports the error
 
 
-def _sorted(meaning: Mapping[int, LabelSet]) -> tuple[tuple[int, ...], tuple[LabelSet, ...]]:
+def _items(meaning: Mapping[int, LabelSet]) -> tuple[tuple[int, ...], tuple[LabelSet, ...]]:
+    """Return the integers, sorted, and their label sets."""
     values = tuple(sorted(meaning))
     return values, tuple(meaning[value] for value in values)
 
 
-def _difference(one: Convention, other: Convention, odd: Sequence[int], source: Path) -> str:
-    said = [
-        f"{value} is {one.name(one.values.index(value))}, not "
+def _difference(
+    convention: Convention, other: Convention, values: Sequence[int], source: Path
+) -> str:
+    differences = [
+        f"{value} is {convention.name(convention.values.index(value))}, not "
         f"{other.name(other.values.index(value))}"
-        for value in odd
+        for value in values
     ]
-    return f"says that {shorten(said, 4)} as {source} has it"
+    return f"says that {shorten(differences, 4)} as {source} has it"
 
 
-def _note_hidden(space: LabelSpace, tables: Sequence[Sequence[Path]], problems: Problems) -> None:
-    """Warn of tables that say something else than a nearer one which counts in their place."""
+def _warn_overridden(
+    space: LabelSpace, tables: Sequence[Sequence[Path]], problems: Problems
+) -> None:
+    """Warn of tables that contradict a nearer one, which overrides them."""
     seen: set[tuple[bytes, bytes]] = set()
-    for near, far in ((found[0], table) for found in tables for table in found[1:]):
+    for near, far in ((paths[0], table) for paths in tables for table in paths[1:]):
         pair = (_content(near), _content(far))
         if pair in seen:
             continue
         seen.add(pair)
-        # Whatever else may be wrong with the farther table, it is not used.
-        one, other = (from_names(space, table, Problems()) for table in (near, far))
-        if one is None or other is None:
+        # Other problems of the farther table do not matter, as it is not used.
+        near_meaning, far_meaning = (from_names(space, table, Problems()) for table in (near, far))
+        if near_meaning is None or far_meaning is None:
             continue
-        said = dict(zip(other.values, other.sets, strict=True))
-        odd = [v for v, s in zip(one.values, one.sets, strict=True) if said.get(v, s) != s]
-        if odd:
+        far_sets = dict(zip(far_meaning.values, far_meaning.sets, strict=True))
+        conflicts = [
+            v
+            for v, s in zip(near_meaning.values, near_meaning.sets, strict=True)
+            if far_sets.get(v, s) != s
+        ]
+        if conflicts:
             problems.warn(
                 near,
-                _difference(one, other, odd, far),
+                _difference(near_meaning, far_meaning, conflicts, far),
                 "one meaning in a data set",
                 "the table nearest to the label file counts; correct the wrong one",
-                TABLES,
+                CONTRADICTION,
             )
 
 
-def _note_guess(
-    known: Convention,
-    bare: Sequence[str],
+def _warn_guessed(
+    convention: Convention,
+    without_table: Sequence[str],
     number: int,
     source: Path | None,
     root: Path,
     problems: Problems,
 ) -> None:
-    line = override("cohort.convention", known.written())
-    taken = f"what {source} says" if source else f"the indices of label table '{known.space.name}'"
-    settle = f"if that is right, set {line if source else 'cohort.convention=identity'}"
+    setting = override("cohort.convention", convention.written())
+    assumption = (
+        f"what {source} says" if source else f"the indices of label table '{convention.space.name}'"
+    )
+    advice = f"if that is right, set {setting if source else 'cohort.convention=identity'}"
     problems.warn(
         root,
-        f"has no table of names (dseg.tsv) for {len(bare)} of {number} label files "
-        f"({shorten(bare, 4)}), whose integers are taken for {taken}",
+        f"has no table of names (dseg.tsv) for {len(without_table)} of {number} label files "
+        f"({shorten(without_table, 4)}), whose integers are taken for {assumption}",
         "a dseg.tsv with the columns index and name, beside the label files or above",
-        settle if source else f"{settle}; else say what each of them means, as in {line}",
+        advice if source else f"{advice}; else say what each of them means, as in {setting}",
         GUESSED,
     )

@@ -1,4 +1,4 @@
-"""Settle what the integers of a cohort's label files mean in a label space."""
+"""Build conventions: the meaning of the integers of a cohort's label files in a label space."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from neoseg.labels import Convention, LabelError, LabelSpace
 from neoseg.labels.convention import Meaning
 
 KIND = "label-meaning"
-
+"""Kind of the problems found here."""
 
 WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+"""Text of a whole number."""
 
 
 def resolve(
     space: LabelSpace, mapping: Mapping[Any, Meaning], where: object, problems: Problems
 ) -> Convention | None:
-    """Build a convention from `{integer: leaf, class, list of them, or None}`.
+    """Build a convention from `{integer: leaf, class, list of these, or None}`.
 
-    Every name that the table lacks is noted in `problems`; the result is then None.
+    Returns None after errors; every name that the table lacks is recorded in `problems`.
     """
     whole: dict[int, Meaning] = {}
-    good = True
+    valid = True
     for value, meaning in mapping.items():
-        # Keys that come from a command line or JSON are text; not all that int() takes is a number.
+        # Keys from a command line or JSON are strings; int() accepts more than plain numbers.
         if not WHOLE.fullmatch(str(value)) or int(value) in whole:
             why = "twice" if WHOLE.fullmatch(str(value)) else ""
             problems.error(
@@ -37,7 +38,7 @@ def resolve(
                 "the whole numbers of the label files, each once",
                 kind=KIND,
             )
-            good = False
+            valid = False
             continue
         whole[int(value)] = meaning
         names = [] if meaning is None else [meaning] if isinstance(meaning, int | str) else meaning
@@ -46,9 +47,9 @@ def resolve(
                 space.label_set(name)
             except LabelError as error:
                 at = f"{where}, value {value}"
-                problems.error(at, str(error), action=_known(space), kind=KIND)
-                good = False
-    if not good:
+                problems.error(at, str(error), action=_expected_names(space), kind=KIND)
+                valid = False
+    if not valid:
         return None
     try:
         return Convention.from_mapping(space, whole)
@@ -58,42 +59,42 @@ def resolve(
 
 
 def integer_keys(mapping: Mapping[Any, Meaning]) -> dict[Any, Meaning]:
-    """Return the mapping with keys that are the text of a number as numbers."""
+    """Return the mapping with numeric strings among its keys converted to integers."""
     return {int(k) if WHOLE.fullmatch(str(k)) else k: value for k, value in mapping.items()}
 
 
 def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention | None:
     """Match the names (else abbreviations) of a `dseg.tsv` with the leaves and classes of a space.
 
-    All names that match nothing are listed in one problem; the result is then None.
+    Returns None after errors; all names without a match are listed in one problem.
     """
-    before = len(problems.errors)
+    errors_before = len(problems.errors)
     mapping: dict[str, Meaning] = {}
-    lost: list[str] = []
+    unmatched: list[str] = []
     for row in read_rows(path, ["index", "name"], problems):
-        written = (row["name"], row.get("abbreviation", ""))
-        names = [" ".join(name.split()) for name in written if name]  # some tools pad with spaces
-        found = next((name for name in names if _has(space, name)), None)
+        columns = (row["name"], row.get("abbreviation", ""))
+        names = [" ".join(name.split()) for name in columns if name]  # some tools pad with spaces
+        match = next((name for name in names if _has_name(space, name)), None)
         if row["index"] in mapping:
             found_twice = f"lists the index {row['index']} twice"
             problems.error(path, found_twice, "one row for each index", kind="duplicate-row")
-        elif found is None:
-            lost.append(f"{row['index']} {row['name']!r}")
-        mapping[row["index"]] = found
-    if lost:
+        elif match is None:
+            unmatched.append(f"{row['index']} {row['name']!r}")
+        mapping[row["index"]] = match
+    if unmatched:
         problems.error(
             path,
-            f"has names that label table '{space.name}' lacks: {', '.join(lost)}",
-            _known(space),
+            f"has names that label table '{space.name}' lacks: {', '.join(unmatched)}",
+            _expected_names(space),
             "map the integers with the cohort's `convention`, or rename the table's entries",
             KIND,
         )
-    if len(problems.errors) > before:
+    if len(problems.errors) > errors_before:
         return None
     return resolve(space, mapping, path, problems)
 
 
-def _has(space: LabelSpace, name: int | str) -> bool:
+def _has_name(space: LabelSpace, name: int | str) -> bool:
     try:
         space.label_set(name)
     except LabelError:
@@ -101,6 +102,6 @@ def _has(space: LabelSpace, name: int | str) -> bool:
     return True
 
 
-def _known(space: LabelSpace) -> str:
+def _expected_names(space: LabelSpace) -> str:
     names = ", ".join(entry.abbreviation for entry in space.classes)
     return f"one of {names} (or the full names)"

@@ -1,4 +1,4 @@
-"""What a run does with scans that lack one of its modalities."""
+"""Handle scans that lack a modality of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class MissingModality(Section):
-    """What a user writes under `missing_modality`; the first modality is never missing."""
+    """Settings of `missing_modality`; the first modality is never missing."""
 
     policy: Literal["require", "drop", "zero", "dropout"] = "zero"
     probability: float = Field(
@@ -31,15 +31,15 @@ class MissingModality(Section):
 
     @property
     def hidden(self) -> float:
-        """Probability with which training hides a modality that a scan has."""
+        """Probability with which training hides an existing modality of a scan."""
         return self.probability if self.policy == "dropout" else 0.0
 
     def channels(self, modalities: int) -> int:
-        """Return the input channels of a network: an image each, a flag each but the first."""
+        """Return the number of input channels: one image each, and one flag each but the first."""
         return modalities + (modalities - 1 if self.fills else 0)
 
     def channel_names(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """Name those channels: an image by its modality, a flag with a question mark behind."""
+        """Return the names of the channels: the modality for an image, `modality?` for a flag."""
         flags = [f"{name}?" for name in modalities[1:]] if self.fills else []
         return (*modalities, *flags)
 
@@ -47,50 +47,48 @@ class MissingModality(Section):
 def with_modalities(
     cohort: Cohort, modalities: Sequence[str], missing: MissingModality | None
 ) -> Cohort:
-    """Return the cohort with the images of `modalities` in that order, None where it lacks one.
+    """Return the cohort with images in the order of `modalities`, None for missing ones.
 
-    "require" allows no scan that lacks one, "drop" leaves such scans out; None, as in runs of
-    earlier versions, lets all pass.
+    The policy "require" allows no scan with a missing image, "drop" leaves such scans out; without
+    a policy (`missing` is None, as in runs of earlier versions) all scans pass.
 
     Raises:
-        CohortError: a cohort that has other modalities or lacks the first, no scan that is left,
-            or scans that lack what the policy requires.
+        CohortError: the cohort has other modalities or lacks the first, no scan is left, or scans
+            lack images that the policy requires.
     """
     where = f"cohort '{cohort.name}'"
-    own = {name: place for place, name in enumerate(cohort.modalities)}
-    foreign = [name for name in own if name not in modalities]
-    if foreign or modalities[0] not in own:
-        found = Problem(
+    slot = {name: number for number, name in enumerate(cohort.modalities)}
+    unexpected = [name for name in slot if name not in modalities]
+    if unexpected or modalities[0] not in slot:
+        problem = Problem(
             "modalities",
-            f"found {list(own)}, and the run has {list(modalities)}",
+            f"found {list(slot)}, and the run has {list(modalities)}",
             f"some of the run's, {modalities[0]} among them",
             "change the cohort's `modalities`, or those of the run",
         )
-        raise CohortError(f"{where} does not fit the run:", [found])
+        raise CohortError(f"{where} does not fit the run:", [problem])
     scans = [
-        replace(scan, images=tuple(scan.images[own[m]] if m in own else None for m in modalities))
+        replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans
     ]
-    lacking = [scan for scan in scans if None in scan.images]
-    if missing is not None and not missing.fills and lacking:
-        kept = [scan for scan in scans if None not in scan.images]
-        if missing.policy == "require" or not kept:
-            raise CohortError(f"{where} lacks images:", [_lacking(lacking, scans, modalities)])
-        log.warning("%s: %s", where, _lacking(lacking, scans, modalities, "they are left out"))
-        scans = kept
+    incomplete = [scan for scan in scans if None in scan.images]
+    if missing is not None and not missing.fills and incomplete:
+        complete = [scan for scan in scans if None not in scan.images]
+        if missing.policy == "require" or not complete:
+            raise CohortError(f"{where} lacks images:", [_missing(incomplete, scans, modalities)])
+        log.warning("%s: %s", where, _missing(incomplete, scans, modalities, "they are left out"))
+        scans = complete
     return replace(cohort, scans=tuple(scans), modalities=tuple(modalities))
 
 
-def _lacking(
-    lacking: Sequence[Scan], scans: Sequence[Scan], modalities: Sequence[str], action: str = ""
+def _missing(
+    incomplete: Sequence[Scan], scans: Sequence[Scan], modalities: Sequence[str], action: str = ""
 ) -> Problem:
-    names = [
-        name for place, name in enumerate(modalities) if any(not s.images[place] for s in scans)
-    ]
+    names = [name for slot, name in enumerate(modalities) if any(not s.images[slot] for s in scans)]
     return Problem(
         "modalities",
-        f"{len(lacking)} of {len(scans)} scans have no {' or '.join(names)}: "
-        f"{shorten(scan.id for scan in lacking)}",
+        f"{len(incomplete)} of {len(scans)} scans have no {' or '.join(names)}: "
+        f"{shorten(scan.id for scan in incomplete)}",
         action=action
         or "leave them out with cohort.require_modalities=true, or train with "
         "missing_modality.policy=drop (the same), zero or dropout (zeros and a flag)",

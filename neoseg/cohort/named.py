@@ -1,4 +1,4 @@
-"""The integers and names of structures in the files that other programs keep them in."""
+"""Read the integers and names of structures from label tables of other programs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from neoseg.findings.problems import Problems
 from neoseg.foreign import ForeignError, read_json, read_text
 from neoseg.labels.draft import Named, Region
 
-COLORS = 4
-"""Red, green, blue and opacity, which end a line of FreeSurfer's tables."""
+COLOR_COLUMNS = 4
+"""Red, green, blue and opacity, at the end of a line of FreeSurfer's tables."""
 
 _DESCRIBED = "the `labels` that nnU-Net and the Decathlon have"
 
 
 def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
-    """Read names from `dataset.json`, a `dseg.tsv`, or the text of FreeSurfer, Slicer or ITK-SNAP.
+    """Read names from `dataset.json`, a `dseg.tsv`, or text of FreeSurfer, Slicer or ITK-SNAP.
 
-    In a text, a line with an integer and a name alone does as well.
-
-    What cannot be read is noted in `problems`, each line of text by its number. What nnU-Net calls
-    `ignore` is no structure.
+    Lines of text with only an integer and a name are accepted as well. Errors are recorded in
+    `problems`, by line number for text. nnU-Net's `ignore` label is not a structure.
     """
     if path.suffix == ".json":
-        return _of_dataset(path, problems)
-    found = _of_rows(path, problems) if path.suffix in (".tsv", ".csv") else _of(path, problems)
+        return _read_dataset(path, problems)
+    entries = (
+        _read_table(path, problems)
+        if path.suffix in (".tsv", ".csv")
+        else _read_text(path, problems)
+    )
     first: dict[int, Named] = {}
-    for item in found:
+    for item in entries:
         if first.setdefault(item.index, item) != item:
-            twice = f"names the integer {item.index} '{first[item.index].name}' and '{item.name}'"
-            problems.error(path, twice, "one name", "delete one of them", "duplicate-row")
+            conflict = (
+                f"names the integer {item.index} '{first[item.index].name}' and '{item.name}'"
+            )
+            problems.error(path, conflict, "one name", "delete one of them", "duplicate-row")
     return list(first.values()), []
 
 
-def _of_dataset(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
+def _read_dataset(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
     try:
         return named_labels(read_json(path), path, problems)
     except ForeignError as error:
@@ -49,7 +53,7 @@ def _of_dataset(path: Path, problems: Problems) -> tuple[list[Named], list[Regio
 def named_labels(
     described: Any, path: Path, problems: Problems
 ) -> tuple[list[Named], list[Region]]:
-    """Return what the content of a `dataset.json` names; `path` is where it stands."""
+    """Return the structures and regions in the content of a `dataset.json` read from `path`."""
     try:
         labels = described["labels"]
         names, regions = names_of(labels), regions_of(labels)
@@ -68,54 +72,54 @@ def named_labels(
     return named, [Region(name, members) for name, members in regions.items()]
 
 
-def _of_rows(path: Path, problems: Problems) -> list[Named]:
-    found = []
+def _read_table(path: Path, problems: Problems) -> list[Named]:
+    entries = []
     for row in read_rows(path, ["index", "name"], problems):
         if WHOLE.fullmatch(row["index"]):
-            about = (row["name"], row.get("abbreviation", ""), row.get("color", ""))
-            found.append(Named(int(row["index"]), *about))
+            texts = (row["name"], row.get("abbreviation", ""), row.get("color", ""))
+            entries.append(Named(int(row["index"]), *texts))
         else:
             where = f"{path}:{row.line}, column index"
             problems.error(where, f"found {row['index']!r}", "a whole number", kind="bad-table")
-    return found
+    return entries
 
 
-def _of(path: Path, problems: Problems) -> list[Named]:
+def _read_text(path: Path, problems: Problems) -> list[Named]:
     try:
         lines = read_text(path).removeprefix("\ufeff").splitlines()
     except ForeignError as error:
         problems.error(path, str(error).removeprefix(f"{path} "), "a table", "", "bad-table")
         return []
-    found = []
+    entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        item = _of_snap(line) if '"' in line else _of_freesurfer(line) or _of_plain(line)
-        if item is None:
-            wanted = '`1 Name`, `1 Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
-            problems.error(f"{path}:{number}", "names no structure", wanted, "", "bad-table")
+        entry = _parse_snap(line) if '"' in line else _parse_freesurfer(line) or _parse_plain(line)
+        if entry is None:
+            expected = '`1 Name`, `1 Name 70 130 180 0` (FreeSurfer) or `1 70 130 180 1 1 1 "Name"`'
+            problems.error(f"{path}:{number}", "names no structure", expected, "", "bad-table")
         else:
-            found.append(item)
-    return found
+            entries.append(entry)
+    return entries
 
 
-def _of_freesurfer(line: str) -> Named | None:
-    index, *name = line.split()[:-COLORS] or [""]
-    numbers = [index, *line.split()[-COLORS:]]
+def _parse_freesurfer(line: str) -> Named | None:
+    index, *name = line.split()[:-COLOR_COLUMNS] or [""]
+    numbers = [index, *line.split()[-COLOR_COLUMNS:]]
     if not name or not all(map(WHOLE.fullmatch, numbers)):
         return None
-    return Named(int(index), " ".join(name), color=_hex(numbers[1:COLORS]))
+    return Named(int(index), " ".join(name), color=_hex(numbers[1:COLOR_COLUMNS]))
 
 
-def _of_plain(line: str) -> Named | None:
-    """Read a line such as `1 name`, `1: name` or `1, name`, which does not end in half a colour."""
-    found = re.fullmatch(r"\s*(\d+)(?:\s*[,;:=]\s*|\s+)(.*[^\W\d].*?)\s*", line)
-    if found is None or re.search(r"\d\s+\d+\s*$", line):
+def _parse_plain(line: str) -> Named | None:
+    """Read a line such as `1 name`, `1: name` or `1, name`, unless it ends in part of a colour."""
+    match = re.fullmatch(r"\s*(\d+)(?:\s*[,;:=]\s*|\s+)(.*[^\W\d].*?)\s*", line)
+    if match is None or re.search(r"\d\s+\d+\s*$", line):
         return None
-    return Named(int(found[1]), found[2])
+    return Named(int(match[1]), match[2])
 
 
-def _of_snap(line: str) -> Named | None:
+def _parse_snap(line: str) -> Named | None:
     numbers, _, rest = line.partition('"')
     cells, name = numbers.split(), rest.rpartition('"')[0]
     if len(cells) != 7 or not all(map(WHOLE.fullmatch, cells[:4])) or not name.strip():

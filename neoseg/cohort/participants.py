@@ -1,4 +1,4 @@
-"""Ages of the subjects, from `participants.tsv` and the tables of their sessions."""
+"""Read the ages of subjects from `participants.tsv` and their session tables."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def read_ages(
     wanted: Callable[[str], bool],
     problems: Problems,
 ) -> Mapping[Key, Ages]:
-    """Return the ages of every session found on disk.
+    """Return the ages of every session on disk.
 
-    `folders` are looked through in order for `participants.tsv` and `sub-X/sub-X_sessions.tsv`,
-    the first of each counts. The table of a session outranks `participants.tsv`. Rows without
-    files, and files without a row in a table that is there, are noted as warnings.
+    `folders` are searched in order for `participants.tsv` and `sub-X/sub-X_sessions.tsv`; the first
+    of each is used. A session table takes precedence over `participants.tsv`. Rows without files,
+    and files without a row in an existing table, give warnings.
     """
     on_disk = {(item.subject, item.session) for item in sessions}
     subjects = sorted({subject for subject, _ in on_disk})
     rows: dict[Key, Ages] = {}
 
-    participants = _first(folders, "participants.tsv")
+    participants = _first_existing(folders, "participants.tsv")
     if participants is None:
         problems.warn(
             "participants.tsv",
@@ -44,25 +44,32 @@ def read_ages(
         )
     else:
         table = read_rows(participants, ["participant_id"], problems)
-        _collect(table, participants, None, rows, on_disk, problems)
-        _compare(participants, {s for s, _ in rows if wanted(s)}, set(subjects), problems)
+        _add_rows(table, participants, None, rows, on_disk, problems)
+        _warn_unmatched(participants, {s for s, _ in rows if wanted(s)}, set(subjects), problems)
 
     for subject in subjects:
-        path = _first(folders, f"sub-{subject}/sub-{subject}_sessions.tsv")
+        path = _first_existing(folders, f"sub-{subject}/sub-{subject}_sessions.tsv")
         if path is None:
             continue
-        own: dict[Key, Ages] = {}
-        _collect(read_rows(path, ["session_id"], problems), path, subject, own, on_disk, problems)
-        _compare(
+        own_rows: dict[Key, Ages] = {}
+        _add_rows(
+            read_rows(path, ["session_id"], problems),
             path,
-            {scan_id(*key).removeprefix("sub-") for key in own},
+            subject,
+            own_rows,
+            on_disk,
+            problems,
+        )
+        _warn_unmatched(
+            path,
+            {scan_id(*key).removeprefix("sub-") for key in own_rows},
             {scan_id(*key).removeprefix("sub-") for key in on_disk if key[0] == subject},
             problems,
         )
-        rows |= {key: ages.filled(rows.get(key, Ages())) for key, ages in own.items()}
+        rows |= {key: ages.filled(rows.get(key, Ages())) for key, ages in own_rows.items()}
 
-    ages = _of_sessions(rows, on_disk, problems)
-    ageless = sorted(scan_id(*key) for key, found in ages.items() if found.scan is None)
+    ages = _session_ages(rows, on_disk, problems)
+    ageless = sorted(scan_id(*key) for key, age in ages.items() if age.scan is None)
     if ageless:
         problems.warn(
             "scan_age",
@@ -73,43 +80,43 @@ def read_ages(
     return ages
 
 
-def _of_sessions(
+def _session_ages(
     rows: Mapping[Key, Ages], on_disk: Collection[Key], problems: Problems
 ) -> dict[Key, Ages]:
-    """Return what the rows tell of each session, without what cannot be meant so."""
-    nothing = Ages()
+    """Return the ages of each session from the rows, without implausible ones."""
+    unknown = Ages()
     ages = {}
     for key in sorted(on_disk, key=str):
-        own, of_subject = rows.get(key, nothing), rows.get((key[0], None), nothing)
-        number = sum(subject == key[0] for subject, _ in on_disk)
-        if number > 1 and of_subject.scan is not None and own.scan is None:
+        of_session, of_subject = rows.get(key, unknown), rows.get((key[0], None), unknown)
+        count = sum(subject == key[0] for subject, _ in on_disk)
+        if count > 1 and of_subject.scan is not None and of_session.scan is None:
             problems.warn(
                 scan_id(*key),
-                f"has no age of its own, and the subject, with {number} sessions, has one",
+                f"has no age of its own, and the subject, with {count} sessions, has one",
                 "an age for each session",
                 f"{UNKNOWN_AGE}; add a column session_id, or sub-{key[0]}_sessions.tsv",
                 "missing-age",
             )
             of_subject = Ages(of_subject.birth)
-        found = own.filled(of_subject)
-        if found.birth is not None and found.scan is not None and found.scan < found.birth:
+        merged = of_session.filled(of_subject)
+        if merged.birth is not None and merged.scan is not None and merged.scan < merged.birth:
             problems.warn(
                 scan_id(*key),
-                f"was scanned at {found.scan:g} weeks, before its birth at {found.birth:g}",
+                f"was scanned at {merged.scan:g} weeks, before its birth at {merged.birth:g}",
                 "post-menstrual ages of a newborn",
                 f"{UNKNOWN_AGE}; correct the table",
                 "impossible-age",
             )
-            found = Ages(found.birth)
-        ages[key] = found
+            merged = Ages(merged.birth)
+        ages[key] = merged
     return ages
 
 
-def _first(folders: Sequence[Path], name: str) -> Path | None:
+def _first_existing(folders: Sequence[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _collect(
+def _add_rows(
     table: Sequence[Mapping[str, str]],
     path: Path,
     subject: str | None,
@@ -117,11 +124,11 @@ def _collect(
     on_disk: Collection[Key],
     problems: Problems,
 ) -> None:
-    """Add the ages of a table's rows; two rows of one scan that differ are an error of the scan."""
-    there = set(table[0]) if table else set()
-    birth, scan = (next((c for c in cs if c in there), "") for cs in (BIRTH_COLUMNS, SCAN_COLUMNS))
+    """Add the ages of a table's rows; rows of one scan that differ are an error of that scan."""
+    names = set(table[0]) if table else set()
+    birth, scan = (next((c for c in cs if c in names), "") for cs in (BIRTH_COLUMNS, SCAN_COLUMNS))
     units = units_of(path, [c for c in (birth, scan) if c], problems)
-    session_column = next((c for c in SESSION_COLUMNS if c in there), "")
+    session_column = next((c for c in SESSION_COLUMNS if c in names), "")
     for number, row in enumerate(table, start=2):
         name = subject or bare_id(row["participant_id"], "sub-")
         text = bare_id(row.get(session_column, ""), "ses-")
@@ -141,40 +148,40 @@ def _collect(
             )
             continue
         where = f"{path} row {number} ({scan_id(name, session)})"
-        read = []
+        values = []
         for column in (birth, scan):
             unit = units.get(column)
             text = "" if unit is None else row.get(column, "")
-            read.append(parse_age(text, f"{where} age", problems, unit or 1.0))
-        ages = Ages(*read)
+            values.append(parse_age(text, f"{where} age", problems, unit or 1.0))
+        ages = Ages(*values)
         if (name, session) in rows:
             duplicate = ("one row", "delete one", "duplicate-row")
-            concerned = [key for key in on_disk if key[0] == name and session in (None, key[1])]
-            if rows[name, session] == ages or not concerned:
+            affected = [key for key in on_disk if key[0] == name and session in (None, key[1])]
+            if rows[name, session] == ages or not affected:
                 problems.warn(where, "repeats an earlier row of the same scan", *duplicate)
             else:
-                scans = [scan_id(*key) for key in sorted(concerned, key=str)]
+                scans = [scan_id(*key) for key in sorted(affected, key=str)]
                 found = "contradicts an earlier row of the same scan"
                 problems.error(where, found, *duplicate, scans)
         rows.setdefault((name, session), ages)
 
 
-def _compare(path: Path, listed: set[str], found: set[str], problems: Problems) -> None:
-    """Note rows without files and files without rows."""
-    for lacking, what, action, kind in (
+def _warn_unmatched(path: Path, listed: set[str], on_disk: set[str], problems: Problems) -> None:
+    """Warn of rows without files and of files without rows."""
+    for unmatched, what, action, kind in (
         (
-            listed - found,
+            listed - on_disk,
             "rows have no files",
             "fetch the files if these scans should take part",
             "row-without-files",
         ),
         (
-            found - listed,
+            on_disk - listed,
             "of the scans on disk have no row",
             "add rows, or their ages stay unknown",
             "files-without-row",
         ),
     ):
-        if lacking:
-            names = shorten(sorted(lacking))
-            problems.warn(path, f"{len(lacking)} {what}: {names}", action=action, kind=kind)
+        if unmatched:
+            names = shorten(sorted(unmatched))
+            problems.warn(path, f"{len(unmatched)} {what}: {names}", action=action, kind=kind)

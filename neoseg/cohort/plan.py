@@ -1,4 +1,4 @@
-"""The cohorts of a run: who is in which split, who is annotated how, and what labels then mean."""
+"""The cohorts of a run with their splits, annotation plans and label sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neoseg.findings.problems import CohortError, Problem, shorten
 from neoseg.labels import Codebook, LabelError, LabelSet, LabelSpace, Protocol
 
 COHORTS = "cohorts"
-"""Folder of a run in which the files about further cohorts lie, by their names."""
+"""Subfolder of a run for files about extra cohorts, by name."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Source:
     """One cohort of a run.
 
     Attributes:
-        cohort: its scans and what the integers of its label files mean.
-        split: which subject is for training, validation and test.
-        assignments: how each scan that takes part is annotated.
-        protocols: by the names that the assignments use.
-        weight: its share of the items of a stream, relative to the other cohorts' weights; None
-            is the number of its scans in the stream, so that every scan counts alike.
-        draw: number of the draw of who is annotated how, which random slices follow.
+        cohort: the scans and the meaning of the integers of their label files.
+        split: the subjects of training, validation and test.
+        assignments: the annotation of each scan that is used.
+        protocols: the protocols by the names in the assignments.
+        weight: share of the items of a stream, relative to the weights of the other cohorts; None
+            is the number of its scans in the stream, which weights all scans equally.
+        draw: number of the draw that assigns annotations; also seeds random slices.
     """
 
     cohort: Cohort
@@ -43,45 +43,45 @@ class Source:
 
     @property
     def label_sets(self) -> set[LabelSet]:
-        """Everything that the annotation of a scan can tell about a voxel."""
+        """All label sets that a voxel can have under the annotation of some scan."""
         if any(scan.annotation is not None for scan in self.cohort.scans):
             pairs = chain.from_iterable(map(self.of_split, SPLITS))
             return set().union(*(self.told(scan, item.protocol) for scan, item in pairs))
-        known = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
-        sets = set(self.cohort.convention.sets).union(*known)
+        own_sets = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
+        sets = set(self.cohort.convention.sets).union(*own_sets)
         return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
-        """Return uint8 `[256]` that maps a scan's stored codes to what a protocol tells of them."""
+        """Return a table, uint8 `[256]`, from stored codes to codebook rows under a protocol."""
         return codebook.lookup(self.told(scan, protocol))
 
     def told(self, scan: Scan, protocol: str) -> list[LabelSet]:
-        """Return what a protocol tells where a scan's file has each of its values."""
-        known = self.protocols[protocol]
-        return [known.apply(s) for s in scan.sets(self.cohort.convention)]
+        """Return the label set under a protocol of each value in a scan's label file."""
+        applied = self.protocols[protocol]
+        return [applied.apply(s) for s in scan.sets(self.cohort.convention)]
 
     def known(self, scan: Scan, item: Assignment) -> str:
-        """Say which structures an annotation tells from all others.
+        """Describe which structures an annotation separates from all others.
 
-        The background is named where it alone is not told. Where no structure is, those are named
-        that are told as one.
+        The background is mentioned if it alone is not separated. If no structure is, the merged
+        super-classes are named.
         """
         space = self.cohort.convention.space
         sets = [] if scan.label is None else self.told(scan, item.protocol)
-        alone = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
-        every = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
-        names = [space.leaves[leaf].abbreviation for leaf in every if leaf in alone]
-        others = [space.leaves[leaf].abbreviation for leaf in every if leaf not in alone]
-        if not others:
-            return "all" if space.background in alone else "all, where the background is not told"
+        single = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
+        foreground = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
+        names = [space.leaves[leaf].abbreviation for leaf in foreground if leaf in single]
+        hidden = [space.leaves[leaf].abbreviation for leaf in foreground if leaf not in single]
+        if not hidden:
+            return "all" if space.background in single else "all, where the background is not told"
         if not names:
             merged = {s - scan.not_drawn for s in sets if 1 < len(s) < space.num_leaves}
             wholes = [entry.abbreviation for entry in space.classes if entry.leaves in merged]
             return f"{shorten(wholes)} as one" if wholes else "none"
-        return f"all but {shorten(others)}" if len(others) <= len(names) else shorten(names)
+        return f"all but {shorten(hidden)}" if len(hidden) <= len(names) else shorten(names)
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
-        """Return the scans of "train", "val" or "test" that the plan uses and that are there."""
+        """Return the existing scans of "train", "val" or "test" that the plan uses."""
         scans = {(scan.subject, scan.session): scan for scan in self.cohort.scans}
         return [
             (scans[item.subject, item.session], item)
@@ -92,10 +92,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cohorts of a run in one label space, and the codebook of all that they can tell.
+    """The cohorts of a run in one label space, and the codebook of all their label sets.
 
-    The first cohort is the one that a run of a single cohort would have; the others follow by
-    name, so that their order in a configuration does not matter.
+    The first is the main cohort of the run; extra cohorts follow by name, so that their order in
+    the configuration does not matter.
     """
 
     sources: tuple[Source, ...]
@@ -106,8 +106,8 @@ class Plan:
         """Collect the label sets of every (convention, protocol) pair that can occur.
 
         Raises:
-            CohortError: a name that two cohorts have.
-            LabelError: label sets that do not fit into a byte.
+            CohortError: two cohorts have the same name.
+            LabelError: there are too many label sets for a byte.
         """
         first, *others = sources
         ordered = (first, *sorted(others, key=lambda source: source.cohort.name))
@@ -127,7 +127,7 @@ class Plan:
     def of_cohort(
         cls, cohort: Cohort, assignments: Sequence[Assignment], protocols: Mapping[str, Protocol]
     ) -> Plan:
-        """Return one cohort with its plan, from which the split follows."""
+        """Return the plan of a single cohort; the split is derived from the assignments."""
         parts = {name: {a.subject for a in assignments if a.split == name} for name in SPLITS}
         split = Split(*(tuple(sorted(parts[name])) for name in SPLITS))
         return cls.of([Source(cohort, split, tuple(assignments), protocols)])
@@ -144,7 +144,7 @@ class Plan:
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
-        """Those of all cohorts."""
+        """The assignments of all cohorts."""
         return tuple(chain.from_iterable(source.assignments for source in self.sources))
 
     def of_split(self, name: str) -> list[tuple[Scan, Assignment]]:
@@ -153,15 +153,17 @@ class Plan:
 
     @property
     def known(self) -> list[str]:
-        """What `Source.known` says of each of the assignments."""
-        found = []
+        """The description by `Source.known` of each assignment."""
+        descriptions = []
         for source in self.sources:
             scans = {(scan.subject, scan.session): scan for scan in source.cohort.scans}
-            found += [source.known(scans[a.subject, a.session], a) for a in source.assignments]
-        return found
+            descriptions += [
+                source.known(scans[a.subject, a.session], a) for a in source.assignments
+            ]
+        return descriptions
 
     def keeping(self, wanted: Callable[[Assignment], bool]) -> Plan:
-        """Leave out the scans whose assignments are not wanted; the codebook stays."""
+        """Return the plan with only the wanted assignments; the codebook is unchanged."""
         sources = (
             replace(source, assignments=tuple(filter(wanted, source.assignments)))
             for source in self.sources
@@ -169,32 +171,32 @@ class Plan:
         return replace(self, sources=tuple(sources))
 
     def scan_name(self, source: Source, scan: Scan) -> str:
-        """Return the id of a scan, after the name of its cohort where that is not the first."""
+        """Return the id of a scan, prefixed with its cohort's name unless that is the first."""
         first = source.cohort.name == self.sources[0].cohort.name
         return scan.id if first else f"{source.cohort.name}/{scan.id}"
 
     def slice_seed(self, source: Source, scan: Scan) -> tuple[int, int]:
-        """Return what random slices of a scan are drawn with."""
+        """Return the seed of the random slices of a scan."""
         return source.draw, zlib.crc32(self.scan_name(source, scan).encode())
 
     def folder(self, root: Path, source: Source) -> Path:
-        """Return where files about the scans of a cohort lie: the first one's in `root` itself."""
+        """Return the folder for files about a cohort; `root` itself for the first cohort."""
         name = source.cohort.name
         return root if name == self.sources[0].cohort.name else cohort_folder(root, name)
 
 
 def cohort_folder(root: Path, name: str) -> Path:
-    """Return where below `root` files about a cohort lie that is not the first of its run."""
+    """Return the folder below `root` for files about an extra cohort."""
     return root / COHORTS / name
 
 
 def _codebook(sources: Sequence[Source]) -> Codebook:
     space = sources[0].cohort.convention.space
-    known = [source.label_sets for source in sources]
+    label_sets = [source.label_sets for source in sources]
     try:
-        return Codebook.build(space, chain.from_iterable(known))
+        return Codebook.build(space, chain.from_iterable(label_sets))
     except LabelError as error:
         if len(sources) == 1:
             raise
-        counts = (f"'{s.cohort.name}' {len(t)}" for s, t in zip(sources, known, strict=True))
+        counts = (f"'{s.cohort.name}' {len(t)}" for s, t in zip(sources, label_sets, strict=True))
         raise LabelError(f"{error} (the cohorts tell: {', '.join(counts)})") from None

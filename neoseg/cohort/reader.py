@@ -1,4 +1,4 @@
-"""What all readers of cohorts share: options, filters, and what becomes of the problems found."""
+"""Common part of all cohort readers: options, filters and error handling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neoseg.labels import Convention, LabelError, LabelSpace
 
 @dataclass(frozen=True)
 class Reading:
-    """One call of a reader: the options that all have, and what was found so far."""
+    """One call of a reader: the common options, and the problems so far."""
 
     root: Path
     name: str
@@ -28,40 +28,40 @@ class Reading:
     problems: Problems
 
     def settle(self) -> None:
-        """Raise `CohortError` with every error so far; called before options are relied on."""
-        line = any(p.kind == "no-scans" for p in self.problems.errors) and dicom_line(self.root)
-        if line:
+        """Raise `CohortError` with every error so far; call before relying on the options."""
+        command = any(p.kind == "no-scans" for p in self.problems.errors) and dicom_line(self.root)
+        if command:
             self.problems.error(
-                self.root, "holds DICOM files", "volumes", f"convert them: {line}", "no-scans"
+                self.root, "holds DICOM files", "volumes", f"convert them: {command}", "no-scans"
             )
         self.problems.settle(f"cohort '{self.name}'")
 
 
 Read = Callable[..., tuple[Sequence[Scan], Convention | None]]
-"""`read(root, space, reading, *, own options)`: the scans of the selected subjects, and what the
-integers of their label files mean, None after an error about that.
+"""`read(root, space, reading, *, own options)`: return the scans of the selected subjects, and the
+convention of their label files, None after an error about it.
 """
 
 
 def reader(
     name: str, known: Sequence[str] = (), usual: Sequence[str] = ("T2w",)
 ) -> Callable[[Read], Callable[..., Cohort]]:
-    """Make a reader of a function that finds scans.
+    """Decorate a function that finds scans, which makes it a reader that returns a `Cohort`.
 
-    It is called with `(root, space, *, name, modalities, on_error, not_drawn, ...)`, its own
-    options and the filters of `Selection`. `on_error="skip"` leaves scans with errors out,
-    "collect" also keeps the other errors to be told later; else they end in a `CohortError` with
-    every problem found. `not_drawn` maps structures to the subjects or scans (by id) whose label
-    files show background in their place.
+    The reader is called with `(root, space, *, name, modalities, on_error, not_drawn, ...)`, the
+    function's own options and the filters of `Selection`. `on_error="skip"` leaves out scans with
+    errors, "collect" also keeps all other errors to be reported later; otherwise a `CohortError`
+    lists every problem. `not_drawn` maps structures to the subjects or scans (by id) whose label
+    files have background in their place.
 
     Args:
-        name: of the cohort by default.
-        known: the modalities that there can be; none are known by default.
-        usual: the modalities by default.
+        name: default name of the cohort.
+        known: the allowed modalities; empty allows any.
+        usual: default modalities.
     """
-    choice = f"one or more of {list(known)}, each once" if known else "one or more, each once"
+    expected = f"one or more of {list(known)}, each once" if known else "one or more, each once"
 
-    def of(read: Read) -> Callable[..., Cohort]:
+    def decorate(read: Read) -> Callable[..., Cohort]:
         @wraps(read)
         def reading_cohort(
             root: str | Path,
@@ -78,40 +78,40 @@ def reader(
             selection = parse_settings(Selection, filters, f"cohort '{name}'")
             twice = len(set(modalities)) < len(modalities)
             if not modalities or twice or (known and set(modalities) - set(known)):
-                problems.error("modalities", f"found {list(modalities)}", choice)
-            place = Path(root).expanduser()
-            reading = Reading(place, name, tuple(modalities), selection, problems)
-            scans, meaning = read(place, space, reading, **options)
-            scans = _mark(scans, space, not_drawn or {}, problems)
-            _note_alike(scans, problems)
+                problems.error("modalities", f"found {list(modalities)}", expected)
+            path = Path(root).expanduser()
+            reading = Reading(path, name, tuple(modalities), selection, problems)
+            scans, convention = read(path, space, reading, **options)
+            scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
+            _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
-            usable = meaning is not None and bool(kept)
-            found = problems.settle(f"cohort '{name}'", on_error, usable)
-            assert meaning is not None
-            return Cohort(name, kept, meaning, reading.modalities, found)
+            usable = convention is not None and bool(kept)
+            noted = problems.settle(f"cohort '{name}'", on_error, usable)
+            assert convention is not None
+            return Cohort(name, kept, convention, reading.modalities, noted)
 
-        own = [p for p in signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        specific = [p for p in signature(read).parameters.values() if p.kind is p.KEYWORD_ONLY]
         *shared, _ = signature(reading_cohort, follow_wrapped=False).parameters.values()
         filters = [
             Parameter(key, Parameter.KEYWORD_ONLY, default=field.default)
             for key, field in Selection.model_fields.items()
         ]
-        # The options of a reader are listed by it, and keys that are none of them found out.
-        everything = Signature([*shared, *own, *filters], return_annotation="Cohort")
-        reading_cohort.__signature__ = everything  # type: ignore[attr-defined]
+        # Unknown keys of a configuration are detected by this signature.
+        complete = Signature([*shared, *specific, *filters], return_annotation="Cohort")
+        reading_cohort.__signature__ = complete  # type: ignore[attr-defined]
         return reading_cohort
 
-    return of
+    return decorate
 
 
-def _mark(
+def _with_not_drawn(
     scans: Sequence[Scan],
     space: LabelSpace,
     not_drawn: Mapping[int | str, Sequence[str]],
     problems: Problems,
 ) -> list[Scan]:
-    """Return the scans with what was not drawn in each."""
+    """Return the scans with the structures that were not drawn in each."""
     hidden = {scan.id: scan.not_drawn for scan in scans}
     for structure, ids in not_drawn.items():
         try:
@@ -119,30 +119,30 @@ def _mark(
         except LabelError as error:
             problems.error("not_drawn", str(error))
             continue
-        wanted = {bare_id(str(name), "sub-") for name in ids}
+        remaining = {bare_id(str(name), "sub-") for name in ids}
         for scan in scans:
-            names = {scan.subject, bare_id(scan.id, "sub-")} & wanted
+            names = {scan.subject, bare_id(scan.id, "sub-")} & remaining
             if names:
                 hidden[scan.id] |= leaves
-                wanted -= names
-        unknown = sorted(wanted - {scan.subject for scan in scans})
+                remaining -= names
+        unknown = sorted(remaining - {scan.subject for scan in scans})
         if unknown:
             found = f"names {shorten(unknown)} for {structure}, which the cohort does not have"
             problems.warn("not_drawn", found, action="correct the ids, or take them out")
     return [replace(scan, not_drawn=hidden[scan.id]) for scan in scans]
 
 
-def _note_alike(scans: Sequence[Scan], problems: Problems) -> None:
-    """Warn of subjects whose ids differ in leading zeros, capitals or a trailing ".0" alone."""
+def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
+    """Warn of subjects whose ids differ only in leading zeros, case or a trailing ".0"."""
     groups: dict[str, set[str]] = {}
     for scan in scans:
-        plain = scan.subject.casefold().removesuffix(".0").lstrip("0")
-        groups.setdefault(plain, set()).add(scan.subject)
-    alike = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
-    if alike:
+        normalized = scan.subject.casefold().removesuffix(".0").lstrip("0")
+        groups.setdefault(normalized, set()).add(scan.subject)
+    similar = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
+    if similar:
         problems.warn(
             "subjects",
-            f"{shorten(alike)} differ in zeros or capitals alone",
+            f"{shorten(similar)} differ in zeros or capitals alone",
             "one id for each person",
             "they count as different people, who may be in training and test; if they are one, "
             "give all files and rows the same id",
@@ -151,8 +151,8 @@ def _note_alike(scans: Sequence[Scan], problems: Problems) -> None:
 
 
 def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:
-    """Warn of the scans without label file, of which `what` tells the kind or name."""
-    without = [scan.id for scan in scans if scan.label is None]
-    if without:
-        found = f"{len(without)} of {len(scans)} scans have no {what}: {shorten(without)}"
+    """Warn of the scans without a label file; `what` names the kind or name of the file."""
+    unlabelled = [scan.id for scan in scans if scan.label is None]
+    if unlabelled:
+        found = f"{len(unlabelled)} of {len(scans)} scans have no {what}: {shorten(unlabelled)}"
         problems.warn("labels", found, action="they count as unlabelled", kind="no-labels")

@@ -1,4 +1,4 @@
-"""How the files of the dHCP are named, by release, and what its tissue labels mean."""
+"""File names of the dHCP by release, and the meaning of its tissue labels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Release:
-    """File names without `sub-X_ses-Y_` and extension.
+    """File names of a release, without `sub-X_ses-Y_` and extension.
 
-    `images` is keyed by modality and whether the bias field was corrected; `masks` are in order
-    of preference.
+    `images` is keyed by (modality, bias-corrected); `masks` are in order of preference.
     """
 
     number: int
@@ -27,8 +26,8 @@ class Release:
 
 
 def _release(number: int, labels: str, images: str, masks: str) -> Release:
-    """Make one of names: labels of 87 structures and 9 tissues; T2w and T1w, each as it was
-    taken and corrected.
+    """Build a release from names: labels with 87 structures and 9 tissues; T2w and T1w, each raw
+    and bias-corrected; masks.
     """
     keys = (("T2w", False), ("T2w", True), ("T1w", False), ("T1w", True))
     return Release(
@@ -61,15 +60,15 @@ RELEASES = (
 )
 
 LABEL_VALUES = {"drawem87": range(88), "drawem9": range(10)}
-"""The integers of each kind of label file; 0 is outside everything."""
+"""The integers of each kind of label file; 0 is outside of all structures."""
 
 TISSUES = "BG CSF cGM WM BKG VENT CBM dGM BS/BSTEM HA"
 COARSER = {"drawem9": tuple(tuple(names.split("/")) for names in TISSUES.split())}
-"""Abbreviations, per integer, by which a label file is read in a space with finer leaves."""
+"""Abbreviations per integer, with which a label file is read in a space of finer leaves."""
 
 
 def releases_of(files: Iterable[str]) -> list[Release]:
-    """Return the releases that files can be told to be of; none where their names are shared."""
+    """Return the releases with names that are specific to them among `files`."""
     count = Counter(name for release in RELEASES for name in release.names)
-    telling = {name for name in files if count[name] == 1}
-    return [release for release in RELEASES if release.names & telling]
+    specific = {name for name in files if count[name] == 1}
+    return [release for release in RELEASES if release.names & specific]

@@ -1,4 +1,4 @@
-"""A scan, where its files lie, and a cohort of scans."""
+"""Scans with the paths of their files, and cohorts of scans."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from neoseg.findings.problems import CohortError, Problem
 from neoseg.labels import Convention, LabelSet, Protocol
 
 TERM_AGE = 37.0
-"""Weeks of post-menstrual age from which a scan (or birth) counts as term."""
+"""Post-menstrual age in weeks from which a scan (or birth) counts as term."""
 
 
 @dataclass(frozen=True)
 class Scan:
     """One session of one subject. Ids are strings without `sub-` and `ses-`; ages are in weeks.
 
-    `images` holds one path per modality of the cohort, None where this scan lacks it (never the
-    first). `label` is None where the scan is not annotated at all. `not_drawn` are leaves that
-    its label file leaves to the background, wherever they are. `split` is "train", "val" or "test"
-    where the cohort's own table says so. `annotation` is the protocol that somebody named for it,
-    None where it is drawn.
+    `images` holds one path per modality of the cohort, None if the scan lacks it (never the first).
+    `label` is None if the scan is not annotated at all. `not_drawn` are leaves that its label file
+    leaves to the background. `split` is "train", "val" or "test" if the cohort's own table defines
+    it. `annotation` is the protocol that the user names for the scan, None if it is drawn.
     """
 
     subject: str
@@ -44,28 +43,28 @@ class Scan:
 
     @property
     def id(self) -> str:
-        """`sub-X_ses-Y`, or `sub-X` where there are no sessions."""
+        """`sub-X_ses-Y`, or `sub-X` without a session."""
         return scan_id(self.subject, self.session)
 
     @property
     def described(self) -> Protocol | None:
-        """The protocol that says what its label file tells, where there is one."""
+        """The protocol that describes the scan's label file, or None."""
         return self.annotation if self.annotation and self.annotation.describes else None
 
     def meaning(self, convention: Convention) -> Convention:
-        """Return what the integers of its label file mean, by default the cohort's convention."""
+        """Return the convention of the scan's label file; by default, that of the cohort."""
         own = self.annotation and self.annotation.convention
         return own or convention
 
     def sets(self, convention: Convention) -> tuple[LabelSet, ...]:
-        """Return what each value of `meaning` tells of this scan."""
-        clear, values = convention.space.background, self.meaning(convention).sets
-        known = (s | self.not_drawn if clear in s else s for s in values)
-        return tuple(map(self.described.apply, known) if self.described else known)
+        """Return the label set of each value of `meaning` in this scan."""
+        background, values = convention.space.background, self.meaning(convention).sets
+        per_value = (s | self.not_drawn if background in s else s for s in values)
+        return tuple(map(self.described.apply, per_value) if self.described else per_value)
 
     @property
     def age_group(self) -> str:
-        """ "preterm" or "term" by the age at the scan, "unknown" without it."""
+        """ "preterm" or "term" by the age at the scan, "unknown" without an age."""
         if self.scan_age is None:
             return "unknown"
         return "preterm" if self.scan_age < TERM_AGE else "term"
@@ -75,9 +74,9 @@ class Scan:
 class Cohort:
     """Scans (sorted by subject and session) that share a label convention and modalities.
 
-    `problems` are the findings that did not stop the reading: warnings, and where errors are to be
-    skipped the errors about scans that were left out. `voxel_size` (mm, canonical axes) is that to
-    which the scans are brought, where it has been settled.
+    `problems` are those that did not stop the reader: warnings, and with `on_error` "skip" or
+    "collect" also errors. `voxel_size` (mm, canonical axes) is the size to which the scans are
+    resampled, None if it is not set.
     """
 
     name: str
@@ -92,7 +91,7 @@ class Cohort:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The findings as text."""
+        """The problems as text."""
         return tuple(map(str, self.problems))
 
     @property
@@ -107,23 +106,23 @@ def scan_id(subject: str, session: str | None) -> str:
 
 
 def bare_id(text: str, prefix: str) -> str:
-    """Strip `sub-` or `ses-` from an id that may or may not carry it."""
+    """Strip whitespace and an optional prefix, `sub-` or `ses-`, from an id."""
     return text.strip().removeprefix(prefix)
 
 
 def id_in(text: str, known: Collection[str]) -> str:
-    """Return the id of a subject or scan that somebody wrote, as it is in a cohort.
+    """Return the id of a subject or scan in a cohort that matches one written by a user.
 
-    Readers that name subjects by files leave the letters and digits of their names (`case_01` is
-    case01); tables may have the names of the files.
+    Readers that name subjects after files keep only the letters and digits (`case_01` becomes
+    case01), while tables may contain the file names.
     """
     name = bare_id(text, "sub-")
-    spoken = [name, *(re.sub("[-_. ]", "", one) for one in (name, text))]
-    return next((one for one in spoken if one in known), name)
+    candidates = [name, *(re.sub("[-_. ]", "", spelling) for spelling in (name, text))]
+    return next((candidate for candidate in candidates if candidate in known), name)
 
 
 def require_plain_name(name: str, what: str) -> None:
-    """Raise `CohortError` for a name that, as part of a path, would lead elsewhere."""
+    """Raise `CohortError` for a name that is not a plain path component."""
     if name.strip(". ") == "" or set("/\\\0") & set(name):
         raise CohortError(
             f"{what} is {name!r}; it names files and folders, so it must have letters or digits "

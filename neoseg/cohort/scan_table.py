@@ -1,4 +1,4 @@
-"""Read a cohort from a table that has a row for each scan."""
+"""Read a cohort from a table with one row per scan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES: Mapping[str, Sequence[str]] = {
     "birth_age": BIRTH_COLUMNS,
     "split": ("split",),
 }
-"""How the columns beside those of the modalities are called; the first that is there counts."""
+"""Accepted names of the columns, apart from the modalities; the first that exists is used."""
 
 
 @reader("table")
@@ -42,44 +42,50 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
-    """Read a `.csv` (commas) or `.tsv` (tabs): `subject` and a column for each modality, and where
-    they are there `session`, `label`, `mask`, `scan_age`, `birth_age` (weeks) and `split`.
+    """Read a `.csv` (commas) or `.tsv` (tabs) with `subject` and a column for each modality.
 
-    `root` is the table; its paths start from its folder. `columns` says how it calls them, as in
-    `{subject: ID, T2w: image}`. Empty cells are what a scan lacks. `split` (train, val, test)
-    counts for the run unless a file does. `convention` and other options are those of `read_bids`.
+    Optional columns are `session`, `label`, `mask`, `scan_age`, `birth_age` (weeks) and `split`.
+
+    `root` is the table; paths in it are relative to its folder. `columns` maps to other column
+    names, as in `{subject: ID, T2w: image}`. An empty cell means that the scan lacks the value.
+    `split` (train, val, test) is used by the run unless it has a split file. `convention` and the
+    other options are those of `read_bids`.
     """
     problems, bad = reading.problems, partial(reading.problems.error, kind="bad-table")
     unknown = sorted(set(columns or {}) - {*NAMES, *reading.modalities})
     if unknown:
         problems.error("columns", f"names {shorten(unknown)}", f"some of {', '.join(NAMES)}")
     rows = read_rows(root, [], problems)
-    there = set(rows[0]) if rows else set()
+    header = set(rows[0]) if rows else set()
     names = {**NAMES, **{name: (name,) for name in reading.modalities}}
     named = {key: (str(name),) for key, name in (columns or {}).items()}
-    found = {
-        key: next((n for n in ways if n.casefold() in there), "")
+    column_of = {
+        key: next((n for n in ways if n.casefold() in header), "")
         for key, ways in {**names, **named}.items()
     }
     needed = ["subject", *reading.modalities, *named]
-    lacking = [{**names, **named}[key][0] for key in dict.fromkeys(needed) if not found.get(key)]
-    if rows and lacking:
-        has = f"has no column {shorten(lacking)}; it has {shorten(sorted(there), 12)}"
-        bad(root, has, action="add it, or say with cohort.columns={...} what the table calls it")
+    missing = [
+        {**names, **named}[key][0] for key in dict.fromkeys(needed) if not column_of.get(key)
+    ]
+    if rows and missing:
+        found = f"has no column {shorten(missing)}; it has {shorten(sorted(header), 12)}"
+        bad(root, found, action="add it, or say with cohort.columns={...} what the table calls it")
     elif not rows and not problems.errors:
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()
-    ages = [found[key] for key in ("birth_age", "scan_age") if found[key]]
-    table = _Table(root, found, units_of(root, [a.casefold() for a in ages], problems), problems)
+    ages = [column_of[key] for key in ("birth_age", "scan_age") if column_of[key]]
+    table = _Table(
+        root, column_of, units_of(root, [a.casefold() for a in ages], problems), problems
+    )
     ids = [table.ids(row) for row in rows]
     reading.selection.check([subject for subject, _ in ids if subject], problems)
-    wanted = [
+    selected = [
         (key, row)
         for key, row in zip(ids, rows, strict=True)
         if key[0] and reading.selection.wants(key[0])
     ]
-    table.check(wanted)
-    first = dict(reversed(wanted))
+    table.check(selected)
+    first = dict(reversed(selected))
     order = sorted(first, key=lambda key: (key[0], key[1] or ""))
     scans = [table.scan(*key, first[key], reading) for key in order]
     kept = [scan for scan in scans if scan is not None]
@@ -90,7 +96,7 @@ def read_table(
 
 @dataclass(frozen=True)
 class _Table:
-    """A table, how it calls each column ("" where it has none), and the units of its ages."""
+    """A table, the name of each of its columns ("" if absent), and the units of its ages."""
 
     path: Path
     columns: Mapping[str, str]
@@ -98,7 +104,7 @@ class _Table:
     problems: Problems
 
     def text(self, row: Row, key: str) -> str:
-        """Return what a cell says, "" where that is that nothing is known."""
+        """Return the text of a cell, "" for a missing value."""
         text = row.get(self.columns[key].casefold(), "")
         return "" if text.casefold() in MISSING_TEXT else text
 
@@ -106,7 +112,7 @@ class _Table:
         return f"{self.path}:{row.line}, column {self.columns[key]}"
 
     def ids(self, row: Row) -> tuple[str, str | None]:
-        """Return subject and session of a row; no subject where it cannot be used."""
+        """Return subject and session of a row; an empty subject if the row cannot be used."""
         subject = bare_id(self.text(row, "subject"), "sub-")
         session = bare_id(self.text(row, "session"), "ses-") or None
         try:
@@ -119,30 +125,30 @@ class _Table:
         return subject, session
 
     def check(self, rows: Sequence[tuple[tuple[str, str | None], Row]]) -> None:
-        """Note scans with two rows, and subjects in no split or in two."""
+        """Record errors for scans with two rows, and for subjects in no split or in two."""
         lines: dict[tuple[str, str | None], int] = {}
         splits: dict[str, tuple[str, int]] = {}
         count = Counter(self.text(row, "split").casefold() for _, row in rows)
         for key, row in rows:
-            about = [scan_id(*key)]
+            scan_ids = [scan_id(*key)]
             if key in lines:
-                found = f"names {about[0]} again, as line {lines[key]} does"
+                found = f"names {scan_ids[0]} again, as line {lines[key]} does"
                 action = "delete one, or tell them apart by a column session"
                 where = self.where(row, "subject")
-                self.problems.error(where, found, "a row a scan", action, "duplicate-row", about)
+                self.problems.error(where, found, "a row a scan", action, "duplicate-row", scan_ids)
             lines.setdefault(key, row.line)
             name = self.text(row, "split").casefold()
-            other, line = splits.setdefault(key[0], (name, row.line))
+            first_split, line = splits.setdefault(key[0], (name, row.line))
             if count[""] < len(rows) and name not in SPLITS:
-                found, wanted = f"found {name!r}", f"one of {', '.join(SPLITS)}"
-                self.problems.error(self.where(row, "split"), found, wanted, "", "plan", about)
-            elif other != name:
-                found = f"found {name!r}, and line {line} has {key[0]} in {other!r}"
-                wanted = "one part for all scans of a subject"
-                self.problems.error(self.where(row, "split"), found, wanted, "", "plan", about)
+                found, expected = f"found {name!r}", f"one of {', '.join(SPLITS)}"
+                self.problems.error(self.where(row, "split"), found, expected, "", "plan", scan_ids)
+            elif first_split != name:
+                found = f"found {name!r}, and line {line} has {key[0]} in {first_split!r}"
+                expected = "one part for all scans of a subject"
+                self.problems.error(self.where(row, "split"), found, expected, "", "plan", scan_ids)
 
     def scan(self, subject: str, session: str | None, row: Row, reading: Reading) -> Scan | None:
-        """Return the scan of a row; None without its first image."""
+        """Return the scan of a row, None without its first image."""
         name = scan_id(subject, session)
         images = tuple(self._file(row, key, name) for key in reading.modalities)
         if images[0] is None:
@@ -168,17 +174,17 @@ class _Table:
         return parse_age(text, self.where(row, key), self.problems, unit or 1.0)
 
     def _file(self, row: Row, key: str, scan: str) -> Path | None:
-        """Return the file that a cell names, noting one that cannot be read."""
+        """Return the file that a cell names; record an error if it cannot be read."""
         text = self.text(row, key)
         if not text:
             return None
         path = self.path.parent / Path(text).expanduser()
-        found, kind = fault_of(path)
+        fault, kind = fault_of(path)
         if not ending_of(path.name):
-            found, kind = "is not named like a volume", "not-nifti"
-        if found:
-            wanted = f"a file that ends in {', '.join(ENDINGS)}"
+            fault, kind = "is not named like a volume", "not-nifti"
+        if fault:
+            expected = f"a file that ends in {', '.join(ENDINGS)}"
             action = f"correct the path (it starts from {self.path.parent}), or fetch the file"
             where = self.where(row, key)
-            self.problems.error(where, f"{path} {found}", wanted, action, kind, [scan])
+            self.problems.error(where, f"{path} {fault}", expected, action, kind, [scan])
         return path

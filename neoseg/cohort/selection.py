@@ -1,4 +1,4 @@
-"""Which scans of a cohort take part."""
+"""Select the scans of a cohort to use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from neoseg.findings.settings import Section
 
 
 class Selection(Section):
-    """Filters that every cohort understands; ids with or without `sub-`.
+    """Filters common to all cohorts; ids with or without `sub-`.
 
-    `max_birth_age` is in weeks and inclusive; scans whose birth age is not known are then left out.
+    `max_birth_age` is in weeks and inclusive; it leaves out scans with an unknown birth age.
     """
 
     subjects: tuple[str, ...] | None = None
@@ -32,12 +32,12 @@ class Selection(Section):
         return tuple(bare_id(str(i), "sub-") if isinstance(i, str | int) else i for i in ids)
 
     def wants(self, subject: str) -> bool:
-        """Tell whether a subject (without `sub-`) is neither excluded nor unlisted."""
+        """Return whether a subject (without `sub-`) passes `subjects` and `exclude`."""
         listed = self.subjects is None or subject in self.subjects
         return listed and subject not in self.exclude
 
     def check(self, known: Collection[str], problems: Problems) -> None:
-        """Note listed subjects that do not exist (an error) and excluded ones (a warning)."""
+        """Record listed subjects that do not exist (an error), and excluded ones (a warning)."""
         unknown = sorted(set(self.subjects or ()) - set(known) - set(self.exclude))
         if unknown:
             problems.error(
@@ -46,26 +46,28 @@ class Selection(Section):
                 f"ids such as {shorten(sorted(known), 3) or '(the cohort is empty)'}",
                 "correct the list; quote ids that look like numbers",
             )
-        needless = sorted(set(self.exclude) - set(known))
-        if needless:
+        unknown_excluded = sorted(set(self.exclude) - set(known))
+        if unknown_excluded:
             problems.warn(
                 "exclude",
-                f"names {shorten(needless)}, which the cohort does not have",
+                f"names {shorten(unknown_excluded)}, which the cohort does not have",
                 action="correct the ids (quote those that look like numbers), or take them out",
             )
 
     def apply(self, scans: Sequence[Scan], problems: Problems) -> tuple[Scan, ...]:
-        """Return the scans that pass, with a warning for each kind that was left out."""
+        """Return the scans that pass, with a warning for each filter that removes some."""
         kept = list(scans)
         if self.require_modalities:
-            kept = _keep(
+            kept = _filter(
                 kept, [None not in scan.images for scan in kept], "lack a modality", problems
             )
         limit = self.max_birth_age
         if limit is not None:
             birth = [scan.birth_age for scan in kept]
-            known = [age is not None for age in birth]
-            kept = _keep(kept, known, "have no known birth age (max_birth_age is set)", problems)
+            has_age = [age is not None for age in birth]
+            kept = _filter(
+                kept, has_age, "have no known birth age (max_birth_age is set)", problems
+            )
             kept = [s for s in kept if s.birth_age is not None and s.birth_age <= limit]
         if self.max_subjects is not None:
             first = sorted({scan.subject for scan in kept})[: self.max_subjects]
@@ -80,7 +82,7 @@ class Selection(Section):
         return tuple(kept)
 
 
-def _keep(
+def _filter(
     scans: Sequence[Scan], passes: Sequence[bool], why: str, problems: Problems
 ) -> list[Scan]:
     left_out = [scan.id for scan, good in zip(scans, passes, strict=True) if not good]

@@ -22,7 +22,7 @@ COLUMNS = ("cohort", "subject", "session", "split", "age_group")
 
 
 class SplitSettings(Section):
-    """What a user writes in `conf/split/*.yaml`: a table to read, or how to draw one.
+    """Settings of `conf/split/*.yaml`: a table to read, or how to draw a split.
 
     `subset` allows the table to name subjects that the cohort lacks.
     """
@@ -45,15 +45,15 @@ class SplitSettings(Section):
 
 @dataclass(frozen=True)
 class Split:
-    """Subject ids of each part, sorted. No subject is in two of them."""
+    """Sorted subject ids of each part. No subject is in two parts."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        everyone = [*self.train, *self.val, *self.test]
-        twice = sorted({name for name in everyone if everyone.count(name) > 1})
+        subjects = [*self.train, *self.val, *self.test]
+        twice = sorted({name for name in subjects if subjects.count(name) > 1})
         if twice:
             raise CohortError(
                 "a subject must be in one split only:",
@@ -61,7 +61,7 @@ class Split:
             )
 
     def of(self, subject: str) -> str | None:
-        """Return "train", "val", "test", or None for a subject that is in none."""
+        """Return "train", "val", "test", or None for a subject in no part."""
         return next((name for name in SPLITS if subject in getattr(self, name)), None)
 
     def scans(self, scans: Iterable[Scan], name: str) -> tuple[Scan, ...]:
@@ -71,37 +71,37 @@ class Split:
 
 
 def split_of(cohort: Cohort, settings: SplitSettings) -> Split:
-    """Split a cohort; scans that were skipped for errors may stand in a table."""
+    """Split a cohort; a split table may name subjects whose scans were skipped for errors."""
     if any(problem.severity == "error" for problem in cohort.problems):
         settings = settings.model_copy(update={"subset": True})
     return split_cohort(cohort.scans, settings)
 
 
 def split_cohort(scans: Sequence[Scan], settings: SplitSettings) -> Split:
-    """Return the split of the settings' table, else of the scans, else a draw.
+    """Return the split from the settings' table, else from the scans, else a drawn one.
 
     Raises:
         CohortError: as `read_split` and `make_split`.
     """
     if settings.file is not None:
         return read_split(settings.file, scans, subset=settings.subset)
-    given = {scan.subject: scan.split for scan in scans if scan.split is not None}
-    if given:
+    part_of = {scan.subject: scan.split for scan in scans if scan.split is not None}
+    if part_of:
         log.info("the split is that of the cohort's own table")
-        return Split(*(tuple(sorted(s for s in given if given[s] == name)) for name in SPLITS))
+        return Split(*(tuple(sorted(s for s in part_of if part_of[s] == name)) for name in SPLITS))
     return make_split(scans, settings.fractions, settings.seed)
 
 
 def make_split(
     scans: Sequence[Scan], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
 ) -> Split:
-    """Draw a split by subject, with about the same age groups in each part.
+    """Draw a split by subject, stratified by age group.
 
-    A function of the subjects, their age groups and `seed`; not of the order of the scans. A
-    fraction of 0 gives an empty part, every other part gets at least one subject.
+    The split depends on the subjects, their age groups and `seed`, not on the order of the scans. A
+    fraction of 0 gives an empty part; every other part gets at least one subject.
 
     Raises:
-        CohortError: fractions that do not add up to 1, or fewer subjects than parts.
+        CohortError: the fractions do not add up to 1, or there are fewer subjects than parts.
     """
     title = "the cohort cannot be split:"
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
@@ -124,44 +124,44 @@ def make_split(
         for stratum in sorted(set(strata.values()))
         for subject in shuffled((s for s, g in strata.items() if g == stratum), "split", seed)
     ]
-    given: list[list[str]] = [[], [], []]
-    for place, subject in enumerate(order, start=1):
-        # The part that is furthest behind its share of the subjects so far; as the subjects come
+    members: list[list[str]] = [[], [], []]
+    for position, subject in enumerate(order, start=1):
+        # Choose the part furthest behind its share of the subjects so far; as subjects come
         # stratum by stratum, each stratum is divided in nearly the same proportions.
-        open_parts = [i for i in range(3) if len(given[i]) < totals[i]]
-        behind = [totals[i] * place / len(order) - len(given[i]) for i in open_parts]
-        given[open_parts[behind.index(max(behind))]].append(subject)
-    return Split(*(tuple(sorted(part)) for part in given))
+        open_parts = [i for i in range(3) if len(members[i]) < totals[i]]
+        behind = [totals[i] * position / len(order) - len(members[i]) for i in open_parts]
+        members[open_parts[behind.index(max(behind))]].append(subject)
+    return Split(*(tuple(sorted(part)) for part in members))
 
 
 def subject_strata(scans: Iterable[Scan]) -> dict[str, str]:
-    """Return each subject's age group; "both" for one with preterm and term scans."""
+    """Return the age group of each subject, "both" for subjects with preterm and term scans."""
     groups: dict[str, set[str]] = {}
     for scan in scans:
         groups.setdefault(scan.subject, set()).add(scan.age_group)
     strata = {}
-    for subject, found in groups.items():
-        known = found - {"unknown"}
-        strata[subject] = "both" if len(known) > 1 else next(iter(known or found))
+    for subject, age_groups in groups.items():
+        known = age_groups - {"unknown"}
+        strata[subject] = "both" if len(known) > 1 else next(iter(known or age_groups))
     return strata
 
 
 def _totals(number: int, fractions: Sequence[float]) -> list[int]:
-    """Divide `number` subjects by largest remainder, at least one where the fraction is not 0."""
+    """Divide `number` subjects by largest remainder, at least one per non-zero fraction."""
     exact = [number * fraction for fraction in fractions]
     # Rounding guards against 0.1 * 30 = 3.0000000000000004 and the like.
     totals = [max(int(round(share, 6)), int(share > 0)) for share in exact]
     while sum(totals) != number:
         step = 1 if sum(totals) < number else -1
-        free = [i for i in range(3) if exact[i] > 0 and (step > 0 or totals[i] > 1)]
-        gap = {i: round(step * (exact[i] - totals[i]), 6) for i in free}
-        # Ties go to the last part: the test set is the one that small cohorts starve.
-        totals[max(free, key=lambda i: (gap[i], i))] += step
+        adjustable = [i for i in range(3) if exact[i] > 0 and (step > 0 or totals[i] > 1)]
+        gap = {i: round(step * (exact[i] - totals[i]), 6) for i in adjustable}
+        # Ties go to the last part, as small cohorts tend to leave too few subjects for testing.
+        totals[max(adjustable, key=lambda i: (gap[i], i))] += step
     return totals
 
 
 def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> None:
-    """Write the splits of several cohorts, each with its scans, into one table."""
+    """Write the splits of several cohorts, each with its scans, to one table."""
     rows = [
         (scan.cohort, scan.subject, scan.session, name, scan.age_group)
         for split, scans in parts
@@ -172,39 +172,38 @@ def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> N
 
 
 def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) -> Split:
-    """Read a table with the columns subject and split (train, val or test), by row or by scan.
+    """Read a table with the columns subject and split (train, val or test), per subject or scan.
 
-    Where a column `cohort` tells several apart, the rows of the scans' own cohort count.
+    If a column `cohort` has several values, only the rows of the scans' cohort are used.
 
     Raises:
-        CohortError: listing subjects in two splits, splits with other names, subjects of the
-            table that the cohort lacks (unless `subset`) and subjects of the cohort that the
-            table lacks.
+        CohortError: listing subjects in two splits, unknown split names, table subjects that the
+            cohort lacks (unless `subset`), and cohort subjects that the table lacks.
     """
     path = Path(path).expanduser()
     problems = Problems()
-    chosen: dict[str, set[str]] = {}
-    named, present = set[str](), {scan.subject for scan in scans}
+    splits_of: dict[str, set[str]] = {}
+    listed, present = set[str](), {scan.subject for scan in scans}
     for number, row in _own_rows(read_rows(path, ["subject", "split"], problems), scans):
         subject, name = id_in(row["subject"], present), row["split"].casefold()
-        named.add(subject)
+        listed.add(subject)
         if name not in SPLITS:
             problems.error(f"{path} row {number}", f"found split {row['split']!r}", str(SPLITS))
         elif subject:
-            chosen.setdefault(subject, set()).add(name)
-    _check_subjects(path, chosen, present, subset, problems, present - named)
+            splits_of.setdefault(subject, set()).add(name)
+    _check_subjects(path, splits_of, present, subset, problems, present - listed)
     problems.settle(f"split '{path}'")
-    return Split(*(tuple(sorted(s for s in present if name in chosen[s])) for name in SPLITS))
+    return Split(*(tuple(sorted(s for s in present if name in splits_of[s])) for name in SPLITS))
 
 
 def _own_rows(
     rows: Sequence[dict[str, str]], scans: Sequence[Scan]
 ) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows of the scans' cohort with their numbers in the file, all if it has one."""
-    own = {scan.cohort for scan in scans}
+    """Return the rows of the scans' cohort with row numbers; all rows if there is one cohort."""
+    cohorts = {scan.cohort for scan in scans}
     several = len({row.get("cohort", "") for row in rows}) > 1
     numbered = enumerate(rows, start=2)
-    return [(n, row) for n, row in numbered if not several or row["cohort"] in own]
+    return [(n, row) for n, row in numbered if not several or row["cohort"] in cohorts]
 
 
 def _check_subjects(
@@ -239,14 +238,14 @@ def _check_subjects(
 
 
 def shuffled(names: Iterable[str], *seed: int | str) -> list[str]:
-    """Return the names ordered by a hash of (seed, name).
+    """Return the names, without duplicates, ordered by a hash of (seed, name).
 
-    Unlike a generator's permutation this is the same in every library version, whatever order the
-    names come in, and a name that is added or removed leaves the others in their order.
+    Unlike a random permutation, the order is the same in every library version and for any input
+    order, and adding or removing a name does not change the order of the others.
     """
-    stem = ":".join(map(str, seed))
+    prefix = ":".join(map(str, seed))
 
     def key(name: str) -> tuple[bytes, str]:
-        return hashlib.sha256(f"{stem}:{name}".encode()).digest(), name
+        return hashlib.sha256(f"{prefix}:{name}".encode()).digest(), name
 
     return sorted(set(names), key=key)

@@ -1,4 +1,4 @@
-"""The phantom as a cohort: generated where it is missing, then read like any dHCP release."""
+"""The phantom as a cohort: generate it if missing, then read it like a dHCP release."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def read_phantom(
 ) -> Cohort:
     """Return the phantom cohort with the given settings, generating it below `root` if needed.
 
-    The folder's name carries a fingerprint of all settings, so that cohorts with different ones
-    lie side by side. Jobs that start together generate it once. `phantom` are the keywords of
-    `PhantomSettings`, `reading` the options of `read_dhcp`; there are as many processes (`workers`)
-    as cores by default. `progress` is called with (finished, all) scans.
+    The folder name contains a fingerprint of all settings, so cohorts with different settings
+    coexist. A lock makes concurrent jobs generate it only once. `phantom` holds the keywords of
+    `PhantomSettings`, `reading` the options of `read_dhcp`; `workers` processes are used, by
+    default one per core. `progress` is called with the numbers of (finished, all) scans.
 
     Raises:
         CohortError: unknown settings, values out of range, or as `read_dhcp`.
     """
-    # It takes a quarter of a second, and every reader of cohorts is imported with this one.
+    # Imported here: it takes a quarter of a second, and all readers are imported together.
     from neoseg.cohort.phantom.generation import VERSION, generate_cohort
 
-    known = [field.name for field in fields(PhantomSettings)]
-    unknown = sorted(set(phantom) - set(known))
+    setting_names = [field.name for field in fields(PhantomSettings)]
+    unknown = sorted(set(phantom) - set(setting_names))
     if unknown:
         raise CohortError(
-            f"cohort.phantom has no setting {', '.join(unknown)}; it has {', '.join(known)}"
+            f"cohort.phantom has no setting {', '.join(unknown)}; it has {', '.join(setting_names)}"
         )
     try:
         settings = PhantomSettings(**phantom)

@@ -1,1 +1,1 @@
-"""What is wrong with a cohort: every finding of one pass, as a report for people and machines."""
+"""Examine a cohort: find every problem in one pass, and report it for people and machines."""

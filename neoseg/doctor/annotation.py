@@ -1,4 +1,4 @@
-"""Who is annotated how under a plan, and what each stream of a training then holds."""
+"""Summarise the annotations of a plan, by part of the split and stream."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ COLUMNS = ("part", "stream", "annotation", "scans", "subjects", "structures know
 
 @dataclass(frozen=True)
 class Annotated:
-    """Rows of `COLUMNS`, a row for each kind of annotation in each part of the split."""
+    """Rows of `COLUMNS`, one for each kind of annotation in each part of the split."""
 
     rows: tuple[tuple[str, ...], ...]
 
     @classmethod
     def of(cls, source: Source) -> Annotated:
-        """Count the scans of a plan that are annotated alike."""
+        """Count the scans and subjects of a plan for each kind of annotation."""
         groups: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
         for part in SPLITS:
             for scan, item in source.of_split(part):
@@ -28,8 +28,8 @@ class Annotated:
                 groups[part, item.stream, item.protocol, known].append(scan.subject)
         return cls(
             tuple(
-                (*key[:3], str(len(found)), str(len(set(found))), key[3])
-                for key, found in groups.items()
+                (*key[:3], str(len(subjects)), str(len(set(subjects))), key[3])
+                for key, subjects in groups.items()
             )
         )
 

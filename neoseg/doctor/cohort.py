@@ -1,4 +1,4 @@
-"""Findings about a cohort as a whole, from what is known of each of its scans."""
+"""Problems of a cohort as a whole, from the examination of each of its scans."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from neoseg.store.volume import read_volume
 
 
 def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
-    """One image under the names of several scans: an error where they are of several subjects.
+    """Find images that several scans share: an error if the scans are of different subjects.
 
-    Such a subject could stand in the training and in the test set.
+    Such an image could end up in both the training and the test set.
     """
     groups: dict[str, list[tuple[Examined, Path]]] = defaultdict(list)
     for item in examined:
         for digest, path in item.images:
             groups[digest].append((item, path))
-    found = [*_resampled_images(examined)]
-    for (first, shown), *others in groups.values():
+    problems = [*_resampled_images(examined)]
+    for (first, first_path), *others in groups.values():
         if not others:
             continue
-        several = any(item.scan.subject != first.scan.subject for item, _ in others)
+        several_subjects = any(item.scan.subject != first.scan.subject for item, _ in others)
         ids = (first.scan.id, *(item.scan.id for item, _ in others))
-        found.append(
+        problems.append(
             Problem(
                 str(others[0][1]),
-                f"shows the same voxels as {shown}"
+                f"shows the same voxels as {first_path}"
                 + (f", and so do {len(others) - 1} more" if len(others) > 1 else ""),
                 "an image of its own for each scan",
                 f"keep one of {shorten(ids)}",
                 "duplicate-image",
-                ids[1:] if several else (),
-                "error" if several else "warning",
+                ids[1:] if several_subjects else (),
+                "error" if several_subjects else "warning",
             )
         )
-    return found
+    return problems
 
 
 def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
-    """Warn of label files with the same labels whose images show different things."""
+    """Warn of label files with identical labels whose images differ."""
     groups: dict[tuple[int, ...], list[Examined]] = defaultdict(list)
     for item in examined:
         if sum(count > 0 for count in item.voxels) > 1 and item.entry is not None:
             groups[item.voxels].append(item)
-    found = []
+    problems = []
     for items in groups.values():
         same: dict[str, list[Examined]] = defaultdict(list)
         for item in items if len(items) > 1 else ():
@@ -62,8 +62,8 @@ def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
             same[digest_of_voxels(labels)].append(item)
         for first, *others in same.values():
             if len({item.digest for item in (first, *others)}) < 2:
-                continue  # one scan under two names is another finding
-            found.append(
+                continue  # identical images are reported by `duplicate_images`
+            problems.append(
                 Problem(
                     str(others[0].scan.label),
                     f"holds the same labels as {first.scan.label}, and their images differ"
@@ -75,14 +75,14 @@ def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
                     severity="warning",
                 )
             )
-    return found
+    return problems
 
 
 def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
-    """Yield a warning for each image of one subject that shows what an image of another shows."""
-    known = [item for item in examined if item.signature]
-    for i, j in copies([item.signature for item in known]):
-        first, other = known[i], known[j]
+    """Yield a warning for each pair of subjects whose images match after scaling or resampling."""
+    signed = [item for item in examined if item.signature]
+    for i, j in copies([item.signature for item in signed]):
+        first, other = signed[i], signed[j]
         if first.scan.subject != other.scan.subject and first.digest != other.digest:
             yield Problem(
                 str(other.scan.images[0]),
@@ -96,19 +96,19 @@ def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
 
 def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
     """Return the label sets that voxels of the training scans have under the plan."""
-    known = {item.scan.id: item for item in examined if item.entry is not None}
+    by_id = {item.scan.id: item for item in examined if item.entry is not None}
     shown: set[LabelSet] = set()
     for scan, assignment in source.of_split("train"):
-        if scan.id not in known:
+        if scan.id not in by_id:
             continue
         protocol = source.protocols[assignment.protocol]
         sets = scan.sets(source.cohort.convention)
-        shown |= {protocol.apply(sets[code]) for code in np.flatnonzero(known[scan.id].voxels)}
+        shown |= {protocol.apply(sets[code]) for code in np.flatnonzero(by_id[scan.id].voxels)}
     return shown
 
 
 def known_sets(source: Source) -> set[LabelSet]:
-    """Return the label sets that the annotation of a training scan can hold under the plan."""
+    """Return the label sets that annotations of the training scans can contain under the plan."""
     meaning = source.cohort.convention
     pairs = {
         (scan.sets(meaning), item.protocol) for scan, item in source.of_split("train") if scan.label
@@ -117,20 +117,20 @@ def known_sets(source: Source) -> set[LabelSet]:
 
 
 def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]:
-    """Structures that no training scan shows, or none on their own."""
+    """Warn of structures that no training scan shows, or that are always merged with others."""
     shown = {leaves for leaves in shown if leaves != space.everything}
-    alone = {leaf for leaves in shown if len(leaves) == 1 for leaf in leaves}
-    anyhow = {leaf for leaves in shown for leaf in leaves}
-    absent = [k for k in range(space.num_leaves) if k not in anyhow]
-    merged = [k for k in range(space.num_leaves) if k in anyhow and k not in alone]
-    found = []
-    for leaves, what in ((absent, "in no training scan"), (merged, "only merged with others")):
+    separate = {leaf for leaves in shown if len(leaves) == 1 for leaf in leaves}
+    present = {leaf for leaves in shown for leaf in leaves}
+    absent = [k for k in range(space.num_leaves) if k not in present]
+    merged = [k for k in range(space.num_leaves) if k in present and k not in separate]
+    problems = []
+    for leaves, where in ((absent, "in no training scan"), (merged, "only merged with others")):
         if leaves:
             names = shorten((space.leaves[k].abbreviation for k in leaves), 12)
-            found.append(
+            problems.append(
                 Problem(
                     f"label table '{space.name}'",
-                    f"has {len(leaves)} structures that occur {what}: {names}",
+                    f"has {len(leaves)} structures that occur {where}: {names}",
                     "each of them in a training scan",
                     "nothing can learn them apart; add scans that show them, annotate more "
                     "subjects fully, or leave them out of the table",
@@ -138,11 +138,11 @@ def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]
                     severity="warning",
                 )
             )
-    return found
+    return problems
 
 
 def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> list[Problem]:
-    """Classes inside which no annotation ever puts a voxel."""
+    """Warn of classes that contain no label set of any annotation."""
     known = set(known)
     absent = [
         entry.abbreviation

@@ -1,4 +1,4 @@
-"""The findings of one pass over a cohort, and how they are written down."""
+"""The problems found in one pass over a cohort, as text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FORMAT = 1
 """Version of `report.json`."""
 
 LISTED = 10
-"""Findings of one kind that are shown on a screen; the files hold all."""
+"""Maximum number of problems of one kind shown on a screen; the files list all."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a cohort, errors and warnings, and which scans are `good` to be used.
+    """Errors and warnings about a cohort, and the `good` scans, which can be used.
 
-    `structures` are those that the label files show, where there are any, `annotated` tells the
-    plan, where there is one.
+    `structures` counts the structures in the label files, if there are any; `annotated` summarises
+    the annotation plan, if there is one.
     """
 
     cohort: str
@@ -38,18 +38,18 @@ class Diagnosis:
 
     @classmethod
     def of_error(cls, cohort: str, error: CohortError) -> Diagnosis:
-        """Return that of a cohort whose scans could not be found."""
+        """Return the diagnosis of a cohort whose reader failed with an error."""
         problems = error.problems or (Problem(f"cohort '{cohort}'", str(error)),)
         return cls(cohort, (), (*problems, *error.warnings))
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """The findings that keep scans, or the cohort, from being used."""
+        """The problems that prevent scans, or the whole cohort, from being used."""
         return tuple(p for p in self.problems if p.severity == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """The other findings."""
+        """The other problems."""
         return tuple(p for p in self.problems if p.severity == "warning")
 
     @property
@@ -63,15 +63,15 @@ class Diagnosis:
         return bool(self.good) and all(problem.scans for problem in self.errors)
 
     def groups(self) -> Iterator[tuple[str, str, list[Problem]]]:
-        """Yield (severity, kind, findings), errors first, kinds in their own order."""
-        for severity, found in (("error", self.errors), ("warning", self.warnings)):
+        """Yield (severity, kind, problems), errors first, kinds in the order of `KINDS`."""
+        for severity, problems in (("error", self.errors), ("warning", self.warnings)):
             for kind in KINDS:
-                members = [problem for problem in found if problem.kind == kind]
+                members = [problem for problem in problems if problem.kind == kind]
                 if members:
                     yield severity, kind, members
 
     def summary(self) -> str:
-        """One line: how many scans of how many subjects, with labels and by age group."""
+        """Return one line with the number of scans and subjects, by age group and with labels."""
         ages = Counter(scan.age_group for scan in self.good)
         unknown = ages.pop("unknown", 0)
         groups = [f"{count} {group}" for group, count in sorted(ages.items())]
@@ -86,7 +86,7 @@ class Diagnosis:
         )
 
     def text(self, listed: int | None = LISTED) -> str:
-        """Return all groups for a screen, of each at most `listed` findings."""
+        """Return all groups of problems for a screen, with at most `listed` problems each."""
         lines = []
         for severity, kind, members in self.groups():
             lines.append(f"{severity.upper()} {KINDS[kind]} [{kind}], {len(members)}:")
@@ -98,7 +98,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON."""
+        """Return plain containers, for JSON."""
         return {
             "format": FORMAT,
             "cohort": self.cohort,
@@ -116,7 +116,7 @@ class Diagnosis:
         }
 
     def markdown(self) -> str:
-        """Return the report for people: a table for each kind."""
+        """Return the report in Markdown, with a table for each kind of problem."""
         lines = [f"# Examination of cohort '{self.cohort}'", "", self.summary() + ".", ""]
         for severity, kind, members in self.groups():
             lines += [f"## {severity.capitalize()}: {KINDS[kind]} (`{kind}`)", ""]
@@ -131,7 +131,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def write(self, path: Path) -> Path:
-        """Write `path` as JSON, whatever its suffix, and its neighbour `.md`; return the latter."""
+        """Write the report to `path` with suffixes `.json` and `.md`; return the latter path."""
         write_json(path.with_suffix(".json"), self.to_dict(), indent=1, ensure_ascii=False)
         write_text(path.with_suffix(".md"), self.markdown())
         return path.with_suffix(".md")

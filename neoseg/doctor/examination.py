@@ -35,72 +35,73 @@ def diagnose(
     progress: Callable[[str], None] | None = None,
     verify: bool = False,
 ) -> Diagnosis:
-    """Examine the scans of a cohort, and what its good scans show under an annotation plan.
+    """Examine the scans of a cohort, and the labels of its good scans under an annotation plan.
 
     Args:
-        cohort: read so that errors about single scans are among its problems.
-        store: filled on the way.
-        plan: of a cohort without the bad scans; None takes every scan for training, fully labelled.
+        cohort: read with `on_error` such that errors about single scans are among its problems.
+        store: filled with missing entries along the way.
+        plan: returns the plan of a cohort without the bad scans; None uses every scan for training,
+            fully labelled.
         progress: called with the id of each scan.
-        verify: compare checksums of what the store holds already.
+        verify: check the checksums of existing store entries.
 
     Raises:
-        DataError: a store that cannot be written.
+        DataError: the store cannot be written.
     """
     examined = store.examine(cohort, cohort.scans, progress, verify)
-    found = [problem for problem in cohort.problems if problem.kind != GUESSED]
-    found += guessed_meaning(cohort, examined)
-    found += (problem for item in examined for problem in item.problems)
-    found += [*duplicate_images(examined), *copied_labels(examined)]
-    bad = {scan for p in found if p.severity == "error" for scan in p.scans}
+    problems = [problem for problem in cohort.problems if problem.kind != GUESSED]
+    problems += guessed_meaning(cohort, examined)
+    problems += (problem for item in examined for problem in item.problems)
+    problems += [*duplicate_images(examined), *copied_labels(examined)]
+    bad = {scan for p in problems if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))
     structures = annotated = None
     if any(scan.label is not None for scan in good.scans):
         structures = Structures.of(good, [item for item in examined if item.scan.id not in bad])
         try:
-            source = (plan or _everything)(good)
+            source = (plan or _all_for_training)(good)
         except CohortError as error:
-            # Whatever it is called elsewhere: here it is the plan that the cohort does not allow.
-            found += [
+            # Errors in settings are reported here as a plan that the cohort does not allow.
+            problems += [
                 replace(p, kind="plan" if p.kind == "setting" else p.kind) for p in error.problems
             ]
         else:
             space = cohort.convention.space
             annotated = None if plan is None else Annotated.of(source)
-            found += unseen_leaves(space, shown_sets(source, examined))
-            found += unknown_classes(space, known_sets(source))
-            found += structures.not_drawn(source)
-            found += unpaired_sides(good, examined)
-    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(found)), structures, annotated)
+            problems += unseen_leaves(space, shown_sets(source, examined))
+            problems += unknown_classes(space, known_sets(source))
+            problems += structures.not_drawn(source)
+            problems += unpaired_sides(good, examined)
+    return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(problems)), structures, annotated)
 
 
 def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
-    """Return the warnings about what the labels of a plan's scans show, all cohorts together.
+    """Return the warnings about the labels of a plan's scans, over all cohorts.
 
-    Sides matter where patches are `mirrored`.
+    Unpaired left and right structures are reported only if patches are `mirrored`.
 
     Raises:
-        DataError: a store that cannot be written.
+        DataError: the store cannot be written.
     """
-    shown, found = set[LabelSet](), list[Problem]()
+    shown, problems = set[LabelSet](), list[Problem]()
     for source in plan.sources:
         scans = tuple(scan for part in SPLITS for scan, _ in source.of_split(part))
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
-        found += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
-        found += copied_labels(examined)
+        problems += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
+        problems += copied_labels(examined)
         if mirrored:
-            found += unpaired_sides(source.cohort, examined)
-    return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *found]))
+            problems += unpaired_sides(source.cohort, examined)
+    return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *problems]))
 
 
 def without_bad_scans(
     cohort: Cohort, store: Store, progress: Callable[[str], None] | None = None
 ) -> Cohort:
-    """Return the cohort without the scans that cannot be used, and why among its problems.
+    """Return the cohort without unusable scans; their errors are added to its problems.
 
     Raises:
-        CohortError: no scan that is left, or errors that concern the whole cohort.
+        CohortError: no scan is left, or there are errors about the whole cohort.
     """
     diagnosis = diagnose(cohort, store, progress=progress)
     fatal = [problem for problem in diagnosis.errors if not problem.scans]
@@ -116,12 +117,12 @@ def without_bad_scans(
             len(diagnosis.skipped),
             "\n".join(f"  - {problem}" for problem in diagnosis.errors),
         )
-    known = [problem for problem in cohort.problems if problem.severity == "warning"]
-    return replace(cohort, scans=diagnosis.good, problems=(*diagnosis.errors, *known))
+    warnings = [problem for problem in cohort.problems if problem.severity == "warning"]
+    return replace(cohort, scans=diagnosis.good, problems=(*diagnosis.errors, *warnings))
 
 
-def _everything(cohort: Cohort) -> Source:
-    """Every scan for training, with all that its labels tell."""
+def _all_for_training(cohort: Cohort) -> Source:
+    """Return a plan with every labelled scan for training, fully labelled."""
     full = Protocol.full(cohort.convention.space)
     assignments = [
         Assignment(scan.subject, scan.session, "train", "full", full.name, scan.cohort)

@@ -1,4 +1,4 @@
-"""Which structures each label file shows, and what may not have been drawn in some."""
+"""Count the structures in each label file, and warn of structures missing in some of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from neoseg.store.examined import Examined
 
 @dataclass(frozen=True)
 class Structures:
-    """Voxels `[scans, leaves]` that a scan's label file says to be, or maybe to be, each leaf."""
+    """Voxel counts `[scans, leaves]` in label files; a merged label counts for all its leaves.
+
+    Voxels that may be any leaf count for none.
+    """
 
     convention: Convention
     scans: tuple[str, ...]
@@ -29,36 +32,36 @@ class Structures:
 
     @classmethod
     def of(cls, cohort: Cohort, examined: Sequence[Examined]) -> Structures:
-        """Count what the labelled scans among those examined show."""
+        """Count the structures in the labelled ones of the examined scans."""
         convention = cohort.convention
         space = convention.space
-        shown = [item for item in examined if item.voxels]
-        voxels = np.zeros((len(shown), space.num_leaves), np.int64)
-        maybe = np.zeros_like(voxels)
-        for row, item in enumerate(shown):
+        labelled = [item for item in examined if item.voxels]
+        voxels = np.zeros((len(labelled), space.num_leaves), np.int64)
+        possible = np.zeros_like(voxels)
+        for row, item in enumerate(labelled):
             meaning = item.scan.meaning(convention)
             for leaves, number in zip(meaning.sets, item.voxels, strict=True):
-                maybe[row, list(leaves)] += number
+                possible[row, list(leaves)] += number
                 voxels[row, list(leaves)] += 0 if leaves == space.everything else number
-        return cls(convention, tuple(item.scan.id for item in shown), voxels, maybe == 0)
+        return cls(convention, tuple(item.scan.id for item in labelled), voxels, possible == 0)
 
     def _names(self) -> list[tuple[int, str]]:
-        """Return each leaf but the background with its abbreviation."""
+        """Return (leaf, abbreviation) of each leaf except the background."""
         space = self.convention.space
         leaves = enumerate(space.leaves)
         return [(place, leaf.abbreviation) for place, leaf in leaves if place != space.background]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON: a row of voxel counts for each scan."""
-        places = [place for place, _ in self._names()]
-        rows = zip(self.scans, self.voxels[:, places].tolist(), strict=True)
+        """Return plain containers, for JSON, with a row of voxel counts for each scan."""
+        leaves = [leaf for leaf, _ in self._names()]
+        rows = zip(self.scans, self.voxels[:, leaves].tolist(), strict=True)
         return {"structures": [name for _, name in self._names()], "voxels": dict(rows)}
 
     def markdown(self) -> str:
-        """Return a table with a row for each structure."""
+        """Return a Markdown table with a row for each structure."""
         rows = []
-        for place, name in self._names():
-            counts = self.voxels[:, place]
+        for leaf, name in self._names():
+            counts = self.voxels[:, leaf]
             without = [scan for scan, n in zip(self.scans, counts, strict=True) if not n]
             median = f"{np.median(counts[counts > 0]):.0f}" if len(without) < len(counts) else ""
             shown = f"{len(counts) - len(without)} of {len(counts)}"
@@ -69,22 +72,22 @@ class Structures:
     def not_drawn(self, source: Source) -> list[Problem]:
         """Warn of structures that some scans of a plan lack and others show.
 
-        Where the plan or the cohort says that a structure was not drawn, nothing is lacking.
+        Structures declared as not drawn, by the plan or the cohort, are not reported.
         """
         space = self.convention.space
-        clear = frozenset([space.background])
+        background = frozenset([space.background])
         scans = {scan.id: scan for scan in source.cohort.scans}
-        open_: dict[str, LabelSet] = {}
+        hidden: dict[str, LabelSet] = {}
         for item in source.assignments:
             scan = scans[scan_id(item.subject, item.session)]
-            open_[scan.id] = source.protocols[item.protocol].apply(clear | scan.not_drawn)
-        rows = [row for row, scan in enumerate(self.scans) if scan in open_]
+            hidden[scan.id] = source.protocols[item.protocol].apply(background | scan.not_drawn)
+        rows = [row for row, scan in enumerate(self.scans) if scan in hidden]
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for leaf, _ in self._names():
             lacking = [self.scans[row] for row in rows if self._lacks[row, leaf]]
-            # What no scan shows is another finding.
+            # Structures that no scan shows are reported elsewhere.
             if self.voxels[rows, leaf].any():
-                groups[tuple(scan for scan in lacking if leaf not in open_[scan])].append(leaf)
+                groups[tuple(scan for scan in lacking if leaf not in hidden[scan])].append(leaf)
         return [
             Problem(
                 f"cohort '{source.cohort.name}'",

@@ -1,4 +1,4 @@
-"""Compose the structures of one head and label every voxel of a block of space."""
+"""Compose the structures of one head and label every voxel of a grid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VIEW_MARGIN = 9.0
 
 @dataclass(frozen=True)
 class Pose:
-    """Hold where the head lies: rotation `[3, 3]` and translation in mm."""
+    """Pose of the head in the scanner: rotation `[3, 3]` and translation in mm."""
 
     rotation: NDArray[np.float64]
     translation: NDArray[np.float64]
@@ -39,7 +39,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Block:
-    """Hold labels `[X, Y, Z]` and the fields that the contrast depends on; depths in real mm."""
+    """Labels `[X, Y, Z]` and the fields that define the contrast; depths in mm of the real head."""
 
     labels: NDArray[np.uint8]
     position: Floats
@@ -55,7 +55,7 @@ class Block:
 def build_block(
     axes: Sequence[Floats], growth: Growth, individual: Individual, pose: Pose
 ) -> Block:
-    """Label the grid spanned by three axes in scanner mm (x to the right, y front, z up)."""
+    """Label the grid spanned by three axes in scanner mm (x right, y anterior, z superior)."""
     scale = growth.scale
     reference = [
         ((axis - shift) / (scale * stretch)).astype(np.float32)
@@ -113,18 +113,18 @@ def _paint_cerebrum(
     x, y, z = (axis[tissue] for axis in position)
     pia, core = cerebrum.pia[tissue], cerebrum.core[tissue]
     # No cortex covers the underside between the temporal lobes, where the brainstem enters.
-    bare = ellipsoid((x, y, z), (0, -4, -10), (14, 21, 13)) > 0
-    cortex = (pia < thickness[tissue]) & ~bare
+    uncovered = ellipsoid((x, y, z), (0, -4, -10), (14, 21, 13)) > 0
+    cortex = (pia < thickness[tissue]) & ~uncovered
     borders = [field[tissue] for field in individual.parcel_borders.on_grid(reference)]
-    found = parcel_labels([x + borders[0] * np.sign(x), y + borders[1], z + borders[2]], cortex)
+    parcels = parcel_labels([x + borders[0] * np.sign(x), y + borders[1], z + borders[2]], cortex)
     # The border noise must not move a voxel over the midline.
-    wrong = (x + borders[0] * np.sign(x) >= 0) != (x >= 0)
-    if wrong.any():
-        found[wrong] = parcel_labels([x[wrong], y[wrong], z[wrong]], cortex[wrong])
-    found[bare & (z < -5) & (core > 0) & (np.abs(x) < 6)] = BASAL_REMAINDER
+    crossed = (x + borders[0] * np.sign(x) >= 0) != (x >= 0)
+    if crossed.any():
+        parcels[crossed] = parcel_labels([x[crossed], y[crossed], z[crossed]], cortex[crossed])
+    parcels[uncovered & (z < -5) & (core > 0) & (np.abs(x) < 6)] = BASAL_REMAINDER
     deep = (np.abs(x) < 34) & (np.abs(y) < 48) & (z > -24) & (z < 32)
     if deep.any():
-        painted = found[deep]
+        painted = parcels[deep]
         depth = paint_nuclei(
             painted,
             (x[deep], y[deep], z[deep]),
@@ -132,13 +132,13 @@ def _paint_cerebrum(
             growth.ventricle_scale,
             growth.cavum_width / growth.scale,
         )
-        found[deep] = painted
-        inside = np.full(found.shape, -99.0, np.float32)
-        inside[deep] = depth
-        ventricle[tissue] = inside
-    band = (core > 0) & (core < 2.6 / growth.scale + 0.8) & (np.abs(x) < 9) & (z > 3)
-    found[band] = CORPUS_CALLOSUM
-    labels[tissue] = found
+        parcels[deep] = painted
+        tissue_depth = np.full(parcels.shape, -99.0, np.float32)
+        tissue_depth[deep] = depth
+        ventricle[tissue] = tissue_depth
+    callosal = (core > 0) & (core < 2.6 / growth.scale + 0.8) & (np.abs(x) < 9) & (z > 3)
+    parcels[callosal] = CORPUS_CALLOSUM
+    labels[tissue] = parcels
 
 
 def _paint_hindbrain(
@@ -146,10 +146,10 @@ def _paint_hindbrain(
 ) -> None:
     tissues = tissue_lookup()[labels]
     grey_or_white = (tissues == CORTEX) | (tissues == WHITE_MATTER)
-    soft = (labels == CSF) | grey_or_white | (labels == BASAL_REMAINDER)
-    stem = (hindbrain.brainstem > 0) & soft & (labels != CORPUS_CALLOSUM)
+    replaceable = (labels == CSF) | grey_or_white | (labels == BASAL_REMAINDER)
+    stem = (hindbrain.brainstem > 0) & replaceable & (labels != CORPUS_CALLOSUM)
     labels[stem] = BRAINSTEM
-    behind = (hindbrain.cerebellum > 0) & (labels == CSF) & (cerebrum.hull < -0.6)
-    labels[behind & (x < 0)] = LEFT_CEREBELLUM
-    labels[behind & (x >= 0)] = RIGHT_CEREBELLUM
-    labels[(hindbrain.fourth_ventricle > 0) & (behind | stem)] = CSF
+    cerebellum = (hindbrain.cerebellum > 0) & (labels == CSF) & (cerebrum.hull < -0.6)
+    labels[cerebellum & (x < 0)] = LEFT_CEREBELLUM
+    labels[cerebellum & (x >= 0)] = RIGHT_CEREBELLUM
+    labels[(hindbrain.fourth_ventricle > 0) & (cerebellum | stem)] = CSF

@@ -1,4 +1,4 @@
-"""Shape the cerebrum: hull, interhemispheric and Sylvian fissure, sulci and the cortical ribbon.
+"""Shape the cerebrum: hull, interhemispheric and Sylvian fissures, sulci and cortical ribbon.
 
 Everything is a function of position, so a scan can be computed in blocks and on any grid.
 Coordinates as in `nucleus`; depths in mm of the 40-week reference brain.
@@ -25,13 +25,13 @@ from neoseg.cohort.phantom.shapes import (
 FOLD_AXIS_BACK, FOLD_AXIS_FRONT = (19.0, -30.0, 9.0), (18.0, 28.0, 8.0)
 FOLD_RADIUS = np.float32(26.0)
 FLATTENING = np.float32(0.74)
-"""A hemisphere is higher than wide; its height is divided out before folds are mapped."""
+"""Factor that scales the height of a hemisphere to its width before folds are mapped."""
 MIDLINE_CENTRE, MIDLINE_AXES = (-1.0, 2.0), (31.0, 20.0)
 
 
 @dataclass(frozen=True)
 class Cerebrum:
-    """Hold depths `[X, Y, Z]`: under the smooth hull, under the pia, in the midline core."""
+    """Depths `[X, Y, Z]`: below the smooth hull, below the pia, and in the midline core."""
 
     hull: Floats
     pia: Floats
@@ -39,14 +39,14 @@ class Cerebrum:
 
 
 def hull_depth(x: Floats, y: Floats, z: Floats) -> Floats:
-    """Return the depth under the smooth outline of both hemispheres and temporal lobes."""
+    """Return the depth below the smooth outline of the hemispheres and temporal lobes."""
     # The head is wider over the parietal lobes than over the frontal ones.
-    wide = np.abs(x) / (1 - np.float32(0.0022) * np.clip(y, -60, 60))
-    lobes = ellipsoid((wide, y, z), (0, 0, 13), (44.5, 57, 35))
+    widened = np.abs(x) / (1 - np.float32(0.0022) * np.clip(y, -60, 60))
+    lobes = ellipsoid((widened, y, z), (0, 0, 13), (44.5, 57, 35))
     base = z + 15 - 8 * smooth_step(-y, 5, 45) - 3 * smooth_step(y, 15, 50)
     lobes = smooth_minimum(lobes, base, 6)
     raised = z + np.float32(0.12) * (y - 4)
-    temporal = ellipsoid((wide, y, raised), (28.5, 3, -13), (14.5, 31, 14.5))
+    temporal = ellipsoid((widened, y, raised), (28.5, 3, -13), (14.5, 31, 14.5))
     return smooth_maximum(lobes, temporal, 3)
 
 
@@ -54,7 +54,7 @@ def sylvian_distance(x: Floats, y: Floats, z: Floats, opening: float, insula_gap
     """Return the distance to the Sylvian fissure and to the cleft over the insula."""
     lateral = np.abs(x) / (1 - np.float32(0.0022) * np.clip(y, -60, 60))
     height = z - 1 + np.float32(0.34) * y
-    # Before term the fissure is a wide fossa that gapes outwards; later the opercula close it.
+    # Before term the fissure is a wide fossa, open laterally; later the opercula close it.
     half_width = 0.3 + opening * (0.25 + smooth_step(lateral, 25, 43)) / 2.5
     fissure = block((np.abs(height) * 0.94 - half_width, 26 - lateral, np.abs(y) - 24))
     tilted = z - 1 + np.float32(0.2) * y
@@ -68,11 +68,11 @@ def shape_cerebrum(
 ) -> Cerebrum:
     """Return the depths at points `[X, Y, Z]` given in reference mm.
 
-    The sulci are sheets that descend from the hull along the zero lines of a random field, one
-    field for each wave of folding. The fields live on a capsule around each hemisphere's axis, on
-    which every point has its place; `bend` `[3, X, Y, Z]` shifts the places. The distance to a
-    sheet is the field's value over its gradient (first order), and the pia is as far away as the
-    nearest of hull, fissures and sheets.
+    Sulci are sheets that descend from the hull along the zero lines of a random field, with one
+    field per wave of folding. The fields are defined on a capsule around the axis of each
+    hemisphere, onto which points are projected; `bend` `[3, X, Y, Z]` displaces the projections.
+    The distance to a sheet is the field's value divided by its gradient (first order), and the
+    depth below the pia is the distance to the nearest of hull, fissures and sheets.
     """
     scale = growth.scale
     hull = hull_depth(x, y, z)
@@ -88,15 +88,15 @@ def shape_cerebrum(
         points = (np.abs(x[shell]), y[shell], z[shell])
         # The bend differs between left and right, and so do the folds of the two hemispheres.
         bent = np.stack([component[shell] for component in bend], axis=-1)
-        pia[shell] = _under_sulci(points, bent, outer[shell], growth, individual)
+        pia[shell] = _depth_with_sulci(points, bent, outer[shell], growth, individual)
     return Cerebrum(hull=hull, pia=pia, core=core)
 
 
-def _under_sulci(
+def _depth_with_sulci(
     points: Sequence[Floats], bend: Floats, outer: Floats, growth: Growth, individual: Individual
 ) -> Floats:
     anchors, normals, distance_to_axis = _project(points)
-    # Where a point belongs on the fold map; bent, so that sulci curve on their way down.
+    # Position on the fold map; bent, so that sulci curve with depth.
     mapped = anchors + FOLD_RADIUS * normals + bend
     variation, _ = individual.sulcal_depth.evaluate(mapped, normals)
     nearest_sheet = np.full(outer.shape, 99.0, np.float32)
@@ -108,25 +108,25 @@ def _under_sulci(
         if depth * growth.scale < 0.8:
             continue
         values, gradients = waves.evaluate(mapped, normals)
-        # Around the axis the map stretches with the distance from it; along the axis it does not.
+        # The map stretches around the axis with the distance from it, but not along the axis.
         gradients[:, 0] *= FOLD_RADIUS / distance_to_axis
         gradients[:, 2] *= FLATTENING * FOLD_RADIUS / distance_to_axis
         steepness = np.linalg.norm(gradients, axis=-1)
         sheet = np.abs(values) / (steepness + np.float32(1e-6))
-        reach = depth * np.clip(1 + np.float32(0.15) * variation * (1 + order), 0.5, 1.3)
+        sulcus_depth = depth * np.clip(1 + np.float32(0.15) * variation * (1 + order), 0.5, 1.3)
         if order:
             # Later sulci form on the gyri between earlier ones, not inside their banks.
-            reach = reach * smooth_step(nearest_sheet, 2.5, 6.0)
-        gape = growth.sulcal_opening / growth.scale * np.clip(1 - outer / (reach + 0.5), 0, 1)
-        half_width = np.float32(0.2) + gape / 2
-        distance = block((sheet - half_width, outer - reach))
-        pia = np.where(reach > 0.8, np.minimum(pia, distance), pia)
+            sulcus_depth = sulcus_depth * smooth_step(nearest_sheet, 2.5, 6.0)
+        gap = growth.sulcal_opening / growth.scale * np.clip(1 - outer / (sulcus_depth + 0.5), 0, 1)
+        half_width = np.float32(0.2) + gap / 2
+        distance = block((sheet - half_width, outer - sulcus_depth))
+        pia = np.where(sulcus_depth > 0.8, np.minimum(pia, distance), pia)
         nearest_sheet = np.minimum(nearest_sheet, sheet)
     return pia
 
 
 def _project(points: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
-    """Return the nearest points on the fold axis `[N, 3]`, directions from there, distances."""
+    """Return nearest points on the fold axis `[N, 3]`, unit directions from them, and distances."""
     back = np.asarray(FOLD_AXIS_BACK, np.float32)
     front = np.asarray(FOLD_AXIS_FRONT, np.float32)
     stacked = np.stack(points, axis=-1)

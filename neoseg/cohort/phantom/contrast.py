@@ -40,7 +40,7 @@ EYE, AIR = (1.05, 0.18), (0.015, 0.015)
 
 @dataclass(frozen=True)
 class Contrast:
-    """Hold the mean intensities `[2, 88]` of the structures and how strongly they vary inside."""
+    """Mean intensities `[2, 88]` of the structures, and the strength of variation inside them."""
 
     means: NDArray[np.float32]
     texture: float
@@ -54,16 +54,16 @@ def draw_contrast(
     """Draw one scan's tissue means; `strength` scales how much they differ between subjects."""
     table = {kind: np.array(row, np.float64).reshape(2, 2) for kind, row in MEANS.items()}
     jitter = 0.035 * strength
-    together = rng.normal(0, jitter, 2)
+    shared_offset = rng.normal(0, jitter, 2)
     means = {}
     for kind, row in table.items():
         mean = row[:, 0] + (row[:, 1] - row[:, 0]) * maturity
         if kind in DEEP:
-            mean = mean + together
+            mean = mean + shared_offset
         if kind not in ("csf", "ventricle"):
             mean = mean + rng.normal(0, 0.7 * jitter, 2)
         means[kind] = mean
-    # A scan's soft-tissue contrast as a whole is weaker or stronger, and its response is curved.
+    # The overall soft-tissue contrast varies between scans, and so does the intensity response.
     gain = np.exp(rng.normal(0, 0.18 * strength, 2))
     gamma = np.exp(rng.normal(0, 0.12 * strength, 2))
     middle = np.array([0.53, 0.58])
@@ -85,7 +85,7 @@ def draw_contrast(
 
 
 def _keep_order(soft: dict[str, np.ndarray], channel: int) -> None:
-    """Keep white matter distinguishable from cortex: however weak a scan, never inverted."""
+    """Keep a minimal contrast between white matter and cortex, which must never be inverted."""
     sign = 1 if channel == 0 else -1
     gap = sign * (soft["white matter"][channel] - soft["cortex"][channel])
     if gap < 0.11:
@@ -105,7 +105,7 @@ def paint_intensity(block: Block, contrast: Contrast, voxel: float) -> Floats:
     csf_near = (labels == 83) & (block.pia > -voxel) & (block.hindbrain.cerebellum < 0)
     _add_white_matter(image, white, block, contrast)
 
-    # Soft borders of the ribbon: a sulcus is often thinner than a voxel.
+    # Blend the borders of the ribbon, as a sulcus is often thinner than a voxel.
     ribbon = cerebral | white | csf_near
     pia, thick = block.pia[ribbon] / voxel, block.thickness[ribbon] / voxel
     outside = np.clip(0.5 - pia, 0, 1)
@@ -160,7 +160,7 @@ def _add_white_matter(
 
 
 def _paint_surroundings(image: Floats, block: Block) -> None:
-    """Fill bone, scalp, face, eyes and neck around the cavity."""
+    """Fill in bone, scalp, face, eyes and neck around the cavity."""
     around = (block.labels == 84) | (block.labels == 0)
     x, y, z = (axis[around] for axis in block.position)
     outside = -block.cavity[around]

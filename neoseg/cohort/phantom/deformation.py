@@ -11,15 +11,15 @@ from scipy import sparse
 from neoseg.cohort.phantom.shapes import Floats
 
 REACH = 100.0
-"""Half side, in mm, of the cube that a field covers; outside it continues constantly."""
+"""Half side, in mm, of the cube that a field covers; constant extrapolation outside."""
 
 
 @dataclass(frozen=True)
 class SmoothField:
-    """Hold the coefficients `[n, n, n, channels]` of a cubic B-spline field over a cube.
+    """Coefficients `[n, n, n, channels]` of a cubic B-spline field over a cube.
 
-    A field is a function of position alone, so that one subject's field is the same on every
-    voxel grid and in every session.
+    A field depends on position alone, so a subject's field is the same on every voxel grid and in
+    every session.
     """
 
     coefficients: Floats
@@ -31,12 +31,13 @@ class SmoothField:
         """Draw a field with nodes every `node_distance` mm and standard deviation `amplitude`."""
         nodes = int(np.ceil(2 * REACH / node_distance)) + 3
         coefficients = rng.standard_normal((nodes, nodes, nodes, channels))
-        # A cubic B-spline averages its coefficients: mean of the squared weights is 0.479 an axis.
+        # A cubic B-spline averages its coefficients: the mean sum of squared weights per axis is
+        # 0.479, which reduces the variance.
         return cls((coefficients * amplitude / 0.479**1.5).astype(np.float32))
 
     def on_grid(self, axes: Sequence[Floats]) -> Floats:
         """Evaluate on the grid spanned by three coordinate axes in mm: `[channels, X, Y, Z]`."""
-        # Sparse products: four weights a point, and the same rounding for any number of threads.
+        # Sparse products: four weights per point, and the same rounding for any number of threads.
         values = self.coefficients
         for axis in axes:
             weights = _spline_weights(axis, self.coefficients.shape[0])
@@ -47,10 +48,10 @@ class SmoothField:
         return np.ascontiguousarray(values)
 
     def mean_expansion(self, radius: float) -> float:
-        """Return the mean relative change of length that a displacement field causes.
+        """Return the mean relative change of length caused by a displacement field.
 
-        It is the mean diagonal of the affine map that fits the field best on a cube of half
-        side `radius` mm around the origin.
+        This is the mean diagonal of the affine map that best fits the field on a cube of half side
+        `radius` mm around the origin.
         """
         line = np.linspace(-radius, radius, 13).astype(np.float32)
         field = self.on_grid((line, line, line))
@@ -85,7 +86,7 @@ def _spline_weights(axis: Floats, nodes: int) -> sparse.csr_array:
 
 @dataclass(frozen=True)
 class Waves:
-    """Hold plane waves whose sum is a band-limited random field of variance one."""
+    """Plane waves whose sum is a band-limited random field of unit variance."""
 
     vectors: Floats
     phases: Floats
@@ -93,7 +94,7 @@ class Waves:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, wavenumber: float, count: int = 16) -> Waves:
-        """Draw `count` waves with about `wavenumber` radians per mm."""
+        """Draw `count` waves of about `wavenumber` radians per mm."""
         directions = rng.standard_normal((count, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         lengths = wavenumber * rng.uniform(0.8, 1.2, (count, 1))
@@ -104,7 +105,7 @@ class Waves:
         )
 
     def mixed_with(self, other: Waves, share: float) -> Waves:
-        """Return the field that has `share` of its variance from `other`."""
+        """Return a mixture in which `other` contributes a fraction `share` of the variance."""
         return Waves(
             np.concatenate([self.vectors, other.vectors]),
             np.concatenate([self.phases, other.phases]),
@@ -114,7 +115,7 @@ class Waves:
     def evaluate(
         self, points: Floats, normals: Floats, chunk: int = 1 << 14
     ) -> tuple[Floats, Floats]:
-        """Return values `[N]` and gradients `[N, 3]` without their part along `normals`."""
+        """Return values `[N]` and gradients `[N, 3]` without their component along `normals`."""
         values = np.empty(len(points), np.float32)
         gradients = np.empty((len(points), 3), np.float32)
         slopes = self.vectors * self.weights[:, None]

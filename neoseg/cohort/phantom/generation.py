@@ -26,7 +26,7 @@ from neoseg.processes import work_through
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""Raised whenever the same settings give other images, so that old and new are never mixed."""
+"""Increased whenever the same settings give different images, so that versions are never mixed."""
 
 RECORD = "phantom.json"
 
@@ -39,12 +39,12 @@ def generate_cohort(
 ) -> Path:
     """Write a cohort below `output` and return `output`.
 
-    Scans that an interrupted run has finished are kept. The bytes depend on the settings alone,
-    not on `workers` (processes). `progress` is called with (finished, all) after each scan.
+    Scans finished by an interrupted call are kept. The bytes depend on the settings alone, not on
+    `workers` (processes). `progress` is called with (finished, all) after each scan.
 
     Raises:
         ValueError: `workers` is below one.
-        ProcessError: a process that was killed from outside.
+        ProcessError: a worker process was killed from outside.
         FileExistsError: `output` holds a phantom cohort with other settings, or another data set.
     """
     if workers < 1:
@@ -82,7 +82,7 @@ def make_scan(pipeline: Path, settings: PhantomSettings, place: tuple[int, int])
 
 
 def _claim(output: Path, pipeline: Path, settings: PhantomSettings) -> None:
-    """Record the settings first, so that a restart knows what the finished scans belong to."""
+    """Record the settings first, so that a restart can check finished scans against them."""
     record = output / RECORD
     wanted = {"version": VERSION, "settings": asdict(settings)}
     if record.is_file():
@@ -118,7 +118,7 @@ def _finish(pipeline: Path, settings: PhantomSettings, subjects: list[Subject]) 
     has_t1w = any(session.has_t1w for subject in subjects for session in subject.sessions)
     for modality in ("T1w", "T2w")[not has_t1w :]:
         write_json(pipeline / f"{modality}.json", {"SkullStripped": False}, indent=2)
-    # The dHCP writes ids without `sub-` and `ses-`, and so does its phantom; BIDS wants them.
+    # As in the dHCP, ids in these tables have no `sub-` and `ses-`, which BIDS requires.
     write_bytes(pipeline / ".bidsignore", b"participants.tsv\n*_sessions.tsv\n")
     write_bytes(pipeline / "README.md", b"Synthetic newborn brains; nobody was scanned.\n")
     write_json(

@@ -1,4 +1,4 @@
-"""Describe how a newborn brain changes between 26 and 46 weeks, as functions of the scan age."""
+"""Growth of the newborn brain between 26 and 46 weeks, as functions of the scan age."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from dataclasses import dataclass
 
 REFERENCE_AGE = 40.0
-"""Age in weeks at which the reference anatomy is meant."""
+"""Age of the reference anatomy in weeks."""
 
 REFERENCE_SCALE = 1.03
-"""Size at that age, so that the volume of the tissues follows `tissue_volume`."""
+"""Scale at that age with which the volume of the tissues follows `tissue_volume`."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Hold every age-dependent size; lengths in mm of the real head, scales relative to 40 weeks.
+    """Age-dependent sizes; lengths in mm of the real head, scales relative to 40 weeks.
 
-    The volumes follow about 22 ml a week of brain tissue; folding comes in three waves (primary,
-    secondary, tertiary sulci), each with its own onset.
+    Brain tissue grows by about 22 ml per week; folding comes in three waves (primary, secondary,
+    tertiary sulci), each with its own onset.
     """
 
     scale: float
@@ -40,7 +40,7 @@ def tissue_volume(age: float) -> float:
 
 
 def rise(age: float, centre: float, width: float) -> float:
-    """Return a logistic step from 0 to 1 at `centre` weeks that takes about 4 `width` weeks."""
+    """Return a logistic step from 0 to 1 around `centre` weeks, about 4 x `width` weeks wide."""
     return 1.0 / (1.0 + math.exp(-(age - centre) / width))
 
 
@@ -54,7 +54,7 @@ def growth_at(age: float) -> Growth:
     """Return the mean sizes at `age` weeks of post-menstrual age.
 
     Raises:
-        ValueError: the age lies outside 24 to 48 weeks, where none of the curves is meant.
+        ValueError: the age is outside 24 to 48 weeks, for which the curves are not defined.
     """
     if not 24.0 <= age <= 48.0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Draw what makes one newborn's anatomy differ from another's, the same in all sessions."""
+"""Draw the individual anatomy of a newborn, which is the same in all sessions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SULCAL_SPACINGS = (24.0, 14.0, 10.5)
 
 HEAD_RADIUS = 45.0
 TEMPLATE_SEED = 1973
-"""Primary sulci are mostly the same in everybody; they come from this one fixed draw."""
+"""Seed of the primary sulci, which are mostly the same in all subjects."""
 
 
 @dataclass(frozen=True)
 class Individual:
-    """Hold one subject's anatomy as factors on the mean growth curves and as smooth fields."""
+    """One subject's anatomy, as factors on the mean growth curves and smooth fields."""
 
     stretch: np.ndarray
     coarse: SmoothField
@@ -41,7 +41,8 @@ class Individual:
 
 def draw_individual(rng: np.random.Generator) -> Individual:
     """Draw one subject; the same generator state always gives the same anatomy."""
-    # Volume and proportions apart: heads differ in size by a tenth and in length against width.
+    # Volume and proportions are drawn separately: heads differ in size by about a tenth, and in
+    # the ratio of length to width.
     volume = np.exp(np.clip(rng.normal(0, 0.02), -0.04, 0.04))
     proportions = np.exp(np.clip(rng.normal(0, 0.045, 3), -0.09, 0.09))
     proportions /= np.prod(proportions) ** (1 / 3)
@@ -65,7 +66,7 @@ def draw_individual(rng: np.random.Generator) -> Individual:
         sulcal_bend=SmoothField.draw(rng, 13.0, 2.4, 3),
         folding_shift=float(np.clip(rng.normal(0, 0.8), -1.6, 1.6)),
         thickness=float(np.exp(rng.normal(0, 0.06))),
-        # Left and right ventricles differ, and sizes are skewed towards large ones.
+        # Left and right ventricles differ; their sizes are log-normal.
         ventricles=np.exp(rng.normal(0, 0.14) + rng.normal(0, 0.08, 2)),
         cerebellum=float(np.exp(rng.normal(0, 0.04))),
         csf=float(np.exp(rng.normal(0, 0.22))),

@@ -30,32 +30,32 @@ def paint_nuclei(
     ventricle_scale: float,
     cavum_width: float,
 ) -> Floats:
-    """Write the deep structures into `labels` `[N]` and return the depth in the ventricles `[N]`.
+    """Paint the deep structures into `labels` `[N]`; return the depth in the ventricles `[N]`.
 
     `points` are the x (right positive), y and z of the N voxels in reference mm.
     """
     ventricle_depth = np.full(labels.shape, -99.0, np.float32)
     x = points[0]
-    for side, chosen in enumerate((x < 0, x >= 0)):
-        here = [np.abs(x[chosen]), points[1][chosen], points[2][chosen]]
-        if not here[0].size:
+    for side, on_side in enumerate((x < 0, x >= 0)):
+        mirrored = [np.abs(x[on_side]), points[1][on_side], points[2][on_side]]
+        if not mirrored[0].size:
             continue
-        painted = labels[chosen]
+        painted = labels[on_side]
         for nucleus in NUCLEI:
-            inside = nucleus.depth(here, individual.nuclei[nucleus.name], side) > 0
+            inside = nucleus.depth(mirrored, individual.nuclei[nucleus.name], side) > 0
             painted[inside] = (nucleus.left, nucleus.right)[side]
         size = ventricle_scale * individual.ventricles[side]
         depth = np.maximum(
             *(
-                tube(here, path, [radius * size for radius in radii])
+                tube(mirrored, path, [radius * size for radius in radii])
                 for path, radii in (FRONTAL_TO_OCCIPITAL_HORN, TEMPORAL_HORN)
             )
         )
         if individual.has_cavum:
-            depth = np.maximum(depth, ellipsoid(here, (0, 15, 10), (cavum_width, 11, 6)))
+            depth = np.maximum(depth, ellipsoid(mirrored, (0, 15, 10), (cavum_width, 11, 6)))
         painted[depth > 0] = (LEFT_VENTRICLE, RIGHT_VENTRICLE)[side]
         width = 0.9 + 0.5 * (size - 1)
-        painted[ellipsoid(here, (0, -5, 0), (max(width, 0.6), 12, 9)) > 0] = CSF
-        labels[chosen] = painted
-        ventricle_depth[chosen] = depth
+        painted[ellipsoid(mirrored, (0, -5, 0), (max(width, 0.6), 12, 9)) > 0] = CSF
+        labels[on_side] = painted
+        ventricle_depth[on_side] = depth
     return ventricle_depth

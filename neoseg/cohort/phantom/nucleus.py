@@ -1,7 +1,7 @@
-"""Name the paired structures inside the hemispheres, with their form in the reference brain.
+"""Paired structures inside the hemispheres, with their shapes in the reference brain.
 
-Coordinates are millimetres of the 40-week reference brain: first the distance from the midline,
-then towards the front, then upwards; the origin lies between the thalami.
+Coordinates are millimetres of the 40-week reference brain: distance from the midline, anterior,
+superior; the origin is between the thalami.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from neoseg.cohort.phantom.shapes import Floats, Point, ellipsoid, tube
 
 @dataclass(frozen=True)
 class Displacement:
-    """Hold one nucleus' offset (mm, left and right `[2, 3]`) and relative size `[2, 3]`."""
+    """Offset in mm and relative size of one nucleus, each `[2, 3]` for left and right."""
 
     offset: np.ndarray
     size: np.ndarray
@@ -24,7 +24,7 @@ class Displacement:
 
 @dataclass(frozen=True)
 class Nucleus:
-    """Describe a paired structure: an ellipsoid (`axes`) or a tube (`path` and `radii`)."""
+    """A paired structure: an ellipsoid (`axes`) or a tube (`path` and `radii`)."""
 
     name: str
     left: int
@@ -34,7 +34,7 @@ class Nucleus:
     axes: Point = ()
 
     def depth(self, points: Sequence[Floats], moved: Displacement, side: int) -> Floats:
-        """Return the depth in mm in the displaced structure; `side` is 0 left, 1 right."""
+        """Return the depth in mm in the displaced structure; `side` is 0 (left) or 1 (right)."""
         offset, size = moved.offset[side], moved.size[side]
         if self.axes:
             centre = np.asarray(self.path[0]) + offset
@@ -65,4 +65,4 @@ NUCLEI = (
     ),
     Nucleus("amygdala", 3, 4, ((20, 11, -13),), axes=(6, 6, 5.5)),
 )
-"""Painted in this order: a later structure covers an earlier one where they meet."""
+"""In painting order: later structures overwrite earlier ones."""

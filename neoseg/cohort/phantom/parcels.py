@@ -1,4 +1,4 @@
-"""Know the 87 structures and assign cerebral cortex and white matter to lobes and gyri."""
+"""List the 87 structures, and assign cerebral cortex and white matter to lobes and gyri."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TISSUES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """One structure; `side` is L, R or M for unpaired, `contrast` the kind that it looks like."""
+    """One structure; `side` is L, R, or M if unpaired; `contrast` is a key of `contrast.MEANS`."""
 
     index: int
     name: str
@@ -43,7 +43,7 @@ class Structure:
 
 
 class Region(NamedTuple):
-    """Hold a cortical region's four labels and its seeds (lateral, forward, up) in mm."""
+    """The four labels of a cortical region, and its seeds (lateral, anterior, superior) in mm."""
 
     cortex: tuple[int, int]
     white_matter: tuple[int, int]
@@ -108,21 +108,21 @@ REGIONS = (
 
 @cache
 def structures() -> tuple[Structure, ...]:
-    """Return the 87 structures in the order of their index."""
-    found = []
+    """Return the 87 structures, sorted by index."""
+    parsed = []
     with (Path(__file__).parent / "structures.tsv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            pair = row["left"] != row["right"]
-            for side in ("left", "right") if pair else ("left",):
+            is_paired = row["left"] != row["right"]
+            for side in ("left", "right") if is_paired else ("left",):
                 index, name = int(row[side]), row["name"].replace("*", side)
-                mark = side[0].upper() if pair else "M"
-                found.append(Structure(index, name, mark, int(row["tissue"]), row["contrast"]))
-    return tuple(sorted(found, key=lambda structure: structure.index))
+                code = side[0].upper() if is_paired else "M"
+                parsed.append(Structure(index, name, code, int(row["tissue"]), row["contrast"]))
+    return tuple(sorted(parsed, key=lambda structure: structure.index))
 
 
 @cache
 def tissue_lookup() -> NDArray[np.uint8]:
-    """Return the tissue (0 to 9) of every structure as a table `[88]`."""
+    """Return a lookup table `[88]` from structure to tissue (0 to 9)."""
     table = np.zeros(88, np.uint8)
     for structure in structures():
         table[structure.index] = structure.tissue
@@ -138,10 +138,10 @@ def _seeds() -> tuple[cKDTree, NDArray[np.intp]]:
 
 
 def parcel_labels(points: Sequence[Floats], is_cortex: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the structure of N cerebral voxels: that of the nearest seed on their side.
+    """Return the structure of N cerebral voxels: that of the nearest seed in their hemisphere.
 
-    `points` are x (right positive), y and z in reference mm; `is_cortex` `[N]` tells cortex from
-    white matter.
+    `points` are x (right positive), y and z in reference mm; `is_cortex` `[N]` is True for cortex
+    and False for white matter.
     """
     tree, owners = _seeds()
     x, y, z = points

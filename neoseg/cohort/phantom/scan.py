@@ -1,4 +1,4 @@
-"""Make the arrays of one scan, from a subject's draw to images on the voxel grid."""
+"""Generate the arrays of one scan: labels, mask and images on the voxel grid."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from neoseg.cohort.phantom.subject import Session, Stream, Subject, random_strea
 
 WIDE_VIEW, TALL_VIEW = (145.0, 145.0, 108.0), (108.0, 145.0, 145.0)
 FINE_VOXEL = 0.9
-"""Voxels below this many mm are computed at their centre alone, others at two points an axis."""
+"""Voxel size in mm below which voxels are sampled once, at their centre; else twice per axis."""
 
 POINTS_PER_BLOCK = 400_000
 FULL_SCALE = 1000.0
-"""Stored intensity of cerebrospinal fluid on T2w before the scanner's own gain."""
+"""Stored intensity of cerebrospinal fluid on T2w, before the gain of the scanner."""
 
 
 @dataclass(frozen=True)
 class PhantomScan:
-    """Hold one session; arrays `[i, j, k]` in stored orientation, `affine` maps to RAS mm.
+    """One session; arrays `[i, j, k]` in stored orientation, `affine` maps to RAS mm.
 
-    Images are float32; `t1w` and `t1w_restored` are None where the session has no T1w.
-    `labels87` holds 0 to 87, `labels9` 0 to 9, `mask` 0 or 1 (brain with its external CSF).
+    Images are float32; `t1w` and `t1w_restored` are None if the session has no T1w. `labels87`
+    holds 0 to 87, `labels9` 0 to 9, `mask` 0 or 1 (brain with external CSF).
     """
 
     subject: Subject
@@ -55,10 +55,10 @@ class PhantomScan:
 
 
 def generate_scan(settings: PhantomSettings, subject: Subject, session: Session) -> PhantomScan:
-    """Make one scan of `subject` at `session.scan_age`.
+    """Generate one scan of `subject` at `session.scan_age`.
 
-    The anatomy is computed in blocks, with cubes of several points a voxel where voxels are
-    coarse: labels are the cube's majority, intensities its mean (partial volume).
+    The anatomy is computed in blocks; coarse voxels are sampled at several points each. Their
+    label is the majority of the points, their intensity the mean (partial volume).
     """
     individual = draw_individual(random_stream(settings, subject.number, Stream.ANATOMY))
     growth = _individual_growth(session.scan_age, individual)
@@ -73,15 +73,15 @@ def generate_scan(settings: PhantomSettings, subject: Subject, session: Session)
     view = WIDE_VIEW if session.wide_view else TALL_VIEW
     counts = [round(length / settings.spacing) for length in view]
     axes = [_centres(count, settings.spacing) for count in counts]
-    fine = [_centres(count * factor, settings.spacing / factor) for count in counts]
+    fine_axes = [_centres(count * factor, settings.spacing / factor) for count in counts]
 
     labels = np.zeros(counts, np.uint8)
     image = np.zeros((2, *counts), np.float32)
-    thick = max(1, POINTS_PER_BLOCK // (len(fine[0]) * len(fine[1]) * factor))
-    for start in range(0, counts[2], thick):
-        stop = min(start + thick, counts[2])
-        part = (fine[0], fine[1], fine[2][start * factor : stop * factor])
-        block = build_block(part, growth, individual, pose)
+    slices = max(1, POINTS_PER_BLOCK // (len(fine_axes[0]) * len(fine_axes[1]) * factor))
+    for start in range(0, counts[2], slices):
+        stop = min(start + slices, counts[2])
+        block_axes = (fine_axes[0], fine_axes[1], fine_axes[2][start * factor : stop * factor])
+        block = build_block(block_axes, growth, individual, pose)
         labels[:, :, start:stop] = majority(block.labels, factor)
         painted = paint_intensity(block, contrast, settings.spacing / factor)
         image[..., start:stop] = average_blocks(painted, factor)

@@ -1,4 +1,4 @@
-"""Hold and check the settings of a phantom cohort."""
+"""Settings of a phantom cohort, with validation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def _setting(default: float, low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """Describe a phantom cohort; equal settings give equal bytes.
+    """Settings of a phantom cohort; equal settings give equal bytes.
 
     Args:
-        subjects: how many newborns.
-        seed: of every random draw; each subject depends on it and on the subject's number alone.
+        subjects: number of newborns.
+        seed: seed of all draws; each subject depends only on it and on the subject's number.
         spacing: voxel size in mm, isotropic, 0.4 to 5.
         preterm_share: share of subjects born at or before 32 weeks; the rest are born at term.
         two_sessions_share: share of the preterm subjects with a preterm and a term scan.
@@ -25,11 +25,11 @@ class PhantomSettings:
             one scanner; 3: as between sites, where white matter of a few scans falls below cortex).
         noise: standard deviation of the noise relative to cerebrospinal fluid on T2w.
         bias: standard deviation of the logarithm of the coil shading.
-        motion: mean jump of the head in mm in the scans that have motion.
+        motion: standard deviation in mm of the jumps of the head in scans with motion, on average.
         motion_share: share of scans with motion.
 
     Raises:
-        ValueError: a value lies outside its range.
+        ValueError: a value is outside its range or of the wrong type.
     """
 
     subjects: int = _setting(24, 1, 40_000)

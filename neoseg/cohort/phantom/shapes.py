@@ -1,4 +1,4 @@
-"""Measure depth inside ellipsoids, tubes and slabs; all depths are positive inside, in mm."""
+"""Depth in ellipsoids and tubes (mm, positive inside), distance to blocks, and smooth blends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Point = Sequence[float] | NDArray[np.floating[Any]]
 def ellipsoid(points: Sequence[Floats], centre: Point, axes: Point) -> Floats:
     """Return the depth in an ellipsoid, exact to first order at its surface.
 
-    `points` are two or three coordinate arrays of one shape; two make it an elliptic cylinder.
+    `points` are two or three coordinate arrays of one shape; two give an elliptic cylinder.
     """
     radius: Any = np.float32(0.0)
     slope: Any = np.float32(0.0)
@@ -30,7 +30,7 @@ def ellipsoid(points: Sequence[Floats], centre: Point, axes: Point) -> Floats:
 
 
 def tube(points: Sequence[Floats], path: Sequence[Point], radii: Point) -> Floats:
-    """Return the depth in a chain of round cones through `path` with a radius at each point."""
+    """Return the depth in a chain of round cones along `path`, with one radius per point."""
     depth: Floats | None = None
     for (start, end), (first, last) in zip(pairwise(path), pairwise(radii), strict=True):
         axis = [b - a for a, b in zip(start, end, strict=True)]
@@ -39,15 +39,15 @@ def tube(points: Sequence[Floats], path: Sequence[Point], radii: Point) -> Float
         along = sum(o * np.float32(c / length) for o, c in zip(offsets, axis, strict=True))
         along = np.clip(along, 0, 1)
         squared = sum((o - along * np.float32(c)) ** 2 for o, c in zip(offsets, axis, strict=True))
-        here = first + along * np.float32(last - first) - np.sqrt(squared)
-        depth = here if depth is None else np.maximum(depth, here)
+        segment_depth = first + along * np.float32(last - first) - np.sqrt(squared)
+        depth = segment_depth if depth is None else np.maximum(depth, segment_depth)
     if depth is None:
         raise ValueError(f"a tube needs at least two points, got {len(path)}")
     return depth
 
 
 def block(excesses: Sequence[Floats]) -> Floats:
-    """Return the distance outside a slab: `excesses` are distances beyond each of its faces."""
+    """Return the distance to a block, 0 inside; `excesses` are distances beyond its faces."""
     return np.sqrt(sum(np.maximum(excess, 0) ** 2 for excess in excesses))
 
 

@@ -1,4 +1,4 @@
-"""Draw who is in the cohort: births, sessions, ages and how each scan is taken."""
+"""Draw the subjects of a cohort: births, sessions, ages and acquisition parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 class Stream(IntEnum):
-    """Name the independent random streams of a subject."""
+    """Independent random streams of a subject."""
 
     PLAN = 1
     ANATOMY = 2
@@ -25,7 +25,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Session:
-    """Describe one scan: ages in weeks, lengths in mm, head circumference in cm."""
+    """One scan: ages in weeks, lengths in mm, head circumference in cm."""
 
     session_id: str
     visit: int
@@ -42,7 +42,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Subject:
-    """Describe one newborn; ages in weeks, birth weight in kg."""
+    """One newborn; ages in weeks, birth weight in kg."""
 
     number: int
     participant_id: str
@@ -56,15 +56,15 @@ class Subject:
 def random_stream(
     settings: PhantomSettings, number: int, stream: Stream, visit: int = 0
 ) -> np.random.Generator:
-    """Return the generator that depends on (seed, subject number, stream, visit) alone."""
+    """Return a generator that depends only on (seed, subject number, stream, visit)."""
     return np.random.default_rng([settings.seed, number, int(stream), visit])
 
 
 def spread(settings: PhantomSettings, number: int, purpose: int) -> float:
     """Return a number in [0, 1) that is spread evenly over consecutive subjects.
 
-    A golden-ratio sequence keeps the shares of a small cohort close to the wanted ones, and yet
-    each subject needs nobody else's draw.
+    A golden-ratio sequence keeps the shares of a small cohort close to the requested ones, while
+    each subject remains independent of the draws of the others.
     """
     start = np.random.default_rng([settings.seed, purpose]).random()
     return float((start + number * GOLDEN_RATIO) % 1.0)
@@ -73,19 +73,19 @@ def spread(settings: PhantomSettings, number: int, purpose: int) -> float:
 def draw_subject(settings: PhantomSettings, number: int) -> Subject:
     """Draw subject `number` (from 0) with its one or two sessions."""
     rng = random_stream(settings, number, Stream.PLAN)
-    kind = spread(settings, number, 1)
+    quantile = spread(settings, number, 1)
     ages: tuple[float, ...]
-    # `kind` is spread evenly within the preterm part as well, so it also picks the visits.
-    if kind < settings.preterm_share:
+    # `quantile` is spread evenly within the preterm part as well, so it also picks the visits.
+    if quantile < settings.preterm_share:
         birth_age = float(np.clip(rng.normal(29.3, 1.9), 24.0, 32.0))
         early = float(np.clip(birth_age + 0.5 + rng.gamma(2.0, 1.2), 28.0, 36.4))
         late = float(np.clip(rng.normal(40.8, 1.4), 37.3, 44.3))
-        place = kind / settings.preterm_share
+        preterm_quantile = quantile / settings.preterm_share
         both = settings.two_sessions_share
-        if place < both:
+        if preterm_quantile < both:
             ages = (early, late)
         else:
-            ages = (early,) if place < both + (1 - both) / 2 else (late,)
+            ages = (early,) if preterm_quantile < both + (1 - both) / 2 else (late,)
     else:
         birth_age = float(np.clip(rng.normal(39.6, 1.1), 37.0, 42.0))
         ages = (float(np.clip(birth_age + rng.gamma(1.5, 0.7), 37.3, 44.5)),)

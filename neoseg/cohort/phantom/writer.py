@@ -1,4 +1,4 @@
-"""Write scans and tables in the dHCP release-3 layout, every file whole or not at all."""
+"""Write scans and tables in the dHCP release-3 layout; every file is written atomically."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ COMPRESSION = 4
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write a compressed NIfTI; equal arrays give equal bytes (no time stamp in the header)."""
+    """Write a compressed NIfTI; equal arrays give equal bytes (no timestamp in the gzip header)."""
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
-    # nibabel's own .gz writer takes the name and the time into the header.
+    # nibabel's own .gz writer stores the file name and time in the gzip header.
     write_bytes(path, gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
 
 
 def scan_files(pipeline: Path, subject: Subject, session: Session) -> dict[str, Path]:
-    """Return the path of every file of a session, by what it holds."""
+    """Return the path of every file of a session, by the array it holds."""
     prefix = f"sub-{subject.participant_id}_ses-{session.session_id}"
     folder = pipeline / f"sub-{subject.participant_id}" / f"ses-{session.session_id}" / "anat"
     names = {"t2w": "T2w", "t2w_restored": "desc-restore_T2w"}
@@ -47,7 +47,7 @@ def scan_files(pipeline: Path, subject: Subject, session: Session) -> dict[str, 
 
 
 def is_complete(pipeline: Path, subject: Subject, session: Session) -> bool:
-    """Tell whether every file of a session exists; a file that exists is whole."""
+    """Return whether every file of a session exists; existing files are complete."""
     return all(path.is_file() for path in scan_files(pipeline, subject, session).values())
 
 
@@ -55,14 +55,14 @@ def write_scan(pipeline: Path, scan: PhantomScan) -> None:
     """Write all volumes of a scan."""
     for key, path in scan_files(pipeline, scan.subject, scan.session).items():
         array = getattr(scan, key)
-        # Some label files of real releases are floating point with whole values.
+        # Some label files of the real releases are floating point with integral values.
         if key.startswith("labels") and scan.session.float_labels:
             array = array.astype(np.float64)
         write_volume(path, array, scan.affine)
 
 
 def write_sessions(pipeline: Path, subject: Subject) -> None:
-    """Write a subject's table of sessions; ids carry no prefix."""
+    """Write a subject's table of sessions; ids have no prefix."""
     name = f"sub-{subject.participant_id}"
     columns = ("session_id", "scan_age", "scan_head_circumference", "radiology_score")
     rows = (
