@@ -34,7 +34,7 @@ def arm_name(experiment: str, full_fraction: float) -> str:
 
 
 def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `arm` and `draw` (as text), `hidden` per class, and rows of means over leaves.
+    """Add the columns `arm` and `draw` (text), `hidden` per class, and rows of means over leaves.
 
     An arm is an experiment at one share of fully annotated subjects. If a run has no draw, its
     seed takes that role. `hidden` becomes one value per class: whether any run hides it. The rows
@@ -78,7 +78,7 @@ def scan_means(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return arm -> table with a row per draw and scan (mean over runs), columns (metric, class)."""
+    """Return arm -> table: a row per draw and scan (mean over runs), columns (metric, class)."""
     keys = ["arm", "draw", *SCAN[:2], "abbreviation"]
     table = frame.groupby(keys, sort=False)[list(metrics)].mean().unstack("abbreviation")
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}

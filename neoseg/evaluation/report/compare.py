@@ -72,7 +72,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per run: arm, draw, seed, mean Dice, cost and label budget, or why it is left out."""
+        """One row per run: arm, draw, seed, mean Dice, cost and label budget; or `left_out`."""
         keys = self.frame.drop_duplicates("run").set_index("run")[["arm", "draw", "seed"]]
         leaves = self.collected.scores[self.collected.scores["is_leaf"]]
         dice = leaves.groupby(["run", "abbreviation"])["dice"].mean().groupby(level="run").mean()

@@ -76,7 +76,7 @@ def pairs_of_arms(
 
 
 def is_of(experiment: str, name: str) -> bool:
-    """Return whether an arm belongs to experiment `name`; ", ..." after the name is ignored."""
+    """Return whether `experiment` is `name`, with or without a suffix such as ", lr 0.01"."""
     return bool(name) and (experiment == name or experiment.startswith(f"{name}, "))
 
 
@@ -114,7 +114,7 @@ def compare_arms(
     test over draws and subjects, or over subjects alone if networks are compared; holm: p
     corrected within family, metric and age group;
     noninferior_p, equivalent_p: Dice against full supervision, testing that first is worse (one
-    test), or differs (two one-sided tests), by less than the margin; *_holm: with Holm's correction;
+    test), or differs (two one-sided tests), by less than the margin; `_holm`: Holm's correction;
     gap, gap_low, gap_high: share of the gap from the reference to full supervision that first
     closes, with Fieller's interval (over draws if full supervision has three as well); in the rows
     of comparisons with the reference; draws_full: draws of full supervision;
@@ -172,7 +172,7 @@ def _full_arm(
     family: str,
     tables: dict[str, pd.DataFrame],
 ) -> list[str]:
-    """Return the arm of full supervision that closes the gap, as a list of one or none."""
+    """Return the arm of full supervision at the end of the gap, as a list of one or none."""
     if family != WITH_REFERENCE:
         return []
     arms = [b for a, b, kind in pairs if a == first and kind == WITH_FULL and b in tables]
