@@ -86,8 +86,8 @@ def exchanges(seen: Evidence) -> Iterator[Measure]:
         pairs = voxels.astype(int) * count + neighbours
         faces += np.bincount(pairs[known_here], minlength=count**2).reshape(count, count)
     faces += faces.T
-    pairs_of_claims = claimed_leaf[known].astype(int) * count + seen.leaves[known]
-    moved = np.bincount(pairs_of_claims, minlength=count**2).reshape(count, count)
+    claim_decision = claimed_leaf[known].astype(int) * count + seen.leaves[known]
+    moved = np.bincount(claim_decision, minlength=count**2).reshape(count, count)
     drawn = moved.sum(axis=1) > 0
     yield from _outline(seen, moved, faces, drawn)
     for a in range(count):

@@ -1,4 +1,4 @@
-"""Fingerprint of the inputs behind a folder's scores, to prevent overwriting them unasked."""
+"""Record the inputs of the scores in a folder, so that other scores do not replace them unasked."""
 
 from __future__ import annotations
 

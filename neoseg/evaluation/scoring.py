@@ -160,7 +160,10 @@ def truth_of(
 
 
 def hidden_classes(codebook: Codebook) -> list[str]:
-    """Return the abbreviations of the classes that some merged label set leaves undecided."""
+    """Return the abbreviations of the classes that some merged label set leaves undecided.
+
+    The set of all leaves ("unknown") does not count, since it leaves every class undecided.
+    """
     merged = codebook.membership[codebook.space.num_leaves + 1 :]
     is_open = (merged == -1).any(axis=0)
     classes = zip(codebook.space.classes, is_open, strict=True)

@@ -97,8 +97,10 @@ class Calibration:
         shapes = {"known": (rows,), "losses": (rows, grid), "depth": (grid,), "size": (grid,)}
         known, losses, depth, size = arrays_of(raw, shapes, "a calibration").values()
         pairs = {str(k): [(float(a), float(b)) for a, b in v] for k, v in raw["dice"].items()}
-        looks = [{str(k): float(v) for k, v in look.items()} for look in raw["appearances"]]
-        return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, looks)
+        appearances = [
+            {str(k): float(v) for k, v in appearance.items()} for appearance in raw["appearances"]
+        ]
+        return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, appearances)
 
     def limits(self, level: float, promise: Promise = "scan") -> Limits | None:
         """Return the maximum doubts for an expected share `level` of correct voxels.

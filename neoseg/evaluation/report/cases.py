@@ -45,7 +45,7 @@ class Case:
         arm: the arm that the scan represents.
         scan: `sub-X_ses-Y`, prefixed with "cohort/" if there are several cohorts.
         scan_age: weeks, NaN if unknown.
-        shown: arm -> the result shown; for the other arms of the run with the same draw, if any.
+        shown: arm -> the result shown; for the other arms, of a run with the same draw, if any.
         file: id of the scan in the folders of the runs.
     """
 

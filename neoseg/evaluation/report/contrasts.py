@@ -22,8 +22,8 @@ from neoseg.evaluation.report.significance import (
 from neoseg.evaluation.table import METRICS, of_age
 
 TESTED = tuple(metric for metric in METRICS if metric != "volume_error")
-"""Metrics that are compared, all but the signed volume error: a higher or lower mean of it is not
-better."""
+"""Metrics that are compared: all except the signed volume error, for which neither a higher nor a
+lower mean is better."""
 
 WITH_REFERENCE, WITH_FULL, EXPLORATORY = "reference", "full supervision", "exploratory"
 """Families of comparisons; Holm's correction is applied within each of the first two."""

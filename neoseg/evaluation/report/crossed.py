@@ -59,7 +59,7 @@ class Crossed:
 
     Attributes:
         methods: whether every arm has at least three draws, so that draws are a random sample too;
-            otherwise contrasts compare these very networks, over subjects alone.
+            otherwise contrasts compare the given networks, over subjects alone.
         subjects: `[m]`, number of subjects with values.
         scans: `[m]`, number of scans with values.
     """
@@ -143,9 +143,9 @@ class Crossed:
         with np.errstate(all="ignore"):
             share = part.value / whole.value
             t2 = stats.t.ppf((1 + level) / 2, self.contrast(1, share - 1, -share).freedom) ** 2
-            common = (total.variance - difference.variance) / 4
+            covariance = (total.variance - difference.variance) / 4
             a = whole.value**2 - t2 * whole.variance
-            b = part.value * whole.value - t2 * common
+            b = part.value * whole.value - t2 * covariance
             c = part.value**2 - t2 * part.variance
             root = np.sqrt(np.maximum(b**2 - a * c, 0))
             low, high = (np.where(a > 0, (b + sign * root) / a, np.nan) for sign in (-1, 1))

@@ -29,16 +29,18 @@ def differences(configs: Sequence[dict[str, Any]], same: Collection[str] = ()) -
     """
     flat = [dict(_flatten(config)) for config in configs]
     values = {}
-    for key in dict.fromkeys(key for own in flat for key in own):
+    for key in dict.fromkeys(key for settings in flat for key in settings):
         if any(fnmatchcase(key, pattern) for pattern in same):
             continue
-        texts = [json.dumps(own[key], default=str) if key in own else None for own in flat]
+        texts = [
+            json.dumps(settings[key], default=str) if key in settings else None for settings in flat
+        ]
         if key.partition(".")[0] not in _FREE_SECTIONS:
             value = next(text for text in texts if text is not None)
             texts = [value if text is None else text for text in texts]
         if len(set(texts)) > 1:
             values[key] = texts
-    sections = {key.rpartition(".")[0] for own in flat for key in own}
+    sections = {key.rpartition(".")[0] for settings in flat for key in settings}
     chosen: list[str] = []
     groups = [0] * len(flat)
     for key in sorted(values, key=lambda key: (key not in sections, key.count("."), key)):
@@ -46,8 +48,8 @@ def differences(configs: Sequence[dict[str, Any]], same: Collection[str] = ()) -
         if len(set(finer)) > len(set(groups)):
             chosen.append(key)
             groups = [[*dict.fromkeys(finer)].index(part) for part in finer]
-    labels = {key: _short_texts([own.get(key) for own in flat]) for key in chosen}
-    top = {key.partition(".")[0] for own in flat for key in own}
+    labels = {key: _short_texts([settings.get(key) for settings in flat]) for key in chosen}
+    top = {key.partition(".")[0] for settings in flat for key in settings}
     return [
         ", ".join(f"{_short_key(key, top)} {texts[number]}" for key, texts in labels.items())
         for number in range(len(flat))
