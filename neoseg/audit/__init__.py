@@ -1,1 +1,1 @@
-"""Where annotations differ from what networks say that have not seen them."""
+"""Compare annotations with the predictions of networks that were not trained on them."""

@@ -1,4 +1,4 @@
-"""Rank what may be wrong with a cohort's annotations: `python -m neoseg.audit run=RUN`."""
+"""Rank possible faults in the annotations of a cohort: `python -m neoseg.audit run=RUN`."""
 
 from neoseg.commands.entry import command
 

@@ -1,4 +1,4 @@
-"""What is measured of each scan, and the kinds of faults that this may tell of."""
+"""Measures of a scan, and the kinds of faults that they indicate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        title: for people.
-        least: value, in its own unit, from which it is worth a look.
-        floor: added to the spread over scans, so that scans that agree perfectly stay comparable.
-        signed: whether both directions count.
-        explains: whether it accounts for what kinds further down see of the same structures.
+        title: human-readable name.
+        least: minimum deviation, in the unit of the measure, to be listed.
+        floor: added to the spread over scans, which may be 0.
+        signed: whether deviations in both directions count.
+        explains: whether it explains findings of later kinds on the same structures.
     """
 
     title: str
@@ -36,22 +36,22 @@ KINDS = {
     "island": Kind("island", 4.0, 2.0, explains=False),
     "contradiction": Kind("contradicted", 0.05, 0.01),
 }
-"""In the order in which they are asked: what an earlier one explains, a later one does not list."""
+"""Kinds by precedence: a finding that an earlier kind explains is not listed under a later one."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A value of one scan and structure; most are those of sound labels.
+    """A value measured on one scan and structure, whether or not it indicates a fault.
 
     Attributes:
         kind: key of `KINDS`.
         structure: name, the same in all scans.
-        value: share of voxels ("swap", "not_drawn", "contradiction"), planes ("slices"), or voxels
-            ("island": a count; "shift", "border": a signed length).
+        value: share of voxels ("swap", "not_drawn", "contradiction"), number of planes ("slices"),
+            or voxels ("island": a count; "shift", "border": a signed length).
         place: voxel in canonical axes.
-        leaves: that it is about; none is all of them.
-        volume: ml that it is about.
-        note: what was seen, for people.
+        leaves: affected leaves; empty if it affects all.
+        volume: affected volume, ml.
+        note: human-readable description.
     """
 
     kind: str
@@ -63,17 +63,17 @@ class Measure:
     note: str = ""
 
     def moved(self, corner: Place) -> Measure:
-        """Return the same of the whole scan, measured in a part that begins at a corner."""
+        """Return the measure with `place` in the whole scan, given the corner of the crop."""
         x, y, z = (a + b for a, b in zip(self.place, corner, strict=True))
         return replace(self, place=(x, y, z))
 
     def plain(self) -> dict[str, Any]:
-        """Return plain containers."""
+        """Convert to plain containers."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, raw: Any) -> Self:
-        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        """Invert `plain`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         x, y, z = map(int, raw["place"])
         if raw["kind"] not in KINDS:
             raise ValueError(f"{raw['kind']!r} is no kind of fault")

@@ -1,4 +1,4 @@
-"""The list of findings as a table and as one page that needs no other file."""
+"""Write the list of findings as a table and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Listed:
-    """A finding with where it lies in the scan's own file."""
+    """A finding with its location in the scan's file: voxel, and world coordinates in mm."""
 
     finding: Finding
     scan: Scan
@@ -50,10 +50,10 @@ def write_listing(output: Path, run: str, listed: Sequence[Listed], scans: int) 
     """Write `findings.tsv` and `index.html`.
 
     Args:
-        output: the folder.
-        run: name of the run whose networks have judged.
-        listed: in their order.
-        scans: how many were judged.
+        output: output folder.
+        run: name of the run whose networks made the predictions.
+        listed: findings in the order of the list.
+        scans: number of scans that were audited.
     """
     rows = [_row(number, item) for number, item in enumerate(listed, start=1)]
     write_rows(output / "findings.tsv", COLUMNS, rows)

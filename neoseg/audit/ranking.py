@@ -1,4 +1,4 @@
-"""From what was measured of all scans to a list of what is unlike the others."""
+"""Rank the measures of all scans by how much they deviate from the other scans."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from neoseg.audit.measure import KINDS, Measure
 
 SCORE = 3.0
-"""Robust deviations from the other scans from which something is listed."""
+"""Minimum score to be listed, in robust deviations from the other scans."""
 
 FEWEST = 5
-"""Scans below which a structure is not compared with its own distribution."""
+"""Number of scans below which a structure is compared with 0 instead of its distribution."""
 
-USUAL = 0.25
-"""Share of the usual volume of a structure that a network must see before it was not drawn."""
+MIN_VOLUME_SHARE = 0.25
+"""Minimum predicted volume of a structure that counts as "not drawn", as a share of its median."""
 
 _MAD = 1.4826
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to look at; `score` is in robust deviations from the other scans."""
+    """A listed measure; `score` is in robust deviations from the other scans."""
 
     scan: str
     measure: Measure
@@ -32,30 +32,30 @@ class Finding:
 
 
 def ranked(measures: Mapping[str, Sequence[Measure]], least: float = SCORE) -> list[Finding]:
-    """Return what is unlike the other scans, the strangest first.
+    """Return the measures that deviate from the other scans, highest score first.
 
     A value is compared with the median of its kind and structure over all scans, in units of their
-    median deviation; so what is hard in every scan is listed for none.
+    median absolute deviation; so a structure that is hard in every scan is not listed.
     """
     groups: dict[tuple[str, str], list[Measure]] = defaultdict(list)
-    for found in measures.values():
-        for measure in found:
+    for scan_measures in measures.values():
+        for measure in scan_measures:
             groups[measure.kind, measure.structure].append(measure)
     spread = {key: _spread([m.value for m in group]) for key, group in groups.items()}
     volumes = {key: float(np.median([m.volume for m in group])) for key, group in groups.items()}
     listed = []
-    for scan, found in measures.items():
-        own = []
-        for measure in found:
+    for scan, scan_measures in measures.items():
+        findings = []
+        for measure in scan_measures:
             kind, key = KINDS[measure.kind], (measure.kind, measure.structure)
             centre, scale = spread[key]
-            off = measure.value - centre
-            size = abs(off) if kind.signed else min(off, measure.value)
+            deviation = measure.value - centre
+            size = abs(deviation) if kind.signed else min(deviation, measure.value)
             score = size / (scale + kind.floor)
-            small = measure.kind == "not_drawn" and measure.volume < USUAL * volumes[key]
+            small = measure.kind == "not_drawn" and measure.volume < MIN_VOLUME_SHARE * volumes[key]
             if size >= kind.least and score >= least and not small:
-                own.append(Finding(scan, measure, score))
-        listed += unexplained(own)
+                findings.append(Finding(scan, measure, score))
+        listed += unexplained(findings)
     return sorted(listed, key=lambda finding: (-finding.score, finding.scan))
 
 
@@ -67,21 +67,21 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def unexplained(found: Iterable[Finding]) -> list[Finding]:
-    """Leave out of one scan's findings what another of them explains.
+    """Remove findings of one scan that another of its findings explains.
 
-    A displacement of all labels explains everything that comes after it.
+    A displacement of all labels explains all findings of later kinds.
     """
     order = list(KINDS)
-    kept: list[Finding] = []
+    remaining: list[Finding] = []
     explained: set[int] = set()
-    everything = False
+    all_explained = False
     ordered = sorted(found, key=lambda f: (order.index(f.measure.kind), -f.score))
     for finding in ordered:
         leaves, kind = set(finding.measure.leaves), finding.measure.kind
-        if kind != "shift" and (everything or leaves & explained):
+        if kind != "shift" and (all_explained or leaves & explained):
             continue
-        kept.append(finding)
-        everything |= kind == "shift"
+        remaining.append(finding)
+        all_explained |= kind == "shift"
         if KINDS[kind].explains and kind != "contradiction":
             explained |= leaves
-    return kept
+    return remaining

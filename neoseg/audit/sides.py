@@ -1,4 +1,4 @@
-"""Left and right exchanged."""
+"""Detect exchanged left and right labels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ BOTH = "all sides"
 
 
 def swaps(seen: Evidence) -> Iterator[Measure]:
-    """Yield, of all sided labels and of each pair, the share that agrees with sides exchanged.
+    """Yield the share of voxels that agree with exchanged sides, of all sided labels and each pair.
 
-    Of the voxels of a label that has a side, those count where the network decides for that side
-    or for the other. Where all are exchanged, the single pairs say nothing more.
+    Voxels of sided labels count if the network decides for exactly one of the label and its mirror
+    label. If most voxels are exchanged, the single pairs are left out.
     """
     book = seen.codebook
     partners = book.mirror[seen.codes]
-    other = book.rows[partners, seen.leaves]
-    sided = (partners != seen.codes) & (seen.allowed != other)
-    crossed = sided & other
-    every = tuple(k for k, mirror in enumerate(book.space.mirror) if mirror != k)
-    if not every:
+    allowed_if_swapped = book.rows[partners, seen.leaves]
+    sided = (partners != seen.codes) & (seen.allowed != allowed_if_swapped)
+    crossed = sided & allowed_if_swapped
+    sided_leaves = tuple(k for k, mirror in enumerate(book.space.mirror) if mirror != k)
+    if not sided_leaves:
         return
-    whole = _measure(seen, BOTH, sided, crossed, every)
-    yield whole
-    if whole.value > 0.5:
+    overall = _measure(seen, BOTH, sided, crossed, sided_leaves)
+    yield overall
+    if overall.value > 0.5:
         return
     for code in range(1, book.size):
         partner = int(book.mirror[code])

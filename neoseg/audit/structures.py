@@ -10,23 +10,23 @@ from scipy import ndimage
 from neoseg.audit.evidence import Evidence, deepest
 from neoseg.audit.measure import Measure
 
-ABSENT = 0.05
-"""Share of what the network sees below which a structure counts as absent from an annotation."""
+ABSENT_SHARE = 0.05
+"""Share of the predicted voxels up to which a structure counts as absent from the annotation."""
 
-SOLID = 0.5
-"""Share of the usual area of a plane from which the network sees a structure on it."""
+MIN_PLANE_SHARE = 0.5
+"""Area above which the network contradicts an empty plane, as a share of the median area."""
 
-SMALL, FAR, SEEN = 0.1, 2.0, 0.2
-"""Of an island: its largest share of the main part, its least distance from it in voxels, and the
-largest share of it that the network sees, too."""
+MAX_ISLAND_SIZE, MIN_ISLAND_DISTANCE, MAX_ISLAND_SUPPORT = 0.1, 2.0, 0.2
+"""Limits of an island: size as a share of the largest component, distance from that component in
+voxels, and share of the island that the network confirms."""
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
 def of_structure(seen: Evidence, leaf: int) -> Iterator[Measure]:
-    """Yield what is measured of one structure, in the part of a scan about it.
+    """Yield the measures of one structure, in the part of a scan around it.
 
-    Voxels whose annotation leaves the structure open never count against the annotation.
+    Voxels on which the annotation leaves the structure open never count against the annotation.
     """
     claimed, decided = seen.codes == leaf + 1, seen.leaves == leaf
     yield contradicted(seen, leaf, claimed, decided)
@@ -38,17 +38,17 @@ def of_structure(seen: Evidence, leaf: int) -> Iterator[Measure]:
 
 
 def contradicted(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarray) -> Measure:
-    """Measure the confident contradictions as a share of what is claimed and what is decided."""
-    over, missing = claimed & seen.sure, decided & seen.sure
+    """Measure confident contradictions as a share of the claimed plus the decided voxels."""
+    excess, missing = claimed & seen.sure, decided & seen.sure
     total = int(claimed.sum()) + int(decided.sum())
-    count, more = int(over.sum()), int(missing.sum())
-    place = deepest(over if count >= more else missing)
-    note = f"{count * seen.voxel:.3g} ml too much, {more * seen.voxel:.3g} ml too little"
-    volume = (count + more) * seen.voxel
+    excess_n, missing_n = int(excess.sum()), int(missing.sum())
+    place = deepest(excess if excess_n >= missing_n else missing)
+    note = f"{excess_n * seen.voxel:.3g} ml too much, {missing_n * seen.voxel:.3g} ml too little"
+    volume = (excess_n + missing_n) * seen.voxel
     return Measure(
         "contradiction",
         seen.names[leaf],
-        (count + more) / max(total, 1),
+        (excess_n + missing_n) / max(total, 1),
         place,
         (leaf,),
         volume,
@@ -57,17 +57,17 @@ def contradicted(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.nda
 
 
 def coarse(seen: Evidence) -> Iterator[Measure]:
-    """Yield the same of label sets of several leaves; only leaves outside of them contradict."""
+    """Yield the contradictions of label sets of several leaves, by leaves outside the set."""
     for code in np.unique(seen.codes):
         inside = seen.codebook.rows[code]
         if code <= seen.codebook.space.num_leaves or inside.all():
             continue
         claimed = seen.codes == code
-        over = claimed & seen.sure
-        volume = float(over.sum()) * seen.voxel
+        excess = claimed & seen.sure
+        volume = float(excess.sum()) * seen.voxel
         yield Measure(
-            *("contradiction", seen.codebook.names[code], float(over.sum() / claimed.sum())),
-            deepest(over),
+            *("contradiction", seen.codebook.names[code], float(excess.sum() / claimed.sum())),
+            deepest(excess),
             tuple(int(leaf) for leaf in np.flatnonzero(inside) if leaf != seen.background),
             volume,
             f"{volume:.3g} ml too much",
@@ -75,9 +75,9 @@ def coarse(seen: Evidence) -> Iterator[Measure]:
 
 
 def not_drawn(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarray) -> Measure:
-    """Measure how much of a structure that an annotation lacks the network is sure of."""
+    """Measure the share of a structure, absent in the annotation, that the network is sure of."""
     missing, count = decided & seen.sure, int(decided.sum())
-    absent = claimed.sum() <= ABSENT * count
+    absent = claimed.sum() <= ABSENT_SHARE * count
     share = float(missing.sum() / count) if count and absent else 0.0
     volume = count * seen.voxel
     note = f"absent, and the network sees {volume:.3g} ml"
@@ -85,9 +85,9 @@ def not_drawn(seen: Evidence, leaf: int, claimed: np.ndarray, decided: np.ndarra
 
 
 def slices_forgotten(seen: Evidence, leaf: int, claimed: np.ndarray, denied: np.ndarray) -> Measure:
-    """Count planes without a structure between planes that have it, where the network sees it.
+    """Count planes without the structure between planes with it, if the network predicts it there.
 
-    Of the three axes that along which most are forgotten counts.
+    The axis with the most such planes counts.
     """
     best, place = 0, deepest(claimed)
     volume = 0.0
@@ -98,38 +98,44 @@ def slices_forgotten(seen: Evidence, leaf: int, claimed: np.ndarray, denied: np.
         inside = np.flatnonzero(drawn)
         between = np.zeros(len(drawn), dtype=bool)
         between[inside[0] : inside[-1]] = True
-        usual = float(np.median(decided[drawn > 0]))
-        gone = between & (drawn == 0) & (against > SOLID * usual) & (against > 0)
-        if gone.sum() > best:
-            best = int(gone.sum())
-            plane = np.flatnonzero(gone)[best // 2]
+        median_area = float(np.median(decided[drawn > 0]))
+        forgotten = (
+            between & (drawn == 0) & (against > MIN_PLANE_SHARE * median_area) & (against > 0)
+        )
+        if forgotten.sum() > best:
+            best = int(forgotten.sum())
+            plane = np.flatnonzero(forgotten)[best // 2]
             layer = [slice(None)] * 3
             layer[axis] = slice(plane, plane + 1)
-            at = list(deepest(denied[tuple(layer)]))
-            at[axis] = int(plane)
-            place = (at[0], at[1], at[2])
-            volume = float(against[gone].sum()) * seen.voxel
+            voxel = list(deepest(denied[tuple(layer)]))
+            voxel[axis] = int(plane)
+            place = (voxel[0], voxel[1], voxel[2])
+            volume = float(against[forgotten].sum()) * seen.voxel
     note = f"empty in {best} planes between others, where the network sees {volume:.3g} ml"
     return Measure("slices", seen.names[leaf], float(best), place, (leaf,), volume, note)
 
 
 def islands(claimed: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Return small parts far from the main one that the network does not see."""
+    """Return the mask of small components far from the largest one and not seen by the network."""
     parts, number = ndimage.label(claimed, _TOUCHING)
     sizes = np.bincount(parts.ravel())[1:]
-    found = np.zeros_like(claimed)
+    mask = np.zeros_like(claimed)
     if number > 1:
         main = int(sizes.argmax()) + 1
         distance = ndimage.distance_transform_edt(parts != main)
-        near = ndimage.minimum(distance, parts, np.arange(1, number + 1))
-        agreed = ndimage.mean(decided, parts, np.arange(1, number + 1))
-        for part in np.flatnonzero((near > FAR) & (agreed < SEEN) & (sizes < SMALL * sizes.max())):
-            found |= parts == part + 1
-    return found
+        gap = ndimage.minimum(distance, parts, np.arange(1, number + 1))
+        support = ndimage.mean(decided, parts, np.arange(1, number + 1))
+        for part in np.flatnonzero(
+            (gap > MIN_ISLAND_DISTANCE)
+            & (support < MAX_ISLAND_SUPPORT)
+            & (sizes < MAX_ISLAND_SIZE * sizes.max())
+        ):
+            mask |= parts == part + 1
+    return mask
 
 
 def island(seen: Evidence, leaf: int, apart: np.ndarray) -> Measure:
-    """Count the voxels of islands."""
+    """Count the voxels of all islands."""
     count = int(apart.sum())
     note = f"{count} voxels apart from the rest, where the network sees nothing of it"
     volume = count * seen.voxel

@@ -1,4 +1,4 @@
-"""How many scans of a run are annotated how, from the table of its plan."""
+"""Count the scans of a run by kind of annotation, from its annotation plan (`annotation.csv`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from neoseg.foreign import ForeignError, read_text, value_at
 from neoseg.foreign.files import LARGEST_TABLE
 
 BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
-"""Of labels, in scans."""
+"""Keys of `label_budget`; the values are numbers of scans."""
 
 
 def label_budget(path: Path) -> dict[str, int]:
-    """Return how many scans train with full, partial and no labels, and how many labelled ones
-    validate; nothing without a plan's table."""
+    """Return the number of training scans with full, partial and no labels, and of labelled
+    validation scans; an empty dict if the plan cannot be read."""
     rows = protocol_counts(path)
     budget = dict.fromkeys(BUDGET, 0) if rows else {}
     for row in rows:
@@ -30,9 +30,9 @@ def label_budget(path: Path) -> dict[str, int]:
 
 
 def protocol_counts(path: Path) -> list[dict[str, Any]]:
-    """Return how many scans and subjects of each split are annotated how, from the plan's table.
+    """Return the number of scans and subjects per split, stream and protocol of the plan.
 
-    By cohort where there are several.
+    If the plan has several cohorts, the counts are also per cohort.
     """
     if not path.is_file():
         return []
@@ -53,11 +53,14 @@ def protocol_counts(path: Path) -> list[dict[str, Any]]:
 
 
 def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
-    """Return how many fully labelled subjects each part of the split has, of `protocol_counts`."""
-    found: dict[str, int] = Counter()
+    """Return the number of fully labelled subjects in each part of the split.
+
+    `counts` comes from `protocol_counts`.
+    """
+    subjects: dict[str, int] = Counter()
     for row in counts:
-        found[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
-    return {part: found[part] for part in SPLITS if part in found}
+        subjects[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
+    return {part: subjects[part] for part in SPLITS if part in subjects}
 
 
 def share_of_full(run: Path, config: Any) -> float | None:
@@ -87,8 +90,10 @@ def share_of_full(run: Path, config: Any) -> float | None:
 
 
 def budget_note(counts: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence about the fully labelled subjects that the validation adds to those of a
-    training that is not fully labelled itself.
+    """Return a sentence with the number of fully labelled subjects in training and validation.
+
+    The list is empty if training is fully labelled or validation has no fully labelled subject.
+    `counts` comes from `protocol_counts`.
     """
     full = full_subjects(counts)
     partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)

@@ -1,4 +1,4 @@
-"""The card of a run: what it learnt from, how, at what cost, what it reaches and where it ends."""
+"""Build the run card: data, training, cost, scores and limits of a finished run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from neoseg.findings.privacy import Privacy, shared
 from neoseg.foreign import ForeignError, read_config, read_json, value_at
 
 CARD = "card"
-"""Name of the two files in a run folder, `card.json` and `card.md`."""
+"""Stem of the two files in a run folder, `card.json` and `card.md`."""
 
 NA = "n/a"
 _SCORES = ("dice", "nsd", "hd95", "hd", "volume_error", "violation", "ece")
@@ -32,21 +32,21 @@ _WEAK = 0.7
 
 
 class CardError(NeosegError):
-    """A folder from which no card can be made."""
+    """Raised if no card can be made from a folder."""
 
 
 def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> dict[str, Any]:
     """Return the card of a finished run as plain containers, from the files in its folder alone.
 
-    What the files do not tell, as in runs of earlier versions, is "n/a".
+    Facts that the files lack, as in runs of earlier versions, are "n/a".
 
     Args:
         run: the run folder.
-        name: how the run is called; None is the name of its folder.
-        privacy: what is left out beside what the run's own configuration says.
+        name: name of the run on the card; None uses the folder's name.
+        privacy: what to leave out; the stricter of this and the run's configuration applies.
 
     Raises:
-        CardError: a folder without a readable `config.yaml` and `run.json`.
+        CardError: if `config.yaml` or `run.json` is missing or unreadable.
     """
     try:
         record = read_json(run / "run.json", within=run)
@@ -56,69 +56,69 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             f"{run} has no run.json and config.yaml that can be read: {error}"
         ) from None
     scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
-    annotation = _of(record, "annotation", {})
+    annotation = _get(record, "annotation", {})
     counts = protocol_counts(run / "annotation.csv")
     share = share_of_full(run, config)
     partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)
     card = {
         "run": name or run.resolve().name,
-        "experiment": _of(config, "name"),
+        "experiment": _get(config, "name"),
         "data": {
             "cohort": _cohorts(config),
-            "modalities": _of(config, "cohort.modalities"),
-            "fingerprint": _of(record, "data"),
-            "labels": _of(config, "labels.name"),
+            "modalities": _get(config, "cohort.modalities"),
+            "fingerprint": _get(record, "data"),
+            "labels": _get(config, "labels.name"),
             "full_fraction": NA if share is None else share,
-            "draw": _of(config, "annotation.draw"),
+            "draw": _get(config, "annotation.draw"),
             "label_budget": label_budget(run / "annotation.csv") or NA,
             "scans": counts,
             "full_subjects": full_subjects(counts),
-            "validation": _of(config, "annotation.validation"),
-            "merged_label_sets": _of(annotation, "merged_label_sets", []),
-            "skipped": _of(annotation, "skipped", []),
+            "validation": _get(config, "annotation.validation"),
+            "merged_label_sets": _get(annotation, "merged_label_sets", []),
+            "skipped": _get(annotation, "skipped", []),
         },
         "training": {
-            "seed": _of(record, "seed", _of(config, "seed")),
-            "steps": _of(record, "steps"),
-            "network": _of(config, "network.name"),
-            "parameters": _of(record, "parameters"),
+            "seed": _get(record, "seed", _get(config, "seed")),
+            "steps": _get(record, "steps"),
+            "network": _get(config, "network.name"),
+            "parameters": _get(record, "parameters"),
             **(
                 {
-                    "started_from": _of(record, "init.from"),
-                    "fingerprint_of_its_weights": _of(record, "init.fingerprint"),
+                    "started_from": _get(record, "init.from"),
+                    "fingerprint_of_its_weights": _get(record, "init.fingerprint"),
                 }
-                if _of(record, "init", None)
+                if _get(record, "init", None)
                 else {}
             ),
-            "head": _of(config, "head"),
-            "loss": list(_of(config, "loss", {})),
-            "recipe": _of(config, "recipe.kind"),
-            **({"changed_on_the_way": changes} if (changes := _of(record, "changes", [])) else {}),
-            "predicts": _of(record, "predict_with"),
+            "head": _get(config, "head"),
+            "loss": list(_get(config, "loss", {})),
+            "recipe": _get(config, "recipe.kind"),
+            **({"changed_on_the_way": changes} if (changes := _get(record, "changes", [])) else {}),
+            "predicts": _get(record, "predict_with"),
         },
         "cost": {
-            "device": _of(record, "device"),
-            "seconds": _of(record, "seconds"),
-            "step_seconds": _of(record, "step_seconds"),
-            "data_wait_share": _of(record, "data_wait_share"),
-            "peak_memory_gib": _of(record, "peak_memory_gib"),
-            "peak_gpu_memory_gib": _of(record, "peak_gpu_memory_gib"),
+            "device": _get(record, "device"),
+            "seconds": _get(record, "seconds"),
+            "step_seconds": _get(record, "step_seconds"),
+            "data_wait_share": _get(record, "data_wait_share"),
+            "peak_memory_gib": _get(record, "peak_memory_gib"),
+            "peak_gpu_memory_gib": _get(record, "peak_gpu_memory_gib"),
             "energy_joules": {
-                kind: _of(record, f"energy_joules.{kind}") for kind in ("processors", "gpus")
+                kind: _get(record, f"energy_joules.{kind}") for kind in ("processors", "gpus")
             },
         },
         "software": {
-            "versions": _of(record, "versions", {}),
-            "git": _of(record, "git"),
-            "command": _of(record, "command"),
+            "versions": _get(record, "versions", {}),
+            "git": _get(record, "git"),
+            "command": _get(record, "command"),
         },
         "scores": [] if scores is None else _score_rows(scores),
         "limits": [*limits_of_use(config, record, scores, partial), *budget_note(counts)],
         "config": config,
     }
     levels = get_args(Privacy)
-    said = _of(config, "privacy", "none")
-    privacy = max(privacy, said if said in levels else levels[-1], key=levels.index)
+    configured = _get(config, "privacy", "none")
+    privacy = max(privacy, configured if configured in levels else levels[-1], key=levels.index)
     if privacy == "subjects":
         card["data"]["skipped"] = [
             {"cohort": row.get("cohort"), "kind": row.get("kind")}
@@ -136,15 +136,15 @@ def write_card(
     name: str | None = None,
     privacy: Privacy = "none",
 ) -> Path:
-    """Write `card.json` and `card.md` of a run into its folder or another; return the latter.
+    """Write `card.json` and `card.md` into `folder` (default: `run`); return the path of `card.md`.
 
     Raises:
-        CardError: as `run_card`.
+        CardError: see `run_card`.
     """
     card = run_card(run, name, privacy)
     target = folder or run
-    how = {"indent": 1, "ensure_ascii": False, "allow_nan": False}
-    write_json(target / f"{CARD}.json", card, **how)
+    options = {"indent": 1, "ensure_ascii": False, "allow_nan": False}
+    write_json(target / f"{CARD}.json", card, **options)
     write_text(target / f"{CARD}.md", card_markdown(card))
     return target / f"{CARD}.md"
 
@@ -152,53 +152,53 @@ def write_card(
 def limits_of_use(
     config: dict[str, Any], record: dict[str, Any], scores: pd.DataFrame | None, partial: bool
 ) -> list[str]:
-    """Return sentences about where the network has not been shown to work.
+    """Return sentences about the data on which the network is untested or weak.
 
-    `partial` says whether some training scans are not annotated in full.
+    `partial` says whether some training scans are not fully annotated.
     """
     cohorts = _cohorts(config)
-    named = cohorts if isinstance(cohorts, list) else [cohorts]
-    found = ["Research software, not a medical device: not for diagnosis or treatment."]
-    extras = _of(config, "extra_cohorts", {}).values()
-    targets = [_of(config, "cohort._target_"), *(_of(e, "cohort._target_") for e in extras)]
+    names = cohorts if isinstance(cohorts, list) else [cohorts]
+    limits = ["Research software, not a medical device: not for diagnosis or treatment."]
+    extras = _get(config, "extra_cohorts", {}).values()
+    targets = [_get(config, "cohort._target_"), *(_get(e, "cohort._target_") for e in extras)]
     if all("phantom" in str(target) for target in targets):
-        found.append("Trained and tested on synthetic scans: it says nothing about real ones.")
-    if any(str(target).endswith("read_dhcp") for target in targets) or "dhcp" in named:
-        found.append(
+        limits.append("Trained and tested on synthetic scans: it says nothing about real ones.")
+    if any(str(target).endswith("read_dhcp") for target in targets) or "dhcp" in names:
+        limits.append(
             "The dHCP's labels are automatic (DrawEM): scores measure agreement with DrawEM."
         )
     if scores is None or scores.empty:
-        return [*found, "Not tested: the run was not scored."]
+        return [*limits, "Not tested: the run was not scored."]
     scans = scores.drop_duplicates(list(SCAN))
     subjects = len(scans.drop_duplicates(list(SCAN[:2])))
-    tested = [str(n) for n in named if len(named) == 1 or n in set(scans["cohort"])]
+    tested = [str(n) for n in names if len(names) == 1 or n in set(scans["cohort"])]
     text = f"Tested on {_count(len(scans), 'scan')} of {_count(subjects, 'subject')}"
     text += f" of '{', '.join(tested)}'"
     ages = scans["scan_age"].dropna()
     if len(ages):
         text += f", {ages.min():.1f} to {ages.max():.1f} weeks at the scan"
         text += f" ({int((ages < TERM_AGE).sum())} before {TERM_AGE:.0f} weeks)"
-    found.append(text + "; nothing is known about other ages, scanners or diseases.")
+    limits.append(text + "; nothing is known about other ages, scanners or diseases.")
     if subjects < 10:
-        found.append("Fewer than ten test subjects: means are uncertain.")
+        limits.append("Fewer than ten test subjects: means are uncertain.")
     hidden = list(dict.fromkeys(scores.loc[scores["hidden"], "abbreviation"]))
     if hidden and partial:
-        found.append(f"The annotation of some training scans hides: {', '.join(hidden)}.")
+        limits.append(f"The annotation of some training scans hides: {', '.join(hidden)}.")
     missed = scores[scores["missed"]].groupby("abbreviation", sort=False).size()
     if len(missed):
         listed = ", ".join(f"{name} ({count} of {len(scans)})" for name, count in missed.items())
-        found.append(f"Not found at all in some test scans that have them: {listed}.")
+        limits.append(f"Not found at all in some test scans that have them: {listed}.")
     means = scores.groupby("abbreviation", sort=False)["dice"].mean()
     weak = means[means < _WEAK]
     if len(weak):
         listed = ", ".join(f"{name} ({value:.2f})" for name, value in weak.items())
-        found.append(f"Mean Dice below {_WEAK}: {listed}.")
-    skipped = {(row["cohort"], row["scan"]) for row in _of(record, "annotation.skipped", [])}
+        limits.append(f"Mean Dice below {_WEAK}: {listed}.")
+    skipped = {(row["cohort"], row["scan"]) for row in _get(record, "annotation.skipped", [])}
     if skipped:
-        found.append(f"{_count(len(skipped), 'scan')} could not be used and took no part.")
-    if _of(record, "git.changed", False) is True:
-        found.append("The code had changes that its commit does not hold.")
-    return found
+        limits.append(f"{_count(len(skipped), 'scan')} could not be used and took no part.")
+    if _get(record, "git.changed", False) is True:
+        limits.append("The code had changes that its commit does not hold.")
+    return limits
 
 
 def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -217,12 +217,12 @@ def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _cohorts(config: dict[str, Any]) -> Any:
-    """Return the name of the cohort, or a list of names where there are several."""
-    extras = sorted(_of(config, "extra_cohorts", {}))
-    return [_of(config, "cohort.name"), *extras] if extras else _of(config, "cohort.name")
+    """Return the name of the cohort, or a list of names if there are several."""
+    extras = sorted(_get(config, "extra_cohorts", {}))
+    return [_get(config, "cohort.name"), *extras] if extras else _get(config, "cohort.name")
 
 
-def _of(source: Any, key: str, default: Any = NA) -> Any:
+def _get(source: Any, key: str, default: Any = NA) -> Any:
     return value_at(source, key, default)
 
 
@@ -231,7 +231,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold: no NaN, no number types of NumPy."""
+    """Convert to types that JSON has: NumPy scalars become numbers, NaN and infinity None."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

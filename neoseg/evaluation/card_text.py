@@ -1,4 +1,4 @@
-"""The card of a run as Markdown."""
+"""Render a run card as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NA = "n/a"
 
 
 def card_markdown(card: dict[str, Any]) -> str:
-    """Write a card for people: the same facts as its JSON, the configuration last."""
+    """Return the card as Markdown: the facts of its JSON, with the configuration last."""
     data, training, cost, software = (card[k] for k in ("data", "training", "cost", "software"))
     energy = cost["energy_joules"]
     used = [f"{kind} {_energy(joules)}" for kind, joules in energy.items() if joules != _NA]
@@ -97,8 +97,8 @@ def _text(value: Any) -> str:
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
-    """Write mean ± std over scans; "–" where nothing applies."""
-    shown = [
+    """Return a table of mean ± std over scans; "–" marks scores that do not apply."""
+    table_rows = [
         {
             "scans": row["scans"],
             "structure": row["structure"],
@@ -111,7 +111,7 @@ def _scores(rows: list[dict[str, Any]]) -> str:
         }
         for row in rows
     ]
-    return _frame(shown, "Not scored.")
+    return _frame(table_rows, "Not scored.")
 
 
 def _frame(rows: list[dict[str, Any]], empty: str) -> str:
@@ -123,7 +123,7 @@ def _number(value: float | None) -> float:
 
 
 def _indented(text: str) -> list[str]:
-    """Return a code block that no line of the text can end."""
+    """Return the text as an indented code block, which no line of the text can close."""
     return [f"    {line}" for line in text.splitlines()]
 
 
@@ -132,8 +132,8 @@ def _unit(value: Any, unit: str) -> str:
 
 
 def _percent(share: Any) -> str:
-    known = isinstance(share, int | float)
-    return f"{100 * share:.1f} % of the time of a step" if known else _NA
+    is_number = isinstance(share, int | float)
+    return f"{100 * share:.1f} % of the time of a step" if is_number else _NA
 
 
 def _energy(joules: float) -> str:
@@ -143,7 +143,9 @@ def _energy(joules: float) -> str:
 def _time(seconds: Any) -> str:
     if not isinstance(seconds, int | float):
         return _NA
-    hours, rest = divmod(round(seconds), 3600)
+    hours, remainder = divmod(round(seconds), 3600)
     return (
-        f"{hours} h {rest // 60} min {rest % 60} s" if hours else f"{rest // 60} min {rest % 60} s"
+        f"{hours} h {remainder // 60} min {remainder % 60} s"
+        if hours
+        else f"{remainder // 60} min {remainder % 60} s"
     )

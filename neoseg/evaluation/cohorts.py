@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """The scans of a cohort that are to be scored."""
+    """The scans of a cohort to be scored."""
 
     cohort: Cohort
     scans: tuple[Scan, ...]
 
     @property
     def is_labelled(self) -> bool:
-        """Whether any of the scans can be scored."""
+        """Whether any of the scans has a label file."""
         return any(scan.label is not None for scan in self.scans)
 
 
@@ -40,23 +40,24 @@ def score_cohorts(
     provenance: Provenance,
     **options: Any,
 ) -> pd.DataFrame:
-    """Segment and score scans; the scores of all cohorts stand in one `scores.csv`.
+    """Segment and score the scans of several cohorts; write one `scores.csv` for all.
 
-    What else is written about the first cohort lies in `output` itself, about the others in
-    `cohorts/<name>` below it. Cohorts without any labels are left out, with a note in the log.
+    Other outputs of the first cohort go to `output` itself, those of the others to
+    `output/cohorts/<name>`. If there are several cohorts, those without labels are skipped with a
+    warning.
 
     Args:
-        segmenter: the network and how to use it.
-        parts: by cohort.
+        segmenter: the network and its inference settings.
+        parts: the scans to score, one entry per cohort.
         output: see `score_scans`.
-        provenance: goes into the derivatives' description.
-        options: of `score_scans`.
+        provenance: written to the description of the derivatives.
+        options: passed to `score_scans`.
 
     Returns:
         One row per scan and class.
 
     Raises:
-        ValueError: if no scan has labels, or a file cannot be used.
+        ValueError: if no scan has labels, or a file is invalid.
     """
     frames = []
     for number, part in enumerate(parts):
@@ -66,8 +67,8 @@ def score_cohorts(
         if part.is_labelled or len(parts) == 1:
             folder = cohort_folder(output, name) if number else output
             meaning = part.cohort.convention
-            found = score_scans(segmenter, part.scans, meaning, folder, provenance, **options)
-            frames.append(found)
+            scores = score_scans(segmenter, part.scans, meaning, folder, provenance, **options)
+            frames.append(scores)
     if not frames:
         raise ValueError("none of the scans to score has a label file")
     table = pd.concat(frames, ignore_index=True)

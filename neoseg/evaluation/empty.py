@@ -1,4 +1,4 @@
-"""What a class scores where the truth or the prediction has no voxel of it."""
+"""Scores of a class that is empty in the truth, the prediction or both."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DISTANCES = ("hd95", "hd", "assd")
 def empty_scores(
     truth: bool, prediction: bool, diagonal_mm: float, diagonal_voxels: float
 ) -> dict[str, float] | None:
-    """Return what a class scores when a mask of it is empty, or None where both have voxels.
+    """Return the scores of a class if either mask is empty, None if both have voxels.
 
-    The only place of the policy:
+    The policy for empty masks is defined here only:
 
     ==========  ============  ===================  ================  ==============
     truth       prediction    Dice, surface Dice   distances         counted as
@@ -26,14 +26,14 @@ def empty_scores(
     empty       has voxels    0                    image diagonal    `invented`
     ==========  ============  ===================  ================  ==============
 
-    The paper's variants follow the same rows: its Dice formula would give 1 to a class that
-    nobody has.
+    The paper's variants follow the same rows: its Dice formula would give 1 for a class that
+    neither mask contains.
     """
     if truth and prediction:
         return None
-    one = truth or prediction
+    either = truth or prediction
     return {
-        **dict.fromkeys(OVERLAPS, 0.0 if one else _NA),
-        **dict.fromkeys(DISTANCES, diagonal_mm if one else _NA),
-        "paper_hd_voxels": diagonal_voxels if one else _NA,
+        **dict.fromkeys(OVERLAPS, 0.0 if either else _NA),
+        **dict.fromkeys(DISTANCES, diagonal_mm if either else _NA),
+        "paper_hd_voxels": diagonal_voxels if either else _NA,
     }

@@ -1,4 +1,4 @@
-"""What the scores in a folder are of, so that others do not take their place unasked."""
+"""Record the inputs of the scores in a folder, so that other scores do not replace them unasked."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 
 EVALUATION = "evaluation.json"
-"""In a folder of scores: what they are of."""
+"""File in a folder of scores that records the inputs they were computed from."""
 
 NO_MATTER = ("batch_size", "accumulate_on", "views")
-"""Settings that change no score."""
+"""Settings that do not change any score."""
 
 
 def told_of(
     run: str, weights: Path, parts: Sequence[Scored], settings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Return names and digests of what scores follow from.
+    """Return names and digests of everything that determines the scores.
 
     Args:
-        run: its name.
-        weights: its checkpoint.
-        parts: the scans, whose files are read.
-        settings: of windows and scores, complete.
+        run: name of the run.
+        weights: checkpoint of the run.
+        parts: the scans to score; their image and label files are hashed.
+        settings: all settings of windows and scores, by section.
     """
     files = [
         [scan.id, *(digest_of(path) for path in (*scan.images, scan.label) if path is not None)]
@@ -41,8 +41,8 @@ def told_of(
         for meaning in [part.cohort.convention]
     ]
     matter = {
-        name: {key: value for key, value in own.items() if key not in NO_MATTER}
-        for name, own in settings.items()
+        name: {key: value for key, value in values.items() if key not in NO_MATTER}
+        for name, values in settings.items()
     }
     return {
         "run": run,
@@ -55,22 +55,22 @@ def told_of(
 
 
 def require_own(folder: Path, told: Mapping[str, str]) -> None:
-    """Raise `ConfigError` for a folder that has scores of something else."""
+    """Raise `ConfigError` if the folder has scores that were computed from other inputs."""
     if not (folder / "scores.csv").is_file():
         return
     try:
-        before = dict(read_json(folder / EVALUATION, within=folder))
+        previous = dict(read_json(folder / EVALUATION, within=folder))
     except (OSError, ValueError, TypeError):
-        before = {}
-    other = [key for key in told if before.get(key) != told[key]]
-    if other:
-        named = ", ".join(f"{key} {before[key]}" for key in ("run", "cohorts") if key in before)
+        previous = {}
+    diffs = [key for key in told if previous.get(key) != told[key]]
+    if diffs:
+        names = ", ".join(f"{key} {previous[key]}" for key in ("run", "cohorts") if key in previous)
         raise ConfigError(
-            f"{folder} has scores{f' of {named}' if named else ''}, with other {', '.join(other)}, "
+            f"{folder} has scores{f' of {names}' if names else ''}, with other {', '.join(diffs)}, "
             "which would be lost; name a folder with output=DIR, or set overwrite=true"
         )
 
 
 def keep(folder: Path, told: Mapping[str, str]) -> None:
-    """Write what the scores are of that a folder is about to get."""
+    """Record the inputs of the scores that will be written to `folder`."""
     write_json(folder / EVALUATION, dict(told))

@@ -1,4 +1,4 @@
-"""The scores of a run for people: at the end of a command, and as cells of a report."""
+"""Readable score tables of a run, for the console and the report."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHOWN = (("dice", "Dice", 3), ("hd95", "HD95 mm", 2), ("hd", "HD mm", 2))
 
 
 def overview(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the table for people: a row per class, mean ± std of all, preterm and term scans.
+    """Return a table with a row per class: mean ± std over all, preterm and term scans.
 
-    A dagger marks a class that the annotation protocol hides; "–" stands where nothing applies. A
-    column counts classes that the truth lacks and the prediction has, where there are any.
+    A dagger marks classes that the annotation protocol hides; "–" marks scores that do not apply.
+    If any class was predicted but absent from the truth, a column counts those scans.
     """
     columns: dict[str, dict[str, str]] = {}
     invented = bool(scores["invented"].any())
@@ -45,16 +45,16 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
-    """Return the overview for 80 columns: a table of all scans and one of each age group."""
+    """Return the overview for 80 columns: one table of all scans and one per age group."""
     frame = overview(scores)
     tables = []
     for group in AGE_GROUPS:
-        count = of_age(scores, group)
-        if group != "all" and len(count) in (0, len(scores)):
+        group_scores = of_age(scores, group)
+        if group != "all" and len(group_scores) in (0, len(scores)):
             continue
-        scans = len(count[list(SCAN)].drop_duplicates())
-        named = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
-        table = Table(title=named)
+        scans = len(group_scores[list(SCAN)].drop_duplicates())
+        heading = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
+        table = Table(title=heading)
         table.add_column("class", no_wrap=True)
         columns = [name for name in frame.columns if name.endswith(f" {group}")]
         for name in columns:
@@ -64,15 +64,17 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         tables.append(table)
     cells = frame.astype(str).to_numpy().ravel()
     notes = {"±": "mean ± std over scans", "†": "† hidden by the protocol"}
-    told = [text for sign, text in notes.items() if any(sign in cell for cell in cells)]
+    captions = [text for sign, text in notes.items() if any(sign in cell for cell in cells)]
     if scores["invented"].any():
-        told.append("invented: not in the truth, counted as Dice 0 (not drawn? cohort.not_drawn)")
-    tables[-1].caption = "; ".join(told)
+        captions.append(
+            "invented: not in the truth, counted as Dice 0 (not drawn? cohort.not_drawn)"
+        )
+    tables[-1].caption = "; ".join(captions)
     return Group(*tables)
 
 
 def plus_minus(mean: float, std: float, digits: int) -> str:
-    """Write "0.912 ± 0.013", "0.912" where there is no spread, "–" where there is no mean."""
+    """Return "0.912 ± 0.013", "0.912" if `std` is NaN, or "–" if `mean` is NaN."""
     if pd.isna(mean):
         return "–"
     return f"{mean:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")

@@ -1,4 +1,4 @@
-"""Scores of class probabilities: agreement with the hierarchy, and calibration."""
+"""Scores of class probabilities: consistency with the class hierarchy, and calibration."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from neoseg.networks import Head, MultiLabelHead
 BINS = 15
 
 _VALUES = 2**22
-"""Probabilities that are looked at together (32 MiB in float64)."""
+"""Probabilities per chunk (32 MiB in float64)."""
 
 
 class HierarchyCheck:
-    """For each class, the share of its voxels that lie outside a class that contains it.
+    """For each class, the share of its voxels that are outside a class that contains it.
 
-    A voxel belongs to a class whose probability is above 0.5. Give it the logits of a volume piece
+    A voxel is in a class if the probability is above 0.5. The logits of a volume are added piece
     by piece.
     """
 
     def __init__(self, head: Head) -> None:
         self._head = head
-        # A head whose classes are sums of their leaves cannot disagree with itself.
+        # Heads that sum leaf probabilities are consistent by construction.
         self._above = ancestors(head.space) if isinstance(head, MultiLabelHead) else {}
         self._inside = np.zeros(head.space.num_classes)
         self._outside = np.zeros(head.space.num_classes)
@@ -39,7 +39,7 @@ class HierarchyCheck:
 
     @property
     def violations(self) -> np.ndarray:
-        """The shares `[C]`, 0 to 1; NaN where a class has no voxel or no other class above it."""
+        """The shares `[C]`, 0 to 1; NaN for classes without voxels or without ancestors."""
         share = np.full(len(self._inside), np.nan)
         scored = [child for child in self._above if self._inside[child]]
         share[scored] = self._outside[scored] / self._inside[scored]
@@ -47,25 +47,28 @@ class HierarchyCheck:
 
 
 def ancestors(space: LabelSpace) -> dict[int, list[int]]:
-    """Return class -> the classes that contain it, but for that of all leaves."""
+    """Return class -> the classes that strictly contain it, except the class of all leaves.
+
+    Classes without such ancestors are left out.
+    """
     sets = [entry.leaves for entry in space.classes]
-    found = {
-        child: [c for c, leaves in enumerate(sets) if own < leaves != space.everything]
-        for child, own in enumerate(sets)
+    above = {
+        child: [c for c, container in enumerate(sets) if leaves < container != space.everything]
+        for child, leaves in enumerate(sets)
     }
-    return {child: parents for child, parents in found.items() if parents}
+    return {child: parents for child, parents in above.items() if parents}
 
 
 class Calibration:
-    """The expected calibration error of each class, each taken as a yes-no question.
+    """The expected calibration error of each class, as a binary decision (one class vs the rest).
 
-    With the voxels sorted by probability into bins of equal width, it is the mean over bins,
-    weighted by their voxels, of |mean probability - share of voxels that are in the class| (Naeini
-    et al., AAAI 2015). Counted are the voxels that are not background by the truth or, with a
-    probability above 0.5, by the prediction: the empty space around a head would make any network
-    look calibrated. Voxels on which the truth does not know a class do not count for it.
+    Voxels are binned by probability into bins of equal width; the error is the mean over bins,
+    weighted by their number of voxels, of |mean probability - share of voxels in the class|
+    (Naeini et al., AAAI 2015). A voxel is left out if the truth is background and the predicted
+    background probability is above 0.5: the empty space around a head would make any network look
+    calibrated. Voxels for which the truth leaves a class unknown do not count for that class.
 
-    Give it the logits of a volume piece by piece, with what the truth says there.
+    The logits of a volume are added piece by piece, together with the truth of the piece.
     """
 
     def __init__(self, head: Head, codebook: Codebook, bins: int = BINS) -> None:
@@ -88,19 +91,21 @@ class Calibration:
         counted = (codes != self._background + 1) | (probability[self._background] <= 0.5)
         values = probability[:, counted]
         members = self._members[codes[counted]].T
-        places = np.clip(np.ceil(values * self._bins).astype(int) - 1, 0, self._bins - 1)
-        places += np.arange(len(values))[:, None] * self._bins
+        bin_index = np.clip(np.ceil(values * self._bins).astype(int) - 1, 0, self._bins - 1)
+        bin_index += np.arange(len(values))[:, None] * self._bins
         known = members != -1
-        for total, weights in (
+        for histogram, weights in (
             (self._voxels, None),
             (self._positives, (members == 1)[known].astype(float)),
             (self._sums, values[known]),
         ):
-            total += np.bincount(places[known], weights, total.size).reshape(total.shape)
+            histogram += np.bincount(bin_index[known], weights, histogram.size).reshape(
+                histogram.shape
+            )
 
     @property
     def errors(self) -> np.ndarray:
-        """The errors `[C]`, 0 to 1; NaN for a class of which no voxel is known."""
+        """The errors `[C]`, 0 to 1; NaN for a class that is unknown on every counted voxel."""
         with np.errstate(invalid="ignore"):
             gaps = np.abs(self._positives - self._sums).sum(axis=1)
             errors: np.ndarray = gaps / self._voxels.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Scores of one predicted label map against the truth, for each class that the truth knows."""
+"""Scores of one predicted label map against the truth, for each class that the truth defines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neoseg.evaluation.surface import surface_dice, surface_distances
 from neoseg.labels import Codebook
 
 NSD_TOLERANCE = 1.0
-"""Tolerance of the normalised surface Dice in mm where nothing else is asked for."""
+"""Default tolerance of the normalised surface Dice, mm."""
 
 _NA = float("nan")
 _ON_SURFACES = (*DISTANCES, "nsd", "paper_hd_voxels")
@@ -21,7 +21,7 @@ _ON_SURFACES = (*DISTANCES, "nsd", "paper_hd_voxels")
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of one scan; NaN is "not applicable".
+    """Scores of one class on one scan; NaN means "not applicable".
 
     Attributes:
         name, abbreviation: of the class.
@@ -29,7 +29,7 @@ class ClassScore:
         dice: 2|P∩T| / (|P|+|T|), 0 to 1.
         hd95: larger of the two directed 95th percentiles of the surface distances, mm.
         hd: maximum Hausdorff distance, mm.
-        assd: mean of all surface distances of both directions, mm.
+        assd: mean of the surface distances of both directions, mm.
         truth_ml, prediction_ml: volumes in millilitres.
         missed: the truth has the class and the prediction has no voxel of it.
         invented: the prediction has the class and the truth has no voxel of it.
@@ -37,12 +37,12 @@ class ClassScore:
         paper_hd_voxels: maximum Hausdorff distance in voxels of the scored grid (same paper).
         nsd: share of the area of both surfaces within the tolerance of the other, 0 to 1.
         nsd_tolerance: that tolerance, mm.
-        known: share of the voxels on which the truth knows the class. Below 1, overlap and volumes
-            are those of the known voxels and the surface scores do not apply: where knowledge
-            ends there is no surface.
+        known: share of the voxels whose membership in the class the truth states. Below 1, overlap
+            and volumes use these voxels alone and the surface scores do not apply: the edge of
+            the known region is not a surface.
         violation: share of the voxels with a probability above 0.5 in which a class that contains
-            this one has none; n/a for classes without such and for heads that cannot violate.
-        ece: expected calibration error of the probability, 0 to 1, where it was asked for.
+            this one has 0.5 or less; n/a without such a class, and for heads consistent by design.
+        ece: expected calibration error of the probability, 0 to 1; NaN unless requested.
     """
 
     name: str
@@ -71,28 +71,28 @@ class ClassScore:
 
     @property
     def volume_error(self) -> float:
-        """The same as a share of the true volume; n/a where that is 0."""
+        """`volume_error_ml` as a share of the true volume; NaN if that is 0."""
         return self.volume_error_ml / self.truth_ml if self.truth_ml > 0 else _NA
 
 
 def scorable_classes(counts: np.ndarray, codebook: Codebook) -> dict[int, float]:
-    """Return the classes that a truth knows, each with the share of voxels on which it does.
+    """Return the classes that can be scored, each with the share of voxels on which it is known.
 
-    Those are the classes known on every voxel, and those of which some voxel is known to be in
-    the class; the background leaf is left out. A class that is nowhere known to be present and
-    somewhere unknown may be present or not, so it cannot be scored. Nor can one of which a part
-    was not drawn: what is told to be that part or background is then more than what surely belongs
-    to it, and with it all is left out that a prediction has too much.
+    These are the classes known on every voxel and those with at least one positive voxel, except
+    the background. A class without positive voxels that is unknown on some may or may not be
+    present, so it cannot be scored. Neither can a class of which a part was not drawn, that is
+    if more voxels are labelled "that part or background" than surely belong to the class: they
+    would be left out of the scores, and most false positives with them.
 
     Args:
-        counts: `[R]`, voxels of each code.
-        codebook: R rows.
+        counts: `[R]`, number of voxels of each code.
+        codebook: its R rows are the codes.
     """
     total = counts.sum()
     known = counts @ (codebook.membership != -1)
     present = counts @ (codebook.membership == 1)
-    rows, clear = codebook.rows, codebook.space.background
-    undrawn = counts * (rows[:, clear] & (rows.sum(axis=1) < rows.shape[1]))
+    rows, background = codebook.rows, codebook.space.background
+    undrawn = counts * (rows[:, background] & (rows.sum(axis=1) < rows.shape[1]))
     doubtful = undrawn @ (codebook.membership == -1)
     scored = np.flatnonzero((known == total) | ((present > 0) & (doubtful <= present))).tolist()
     return {c: float(known[c] / total) for c in scored if c != codebook.space.background}
@@ -107,22 +107,22 @@ def score_scan(
     distances: bool = True,
     nsd_tolerance: float = NSD_TOLERANCE,
 ) -> list[ClassScore]:
-    """Score a leaf map against a truth of the same grid, in the order of the classes.
+    """Score a leaf map against the truth on the same grid, in the order of the classes.
 
     Args:
         prediction: uint8 `[X, Y, Z]`, leaf positions.
         truth_codes: uint8 `[X, Y, Z]`, rows of `codebook`.
         spacing_mm: voxel size of the three axes.
-        distances: leave out the surface scores (NaN) where only Dice is wanted, which takes
-            a fraction of a second.
-        nsd_tolerance: of the normalised surface Dice, mm.
+        distances: whether to compute the surface scores; without them (NaN) scoring takes a
+            fraction of a second.
+        nsd_tolerance: tolerance of the normalised surface Dice, mm.
 
     Raises:
-        ValueError: for shapes that differ, values out of range, or a spacing that is not positive.
+        ValueError: if shapes differ, values are out of range, or a spacing is not positive.
     """
     space = codebook.space
     _check(prediction, truth_codes, codebook, spacing_mm)
-    # Every overlap and volume follows from how often each leaf meets each code.
+    # All overlaps and volumes follow from the joint histogram of codes and leaves.
     joint = np.bincount(
         (truth_codes.astype(np.int32) * space.num_leaves + prediction).ravel(),
         minlength=codebook.size * space.num_leaves,
@@ -179,28 +179,28 @@ def _distances(
     spacing_mm: Sequence[float],
     tolerance: float,
 ) -> dict[str, float]:
-    measured = surface_distances(prediction, truth, spacing_mm)
+    surfaces = surface_distances(prediction, truth, spacing_mm)
     mean = float(np.mean(spacing_mm))
-    # Sizes read from an affine differ by rounding on an isotropic grid.
+    # On an isotropic grid, voxel sizes read from an affine differ by rounding.
     if np.allclose(spacing_mm, mean, rtol=1e-5, atol=0):
-        in_voxels = measured.hausdorff / mean
+        in_voxels = surfaces.hausdorff / mean
     else:
         in_voxels = surface_distances(prediction, truth, (1.0, 1.0, 1.0)).hausdorff
     return {
-        "hd95": measured.percentile(95),
-        "hd": measured.hausdorff,
-        "assd": measured.average,
+        "hd95": surfaces.percentile(95),
+        "hd": surfaces.hausdorff,
+        "assd": surfaces.average,
         "nsd": surface_dice(prediction, truth, spacing_mm, tolerance),
         "paper_hd_voxels": in_voxels,
     }
 
 
 def joint_box(boxes: Iterable[tuple[slice, ...] | None]) -> tuple[slice, ...]:
-    """Return the smallest box around some, of which one at least is given."""
-    found = [box for box in boxes if box is not None]
+    """Return the bounding box of all boxes that are not None; at least one must be given."""
+    present = [box for box in boxes if box is not None]
     return tuple(
         slice(min(part.start for part in parts), max(part.stop for part in parts))
-        for parts in zip(*found, strict=True)
+        for parts in zip(*present, strict=True)
     )
 
 

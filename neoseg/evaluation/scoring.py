@@ -34,11 +34,11 @@ from neoseg.store.reading import read_codes
 log = logging.getLogger(__name__)
 
 _ROUNDING = 1e-4
-"""Of the voxel sizes in an affine, as a share."""
+"""Relative rounding error of voxel sizes that are read from an affine."""
 
 
 class ScoreSettings(Section):
-    """What is scored besides the standard, and what is kept for the report."""
+    """Optional scores, and the views kept for the report."""
 
     nsd_tolerance: float = Field(default=NSD_TOLERANCE, gt=0, description="mm")
     calibration: bool = Field(default=False, description="expected calibration error per class")
@@ -61,21 +61,22 @@ def score_scans(
     """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
 
     Args:
-        segmenter: the network and how to use it.
-        scans: those without a label file are left out, with a note in the log.
-        convention: what the integers of the label files mean.
-        output: gets `segmentations/` (BIDS derivatives), `pictures/`, `views/` and `scores.csv`.
-        provenance: goes into the derivatives' description.
+        segmenter: the network and its inference settings.
+        scans: those without a label file are skipped with a warning.
+        convention: the meaning of the integers in the label files.
+        output: receives `segmentations/` (BIDS derivatives), `pictures/`, `views/` and
+            `scores.csv`.
+        provenance: written to the description of the derivatives.
         hidden: abbreviations of the classes that the run's protocol hides.
-        pictures: how many scans are drawn, spread evenly over all.
-        settings: of the scores; None is the standard.
-        progress: called with the id of each scan that is done.
+        pictures: number of scans to draw, evenly spaced in `scans`.
+        settings: what to score; None uses the defaults.
+        progress: called with the id of each finished scan.
 
     Returns:
         One row per scan and class.
 
     Raises:
-        ValueError: if no scan has labels, or a file cannot be used.
+        ValueError: if no scan has labels, or a file is invalid.
     """
     settings = settings or ScoreSettings()
     codebook = codebook_of(scans, convention)
@@ -84,24 +85,24 @@ def score_scans(
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
     if not labelled:
         raise ValueError("none of the scans to score has a label file")
-    coarse = False
+    warned = False
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     frames = []
     for number, scan in enumerate(labelled):
-        look = _Inspection(scan, convention, codebook, segmenter.head, settings)
-        found = segmenter.segment(scan.images, look, mask=scan.mask)
-        truth = look.truth(found.geometry)
-        scores = look.scores(found, truth)
-        voxel = max(found.geometry.canonical_spacing)
-        if settings.nsd_tolerance < voxel * (1 - _ROUNDING) and not coarse:
-            coarse = True
+        scorer = _ScanScorer(scan, convention, codebook, segmenter.head, settings)
+        segmentation = segmenter.segment(scan.images, scorer, mask=scan.mask)
+        truth = scorer.truth(segmentation.geometry)
+        scores = scorer.scores(segmentation, truth)
+        voxel_mm = max(segmentation.geometry.canonical_spacing)
+        if settings.nsd_tolerance < voxel_mm * (1 - _ROUNDING) and not warned:
+            warned = True
             log.warning(
                 "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
                 "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
                 "with others at this voxel size, or set a tolerance of a voxel or more",
                 settings.nsd_tolerance,
                 scan.id,
-                voxel,
+                voxel_mm,
             )
         frames.append(
             score_frame(
@@ -115,17 +116,17 @@ def score_scans(
             )
         )
         if number == 0:
-            _forget(output)
-        _write(found, scan, truth, codebook, output, provenance, settings.views)
+            _delete_outputs(output)
+        _write(segmentation, scan, truth, codebook, output, provenance, settings.views)
         if number in drawn:
             dice = np.array([score.dice for score in scores if score.is_leaf])
             write_overlay(
                 output / "pictures" / f"{scan.id}.png",
-                found.image,
-                found.prepared_leaves,
-                prepare_labels(truth, found.geometry),
+                segmentation.image,
+                segmentation.prepared_leaves,
+                prepare_labels(truth, segmentation.geometry),
                 codebook,
-                found.geometry.spacing,
+                segmentation.geometry.spacing,
                 scan=scan.id,
                 scan_age=scan.scan_age,
                 mean_dice=float(np.nanmean(dice)) if np.isfinite(dice).any() else None,
@@ -138,26 +139,30 @@ def score_scans(
 
 
 def codebook_of(scans: Sequence[Scan], convention: Convention) -> Codebook:
-    """Return all label sets that the label files of the scans can tell."""
-    known = chain.from_iterable(scan.sets(convention) for scan in scans)
-    return Codebook.build(convention.space, [*convention.sets, *known])
+    """Return the codebook of all label sets that the label files of the scans can contain."""
+    described = chain.from_iterable(scan.sets(convention) for scan in scans)
+    return Codebook.build(convention.space, [*convention.sets, *described])
 
 
 def truth_of(
     scan: Scan, convention: Convention, codebook: Codebook, geometry: Geometry
 ) -> np.ndarray:
-    """Return the codes of a scan's label file on its canonical grid; raises `DataError`."""
-    lookup, told = codebook.lookup(scan.sets(convention)), scan.described
+    """Return the codes of a scan's label file on its canonical grid.
+
+    Raises:
+        DataError: if the label file is invalid.
+    """
+    lookup, description = codebook.lookup(scan.sets(convention)), scan.described
     codes: np.ndarray = lookup[read_codes(scan, scan.meaning(convention), geometry)]
-    if told is not None:
-        hide_slices(codes, told.slices_of(codes, codebook, [0]), told.slice_axis)
+    if description is not None:
+        hide_slices(codes, description.slices_of(codes, codebook, [0]), description.slice_axis)
     return codes
 
 
 def hidden_classes(codebook: Codebook) -> list[str]:
-    """Return the abbreviations of the classes that some label set of a training leaves open.
+    """Return the abbreviations of the classes that some merged label set leaves undecided.
 
-    "Unknown" itself does not count: it says nothing about any class in particular.
+    The set of all leaves ("unknown") does not count, since it leaves every class undecided.
     """
     merged = codebook.membership[codebook.space.num_leaves + 1 :]
     is_open = (merged == -1).any(axis=0)
@@ -165,10 +170,10 @@ def hidden_classes(codebook: Codebook) -> list[str]:
     return [entry.abbreviation for entry, is_hidden in classes if is_hidden]
 
 
-def _forget(output: Path) -> None:
-    """Delete what an earlier pass has left, so that views and scores in a folder belong together.
+def _delete_outputs(output: Path) -> None:
+    """Delete the outputs of an earlier pass, so that views and scores of a folder match.
 
-    Without scores a pass that was interrupted is not taken for one that has ended.
+    Without `scores.csv`, an interrupted pass is not mistaken for a finished one.
     """
     for path in [output / "scores.csv", *(output / VIEWS).glob("*.npz")]:
         path.unlink(missing_ok=True)
@@ -176,8 +181,8 @@ def _forget(output: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class _Inspection:
-    """Truth and scores of one scan; looks at its logits while they are there."""
+class _ScanScorer:
+    """Truth and scores of one scan; called with the logits of each region during inference."""
 
     def __init__(
         self,
@@ -207,25 +212,25 @@ class _Inspection:
         """Return the codes of the label file on the canonical grid."""
         return truth_of(self._scan, self._convention, self._codebook, geometry)
 
-    def scores(self, found: Segmentation, truth: np.ndarray) -> list[ClassScore]:
-        """Return the scores of the label map with those of the probabilities."""
-        spacing = found.geometry.canonical_spacing
+    def scores(self, segmentation: Segmentation, truth: np.ndarray) -> list[ClassScore]:
+        """Return the scores of the label map, completed by those of the probabilities."""
+        spacing = segmentation.geometry.canonical_spacing
         scores = score_scan(
-            found.leaves, truth, self._codebook, spacing, nsd_tolerance=self._tolerance
+            segmentation.leaves, truth, self._codebook, spacing, nsd_tolerance=self._tolerance
         )
         classes = [entry.abbreviation for entry in self._codebook.space.classes]
         violations = self._hierarchy.violations
-        nothing = np.full(len(classes), np.nan)
-        errors = nothing if self._calibration is None else self._calibration.errors
+        not_computed = np.full(len(classes), np.nan)
+        errors = not_computed if self._calibration is None else self._calibration.errors
         return [
-            replace(score, violation=float(violations[place]), ece=float(errors[place]))
+            replace(score, violation=float(violations[position]), ece=float(errors[position]))
             for score in scores
-            for place in [classes.index(score.abbreviation)]
+            for position in [classes.index(score.abbreviation)]
         ]
 
 
 def _write(
-    found: Segmentation,
+    segmentation: Segmentation,
     scan: Scan,
     truth: np.ndarray,
     codebook: Codebook,
@@ -236,11 +241,11 @@ def _write(
     source = scan.images[0]
     assert source is not None
     segmentations = output / "segmentations"
-    native = found.native
+    native = segmentation.native
     write_derivative(segmentations, source, native, codebook.space, provenance, scan.id)
     if with_view:
-        spacing = found.geometry.canonical_spacing
+        spacing = segmentation.geometry.canonical_spacing
         image = read_volume(source).data
-        view = make_view(scan.id, image, truth, found.leaves, codebook, spacing)
+        view = make_view(scan.id, image, truth, segmentation.leaves, codebook, spacing)
         files = [digest_of(path) for path in (source, scan.label) if path is not None]
         write_view(output / VIEWS, replace(view, files=digest_of_content(files)))

@@ -13,23 +13,22 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 _NEAR = 8
-"""Voxels within which the tree is searched in any case: a bounded search costs 1 to 4 µs a point
-however large the surfaces are, and borders of one anatomy lie nearer than that."""
+"""Bound of the first tree search, in voxels: a bounded search costs 1 to 4 µs per point whatever
+the size of the surfaces, and most borders of one anatomy are closer than that."""
 
 _SEARCH = 0.3e-6
 _TRANSFORM = 0.4e-6
-"""Upper bound of a search without a bound (seconds per point and square root of the surface's
-size; what lies in the middle of a shell visits most of the tree), and the time of the distance
-transform per voxel. Measured on one core; only their ratio counts."""
+"""Worst-case time of an unbounded search (seconds per point and square root of the surface's size;
+a point in the middle of a shell visits most of the tree), and time of the distance transform per
+voxel. Measured on one core; only their ratio matters."""
 
 _ROUNDING = 1e-4
-"""Slack of the tolerance in units of the spacing, so that the rounding of an affine decides
-nothing."""
+"""Slack of the tolerance in units of the spacing, so that rounding in an affine has no effect."""
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distance from each border voxel of a mask to the nearest border voxel of the other.
+    """Distances from each border voxel of one mask to the nearest border voxel of the other.
 
     Each border voxel counts once, as in MONAI's metrics.
     """
@@ -45,14 +44,14 @@ class SurfaceDistances:
     def percentile(self, share: float) -> float:
         """Return the larger of the two directed percentiles (`share` in 0..100).
 
-        The percentile is taken in each direction apart, interpolated linearly, as MONAI does it;
-        pooling the two sets first would give a smaller number.
+        Each direction has its own percentile, interpolated linearly, as in MONAI; pooling both
+        directions first would give a smaller number.
         """
         return float(max(np.percentile(self.forward, share), np.percentile(self.backward, share)))
 
     @property
     def average(self) -> float:
-        """Mean over both sets together (ASSD)."""
+        """Mean over the distances of both directions together (ASSD)."""
         return float(
             (self.forward.sum() + self.backward.sum()) / (self.forward.size + self.backward.size)
         )
@@ -61,7 +60,7 @@ class SurfaceDistances:
 def border(mask: np.ndarray) -> np.ndarray:
     """Return the voxels of a bool mask `[X, Y, Z]` with a face neighbour outside it.
 
-    What lies beyond the array counts as outside.
+    Voxels beyond the edge of the array count as outside.
     """
     padded = np.pad(mask, 1)
     inner = mask.copy()
@@ -77,23 +76,23 @@ def border(mask: np.ndarray) -> np.ndarray:
 def surface_distances(
     first: np.ndarray, second: np.ndarray, spacing: Sequence[float]
 ) -> SurfaceDistances:
-    """Measure both directions between the borders of two bool masks of one shape, exactly.
+    """Measure the exact distances between the borders of two bool masks, in both directions.
 
-    The time is bounded by that of two distance transforms of the box, whatever the masks are.
+    The time is bounded by that of two distance transforms of the box, whatever the masks.
 
     Args:
         first, second: masks `[X, Y, Z]`, both non-empty, cropped to their joint bounding box.
-        spacing: voxel size for each axis; ones give distances in voxels.
+        spacing: voxel size of each axis; ones give distances in voxels.
 
     Raises:
-        ValueError: if a mask is empty; there is no surface to measure to.
+        ValueError: if a mask is empty and thus has no surface.
     """
     if not first.any() or not second.any():
         raise ValueError("surface distances need two non-empty masks")
     edges = border(first), border(second)
     return SurfaceDistances(
-        _directed(edges[0], edges[1], spacing),
-        _directed(edges[1], edges[0], spacing),
+        _directed_distances(edges[0], edges[1], spacing),
+        _directed_distances(edges[1], edges[0], spacing),
     )
 
 
@@ -105,9 +104,9 @@ def surface_dice(
 ) -> float:
     """Return the share of the area of both surfaces that is at most `tolerance` from the other.
 
-    The normalised surface Dice of Nikolov et al., 2018, arXiv 1809.04430: where the corners of
-    2x2x2 neighbours are partly inside, marching cubes put an element of the surface, whose area
-    counts; distances are those between the middles of such neighbourhoods. Arguments as in
+    The normalised surface Dice of Nikolov et al., 2018, arXiv 1809.04430: each 2x2x2 neighbourhood
+    that is partly inside the mask holds a surface element, whose area is that of marching cubes;
+    distances are measured between the centres of such neighbourhoods. Arguments as in
     `surface_distances`, with `tolerance` in the unit of the spacing.
 
     Raises:
@@ -121,14 +120,14 @@ def surface_dice(
     near = total = 0.0
     for code, source, target in zip(codes, edges, edges[::-1], strict=True):
         area = areas[code[source]]
-        reached = _directed(source, target, spacing, tolerance + _ROUNDING)
+        reached = _directed_distances(source, target, spacing, tolerance + _ROUNDING)
         near += float(area[reached <= tolerance + _ROUNDING].sum())
         total += float(area.sum())
     return near / total
 
 
 def _neighbour_codes(mask: np.ndarray) -> np.ndarray:
-    """Uint8 `[X + 1, Y + 1, Z + 1]`: the 2x2x2 voxels about each corner of a voxel as bits."""
+    """Return uint8 `[X + 1, Y + 1, Z + 1]`: the 2x2x2 voxels around each voxel corner as bits."""
     padded = np.pad(mask, 1).view(np.uint8)
     codes = np.zeros(tuple(length + 1 for length in mask.shape), np.uint8)
     for bit, start in enumerate(product((1, 0), repeat=3)):
@@ -139,7 +138,7 @@ def _neighbour_codes(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _element_areas(spacing: tuple[float, ...]) -> np.ndarray:
-    """Area of the surface in each of the 256 neighbourhoods, in the spacing's unit squared."""
+    """Return the surface area in each of the 256 neighbourhoods, in squared units of `spacing`."""
     from monai.metrics import utils  # takes seconds
 
     table: Callable[..., Any] = utils.create_table_neighbour_code_to_surface_area
@@ -147,30 +146,32 @@ def _element_areas(spacing: tuple[float, ...]) -> np.ndarray:
     return areas
 
 
-def _directed(
+def _directed_distances(
     source: np.ndarray,
     target: np.ndarray,
     spacing: Sequence[float],
     limit: float = np.inf,
 ) -> np.ndarray:
-    """Distances from `source` to `target`; what is farther than `limit` may be infinite."""
+    """Return the distances from `source` to `target`; those beyond `limit` may be infinite."""
     scale = np.asarray(spacing, dtype=np.float64)
-    # Border voxels that the masks share are at distance 0 and need no search.
+    # Border voxels that both masks share are at distance 0 and need no search.
     distances = np.zeros(np.count_nonzero(source))
-    apart = np.flatnonzero(~target[source])
-    if not apart.size:
+    unshared = np.flatnonzero(~target[source])
+    if not unshared.size:
         return distances
-    places = np.argwhere(source)[apart]
+    points = np.argwhere(source)[unshared]
     tree = KDTree(np.argwhere(target) * scale, leafsize=32)
-    near = min(_NEAR * float(scale.max()), limit)
-    distances[apart] = tree.query(places * scale, distance_upper_bound=near)[0]
-    far = np.isinf(distances[apart])
+    bound = min(_NEAR * float(scale.max()), limit)
+    distances[unshared] = tree.query(points * scale, distance_upper_bound=bound)[0]
+    far = np.isinf(distances[unshared])
     count = np.count_nonzero(far)
-    if not count or near == limit:
+    if not count or bound == limit:
         return distances
     if count * np.sqrt(tree.n) * _SEARCH <= source.size * _TRANSFORM:
-        found = tree.query(places[far] * scale)[0]
+        far_distances = tree.query(points[far] * scale)[0]
     else:
-        found = distance_transform_edt(~target, sampling=tuple(spacing))[tuple(places[far].T)]
-    distances[apart[far]] = found
+        far_distances = distance_transform_edt(~target, sampling=tuple(spacing))[
+            tuple(points[far].T)
+        ]
+    distances[unshared[far]] = far_distances
     return distances

@@ -1,4 +1,4 @@
-"""The tidy score table of a run: one row per scan and class, its file and its summaries."""
+"""The tidy score table of a run, one row per scan and class: reading, writing, summaries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS = (
     *("dice", "hd95", "hd", "assd", "nsd", "volume_error", "paper_dice", "paper_hd_voxels"),
     *("violation", "ece"),
 )
-"""What is summarised over scans, draws and arms."""
+"""Metrics that are summarised over scans, draws and arms."""
 
 AGE_GROUPS = ("all", "preterm", "term")
 
@@ -27,7 +27,7 @@ _NA = float("nan")
 _TEXT = ("cohort", "subject", "session", "age_group", "class", "abbreviation")
 _FLAGS = ("hidden", "is_leaf", "missed", "invented")
 _VOLUMES = ("truth_ml", "prediction_ml")
-_LATER: dict[str, float | str] = {
+_DEFAULTS: dict[str, float | str] = {
     "nsd": _NA,
     "nsd_tolerance": _NA,
     "known": 1.0,
@@ -35,13 +35,13 @@ _LATER: dict[str, float | str] = {
     "ece": _NA,
     "cohort": "",
 }
-"""What tables of earlier versions lack, and what stands for it."""
+"""Columns that tables of earlier versions lack, with the value that is filled in."""
 
 LONGEST_TEXT, MOST_CLASSES, LARGEST_NUMBER = 1000, 1000, 1e9
-"""What a score table may hold: letters of a text, structures, and millimetres or millilitres."""
+"""Limits of a score table: characters of a text, structures, and millimetres or millilitres."""
 
 SCAN = ("cohort", "subject", "session")
-"""What tells scans apart."""
+"""Columns that identify a scan."""
 
 _NUMBERS = ("scan_age", *METRICS, *_VOLUMES, "volume_error_ml", "nsd_tolerance", "known")
 COLUMNS = (
@@ -64,8 +64,8 @@ def score_frame(
 ) -> pd.DataFrame:
     """Return the rows of one scan.
 
-    `hidden` names (by abbreviation) the classes that the run's annotation protocol hides in its
-    partially annotated scans; `scan_age` is in weeks of post-menstrual age.
+    `hidden` has the abbreviations of the classes that the run's annotation protocol hides in
+    partially annotated scans; `scan_age` is the post-menstrual age in weeks.
     """
     rows = []
     for score in scores:
@@ -79,19 +79,20 @@ def score_frame(
 
 
 def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> None:
-    """Write the rows of one or several scans as CSV, whole or not at all."""
+    """Write the rows of one or several scans as CSV, atomically."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.concat(list(rows), ignore_index=True)
-    # 17 significant digits are what a float64 needs to come back as it was.
+    # A float64 needs 17 significant digits to be read back unchanged.
     write_csv(path, frame[list(COLUMNS)], float_format="%.17g")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read a score file; ids stay text with their leading zeros, no session is "".
+    """Read a score file; ids stay text with leading zeros, and a missing session is "".
 
-    Tables of earlier versions are read too: what they lack is n/a, or follows from the volumes.
+    Columns that tables of earlier versions lack are filled with defaults or computed from the
+    volumes.
 
     Raises:
-        ValueError: naming the file and the columns that it lacks.
+        ValueError: if the file is not a valid score table; the message names the file and cause.
     """
     content = io.StringIO(read_text(path, LARGEST_TABLE, path.parent))
     try:
@@ -100,8 +101,8 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read: {error}") from None
     frame = frame.fillna("").rename(columns=uncell).apply(lambda column: column.map(uncell))
     computed = ("volume_error", "volume_error_ml")
-    later = [name for name in (*_LATER, *computed) if name not in frame.columns]
-    missing = [name for name in COLUMNS if name not in (*frame.columns, *later)]
+    absent = [name for name in (*_DEFAULTS, *computed) if name not in frame.columns]
+    missing = [name for name in COLUMNS if name not in (*frame.columns, *absent)]
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; it is not a score table of this version, "
@@ -110,53 +111,55 @@ def read_scores(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise ValueError(f"{path} has no rows; evaluate the run again")
     for name in _TEXT:
-        if name in frame.columns and (long := max(map(len, frame[name]))) > LONGEST_TEXT:
-            raise ValueError(f"{path}, column {name}: a text of {long} letters")
+        if name in frame.columns and (length := max(map(len, frame[name]))) > LONGEST_TEXT:
+            raise ValueError(f"{path}, column {name}: a text of {length} letters")
     for name in ("class", "abbreviation"):
         if (count := frame[name].nunique()) > MOST_CLASSES:
             raise ValueError(f"{path}, column {name}: {count} structures, too many for a table")
     for name in ("subject", "session"):
-        # They name files: of a stranger's run they must not lead out of its folder.
-        odd = {text for text in frame[name] if set("/\\\0") & set(text)}
-        if odd:
-            raise ValueError(f"{path}, column {name}: {min(odd)!r} is no id, it has a slash")
-    twice = frame.duplicated([name for name in (*SCAN, "abbreviation") if name in frame.columns])
-    if twice.any():
+        # Ids become file names: in an untrusted run they must not lead out of its folder.
+        invalid = {text for text in frame[name] if set("/\\\0") & set(text)}
+        if invalid:
+            raise ValueError(f"{path}, column {name}: {min(invalid)!r} is no id, it has a slash")
+    duplicated = frame.duplicated(
+        [name for name in (*SCAN, "abbreviation") if name in frame.columns]
+    )
+    if duplicated.any():
         raise ValueError(
-            f"{path} has two rows of {frame.loc[twice, 'abbreviation'].iloc[0]!r} of one scan"
+            f"{path} has two rows of {frame.loc[duplicated, 'abbreviation'].iloc[0]!r} of one scan"
         )
     for name in _FLAGS:
-        odd = set(frame[name]) - {"True", "False"}
-        if odd:
+        invalid = set(frame[name]) - {"True", "False"}
+        if invalid:
             raise ValueError(
-                f"{path}, column {name}: found {sorted(odd)[0]!r}, expected True or False"
+                f"{path}, column {name}: found {sorted(invalid)[0]!r}, expected True or False"
             )
         frame[name] = frame[name] == "True"
     try:
-        found = _completed(frame, later)
+        table = _completed(frame, absent)
     except ValueError as error:
         raise ValueError(f"{path} holds text where a number is expected: {error}") from None
     for name in _NUMBERS:
-        if (found[name].abs() > LARGEST_NUMBER).any():  # infinite ones, too
+        if (table[name].abs() > LARGEST_NUMBER).any():  # infinite ones, too
             raise ValueError(f"{path}, column {name}: a number beyond {LARGEST_NUMBER:g}")
-    return found
+    return table
 
 
-def _completed(frame: pd.DataFrame, later: Sequence[str]) -> pd.DataFrame:
+def _completed(frame: pd.DataFrame, absent: Sequence[str]) -> pd.DataFrame:
     """Add the columns that an earlier version did not write."""
-    for name in later:
-        frame[name] = _LATER.get(name, _NA)
+    for name in absent:
+        frame[name] = _DEFAULTS.get(name, _NA)
     frame = _typed(frame[[*COLUMNS, *(c for c in frame.columns if c not in COLUMNS)]])
     error = frame["prediction_ml"] - frame["truth_ml"]
-    if "volume_error_ml" in later:
+    if "volume_error_ml" in absent:
         frame["volume_error_ml"] = error
-    if "volume_error" in later:
+    if "volume_error" in absent:
         frame["volume_error"] = error / frame["truth_ml"].where(frame["truth_ml"] > 0)
     return frame
 
 
 def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
-    """Return the rows of an age group; "all" has scans of unknown age too."""
+    """Return the rows of an age group; "all" includes scans of unknown age."""
     return frame if group == "all" else frame[frame["age_group"] == group]
 
 
@@ -164,8 +167,8 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd
     """Return one row per group, in order of first appearance.
 
     For each metric: `<metric>_mean`, `_std` (n - 1), `_median` and `_n`, the number of scans to
-    which it applies; then `misses` and `inventions`, the scans in which the class was missed or
-    invented.
+    which it applies; then `misses` and `inventions`, the numbers of scans in which the class was
+    missed or invented.
     """
     grouped = scores.groupby(list(by), sort=False, dropna=False)
     table = grouped[list(METRICS)].agg(["mean", "std", "median", "count"])
@@ -177,7 +180,7 @@ def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd
 
 
 def mean_dice(scores: pd.DataFrame) -> float:
-    """Return the mean over leaves of their means over scans."""
+    """Return the mean over leaves of each leaf's mean Dice over scans."""
     return float(scores[scores["is_leaf"]].groupby("abbreviation")["dice"].mean().mean())
 
 

@@ -1,4 +1,4 @@
-"""A small copy of a scored scan in the run folder: image, truth and prediction for the viewer."""
+"""Small copies of scored scans in the run folder: image, truth and prediction for the viewer."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from neoseg.labels import MAX_CODES, Codebook
 from neoseg.labels.table import HEX_COLOUR
 
 VIEWS = "views"
-"""Folder of the views in a run folder; a file is named by the id of its scan."""
+"""Folder of the views in a run folder; each file is named by the id of its scan."""
 
 _LONGEST = 160
-"""Voxels along an axis; finer grids are thinned by a whole number."""
+"""Maximum voxels along an axis; larger grids are subsampled by a whole number."""
 
-LARGEST = 2**25
-"""Bytes of a view."""
+MAX_BYTES = 2**25
+"""Maximum size of a view."""
 
-MOST_MM = 1000.0
-"""Of a voxel."""
+MAX_VOXEL_MM = 1000.0
+"""Maximum voxel size."""
 
 _LAYERS = ("image", "truth", "prediction", "wrong")
 
 
 @dataclass(frozen=True)
 class View:
-    """A scan cropped to its anatomy, in canonical (RAS+) axes; all arrays are uint8 `[X, Y, Z]`.
+    """A scan cropped to the anatomy, in canonical (RAS+) axes; all arrays are uint8 `[X, Y, Z]`.
 
     Attributes:
         scan: `sub-X_ses-Y`.
         spacing: voxel size, mm.
         image: grey values.
-        truth, prediction: numbers of `names` and `colours`; 0 is background and never painted.
-        wrong: 1 where the truth does not allow the predicted structure.
-        names, colours: of each number ("#rrggbb"), the background's among them.
-        files: digest of the files of image and truth; "" in views of earlier versions.
+        truth, prediction: indices into `names` and `colours`; 0 is background and never painted.
+        wrong: 1 where the truth excludes the predicted structure.
+        names, colours: name and colour ("#rrggbb") of each index, background included.
+        files: digest of the image and label files; "" in views of earlier versions.
     """
 
     scan: str
@@ -65,20 +65,20 @@ def make_view(
     codebook: Codebook,
     spacing: Sequence[float],
 ) -> View:
-    """Crop a scan to what the truth labels, with a margin of 8 mm, and thin fine grids.
+    """Crop a scan to its labelled voxels with a margin of 8 mm, and subsample fine grids.
 
-    The crop depends on the truth alone, so views of one scan from several runs fit together.
+    The crop depends on the truth alone, so views of one scan from several runs match.
 
     Args:
-        scan: its id.
+        scan: id of the scan.
         image: `[X, Y, Z]` in canonical axes, any units.
         truth_codes: uint8 rows of `codebook`, same shape.
         prediction: uint8 leaf positions, same shape.
-        codebook: gives names, colours and what the codes allow.
+        codebook: provides names, colours and the leaves that each code allows.
         spacing: voxel size in mm.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
     if not image.shape == truth_codes.shape == prediction.shape:
         raise ValueError(
@@ -88,7 +88,7 @@ def make_view(
     box = box_of(labelled_in(truth_codes, codebook.space.background + 1), spacing)
     step = [-(-(part.stop - part.start) // _LONGEST) for part in box]
     centres = tuple(slice(n // 2, None, n) for n in step)
-    number, names, colours = _palette(codebook)
+    number_of, names, colours = _palette(codebook)
     truth, leaves = truth_codes[box], prediction[box]
     wrong = ~codebook.rows[truth[centres], leaves[centres]]
     grey = _means(image[box].astype(np.float32), step, wrong.shape)
@@ -98,9 +98,9 @@ def make_view(
         scan=scan,
         spacing=(x, y, z),
         image=np.round(scaled).astype(np.uint8),
-        truth=number[truth[centres]],
-        # A predicted leaf is painted as the code of that leaf alone.
-        prediction=number[leaves[centres] + 1],
+        truth=number_of[truth[centres]],
+        # A predicted leaf has the colour of the code that holds this leaf alone.
+        prediction=number_of[leaves[centres] + 1],
         wrong=wrong.astype(np.uint8),
         names=names,
         colours=colours,
@@ -108,7 +108,7 @@ def make_view(
 
 
 def write_view(folder: Path, view: View) -> Path:
-    """Write `<folder>/<scan>.npz`, whole or not at all."""
+    """Write `<folder>/<scan>.npz` atomically; return its path."""
     path = folder / f"{view.scan}.npz"
     about = {"scan": view.scan, "spacing": view.spacing, "names": view.names}
     about |= {"colours": view.colours, "files": view.files}
@@ -119,13 +119,13 @@ def write_view(folder: Path, view: View) -> Path:
 
 
 def read_view(path: Path, within: Path | None = None) -> View:
-    """Read a view, as data only; `within` is the run folder, which no link may leave.
+    """Read a view without unpickling; `within` is the run folder, which no link may leave.
 
     Raises:
-        ValueError: naming the file, if it is damaged or something else.
+        ValueError: if the file is damaged or not a view; the message names it.
     """
     try:
-        content = read_arrays(path, LARGEST, within)
+        content = read_arrays(path, MAX_BYTES, within)
         about = json_of(str(content["about"]), str(path))
         view = View(
             scan=str(about["scan"]),
@@ -144,14 +144,14 @@ def read_view(path: Path, within: Path | None = None) -> View:
 
 
 def _require_sound(view: View) -> None:
-    """Raise `ValueError` for what `make_view` does not give."""
+    """Raise `ValueError` for a view that `make_view` cannot have made."""
     layers = [getattr(view, name) for name in _LAYERS]
     shape, count = view.image.shape, len(view.colours)
     if any(layer.dtype != np.uint8 or layer.shape != shape for layer in layers):
         raise ValueError("its layers differ in shape or type")
     if len(shape) != 3 or not 1 <= min(shape) <= max(shape) <= _LONGEST:
         raise ValueError(f"its shape is {shape}")
-    if len(view.spacing) != 3 or not all(0 < size < MOST_MM for size in view.spacing):
+    if len(view.spacing) != 3 or not all(0 < size < MAX_VOXEL_MM for size in view.spacing):
         raise ValueError(f"its voxels have {view.spacing} mm")
     if not 0 < count == len(view.names) <= MAX_CODES:
         raise ValueError(f"it has {len(view.names)} names and {count} colours")
@@ -162,14 +162,14 @@ def _require_sound(view: View) -> None:
 
 
 def _palette(codebook: Codebook) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Return the number of each code, and names and colours by number, the background first."""
+    """Return the index of each code, and names and colours by index, background first."""
     background = codebook.space.background + 1
     order = [background, *(code for code in range(codebook.size) if code != background)]
-    number = np.zeros(codebook.size, dtype=np.uint8)
-    number[order] = np.arange(codebook.size)
+    number_of = np.zeros(codebook.size, dtype=np.uint8)
+    number_of[order] = np.arange(codebook.size)
     colours = colours_of(codebook)
     names, painted = codebook.names, (colours[code] for code in order)
-    return number, tuple(names[code] for code in order), tuple(painted)
+    return number_of, tuple(names[code] for code in order), tuple(painted)
 
 
 def _means(volume: np.ndarray, step: Sequence[int], shape: Sequence[int]) -> np.ndarray:
@@ -177,7 +177,7 @@ def _means(volume: np.ndarray, step: Sequence[int], shape: Sequence[int]) -> np.
     for axis, (size, count) in enumerate(zip(step, shape, strict=True)):
         if size == 1:
             continue
-        # A remainder without a centre has no voxel in the labels; it joins the last block.
+        # A remainder too small to contain a sampled voxel joins the last block.
         starts = np.arange(count) * size
         ends = np.append(starts[1:], volume.shape[axis])
         sums = np.add.reduceat(volume, starts, axis=axis)

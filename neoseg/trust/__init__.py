@@ -1,1 +1,1 @@
-"""What is not known: calibrated label sets, the Dice to expect, scans unlike those known."""
+"""Uncertainty: calibrated label sets, expected Dice, and detection of unusual scans."""

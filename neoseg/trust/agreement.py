@@ -1,4 +1,4 @@
-"""The Dice that the probabilities of a segmentation lead one to expect, for each class."""
+"""Expected Dice of each class, from the probabilities of a segmentation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from neoseg.labels import LabelSpace
 from neoseg.trust.appearance import appearance
 
 SCAN = "scan"
-"""The mean over the structures of a scan, among the names of classes."""
+"""Key of the mean over the structures of a scan, among the abbreviations of classes."""
 
 
 class Agreement:
-    """Twice what the votes give to a class where it was decided, over all that it got.
+    """Soft Dice between the decisions and the probabilities, accumulated piece by piece.
 
-    With p the probability of the class and D the voxels decided as it, 2 sum_D p / (|D| + sum p) is
-    the Dice of D with the votes. For an ensemble (or mirrored views) p is the mean of the members'
-    votes, so it falls where they contradict each other, and where each of them is unsure. It is no
-    Dice yet: networks are too sure of themselves, and calibration says by how much.
+    With p the probability of a class and D the voxels decided as that class, it is
+    2 sum_D p / (|D| + sum p). For an ensemble (or mirrored views) p is the mean over the members,
+    so the value falls if they disagree or are unsure. It overestimates the true Dice, because
+    networks are overconfident; calibration corrects it.
     """
 
     def __init__(self, space: LabelSpace) -> None:
@@ -31,7 +31,7 @@ class Agreement:
         self._voxels = np.zeros(space.num_leaves)
 
     def add(self, leaves: np.ndarray, probabilities: Tensor) -> None:
-        """Count a piece: decisions `[N]` and leaf probabilities `[K, N]`."""
+        """Accumulate a piece: decisions `[N]` and leaf probabilities `[K, N]`."""
         values = probabilities.float().cpu()
         decided = torch.from_numpy(leaves.astype(np.int64))
         mass = torch.zeros(len(values), len(values)).index_add_(1, decided, values)
@@ -40,24 +40,26 @@ class Agreement:
 
     @property
     def expected(self) -> dict[str, float]:
-        """The values, 0 to 1, of the classes that have voxels, by abbreviation."""
+        """Abbreviation -> value, 0 to 1, of the classes with decided voxels, without background."""
         table = self._space.class_leaves.astype(float)
-        got, voxels = table @ self._mass, table @ self._voxels  # [C, K] and [C]
-        agreed = (got * table).sum(axis=1)
+        received, voxels = table @ self._mass, table @ self._voxels  # [C, K] and [C]
+        agreed = (received * table).sum(axis=1)
         return {
-            entry.abbreviation: float(2 * agreed[c] / (voxels[c] + got[c].sum()))
+            entry.abbreviation: float(2 * agreed[c] / (voxels[c] + received[c].sum()))
             for c, entry in enumerate(self._space.classes)
             if voxels[c] and c != self._space.background
         }
 
     def appearance(self, found: Segmentation) -> dict[str, float]:
-        """Return what the scan that was segmented looks like."""
+        """Return the appearance of the segmented scan, see `neoseg.trust.appearance`."""
         labelled = found.prepared_leaves != self._space.background
         agreed = with_mean(self.expected, self._space).get(SCAN, 0.0)
         return appearance(found.image, found.geometry, labelled, agreed)
 
 
 def with_mean(values: Mapping[str, float], space: LabelSpace) -> dict[str, float]:
-    """Return values by class, with their mean over the structures that have one as `SCAN`."""
-    own = [values[leaf.abbreviation] for leaf in space.leaves if leaf.abbreviation in values]
-    return {**values, **({SCAN: float(np.mean(own))} if own else {})}
+    """Add the mean over the structures (leaves) with a value under the key `SCAN`."""
+    structure_values = [
+        values[leaf.abbreviation] for leaf in space.leaves if leaf.abbreviation in values
+    ]
+    return {**values, **({SCAN: float(np.mean(structure_values))} if structure_values else {})}

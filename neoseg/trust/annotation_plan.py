@@ -1,4 +1,4 @@
-"""Which scans to annotate next, and how deep, for at most so many minutes."""
+"""Choose which scans to annotate next, and how deeply, within a budget of minutes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from neoseg.trust.doubt import Doubt
 
 @dataclass(frozen=True)
 class Action:
-    """One depth of annotation: its price in minutes, and the share of its doubt that it settles
-    (slices: their part of the scan)."""
+    """A depth of annotation: its cost in minutes, and the share of the doubt of depth `settles`
+    that it settles (for slices, their share of the scan)."""
 
     name: str
     minutes: float
@@ -26,10 +26,12 @@ class Choice:
     """One row of the plan.
 
     Attributes:
-        scan, action: positions of the scan, and the action.
-        own: doubt (see `weighed`) that it settles in the scan itself, of `open_` that is there.
-        gain: what it adds to the plan, over all scans of the pool.
-        like: scans of the pool for which it stands more than any choice before it.
+        scan: index of the scan.
+        action: the action chosen for it.
+        own: doubt (see `weighed`) that the action settles in the scan itself.
+        open_: total doubt of the scan.
+        gain: worth that the choice adds to the plan, summed over all scans of the pool.
+        like: number of scans of the pool for which it settles more than all choices before it.
     """
 
     scan: int
@@ -41,37 +43,38 @@ class Choice:
 
 
 def likeness(doubts: Sequence[Doubt]) -> np.ndarray:
-    """Return how like each other scans look, `[S, S]`, 1 for themselves and for copies.
+    """Return the similarity of the scans' appearances `[S, S]`, 1 for identical ones.
 
-    exp(-d / m) with d the mean absolute difference over what is told of their appearance, each in
-    its own spread over the pool, and m the median d of two scans.
+    It is exp(-d / m), with d the mean absolute difference of the appearance values, each scaled by
+    its spread over the pool, and m the median of d over pairs of scans.
     """
     names = sorted(set().union(*(doubt.appearance for doubt in doubts)))
     rows = np.array([[d.appearance.get(name, np.nan) for name in names] for d in doubts])
     rows = np.where(np.isfinite(rows), rows, np.nanmedian(rows, axis=0))
-    away = np.abs(rows - np.median(rows, axis=0))
-    rows = rows / np.maximum(away.mean(axis=0), 1e-3)
+    deviations = np.abs(rows - np.median(rows, axis=0))
+    rows = rows / np.maximum(deviations.mean(axis=0), 1e-3)
     distance = np.abs(rows[:, None] - rows[None]).mean(axis=2)
-    apart = distance[~np.eye(len(rows), dtype=bool)]
-    middle = float(np.median(apart)) if len(apart) else 0.0
-    found: np.ndarray = np.exp(-distance / (middle or 1.0))
-    return found
+    pairwise = distance[~np.eye(len(rows), dtype=bool)]
+    median_distance = float(np.median(pairwise)) if len(pairwise) else 0.0
+    similarity: np.ndarray = np.exp(-distance / (median_distance or 1.0))
+    return similarity
 
 
 def weighed(doubts: Sequence[Doubt]) -> list[dict[str, float]]:
-    """Return what each depth would settle in each scan: bits per voxel, the mean over structures.
+    """Return for each scan depth -> doubt that it would settle, in bits per voxel of a structure.
 
-    Dice counts each structure alike, whatever its size: so bits x ml about a structure are divided
-    by its expected volume, which is that of the whole pool, where some scan may lack it.
+    The value is the mean over structures, since Dice weighs structures equally whatever their
+    size. The bits x ml of a structure are divided by its expected volume, averaged over the pool
+    because a scan may lack the structure.
     """
     names = {name for doubt in doubts for name in doubt.volume}
     volume = {name: np.mean([doubt.volume.get(name, 0) for doubt in doubts]) for name in names}
     counted = {name: float(ml) for name, ml in volume.items() if ml > 0}
     return [
         {
-            depth: sum(own[name] / ml for name, ml in counted.items() if name in own)
+            depth: sum(bits[name] / ml for name, ml in counted.items() if name in bits)
             / max(len(counted), 1)
-            for depth, own in doubt.settled.items()
+            for depth, bits in doubt.settled.items()
         }
         for doubt in doubts
     ]
@@ -80,39 +83,39 @@ def weighed(doubts: Sequence[Doubt]) -> list[dict[str, float]]:
 def choose(
     doubts: Sequence[Doubt], actions: Sequence[Sequence[Action]], budget: float
 ) -> list[Choice]:
-    """Return a plan of at most `budget` minutes, at most one action a scan, in order of worth.
+    """Return a plan of at most `budget` minutes, with at most one action per scan, best first.
 
-    The worth of a plan is, summed over all scans j of the pool, the most that one of its choices
-    (scan i, action a) tells about j: likeness of i and j, times what a would settle in j. So a
-    second scan that looks like the first adds little (facility location). Choices are taken by
-    worth added per minute; a plan that begins with the one choice of most worth is made as well and
-    the better of the two kept, since many cheap ones can crowd out a dear one that is worth more.
+    The worth of a plan is the sum over all scans j of the pool of the maximum over its choices
+    (scan i, action a) of the similarity of i and j times the doubt that a would settle in j. So a
+    second scan that looks like the first adds little (facility location). Choices are added
+    greedily by worth per minute. A second plan starts with the single most valuable choice, and
+    the better plan is returned: many cheap choices may crowd out an expensive, more valuable one.
 
     Args:
-        doubts: of the S scans.
-        actions: those open to each scan.
+        doubts: doubts of the S scans.
+        actions: possible actions of each scan.
         budget: minutes.
     """
     if not doubts:
         return []
-    alike, settled = likeness(doubts), weighed(doubts)
-    options = [(i, action) for i, own in enumerate(actions) for action in own if action.minutes > 0]
-    # What the action would settle in every scan of the pool, `[options, S]`.
+    similarity, settled = likeness(doubts), weighed(doubts)
+    options = [(i, action) for i, row in enumerate(actions) for action in row if action.minutes > 0]
+    # What each option would settle in every scan of the pool, `[options, S]`.
     table = np.array(
         [
-            alike[i] * action.share * np.array([own[action.settles] for own in settled])
+            similarity[i] * action.share * np.array([row[action.settles] for row in settled])
             for i, action in options
         ]
     ).reshape(len(options), len(doubts))
     minutes = np.array([action.minutes for _, action in options])
-    fit = np.flatnonzero(minutes <= budget)
-    if not len(fit):
+    affordable = np.flatnonzero(minutes <= budget)
+    if not len(affordable):
         return []
-    dearest = int(fit[table[fit].sum(axis=1).argmax()])
-    plans = [_greedy(table, minutes, options, budget, first) for first in ([], [dearest])]
-    taken = max(plans, key=lambda plan: table[plan].max(axis=0).sum() if plan else 0.0)
+    best_single = int(affordable[table[affordable].sum(axis=1).argmax()])
+    plans = [_greedy(table, minutes, options, budget, first) for first in ([], [best_single])]
+    selected = max(plans, key=lambda plan: table[plan].max(axis=0).sum() if plan else 0.0)
     choices, best = [], np.zeros(len(doubts))
-    for number in taken:
+    for number in selected:
         i, action = options[number]
         own, added = action.share * settled[i][action.settles], table[number] - best
         gain, like = float(np.maximum(added, 0).sum()), int((added > 1e-12).sum())
@@ -128,30 +131,32 @@ def _greedy(
     budget: float,
     first: Sequence[int],
 ) -> list[int]:
-    taken = list(first)
-    left = budget - float(minutes[taken].sum())
-    best = table[taken].max(axis=0) if taken else np.zeros(table.shape[1])
-    of = np.array([i for i, _ in options])
-    free = ~np.isin(of, of[taken])
+    selected = list(first)
+    remaining = budget - float(minutes[selected].sum())
+    best = table[selected].max(axis=0) if selected else np.zeros(table.shape[1])
+    scan_of = np.array([i for i, _ in options])
+    available = ~np.isin(scan_of, scan_of[selected])
     while True:
         worth = np.maximum(table - best, 0).sum(axis=1) / minutes
-        worth[~free | (minutes > left + 1e-9)] = 0
-        number = int(worth.argmax())
-        if worth[number] <= 1e-12:
-            return taken
-        taken.append(number)
-        left -= float(minutes[number])
-        best = np.maximum(best, table[number])
-        free &= of != of[number]
+        worth[~available | (minutes > remaining + 1e-9)] = 0
+        option = int(worth.argmax())
+        if worth[option] <= 1e-12:
+            return selected
+        selected.append(option)
+        remaining -= float(minutes[option])
+        best = np.maximum(best, table[option])
+        available &= scan_of != scan_of[option]
 
 
 def reason(choice: Choice, doubt: Doubt, minutes: Mapping[str, float], pool: int) -> str:
-    """Say in plain words why a choice stands where it does."""
-    left = {name: bits / doubt.volume[name] for name, bits in doubt.settled["full"].items() if bits}
-    most = sorted(left.items(), key=lambda item: -item[1])[:2]
-    places = ", ".join(f"{name} {bits:.2g}" for name, bits in most)
+    """Return a sentence that explains a choice."""
+    bits_per_voxel = {
+        name: bits / doubt.volume[name] for name, bits in doubt.settled["full"].items() if bits
+    }
+    top = sorted(bits_per_voxel.items(), key=lambda item: -item[1])[:2]
+    listed = ", ".join(f"{name} {bits:.2g}" for name, bits in top)
     share = choice.own / choice.open_ if choice.open_ else 0.0
-    text = f"settles {share:.0%} of its doubt (most bits a voxel: {places})"
+    text = f"settles {share:.0%} of its doubt (most bits a voxel: {listed})"
     text += f"; tells most about {choice.like} of {pool} scans"
     full = minutes.get("full")
     if choice.action.name != "full" and full:

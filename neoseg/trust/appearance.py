@@ -1,10 +1,10 @@
-"""How unlike the known scans a scan is: voxels, extent, brightness, sharpness, and its answer.
+"""Detect scans unlike the known ones, by voxel size, extent, brightness, sharpness and prediction.
 
-An answer of another volume, on other brightness, or with less agreement than usual shows what the
-image alone may not, such as a contrast that is turned around.
+A prediction with an unusual volume, brightness or agreement reveals differences that the image
+alone may not, such as an inverted contrast.
 
-The flag is a conformal p-value: with n known scans that are exchangeable with this one, it is at
-most p with a probability of p, so at most one in 20 scans of the same kind is flagged at 0.05.
+The test is a conformal p-value: for a scan that is exchangeable with the n known ones, it is at
+most p with a probability of at most p, so at most one in 20 such scans is flagged at 0.05.
 """
 
 from __future__ import annotations
@@ -18,54 +18,56 @@ from neoseg.store import Geometry
 
 _QUANTILES = (1, 10, 25, 50, 75, 90, 99)
 
-_LEAST = 0.02
-"""Spread that counts as one at least: a percent or two of a size, or of a standard deviation."""
+_MIN_SPREAD = 0.02
+"""Minimum spread of a trait: about two percent of a size, or of a standard deviation."""
 
 
 def appearance(
     image: np.ndarray, geometry: Geometry, labelled: np.ndarray, agreement: float
 ) -> dict[str, float]:
-    """Return what a scan and its answer look like, as numbers by name.
+    """Return numbers by name that describe a scan and its prediction.
 
     Args:
-        image: its first channel as prepared, `[X, Y, Z]`.
-        geometry: how that lies in the file.
-        labelled: where it was decided that there is a structure, bool on the same grid.
-        agreement: see `Agreement`, the mean over structures.
+        image: first channel of the prepared scan, `[X, Y, Z]`.
+        geometry: position of the prepared scan in the file.
+        labelled: bool mask of the voxels decided to be a structure, on the same grid.
+        agreement: mean over structures, see `Agreement`.
     """
     spacing = geometry.canonical_spacing
-    found = {f"voxel size {a}": math.log(mm) for a, mm in zip("XYZ", spacing, strict=True)}
+    traits = {f"voxel size {a}": math.log(mm) for a, mm in zip("XYZ", spacing, strict=True)}
     for axis, (low, high), mm in zip("XYZ", geometry.crop, spacing, strict=True):
-        found[f"extent {axis}"] = math.log(max((high - low) * mm, 1e-3))
+        traits[f"extent {axis}"] = math.log(max((high - low) * mm, 1e-3))
     values = image.astype(np.float32)
-    middle, scale = float(values.mean()), float(values.std()) or 1.0
-    levels = (np.percentile(values, _QUANTILES) - middle) / scale
-    found |= {f"brightness at {q} %": float(v) for q, v in zip(_QUANTILES, levels, strict=True)}
-    found["volume labelled"] = math.log(1 + int(labelled.sum())) + sum(map(math.log, spacing))
-    inside = float(values[labelled].mean()) if labelled.any() else middle
-    found["brightness where labelled"] = (inside - middle) / scale
-    found["agreement"] = agreement
+    mean, scale = float(values.mean()), float(values.std()) or 1.0
+    levels = (np.percentile(values, _QUANTILES) - mean) / scale
+    traits |= {f"brightness at {q} %": float(v) for q, v in zip(_QUANTILES, levels, strict=True)}
+    traits["volume labelled"] = math.log(1 + int(labelled.sum())) + sum(map(math.log, spacing))
+    inside = float(values[labelled].mean()) if labelled.any() else mean
+    traits["brightness where labelled"] = (inside - mean) / scale
+    traits["agreement"] = agreement
     for number, axis in enumerate("XYZ"):
         if values.shape[number] > 2:
             steps = np.diff(values, axis=number)
             bends = np.diff(steps, axis=number)
-            found[f"steps along {axis}"] = math.log(float(np.abs(steps).mean()) / scale + 1e-6)
-            found[f"noise along {axis}"] = math.log(float(np.abs(bends).mean()) / scale + 1e-6)
-    return found
+            traits[f"steps along {axis}"] = math.log(float(np.abs(steps).mean()) / scale + 1e-6)
+            traits[f"noise along {axis}"] = math.log(float(np.abs(bends).mean()) / scale + 1e-6)
+    return traits
 
 
 def unlikeness(
     known: Sequence[Mapping[str, float]], scan: Mapping[str, float]
 ) -> tuple[float, str]:
-    """Return the p-value of a scan among known ones, and in what it is least like them.
+    """Return the p-value of a scan among known ones, and the trait in which it differs most.
 
-    Each scan's score is its largest distance from the median of all (this one included), in median
-    absolute deviations; p is the share of all scans whose score is at least that of this one.
+    The score of a scan is its largest distance from the median of all (this one included), in
+    median absolute deviations; p is the share of all scans with at least the score of this one.
     """
     names = sorted(scan)
-    rows = np.array([[other.get(name, math.nan) for name in names] for other in (*known, scan)])
+    rows = np.array(
+        [[appearance.get(name, math.nan) for name in names] for appearance in (*known, scan)]
+    )
     rows = np.where(np.isfinite(rows), rows, 1e3)
-    away = np.abs(rows - np.median(rows, axis=0))
-    away /= np.maximum(np.median(away, axis=0), _LEAST)
-    scores = away.max(axis=1)
-    return float((scores >= scores[-1]).mean()), names[int(away[-1].argmax())]
+    distances = np.abs(rows - np.median(rows, axis=0))
+    distances /= np.maximum(np.median(distances, axis=0), _MIN_SPREAD)
+    scores = distances.max(axis=1)
+    return float((scores >= scores[-1]).mean()), names[int(distances[-1].argmax())]

@@ -1,4 +1,4 @@
-"""From observed scans to what may be promised of the next one."""
+"""Calibrate promises about the next scan on observed scans."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from neoseg.trust.observation import Observation, arrays_of
 from neoseg.trust.risk import GRID, choose, scans_needed
 
 Promise = Literal["scan", "structure"]
-"""Of what a share of right voxels is promised: of a scan's, or of those of each structure, too."""
+"""Scope of the promised share of correct voxels: the whole scan, or each structure as well."""
 
 ALIKE = 0.05
-"""p-value up to which a scan is said to be unlike those observed."""
+"""Maximum p-value at which a scan is reported as unlike the observed ones."""
 
 Appearance = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The doubt that may be left for a promise.
+    """The maximum doubt that keeps a promise.
 
     Attributes:
-        doubts: `[K]`: for each leaf that the answer could miss.
-        place: in `GRID`, of that of a scan.
-        open: abbreviations of the structures for which nothing is promised: too few scans have
-            them.
+        doubts: `[K]`, maximum doubt for each leaf that an answer could miss.
+        place: index in `GRID` of the maximum doubt for the whole scan.
+        open: abbreviations of the structures without a promise, because too few scans have them.
     """
 
     doubts: np.ndarray
@@ -42,17 +41,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What scans told on which networks were observed that were not trained on them.
+    """Summary of observations on scans that the networks were not trained on.
 
-    It names none of them, and is all that a promise needs.
+    It is sufficient for all promises and contains no ids of scans.
 
     Attributes:
-        scans: how many there are.
-        known: `[1 + K]`: of these, those with voxels that count, and with each leaf.
-        losses: `[1 + K, T]`, their shares of wrong voxels at each threshold, summed over scans.
-        depth, size: `[T]`, of the mean answer; means over scans.
-        dice: expected and true Dice of each class (and of `SCAN`) on the scans with both.
-        appearances: of each scan.
+        space: label space of the K leaves.
+        scans: number of scans.
+        known: `[1 + K]`, number of scans with counted voxels, then with voxels of each leaf.
+        losses: `[1 + K, T]`, shares of wrong voxels at each threshold, summed over scans.
+        depth, size: `[T]`, mean depth and number of leaves of the answers, averaged over scans.
+        dice: class (or `SCAN`) -> pairs of expected and true Dice, of the scans with both.
+        appearances: appearance of each scan.
     """
 
     space: LabelSpace
@@ -66,12 +66,12 @@ class Calibration:
 
     @classmethod
     def of(cls, space: LabelSpace, seen: Sequence[Observation]) -> Self:
-        """Sum up one scan or more."""
+        """Summarise the observations of at least one scan."""
         losses = np.stack([o.losses for o in seen])
         dice: dict[str, list[tuple[float, float]]] = {}
-        for one in seen:
-            true = with_mean(one.dice, space)
-            for name, expected in with_mean(one.expected, space).items():
+        for observation in seen:
+            true = with_mean(observation.dice, space)
+            for name, expected in with_mean(observation.expected, space).items():
                 if name in true:
                     dice.setdefault(name, []).append((expected, true[name]))
         return cls(
@@ -86,24 +86,26 @@ class Calibration:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Return plain containers, without the space."""
-        found = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
-        return {key: value for key, value in found.items() if key != "space"}
+        """Convert to plain containers, without the space."""
+        content = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
+        return {key: value for key, value in content.items() if key != "space"}
 
     @classmethod
     def from_plain(cls, space: LabelSpace, raw: Any) -> Self:
-        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        """Invert `plain`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         rows, grid = space.num_leaves + 1, len(GRID)
         shapes = {"known": (rows,), "losses": (rows, grid), "depth": (grid,), "size": (grid,)}
         known, losses, depth, size = arrays_of(raw, shapes, "a calibration").values()
         pairs = {str(k): [(float(a), float(b)) for a, b in v] for k, v in raw["dice"].items()}
-        looks = [{str(k): float(v) for k, v in look.items()} for look in raw["appearances"]]
-        return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, looks)
+        appearances = [
+            {str(k): float(v) for k, v in appearance.items()} for appearance in raw["appearances"]
+        ]
+        return cls(space, int(raw["scans"]), known, losses, depth, size, pairs, appearances)
 
     def limits(self, level: float, promise: Promise = "scan") -> Limits | None:
-        """Return the doubts that keep a promise of `level`, the expected share of right voxels.
+        """Return the maximum doubts for an expected share `level` of correct voxels.
 
-        None where there are too few scans for it.
+        Returns None if there are too few scans.
         """
         alpha = 1 - level
         place = choose(self.losses[0], int(self.known[0]), alpha)
@@ -111,37 +113,39 @@ class Calibration:
             return None
         doubts = np.full(self.space.num_leaves, GRID[place])
         unpromised = []
-        for leaf, row in enumerate(self.space.leaves):
+        for leaf, structure in enumerate(self.space.leaves):
             if promise == "structure" and leaf != self.space.background:
-                own = choose(self.losses[leaf + 1], int(self.known[leaf + 1]), alpha)
-                if own is None:
-                    unpromised.append(row.abbreviation)
-                else:  # the smaller doubt keeps both promises
-                    doubts[leaf] = min(doubts[leaf], GRID[own])
+                index = choose(self.losses[leaf + 1], int(self.known[leaf + 1]), alpha)
+                if index is None:
+                    unpromised.append(structure.abbreviation)
+                else:  # the smaller of the two limits keeps both promises
+                    doubts[leaf] = min(doubts[leaf], GRID[index])
         return Limits(doubts, place, tuple(unpromised))
 
     def needs(self, level: float) -> int:
-        """Return how many scans a promise of `level` needs at least."""
+        """Return the minimum number of scans for a promise of `level`."""
         return scans_needed(1 - level)
 
     def predicted(
         self, name: str, expected: float, level: float
     ) -> tuple[float, float, float] | None:
-        """Return the Dice to expect of a class and an interval that holds it in a share `level`.
+        """Return the corrected Dice of a class, and low and high ends of an interval for the true.
 
-        The differences of true from expected Dice on the observed scans are exchangeable with the
-        next one: between the two of them at both ends that leave (1 - level) / 2 outside, each, it
-        lies with at least that probability. None where there are too few scans.
+        The errors (true minus expected Dice) of the observed scans are exchangeable with that of
+        the next scan, so it is between the order statistics that leave (1 - level) / 2 outside at
+        each end with a probability of at least `level`. Returns None if there are too few scans.
         """
         pairs = np.reshape(self.dice.get(name, ()), (-1, 2))
-        away = np.sort(pairs[:, 1] - pairs[:, 0])
-        low = math.floor((len(away) + 1) * (1 - level) / 2 + 1e-9)
+        errors = np.sort(pairs[:, 1] - pairs[:, 0])
+        low = math.floor((len(errors) + 1) * (1 - level) / 2 + 1e-9)
         if low < 1:
             return None
-        inside = np.clip(expected + np.array([np.median(away), away[low - 1], away[-low]]), 0, 1)
+        inside = np.clip(
+            expected + np.array([np.median(errors), errors[low - 1], errors[-low]]), 0, 1
+        )
         middle, bottom, top = inside.tolist()
         return middle, bottom, top
 
     def likeness(self, appearance: Appearance) -> tuple[float, str]:
-        """Return the p-value of a scan among those observed, and in what it differs most."""
+        """Return the p-value of a scan among those observed, and the trait that differs most."""
         return unlikeness(self.appearances, appearance)

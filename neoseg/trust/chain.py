@@ -1,9 +1,9 @@
-"""Nested classes: for each leaf the ever larger answers that still hold it.
+"""Chains of nested classes: for each leaf, increasingly large answers that contain it.
 
-A set for a voxel is the smallest class of its chain that is probable enough. Chains are fixed by
-the label table alone, so a set is a class with a name, it only grows as more certainty is asked for
-(which conformal risk control needs), and the same voxel always widens the same way. Free sets of
-leaves would be smaller, but a map of them has up to 2^K values without a name.
+The label set of a voxel is the smallest class of its chain that is probable enough. Chains depend
+on the label table alone, so every set is a named class, sets only grow with the required certainty
+(as conformal risk control needs), and a leaf is always widened in the same way. Arbitrary sets of
+leaves would be smaller, but a map of them could have 2^K values without names.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ GREY = "#808080"
 
 @dataclass(frozen=True)
 class Chains:
-    """Answers, and for each leaf those that hold it, each within the next.
+    """All answers, and for each leaf the chain of nested answers that contain it.
 
     Attributes:
-        space: of the K leaves.
-        answers: the classes of the table, and "unknown" where none has all leaves.
-        places: int `[K, D]`, positions in `answers`: first the leaf, then the smallest class that
-            holds the one before, in the table's order where several are as small. The last is all
-            leaves; shorter chains repeat it.
+        space: label space of the K leaves.
+        answers: the classes of the table, and "unknown" if none of them contains all leaves.
+        places: int `[K, D]`, indices into `answers`: the leaf, then repeatedly the smallest class
+            that contains the previous one (ties: the first of the table). The last is the class of
+            all leaves; shorter chains repeat it.
     """
 
     space: LabelSpace
@@ -48,8 +48,8 @@ class Chains:
         for leaf in range(space.num_leaves):
             row = [leaf]
             while answers[row[-1]].leaves != space.everything:
-                now = answers[row[-1]].leaves
-                above = [n for n, entry in enumerate(answers) if now < entry.leaves]
+                current = answers[row[-1]].leaves
+                above = [n for n, entry in enumerate(answers) if current < entry.leaves]
                 row.append(min(above, key=lambda n: (len(answers[n].leaves), n)))
             rows.append(row)
         longest = max(map(len, rows))
@@ -58,7 +58,7 @@ class Chains:
 
     @property
     def depth(self) -> np.ndarray:
-        """Float `[A]`: what an answer tells, 1 (a leaf) to 0 (nothing): 1 - log |S| / log K."""
+        """Float `[A]`: information of an answer, 1 - log |S| / log K; 1 for a leaf, 0 for all."""
         total = math.log(self.space.num_leaves)
         return np.array([1 - math.log(len(entry.leaves)) / total for entry in self.answers])
 
@@ -71,24 +71,24 @@ class Chains:
         return table
 
     def doubts(self, probabilities: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a voxel is decided to be, and the probability outside of each of its answers.
+        """Return each voxel's decided leaf, and the probability outside of its chain's answers.
 
         Args:
-            probabilities: of the leaves, `[K, N]`, which add up to 1.
+            probabilities: leaf probabilities `[K, N]`, which sum to 1.
 
         Returns:
-            leaves `[N]`, and doubts float32 `[D, N]`, which fall along the chain to 0. They are
-            summed over the leaves outside, so that small ones stay exact.
+            leaves `[N]`, and doubts float32 `[D, N]`, which decrease along the chain to 0. They are
+            sums over the leaves outside of the answer, so that small doubts stay precise.
         """
         values = probabilities.float().cpu()
         outside = torch.as_tensor(~self.members, dtype=torch.float32) @ values
-        # As decoding does on a CPU: of equal ones the first.
+        # Ties go to the first leaf, as in decoding on a CPU.
         leaves = values.numpy().argmax(axis=0)
         doubts = np.take_along_axis(outside.numpy(), self.places[leaves].T, axis=0)
         return leaves, np.minimum.accumulate(doubts, axis=0)
 
     def needed(self, rows: np.ndarray) -> np.ndarray:
-        """Return the step of the chain of each leaf at which it first meets each label set.
+        """Return the first step of each leaf's chain whose answer intersects each label set.
 
         Args:
             rows: bool `[R, K]`, label sets.
@@ -97,5 +97,5 @@ class Chains:
             int `[K, R]`.
         """
         meets = (self.members[self.places].astype(int) @ rows.T.astype(int)) > 0  # [K, D, R]
-        found: np.ndarray = meets.argmax(axis=1)
-        return found
+        steps: np.ndarray = meets.argmax(axis=1)
+        return steps

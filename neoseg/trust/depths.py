@@ -1,4 +1,4 @@
-"""How deep a scan may be annotated next, and what each depth costs."""
+"""Depths at which a scan can be annotated next, and their costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neoseg.trust.doubt import Doubt
 
 
 class MinutesSettings(Section):
-    """What annotating a scan costs."""
+    """Minutes that an annotation takes, by depth."""
 
     full: float = Field(default=60.0, gt=0)
     superclass: float | None = Field(default=None, gt=0)
@@ -26,45 +26,51 @@ class MinutesSettings(Section):
 
 
 class SliceSettings(Section):
-    """Which slices are offered."""
+    """The slices that are offered as a depth of annotation."""
 
     count: int = Field(default=5, ge=0)
     plane: Literal["sagittal", "coronal", "axial"] = "axial"
 
     @property
     def name(self) -> str:
-        """The protocol in tables."""
+        """Name of the depth in tables."""
         return f"{self.plane}_{self.count}"
 
 
 def depths_of(plan: Plan | None, space: LabelSpace) -> dict[str, Protocol]:
-    """Return the depths on offer besides slices: full, the run's protocols, and super-classes."""
-    found = {FULL: Protocol.full(space)}
+    """Return the depths on offer besides slices: full, the run's protocols, and super-classes.
+
+    Depths with the same label sets are offered once, under the first name.
+
+    Raises:
+        ConfigError: if cohorts use the same name for different protocols.
+    """
+    candidates = {FULL: Protocol.full(space)}
     for source in () if plan is None else plan.sources:
         for protocol in source.protocols.values():
-            if found.get(protocol.name, protocol).sets != protocol.sets:
+            if candidates.get(protocol.name, protocol).sets != protocol.sets:
                 raise ConfigError(
                     f"the cohorts of the run mean two things by the protocol '{protocol.name}'; "
                     "give it another name in one of them"
                 )
             if protocol.slices is None:
-                found[protocol.name] = protocol
+                candidates[protocol.name] = protocol
     for entry in space.classes[space.num_leaves :]:
         try:
             merged = {"name": entry.abbreviation, "merge": [entry.abbreviation]}
-            found.setdefault(entry.abbreviation, Protocol.parse(space, merged))
-        except LabelError:  # a class that is one leaf by another name
+            candidates.setdefault(entry.abbreviation, Protocol.parse(space, merged))
+        except LabelError:  # the class is a single leaf under another name
             continue
-    told: dict[str, Protocol] = {}
-    for name, protocol in found.items():
-        same = any(protocol.sets == other.sets for other in told.values())
-        if protocol.stream != UNLABELLED and not same:
-            told[name] = protocol
-    return told
+    distinct: dict[str, Protocol] = {}
+    for name, protocol in candidates.items():
+        is_duplicate = any(protocol.sets == other.sets for other in distinct.values())
+        if protocol.stream != UNLABELLED and not is_duplicate:
+            distinct[name] = protocol
+    return distinct
 
 
 def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dict[str, float]:
-    """Return the minutes of each depth; raises `ConfigError` for names that there are not."""
+    """Return the minutes of each depth; raises `ConfigError` for an invalid `minutes.named`."""
     named = settings.named or {}
     unknown = sorted(set(named) - set(depths))
     wrong = sorted(name for name, value in named.items() if not value > 0)
@@ -73,13 +79,13 @@ def minutes_of(settings: MinutesSettings, depths: Mapping[str, Protocol]) -> dic
             f"minutes.named has {', '.join(unknown or wrong)}, expected a positive number for "
             f"some of {', '.join(depths)}"
         )
-    everything = len(set(depths[FULL].sets)) - 1  # the background is what is left
-    found = {}
+    num_structures = len(set(depths[FULL].sets)) - 1  # without background
+    minutes = {}
     for name, protocol in depths.items():
-        share = max(len(set(protocol.sets)) - 1, 1) / everything
+        share = max(len(set(protocol.sets)) - 1, 1) / num_structures
         guess = settings.superclass if settings.superclass is not None else settings.full * share
-        found[name] = named.get(name, settings.full if name == FULL else guess)
-    return found
+        minutes[name] = named.get(name, settings.full if name == FULL else guess)
+    return minutes
 
 
 def actions_of(
@@ -91,16 +97,16 @@ def actions_of(
     slices: SliceSettings,
     worth: Mapping[str, float],
 ) -> list[Action]:
-    """Return what can be done with a scan so that nothing that is known of it is lost.
+    """Return the actions for a scan that do not lose information of its current annotation.
 
     Args:
-        now: how it is annotated.
-        doubt: what is open in it.
-        depths, minutes: on offer, and their prices.
-        price_of_slice, slices: likewise.
-        worth: of a depth in full annotations, where that was learnt: in place of what it settles.
+        now: current annotation of the scan.
+        doubt: doubt that is left in the scan.
+        depths, minutes: depths on offer, and their costs.
+        price_of_slice, slices: minutes per slice, and the slices on offer.
+        worth: learnt worth of depths in full annotations, used instead of the doubt they settle.
     """
-    found = [
+    actions = [
         Action(name, minutes[name], worth[name])
         if name in worth
         else Action(name, minutes[name], settles=name)
@@ -118,5 +124,5 @@ def actions_of(
         length = doubt.extent[PLANE_AXIS[slices.plane]]
         price = price_of_slice * min(slices.count, length)
         share = worth.get(slices.name, min(1.0, slices.count / length))
-        found.append(Action(slices.name, price, share))
-    return found
+        actions.append(Action(slices.name, price, share))
+    return actions

@@ -1,9 +1,9 @@
-"""The doubt that a network leaves inside what is already known of a scan, and what would settle it.
+"""Doubt of a network given the current annotation of a scan, and how much annotation settles it.
 
-The doubt about a structure at a voxel is the entropy, in bits, of whether the voxel belongs to it,
-by the leaf probabilities given the label set that its annotation tells: none where that is one leaf
-or lacks the structure. An annotation at some depth tells into which part of a partition of the
-leaves the voxel falls, and so settles what the two have in common (their mutual information).
+The doubt about a structure at a voxel is the entropy in bits of whether the voxel belongs to it,
+under the leaf probabilities conditioned on the annotated label set; it is 0 if that set is a single
+leaf or excludes the structure. An annotation at some depth reveals the part of a partition of the
+leaves that contains the voxel, and so settles the mutual information of the two.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from neoseg.labels import Codebook, Protocol
 from neoseg.store import Geometry
 from neoseg.trust.agreement import Agreement
 
-_SURE = 1e-4
-"""Of a voxel whose likeliest leaf lacks less than this, the doubt is not worth a sum."""
+_NEGLIGIBLE = 1e-4
+"""Voxels whose most probable leaf has at least 1 minus this probability are skipped."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What is left open in one scan.
+    """The doubt that is left in one scan.
 
     Attributes:
-        scan: its name.
-        settled: bits x ml that each depth of annotation would settle, by its name, and then by
-            the abbreviation of the structure; "full" is all.
-        volume: ml that each structure is expected to have.
-        extent: slices along X, Y, Z (canonical axes) between the first and the last with doubt.
-        appearance: see `neoseg.trust.appearance`, with the share of each leaf.
+        scan: name of the scan.
+        settled: depth of annotation -> structure (abbreviation) -> bits x ml that it would settle;
+            "full" settles all doubt.
+        volume: expected volume of each structure, ml.
+        extent: number of slices along X, Y, Z (canonical axes) from the first to the last with
+            doubt.
+        appearance: see `neoseg.trust.appearance`, with the share of each leaf added.
     """
 
     scan: str
@@ -47,34 +48,35 @@ class Doubt:
 
     @classmethod
     def from_plain(cls, raw: Any) -> Self:
-        """Undo `vars`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        """Invert `vars`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         x, y, z = map(int, raw["extent"])
-        settled = {str(depth): _numbers(own) for depth, own in raw["settled"].items()}
-        volume, looks = _numbers(raw["volume"]), _numbers(raw["appearance"])
-        return cls(str(raw["scan"]), settled, volume, (x, y, z), looks)
+        settled = {str(depth): _numbers(bits) for depth, bits in raw["settled"].items()}
+        volume, appearance = _numbers(raw["volume"]), _numbers(raw["appearance"])
+        return cls(str(raw["scan"]), settled, volume, (x, y, z), appearance)
 
 
 def _numbers(raw: Any) -> dict[str, float]:
-    found = {str(key): float(value) for key, value in raw.items()}
-    if not np.isfinite(list(found.values())).all():
+    numbers = {str(key): float(value) for key, value in raw.items()}
+    if not np.isfinite(list(numbers.values())).all():
         raise ValueError("values are not those of a doubt")
-    return found
+    return numbers
 
 
 def doubt_about(share: Tensor) -> Tensor:
-    """Return the entropy in bits of yes or no, elementwise, where yes has this probability."""
+    """Return the binary entropy in bits of probabilities `share`, elementwise."""
     no = 1 - share
-    found: Tensor = -(torch.special.xlogy(share, share) + torch.special.xlogy(no, no)) / np.log(2)
-    return found
+    entropy: Tensor = -(torch.special.xlogy(share, share) + torch.special.xlogy(no, no)) / np.log(2)
+    return entropy
 
 
 class DoubtWatch:
-    """A `Watch` that sums the doubt of one scan.
+    """A `Watch` that accumulates the doubt of one scan.
 
     Args:
-        codebook: of what `known` holds.
-        depths: the protocols at which the scan may be annotated, by name.
-        known: returns the codes `[X, Y, Z]` on the scan's canonical grid; None: nothing is known.
+        codebook: codebook of the codes that `known` returns.
+        depths: protocols at which the scan can be annotated, by name.
+        known: returns the codes `[X, Y, Z]` of the current annotation on the canonical grid; None
+            for a scan without annotation.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class DoubtWatch:
     ) -> None:
         self._codebook, self._read = codebook, known
         count = codebook.space.num_leaves
-        # Of each leaf the leaves of its part, `[K, K]`.
+        # For each leaf (row) the leaves in the same part of the partition, `[K, K]`.
         self._parts = {
             name: torch.tensor([[float(k in part) for k in range(count)] for part in p.sets])
             for name, p in depths.items()
@@ -97,35 +99,37 @@ class DoubtWatch:
         self._codes: np.ndarray | None = None
 
     def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
-        """Look at a piece."""
+        """Accumulate the doubt of a region."""
         if self._codes is None and self._read is not None:
             self._codes = self._read(geometry)
         flat = probabilities.float().cpu().flatten(1)
         decided = flat.numpy().argmax(axis=0)
         self._agreement.add(decided, flat)
-        given = flat
+        posterior = flat
         if self._codes is not None:
             rows = torch.from_numpy(self._codebook.rows[self._codes[region].ravel()].T)
-            given = flat.clamp(min=1e-8) * rows
-            given = given / given.sum(dim=0)
+            posterior = flat.clamp(min=1e-8) * rows
+            posterior = posterior / posterior.sum(dim=0)
         ml = float(np.prod(geometry.canonical_spacing)) / 1000
-        self._volume += given.double().sum(dim=1).numpy() * ml
-        open_ = given.amax(dim=0) < 1 - _SURE
-        left = given[:, open_]
-        alone = doubt_about(left)
+        self._volume += posterior.double().sum(dim=1).numpy() * ml
+        open_ = posterior.amax(dim=0) < 1 - _NEGLIGIBLE
+        undecided = posterior[:, open_]
+        entropy = doubt_about(undecided)
         for name, part in self._parts.items():
-            around = part @ left
-            after = around * doubt_about((left / around.clamp(min=1e-12)).clamp(max=1))
-            self._settled[name] += (alone - after).double().sum(dim=1).numpy() * ml
-        found = open_.numpy()
-        if found.any():
-            places = np.nonzero(found.reshape(probabilities.shape[1:]))
+            part_mass = part @ undecided
+            remaining = part_mass * doubt_about(
+                (undecided / part_mass.clamp(min=1e-12)).clamp(max=1)
+            )
+            self._settled[name] += (entropy - remaining).double().sum(dim=1).numpy() * ml
+        is_open = open_.numpy()
+        if is_open.any():
+            indices = np.nonzero(is_open.reshape(probabilities.shape[1:]))
             start = np.array([part.start for part in region])
-            low, high = ([f(p) for p in places] for f in (np.min, np.max))
+            low, high = ([f(p) for p in indices] for f in (np.min, np.max))
             self._seen.append((start + low, start + high))
 
     def doubt(self, scan: str, found: Segmentation) -> Doubt:
-        """Return what was seen, once all pieces have been."""
+        """Return the doubt of the scan, after all regions were accumulated."""
         space, extent = self._codebook.space, np.ones(3)
         if self._seen:
             low, high = zip(*self._seen, strict=True)
@@ -133,16 +137,16 @@ class DoubtWatch:
         shares = np.bincount(found.prepared_leaves.ravel(), minlength=space.num_leaves)
         names = [leaf.abbreviation for leaf in space.leaves]
         labelled = max(float(shares.sum() - shares[space.background]), 1.0)
-        looks = self._agreement.appearance(found) | {
+        appearance = self._agreement.appearance(found) | {
             f"share of {name}": float(shares[leaf] / labelled)
             for leaf, name in enumerate(names)
             if leaf != space.background
         }
         x, y, z = map(int, extent)
 
-        def told(values: np.ndarray) -> dict[str, float]:
+        def by_structure(values: np.ndarray) -> dict[str, float]:
             pairs = enumerate(zip(names, values.tolist(), strict=True))
             return {name: value for leaf, (name, value) in pairs if leaf != space.background}
 
-        settled = {depth: told(values) for depth, values in self._settled.items()}
-        return Doubt(scan, settled, told(self._volume), (x, y, z), looks)
+        settled = {depth: by_structure(values) for depth, values in self._settled.items()}
+        return Doubt(scan, settled, by_structure(self._volume), (x, y, z), appearance)

@@ -1,4 +1,4 @@
-"""Where calibrations of networks that segment together lie, and reading them."""
+"""Read and write the calibrations of networks that segment together."""
 
 from __future__ import annotations
 
@@ -22,59 +22,61 @@ log = logging.getLogger(__name__)
 
 FOLDER = "calibration"
 SUM = "calibration.json"
-"""What the observed scans come to; written last."""
+"""File with the summary of all observed scans; written last."""
 
-_FAULTS = (ValueError, KeyError, TypeError, AttributeError, OSError)
+_INVALID = (ValueError, KeyError, TypeError, AttributeError, OSError)
 
-Kept = TypeVar("Kept")
+Content = TypeVar("Content")
 
 
 def place_of(run: Path, origin: Origin) -> Path:
-    """Return the folder for weights and settings: others have another, so none is out of date."""
+    """Return the folder for these weights and settings; its name is their digest, never stale."""
     key = digest_of_content([list(origin.weights), origin.settings])
     return run / FOLDER / key
 
 
 def keep(folder: Path, observation: Observation, made_of: str) -> None:
-    """Write what was seen of a scan, and a digest of what that was made of."""
+    """Write the observation of a scan with `made_of`, the digest of its inputs."""
     content = {"made_of": made_of, "seen": observation.plain()}
     write_json(folder / f"{observation.scan}.json", content)
 
 
 def read(folder: Path, scan: str, space: LabelSpace, made_of: str) -> Observation | None:
-    """Return what was seen of a scan; None for a file that is absent, or made of something else."""
+    """Return the observation of a scan; None if it is missing, damaged or made of other inputs."""
     path, leaves = folder / f"{scan}.json", space.num_leaves
     return read_kept(path, folder, made_of, lambda raw: Observation.from_plain(raw["seen"], leaves))
 
 
-def read_kept(path: Path, within: Path, made_of: str, parse: Callable[[Any], Kept]) -> Kept | None:
-    """Return what `parse` gives of a file; None where it is absent, or made of something else."""
+def read_kept(
+    path: Path, within: Path, made_of: str, parse: Callable[[Any], Content]
+) -> Content | None:
+    """Return the parsed content of a file; None if it is missing, damaged or of other inputs."""
     try:
         content = read_json(path, within=within)
         return parse(content) if content["made_of"] == made_of else None
-    except _FAULTS:
+    except _INVALID:
         return None
 
 
 def conclude(folder: Path, found: Calibration, origin: Origin, settings: Mapping[str, Any]) -> None:
-    """Write what all scans come to, and of which weights and settings that is true.
+    """Write the calibration with the weights and settings for which it is valid.
 
-    One of more scans that is replaced is told of.
+    Logs a warning if it replaces a calibration with more scans.
     """
-    with suppress(*_FAULTS):
-        before = int(read_json(folder / SUM, within=folder)["found"]["scans"])
-        if before > found.scans:
-            told = "%s was of %d scans and is replaced by one of %d"
-            log.warning(told, folder / SUM, before, found.scans)
+    with suppress(*_INVALID):
+        previous = int(read_json(folder / SUM, within=folder)["found"]["scans"])
+        if previous > found.scans:
+            message = "%s was of %d scans and is replaced by one of %d"
+            log.warning(message, folder / SUM, previous, found.scans)
     content = {"weights": list(origin.weights), "settings": settings, "found": found.plain()}
     write_json(folder / SUM, content)
 
 
 def load(runs: Sequence[Path], origin: Origin, space: LabelSpace) -> Calibration:
-    """Return the calibration of runs that segment together, or of a file of `neoseg export`.
+    """Return the calibration of runs that segment together, or of a file from `neoseg export`.
 
     Raises:
-        ConfigError: none for these weights and settings.
+        ConfigError: if there is no valid calibration for these weights and settings.
     """
     place = next((p for p in runs if (place_of(p, origin) / SUM).is_file()), None)
     raw: Any = None
@@ -87,41 +89,41 @@ def load(runs: Sequence[Path], origin: Origin, space: LabelSpace) -> Calibration
             raw = read_head(place).calibrations.get(origin.settings)
         if raw is not None:
             return Calibration.from_plain(space, raw)
-    except _FAULTS as error:
+    except _INVALID as error:
         raise ConfigError(f"{place} cannot be used ({error}); calibrate again") from None
-    what = f"{' + '.join(map(str, runs))} with these settings: they are not calibrated"
+    subject = f"{' + '.join(map(str, runs))} with these settings: they are not calibrated"
     if place is not None:
         raise ConfigError(
-            f"nothing is known of {what}; run `python -m neoseg.calibrate` with the runs that the "
-            "file was made of and the same voxel_size and window, and export it again"
+            f"nothing is known of {subject}; run `python -m neoseg.calibrate` with the runs that "
+            "the file was made of and the same voxel_size and window, and export it again"
         )
     raise ConfigError(
-        f"nothing is known of {what}; run `python -m neoseg.calibrate` with the same run, "
+        f"nothing is known of {subject}; run `python -m neoseg.calibrate` with the same run, "
         "predict_with, voxel_size and window"
     )
 
 
 def to_hand_over(runs: Sequence[Path], predict_with: str | None) -> dict[str, Any]:
-    """Return all calibrations of runs that go into one file, by the digest of their settings.
+    """Return all calibrations of runs that are exported into one file, by digest of settings.
 
-    In the file there is but one network of each run, so that none is to be chosen.
+    The file contains a single network of each run, so `predict_with` becomes None in the settings.
     """
     weights = list(Origin.of("", runs, {}).weights)
-    found = {}
+    calibrations = {}
     for path in sorted(p for run in runs for p in (run / FOLDER).glob(f"*/{SUM}")):
         try:
             content = read_json(path, within=path.parent)
             settings = content["settings"]
             if content["weights"] == weights and settings["predict_with"] == predict_with:
                 settings = {**settings, "predict_with": None}
-                found[digest_of_content(settings)] = content["found"]
-        except _FAULTS as error:
+                calibrations[digest_of_content(settings)] = content["found"]
+        except _INVALID as error:
             log.warning("%s cannot be used (%s) and is left out", path, error)
-    return found
+    return calibrations
 
 
 def limits_of(calibration: Calibration, level: float, promise: Promise) -> Limits:
-    """Return the doubts that keep the promise that is asked for; raises `ConfigError`."""
+    """Return the maximum doubts for a promise; raises `ConfigError` if there are too few scans."""
     limits = calibration.limits(level, promise)
     if limits is None:
         raise ConfigError(

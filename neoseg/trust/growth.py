@@ -1,9 +1,9 @@
-"""Volumes against age: what is usual at an age, and how far from that a scan is.
+"""Growth curves: the usual volumes of structures at an age, and a scan's deviation from them.
 
-The logarithm of a volume is taken as normal, with a mean that bends with age (a natural cubic
-spline) and a spread whose logarithm changes linearly, fitted together by maximum likelihood: the
-LMS method (Cole and Green, Statistics in Medicine 1992) with L = 0, a location-scale model of
-GAMLSS (Rigby and Stasinopoulos, Applied Statistics 2005).
+The logarithm of a volume is modelled as normal, with a natural cubic spline of age as mean and a
+standard deviation whose logarithm is linear in age, fitted together by maximum likelihood: the LMS
+method (Cole and Green, Statistics in Medicine 1992) with L = 0, a location-scale model of GAMLSS
+(Rigby and Stasinopoulos, Applied Statistics 2005).
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from scipy.optimize import minimize
 from scipy.special import ndtri
 
 FEWEST = 20
-"""Scans from which a curve is learnt at least."""
+"""Minimum number of scans to fit a curve."""
 
-AGES = 5
-"""Different ages of theirs at least."""
+MIN_AGES = 5
+"""Minimum number of distinct ages of the scans."""
 
 KNOTS = (0.05, 0.5, 0.95)
-"""Shares of the scans below the knots of the spline."""
+"""Quantiles of the ages at which the spline has its knots."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Usual volumes of a structure.
+    """Growth curve of a structure's volume.
 
     Attributes:
-        knots: weeks.
-        low, high: weeks between which it was learnt; outside of them nothing is known.
-        mean: of the logarithm of the volume in ml, by the functions of `_basis`.
-        spread: of the logarithm of its standard deviation: level, and change over half of the ages.
-        scans: how many it was learnt from.
+        knots: knots of the spline, weeks.
+        low, high: range of ages in the data, weeks.
+        mean: coefficients of the mean log volume (ml) in the basis of `_basis`.
+        spread: coefficients of the log standard deviation: level at the middle of the age range,
+            and change over half of it.
+        scans: number of scans in the data.
     """
 
     knots: tuple[float, ...]
@@ -48,21 +49,21 @@ class Curve:
 
     @classmethod
     def fit(cls, ages: Sequence[float], volumes: Sequence[float]) -> Self:
-        """Learn a curve from weeks and ml, one each of every scan; all volumes are above 0.
+        """Fit a curve to ages (weeks) and volumes (ml, above 0), one pair per scan.
 
         Raises:
-            ValueError: too few scans, or hardly any ages.
+            ValueError: if there are too few scans or distinct ages.
         """
         weeks, logs = np.array(ages, dtype=float), np.log(np.array(volumes, dtype=float))
         if len(weeks) < FEWEST:
             raise ValueError(f"{len(weeks)} scans have it, and a curve needs {FEWEST}")
         knots = tuple(np.quantile(weeks, KNOTS).tolist())
         low, high = float(weeks.min()), float(weeks.max())
-        different = len(np.unique(weeks))
-        if min(np.diff(knots)) <= 0 or different < AGES:
+        num_ages = len(np.unique(weeks))
+        if min(np.diff(knots)) <= 0 or num_ages < MIN_AGES:
             raise ValueError(
-                f"its {len(weeks)} scans have {different} different ages from {low:g} to {high:g} "
-                f"weeks, and a curve needs {AGES} at least, none of which most scans have"
+                f"its {len(weeks)} scans have {num_ages} different ages from {low:g} to {high:g} "
+                f"weeks, and a curve needs {MIN_AGES} at least, none of which most scans have"
             )
         blank = cls(knots, low, high, (), (), len(weeks))
         mean, spread = blank._basis(weeks)
@@ -75,19 +76,19 @@ class Curve:
             slopes = np.concatenate([-(z * np.exp(-width)) @ mean, (1 - z * z) @ spread])
             return float((0.5 * z * z + width).mean()), slopes / len(z)
 
-        found = minimize(cost, [*start, level, 0.0], jac=True, method="BFGS").x
-        # Of the likelihood the spread is too small by the freedom that the mean has taken.
-        found[len(start)] += 0.5 * math.log(len(weeks) / (len(weeks) - len(start)))
-        means, spreads = found[: len(start)].tolist(), found[len(start) :].tolist()
+        solution = minimize(cost, [*start, level, 0.0], jac=True, method="BFGS").x
+        # Maximum likelihood underestimates the spread; correct for the mean's degrees of freedom.
+        solution[len(start)] += 0.5 * math.log(len(weeks) / (len(weeks) - len(start)))
+        means, spreads = solution[: len(start)].tolist(), solution[len(start) :].tolist()
         return cls(knots, low, high, tuple(means), tuple(spreads), len(weeks))
 
     def plain(self) -> dict[str, Any]:
-        """Return plain containers."""
+        """Convert to plain containers."""
         return dict(vars(self))
 
     @classmethod
     def from_plain(cls, raw: Any) -> Self:
-        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        """Invert `plain`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         names, sizes = ("knots", "mean", "spread"), (len(KNOTS), len(KNOTS), 2)
         rows = [tuple(map(float, raw[name])) for name in names]
         low, high, scans = float(raw["low"]), float(raw["high"]), int(raw["scans"])
@@ -96,14 +97,14 @@ class Curve:
         return cls(rows[0], low, high, rows[1], rows[2], scans)
 
     def at(self, age: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of the logarithm of the volume at ages in weeks."""
+        """Return mean and standard deviation of the log volume at ages in weeks."""
         mean, spread = self._basis(np.atleast_1d(age))
         return mean @ np.array(self.mean), np.exp(spread @ np.array(self.spread))
 
     def z(self, age: float, volume: float) -> float:
-        """Return by how many deviations a volume (ml) is above what is usual.
+        """Return the z-score of a volume (ml) at an age (weeks).
 
-        NaN at ages at which nothing was learnt, and where there is none of the structure.
+        NaN outside of the ages in the data, and for a volume of 0.
         """
         if not (self.low <= age <= self.high and volume > 0):
             return math.nan
@@ -111,23 +112,23 @@ class Curve:
         return float((math.log(volume) - mean[0]) / width[0])
 
     def centile(self, age: float | np.ndarray, percent: float) -> np.ndarray:
-        """Return the volumes (ml) below which `percent` of the scans of these ages lie."""
+        """Return the volumes (ml) at the given percentile for ages in weeks."""
         mean, width = self.at(age)
-        found: np.ndarray = np.exp(mean + width * ndtri(percent / 100))
-        return found
+        volumes: np.ndarray = np.exp(mean + width * ndtri(percent / 100))
+        return volumes
 
     def _basis(self, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the functions of the mean `[N, 3]` and of the spread `[N, 2]`.
+        """Return the basis functions of the mean `[N, 3]` and of the spread `[N, 2]`.
 
-        Beyond the outer knots a natural spline is straight.
+        The natural spline of the mean is linear beyond the outer knots.
         """
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         x, (a, b, c) = (age - middle) / half, ((np.array(self.knots) - middle) / half).tolist()
 
-        def bent(knot: float) -> np.ndarray:
+        def cubic(knot: float) -> np.ndarray:
             cubes = np.maximum(x - knot, 0) ** 3 - np.maximum(x - c, 0) ** 3
-            part: np.ndarray = cubes / (c - knot)
-            return part
+            spline: np.ndarray = cubes / (c - knot)
+            return spline
 
-        one = np.ones_like(x)
-        return np.stack([one, x, bent(a) - bent(b)], axis=1), np.stack([one, x], axis=1)
+        ones = np.ones_like(x)
+        return np.stack([ones, x, cubic(a) - cubic(b)], axis=1), np.stack([ones, x], axis=1)

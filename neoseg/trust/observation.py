@@ -1,4 +1,4 @@
-"""What the truth of a scan says of the answers that networks give for it."""
+"""Compare the answers of networks with the truth of a scan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neoseg.trust.risk import GRID, tally
 
 
 def arrays_of(raw: Any, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, np.ndarray]:
-    """Return named arrays of plain containers, finite and at least 0; raises as `from_plain`."""
+    """Parse named arrays of the given shapes, finite and at least 0; raises as `from_plain`."""
     arrays = {name: np.array(raw[name], dtype=float) for name in shapes}
     wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
     if wrong or not all(np.isfinite(v).all() and (v >= 0).all() for v in arrays.values()):
@@ -29,17 +29,21 @@ def arrays_of(raw: Any, shapes: Mapping[str, tuple[int, ...]], what: str) -> dic
 
 @dataclass(frozen=True)
 class Observation:
-    """One scan with labels. Voxels count that are not background by the truth or by decision.
+    """Answers on one labelled scan, compared with its truth.
+
+    A voxel is counted unless its truth is unknown, or the truth allows background and the decision
+    is background.
 
     Attributes:
-        scan: its id, with that of its cohort.
-        whole: whether every voxel of its label file tells a leaf.
-        total: voxels, `[1 + K]`: those that count, then those that truly are each leaf.
-        wrong: of these, those whose answer misses the truth at each threshold, `[1 + K, T]`.
-        depth, size: mean depth, and leaves, of the answers of those that count, `[T]`.
-        expected, dice: see `Agreement`, and the Dice of the decisions, by class, for those that
-            the truth tells.
-        appearance: see there.
+        scan: id of the scan, with that of its cohort.
+        whole: whether the label file assigns a single leaf to every voxel.
+        total: number of voxels, `[1 + K]`: all counted ones, then those of each true leaf.
+        wrong: of these, the voxels whose answer excludes the truth at each threshold,
+            `[1 + K, T]`.
+        depth, size: mean depth and number of leaves of the answers of counted voxels, `[T]`.
+        expected: class -> expected Dice, see `Agreement`.
+        dice: class -> Dice of the decisions, for the classes that the truth defines.
+        appearance: see `neoseg.trust.appearance`.
     """
 
     scan: str
@@ -53,13 +57,13 @@ class Observation:
     appearance: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """Return plain containers."""
+        """Convert to plain containers."""
         arrays = ("total", "wrong", "depth", "size")
         return {k: v.tolist() if k in arrays else v for k, v in vars(self).items()}
 
     @classmethod
     def from_plain(cls, raw: Any, leaves: int) -> Self:
-        """Undo `plain`; raises `ValueError`, `KeyError` or `TypeError` for what it never gives."""
+        """Invert `plain`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         grid, rows = len(GRID), leaves + 1
         shapes = {"total": (rows,), "wrong": (rows, grid), "depth": (grid,), "size": (grid,)}
         arrays = arrays_of(raw, shapes, "an observation")
@@ -70,18 +74,17 @@ class Observation:
 
     @property
     def losses(self) -> np.ndarray:
-        """Share of wrong voxels `[1 + K, T]`, of those that count and of each leaf; NaN without."""
+        """Shares of wrong voxels `[1 + K, T]`, of all counted and of each leaf; NaN if none."""
         with np.errstate(invalid="ignore"):
-            found: np.ndarray = self.wrong / self.total[:, None]
-        return found
+            losses: np.ndarray = self.wrong / self.total[:, None]
+        return losses
 
 
 class Observer:
     """A `Watch` that compares the probabilities of one scan with its truth.
 
-    A voxel about which the label file tells a set of leaves is wrong where the answer shares no
-    leaf with that set: the annotation contradicts the answer. One about which it tells nothing
-    does not count.
+    If the label file assigns a set of leaves to a voxel, an answer is wrong if it is disjoint from
+    that set. Unknown voxels do not count.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class Observer:
         self._left: np.ndarray | None = None
 
     def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
-        """Look at a piece."""
+        """Accumulate the counts of a region."""
         if self.truth is None or self._left is None:
             self.truth = self._read(geometry)
             self._left = self.truth != UNKNOWN
@@ -108,14 +111,14 @@ class Observer:
         self.agreement.add(leaves, flat)
         codes = self.truth[region].ravel()
         self._left[region] = False
-        self._count(codes, leaves, doubts)
+        self._add(codes, leaves, doubts)
 
-    def _count(self, codes: np.ndarray, leaves: np.ndarray, doubts: np.ndarray) -> None:
-        counted = self._counts(codes, leaves)
+    def _add(self, codes: np.ndarray, leaves: np.ndarray, doubts: np.ndarray) -> None:
+        counted = self._is_counted(codes, leaves)
         codes, leaves, doubts = codes[counted], leaves[counted], doubts[:, counted]
         self.total[0] += len(codes)
         for step in range(len(doubts) - 1):
-            # Where the doubt is above the threshold, the answer takes this step.
+            # Voxels with a doubt above the threshold are widened by this step.
             for sums, values in ((self._lost, self._depth), (self._gained, self._size)):
                 change = (values[:, step + 1] - values[:, step])[leaves]
                 sums += change.sum() - tally(doubts[step], change)
@@ -130,21 +133,21 @@ class Observer:
             if leaf != background:
                 self.wrong[leaf + 1] += tally(doubt[known[missed]])
 
-    def _counts(self, codes: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+    def _is_counted(self, codes: np.ndarray, leaves: np.ndarray) -> np.ndarray:
         background = self._codebook.space.background
-        may_be_clear = self._codebook.rows[codes, background]
-        found: np.ndarray = (codes != UNKNOWN) & ~(may_be_clear & (leaves == background))
-        return found
+        may_be_background = self._codebook.rows[codes, background]
+        counted: np.ndarray = (codes != UNKNOWN) & ~(may_be_background & (leaves == background))
+        return counted
 
     def observation(self, scan: str, dice: dict[str, float], found: Segmentation) -> Observation:
-        """Return what was seen, once all pieces have been."""
+        """Return the observation of the scan, after all regions were accumulated."""
         assert self.truth is not None
         assert self._left is not None
-        # What lies beyond the cropped head is taken for background with no doubt at all.
+        # Voxels outside of the cropped head count as background without doubt.
         codes = self.truth[self._left]
         if len(codes):
             leaves = np.full(len(codes), self._codebook.space.background)
-            self._count(codes, leaves, np.zeros((self._chains.places.shape[1], len(codes))))
+            self._add(codes, leaves, np.zeros((self._chains.places.shape[1], len(codes))))
         count = max(self.total[0], 1)
         single = self._codebook.rows.sum(axis=1) == 1
         return Observation(
@@ -152,7 +155,7 @@ class Observer:
             whole=bool(single[np.unique(self.truth)].all()),
             total=self.total,
             wrong=self.wrong,
-            depth=np.maximum(1 + self._lost / count, 0),  # rounding can leave less than nothing
+            depth=np.maximum(1 + self._lost / count, 0),  # rounding can give values below 0
             size=1 + self._gained / count,
             expected=self.agreement.expected,
             dice=dice,

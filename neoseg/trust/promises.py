@@ -1,4 +1,4 @@
-"""What `predict` tells of a new scan beside its labels: sets, the Dice to expect, its likeness."""
+"""Outputs of `predict` about a new scan besides labels: sets, expected Dice, likeness."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promises:
-    """What is asked for, and what is known.
+    """The requested promises, and the calibration they are based on.
 
     Attributes:
-        calibration: of the networks that segment.
-        limits: of label sets; None where none are written.
-        level: share of the intervals that shall hold the true Dice; None where none are written.
+        calibration: calibration of the networks that segment.
+        limits: limits of label sets; None to write no sets.
+        level: share of intervals that contain the true Dice; None to write no intervals.
     """
 
     calibration: Calibration
@@ -40,34 +40,34 @@ class Promises:
     level: float | None
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` where too few scans are known for an interval."""
-        level, known = self.level, self.calibration
-        if level is not None and known.predicted(SCAN, 0.5, level) is None:
+        """Raise `ConfigError` if there are too few calibration scans for an interval."""
+        level, calibration = self.level, self.calibration
+        if level is not None and calibration.predicted(SCAN, 0.5, level) is None:
             raise ConfigError(
-                f"trust is {level:g}, and {known.scans} calibration scans are too few for such an "
-                "interval; calibrate with more, or lower trust"
+                f"trust is {level:g}, and {calibration.scans} calibration scans are too few for "
+                "such an interval; calibrate with more, or lower trust"
             )
-        if level is not None and known.scans + 1 < 1 / ALIKE:
+        if level is not None and calibration.scans + 1 < 1 / ALIKE:
             log.warning(
                 "with %d calibration scans no scan can be told from them: %.0f are needed",
-                known.scans,
+                calibration.scans,
                 1 / ALIKE - 1,
             )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What changes the files that are written, for `Origin`."""
+        """Settings that affect the written files, for `Origin`."""
         limits = None if self.limits is None else self.limits.doubts.tolist()
-        known = None if self.level is None else digest_of_content(self.calibration.plain())
-        return {"sets": limits, "trust": [self.level, known]}
+        digest = None if self.level is None else digest_of_content(self.calibration.plain())
+        return {"sets": limits, "trust": [self.level, digest]}
 
     def paths(self, output: Path, source: Path) -> list[Path]:
-        """Return the files of a scan."""
+        """Return the paths of a scan's label sets; empty if none are written."""
         return [] if self.limits is None else list(set_paths(output, source))
 
 
 class ScanPromises:
-    """A `Watch` of one scan, which then writes what it is worth."""
+    """A `Watch` of one scan that afterwards writes its sets, expected Dice and likeness."""
 
     def __init__(self, promises: Promises) -> None:
         self._all = promises
@@ -77,7 +77,7 @@ class ScanPromises:
         self._agreement = Agreement(self._chains.space)
 
     def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
-        """Look at a piece."""
+        """Process a region."""
         if self._sets is not None:
             self._sets(probabilities, region, geometry)
         if self._all.level is not None:
@@ -85,10 +85,10 @@ class ScanPromises:
             self._agreement.add(flat.float().cpu().numpy().argmax(axis=0), flat)
 
     def write(self, output: Path, source: Path, found: Segmentation) -> None:
-        """Write the sets and the row of a scan; a scan unlike those known is logged.
+        """Write the sets and the table row of a scan; warn if it is unlike the known scans.
 
         Raises:
-            DerivativeError: tables of other classes in the folder.
+            DerivativeError: if the folder has tables of other classes.
         """
         if self._sets is not None:
             write_sets(output, source, self._sets.native, self._chains)
@@ -110,15 +110,19 @@ class ScanPromises:
             record_row(output, target, "trust", values, self._chains.space)
 
     def _expected(self) -> Mapping[str, str]:
-        """Return the cells of the Dice to expect, with both ends of its interval."""
-        known, space, level = self._all.calibration, self._chains.space, self._all.level
+        """Return the table cells of the expected Dice and both ends of its interval."""
+        calibration, space, level = self._all.calibration, self._chains.space, self._all.level
         assert level is not None
         expected = with_mean(self._agreement.expected, space)
         names = [entry.abbreviation for entry in space.classes]
         del names[space.background]
         cells = {}
         for name in (SCAN, *names):
-            told = known.predicted(name, expected[name], level) if name in expected else None
-            for number, what in enumerate(("dice", "low", "high")):
-                cells[f"{name}_{what}"] = "n/a" if told is None else f"{told[number]:.3f}"
+            prediction = (
+                calibration.predicted(name, expected[name], level) if name in expected else None
+            )
+            for index, column in enumerate(("dice", "low", "high")):
+                cells[f"{name}_{column}"] = (
+                    "n/a" if prediction is None else f"{prediction[index]:.3f}"
+                )
         return cells

@@ -1,11 +1,12 @@
-"""Conformal risk control: how much doubt may be left for a stated share of right voxels.
+"""Conformal risk control: the maximum doubt that keeps a promised share of correct voxels.
 
 Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal risk control", ICLR 2024. With n scans that
-are exchangeable with the next one and a loss in 0 to 1 that falls as sets grow, the least sets with
+are exchangeable with the next one and a loss in 0 to 1 that decreases as sets grow, the smallest
+sets with
 
     n / (n + 1) * mean loss + 1 / (n + 1) <= alpha
 
-bounds the expected loss of the next scan by alpha, whatever the network is worth.
+bound the expected loss of the next scan by alpha, whatever the quality of the network.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ import math
 import numpy as np
 
 STEPS_PER_DECADE = 32
-LEAST = 1e-7
-"""Doubt below which float32 probabilities tell nothing."""
+MIN_DOUBT = 1e-7
+"""Doubt below which float32 probabilities are not informative."""
 
 
 def thresholds() -> np.ndarray:
-    """Return the doubts that may be left to choose from, falling: 1 to 0, and -1: always all.
+    """Return the candidate thresholds of doubt, descending: 1 to 0, then -1 (only largest sets).
 
-    The grid is the same for all scans, which keeps the choice exact: only its members are compared.
+    The grid is the same for all scans, so the choice among its members is exact.
     """
-    count = round(-math.log10(LEAST)) * STEPS_PER_DECADE
+    count = round(-math.log10(MIN_DOUBT)) * STEPS_PER_DECADE
     return np.array([*(10.0 ** -(np.arange(count + 1) / STEPS_PER_DECADE)), 0.0, -1.0])
 
 
@@ -32,20 +33,20 @@ GRID = thresholds()
 
 
 def scans_needed(alpha: float) -> int:
-    """Return with how many scans at least a share of alpha wrong voxels can be promised."""
+    """Return the minimum number of scans to promise a share of wrong voxels of at most alpha."""
     return max(1, math.ceil(round(1 / alpha - 1, 9)))
 
 
 def choose(losses: np.ndarray, n: int, alpha: float) -> int | None:
-    """Return the place in `GRID` of the largest doubt that keeps the promise.
+    """Return the index in `GRID` of the largest threshold that keeps the promise.
 
     Args:
-        losses: `[T]`, the sum over n scans, each falling along the grid.
-        n: how many there are.
-        alpha: the expected loss that is allowed.
+        losses: `[T]`, losses summed over n scans, each decreasing along the grid.
+        n: number of scans.
+        alpha: maximum expected loss.
 
     Returns:
-        None where n scans are too few for any promise.
+        The index; None if no threshold keeps the promise, as with too few scans.
     """
     if n < scans_needed(alpha):
         return None
@@ -55,12 +56,12 @@ def choose(losses: np.ndarray, n: int, alpha: float) -> int | None:
 
 
 def tally(doubts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return for each threshold the weight of the doubts that are at most that, float `[T]`.
+    """Return for each threshold the total weight of doubts at most that large, float `[T]`.
 
-    A doubt at most as large as what may be left is one for which the set was not widened.
+    At that threshold, the sets of these doubts are not widened.
     """
-    rising = GRID[::-1]
-    first = np.searchsorted(rising, doubts, side="left")  # the least threshold not below it
+    ascending = GRID[::-1]
+    first = np.searchsorted(ascending, doubts, side="left")  # smallest threshold >= doubt
     counts = np.bincount(first, weights, len(GRID) + 1)[: len(GRID)]
-    found: np.ndarray = np.cumsum(counts)[::-1].astype(float)
-    return found
+    tallies: np.ndarray = np.cumsum(counts)[::-1].astype(float)
+    return tallies

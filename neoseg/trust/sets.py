@@ -1,4 +1,4 @@
-"""Label sets of a scan: the class that each voxel is said to be, written beside its label map."""
+"""Label sets of a scan: a class for each voxel, written next to its label map."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ DESC = "neosegsets"
 
 
 class SetMap:
-    """A `Watch` that gives each voxel the smallest class with no more doubt than is allowed."""
+    """A `Watch` that assigns each voxel the smallest class of its chain within allowed doubt."""
 
     def __init__(self, chains: Chains, limits: Limits) -> None:
         self._chains = chains
         members = chains.members[chains.places]  # [K, D, K]
         enters = members[:, 1:] & ~members[:, :-1]
-        least = np.where(enters, limits.doubts, np.inf).min(axis=2)
-        self._limits = least  # [K, D - 1]: below which the answer may stay at a step
+        step_limits = np.where(enters, limits.doubts, np.inf).min(axis=2)
+        self._limits = step_limits  # [K, D - 1]: below which the answer may stay at a step
         self._geometry: Geometry | None = None
         self._answers: np.ndarray | None = None
 
     def __call__(self, probabilities: Tensor, region: Region, geometry: Geometry) -> None:
-        """Decide a piece."""
+        """Assign the answers of a region."""
         if self._answers is None:
-            outside = np.zeros((self._chains.places.shape[1], 1), dtype=np.float32)
-            clear = np.array([self._chains.space.background])
-            fill = int(self.answers(clear, outside)[0])
+            no_doubt = np.zeros((self._chains.places.shape[1], 1), dtype=np.float32)
+            background = np.array([self._chains.space.background])
+            fill = int(self.answers(background, no_doubt)[0])
             self._answers = np.full(geometry.canonical_shape, fill, dtype=np.uint16)
             self._geometry = geometry
         leaves, doubts = self._chains.doubts(probabilities.flatten(1))
@@ -44,24 +44,24 @@ class SetMap:
         self._answers[region] = self.answers(leaves, doubts).reshape(shape)
 
     def answers(self, leaves: np.ndarray, doubts: np.ndarray) -> np.ndarray:
-        """Return positions of answers `[N]` for decisions `[N]` and doubts `[D, N]`."""
+        """Return indices of answers `[N]` for decisions `[N]` and doubts `[D, N]`."""
         step = np.zeros(len(leaves), dtype=int)
-        for number in range(len(doubts) - 1):
-            taken = doubts[number].astype(np.float64) > self._limits[leaves, number]
-            step[taken] = number + 1
-        found: np.ndarray = self._chains.places[leaves, step]
-        return found
+        for index in range(len(doubts) - 1):
+            widened = doubts[index].astype(np.float64) > self._limits[leaves, index]
+            step[widened] = index + 1
+        answers: np.ndarray = self._chains.places[leaves, step]
+        return answers
 
     @property
     def native(self) -> np.ndarray:
-        """Positions of answers on the file's own grid."""
+        """Indices of answers on the grid of the file."""
         assert self._answers is not None
         assert self._geometry is not None
         return to_native(self._answers, self._geometry)
 
 
 def set_paths(output: Path, source: Path) -> tuple[Path, Path]:
-    """Return the files of the classes and of their depth."""
+    """Return the paths of the class map and the depth map."""
     plain = derivative_path(output, source)
     stem = plain.name.removesuffix("_desc-neoseg_dseg.nii.gz")
     names = f"{stem}_desc-{DESC}_dseg.nii.gz", f"{stem}_stat-depth_desc-{DESC}_statmap.nii.gz"
@@ -69,26 +69,26 @@ def set_paths(output: Path, source: Path) -> tuple[Path, Path]:
 
 
 def write_sets(output: Path, source: Path, answers: np.ndarray, chains: Chains) -> None:
-    """Write classes and depth of a scan on the grid of `source`, and their table.
+    """Write class map and depth map of a scan on the grid of `source`, and the table of classes.
 
-    Leaves keep the index that they have in label maps; the classes follow upon the largest. A class
-    without a colour of its own in the table has the mean of its leaves'.
+    Leaves keep their index in label maps; the other classes are numbered after the largest of
+    these. A class without a colour in the label table gets the mean colour of its leaves.
 
     Args:
         output: root of the derivative data set.
         source: the file that was segmented.
-        answers: positions in `chains.answers` on its grid.
-        chains: give names.
+        answers: indices into `chains.answers` on the grid of `source`.
+        chains: provides the names of the answers.
 
     Raises:
-        DerivativeError: a table of other classes in the folder.
+        DerivativeError: if the folder has a table of other classes.
     """
     classes, depth = set_paths(output, source)
     require_inside(output, classes, source)
     image = open_source(source)
     leaves = chains.space.leaves
-    first = max(leaf.index for leaf in leaves) + 1
-    extra = range(first, first + len(chains.answers) - len(leaves))
+    next_index = max(leaf.index for leaf in leaves) + 1
+    extra = range(next_index, next_index + len(chains.answers) - len(leaves))
     indices = np.array([*(leaf.index for leaf in leaves), *extra])
     rows = [
         (str(index), entry.name, entry.abbreviation, _colour(chains, number))

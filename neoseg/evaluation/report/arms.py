@@ -1,4 +1,4 @@
-"""Arms of a sweep: their runs, their scores per scan, and what they reach over draws and scans."""
+"""Arms of a sweep: their runs, scores per scan, and summaries over draws and scans."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ CLASS = ("class", "abbreviation")
 
 MEAN_OF_LEAVES = "mean of all"
 MEAN_OF_HIDDEN = "mean of hidden"
-"""Stand among the abbreviations for the mean over the structures (leaves) of a scan, and over
-those that the annotation protocol of some run hides."""
+"""Abbreviations of the rows with a scan's mean over all structures (leaves), and over those that
+the annotation protocol of some run hides."""
 MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
-_MOST = dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece"), 1.0)
-_MOST |= {"volume_error": np.nan}
-"""Of metrics that end at 1 or have no ends; the others go from 0 to infinity."""
+_UPPER_BOUND = dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece"), 1.0)
+_UPPER_BOUND |= {"volume_error": np.nan}
+"""Upper bound of metrics: 1, or NaN if they have either sign; the others are in [0, infinity)."""
 
-_KEEP: dict[str, Any] = {"sort": False, "dropna": False}
+_GROUP_OPTIONS: dict[str, Any] = {"sort": False, "dropna": False}
 
 
 def arm_name(experiment: str, full_fraction: float) -> str:
-    """Return "name, 2 %", or the name alone where there is no share."""
+    """Return "name, 2 %", or the name alone if `full_fraction` is NaN."""
     return experiment if pd.isna(full_fraction) else f"{experiment}, {100 * full_fraction:g} %"
 
 
 def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `arm` and `draw` (as text), hidden by class, and the means over leaves.
+    """Add the columns `arm` and `draw` (text), `hidden` per class, and rows of means over leaves.
 
-    An arm is an experiment at one share of fully annotated subjects. Where a run has no draw, its
-    seed counts as one. `hidden` becomes one value per class: whether some run hides it. The rows
-    of the means have no volumes, and count in how many structures were missed or invented.
+    An arm is an experiment at one share of fully annotated subjects. If a run has no draw, its
+    seed takes that role. `hidden` becomes one value per class: whether any run hides it. The rows
+    of means have no volumes; `missed` and `invented` count structures there.
     """
     frame = scores.copy()
     frame["draw"] = np.where(
@@ -60,52 +60,52 @@ def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
         if len(part) == 0 or (name == MEAN_OF_HIDDEN and part["abbreviation"].nunique() < 2):
             continue
         by = [*ARM, "draw", "seed", "run", *SCAN]
-        how = dict.fromkeys(METRICS, "mean") | {"missed": "sum", "invented": "sum"}
-        mean = part.groupby(by, **_KEEP).agg(how).reset_index()
+        aggregations = dict.fromkeys(METRICS, "mean") | {"missed": "sum", "invented": "sum"}
+        mean = part.groupby(by, **_GROUP_OPTIONS).agg(aggregations).reset_index()
         texts = {"class": f"{name} structures", "abbreviation": name}
         parts.append(mean.assign(**texts, hidden=name == MEAN_OF_HIDDEN, is_leaf=False))
     return pd.concat(parts, ignore_index=True)
 
 
 def scan_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per arm, scan and class: means over the runs of a draw, then over draws.
+    """Return one row per arm, scan and class: the mean over runs of a draw, then over draws.
 
-    `frame` comes from `with_arms`. Columns: those of arm, scan and class, and the metrics.
+    `frame` comes from `with_arms`. Columns: `ARM`, `SCAN`, `CLASS` and the metrics.
     """
-    cell = [*ARM, *SCAN, *CLASS]
-    draws = frame.groupby([*cell, "draw"], **_KEEP)[list(METRICS)].mean()
-    return draws.groupby(level=cell, **_KEEP).mean().reset_index()
+    keys = [*ARM, *SCAN, *CLASS]
+    draws = frame.groupby([*keys, "draw"], **_GROUP_OPTIONS)[list(METRICS)].mean()
+    return draws.groupby(level=keys, **_GROUP_OPTIONS).mean().reset_index()
 
 
 def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return arm -> a row per draw and scan (means over its runs), columns (metric, class)."""
+    """Return arm -> table: a row per draw and scan (mean over runs), columns (metric, class)."""
     keys = ["arm", "draw", *SCAN[:2], "abbreviation"]
     table = frame.groupby(keys, sort=False)[list(metrics)].mean().unstack("abbreviation")
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
 
 
 def age_groups(frame: pd.DataFrame) -> list[str]:
-    """Return "preterm" and "term", where there are such scans, and "all"."""
+    """Return the age groups that have scans ("preterm", "term"), followed by "all"."""
     present = set(frame["age_group"])
     return [name for name in ("preterm", "term") if name in present] + ["all"]
 
 
 def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
-    """Return what each arm reaches, one row per arm, age group, class and metric.
+    """Summarise the scores of each arm, one row per arm, age group, class and metric.
 
     Columns: arm, experiment, full_fraction, age_group (preterm, term, all), class, abbreviation,
     hidden, metric;
-    mean, std: over draws of the per-draw means over scans (n - 1), as the paper prints them;
-    median, scan_std: over scans of their means over draws;
-    low, high: interval of the mean over scans, clustered by subject, which tells how the mean
-    would vary with other test subjects, not with other draws; none below three subjects;
-    draws, scans, subjects; misses, inventions: summed over runs.
+    mean, std: over draws, of the per-draw means over scans (n - 1), as in the paper;
+    median, scan_std: over scans, of their means over draws;
+    low, high: confidence interval of the mean over scans, clustered by subject; it covers the
+    variation between test subjects, not between draws; NaN below three subjects;
+    draws, scans, subjects: counts; misses, inventions: summed over runs.
 
     Args:
         frame: from `with_arms`.
-        level: of the intervals.
+        level: coverage of the intervals.
     """
-    about = frame.drop_duplicates("arm").set_index("arm")[list(ARM[1:])]
+    arm_columns = frame.drop_duplicates("arm").set_index("arm")[list(ARM[1:])]
     classes = frame.groupby("abbreviation", sort=False).agg({"class": "first", "hidden": "any"})
     scans = scan_means(frame)
     parts = []
@@ -116,7 +116,7 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
             part = _summary(runs, scans_of[arm], level)
             parts.append(part.assign(arm=arm, age_group=group))
     table = pd.concat(parts, ignore_index=True).dropna(subset="mean")
-    table = table.join(about, on="arm").join(classes, on="abbreviation")
+    table = table.join(arm_columns, on="arm").join(classes, on="abbreviation")
     order = pd.Series(range(len(classes)), index=classes.index)
     groups = pd.Series(range(3), index=["preterm", "term", "all"])
     table = table.assign(
@@ -130,15 +130,15 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
 
 
 def wide(scans: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of `scan_means` of one arm as a row per scan, columns (metric, abbreviation)."""
+    """Pivot the rows of one arm in `scan_means`: a row per scan, columns (metric, abbreviation)."""
     keys = ["subject", "session", "abbreviation"]
     table = scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
-    assert isinstance(table, pd.DataFrame)  # there are several metrics
+    assert isinstance(table, pd.DataFrame)  # a Series only if there were a single metric
     return table
 
 
 def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Return the rows of one arm and age group."""
+    """Return the rows of `summarise_arms` for one arm and age group."""
     per_run = runs.groupby(["abbreviation", "draw", "run"], sort=False)[list(METRICS)].mean()
     draws = per_run.groupby(level=["abbreviation", "draw"], sort=False).mean()
     over_draws = draws.groupby(level="abbreviation", sort=False)
@@ -148,7 +148,9 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
         table.to_numpy(),
         table.index.get_level_values("subject").to_numpy(),
         level=level,
-        most=np.array([_MOST.get(name, np.inf) for name in table.columns.get_level_values(0)]),
+        most=np.array(
+            [_UPPER_BOUND.get(name, np.inf) for name in table.columns.get_level_values(0)]
+        ),
     )
     columns = {
         "mean": over_draws.mean().stack(),

@@ -1,4 +1,4 @@
-"""Which scans a report shows: the worst and the median of every arm, with the others beside."""
+"""Scans that a report shows: the worst and the median of each arm, with the other arms' results."""
 
 from __future__ import annotations
 
@@ -38,16 +38,15 @@ class Shown:
 
 @dataclass(frozen=True)
 class Case:
-    """A scan that stands for an arm.
+    """A scan that represents an arm.
 
     Attributes:
-        kind: "worst" or "median", by the mean Dice over structures, of all scans and draws; or
-            "chosen".
-        arm: the arm that it stands for.
-        scan: `sub-X_ses-Y`, after the name of its cohort and a slash where there are several.
-        scan_age: weeks, NaN where unknown.
-        shown: the run of each arm that is shown; of the other arms the one with the same draw.
-        file: what the scan is called in the folders of the runs.
+        kind: "worst" or "median" of all scans and draws by mean Dice over structures; or "chosen".
+        arm: the arm that the scan represents.
+        scan: `sub-X_ses-Y`, prefixed with "cohort/" if there are several cohorts.
+        scan_age: weeks, NaN if unknown.
+        shown: arm -> the result shown; for the other arms, of a run with the same draw, if any.
+        file: id of the scan in the folders of the runs.
     """
 
     kind: str
@@ -61,31 +60,31 @@ class Case:
 def choose_cases(frame: pd.DataFrame, files: Mapping[str, str] | None = None) -> list[Case]:
     """Return the worst and the median case of each arm.
 
-    `frame` comes from `with_arms`; `files` tells what scans are called in the folders of the runs
-    where that is something else.
+    `frame` comes from `with_arms`; `files` maps scan ids to those in the folders of the runs if
+    they differ.
     """
-    means = _means(frame)
+    means = _mean_dice(frame)
     cases = []
     for _, part in means.groupby("arm", sort=False):
         ordered = part.sort_values(["dice", "scan", "run"], kind="stable")
-        places = {"worst": 0}
+        ranks = {"worst": 0}
         if len(ordered) > 1:
-            # The lower one of two in the middle, so that it is a case and not a mean.
-            places["median"] = (len(ordered) - 1) // 2
-        for kind, place in places.items():
-            cases.append(_case(kind, ordered.iloc[place], means, files))
+            # The lower median, so that it is a scan rather than the mean of two.
+            ranks["median"] = (len(ordered) - 1) // 2
+        for kind, rank in ranks.items():
+            cases.append(_case(kind, ordered.iloc[rank], means, files))
     return sorted(cases, key=lambda case: case.kind, reverse=True)
 
 
 def case_of(frame: pd.DataFrame, scan: str, files: Mapping[str, str] | None = None) -> Case | None:
-    """Return the case of one scan, in the first arm that has scored it."""
-    means = _means(frame)
-    same = means[means["scan"] == scan]
-    return _case("chosen", same.iloc[0], means, files) if len(same) else None
+    """Return the case of one scan, in the first arm that has scored it; None if none has."""
+    means = _mean_dice(frame)
+    of_scan = means[means["scan"] == scan]
+    return _case("chosen", of_scan.iloc[0], means, files) if len(of_scan) else None
 
 
-def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean Dice of every scan in every run, in the order of the arms."""
+def _mean_dice(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean Dice of every scan in every run, ordered by arm."""
     means = frame[(frame["abbreviation"] == MEAN_OF_LEAVES) & frame["dice"].notna()].copy()
     means["scan"] = [full_id(*ids) for ids in zip(means["subject"], means["session"], strict=True)]
     return means.sort_values(["experiment", "full_fraction"], kind="stable")
@@ -97,22 +96,22 @@ def _case(kind: str, row: pd.Series, means: pd.DataFrame, files: Mapping[str, st
     return Case(kind, arm, scan, float(row["scan_age"]), shown, (files or {}).get(scan, scan))
 
 
-def _partners(same: pd.DataFrame, arm: str, row: pd.Series) -> dict[str, Shown]:
+def _partners(of_scan: pd.DataFrame, arm: str, row: pd.Series) -> dict[str, Shown]:
     shown = {}
-    for other, part in same.groupby("arm", sort=False):
+    for name, part in of_scan.groupby("arm", sort=False):
         ordered = part.sort_values("run")
         matching = ordered[ordered["draw"] == row["draw"]]
-        chosen = row if other == arm else (matching if len(matching) else ordered).iloc[0]
-        shown[str(other)] = Shown(str(chosen["run"]), float(chosen["dice"]))
+        chosen = row if name == arm else (matching if len(matching) else ordered).iloc[0]
+        shown[str(name)] = Shown(str(chosen["run"]), float(chosen["dice"]))
     return shown
 
 
 def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
-    """Return arm -> view of the case's scan, for the runs that have kept one that fits.
+    """Return arm -> view of the case's scan, for the runs with a view that matches the first.
 
-    A damaged one is left out, with a note in the log.
+    Damaged views are skipped with a warning.
     """
-    found: dict[str, View] = {}
+    matching: dict[str, View] = {}
     order = [case.arm, *(arm for arm in case.shown if arm != case.arm)]
     for arm in order:
         path = _file(runs[case.shown[arm].run], VIEWS, case.file, ".npz")
@@ -122,17 +121,17 @@ def case_views(case: Case, runs: Mapping[str, FinishedRun]) -> dict[str, View]:
             except ValueError as error:
                 log.warning("%s", error)
                 continue
-            first = next(iter(found.values()), view)
+            first = next(iter(matching.values()), view)
             fits = view.image.shape == first.image.shape and view.names == first.names
-            if fits and view.files == first.files:  # else of another image or other labels
-                found[arm] = view
-    return found
+            if fits and view.files == first.files:  # otherwise another image or other labels
+                matching[arm] = view
+    return matching
 
 
 def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> bytes | None:
-    """Return the picture (PNG) that the arm's run drew of the scan, where there is a sound one."""
+    """Return the picture (PNG) that the arm's run drew of the scan; None if missing or damaged."""
     if case.file != case.scan:
-        return None  # its id is painted into it
+        return None  # the original id is painted into the picture
     run = runs[case.shown[arm].run]
     path = _file(run, "pictures", case.file, ".png")
     if not path.is_file():
@@ -145,23 +144,23 @@ def case_picture(case: Case, arm: str, runs: Mapping[str, FinishedRun]) -> bytes
 
 
 def full_id(subject: str, session: str) -> str:
-    """Return the id of a scan; the name of a cohort before the subject comes first."""
+    """Return the id of a scan; a "cohort/" prefix of the subject stays in front."""
     cohort, slash, bare = subject.rpartition("/")
     return cohort + slash + scan_id(bare, session)
 
 
 def _file(run: FinishedRun, folder: str, scan: str, suffix: str) -> Path:
-    """Return where a run keeps something about a scan, its first cohort on top."""
+    """Return the path of a scan's file in a run; those of the first cohort are at the top level."""
     cohort, _, name = scan.rpartition("/")
-    own = cohort_folder(run.path, cohort)
-    root = own if cohort and own.is_dir() else run.path
+    root_of_cohort = cohort_folder(run.path, cohort)
+    root = root_of_cohort if cohort and root_of_cohort.is_dir() else run.path
     return root / folder / f"{name}{suffix}"
 
 
 def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
-    """Draw the truth, and prediction and disagreement of at most four arms, in three planes.
+    """Draw the truth, and predictions and errors of at most four arms, in three planes.
 
-    The case's own arm comes first.
+    The arm of the case comes first.
     """
     first = next(iter(views.values()))
     centre = centre_of(first.truth, 0)
@@ -186,14 +185,14 @@ def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
 
 
 def case_title(case: Case) -> str:
-    """Write "worst case of iuc, 5 %: sub-1_ses-2, 33.4 weeks, Dice 0.512"."""
+    """Return a title such as "worst case of iuc, 5 %: sub-1_ses-2, 33.4 weeks, Dice 0.512"."""
     age = "" if np.isnan(case.scan_age) else f", {case.scan_age:.1f} weeks"
     dice = case.shown[case.arm].dice
     return f"{case.kind} case of {case.arm}: {case.scan}{age}, Dice {dice:.3f}"
 
 
 def painted(view: View, layer: str | None, axis: int, position: int) -> np.ndarray:
-    """Return a slice as RGB in 0 to 1, with a layer of the view upon it."""
+    """Return a slice as RGB in 0 to 1, with a layer of the view painted over the image."""
     grey = cut(view.image, axis, position)[..., None].repeat(3, axis=2) / 255
     if layer is None:
         return grey

@@ -1,4 +1,4 @@
-"""What a reader of a report should be warned of before any number."""
+"""Warnings that a report shows before any number."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from neoseg.evaluation.table import SCAN
 from neoseg.findings.problems import shorten
 
 FEW_SUBJECTS = 5
-"""Test subjects below which a claim comes with a warning."""
+"""Number of test subjects below which the report warns."""
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """Return warnings, each a sentence or two: rows that cannot be compared, or say little."""
+    """Return warnings about results that cannot be compared or rest on few subjects."""
     frame = comparison.frame
-    return [*_unlike(frame), *_repeated(frame), *_few_subjects(comparison.summary)]
+    return [
+        *_different_contents(frame),
+        *_duplicate_runs(frame),
+        *_few_subjects(comparison.summary),
+    ]
 
 
-def _unlike(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield in what the runs differ that makes their means those of different things."""
+def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning if runs were scored on different scans or structures."""
     leaves = frame[frame["is_leaf"]]
-    for what, columns, remedy in (
+    for noun, columns, remedy in (
         (
             "scans",
             list(SCAN),
@@ -37,31 +41,31 @@ def _unlike(frame: pd.DataFrame) -> Iterator[str]:
             "their means over structures are not of the same ones; compare single structures",
         ),
     ):
-        own = {
+        contents = {
             run: {*part[columns].itertuples(index=False, name=None)}
             for run, part in leaves.groupby("run", sort=False)
         }
-        if not own:
+        if not contents:
             return
-        shared = reduce(set.intersection, own.values())
+        shared = reduce(set.intersection, contents.values())
         arms = leaves.drop_duplicates("run").set_index("run")["arm"]
-        if any(len(found) > len(shared) for found in own.values()):
-            sizes = {f"{arms[run]}: {len(found)}" for run, found in own.items()}
+        if any(len(content) > len(shared) for content in contents.values()):
+            sizes = {f"{arms[run]}: {len(content)}" for run, content in contents.items()}
             yield (
-                f"Runs were scored on different {what} ({shorten(sorted(sizes))}; shared by all: "
+                f"Runs were scored on different {noun} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."
             )
 
 
-def _repeated(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield which draws of an arm are one and the same training."""
+def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning for each group of runs of an arm with identical scores."""
     leaves = frame[frame["is_leaf"]].sort_values([*SCAN, "abbreviation"])
-    same: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    runs_of: dict[tuple[str, tuple[float, ...]], list[str]] = {}
     for run, part in leaves.groupby("run", sort=False):
         key = (str(part["arm"].iloc[0]), tuple(part["dice"].fillna(-1.0)))
-        if len(set(key[1])) > 1:  # a network that finds nothing is like any other
-            same.setdefault(key, []).append(str(run))
-    for (arm, _), runs in same.items():
+        if len(set(key[1])) > 1:  # networks that find nothing all have the same scores
+            runs_of.setdefault(key, []).append(str(run))
+    for (arm, _), runs in runs_of.items():
         if len(runs) > 1:
             yield (
                 f"{len(runs)} runs of {arm} have the very same scores ({shorten(runs)}): they are "
@@ -72,7 +76,7 @@ def _repeated(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _few_subjects(summary: pd.DataFrame) -> Iterator[str]:
-    """Yield which scans have few test subjects, if any have."""
+    """Yield a warning if an age group has few test subjects."""
     counts = summary.groupby("age_group", sort=False)["subjects"].max()
     few = [f"{group} scans {count}" for group, count in counts.items() if count < FEW_SUBJECTS]
     if few:

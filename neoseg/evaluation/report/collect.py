@@ -1,4 +1,4 @@
-"""The finished runs below a folder as one tidy frame."""
+"""Collect the finished runs below a folder into one tidy frame."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from neoseg.foreign import read_config, value_at
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
-_NO_ARM = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
+_NOT_ARM_KEYS = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
 _REQUIRED = ("scores.csv", "run.json")
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that the report leaves out, and why."""
+    """A run that the report leaves out, with the reason."""
 
     path: Path
     reason: str
@@ -36,13 +36,13 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Collected:
-    """All scores, with the columns experiment, full_fraction, draw, seed and run, and the rest.
+    """The scores of all finished runs, these runs, and the unfinished ones.
 
-    `experiment` has how its arms differ beside its name, where there are several at one share.
-
-    `full_fraction` and `draw` are NaN where the run's configuration has none; `run` is the
-    folder relative to the one searched, the name of a finished run. Where the runs were tested on
-    several cohorts, a `subject` is preceded by the name of its cohort and a slash.
+    `scores` starts with the columns experiment, full_fraction, draw, seed and run. If an
+    experiment has several arms at one share, `experiment` also states how they differ.
+    `full_fraction` and `draw` are NaN if the run's configuration has none; `run` is the name of the
+    run, its folder relative to the searched one. If the runs were tested on several cohorts,
+    `subject` is prefixed with "cohort/".
     """
 
     scores: pd.DataFrame
@@ -53,18 +53,18 @@ class Collected:
 def find_runs(folder: Path) -> list[Path]:
     """Return the run directories below `folder` (or itself), sorted.
 
-    A run directory holds `config.yaml` or `run.json`, or says that the run failed before they were
-    written; hidden folders such as Hydra's own are not searched.
+    A run directory holds `config.yaml`, `run.json` or the record of a failure; hidden folders such
+    as Hydra's are not searched.
 
     Raises:
         ReportError: if `folder` is not a folder or has no run.
     """
     if not folder.is_dir():
         raise ReportError(f"{folder} is not a folder; name the one that holds the runs")
-    found = sorted({path.parent for path in find(folder, ("config.yaml", "run.json", FAILED))})
-    if not found:
+    runs = sorted({path.parent for path in find(folder, ("config.yaml", "run.json", FAILED))})
+    if not runs:
         raise ReportError(f"{folder} has no run (a folder with config.yaml) at any depth")
-    return found
+    return runs
 
 
 def collect(
@@ -73,19 +73,20 @@ def collect(
     fractions: Collection[float] | None = None,
     ignore: Collection[str] = (),
 ) -> Collected:
-    """Read every finished run below `folder`; an unreadable one counts as unfinished.
+    """Read every finished run below `folder`; unreadable runs count as unfinished.
 
     Args:
-        folder: holds the runs at any depth.
-        experiments: only runs of these; None takes all.
-        fractions: only runs with these shares of fully annotated subjects; None takes all.
-        ignore: patterns of keys that make no arm of its own, beside draw and seed.
+        folder: contains the runs at any depth.
+        experiments: experiments to read; None reads all.
+        fractions: shares of fully annotated subjects to read; None reads all.
+        ignore: patterns of keys that do not separate arms, in addition to draw and seed.
 
     Raises:
-        ReportError: if no run is finished, the message names each run and what it lacks; if an
-            experiment or a share is asked for that no run has; or if runs cannot be told apart.
+        ReportError: if no run is finished (the message names each run and what it lacks), if no
+            run has a requested experiment or share, or if two runs have equal configuration, draw
+            and seed.
     """
-    wanted = _Wanted(experiments, fractions)
+    run_filter = _RunFilter(experiments, fractions)
     frames: list[pd.DataFrame] = []
     runs: list[FinishedRun] = []
     unfinished: list[Unfinished] = []
@@ -99,11 +100,11 @@ def collect(
                 raise ReportError(f"failed: {failure}")
             config = read_config(path / "config.yaml")
             keys = _run_keys(config, path)
-            if keys not in wanted:
+            if keys not in run_filter:
                 continue
             if missing:
-                lack = f"no {' and no '.join(missing)}"
-                raise ReportError(lack if failure is None else f"failed: {failure}")
+                reason = f"no {' and no '.join(missing)}"
+                raise ReportError(reason if failure is None else f"failed: {failure}")
             record, frame = read_run(path, config)
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
@@ -116,7 +117,7 @@ def collect(
         configs.append(config)
         table.append(keys)
         frames.append(frame)
-    wanted.check(folder)
+    run_filter.check(folder)
     if not frames:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
@@ -124,7 +125,7 @@ def collect(
     for keys, changed in zip(table, tell_apart(runs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
-    _refuse_twins(table)
+    _require_distinct(table)
     for frame, keys in zip(frames, table, strict=True):
         for column in {*RUN_COLUMNS, "arm"} & {*frame.columns}:
             del frame[column]
@@ -133,34 +134,34 @@ def collect(
     scores = pd.concat(frames, ignore_index=True)
     if scores["cohort"].nunique() > 1:
         scores["subject"] = scores["cohort"] + "/" + scores["subject"]
-    _settle(scores)
+    _unify_facts(scores)
     return Collected(scores, tuple(runs), tuple(unfinished))
 
 
-class _Wanted:
-    """Which runs the report is about; remembers what there is, for the message."""
+class _RunFilter:
+    """Filter runs by experiment and share; record the available values for the error message."""
 
     def __init__(
         self, experiments: Collection[str] | None, fractions: Collection[float] | None
     ) -> None:
-        self.asked = {"experiment": experiments, "full_fraction": fractions}
-        self.found: dict[str, set[str | float]] = {key: set() for key in self.asked}
+        self.requested = {"experiment": experiments, "full_fraction": fractions}
+        self.available: dict[str, set[str | float]] = {key: set() for key in self.requested}
 
     def __contains__(self, keys: Mapping[str, str | float]) -> bool:
         fits = True
-        for key, asked in self.asked.items():
-            self.found[key].add(keys[key])
-            fits = fits and (asked is None or keys[key] in asked)
+        for key, requested in self.requested.items():
+            self.available[key].add(keys[key])
+            fits = fits and (requested is None or keys[key] in requested)
         return fits
 
     def check(self, folder: Path) -> None:
-        """Raise `ReportError` for what was asked for and no run has."""
-        for key, asked in self.asked.items():
-            lacking = [value for value in asked or () if value not in self.found[key]]
-            if lacking:
+        """Raise `ReportError` for requested values that no run has."""
+        for key, requested in self.requested.items():
+            missing = [value for value in requested or () if value not in self.available[key]]
+            if missing:
                 raise ReportError(
-                    f"no run below {folder} has {key} {', '.join(map(str, lacking))}; there are "
-                    + ", ".join(str(value) for value in sorted(self.found[key], key=str))
+                    f"no run below {folder} has {key} {', '.join(map(str, missing))}; there are "
+                    + ", ".join(str(value) for value in sorted(self.available[key], key=str))
                 )
 
 
@@ -187,37 +188,37 @@ def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
 def _name_arms(
     table: list[dict[str, str | float]], configs: list[dict[str, Any]], ignore: Collection[str]
 ) -> None:
-    """Add to an experiment's name how its arms at one share differ, where there are several."""
+    """Append to experiment names how the arms of an experiment at one share differ."""
     groups: dict[tuple[str, str], list[int]] = {}
     for number, keys in enumerate(table):
         groups.setdefault((str(keys["experiment"]), str(keys["full_fraction"])), []).append(number)
     for numbers in groups.values():
-        own = differences([configs[n] for n in numbers], (*_NO_ARM, *ignore))
-        for number, text in zip(numbers, own, strict=True):
+        texts = differences([configs[n] for n in numbers], (*_NOT_ARM_KEYS, *ignore))
+        for number, text in zip(numbers, texts, strict=True):
             if text:
                 table[number]["experiment"] = f"{table[number]['experiment']}, {text}"
 
 
-def _refuse_twins(table: list[dict[str, str | float]]) -> None:
-    """Raise for runs that would count as one draw of one arm."""
-    known: dict[tuple[str, ...], str] = {}
-    found = []
+def _require_distinct(table: list[dict[str, str | float]]) -> None:
+    """Raise `ReportError` for runs that would count as the same draw of the same arm."""
+    first_run: dict[tuple[str, ...], str] = {}
+    duplicates = []
     for keys in table:
-        same = tuple(str(keys[name]) for name in RUN_COLUMNS[:-1])
-        if same in known:
-            found.append(f"  {known[same]} and {keys['run']}")
-        known.setdefault(same, str(keys["run"]))
-    if found:
+        key = tuple(str(keys[name]) for name in RUN_COLUMNS[:-1])
+        if key in first_run:
+            duplicates.append(f"  {first_run[key]} and {keys['run']}")
+        first_run.setdefault(key, str(keys["run"]))
+    if duplicates:
         raise ReportError(
             "runs with equal configuration, draw and seed, of which one would count for two:\n"
-            + "\n".join(found)
+            + "\n".join(duplicates)
             + "\nTake one of each two out of the folder, or train it with another seed= or "
             "annotation.draw="
         )
 
 
-def _settle(scores: pd.DataFrame) -> None:
-    """Let the first run decide where runs tell different things of a structure or a scan."""
+def _unify_facts(scores: pd.DataFrame) -> None:
+    """Use the first run's values if runs disagree about a structure or a scan; log a warning."""
     facts = {("abbreviation",): ("class", "is_leaf"), SCAN[1:]: ("scan_age", "age_group")}
     for keys, columns in facts.items():
         for column in columns:

@@ -1,4 +1,4 @@
-"""What a report is made of: the runs of a sweep, what their arms reach, and how they compare."""
+"""The numbers behind a report: runs of a sweep, summaries of their arms, and comparisons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neoseg.findings.settings import Section
 
 
 class ReportSettings(Section):
-    """How runs are compared and what the page holds; keys of `conf/report.yaml`."""
+    """How runs are compared and what the page contains; keys of `conf/report.yaml`."""
 
     experiments: tuple[str, ...] | None = Field(default=None, description="only these; null: all")
     full_fractions: tuple[float, ...] | None = Field(
@@ -50,12 +50,12 @@ class Comparison:
 
     Attributes:
         collected: the runs and their scores.
-        settings: how they are compared.
-        frame: the scores with their arms and the means over structures.
-        summary: what each arm reaches.
-        tests: pairs of arms.
+        settings: how runs are compared.
+        frame: the scores with arms and means over structures, from `with_arms`.
+        summary: summaries of the arms, from `summarise_arms`.
+        tests: comparisons of pairs of arms, from `compare_arms`.
         cases: the worst and the median scan of each arm.
-        plate: the scan of the figure for a paper, where any has a score.
+        plate: the scan of the figure for a paper; None if no scan has a score.
     """
 
     collected: Collected
@@ -73,7 +73,7 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per run: arm, draw, seed, mean Dice, cost and label budget, or why not."""
+        """One row per run: arm, draw, seed, mean Dice, cost and label budget; or `left_out`."""
         keys = self.frame.drop_duplicates("run").set_index("run")[["arm", "draw", "seed"]]
         leaves = self.collected.scores[self.collected.scores["is_leaf"]]
         dice = leaves.groupby(["run", "abbreviation"])["dice"].mean().groupby(level="run").mean()
@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def about(self) -> str:
-        """What was compared, in a sentence."""
+        """A sentence with the numbers of runs, arms, scans and subjects."""
         scans = self.collected.scores.drop_duplicates(["subject", "session"])
         unfinished = len(self.collected.unfinished)
         text = (
@@ -111,7 +111,7 @@ class Comparison:
 def compare(runs: Path, settings: ReportSettings, privacy: Privacy = "none") -> Comparison:
     """Collect the finished runs below a folder and compare their arms.
 
-    `privacy` says what the numbers and texts of the comparison leave out.
+    `privacy` sets what the numbers and texts of the comparison leave out.
 
     Raises:
         ReportError: if there is no finished run.

@@ -1,4 +1,4 @@
-"""What tells the runs of an experiment apart, in few words."""
+"""Describe in few words how the configurations of runs differ."""
 
 from __future__ import annotations
 
@@ -8,71 +8,74 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
-_OPEN = ("loss", "extra_cohorts")
-"""Sections whose keys are chosen; elsewhere a missing key is one that a version did not know."""
+_FREE_SECTIONS = ("loss", "extra_cohorts")
+"""Sections with freely chosen keys; elsewhere, a missing key is one that an earlier version lacked.
+"""
 
 _NAMES = ("name", "kind", "_target_")
-"""Keys that say what else a section holds."""
+"""Keys that name what a section configures."""
 
-_LONGEST = 40
+_MAX_LENGTH = 40
 
 
 def differences(configs: Sequence[dict[str, Any]], same: Collection[str] = ()) -> list[str]:
-    """Return for each configuration what tells it from the others that differ, such as "lr 0.01".
+    """Return for each configuration how it differs from the others, such as "lr 0.01".
 
-    As few keys as will do, the names of sections first: equal texts are equal configurations.
+    Few keys are used, chosen greedily, sections first; equal texts mean equal configurations.
 
     Args:
-        configs: of the runs, as plain containers.
-        same: patterns of keys that make no difference.
+        configs: configurations of the runs, as plain containers.
+        same: patterns of keys to ignore.
     """
-    flat = [dict(_values(config)) for config in configs]
+    flat = [dict(_flatten(config)) for config in configs]
     values = {}
-    for key in dict.fromkeys(key for own in flat for key in own):
+    for key in dict.fromkeys(key for settings in flat for key in settings):
         if any(fnmatchcase(key, pattern) for pattern in same):
             continue
-        texts = [json.dumps(own[key], default=str) if key in own else None for own in flat]
-        if key.partition(".")[0] not in _OPEN:
-            known = next(text for text in texts if text is not None)
-            texts = [known if text is None else text for text in texts]
+        texts = [
+            json.dumps(settings[key], default=str) if key in settings else None for settings in flat
+        ]
+        if key.partition(".")[0] not in _FREE_SECTIONS:
+            value = next(text for text in texts if text is not None)
+            texts = [value if text is None else text for text in texts]
         if len(set(texts)) > 1:
             values[key] = texts
-    sections = {key.rpartition(".")[0] for own in flat for key in own}
+    sections = {key.rpartition(".")[0] for settings in flat for key in settings}
     chosen: list[str] = []
-    parts = [0] * len(flat)
+    groups = [0] * len(flat)
     for key in sorted(values, key=lambda key: (key not in sections, key.count("."), key)):
-        finer = [*zip(parts, values[key], strict=True)]
-        if len(set(finer)) > len(set(parts)):
+        finer = [*zip(groups, values[key], strict=True)]
+        if len(set(finer)) > len(set(groups)):
             chosen.append(key)
-            parts = [[*dict.fromkeys(finer)].index(part) for part in finer]
-    told = {key: _texts([own.get(key) for own in flat]) for key in chosen}
-    top = {key.partition(".")[0] for own in flat for key in own}
+            groups = [[*dict.fromkeys(finer)].index(part) for part in finer]
+    labels = {key: _short_texts([settings.get(key) for settings in flat]) for key in chosen}
+    top = {key.partition(".")[0] for settings in flat for key in settings}
     return [
-        ", ".join(f"{_short(key, top)} {texts[place]}" for key, texts in told.items())
-        for place in range(len(flat))
+        ", ".join(f"{_short_key(key, top)} {texts[number]}" for key, texts in labels.items())
+        for number in range(len(flat))
     ]
 
 
-def _short(key: str, top: Collection[str]) -> str:
-    """Return the end of a key: its last part, or two where that is also a key at the top."""
-    *_, before, last = ["", *key.split(".")]
-    return f"{before}.{last}" if before and last in top else last
+def _short_key(key: str, top: Collection[str]) -> str:
+    """Return the last part of a key, or the last two if the last is also a top-level key."""
+    *_, parent, last = ["", *key.split(".")]
+    return f"{parent}.{last}" if parent and last in top else last
 
 
-def _values(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield key and value of all values, and of each section what it is called."""
+def _flatten(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of all leaves, and (key, name of its content) of each section."""
     if not isinstance(node, dict) or not node:
         yield key, node
         return
     if key:
-        named = (node[name] for name in _NAMES if name in node)
-        yield key, [*node] if key in _OPEN else next(named, "set")
+        names = (node[name] for name in _NAMES if name in node)
+        yield key, [*node] if key in _FREE_SECTIONS else next(names, "set")
     for name, item in node.items():
-        yield from _values(item, f"{key}.{name}" if key else str(name))
+        yield from _flatten(item, f"{key}.{name}" if key else str(name))
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
-    """Return values as short as keeps different ones apart."""
+def _short_texts(values: Sequence[Any]) -> list[str]:
+    """Return the shortest texts of the values that keep different values distinct."""
     count = len({json.dumps(value, default=str) for value in values})
     for parts in range(1, 2 + max(str(value).count("/") for value in values)):
         texts = [_text(value, parts) for value in values]
@@ -87,6 +90,6 @@ def _text(value: Any, parts: int) -> str:
     elif isinstance(value, float):
         text = f"{value:g}"
     else:
-        # Of a path, a class or a whole section the end says what it is.
+        # The end of a path, a class or a section is its most specific part.
         text = "none" if value is None else "/".join(PurePosixPath(str(value)).parts[-parts:])
-    return text if len(text) <= _LONGEST * parts else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_LENGTH * parts else f"{text[: _MAX_LENGTH - 1]}…"

@@ -1,4 +1,4 @@
-"""The Dice that calibrated runs expect of a scan, beside the true one."""
+"""True Dice against the Dice that calibrated runs expect of a scan."""
 
 from __future__ import annotations
 
@@ -16,53 +16,56 @@ from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure,
 from neoseg.foreign import ForeignError, read_json
 
 CALIBRATIONS = "calibration/*/calibration.json"
-"""What `neoseg.calibrate` writes into the folder of a run, for each weights and settings."""
+"""Pattern of the files that `neoseg.calibrate` writes into a run, one per weights and settings."""
 
-_SCAN = "scan"
-"""Stands there among the classes for the mean over structures."""
+_MEAN_KEY = "scan"
+"""Key of the mean over structures, among the classes in that file."""
 
-_FEWEST = 3
+_MIN_SCANS = 3
+"""Scans of a run from which a rank correlation is computed."""
 
 
 def read_expected(run: Path) -> np.ndarray:
-    """Return expected and true Dice `[N, 2]` of the scans of a run's last calibration; N may be 0.
+    """Return expected and true Dice `[N, 2]` of the scans of a run's last calibration.
 
-    Damaged files count as none.
+    N is 0 without a calibration or if its file is damaged.
     """
     paths = sorted(run.glob(CALIBRATIONS), key=lambda path: path.stat().st_mtime)
     try:
-        pairs = read_json(paths[-1], within=run)["found"]["dice"][_SCAN] if paths else []
-        found: np.ndarray = np.array(pairs, dtype=float).reshape(-1, 2)
+        pairs = read_json(paths[-1], within=run)["found"]["dice"][_MEAN_KEY] if paths else []
+        values: np.ndarray = np.array(pairs, dtype=float).reshape(-1, 2)
     except (ForeignError, ValueError, KeyError, TypeError, OSError):
         return np.empty((0, 2))
-    known: np.ndarray = found[np.isfinite(found).all(axis=1)]
-    return known
+    finite: np.ndarray = values[np.isfinite(values).all(axis=1)]
+    return finite
 
 
 def expected_figure(expected: Mapping[str, np.ndarray], runs: pd.DataFrame) -> Figure | None:
     """Draw true against expected Dice of the calibration scans, with each arm's rank correlation.
 
     Args:
-        expected: run -> `read_expected`.
+        expected: run -> result of `read_expected`.
         runs: a row per run with run, arm, experiment and full_fraction.
 
     Returns:
-        None where no run is calibrated.
+        The figure; None if no run is calibrated.
     """
     if not any(len(pairs) for pairs in expected.values()):
         return None
     figure = new_figure(4.6, 4.6)
     axes = figure.subplots()
     for arm, style in arm_styles(runs).items():
-        own = [expected.get(run, np.empty((0, 2))) for run in runs.loc[runs["arm"] == arm, "run"]]
-        pairs = np.concatenate(own)
+        per_run = [
+            expected.get(run, np.empty((0, 2))) for run in runs.loc[runs["arm"] == arm, "run"]
+        ]
+        pairs = np.concatenate(per_run)
         if not len(pairs):
             continue
-        # Of each network apart: together they would be ranked by which is the better one.
-        ranks = [float(spearmanr(*part.T)[0]) for part in own if len(part) >= _FEWEST]
+        # Per network: pooled, the ranks would reflect which network is better.
+        ranks = [float(spearmanr(*part.T)[0]) for part in per_run if len(part) >= _MIN_SCANS]
         ranks = [value for value in ranks if value == value]
-        told = f", rank correlation {np.mean(ranks):.2f}" if ranks else ""
-        label = f"{arm}: {len(pairs)} scans{told}"
+        correlation = f", rank correlation {np.mean(ranks):.2f}" if ranks else ""
+        label = f"{arm}: {len(pairs)} scans{correlation}"
         axes.scatter(
             *pairs.T,
             color=style.colour,

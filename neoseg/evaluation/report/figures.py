@@ -1,4 +1,4 @@
-"""Bars and heat map of what the arms reach per structure."""
+"""Bar charts and heat map of the scores of arms per structure."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _MAX_BARS = 60
 
 
 def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
-    """Draw a metric per class by arm, a panel per age group, as in the paper's Figure 4.
+    """Draw a metric per class and arm, a panel per age group, as in the paper's Figure 4.
 
-    Error bars are the intervals over subjects, where there are such. Shows the hidden
-    classes where there are any, else all; of many the mean and the first.
+    Error bars are the intervals over subjects, if available. The hidden classes are shown, or all
+    if none is hidden; if there are too many, a mean and the first ones.
     """
     part = summary[summary["metric"] == metric]
     groups = [g for g in ("preterm", "term") if g in set(part["age_group"])] or ["all"]
     styles = arm_styles(part)
     arms = list(styles)
-    names = _bars(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))
+    names = _bar_classes(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))
     width = 0.8 / len(arms)
     figure = new_figure(WIDTH, 0.6 + 2.2 * len(groups))
     panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
@@ -42,7 +42,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
             chosen = part[(part["age_group"] == group) & (part["arm"] == arm)]
             chosen = chosen.set_index("abbreviation").reindex(names)
             centres = np.arange(len(names)) + (number - (len(arms) - 1) / 2) * width
-            # No interval (NaN), no whisker.
+            # Without an interval (NaN) no whisker is drawn.
             below = (chosen["mean"] - chosen["low"]).clip(lower=0)
             above = (chosen["high"] - chosen["mean"]).clip(lower=0)
             axes.bar(
@@ -63,7 +63,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
         axes.set_xticks(np.arange(len(names)), [plain_text(name) for name in names])
         tidy(axes)
     if metric in ("dice", "nsd"):
-        # Bars that are all high are told apart by starting above 0, which the axis then shows.
+        # An axis that starts above 0 makes differences between high bars visible.
         floor = max(0.0, np.floor((lowest - 0.05) * 10) / 10)
         for axes in panels:
             axes.set_ylim(floor, 1.0)
@@ -71,7 +71,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     return figure
 
 
-def _bars(part: pd.DataFrame, most: int) -> list[str]:
+def _bar_classes(part: pd.DataFrame, most: int) -> list[str]:
     names = list(dict.fromkeys(part["abbreviation"]))
     hidden = set(part.loc[part["hidden"], "abbreviation"])
     means = [name for name in MEANS if name in names]
@@ -80,7 +80,7 @@ def _bars(part: pd.DataFrame, most: int) -> list[str]:
 
 
 def heat_map(summary: pd.DataFrame) -> Figure:
-    """Draw Dice for every structure (rows) and arm (columns), each cell with its number."""
+    """Draw Dice of every structure (rows) and arm (columns), with the value in each cell."""
     part = summary[(summary["metric"] == "dice") & (summary["age_group"] == "all")]
     names = list(dict.fromkeys(part["abbreviation"]))
     arms = list(arm_styles(part))
@@ -89,7 +89,7 @@ def heat_map(summary: pd.DataFrame) -> Figure:
     label = 0.085 * longest(arms)
     figure = new_figure(max(WIDTH, 2.2 + 0.33 * len(arms)), 1.2 + label + 0.17 * len(names))
     axes = figure.subplots()
-    # Bright is good, in colour and in grey.
+    # Bright cells are good, in colour and in greyscale.
     image = axes.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
     for row, column in np.ndindex(values.shape):
         value = values[row, column]

@@ -1,4 +1,4 @@
-"""Summaries in the layout of the paper's tables."""
+"""Score tables as text, in the layout of the paper's tables."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ TITLES = {
     "violation": "Share of voxels outside a class that contains theirs",
     "ece": "Expected calibration error",
 }
-"""Of the metrics, in their order."""
+"""Titles of the metrics, in display order."""
 
 _DISTANCES = ("hd95", "hd", "assd", "paper_hd_voxels")
 DIGITS = {metric: 2 if metric in _DISTANCES else 3 for metric in METRICS}
-"""Decimals."""
+"""Number of decimals of each metric."""
 
 HIGHER_IS_BETTER = {
     **dict.fromkeys(("dice", "nsd", "paper_dice"), True),
     **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels", "violation", "ece"), False),
 }
-"""Metrics whose mean has a good end."""
+"""Direction of metrics whose mean can be better or worse; the others are absent."""
 
 SIGNIFICANT = 0.05
 _HEADLINES = 14
 
 
 def share_name(full_fraction: float) -> str:
-    """Return "5 %", or nothing where there is no share."""
+    """Return a share as text such as "5 %"; "" for NaN."""
     return "" if pd.isna(full_fraction) else f"{100 * full_fraction:g} %"
 
 
 def headline_classes(summary: pd.DataFrame) -> list[str]:
-    """Return what the short tables show: the hidden classes and the means, or all without any.
+    """Return the classes of the short tables: the hidden ones and the means.
 
-    Of more than 14 classes the means alone.
+    All classes if none is hidden, and only the means if there would be more than 14 classes.
     """
     names = list(dict.fromkeys(summary["abbreviation"]))
     hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
@@ -65,9 +65,9 @@ def by_share(
 ) -> pd.DataFrame:
     """Return one metric as text, mean ± std over draws, as in the paper's main table.
 
-    A row per age group and class; a column per share of full labels and experiment, the shares
-    rising. `classes` chooses and orders the rows. An asterisk marks the cells in `better`: (arm,
-    age group, abbreviation).
+    One row per age group and class, one column per share of full labels (ascending) and
+    experiment. `classes` selects and orders the rows. An asterisk marks the cells in `better`,
+    given as (arm, age group, abbreviation).
     """
     part = summary[summary["metric"] == metric]
     arms = part.drop_duplicates("arm").sort_values(
@@ -82,27 +82,27 @@ def by_share(
         for number, name in enumerate(names):
             row = ["" if number else group, f"{name}†" if name in hidden - {*MEANS} else name]
             for arm in arms["arm"]:
-                place: Any = (arm, group, name)
-                if place not in cells.index:
+                key: Any = (arm, group, name)
+                if key not in cells.index:
                     row.append("–")
                     continue
-                cell = cells.loc[place]
+                cell = cells.loc[key]
                 text = plus_minus(cell["mean"], cell["std"], DIGITS[metric])
-                row.append(text + ("*" if place in (better or ()) else ""))
+                row.append(text + ("*" if key in (better or ()) else ""))
             rows.append(row)
-    heads = [
+    headers = [
         (share_name(share), experiment)
         for share, experiment in zip(arms["full_fraction"], arms["experiment"], strict=True)
     ]
-    columns = pd.MultiIndex.from_tuples([("", "scans"), ("", "structure"), *heads])
+    columns = pd.MultiIndex.from_tuples([("", "scans"), ("", "structure"), *headers])
     return pd.DataFrame(rows, columns=columns)
 
 
 def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
     """Return the means of one metric as text, as in the paper's table of losses.
 
-    A row per experiment, a column per share and age group; a cell has the means of the classes in
-    their order, with slashes between.
+    One row per experiment, one column per share and age group; a cell contains the means of the
+    classes in order, separated by slashes.
     """
     part = summary[(summary["metric"] == metric) & summary["abbreviation"].isin(classes)]
     part = part.assign(share=part["full_fraction"].map(share_name))
@@ -110,23 +110,23 @@ def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.Dat
     groups = [g for g in ("preterm", "term") if g in present] or ["all"]
     shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
     cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
-    heads = [(share, group) for share in shares for group in groups]
+    headers = [(share, group) for share in shares for group in groups]
     rows = []
     for experiment in sorted(set(part["experiment"])):
         row = [experiment]
-        for share, group in heads:
+        for share, group in headers:
             means = [cells.get((experiment, share, group, name), np.nan) for name in classes]
             texts = ["–" if pd.isna(mean) else f"{mean:.{DIGITS[metric]}f}" for mean in means]
             row.append("–" if set(texts) == {"–"} else "/".join(texts))
         rows.append(row)
-    return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *heads]))
+    return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *headers]))
 
 
 def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
     """Return the cells (arm, age group, abbreviation) of methods better than the reference.
 
-    Comparisons with the reference alone, below 0.05 with Holm's correction; networks that stand
-    for a method with fewer than three draws are in none.
+    Only comparisons with the reference count, with p below 0.05 after Holm's correction; arms with
+    fewer than three draws are compared as networks and never included.
 
     Args:
         tests: from `compare_arms`.
@@ -139,7 +139,7 @@ def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
 
 
 def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the comparisons of some classes as text: difference, interval, p-values, effect."""
+    """Return comparisons as text: difference, interval, p-values and effect size."""
     part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
     digits = DIGITS[metric]
     comparisons: Iterable[Any] = part.itertuples(index=False)
@@ -169,7 +169,7 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
 
 
 def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the shares of the gap that arms close as text, a row per arm, age group and class."""
+    """Return as text the share of the gap that each arm closes, per age group and class."""
     part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
     comparisons: Iterable[Any] = part[part["gap"].notna()].itertuples(index=False)
     rows = [
@@ -189,7 +189,7 @@ def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.Da
 
 
 def equality_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return as text whether arms come near full supervision in Dice, with Holm's correction."""
+    """Return as text the tests of Dice against full supervision: not worse, and equal."""
     part = tests[tests["noninferior_p"].notna() & tests["abbreviation"].isin(classes)]
     comparisons: Iterable[Any] = part.itertuples(index=False)
     rows = [
@@ -210,14 +210,14 @@ def equality_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """Write "0.61 to 0.74", or "–" where there is none."""
+    """Return an interval such as "0.61 to 0.74", or "–" if an end is NaN."""
     if pd.isna(low) or pd.isna(high):
         return "–"
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def p_value(p: float) -> str:
-    """Write ".032", "< .001", or "–" where there is none."""
+    """Return a p-value such as ".032" or "< .001", or "–" for NaN."""
     if pd.isna(p):
         return "–"
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

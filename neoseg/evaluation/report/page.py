@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page that needs no network and runs no foreign code."""
+"""Write the report as one self-contained HTML page without network access or foreign code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SCRIPTS = ("core.js", "table.js", "scores.js", "viewer.js", "main.js")
 
 
 def write_page(path: Path, title: str, data: dict[str, Any]) -> None:
-    """Write the page around its data (plain containers; see `page_data`).
+    """Write the page with its data embedded (plain containers; see `page_data`).
 
-    Whatever the data holds, it stays data: it travels as JSON in which no markup can begin, the
-    scripts put it into the page as text alone, and a content security policy names the one script
-    and the one style sheet by their hashes and forbids every connection.
+    The data cannot inject code: it is embedded as JSON that cannot contain markup, the scripts
+    insert it as text only, and a content security policy allows one script and one style sheet, by
+    their hashes, and no connections.
     """
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
@@ -43,10 +43,10 @@ def write_page(path: Path, title: str, data: dict[str, Any]) -> None:
 
 
 def embedded_json(data: Any) -> str:
-    """Return JSON in which nothing can end the script element that holds it.
+    """Return JSON that cannot close the script element around it.
 
     Raises:
-        ValueError: for NaN and infinite numbers, which JSON does not have.
+        ValueError: for NaN and infinite numbers, which JSON lacks.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for mark in "<>&\u2028\u2029":

@@ -1,4 +1,4 @@
-"""The data of a report as the HTML page takes it."""
+"""Assemble the data of a report for the HTML page."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from neoseg.evaluation.report.text import Parts, notes
 
 log = logging.getLogger(__name__)
 
-_BYTES = 2**20
+_MIB = 2**20
 
 
 def write_report_page(comparison: Comparison, parts: Parts, output: Path) -> None:
-    """Write `report.html` after the tables, figures and cards, which it embeds."""
+    """Write `report.html`; figures and cards in `output` must exist, because it embeds them."""
     arms = arm_entries(comparison.frame)
     names = [arm["name"] for arm in arms]
     scores = score_entries(comparison.summary, names)
     classes = [entry["abbreviation"] for entry in scores["classes"]]
     settings = comparison.settings
-    limit = int(settings.megabytes * _BYTES)
+    limit = int(settings.megabytes * _MIB)
     cases, left_out = case_entries(comparison.cases, comparison.runs, names, settings.slices, limit)
     for title in left_out:
         log.warning("not in the page, for lack of pictures or of room: %s", title)
-    listed = notes(comparison)
+    note_texts = notes(comparison)
     if left_out:
-        listed.append(f"Cases that the page does not hold: {'; '.join(left_out)}.")
+        note_texts.append(f"Cases that the page does not hold: {'; '.join(left_out)}.")
     data = {
         "about": comparison.about,
         "warning": " ".join(cautions(comparison)),
@@ -61,7 +61,7 @@ def write_report_page(comparison: Comparison, parts: Parts, output: Path) -> Non
             {"run": run, "text": (output / path).read_text(encoding="utf-8")}
             for run, path in parts.cards.items()
         ],
-        "notes": listed,
+        "notes": note_texts,
     }
     write_page(output / "report.html", "Comparison of runs", data)
 
@@ -72,7 +72,7 @@ def _runs(comparison: Comparison, arms: list[str]) -> list[dict[str, Any]]:
         if isinstance(row["left_out"], str):
             continue
         joules = [row[key] for key in ("processor_joules", "gpu_joules")]
-        given = [value for value in map(rounded, joules) if value is not None]
+        measured = [value for value in map(rounded, joules) if value is not None]
         seconds = rounded(row["seconds"])
         rows.append(
             {
@@ -83,7 +83,7 @@ def _runs(comparison: Comparison, arms: list[str]) -> list[dict[str, Any]]:
                 "steps": rounded(row["steps"]),
                 "minutes": None if seconds is None else seconds / 60,
                 "memory": rounded(row["peak_memory_gib"]),
-                "energy": sum(given) / 3600 if given else None,
+                "energy": sum(measured) / 3600 if measured else None,
                 "budget": "/".join(
                     f"{row[k]:.0f}" for k in BUDGET if k in row and row[k] == row[k]
                 ),

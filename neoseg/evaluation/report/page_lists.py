@@ -1,4 +1,4 @@
-"""What the HTML page knows: arms, scores, comparisons, runs, cases and figures as plain data."""
+"""Convert arms, scores, comparisons and cases to the plain data of the HTML page."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from neoseg.evaluation.table import METRICS
 _CELL = ("mean", "std", "low", "high", "median", "scans", "subjects", "draws")
 _CELL_COUNTS = ("misses", "inventions")
 _TESTS = ("dice", "nsd", "hd95")
-_MOST_TESTS = 20_000
+_MAX_TESTS = 20_000
 _DIGITS = 6
 
 
 def arm_entries(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the arms with their colour and hatch; elsewhere an arm is its place in this list."""
+    """Return the arms with colour and hatch; elsewhere arms are indices into this list."""
     styles = arm_styles(frame)
     experiments = list(dict.fromkeys(frame.sort_values("experiment")["experiment"]))
     by_arm = frame.drop_duplicates("arm").set_index("arm")
@@ -54,12 +54,12 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     cells: dict[str, Any] = {
         m: {g: [[None] * len(arms) for _ in names] for g in groups} for m in metrics
     }
-    place = {name: number for number, name in enumerate(names)}
-    column = {arm: number for number, arm in enumerate(arms)}
+    row_of = {name: number for number, name in enumerate(names)}
+    column_of = {arm: number for number, arm in enumerate(arms)}
     for row in summary.to_dict("records"):
         values = [rounded(row[name]) for name in _CELL] + [int(row[n]) for n in _CELL_COUNTS]
         group = cells[row["metric"]][row["age_group"]]
-        group[place[row["abbreviation"]]][column[row["arm"]]] = values
+        group[row_of[row["abbreviation"]]][column_of[row["arm"]]] = values
     return {
         "metrics": [
             {
@@ -87,19 +87,19 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
 def comparison_entries(
     tests: pd.DataFrame, arms: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the comparisons of the main scores; of Dice alone where there are very many."""
+    """Return the comparisons of the main scores; only of Dice if there are more than 20,000."""
     part = tests[tests["metric"].isin(_TESTS)]
-    if len(part) > _MOST_TESTS:
-        part = part[part["metric"] == "dice"].head(_MOST_TESTS)
-    arm_place = {arm: number for number, arm in enumerate(arms)}
-    class_place = {name: number for number, name in enumerate(classes)}
+    if len(part) > _MAX_TESTS:
+        part = part[part["metric"] == "dice"].head(_MAX_TESTS)
+    arm_index = {arm: number for number, arm in enumerate(arms)}
+    class_index = {name: number for number, name in enumerate(classes)}
     return [
         {
-            "first": arm_place[row["first"]],
-            "second": arm_place[row["second"]],
+            "first": arm_index[row["first"]],
+            "second": arm_index[row["second"]],
             "group": row["age_group"],
             "metric": row["metric"],
-            "structure": class_place[row["abbreviation"]],
+            "structure": class_index[row["abbreviation"]],
             "difference": rounded(row["difference"]),
             "low": rounded(row["low"]),
             "high": rounded(row["high"]),
@@ -127,62 +127,66 @@ def case_entries(
     slices: int,
     limit: int,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return `cases` and `scans` of the viewer, and the titles of the cases that did not fit.
+    """Return `cases` and `scans` of the viewer, and the titles of the cases that were left out.
 
-    Cases that show the same runs on the same scan share an entry of `scans`. A run without views
-    is shown by the picture that it drew.
+    Cases that show the same runs on the same scan share an entry of `scans`. If no run has a view,
+    the pictures that the runs drew are used. Cases without pictures, or beyond the limit, are left
+    out.
 
     Args:
-        cases: in the order of their importance.
-        runs: by name.
-        arms: their order in the page.
-        slices: at most so many along an axis.
-        limit: of all pictures together, bytes.
+        cases: in order of importance.
+        runs: the finished runs by name.
+        arms: names of the arms in the order of the page.
+        slices: maximum number of slices along an axis.
+        limit: maximum size of all pictures together, bytes.
     """
-    place = {arm: number for number, arm in enumerate(arms)}
+    arm_index = {arm: number for number, arm in enumerate(arms)}
     scans: list[dict[str, Any]] = []
-    known: dict[tuple[Any, ...], int] = {}
+    scan_index: dict[tuple[Any, ...], int] = {}
     listed, left_out, used = [], [], 0
     for case in cases:
         key = (case.scan, *sorted((arm, shown.run) for arm, shown in case.shown.items()))
-        if key not in known:
-            entry = _scan_entry(case, runs, place, slices)
+        if key not in scan_index:
+            entry = _scan_entry(case, runs, arm_index, slices)
             size = _size(entry)
             if not entry["arms"] or used + size > limit:
                 left_out.append(case_title(case))
                 continue
             used += size
-            known[key] = len(scans)
+            scan_index[key] = len(scans)
             scans.append(entry)
         run = case.shown[case.arm].run
         note = f"Of all scans and draws of {case.arm}, by the mean Dice over structures; {run}."
-        listed.append({"title": case_title(case), "scan": known[key], "note": note})
+        listed.append({"title": case_title(case), "scan": scan_index[key], "note": note})
     return {"cases": listed, "scans": scans}, left_out
 
 
 def _scan_entry(
-    case: Case, runs: Mapping[str, FinishedRun], place: Mapping[str, int], slices: int
+    case: Case, runs: Mapping[str, FinishedRun], arm_index: Mapping[str, int], slices: int
 ) -> dict[str, Any]:
     views = case_views(case, runs)
     about = {arm: {"run": s.run, "dice": rounded(s.dice)} for arm, s in case.shown.items()}
     if not views:
         pictures = {arm: case_picture(case, arm, runs) for arm in case.shown}
         drawn = {
-            place[arm]: about[arm] | {"picture": data_uri(picture)}
+            arm_index[arm]: about[arm] | {"picture": data_uri(picture)}
             for arm, picture in pictures.items()
             if picture is not None
         }
         return {"planes": None, "arms": drawn}
     first = next(iter(views.values()))
-    places = positions(first, slices)
+    slice_positions = positions(first, slices)
     return {
-        "planes": planes_of(first, places),
-        "image": grey_strips(first, places),
-        "truth": label_strips(first, "truth", places),
+        "planes": planes_of(first, slice_positions),
+        "image": grey_strips(first, slice_positions),
+        "truth": label_strips(first, "truth", slice_positions),
         "colours": used_colours(views),
         "arms": {
-            place[arm]: about[arm]
-            | {layer: label_strips(view, layer, places) for layer in ("prediction", "wrong")}
+            arm_index[arm]: about[arm]
+            | {
+                layer: label_strips(view, layer, slice_positions)
+                for layer in ("prediction", "wrong")
+            }
             for arm, view in views.items()
         },
     }
@@ -197,7 +201,7 @@ def _size(node: Any) -> int:
 
 
 def rounded(value: Any) -> float | None:
-    """Return a number with six decimals, None for NaN; whole numbers stay whole."""
+    """Round to six decimals; NaN and infinity become None, and whole numbers int."""
     if value is None or not math.isfinite(value):
         return None
     number = round(float(value), _DIGITS)

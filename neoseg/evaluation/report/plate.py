@@ -1,4 +1,4 @@
-"""One scan as a figure for a paper: image, truth and arms side by side, on white."""
+"""Figure for a paper: image, truth and arms of one scan side by side, on white."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from neoseg.inference.planes import PLANES, cut
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
-_SPREAD = (40.0, 60.0)
-_LEGEND = 24
-_INCHES_A_LINE = 0.16
-_LETTERS_AN_INCH = 14
+_DEFAULT_SLICES = (40.0, 60.0)
+_MAX_LEGEND = 24
+_INCHES_PER_LINE = 0.16
+_LETTERS_PER_INCH = 14
 
 
 class PlateSettings(Section):
@@ -36,7 +36,7 @@ class PlateSettings(Section):
     scan: str | None = Field(default=None, description="sub-X_ses-Y; null: the reference's median")
     plane: Literal["sagittal", "coronal", "axial"] = "axial"
     slices: tuple[Percent, ...] = Field(
-        default=_SPREAD, min_length=1, description="percent of the labelled, from L, P or I"
+        default=_DEFAULT_SLICES, min_length=1, description="percent of the labelled, from L, P or I"
     )
     arms: tuple[str, ...] | None = Field(default=None, description="null: the first four")
 
@@ -48,35 +48,35 @@ def plate_case(
     settings: PlateSettings,
     reference: str,
 ) -> Case | None:
-    """Return the case that is drawn: the scan that is named, else the reference's median.
+    """Return the case to draw: `settings.scan`, by default the median scan of the reference.
 
-    None where no scan has a score.
+    Returns None if no scan has a score.
 
     Raises:
-        ReportError: a scan that no run has scored.
+        ReportError: if no run has scored `settings.scan`.
     """
     if settings.scan is None:
         typical = [case for case in cases if case.kind == "median"] or list(cases)
-        first = (case for case in typical if case.arm.split(",")[0] == reference)
-        return next(first, typical[0] if typical else None)
+        of_reference = (case for case in typical if case.arm.split(",")[0] == reference)
+        return next(of_reference, typical[0] if typical else None)
     case = case_of(frame, settings.scan, files)
     if case is None:
-        known = sorted({case.scan for case in cases})
+        scans = sorted({case.scan for case in cases})
         raise ReportError(
             f"plate.scan={settings.scan}: no run has scored such a scan"
-            f"{nearest(settings.scan, known)}; the page names scans such as {', '.join(known[:5])}"
+            f"{nearest(settings.scan, scans)}; the page names scans such as {', '.join(scans[:5])}"
         )
     return case
 
 
 def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings) -> Figure:
-    """Draw a row for each slice, and columns for the image, the truth and each arm.
+    """Draw one row per slice, with columns for the image, the truth and each arm.
 
-    Pixels are as they are in the view, letters and the scale bar stay vectors in a PDF. Right is
-    where the letter says.
+    Pixels are those of the view; letters and the scale bar stay vectors in a PDF. Letters mark the
+    sides of the first panel.
 
     Raises:
-        ReportError: an arm that has no view of the scan.
+        ReportError: if an arm has no view of the scan.
     """
     arms = list(settings.arms or list(views)[:4])
     missing = [arm for arm in arms if arm not in views]
@@ -95,29 +95,29 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
     ]
     side = WIDTH / (2 + len(arms))
     for arm in arms:
-        title = fill(arm.replace(" %", "\N{NO-BREAK SPACE}%"), int(_LETTERS_AN_INCH * side))
+        title = fill(arm.replace(" %", "\N{NO-BREAK SPACE}%"), int(_LETTERS_PER_INCH * side))
         columns.append((f"{title}\nDice {case.shown[arm].dice:.3f}", views[arm], "prediction"))
-    places = positions_of(first, axis, settings.slices)
-    rows_high = len(places) * side * millimetres[up] / millimetres[across]
-    seen = _seen(first, [views[arm] for arm in arms], axis, places)
-    widest = max((len(first.names[number]) for number in seen), default=1)
-    ncols = max(1, int(WIDTH * _LETTERS_AN_INCH / (widest + 9)))
-    lines = -(-min(len(seen), _LEGEND + 1) // ncols)
-    figure = new_figure(WIDTH, 0.6 + rows_high + _INCHES_A_LINE * lines)
-    panels = figure.subplots(len(places), len(columns), squeeze=False)
-    for place, row in zip(places, panels, strict=True):
+    positions = positions_of(first, axis, settings.slices)
+    rows_high = len(positions) * side * millimetres[up] / millimetres[across]
+    structures = _visible_structures(first, [views[arm] for arm in arms], axis, positions)
+    widest = max((len(first.names[number]) for number in structures), default=1)
+    ncols = max(1, int(WIDTH * _LETTERS_PER_INCH / (widest + 9)))
+    lines = -(-min(len(structures), _MAX_LEGEND + 1) // ncols)
+    figure = new_figure(WIDTH, 0.6 + rows_high + _INCHES_PER_LINE * lines)
+    panels = figure.subplots(len(positions), len(columns), squeeze=False)
+    for position, row in zip(positions, panels, strict=True):
         for axes, (_, view, layer) in zip(row, columns, strict=True):
-            show_plane(axes, painted(view, layer, axis, place), axis, view.spacing)
+            show_plane(axes, painted(view, layer, axis, position), axis, view.spacing)
     for axes, (title, _, _) in zip(panels[0], columns, strict=True):
         axes.set_title(plain_text(title), fontsize=7)
     _mark_sides(panels[0][0], PLANES[axis][1])
     _scale_bar(panels[-1][0], millimetres[across])
     handles = [
         Patch(facecolor=first.colours[number], label=plain_text(first.names[number]))
-        for number in seen[:_LEGEND]
+        for number in structures[:_MAX_LEGEND]
     ]
-    if len(seen) > _LEGEND:
-        handles.append(Patch(facecolor="none", label=f"and {len(seen) - _LEGEND} more"))
+    if len(structures) > _MAX_LEGEND:
+        handles.append(Patch(facecolor="none", label=f"and {len(structures) - _MAX_LEGEND} more"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=ncols, frameon=False, fontsize=7
     )
@@ -125,7 +125,7 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
 
 
 def positions_of(view: View, axis: int, percents: Sequence[float]) -> list[int]:
-    """Return slices across an axis, in voxels, from percents of what the truth labels."""
+    """Return slice indices along an axis, from percentages of its labelled extent."""
     others = tuple(other for other in range(3) if other != axis)
     inside = np.flatnonzero((view.truth > 0).any(axis=others))
     low, high = (inside[0], inside[-1]) if inside.size else (0, view.truth.shape[axis] - 1)
@@ -133,15 +133,17 @@ def positions_of(view: View, axis: int, percents: Sequence[float]) -> list[int]:
 
 
 def bar_length(millimetres: float) -> int:
-    """Return a round length in mm of about a quarter of a picture's width."""
+    """Return the longest round length in mm up to a quarter of the picture's width, at least 1."""
     lengths = [n * 10**power for power in range(3) for n in (1, 2, 5)]
     return max([n for n in lengths if n <= millimetres / 4], default=1)
 
 
-def _seen(first: View, views: Sequence[View], axis: int, places: Sequence[int]) -> list[int]:
-    """Return the numbers of the structures in the slices, those of most pixels first."""
-    layers = [cut(first.truth, axis, place) for place in places]
-    layers += [cut(view.prediction, axis, place) for view in views for place in places]
+def _visible_structures(
+    first: View, views: Sequence[View], axis: int, positions: Sequence[int]
+) -> list[int]:
+    """Return the indices of the structures in the slices, those with most pixels first."""
+    layers = [cut(first.truth, axis, position) for position in positions]
+    layers += [cut(view.prediction, axis, position) for view in views for position in positions]
     counts = np.bincount(np.concatenate([layer.ravel() for layer in layers]))
     counts[0] = 0  # the background
     order = np.argsort(-counts, kind="stable")
@@ -149,9 +151,9 @@ def _seen(first: View, views: Sequence[View], axis: int, places: Sequence[int]) 
 
 
 def _mark_sides(axes: Axes, letters: tuple[str, str]) -> None:
-    for place, letter, side in ((0.02, letters[0], "left"), (0.98, letters[1], "right")):
+    for x, letter, side in ((0.02, letters[0], "left"), (0.98, letters[1], "right")):
         axes.text(
-            *(place, 0.98, letter),
+            *(x, 0.98, letter),
             transform=axes.transAxes,
             ha=side,
             va="top",
@@ -161,7 +163,7 @@ def _mark_sides(axes: Axes, letters: tuple[str, str]) -> None:
 
 
 def _scale_bar(axes: Axes, width: float) -> None:
-    """Draw a bar of so many millimetres into the lower right corner of a picture."""
+    """Draw a scale bar into the lower right corner of a picture that is `width` mm wide."""
     length = bar_length(width)
     share = length / width
     axes.plot([0.95 - share, 0.95], [0.05, 0.05], "w-", lw=2, transform=axes.transAxes)

@@ -1,4 +1,4 @@
-"""The files of a finished run, as far as a report reads them."""
+"""Read the files of a finished run that a report uses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ IMAGES, TEST = "images.json", "test"
 """What a run keeps of its images, and the part of the split with which it was tested."""
 
 CLOSE = 0.02
-"""Mean Dice by which a table may differ from what its run has kept: another device or other windows
-may have scored it again."""
+"""Tolerance between the mean Dice of a score table and that in `run.json`: the run may have been
+scored again on another device or with other windows."""
 
 
 class ReportError(NeosegError):
-    """Runs that cannot be reported."""
+    """Raised if runs cannot be reported."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def read_run(path: Path, config: dict[str, Any]) -> tuple[dict[str, Any], pd.Dat
     """Return `run.json` and the scores of a run with this configuration.
 
     Raises:
-        ReportError, ValueError: files that are damaged, or not of one run.
+        ReportError, ValueError: if the files are damaged or do not belong together.
     """
     record = _record(path / "run.json")
     scores = read_scores(path / "scores.csv")
-    _require_whole(scores, record, path)
+    _require_complete(scores, record, path)
     return record, _with_cohort(scores, config)
 
 
@@ -66,24 +66,26 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _require_whole(scores: pd.DataFrame, record: dict[str, Any], run: Path) -> None:
-    """Raise for scores that are not those of which the run has kept number and mean."""
-    told, found = record.get("test_dice"), mean_dice(scores)
-    rows, there = record.get("score_rows"), len(scores)
-    how = ""
-    if isinstance(rows, int) and rows != there:  # of runs of earlier versions it is not known
-        how = f"{there} rows, and run.json tells {rows}"
-    elif isinstance(told, float) and not abs(told - found) <= CLOSE:
-        how = f"a mean Dice of {found:.4f}, and run.json tells {told:.4f}"
-    if how:
+def _require_complete(scores: pd.DataFrame, record: dict[str, Any], run: Path) -> None:
+    """Raise `ReportError` if the scores do not match the row count and mean Dice in `run.json`."""
+    recorded_mean, mean = record.get("test_dice"), mean_dice(scores)
+    recorded_rows, rows = record.get("score_rows"), len(scores)
+    mismatch = ""
+    if (
+        isinstance(recorded_rows, int) and recorded_rows != rows
+    ):  # earlier versions did not record it
+        mismatch = f"{rows} rows, and run.json tells {recorded_rows}"
+    elif isinstance(recorded_mean, float) and not abs(recorded_mean - mean) <= CLOSE:
+        mismatch = f"a mean Dice of {mean:.4f}, and run.json tells {recorded_mean:.4f}"
+    if mismatch:
         raise ReportError(
-            f"scores.csv has {how}: the table was cut off or changed; restore it, or delete "
+            f"scores.csv has {mismatch}: the table was cut off or changed; restore it, or delete "
             f"run.json and go on with the run (resume={run}), which is then scored again"
         )
 
 
 def _with_cohort(frame: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
-    """Name the cohort in a table of an earlier version, in which all scans were of the first."""
+    """Fill in the cohort in tables of earlier versions, whose scans are all of the first cohort."""
     if (frame["cohort"] == "").any():
         first = str(value_at(config, "cohort.name", ""))
         frame["cohort"] = frame["cohort"].replace("", first)

@@ -1,4 +1,4 @@
-"""Runs of a report as they are told to others."""
+"""Remove private information from the runs of a report before it is shared."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from neoseg.findings.privacy import Privacy, numbered, shared
 def shared_runs(
     collected: Collected, folder: Path, privacy: Privacy
 ) -> tuple[Collected, dict[str, str]]:
-    """Leave out of runs below `folder` what `privacy` says.
+    """Remove from runs below `folder` what the `privacy` level excludes.
 
-    Subjects are numbered over all runs, the sessions of a subject over its own.
+    Subjects are numbered across all runs, sessions within each subject.
 
     Returns:
-        The runs, and what each scan is called in their folders where that is something else.
+        The runs, and a mapping from new scan ids to those in the runs' folders (empty if ids are
+        unchanged).
     """
     if privacy == "none":
         return collected, {}
-    known = [str(folder), str(folder.resolve())]
-    runs = tuple(replace(run, record=shared(run.record, privacy, known)) for run in collected.runs)
+    paths = [str(folder), str(folder.resolve())]
+    runs = tuple(replace(run, record=shared(run.record, privacy, paths)) for run in collected.runs)
     unfinished = tuple(
         replace(
             left,
             path=left.path.relative_to(folder),
-            reason=shared(left.reason, privacy, known),
+            reason=shared(left.reason, privacy, paths),
         )
         for left in collected.unfinished
     )
@@ -46,8 +47,8 @@ def shared_runs(
         ]
         old = zip(scores["subject"], scores["session"], strict=True)
         files = {
-            full_id(*pair): full_id(*was)
-            for pair, was in zip(zip(new, visits, strict=True), old, strict=True)
+            full_id(*pair): full_id(*original)
+            for pair, original in zip(zip(new, visits, strict=True), old, strict=True)
         }
         scores = scores.assign(subject=new, session=visits)
     return replace(collected, scores=scores, runs=runs, unfinished=unfinished), files

@@ -1,4 +1,4 @@
-"""Tests of differences, their correction for many tests, and effect sizes."""
+"""Significance tests, correction for multiple tests, and effect sizes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-_EXACT = 12
-"""Subjects up to which all 2^n patterns of signs are tried."""
+_MAX_EXACT = 12
+"""Maximum number of subjects for which all 2^n sign patterns are enumerated."""
 
-_DRAWN = 10_000
-_BLOCK = 256
+_NUM_PATTERNS = 10_000
+_BLOCK_COLUMNS = 256
 
 
 def wilcoxon(differences: np.ndarray) -> np.ndarray:
-    """Return two-sided p-values of Wilcoxon's signed-rank test, a column at a time.
+    """Return two-sided p-values of Wilcoxon's signed-rank test, per column.
 
-    Differences of 0 are left out. Up to 12 units the test is exact, ties or not, by all patterns
-    of signs; beyond that it is SciPy's.
+    Differences of 0 are left out. Up to 12 units the test is exact, even with ties, by enumerating
+    all sign patterns; beyond that SciPy's test is used.
 
     Args:
-        differences: `[n, m]` paired differences of independent units, NaN left out.
+        differences: `[n, m]` paired differences of independent units; NaN is ignored.
 
     Returns:
-        `[m]`; 1 where every difference is 0, NaN where there is none.
+        `[m]`; 1 if all differences of a column are 0, NaN if it has none.
     """
-    if len(differences) <= _EXACT:
+    if len(differences) <= _MAX_EXACT:
         p = sign_flips(_signed_ranks(differences))
     else:
         with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-            warnings.simplefilter("ignore")  # few or equal differences: the result says it
+            warnings.simplefilter("ignore")  # few or equal differences: visible in the result
             p = np.ones(differences.shape[1])
             varied = (np.nan_to_num(differences) != 0).sum(axis=0) >= 2
             result = stats.wilcoxon(differences[:, varied], axis=0, nan_policy="omit")
@@ -41,16 +41,16 @@ def wilcoxon(differences: np.ndarray) -> np.ndarray:
 
 
 def sign_flips(sums: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return two-sided p-values of a paired permutation test, a column at a time.
+    """Return two-sided p-values of a paired permutation test, per column.
 
     Under the null hypothesis the two arms are exchangeable within a subject, so the differences
     of all scans of a subject change sign together. The statistic is the sum of all differences
-    (the mean, up to a factor). Up to 12 subjects all patterns of signs are tried; beyond that
-    10000 are drawn, and the observed pattern counts among them (Phipson and Smyth, 2010).
+    (the mean, up to a factor). Up to 12 subjects all sign patterns are enumerated; beyond that
+    10,000 are sampled, and the observed pattern is counted too (Phipson and Smyth, 2010).
 
     Args:
-        sums: `[n, m]`, the sum of the paired differences of each subject; 0 where it has none.
-        seed: of the drawn patterns.
+        sums: `[n, m]`, sum of the paired differences of each subject; 0 for a subject without any.
+        seed: seed of the sampled patterns.
 
     Returns:
         `[m]`; NaN without subjects.
@@ -58,32 +58,34 @@ def sign_flips(sums: np.ndarray, seed: int = 0) -> np.ndarray:
     count, columns = sums.shape
     if not count:
         return np.full(columns, np.nan)
-    exact = count <= _EXACT
+    exact = count <= _MAX_EXACT
     if exact:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=count)))
     else:
-        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(_DRAWN, count))
+        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(_NUM_PATTERNS, count))
     p = np.empty(columns)
-    for start in range(0, columns, _BLOCK):
-        block = sums[:, start : start + _BLOCK]
-        # Patterns that give the observed sum must count, whatever the order of the additions.
+    for start in range(0, columns, _BLOCK_COLUMNS):
+        block = sums[:, start : start + _BLOCK_COLUMNS]
+        # Patterns that equal the observed sum up to rounding must count.
         slack = 1e-12 * np.abs(block).sum(axis=0)
         extreme = (np.abs(signs @ block) >= np.abs(block.sum(axis=0)) - slack).sum(axis=0)
-        p[start : start + _BLOCK] = extreme / len(signs) if exact else (extreme + 1) / (_DRAWN + 1)
+        p[start : start + _BLOCK_COLUMNS] = (
+            extreme / len(signs) if exact else (extreme + 1) / (_NUM_PATTERNS + 1)
+        )
     return p
 
 
 def smallest_p(subjects: np.ndarray) -> np.ndarray:
-    """Return the smallest p-value that flips of the signs of so many subjects `[m]` can give."""
-    return np.maximum(2.0 ** (1 - subjects), (subjects > _EXACT) / (_DRAWN + 1))
+    """Return the smallest p-value that `sign_flips` can give for numbers of subjects `[m]`."""
+    return np.maximum(2.0 ** (1 - subjects), (subjects > _MAX_EXACT) / (_NUM_PATTERNS + 1))
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p-values adjusted by Holm's step-down method (1979); NaN stays and does not count."""
+    """Return p-values adjusted by Holm's step-down method (1979); NaN is kept and not counted."""
     values = np.asarray(p, dtype=float)
     adjusted = np.full(values.shape, np.nan)
-    given = np.flatnonzero(~np.isnan(values))
-    order = given[np.argsort(values[given], kind="stable")]
+    valid = np.flatnonzero(~np.isnan(values))
+    order = valid[np.argsort(values[valid], kind="stable")]
     steps = np.arange(len(order), 0, -1) * values[order]
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
@@ -93,32 +95,32 @@ def anova(groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return F and p of a one-way analysis of variance of independent groups, per column.
 
     Args:
-        groups: arrays `[n, m]` with a row per unit; the n may differ, NaN is left out.
+        groups: arrays `[n, m]` with a row per unit; n may differ between groups, NaN is ignored.
 
     Returns:
-        Two arrays `[m]`; NaN where a group is empty, where no group has two values, or where
-        nothing varies.
+        Two arrays `[m]`; NaN if a group is empty, if no group has two values, or if all values are
+        equal.
     """
     counts = np.array([(~np.isnan(group)).sum(axis=0) for group in groups])
     f, p = np.full((2, counts.shape[1]), np.nan)
     possible = (counts > 0).all(axis=0) & (counts > 1).any(axis=0)
-    whole = (counts == [[len(group)] for group in groups]).all(axis=0)
+    complete = (counts == [[len(group)] for group in groups]).all(axis=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant groups: the result says it
-        together = possible & whole
+        warnings.simplefilter("ignore")  # constant groups: visible in the result
+        together = possible & complete
         if together.any():
             result = stats.f_oneway(*(group[:, together] for group in groups), axis=0)
             f[together], p[together] = result.statistic, result.pvalue
-        for column in np.flatnonzero(possible & ~whole):
-            given = [group[~np.isnan(group[:, column]), column] for group in groups]
-            f[column], p[column] = stats.f_oneway(*given)
+        for column in np.flatnonzero(possible & ~complete):
+            samples = [group[~np.isnan(group[:, column]), column] for group in groups]
+            f[column], p[column] = stats.f_oneway(*samples)
     return f, p
 
 
 def cohens_d(differences: np.ndarray) -> np.ndarray:
     """Return the mean of paired differences over their standard deviation (d_z), per column.
 
-    NaN where fewer than two differences are given or they do not vary by more than rounding does.
+    NaN for fewer than two differences, or if they vary by no more than rounding.
     """
     count = (~np.isnan(differences)).sum(axis=0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
@@ -132,8 +134,8 @@ def cohens_d(differences: np.ndarray) -> np.ndarray:
 def rank_biserial(differences: np.ndarray) -> np.ndarray:
     """Return the matched-pairs rank-biserial correlation, per column (Kerby, 2014).
 
-    The share of the rank sum that favours the first arm minus the share that favours the second,
-    -1 to 1; differences of 0 are left out. NaN where all are 0.
+    The share of the rank sum in favour of the first arm minus that in favour of the second, -1 to
+    1; differences of 0 are left out. NaN if all are 0.
     """
     ranks = _signed_ranks(differences)
     total = np.abs(ranks).sum(axis=0)
@@ -142,9 +144,9 @@ def rank_biserial(differences: np.ndarray) -> np.ndarray:
 
 
 def _signed_ranks(differences: np.ndarray) -> np.ndarray:
-    """Rank the sizes of the differences of each column, ties by their mean; 0 has rank 0."""
+    """Return signed ranks of absolute differences, per column; ties get their mean, 0 and NaN 0."""
     ranks = np.zeros(differences.shape)
     for column, values in enumerate(differences.T):
-        kept = ~np.isnan(values) & (values != 0)
-        ranks[kept, column] = np.sign(values[kept]) * stats.rankdata(np.abs(values[kept]))
+        valid = ~np.isnan(values) & (values != 0)
+        ranks[valid, column] = np.sign(values[valid]) * stats.rankdata(np.abs(values[valid]))
     return ranks

@@ -1,4 +1,4 @@
-"""Slices of a view as strips of small pictures, which a page can show without a network."""
+"""Encode the slices of a view as strips of small pictures, embedded in the page as data URIs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from neoseg.inference.planes import PLANES, cut
 
 
 def positions(view: View, count: int) -> list[list[int]]:
-    """Return at most `count` evenly spread slices along each axis, where something is labelled."""
-    found = []
+    """Return at most `count` evenly spaced slices along each axis, within the labelled extent."""
+    slices = []
     for axis, length in enumerate(view.truth.shape):
         inside = np.flatnonzero(view.truth.any(axis=tuple(a for a in range(3) if a != axis)))
         low, high = (int(inside[0]), int(inside[-1])) if inside.size else (0, length - 1)
         number = min(count, high - low + 1)
-        found.append(np.linspace(low, high, number).round().astype(int).tolist())
-    return found
+        slices.append(np.linspace(low, high, number).round().astype(int).tolist())
+    return slices
 
 
 def planes_of(view: View, places: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    """Return what the viewer needs to know of each plane: slices, pixels and their shape in mm."""
+    """Return the geometry of each plane for the viewer: slices, size in pixels and in mm."""
     planes = []
     for axis, (name, (left, right)) in enumerate(PLANES):
         across, up = (a for a in range(3) if a != axis)
@@ -50,12 +50,12 @@ def planes_of(view: View, places: Sequence[Sequence[int]]) -> list[dict[str, Any
 
 
 def grey_strips(view: View, places: Sequence[Sequence[int]]) -> list[str]:
-    """Return the image as one PNG per plane, its slices below each other, as data URIs."""
+    """Return the image as one PNG per plane with its slices stacked vertically, as data URIs."""
     return [_uri(Image.fromarray(_strip(view.image, axis, places[axis]))) for axis in range(3)]
 
 
 def label_strips(view: View, layer: str, places: Sequence[Sequence[int]]) -> list[str]:
-    """Return a layer ("truth", "prediction", "wrong") alike, with 0 transparent."""
+    """Return a layer ("truth", "prediction", "wrong") as `grey_strips`, with 0 transparent."""
     colours = ["#000000", WRONG] if layer == "wrong" else list(view.colours)
     palette = [round(255 * part) for colour in colours for part in to_rgb(colour)]
     strips = []
@@ -67,7 +67,7 @@ def label_strips(view: View, layer: str, places: Sequence[Sequence[int]]) -> lis
 
 
 def used_colours(views: Mapping[str, View]) -> list[list[str]]:
-    """Return [name, colour] of every structure that some view shows, in the table's order."""
+    """Return [name, colour] of every structure in any view, in the order of the label table."""
     first = next(iter(views.values()))
     used: set[int] = set()
     for view in views.values():
@@ -76,7 +76,7 @@ def used_colours(views: Mapping[str, View]) -> list[list[str]]:
 
 
 def data_uri(content: bytes) -> str:
-    """Return a PNG as a URI that holds it."""
+    """Return PNG bytes as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 

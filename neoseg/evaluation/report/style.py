@@ -1,4 +1,4 @@
-"""Colours and marks of arms, the same in every figure, told apart without colour as well."""
+"""Colours and markers of arms, the same in every figure and distinguishable without colour."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 _HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a6a00", "#555555")
-"""Okabe and Ito's colours, which readers with any colour vision tell apart; yellow, which white
-paper swallows, and black are darkened and lightened."""
+"""Okabe and Ito's palette, which is safe for colour-blind readers; yellow, too faint on white, is
+darkened and black lightened."""
 
 _HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo", "--")
 _MARKERS = "osD^vP*X"
@@ -21,7 +21,7 @@ _LINES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """How an arm is drawn: a hue, hatch, marker and line per experiment, a shade per share."""
+    """Style of an arm: hue, hatch, marker and line per experiment, a shade per share."""
 
     colour: str
     hatch: str
@@ -32,7 +32,7 @@ class ArmStyle:
 def arm_styles(frame: pd.DataFrame) -> dict[str, ArmStyle]:
     """Return arm -> style for a frame with columns arm, experiment and full_fraction.
 
-    The largest share of an experiment has its full colour, smaller ones are paler.
+    The largest share of an experiment has the full colour, smaller shares are paler.
     """
     arms = frame.drop_duplicates("arm").sort_values(["experiment", "full_fraction"])
     styles = {}
@@ -48,48 +48,48 @@ def arm_styles(frame: pd.DataFrame) -> dict[str, ArmStyle]:
 
 
 def paler(colour: str, strength: float) -> str:
-    """Mix a colour with white; 1 keeps it."""
+    """Blend a colour with white; `strength` 1 keeps the colour, 0 gives white."""
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return to_hex((red, green, blue))
 
 
 WIDTH = 7.5
-"""Of a figure, inches: one for all, so that letters have one size beside each other."""
+"""Width of figures in inches, the same for all so that font sizes match side by side."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure (inches) that is drawn without a display."""
+    """Return an empty figure (size in inches) that needs no display."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain_text(text: object) -> str:
-    """Return text that matplotlib does not read as a formula."""
+    """Escape text so that matplotlib does not read it as a formula."""
     return str(text).replace("$", r"\$")
 
 
 def tidy(axes: Axes, grid: str = "y") -> None:
-    """Take away what tells nothing and draw a faint grid."""
+    """Hide the top and right spines and draw a faint grid."""
     axes.grid(axis=grid, alpha=0.3)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-_ROWS, _ROW = 2, 0.21
-"""Rows of a legend for which a figure has room, and the height of a further one in inches."""
+_FREE_LEGEND_ROWS, _LEGEND_ROW_INCHES = 2, 0.21
+"""Legend rows that fit without growing the figure, and the height of each further row in inches."""
 
 
 def legend_above(figure: Figure, axes: Axes) -> None:
-    """Put the legend of some axes above the figure, in as many columns as fit.
+    """Place the legend of `axes` above the figure, in as many columns as fit.
 
-    The figure grows with the rows of the legend, so that many arms leave the axes their size.
+    The figure grows with the rows of the legend, so that many arms do not shrink the axes.
     """
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    # About ten characters of this size fit into an inch; a key and its gaps take seven more.
+    # About ten characters of this size fit into an inch; key and gaps take the space of seven.
     columns = max(1, int(figure.get_figwidth() * 10 / (longest(labels) + 7)))
-    more = max(0, -(-len(handles) // columns) - _ROWS)
-    figure.set_figheight(figure.get_figheight() + _ROW * more)
+    extra_rows = max(0, -(-len(handles) // columns) - _FREE_LEGEND_ROWS)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW_INCHES * extra_rows)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 

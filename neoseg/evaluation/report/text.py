@@ -1,4 +1,4 @@
-"""The report as Markdown and LaTeX."""
+"""Render the report as Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from neoseg.files import write_text
 from neoseg.findings.markup import latex, markdown, markdown_text
 
 _HEADLINES = ("dice", "hd95", "hd")
-_MOST_IN_A_CELL = 4
+_MAX_CELL_VALUES = 4
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was written besides the text, as paths in the report's folder.
+    """Files that were written besides the text, as paths in the report's folder.
 
     Attributes:
-        figures: name of the files, without suffix -> what the figure shows.
-        cases: number among the comparison's cases -> picture.
+        figures: file name without suffix -> caption.
+        cases: index into the comparison's cases -> picture.
         cards: run -> card.
     """
 
@@ -49,15 +49,15 @@ class Parts:
 
 
 def write_tables(comparison: Comparison, output: Path) -> None:
-    """Write `tables.md` and `tables.tex`: every metric and class, and the table of arms."""
+    """Write `tables.md` and `tables.tex`: all metrics and classes, and the tables of arms."""
     tables = _tables(comparison)
     blocks = [f"## {markdown_text(caption)}\n\n{markdown(frame)}" for caption, frame in tables]
-    write_text(output / "tables.md", "\n".join(["# Tables\n", f"{_key(comparison)}\n", *blocks]))
+    write_text(output / "tables.md", "\n".join(["# Tables\n", f"{_legend(comparison)}\n", *blocks]))
     write_text(output / "tables.tex", "\n".join(latex(f, caption) for caption, f in tables))
 
 
 def markdown_report(comparison: Comparison, parts: Parts) -> str:
-    """Return the report: headline tables, comparisons, figures, cases, runs and how to read it."""
+    """Return the report: headline tables, figures, comparisons, cases, cards and notes."""
     summary, tests = comparison.summary, comparison.tests
     classes = headline_classes(summary)
     singles = [name for name in classes if name not in MEANS]
@@ -70,8 +70,8 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
             better = significant(tests, metric)
             table = by_share(summary, metric, classes, better)
             lines += [f"## {TITLES[metric]}", "", markdown(table)]
-    lines += [_key(comparison), ""]
-    if 0 < len(singles) <= _MOST_IN_A_CELL:
+    lines += [_legend(comparison), ""]
+    if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = markdown_text(f"Dice by experiment ({'/'.join(singles)})")
         lines += [f"## {title}", "", markdown(by_arm(summary, "dice", singles))]
     lines += ["Every class and score: [tables.md](tables.md), [tables.tex](tables.tex).", ""]
@@ -93,11 +93,11 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Return what a reader has to know about the numbers."""
+    """Return notes on how to read the numbers, as Markdown list items."""
     settings = comparison.settings
     tolerances = comparison.collected.scores["nsd_tolerance"].dropna().unique()
     tolerance = " or ".join(f"{value:g}" for value in sorted(tolerances))
-    found = [
+    texts = [
         "An arm is all runs that differ in draw and seed alone, named by what tells it from other "
         "arms. A cell is the mean over draws of the per-draw means over scans, ± their standard "
         "deviation.",
@@ -126,16 +126,16 @@ def notes(comparison: Comparison) -> list[str]:
         "Preterm and term: scans before and from 37 weeks of post-menstrual age.",
     ]
     if tolerance:
-        found.append(f"The normalised surface Dice allows {tolerance} mm.")
+        texts.append(f"The normalised surface Dice allows {tolerance} mm.")
     subjects = comparison.collected.scores["subject"].nunique()
     if subjects < 10:
-        found.append(f"{subjects} test subjects are few to speak of others.")
+        texts.append(f"{subjects} test subjects are few to speak of others.")
     draws = comparison.summary["draws"]
     if len(draws) and draws.min() < FEWEST:
-        found.append(
+        texts.append(
             "Some arms have fewer than three draws: what is said of them is said of these networks."
         )
-    return found
+    return texts
 
 
 def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
@@ -146,10 +146,10 @@ def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
         better = significant(tests, metric) if metric in HIGHER_IS_BETTER else None
         tables.append((TITLES[metric], by_share(summary, metric, better=better)))
     singles = [name for name in headline_classes(summary) if name not in MEANS]
-    if 0 < len(singles) <= _MOST_IN_A_CELL:
+    if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = f"Mean Dice by experiment ({'/'.join(singles)})"
         tables.append((title, by_arm(summary, "dice", singles)))
-    return tables + _towards_full(comparison, headline_classes(summary))
+    return tables + _full_supervision_tables(comparison, headline_classes(summary))
 
 
 def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
@@ -164,21 +164,21 @@ def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
     lines = [f"## Comparison {title}: Dice, all scans", ""]
     lines += [markdown(comparison_table(part, "dice", classes))]
     lines += ["First minus second; all pairs, ages, classes and scores: `tests.csv`.", ""]
-    for caption, table in _towards_full(comparison, classes, "all"):
+    for caption, table in _full_supervision_tables(comparison, classes, "all"):
         lines += [f"## {markdown_text(caption)}", "", markdown(table)]
     return lines
 
 
-def _towards_full(
+def _full_supervision_tables(
     comparison: Comparison, classes: list[str], group: str | None = None
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Return the tables of the gap and of what equals full supervision, where there are such."""
+    """Return the non-empty tables of the gap and of the tests against full supervision."""
     tests, settings = comparison.tests, comparison.settings
     part = tests if group is None else tests[tests["age_group"] == group]
     gap = f"Share of the Dice gap from {settings.reference} to {settings.full} that is closed"
     equal = f"Dice beside {settings.full}, p-values for a margin of {settings.margin:g}"
-    found = [(gap, gap_table(part, "dice", classes)), (equal, equality_table(part, classes))]
-    return [(caption, table) for caption, table in found if len(table)]
+    tables = [(gap, gap_table(part, "dice", classes)), (equal, equality_table(part, classes))]
+    return [(caption, table) for caption, table in tables if len(table)]
 
 
 def _budgets(comparison: Comparison) -> list[str]:
@@ -186,16 +186,16 @@ def _budgets(comparison: Comparison) -> list[str]:
     if "validation" not in table:
         return []
     budgets = table.dropna(subset=["arm", "validation"]).drop_duplicates(["arm", *BUDGET])
-    shown = budgets[["arm", *BUDGET]].astype(dict.fromkeys(BUDGET, int))
+    counts = budgets[["arm", *BUDGET]].astype(dict.fromkeys(BUDGET, int))
     return [
-        *("## Label budget", "", markdown(shown)),
+        *("## Label budget", "", markdown(counts)),
         "Scans of a run; those that validate are labelled, too, and count as labels wherever the "
         "validation decides (`checkpoint.best`, `early_stopping`, or a person who tunes by it).",
         "",
     ]
 
 
-def _key(comparison: Comparison) -> str:
+def _legend(comparison: Comparison) -> str:
     reference = markdown_text(comparison.settings.reference)
     return (
         "Mean ± standard deviation over draws; † hidden by the annotation protocol of some run; "

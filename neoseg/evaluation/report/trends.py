@@ -1,4 +1,4 @@
-"""Curves over training steps, over the share of full labels and over the age at the scan."""
+"""Plots against training step, share of full labels and age at the scan."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from neoseg.foreign import read_text
 from neoseg.foreign.files import LARGEST_TABLE
 
 CURVES = {"train/loss": "training loss", "val/dice": "validation Dice"}
-_TREND = 8
-"""Scans from which a straight line is drawn."""
+_MIN_FIT_SCANS = 8
+"""Minimum number of scans to fit a straight line."""
 
 
 def read_curves(path: Path) -> pd.DataFrame:
-    """Return `metrics.csv` of a run; empty where it is missing or damaged."""
+    """Read `metrics.csv` of a run; the frame is empty if the file is missing or damaged."""
     try:
         frame = pd.read_csv(io.StringIO(read_text(path, LARGEST_TABLE, path.parent)))
     except ValueError:
@@ -39,23 +39,23 @@ def read_curves(path: Path) -> pd.DataFrame:
 
 
 def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> Figure | None:
-    """Draw loss and validation Dice against the step: runs faint, the mean of an arm strong.
+    """Draw loss and validation Dice against the step: runs faint, the mean of each arm bold.
 
-    Losses of arms with different objectives cannot be compared with each other.
+    Losses of arms with different objectives are not comparable.
 
     Args:
-        curves: run -> its `metrics.csv`.
+        curves: run -> content of its `metrics.csv`.
         runs: a row per run with run, arm, experiment and full_fraction.
 
     Returns:
-        None where no run has a curve.
+        The figure; None if no run has a curve.
     """
-    shown = [c for c in CURVES if any(c in frame.columns for frame in curves.values())]
-    if not shown:
+    columns = [c for c in CURVES if any(c in frame.columns for frame in curves.values())]
+    if not columns:
         return None
     figure = new_figure(WIDTH, 3.8)
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, column in zip(panels, shown, strict=True):
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axes, column in zip(panels, columns, strict=True):
         for arm, style in arm_styles(runs).items():
             lines = []
             for run in runs.loc[runs["arm"] == arm, "run"]:
@@ -85,8 +85,8 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> F
 def share_figure(summary: pd.DataFrame) -> Figure | None:
     """Draw Dice against the share of fully labelled subjects, a line per experiment.
 
-    The mean over the hidden structures, or over all where none is hidden, with its interval.
-    Returns None where no arm has a share.
+    Dice is the mean over the hidden structures, or over all if none is hidden, with its interval.
+    Returns None if no arm has a share.
     """
     part = summary[(summary["metric"] == "dice") & summary["full_fraction"].notna()]
     part = part[part["abbreviation"] == _mean_of(part)]
@@ -102,12 +102,12 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
         for experiment, line in part[part["age_group"] == group].groupby("experiment"):
             line = line.sort_values("full_fraction")
             style = styles[line["arm"].iloc[-1]]
-            # Side by side, so that equal shares do not cover each other.
-            aside = 1.05 ** (experiments.index(experiment) - (len(experiments) - 1) / 2)
+            # Shift experiments sideways so that equal shares do not overlap.
+            offset = 1.05 ** (experiments.index(experiment) - (len(experiments) - 1) / 2)
             below = (line["mean"] - line["low"]).clip(lower=0)
             above = (line["high"] - line["mean"]).clip(lower=0)
             axes.errorbar(
-                100 * aside * line["full_fraction"],
+                100 * offset * line["full_fraction"],
                 line["mean"],
                 yerr=[below, above],
                 color=style.colour,
@@ -129,9 +129,9 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
 
 
 def age_figure(scans: pd.DataFrame) -> Figure | None:
-    """Draw Dice of each scan against the age at the scan, with a straight line per arm.
+    """Draw Dice of each scan against the age at the scan, with a linear fit per arm.
 
-    `scans` comes from `arms.scan_means`. Returns None where no scan has an age.
+    `scans` comes from `arms.scan_means`. Returns None if no scan has an age.
     """
     part = scans[(scans["abbreviation"] == _mean_of(scans)) & scans["scan_age"].notna()]
     part = part[part["dice"].notna()]
@@ -140,8 +140,8 @@ def age_figure(scans: pd.DataFrame) -> Figure | None:
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots()
     for arm, style in arm_styles(part).items():
-        own = part[part["arm"] == arm]
-        x, y = own["scan_age"].to_numpy(), own["dice"].to_numpy()
+        arm_scans = part[part["arm"] == arm]
+        x, y = arm_scans["scan_age"].to_numpy(), arm_scans["dice"].to_numpy()
         axes.scatter(
             *(x, y),
             color=style.colour,
@@ -150,7 +150,7 @@ def age_figure(scans: pd.DataFrame) -> Figure | None:
             linewidths=0.4,
             label=plain_text(arm),
         )
-        if len(x) >= _TREND and np.ptp(x) > 0:
+        if len(x) >= _MIN_FIT_SCANS and np.ptp(x) > 0:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             axes.plot(

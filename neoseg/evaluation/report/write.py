@@ -1,4 +1,4 @@
-"""The report over the runs of a sweep: tables, figures, cards and the HTML page."""
+"""Write the report on the runs of a sweep: tables, figures, cards and the HTML page."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def write_report(
 ) -> Path:
     """Compare all finished runs below `runs` and write the report into `output`.
 
-    Written:
+    Files:
     `scores.csv` (every scan of every run), `summary.csv` (tidy, one row per arm, age group, class
     and metric), `tests.csv` (one row per pair of arms, age group, class and metric), `runs.csv`
     (one row per run, unfinished ones with the reason);
     `report.md`, `tables.md` and `tables.tex` in the layout of the paper's tables;
     figures as PNG and PDF; `plate.pdf` and `plate.png`, one scan for a paper; `cases/` (worst
     and median scans); `cards/` (a card per run);
-    `report.html`, everything in one page. The runs' own folders are left as they are.
+    `report.html`, everything in one page. The folders of the runs are not changed.
 
     Returns:
-        `report.html`.
+        Path of `report.html`.
 
     Raises:
         ReportError: if there is no finished run.
     """
     comparison = compare(runs, settings or ReportSettings(), privacy)
-    # The page comes last: an old one would be taken for that of the new tables.
+    # The page is written last; an old one must not be mistaken for that of the new tables.
     (output / "report.html").unlink(missing_ok=True)
     for name, table in (
         ("scores", comparison.collected.scores),
@@ -76,7 +76,7 @@ def write_report(
 
 
 def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
-    """Write the figures that the runs allow; return name -> what it shows."""
+    """Write the figures for which the runs have data; return name -> caption."""
     frame, summary = comparison.frame, comparison.summary
     arms = frame.drop_duplicates("run")
     curves = {name: read_curves(run.path / _CURVES) for name, run in comparison.runs.items()}
@@ -124,7 +124,7 @@ def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
 
 
 def _write_plate(comparison: Comparison, output: Path) -> None:
-    """Draw the scan for a paper, where runs have kept views of it."""
+    """Draw the scan for a paper, if any run has a view of it."""
     case = comparison.plate
     views = case_views(case, comparison.runs) if case else {}
     if case and views:
@@ -134,7 +134,7 @@ def _write_plate(comparison: Comparison, output: Path) -> None:
 
 
 def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
-    """Draw each case or copy the picture that its run drew; return number -> path in `output`."""
+    """Draw each case or copy its run's picture; return index of the case -> path in `output`."""
     runs = comparison.runs
     written = {}
     for number, case in enumerate(comparison.cases):
@@ -153,7 +153,7 @@ def _write_cases(comparison: Comparison, output: Path) -> dict[int, str]:
 def _write_card(
     comparison: Comparison, run: FinishedRun, number: int, output: Path, privacy: Privacy
 ) -> str:
-    """Write the card of a run, whether or not it has one; return the path in `output`."""
+    """Write the card of a run anew, even if its folder has one; return the path in `output`."""
     row = comparison.frame[comparison.frame["run"] == run.name].iloc[0]
     name = file_name(f"{row['arm']} {row['draw']}")
     folder = output / "cards" / f"{number:02d}-{name}"
@@ -161,7 +161,7 @@ def _write_card(
 
 
 def file_name(text: str) -> str:
-    """Return text as a short part of a file name that no shell, page or file system minds."""
+    """Return text as a short part of a file name, safe for shells, pages and file systems."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "unnamed"
 
 
