@@ -1,4 +1,4 @@
-"""Which files of a folder are scans to segment."""
+"""Find the scans to segment among the files of a folder."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from neoseg.store import DataError
 log = logging.getLogger(__name__)
 
 MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
-"""How brain masks are called in BIDS (as in release 3 of the dHCP) and in its other releases."""
+"""File names of brain masks in BIDS (as in dHCP release 3) and in other dHCP releases."""
 
-DRAWN = frozenset(
+NO_SCANS = frozenset(
     [
         *("seg", "dseg", "aseg", "segmentation", "label", "labels", "probseg", "statmap"),
         *("mask", "maske", "masque"),
     ]
 )
-"""Last words of the names of files in a plain collection that are no scans."""
+"""Last words of names of label maps and masks, which are no scans, in a plain collection."""
 
 CORRECTED = "restore"
-"""What the dHCP calls an image whose bias field was corrected."""
+"""`desc` of bias-field-corrected images in the dHCP."""
 
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """One scan to segment: a file per modality, None where it lacks one (never the first), and
-    the brain mask that lies beside them, if there is one.
+    """One scan to segment: a file per modality, None for a missing one (never the first), and
+    the brain mask in the same folder, if there is one.
     """
 
     images: tuple[Path | None, ...]
@@ -45,14 +45,14 @@ class ScanFiles:
 
     @property
     def source(self) -> Path:
-        """The first modality's file, whose grid the segmentation gets."""
+        """The file of the first modality, which defines the grid of the segmentation."""
         assert self.images[0] is not None
         return self.images[0]
 
 
 @dataclass(frozen=True)
 class _Image:
-    """A file by its name: what was measured, how it was processed, and the rest, in order."""
+    """The parts of an image's file name: modality, `desc`, `space`, and all others in order."""
 
     path: Path
     modality: str
@@ -68,31 +68,31 @@ def find_scans(
     usual: str | None = None,
     space: str | None = None,
 ) -> list[ScanFiles]:
-    """Return the scans that `path` names, sorted.
+    """Return the scans in a file or folder, sorted.
 
-    A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, the
-    images in `sub-*/[ses-*/]anat` are, and nothing else; in other folders every file, however
-    deep, whose name ends in the first modality (`_T2w.nii.gz`). A folder without such names is a
-    plain collection in which every volume is a scan but for label maps and masks (`DRAWN`). Names
-    that end in nnU-Net's numbers of channels (`CASE_0000.nii.gz`) are those of modalities, by the
-    `dataset.json` that lies there, or in order where the network has several.
+    A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, only the
+    images in `sub-*/[ses-*/]anat` are scans; in other folders, every file at any depth whose name
+    ends in the first modality (`_T2w.nii.gz`). A folder without such names is a plain collection,
+    in which every volume is a scan except label maps and masks (`NO_SCANS`). nnU-Net's channel
+    numbers at the end of names (`CASE_0000.nii.gz`) are mapped to modalities by the `dataset.json`
+    of the folder, or in order if the network has several.
 
-    Files that differ in nothing but `desc-` are one scan, and in BIDS sessions also those that
-    differ in `space-`, of which the native one is taken. The other modalities are files of the
-    same name but for modality, `desc-` and `space-`; those in the space of the first modality and
-    with the same `desc-` go first.
+    Files that differ only in `desc-` are one scan; in BIDS sessions also those that differ in
+    `space-`, of which the native one is used. The other modalities are files of the same name
+    except for modality, `desc-` and `space-`; preferably those in the space of the first modality,
+    then those with the same `desc-`.
 
     Args:
         path: a volume or a folder.
         modalities: of the network, in order.
-        desc: which of several images to take, "none" for the one without `desc-`. None takes the
-            usual one, else the bias-corrected one (`desc-restore`), else that without, else the
-            only one.
-        usual: what the network was trained on, where that is known.
-        space: what it was trained on where that was not native; goes before native images.
+        desc: which of several images to use, "none" for the one without `desc-`. None selects
+            `usual`, else the bias-corrected one (`desc-restore`), else the one without `desc-`,
+            else the only one.
+        usual: `desc` that the network was trained on, if known.
+        space: that the network was trained on, if not native; preferred over native images.
 
     Raises:
-        DataError: nothing there, no image, or several that would do.
+        DataError: `path` does not exist, has no image, or several candidates for a scan.
     """
     if path.is_file():
         beside = [file for file in path.parent.iterdir() if is_volume(file)]
@@ -103,17 +103,17 @@ def find_scans(
         return [_with_partners(path, images, modalities, channels)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file or a folder as input")
-    bases = (path / folder for folder in PIPELINE_FOLDERS)
-    base = next((folder for folder in bases if has_subjects(folder)), None)
+    trees = (path / folder for folder in PIPELINE_FOLDERS)
+    base = next((folder for folder in trees if has_subjects(folder)), None)
     patterns = ["**/*"] if base is None else ["sub-*/ses-*/anat/*", "sub-*/anat/*"]
-    there = [file for pattern in patterns for file in (base or path).glob(pattern)]
-    files = sorted(file for file in there if is_volume(file) and file.is_file())
-    if apart := [file for file in there if file.suffix.lower() in APART]:
+    candidates = [file for pattern in patterns for file in (base or path).glob(pattern)]
+    files = sorted(file for file in candidates if is_volume(file) and file.is_file())
+    if detached := [file for file in candidates if file.suffix.lower() in APART]:
         log.warning(
             "%d files such as %s are left out, since their voxels lie in others; convert them to "
             ".mha or .nrrd",
-            len(apart),
-            min(apart),
+            len(detached),
+            min(detached),
         )
     if not files:
         line = dicom_line(path)
@@ -125,7 +125,7 @@ def find_scans(
     channels = channels_of(files, modalities)
     images = _images(files, modalities, channels)
     firsts = [image for image in images if image.modality == modalities[0]]
-    chosen = _choose(firsts if base is None else _in_space(firsts, space), desc, usual)
+    chosen = _choose_desc(firsts if base is None else _in_space(firsts, space), desc, usual)
     if chosen:
         return [_with_partners(image.path, images, modalities, channels) for image in chosen]
     if base is not None or desc is not None:
@@ -136,12 +136,12 @@ def find_scans(
         )
     others = tuple(f"_{modality}" for modality in modalities[1:])
     images_alone = [file for file in files if not stem_of(file).endswith(others)]
-    plain = [file for file in images_alone if not _is_drawn(file)]
+    plain = [file for file in images_alone if not _is_label_map(file)]
     if len(plain) < len(images_alone):
         log.warning(
             "%d files such as %s are left out: by their names they are label maps or masks",
             len(images_alone) - len(plain),
-            next(filter(_is_drawn, images_alone)),
+            next(filter(_is_label_map, images_alone)),
         )
     if not plain:
         raise DataError(
@@ -151,10 +151,10 @@ def find_scans(
     return [_with_partners(file, images, modalities, channels) for file in plain]
 
 
-def _is_drawn(file: Path) -> bool:
-    """Tell whether the last word of a name is that of a label map, a mask or a map of ours."""
+def _is_label_map(file: Path) -> bool:
+    """Return whether the last word of a name is that of a label map, a mask or our other maps."""
     words = re.findall(r"[a-z]+", stem_of(file).lower())
-    return bool(words) and words[-1] in DRAWN
+    return bool(words) and words[-1] in NO_SCANS
 
 
 def _images(
@@ -167,58 +167,55 @@ def _images(
 def _parse(path: Path, modalities: Sequence[str], channels: Mapping[str, str]) -> _Image | None:
     *parts, last = stem_of(path).split("_")
     last = channels.get(last, last)
-    found = entities_of("_".join(parts))
+    entities = entities_of("_".join(parts))
     if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
-        last, found["desc"] = parts.pop(), CORRECTED
+        last, entities["desc"] = parts.pop(), CORRECTED
     if last not in modalities:
         return None
     rest = tuple(part for part in parts if not part.startswith(("desc-", "space-")))
-    return _Image(path, last, found.get("desc"), found.get("space"), rest)
+    return _Image(path, last, entities.get("desc"), entities.get("space"), rest)
 
 
 def _in_space(images: Sequence[_Image], space: str | None) -> list[_Image]:
-    """Leave out the images of which there is another one in the space asked for, or a native one.
-
-    What is in other spaces alone stays.
-    """
+    """Keep the images of each scan in the preferred space, else the native ones, else all."""
     spaces: dict[tuple[Path, tuple[str, ...]], set[str | None]] = {}
     for image in images:
         spaces.setdefault((image.path.parent, image.rest), set()).add(image.space)
     kept = []
     for image in images:
-        there = spaces[image.path.parent, image.rest]
-        best = next((name for name in (space, None) if name in there), image.space)
+        available = spaces[image.path.parent, image.rest]
+        best = next((name for name in (space, None) if name in available), image.space)
         if image.space == best:
             kept.append(image)
     if len(kept) < len(images):
-        left = len(images) - len(kept)
-        log.info("%d images are other spaces' copies of a scan and are left out", left)
+        removed = len(images) - len(kept)
+        log.info("%d images are other spaces' copies of a scan and are left out", removed)
     return kept
 
 
-def _choose(images: Sequence[_Image], desc: str | None, usual: str | None) -> list[_Image]:
+def _choose_desc(images: Sequence[_Image], desc: str | None, usual: str | None) -> list[_Image]:
     """Return one image of each scan."""
     names = [desc] if desc else [*([usual] if usual else []), CORRECTED, "none"]
     wanted = [None if name == "none" else name for name in names]
     scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, _Image]] = {}
     for image in images:
-        found = scans.setdefault((image.path.parent, image.space, image.rest), {})
-        if image.desc in found:  # .nii beside .nii.gz
-            log.warning("%s is left out, as %s has its name", found[image.desc].path, image.path)
-        found[image.desc] = image
-    chosen, unclear = [], []
-    for found in scans.values():
-        best = next((found[name] for name in wanted if name in found), None)
+        by_desc = scans.setdefault((image.path.parent, image.space, image.rest), {})
+        if image.desc in by_desc:  # both .nii and .nii.gz exist
+            log.warning("%s is left out, as %s has its name", by_desc[image.desc].path, image.path)
+        by_desc[image.desc] = image
+    chosen, ambiguous = [], []
+    for by_desc in scans.values():
+        best = next((by_desc[name] for name in wanted if name in by_desc), None)
         if best is None and desc is None:
-            best = next(iter(found.values()))
-            if len(found) > 1:
-                unclear.append("  " + ", ".join(str(image.path) for image in found.values()))
+            best = next(iter(by_desc.values()))
+            if len(by_desc) > 1:
+                ambiguous.append("  " + ", ".join(str(image.path) for image in by_desc.values()))
         if best is not None:
             chosen.append(best)
-    if unclear:
+    if ambiguous:
         raise DataError(
-            f"{len(unclear)} scans have several images that would do; choose with desc=NAME:\n"
-            + "\n".join(unclear[:5])
+            f"{len(ambiguous)} scans have several images that would do; choose with desc=NAME:\n"
+            + "\n".join(ambiguous[:5])
         )
     return sorted(chosen, key=lambda image: image.path)
 
@@ -249,9 +246,9 @@ def _with_partners(
 
 
 def _mask_of(path: Path, image: _Image | None) -> Path | None:
-    """Return the mask that has the image's name but for what was measured and how."""
+    """Return the brain mask whose name matches that of the image except modality and `desc`."""
     if image is None:
         return None
     names = ("_".join([*image.rest, mask]) + ending for mask in MASKS for ending in ENDINGS)
     masks = (path.parent / name for name in names)
-    return next(filter(os.path.isfile, masks), None)  # which takes names of any length
+    return next(filter(os.path.isfile, masks), None)  # does not raise for names that are too long

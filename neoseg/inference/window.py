@@ -1,4 +1,4 @@
-"""Whole-volume prediction by a sliding window."""
+"""Predict whole volumes with a sliding window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
 
 LONGEST = 4096
-"""Voxels of a window along an axis."""
+"""Largest window in voxels along an axis."""
 
 _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
@@ -31,16 +31,16 @@ class WindowSettings(Section):
     Attributes:
         patch_size: window in voxels; 1 along an axis means a slice-wise network, whose windows
             never overlap along that axis.
-        overlap: share of the window that neighbours have in common, 0 to below 1.
+        overlap: fraction of the window shared by neighbours, 0 to below 1.
         batch_size: windows per forward pass.
-        mode: weight of a window's voxels; "gaussian" trusts its centre more.
+        mode: weighting of a window's voxels; "gaussian" gives its centre more weight.
         mirror: average each window with its left-right mirror image.
-        pad_value: what surrounds a volume that is smaller than the window, in units of the
-            prepared image; None repeats its border, as training patches do.
+        pad_value: padding of volumes that are smaller than the window, in units of the prepared
+            image; None replicates the border, as for training patches.
         precision: of the forward pass; below float32 by autocast.
-        accumulate: number type of the blended values; float16 halves their memory, and rounds each
+        accumulate: data type of the blended values; float16 halves their memory, and rounds each
             sum to 3 digits.
-        accumulate_on: "device" of the network, or "cpu" where its memory is too small.
+        accumulate_on: "device" of the network, or "cpu" if its memory is too small.
     """
 
     patch_size: tuple[Annotated[int, Field(ge=1, le=LONGEST)], ...] = Field(
@@ -70,11 +70,11 @@ def predict_volume(
             highest resolution first).
         image: prepared image `[M, X, Y, Z]`, canonical axes.
         head: decodes the logits.
-        window: how the volume is covered.
-        device: where the network is.
+        window: sliding-window settings.
+        device: of the network.
 
     Raises:
-        ValueError: as `predict_pieces`.
+        ValueError: see `predict_pieces`.
     """
     leaves = np.empty(image.shape[1:], dtype=np.uint8)
     for region, logits in predict_pieces(network, image, head, window, device):
@@ -89,10 +89,10 @@ def predict_logits(
     window: WindowSettings,
     device: torch.device | str,
 ) -> Tensor:
-    """Return all blended logits `[N, X, Y, Z]`, in the number type and place of `window`.
+    """Return all blended logits `[N, X, Y, Z]`, with data type and device as in `window`.
 
     Raises:
-        ValueError: as `predict_pieces`.
+        ValueError: see `predict_pieces`.
     """
     result: Tensor | None = None
     for region, logits in predict_pieces(network, image, head, window, device):
@@ -115,17 +115,17 @@ def predict_pieces(
 ) -> Iterator[tuple[Region, Tensor]]:
     """Yield the blended logits of a volume piece by piece, each voxel once.
 
-    Nothing of the size of all logits is ever in memory: see `blend`, and `Projection` for what is
-    blended. Until the last piece the network is in evaluation mode; then its parts get their own
-    modes back. With `whole_planes` no piece is less than a plane across the axis along which
-    windows come, and the pieces come in order along it.
+    The logits of the whole volume are never in memory: see `blend`, and `Projection` for the values
+    that are blended. The network is in evaluation mode until the last piece; then each module's
+    mode is restored. With `whole_planes` every piece consists of whole planes across the axis along
+    which windows are processed, in order along it.
 
     Yields:
-        where a piece lies in the volume, and its logits `[N, *piece]`, float32.
+        The region of a piece in the volume, and its logits `[N, *piece]`, float32.
 
     Raises:
-        ValueError: if the image is not `[M, X, Y, Z]`, if the network's channels are not the
-            head's, or if mirroring is asked of sagittal slices.
+        ValueError: the image is not `[M, X, Y, Z]`, the number of channels of the network is not
+            that of the head, or mirroring is requested for sagittal slices.
     """
     device = torch.device(device)
     if image.ndim != 4:
@@ -162,7 +162,7 @@ def predict_pieces(
 
 
 def _importance(window: WindowSettings, device: torch.device) -> Tensor:
-    """Return the weights of a window's voxels, float32 `[*patch_size]`."""
+    """Return the blending weights of a window's voxels, float32 `[*patch_size]`."""
     import_monai()
     from monai.data.utils import compute_importance_map
 
@@ -171,10 +171,10 @@ def _importance(window: WindowSettings, device: torch.device) -> Tensor:
 
 
 def leaf_map(head: Head, logits: Tensor) -> np.ndarray:
-    """Decode the logits `[N, *S]` of a piece, uint8 `[*S]`."""
+    """Decode the logits `[N, *S]` of a piece to leaf positions, uint8 `[*S]`."""
     if logits.device.type != "cpu":
         return head.decode(logits[None])[0].cpu().numpy()
-    # NumPy finds the largest of values that lie side by side ten times as fast as torch.
+    # NumPy's argmax over contiguous values is ten times as fast as torch's.
     scores = head.leaf_scores(logits[None])[0].movedim(0, -1)
     voxels = scores.reshape(-1, scores.shape[-1]).numpy()
     leaves: np.ndarray = voxels.argmax(-1).astype(np.uint8).reshape(scores.shape[:-1])
@@ -188,9 +188,9 @@ def probability_map(head: Head, logits: Tensor, classes: Sequence[int]) -> np.nd
 
 
 def votes(head: Head, logits: Tensor, classes: Sequence[int]) -> Tensor:
-    """Return what of a piece is averaged or interpolated, float32 `[K + len(classes), *S]`.
+    """Return the probabilities to average or interpolate, float32 `[K + len(classes), *S]`.
 
-    The probability of each leaf, given that exactly one is true, and those of some classes.
+    First the probability of each leaf given that exactly one is true, then those of `classes`.
     """
     leaves = head.leaf_scores(logits[None])[0].softmax(dim=0)
     if not classes:
@@ -199,10 +199,10 @@ def votes(head: Head, logits: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, Region]:
-    """Return `[1, M, *S]` at least as large as the window, and where the image lies in it."""
-    short = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]
-    before = [extra // 2 for extra in short]
-    pads = [side for s, b in zip(short[::-1], before[::-1], strict=True) for side in (b, s - b)]
+    """Pad to `[1, M, *S]` of at least the window size; also return the image's region in it."""
+    missing = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]
+    before = [extra // 2 for extra in missing]
+    pads = [side for s, b in zip(missing[::-1], before[::-1], strict=True) for side in (b, s - b)]
     if window.pad_value is None:
         padded = pad(image[None], pads, mode="replicate")
     else:
@@ -212,7 +212,7 @@ def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, Region]:
 
 
 def _within(region: Region, inside: Region) -> tuple[Region, Region]:
-    """Return where the part of a region that is inside lies in the image, and in the region."""
+    """Intersect a region with `inside`; return the result relative to `inside` and the region."""
     low = [max(r.start, i.start) for r, i in zip(region, inside, strict=True)]
     high = [min(r.stop, i.stop) for r, i in zip(region, inside, strict=True)]
 
@@ -227,7 +227,7 @@ def _within(region: Region, inside: Region) -> tuple[Region, Region]:
 
 @contextmanager
 def _evaluating(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put a module in evaluation mode; frozen parts may have a mode of their own to go back to."""
+    """Set evaluation mode temporarily; frozen submodules may have another mode to restore."""
     modules = list(network.modules()) if isinstance(network, nn.Module) else []
     modes = [module.training for module in modules]
     if isinstance(network, nn.Module):

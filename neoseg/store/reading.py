@@ -76,7 +76,7 @@ def read_scan(
                 problems += check_kept(scan.label, codes, geometry.crop, settings, meaning)
             label = np.array(meaning.values)[some_of(codes)]
             for path, data in zip(scan.images, samples, strict=False):
-                # Only a sample is compared; with several structures in it, equality is no coincidence.
+                # Only a sample is compared; if it has several structures, equality is no accident.
                 if path and data is not None and np.ptp(label) and np.array_equal(data, label):
                     text = f"holds the numbers of the label file {scan.label}"
                     action = "correct the name of one of them"

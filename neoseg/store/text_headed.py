@@ -124,26 +124,22 @@ def _parse_nrrd(head: bytes) -> TextHeader:
     if not head.startswith(b"NRRD000") or end is None:
         raise ValueError("it does not begin as NRRD does")
     lines = head[: end.start()].decode("utf-8", "replace").splitlines()[1:]
-    fields = _parse_fields((line for line in lines if ":=" not in line), ":")
-    _refuse_detached(fields, "data file", "datafile")
-    if any(
-        fields.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip")
-    ):
+    tags = _parse_fields((line for line in lines if ":=" not in line), ":")
+    _refuse_detached(tags, "data file", "datafile")
+    if any(tags.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip")):
         raise ValueError("it skips lines or bytes before its voxels")
-    encoding = fields["encoding"].lower()
+    encoding = tags["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise ValueError(f"its encoding is {encoding}, expected raw or gzip")
-    shape = _parse_shape(fields["sizes"], fields["dimension"])
+    shape = _parse_shape(tags["sizes"], tags["dimension"])
     affine = None
-    signs = SPACES.get(fields.get("space", "").lower())
-    vectors = re.findall(r"\(([^)]*)\)", fields.get("space directions", ""))
+    signs = SPACES.get(tags.get("space", "").lower())
+    vectors = re.findall(r"\(([^)]*)\)", tags.get("space directions", ""))
     if signs is not None and len(vectors) == 3:
         columns = [[float(n) for n in vector.split(",")] for vector in vectors]
-        origin = [float(n) for n in fields["space origin"].strip("() ").split(",")]
+        origin = [float(n) for n in tags["space origin"].strip("() ").split(",")]
         affine = _make_affine(np.array(columns).T, origin, signs)
-    dtype = _dtype(
-        NRRD_TYPES[fields["type"].lower()], fields.get("endian", "little").lower() == "big"
-    )
+    dtype = _dtype(NRRD_TYPES[tags["type"].lower()], tags.get("endian", "little").lower() == "big")
     return TextHeader(dtype, shape, end.end(), encoding != "raw", affine)
 
 
@@ -151,28 +147,26 @@ def _parse_meta(head: bytes) -> TextHeader:
     end = re.search(rb"^\s*ElementDataFile\s*=\s*(.*?)\s*?\r?\n", head, re.MULTILINE)
     if end is None:
         raise ValueError("it does not begin as MetaImage does")
-    fields = _parse_fields(head[: end.start()].decode("utf-8", "replace").splitlines(), "=")
+    tags = _parse_fields(head[: end.start()].decode("utf-8", "replace").splitlines(), "=")
     if end[1] != b"LOCAL":
         _refuse_detached({"elementdatafile": end[1].decode("utf-8", "replace")}, "elementdatafile")
-    if fields.get("elementnumberofchannels", "1") != "1" or fields.get("headersize", "0") != "0":
+    if tags.get("elementnumberofchannels", "1") != "1" or tags.get("headersize", "0") != "0":
         raise ValueError("it has several channels or a second header")
-    if fields.get("binarydata", "true").lower() != "true":
+    if tags.get("binarydata", "true").lower() != "true":
         raise ValueError("its voxels are text, expected BinaryData = True")
-    shape = _parse_shape(fields["dimsize"], fields["ndims"])
+    shape = _parse_shape(tags["dimsize"], tags["ndims"])
     affine = None
 
     def numbers(*keys: str) -> np.ndarray:
-        return np.array(
-            next((fields[key] for key in keys if key in fields), "").split(), dtype=float
-        )
+        return np.array(next((tags[key] for key in keys if key in tags), "").split(), dtype=float)
 
     direction = numbers("transformmatrix", "rotation", "orientation")
     if direction.size and len(shape) == 3:
         columns = direction.reshape(3, 3).T * numbers("elementspacing", "elementsize")
         affine = _make_affine(columns, numbers("offset", "position", "origin"), SPACES["lps"])
-    order = fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "false"))
-    dtype = _dtype(META_TYPES[fields["elementtype"].removeprefix("MET_")], order.lower() == "true")
-    compressed = fields.get("compresseddata", "").lower() == "true"
+    order = tags.get("binarydatabyteordermsb", tags.get("elementbyteordermsb", "false"))
+    dtype = _dtype(META_TYPES[tags["elementtype"].removeprefix("MET_")], order.lower() == "true")
+    compressed = tags.get("compresseddata", "").lower() == "true"
     return TextHeader(dtype, shape, end.end(), compressed, affine)
 
 
@@ -184,9 +178,9 @@ def _parse_fields(lines: Any, separator: str) -> dict[str, str]:
     }
 
 
-def _refuse_detached(fields: Mapping[str, str], *keys: str) -> None:
+def _refuse_detached(tags: Mapping[str, str], *keys: str) -> None:
     """Refuse a header whose voxels are in another file, as an untrusted header could name any."""
-    for name in (fields[key] for key in keys if key in fields):
+    for name in (tags[key] for key in keys if key in tags):
         raise ValueError(f"its voxels are in {name!r}; save header and voxels as one file")
 
 
