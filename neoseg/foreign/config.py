@@ -18,7 +18,7 @@ from neoseg.foreign.values import (
 CONFIG = "config.yaml"
 """Name of the complete configuration in a run folder, written at the start of the run."""
 
-MOST_REFERENCES = 2**16
+MAX_REFERENCES = 2**16
 """Budget of references that are followed; each costs 1, plus 1 per 64 letters of its value."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
@@ -47,7 +47,7 @@ class _Resolver:
     """Replaces references by their values."""
 
     def __init__(self, root: dict[str, Any], path: Path) -> None:
-        self.root, self.path, self.left = root, path, MOST_REFERENCES
+        self.root, self.path, self.left = root, path, MAX_REFERENCES
 
     def resolved(self, node: Any, within: tuple[str, ...] = ()) -> Any:
         """Return a node with its references resolved; `within` are the references being followed.

@@ -95,7 +95,7 @@ def read_picture(path: Path, within: Path | None = None) -> bytes:
 def opened_checkpoint(
     path: Path, within: Path | None = None, numbers: bool = False
 ) -> Iterator[BinaryIO]:
-    """Open a checkpoint for `torch.load` after checking that it holds only tensors and plain values.
+    """Open a checkpoint for `torch.load` after checking that it has only tensors and plain values.
 
     It must be uncompressed, and its hyper-parameters, from which a network is built, must have no
     references. `numbers` also allows NumPy scalars of plain data types, and devices.

@@ -16,7 +16,7 @@ from neoseg.foreign.files import LARGEST, LARGEST_RECORD, ForeignError, read_tex
 DEEPEST = 50
 """Largest nesting depth; real files have six levels."""
 
-MOST = 2**18
+MAX_VALUES = 2**18
 """Largest number of values in a file."""
 
 
@@ -75,7 +75,7 @@ def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
 
 def require_plain(node: Any, where: str) -> None:
     """Raise `ForeignError` unless containers hold a limited number of plain, finite values."""
-    left = MOST
+    left = MAX_VALUES
 
     def look(node: Any, depth: int) -> None:
         nonlocal left

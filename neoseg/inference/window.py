@@ -18,7 +18,7 @@ from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
 
-LONGEST = 4096
+MAX_LENGTH = 4096
 """Largest window in voxels along an axis."""
 
 _BLOCK_VALUES = {"cpu": 2**20}
@@ -43,7 +43,7 @@ class WindowSettings(Section):
         accumulate_on: "device" of the network, or "cpu" if its memory is too small.
     """
 
-    patch_size: tuple[Annotated[int, Field(ge=1, le=LONGEST)], ...] = Field(
+    patch_size: tuple[Annotated[int, Field(ge=1, le=MAX_LENGTH)], ...] = Field(
         min_length=3, max_length=3
     )
     overlap: float = Field(default=0.5, ge=0, lt=1)

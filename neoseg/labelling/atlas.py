@@ -23,7 +23,7 @@ from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 
-CLASSES = 12
+MAX_LABEL_SETS = 12
 """Number of label sets, the largest of a scan, that are used in a registration."""
 
 MIN_FIT = 0.5
@@ -33,7 +33,7 @@ MAX_UNCLEAR = 0.1
 """Largest number of voxels of an atlas that may or may not belong to a label set, as a fraction of
 those that do: a structure that is not annotated may be anywhere in the background."""
 
-WEIGHTS = (3.0, 0.3)
+CHANNEL_WEIGHTS = (3.0, 0.3)
 """Weights of memberships (0 or 1) and intensities (in standard deviations) in a registration."""
 
 NOBODY = 255
@@ -132,10 +132,10 @@ class AtlasLabeller(Labeller):
         return allowed / max(float(asked.weights.sum()), 1e-6)
 
     def _known(self, codes: np.ndarray) -> np.ndarray:
-        """Return up to `CLASSES` rows that occur in a scan, largest first, without background."""
+        """Return the largest rows of a scan in descending order, without background."""
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)
         counts[[0, self.codebook.space.background + 1]] = 0
-        return np.argsort(-counts, kind="stable")[: min(CLASSES, np.count_nonzero(counts))]
+        return np.argsort(-counts, kind="stable")[: min(MAX_LABEL_SETS, np.count_nonzero(counts))]
 
     def _alike(self, codes: np.ndarray, known: np.ndarray) -> list[int]:
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
@@ -155,11 +155,11 @@ class AtlasLabeller(Labeller):
 
     def _channels(self, sample: VolumeSample, known: np.ndarray) -> Tensor:
         """Return channels to register, `[C, X, Y, Z]`: known label sets, and the first image."""
-        table = torch.from_numpy(self._inside(known)).float() * WEIGHTS[0]
+        table = torch.from_numpy(self._inside(known)).float() * CHANNEL_WEIGHTS[0]
         image = sample.image[0].float()
         image = (image - image.mean()) / image.std().clamp(min=1e-6)
         members = table[:, sample.codes.long()]
-        return torch.cat([members, image.clamp(-3, 3)[None] * WEIGHTS[1]]).to(self.device)
+        return torch.cat([members, image.clamp(-3, 3)[None] * CHANNEL_WEIGHTS[1]]).to(self.device)
 
     def _elect(
         self, sample: VolumeSample, at: np.ndarray, atlases: list[Asked]

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, affine_grid, avg_pool3d, grid_sample, pad
 
-LARGEST = 2_000_000
-"""Voxels above which a level is skipped; a smooth deformation does not need larger grids."""
+MAX_VOXELS = 2_000_000
+"""Number of voxels above which a level is skipped, as the smooth field does not need it."""
 
-SMALLEST = 12
+MIN_LENGTH = 12
 """Least number of voxels along an axis of a coarsened grid."""
 
 AFFINE_RATE, FREE_RATE = 0.02, 0.2
 """Learning rates of Adam: for the affine matrix in half extents, for control points in voxels."""
 
-STRETCH = 1.5
+MAX_SCALE = 1.5
 """Largest factor by which an initial transform scales a body along an axis."""
 
 
@@ -102,7 +102,9 @@ def centred(fixed: Tensor, moving: Tensor) -> Tensor:
     (centre, spread), (moving_centre, moving_spread) = _moments(fixed), _moments(moving)
     # Extents are compared in voxels, so that a body cut off by the field of view is not enlarged.
     lengths = torch.tensor([*moving.shape]) / torch.tensor([*fixed.shape])
-    stretch = (moving_spread / spread.clamp(min=1e-6) * lengths.flip(0)).clamp(1 / STRETCH, STRETCH)
+    stretch = (moving_spread / spread.clamp(min=1e-6) * lengths.flip(0)).clamp(
+        1 / MAX_SCALE, MAX_SCALE
+    )
     scale = stretch / lengths.flip(0)
     shift = moving_centre - scale * centre
     return torch.cat([scale.diag(), shift[:, None]], dim=1)[None].to(fixed.device)
@@ -147,7 +149,7 @@ def _sample(volume: Tensor, grid: Tensor) -> Tensor:
 
 def _is_usable(shape: Sequence[int], factor: int) -> bool:
     voxels = shape[0] * shape[1] * shape[2] / factor**3
-    return voxels <= LARGEST and (factor == 1 or min(shape) >= SMALLEST * factor)
+    return voxels <= MAX_VOXELS and (factor == 1 or min(shape) >= MIN_LENGTH * factor)
 
 
 def _coarsen(volume: Tensor, factor: int) -> Tensor:

@@ -19,14 +19,14 @@ _PLAIN = frozenset({"b2nd"})
 # would start as many threads as the machine has cores.
 blosc2.set_nthreads(1)
 
-KEPT = 48
+MAX_OPEN = 48
 """Number of arrays that a process keeps open. Each takes a file handle (a process has about a
 thousand) and its mapped pages count as memory; opening an array again takes half a millisecond.
 """
 
 
 def mapped(path: Path) -> blosc2.NDArray:
-    """Open an array with `open_array`, or return it from an LRU cache of `KEPT` open arrays.
+    """Open an array with `open_array`, or return it from an LRU cache of `MAX_OPEN` open arrays.
 
     Raises:
         OSError, ValueError: see `open_array`.
@@ -35,7 +35,7 @@ def mapped(path: Path) -> blosc2.NDArray:
     return _mapped(path, status.st_ino, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MAX_OPEN)
 def _mapped(path: Path, inode: int, changed: int) -> blosc2.NDArray:
     return open_array(path)
 

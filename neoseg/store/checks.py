@@ -20,9 +20,10 @@ MAX_LABEL_VALUES, MIN_VOXELS = 16, 4096
 label map: even an 8-bit image has about a hundred values.
 """
 
-USUAL, FAR, MANY = (0.1, 99.9), 20.0, 1 << 20
-"""For the outlier check: percentiles of the usual values; how many ranges between them a voxel may
-lie outside (the brightest vessels reach two or three); number of voxels that are sampled."""
+USUAL, FAR, SAMPLE_SIZE = (0.1, 99.9), 20.0, 1 << 20
+"""Settings of the outlier check: percentiles of the usual values; distance from them, in multiples
+of their range, beyond which a voxel is an outlier (the brightest vessels reach two or three);
+approximate number of voxels that are sampled."""
 
 VOXEL_SIZES = (0.05, 20.0)
 """Plausible range in mm; sizes outside it come from a header in other units."""
@@ -127,8 +128,8 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
 
 
 def some_of(volume: np.ndarray) -> np.ndarray:
-    """Return a view of about `MANY` voxels, evenly spaced along each axis."""
-    step = math.ceil((volume.size / MANY) ** (1 / volume.ndim))
+    """Return a view of about `SAMPLE_SIZE` voxels, evenly spaced along each axis."""
+    step = math.ceil((volume.size / SAMPLE_SIZE) ** (1 / volume.ndim))
     return volume[(slice(None, None, step),) * volume.ndim]
 
 

@@ -13,7 +13,7 @@ from neoseg.store.checks import check_grid
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
 
-LARGEST = 6e4
+MAX_Z = 6e4
 """Largest magnitude of a z-score; the float16 maximum is 65504."""
 
 
@@ -101,5 +101,5 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
     if std < 1e-6 * (high - low) or std == 0:  # a mask, for example: constant inside the head
         std = float(data.std(dtype=np.float64))
     # Outliers must not become infinite in a float16 store.
-    scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
+    scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -MAX_Z, MAX_Z)
     return scores

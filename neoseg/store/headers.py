@@ -13,10 +13,10 @@ from nibabel.spatialimages import HeaderDataError
 from neoseg.findings.problems import Problem
 from neoseg.store.checks import one
 
-SHIFT = 0.1
+MAX_SHIFT = 0.1
 """Largest difference between sform and qform, in voxels."""
 
-STRETCH = 0.01
+SIZE_TOLERANCE = 0.01
 """Largest relative difference of voxel sizes."""
 
 UNITS = {0: "mm", 1: "metres", 2: "mm", 3: "micrometres"}
@@ -103,7 +103,7 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
     ends = [(0, max(0, length - 1)) for length in (*shape, 1, 1, 1)[:3]]
     corners = np.array([[*corner, 1] for corner in product(*ends)]).T
     gap = float(np.linalg.norm(((sform - qform) @ corners)[:3], axis=0).max())
-    if not flipped and gap <= SHIFT * np.linalg.norm(sform[:3, :3], axis=0).min():
+    if not flipped and gap <= MAX_SHIFT * np.linalg.norm(sform[:3, :3], axis=0).min():
         return []
     fix = "image.set_qform(image.get_sform(), 1) or image.set_sform(image.get_qform(), 1)"
     return one(
@@ -137,7 +137,7 @@ def _check_sizes(path: Path, stored: Any, affine: np.ndarray) -> list[Problem]:
         )
     pixdim = np.abs(np.asarray(stored["pixdim"][1:4], np.float64))
     # If both forms are set, `_check_forms` compares them.
-    if not stored["qform_code"] and not np.allclose(pixdim, sizes, rtol=STRETCH, atol=0):
+    if not stored["qform_code"] and not np.allclose(pixdim, sizes, rtol=SIZE_TOLERANCE, atol=0):
         problems += one(
             path,
             f"has voxels of {written} mm by its sform, and of "

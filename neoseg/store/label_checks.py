@@ -20,7 +20,7 @@ from neoseg.store.volume import Volume
 Box = Sequence[tuple[int, int]]
 """A (start, stop) pair per axis."""
 
-MOST_NEW = 8
+MAX_SPELLED_OUT = 8
 """Largest number of unknown values for which a message spells out the configuration line."""
 
 
@@ -58,7 +58,7 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
     rounded = np.rint(labels.data)
     new = np.setdiff1d(rounded, convention.values)
     action = "correct the file"
-    if len(new) <= MOST_NEW:
+    if len(new) <= MAX_SPELLED_OUT:
         values = convention.written(int(value) for value in new)
         line = override("cohort.convention", values)
         action += f", or say what they mean (null: not annotated), {line}"

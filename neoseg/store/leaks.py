@@ -20,7 +20,7 @@ two cohorts may belong to different people; or a log message.
 """
 
 
-LISTED = 20
+MAX_LISTED = 20
 """Largest number of leaks listed in a message."""
 
 
@@ -97,13 +97,13 @@ def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:
     """Require that no leak was found; log leaks as a warning if `leaks` is "tell".
 
     Raises:
-        DataError: there are leaks; the message lists up to `LISTED` of them.
+        DataError: there are leaks; the message lists up to `MAX_LISTED` of them.
     """
     lines = [f"  - {leak}" for leak in found]
     if not lines:
         return
-    remainder = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    text = "\n".join(["one person in two parts of the data:", *lines[:LISTED], *remainder])
+    remainder = [f"  and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    text = "\n".join(["one person in two parts of the data:", *lines[:MAX_LISTED], *remainder])
     if leaks != "tell":
         raise DataError(f"{text}\n{remedy}")
     log.warning("%s", text)

@@ -20,7 +20,7 @@ import numpy as np
 from neoseg.labels import MAX_CODES
 from neoseg.store.nifti import DataError
 
-NUMBER = np.dtype("<i8")
+DTYPE = np.dtype("<i8")
 """Data type of positions in a file."""
 
 
@@ -70,11 +70,11 @@ def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
     Sampling a patch needs a few thousand positions, for which an archive format would cost more in
     headers than in data. Size and checksum are in the entry's record.
     """
-    counts = np.zeros(MAX_CODES, dtype=NUMBER)
+    counts = np.zeros(MAX_CODES, dtype=DTYPE)
     for code, positions in locations.items():
         counts[code] = len(positions)
-    found = [locations[code].astype(NUMBER) for code in sorted(locations)]
-    np.concatenate([counts, *found]).tofile(path)
+    blocks = [locations[code].astype(DTYPE) for code in sorted(locations)]
+    np.concatenate([counts, *blocks]).tofile(path)
 
 
 def read_located(path: Path) -> tuple[int, ...]:
@@ -93,8 +93,8 @@ def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, 
         starts = np.cumsum(counts) - counts + MAX_CODES
         positions = {}
         for code in np.flatnonzero(counts) if codes is None else codes:
-            file.seek(int(starts[code]) * NUMBER.itemsize)
-            positions[int(code)] = np.fromfile(file, NUMBER, int(counts[code])).astype(np.int64)
+            file.seek(int(starts[code]) * DTYPE.itemsize)
+            positions[int(code)] = np.fromfile(file, DTYPE, int(counts[code])).astype(np.int64)
         return positions
 
 
@@ -104,9 +104,9 @@ def _opened(path: Path) -> Iterator[tuple[np.ndarray, BinaryIO]]:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            counts = np.fromfile(file, NUMBER, MAX_CODES)
+            counts = np.fromfile(file, DTYPE, MAX_CODES)
             sane = len(counts) == MAX_CODES and counts.min() >= 0 and counts.max() <= size
-            if not sane or (int(counts.sum()) + MAX_CODES) * NUMBER.itemsize != size:
+            if not sane or (int(counts.sum()) + MAX_CODES) * DTYPE.itemsize != size:
                 raise ValueError(f"its {size} bytes are not the positions that it counts")
             yield counts, file
     except (OSError, ValueError) as error:

@@ -26,10 +26,10 @@ from neoseg.foreign import ForeignError
 from neoseg.store import text_headed
 from neoseg.store.headers import check_header
 
-KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
+IMAGE_CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
 """Image class by the integer in the first four bytes: header size (NIfTI) or version (MGH)."""
 
-NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
+FORMAT_NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
 """Format names by file ending; all other endings are NIfTI."""
 
 HEADER_ERRORS = (
@@ -47,10 +47,10 @@ HEADER_ERRORS = (
 )
 """Exceptions that reading an invalid header can raise."""
 
-HEADER, SLACK, PIECE = 540, 2**20, 2**24
+HEADER_BYTES, SLACK_BYTES, PIECE_BYTES = 540, 2**20, 2**24
 """In bytes: longest header, most data after the voxels, and piece decompressed at a time."""
 
-AGAIN = "copy or download it again"
+COPY_AGAIN = "copy or download it again"
 
 
 class DataError(NeosegError):
@@ -124,7 +124,7 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     try:
         voxels = np.asanyarray(image.dataobj)
         with header.open("rb") if raw is None else io.BytesIO(raw) as stream:
-            head = stream.read(HEADER)
+            head = stream.read(HEADER_BYTES)
         with voxel_file.open("rb") if raw is None else io.BytesIO(raw) as stream:
             stream.seek(announced)
             trailing = stream.read()
@@ -173,15 +173,15 @@ def _unpack(path: Path, size: int) -> bytes:
         packed.seek(0)
         try:
             with gzip.open(packed) as stream:
-                head = stream.read(HEADER)
+                head = stream.read(HEADER_BYTES)
                 announced = _announced_size(head)
                 if announced > free_memory():
                     why = f"its header announces {announced} bytes, more than this machine has free"
                     raise _broken(path, size, why, "truncated-file")
-                unpacked, left = io.BytesIO(), max(0, announced - len(head)) + SLACK
+                unpacked, left = io.BytesIO(), max(0, announced - len(head)) + SLACK_BYTES
                 unpacked.write(head)
                 # In pieces: one read would allocate the announced size before any byte arrives.
-                while left and (piece := stream.read(min(left, PIECE))):
+                while left and (piece := stream.read(min(left, PIECE_BYTES))):
                     left -= unpacked.write(piece)
                 if not stream.read(1):
                     return unpacked.getvalue()
@@ -203,7 +203,7 @@ def _announced_size(head: bytes) -> int:
     """
     try:
         image_class = _image_class(head)
-        length = getattr(image_class.header_class, "sizeof_hdr", HEADER)
+        length = getattr(image_class.header_class, "sizeof_hdr", HEADER_BYTES)
         header = image_class.header_class.from_fileobj(io.BytesIO(head[:length]))
         shape = [max(0, int(length)) for length in header.get_data_shape()]
         offset = float(header.get_data_offset())
@@ -224,18 +224,18 @@ def _from_bytes(raw: bytes) -> Any:
 
 def _image_class(raw: bytes) -> Any:
     orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
-    return next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
+    return next((IMAGE_CLASSES[n] for n in orders if n in IMAGE_CLASSES), None)
 
 
 def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
     line = dicom_line(path)
     if line:
         return _damaged(path, "is a DICOM file", "not-nifti", f"convert its folder: {line}")
-    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
-    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, AGAIN)
+    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, COPY_AGAIN)
 
 
 def _damaged(path: Path, found: str, kind: str, action: str) -> DataError:
-    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
     article = "an" if name in ("NRRD", "MGH") else "a"
     return DataError.of([Problem(str(path), found, f"{article} {name} file", action, kind)])

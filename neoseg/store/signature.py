@@ -19,10 +19,10 @@ from neoseg.store.volume import Volume
 POINTS = 16
 """Points along each axis of the lattice on which images are compared."""
 
-REACH = 1.6
+HALF_WIDTH = 1.6
 """Half of the lattice's width, in standard deviations of the positions of bright voxels."""
 
-ALIKE = 0.96
+MIN_CORRELATION = 0.96
 """Least correlation of two images that may be copies."""
 
 
@@ -35,7 +35,7 @@ def signature_of(volume: Volume) -> str:
     if not len(positions):  # constant image
         return base64.b64encode(bytes(POINTS**3)).decode()
     centre = positions.mean(0) + volume.affine[:3, 3]
-    reach = REACH * float(positions.std(0).mean()) or 1.0
+    reach = HALF_WIDTH * float(positions.std(0).mean()) or 1.0
     ticks = np.linspace(-reach, reach, POINTS)
     step = (ticks[1] - ticks[0]) / np.linalg.norm(volume.affine[:3, :3], axis=0)
     smooth = ndimage.gaussian_filter(volume.data.astype(np.float32), 0.5 * step, mode="nearest")
@@ -64,7 +64,7 @@ def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
     detail /= np.linalg.norm(detail, axis=1, keepdims=True).clip(1e-6)
     correlation = detail @ detail.T
     pairs = []
-    for i, j in np.argwhere(np.triu(correlation >= ALIKE, 1)).tolist():
+    for i, j in np.argwhere(np.triu(correlation >= MIN_CORRELATION, 1)).tolist():
         others = np.delete(correlation[[i, j]], [i, j], axis=1)
         typical = float(np.median(others)) if others.size else 1.0
         if signatures[i] == signatures[j] or 1 - correlation[i, j] < (1 - typical) / 4:

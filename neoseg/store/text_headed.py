@@ -18,7 +18,7 @@ from neoseg.foreign import opened
 
 ENDINGS = (".nrrd", ".mha")
 
-LONGEST_HEADER, LARGEST = 2**20, 2**40
+MAX_HEADER_BYTES, MAX_BYTES = 2**20, 2**40
 
 NRRD_TYPES = {
     name: code
@@ -85,8 +85,8 @@ def read_header(path: Path) -> TextHeader:
         ForeignError: the file cannot be read.
         ValueError: the header is invalid; the message says why.
     """
-    with opened(path, LARGEST) as stream:
-        head = stream.read(LONGEST_HEADER)
+    with opened(path, MAX_BYTES) as stream:
+        head = stream.read(MAX_HEADER_BYTES)
     try:
         return _parse_nrrd(head) if path.suffix.lower() == ".nrrd" else _parse_meta(head)
     except (KeyError, IndexError, OverflowError) as error:
@@ -103,7 +103,7 @@ def read_voxels(path: Path, header: TextHeader) -> np.ndarray:
     """
     if header.size > free_memory():
         raise EOFError(f"{header.size} bytes are announced, more than this machine has free")
-    with opened(path, LARGEST) as stream:
+    with opened(path, MAX_BYTES) as stream:
         stream.seek(header.begin)
         raw = stream.read()
     if header.packed:
@@ -179,7 +179,7 @@ def _parse_fields(lines: Any, separator: str) -> dict[str, str]:
 
 
 def _refuse_detached(tags: Mapping[str, str], *keys: str) -> None:
-    """Refuse a header whose voxels are in another file, as an untrusted header could name any."""
+    """Refuse a header whose voxels are in another file, which an untrusted header could choose."""
     for name in (tags[key] for key in keys if key in tags):
         raise ValueError(f"its voxels are in {name!r}; save header and voxels as one file")
 

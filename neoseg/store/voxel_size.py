@@ -26,8 +26,8 @@ Size = tuple[float, float, float]
 ALIKE = 0.01
 """Relative tolerance within which voxel sizes count as equal, to absorb rounding in headers."""
 
-COARSER = 1.1
-"""Factor from which larger voxels than those of the training cause a warning."""
+MAX_RATIO = 1.1
+"""Largest ratio of voxel sizes of a scan and of the training that causes no warning."""
 
 
 def _all_axes(raw: Any) -> Any:
@@ -116,7 +116,7 @@ def shown(size: Sequence[float]) -> str:
 
 def coarseness(sizes: Size, trained: Size | None) -> str:
     """Return a warning if a scan has larger voxels than the network was trained on, else ""."""
-    if trained is None or not any(a > COARSER * b for a, b in zip(sizes, trained, strict=True)):
+    if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
         return ""
     return (
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
