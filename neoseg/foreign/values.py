@@ -75,14 +75,14 @@ def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
 
 def require_plain(node: Any, where: str) -> None:
     """Raise `ForeignError` unless containers hold a limited number of plain, finite values."""
-    left = MAX_VALUES
+    budget = MAX_VALUES
 
     def look(node: Any, depth: int) -> None:
-        nonlocal left
-        left -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
-        if depth > DEEPEST or left < 0:
-            what = "is nested too deeply" if left >= 0 else "holds too many values"
-            raise ForeignError(f"{where} {what} to be what a run writes")
+        nonlocal budget
+        budget -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
+        if depth > DEEPEST or budget < 0:
+            reason = "is nested too deeply" if budget >= 0 else "holds too many values"
+            raise ForeignError(f"{where} {reason} to be what a run writes")
         if isinstance(node, dict):
             for key, value in node.items():
                 look(key, DEEPEST)  # so that a container is refused as a key

@@ -49,11 +49,11 @@ def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
 def matrix(old: int, new: int, smooth: bool) -> Any:
     """Return a matrix of linear interpolation, edges aligned; `smooth` adds anti-aliasing."""
     step, rows, blur = old / new, np.arange(new), np.eye(old)
-    place = np.clip(rows * step + (step - 1) / 2, 0, old - 1)
-    low = np.floor(place).astype(int)
+    position = np.clip(rows * step + (step - 1) / 2, 0, old - 1)
+    low = np.floor(position).astype(int)
     linear = np.zeros((new, old))
-    np.add.at(linear, (rows, low), 1 - (place - low))
-    np.add.at(linear, (rows, np.minimum(low + 1, old - 1)), place - low)
+    np.add.at(linear, (rows, low), 1 - (position - low))
+    np.add.at(linear, (rows, np.minimum(low + 1, old - 1)), position - low)
     if smooth and step > 1:
         sigma = (step - 1) / 2
         reach = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
@@ -83,8 +83,8 @@ def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
 
     session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
     settings = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
-    image, place = prepared(settings, paths, mask)
-    written(settings, blended(session, settings, image), place, output)
+    image, location = prepared(settings, paths, mask)
+    written(settings, blended(session, settings, image), location, output)
 
 
 def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
@@ -150,14 +150,14 @@ def blended(session: Any, told: Any, image: Any) -> Any:
     total = np.zeros((told["channels"], *padded.shape[1:]), np.float32)
     count = np.zeros(padded.shape[1:], np.float32)
     for corner in product(*starts):
-        at = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-        window = padded[(slice(None), *at)][None]
+        region = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        window = padded[(slice(None), *region)][None]
         values = session.run(None, {name: window})[0][0]
         if told["mirror"]:
             mirrored = session.run(None, {name: window[:, :, ::-1].copy()})[0][0, :, ::-1]
             values = (values + mirrored[told["mirror"]]) / 2
-        total[(slice(None), *at)] += values * weight
-        count[at] += weight
+        total[(slice(None), *region)] += values * weight
+        count[region] += weight
     inside = (slice(b, b + n) for (b, _), n in zip(pads[1:], image.shape[1:], strict=True))
     return (total / count)[(slice(None), *inside)]
 

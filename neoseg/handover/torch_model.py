@@ -203,9 +203,9 @@ def _readme(trained: TrainedNetwork) -> str:
     )
 
 
-def _export_error(trained: TrainedNetwork, what: str, error: Exception) -> ConfigError:
+def _export_error(trained: TrainedNetwork, form: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"network '{trained.spec.network['name']}' cannot be written as {what}: "
+        f"network '{trained.spec.network['name']}' cannot be written as {form}: "
         f"{str(error).strip().splitlines()[0] if str(error).strip() else error!r}; "
         "format=neoseg takes every network"
     )

@@ -63,16 +63,16 @@ def blend(
     patch = importance.shape
     axis = min(range(3), key=lambda a: patch[a] / size[a])
     starts = [window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True)]
-    places = sorted(product(starts[0], starts[1], starts[2]), key=lambda place: place[axis])
-    batches = [places[n : n + batch_size] for n in range(0, len(places), batch_size)]
+    corners = sorted(product(starts[0], starts[1], starts[2]), key=lambda corner: corner[axis])
+    batches = [corners[n : n + batch_size] for n in range(0, len(corners), batch_size)]
     length = patch[axis] + max(batch[-1][axis] - batch[0][axis] for batch in batches)
     planes: _Planes | None = None
     for number, batch in enumerate(batches):
         values = predict(batch).to(device)
         if planes is None:
             planes = _Planes.like(values, axis, size, length, importance, dtype)
-        for place, value in zip(batch, values, strict=True):
-            planes.add(place, value)
+        for corner, value in zip(batch, values, strict=True):
+            planes.add(corner, value)
         del values, value
         last = number + 1 == len(batches)
         yield from planes.release(size[axis] if last else batches[number + 1][0][axis], block)

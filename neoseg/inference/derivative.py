@@ -61,8 +61,8 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
         return output / f"{stem}_desc-{DESC}_dseg.nii.gz"
     subject, session = f"sub-{match['subject']}", match["session"]
     folder = output / subject / (f"ses-{session}" if session else "") / "anat"
-    kept = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]
-    name = "_".join([subject, *([f"ses-{session}"] if session else []), *kept])
+    entities = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]
+    name = "_".join([subject, *([f"ses-{session}"] if session else []), *entities])
     return folder / f"{name}_desc-{DESC}_dseg.nii.gz"
 
 
@@ -166,7 +166,7 @@ def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> ni
     """Return an image of `values` on the grid of another image, NIfTI-2 if that is.
 
     The header is new, as description, extensions and other fields of the source may identify a
-    person. A `step` other than 1 is the scale of the stored integers, whose values reach 1.
+    person. A `step` other than 1 scales the stored integers to values from 0 to 1.
     """
     cls: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
     header = cls.header_class()

@@ -183,8 +183,8 @@ class _Sum:
                 values[:, x, rows, box[2]] += outside[:, None, None] * missing
                 if watch is not None:
                     region = slice(x, x + 1), rows, box[2]
-                    place = region if self.canonical else in_scan(region, geometry)
-                    watch(part.movedim(-1, 0)[:, None], place, geometry)
+                    target = region if self.canonical else in_scan(region, geometry)
+                    watch(part.movedim(-1, 0)[:, None], target, geometry)
         return leaves
 
 

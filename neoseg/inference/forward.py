@@ -107,9 +107,8 @@ class WindowForward:
             enabled=self.precision != torch.float32,
         ):
             output = self.network(windows.contiguous(memory_format=self.format))
-        first = (
-            output[:1] if isinstance(output, list | tuple) else output
-        )  # the highest resolution only
+        # Of deep-supervision outputs, only the highest resolution is used.
+        first = output[:1] if isinstance(output, list | tuple) else output
         return heads_of(self.network, first, windows)[0]
 
 

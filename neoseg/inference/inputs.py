@@ -129,9 +129,9 @@ def find_scans(
     if chosen:
         return [_with_partners(image.path, images, modalities, channels) for image in chosen]
     if base is not None or desc is not None:
-        wanted = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
+        expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
-            f"{base or path} has {len(files)} volumes, and none is {wanted}, which the run was "
+            f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "
             "trained on; name a file, or the folder that holds such images"
         )
     others = tuple(f"_{modality}" for modality in modalities[1:])
@@ -196,7 +196,7 @@ def _in_space(images: Sequence[_Image], space: str | None) -> list[_Image]:
 def _choose_desc(images: Sequence[_Image], desc: str | None, usual: str | None) -> list[_Image]:
     """Return one image of each scan."""
     names = [desc] if desc else [*([usual] if usual else []), CORRECTED, "none"]
-    wanted = [None if name == "none" else name for name in names]
+    preferred = [None if name == "none" else name for name in names]
     scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, _Image]] = {}
     for image in images:
         by_desc = scans.setdefault((image.path.parent, image.space, image.rest), {})
@@ -205,7 +205,7 @@ def _choose_desc(images: Sequence[_Image], desc: str | None, usual: str | None) 
         by_desc[image.desc] = image
     chosen, ambiguous = [], []
     for by_desc in scans.values():
-        best = next((by_desc[name] for name in wanted if name in by_desc), None)
+        best = next((by_desc[name] for name in preferred if name in by_desc), None)
         if best is None and desc is None:
             best = next(iter(by_desc.values()))
             if len(by_desc) > 1:
@@ -225,7 +225,7 @@ def _with_partners(
 ) -> ScanFiles:
     first = _parse(path, modalities[:1], channels)
     partners: list[Path | None] = [path]
-    for other in modalities[1:]:
+    for name in modalities[1:]:
         if first is None:
             partners.append(None)
             continue
@@ -233,7 +233,7 @@ def _with_partners(
         candidates = [
             image
             for image in images
-            if (image.path.parent, image.modality, image.rest) == (path.parent, other, first.rest)
+            if (image.path.parent, image.modality, image.rest) == (path.parent, name, first.rest)
             and image.space in spaces
         ]
         best = max(

@@ -79,7 +79,7 @@ class ModelSpec(Section):
 
     @cached_property
     def codebook(self) -> Codebook:
-        """The label sets that occurred in the training annotations."""
+        """The label sets that the training annotations can express."""
         return Codebook(self.space, tuple(frozenset(row) for row in self.label_sets))
 
     def make_head(self) -> Head:

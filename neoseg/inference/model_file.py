@@ -81,10 +81,8 @@ def write_model(
         "calibrations": dict(calibrations or {}),
     }
     tensors = {
-        f"{number}.{name}": value.detach()
-        .cpu()
-        .clone()
-        .contiguous()  # safetensors refuses shared memory
+        # Cloned, as safetensors refuses tensors that share memory.
+        f"{number}.{name}": value.detach().cpu().clone().contiguous()
         for number, values in enumerate(weights)
         for name, value in values.items()
     }

@@ -87,7 +87,7 @@ def write_overlay(
         limits = ((part.start, part.stop - part.start - 1) for part in box)
         pairs = zip(centre, limits, strict=True)
         middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
-    palette, shown = palette_of(codebook)
+    palette, visible = palette_of(codebook)
     grey = grey_in(image, grey_window(image))
 
     rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
@@ -116,7 +116,7 @@ def write_overlay(
                 if layer.dtype == bool:
                     paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
                 else:
-                    paint(picture, shown[layer], palette[layer][shown[layer]])
+                    paint(picture, visible[layer], palette[layer][visible[layer]])
                     for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
                         used[int(code)] = used.get(int(code), 0) + int(count)
             show_plane(axes, picture, axis, spacing)
@@ -128,7 +128,7 @@ def write_overlay(
                     axes.axhline(picture.shape[0] - 1 - up, color=WRONG, linewidth=0.6)
         line[0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_make_title(scan, scan_age, mean_dice), color="white", fontsize=12)
-    _add_legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
+    _add_legend(figure, used, visible, palette, codebook, wrong=truth_codes is not None)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
@@ -138,9 +138,9 @@ def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
     """Return the RGB colour of each code, and whether it is drawn (the background is not)."""
     from matplotlib.colors import to_rgb
 
-    shown = np.ones(codebook.size, dtype=bool)
-    shown[codebook.space.background + 1] = False
-    return np.array([to_rgb(colour) for colour in colours_of(codebook)]), shown
+    visible = np.ones(codebook.size, dtype=bool)
+    visible[codebook.space.background + 1] = False
+    return np.array([to_rgb(colour) for colour in colours_of(codebook)]), visible
 
 
 def paint(
@@ -179,7 +179,7 @@ def _make_title(scan: str, scan_age: float | None, mean_dice: float | None) -> s
 def _add_legend(
     figure: Figure,
     used: dict[int, int],
-    shown: np.ndarray,
+    visible: np.ndarray,
     palette: np.ndarray,
     codebook: Codebook,
     wrong: bool,
@@ -187,7 +187,7 @@ def _add_legend(
     """Add a legend of the drawn codes in table order, of the largest if there are too many."""
     from matplotlib.patches import Patch
 
-    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if shown[code]]
+    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if visible[code]]
     listed = sorted(codes[:_MAX_LEGEND])
     names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}
     handles = []

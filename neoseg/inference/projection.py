@@ -82,9 +82,9 @@ def find_last_layer(
     sources = [call for call in calls if _is_unmodified(call, logits)]
     if len(sources) != 1 or sum(call.layer is sources[0].layer for call in calls) != 1:
         return logits, None, None
-    is_2d = logits.ndim - sources[0].features.ndim
+    missing_axes = logits.ndim - sources[0].features.ndim
     features = sources[0].features
-    if is_2d:  # a 2D network in a 3D batch: restore the axis of length one
+    if missing_axes:  # a 2D network in a 3D batch: restore the axis of length one
         axis = next(a for a in range(2, logits.ndim) if logits.shape[a] == 1)
         features = features.unsqueeze(axis)
     return logits, sources[0].layer, features

@@ -107,7 +107,7 @@ class TrainedNetwork:
         """
         model, weights = read_model(path)
         loaded: dict[str, Self] = {}
-        for member, own in zip(model.members, weights, strict=True):
+        for member, tensors in zip(model.members, weights, strict=True):
             if predict_with not in (None, "auto", member.predicts):
                 raise ConfigError(
                     f"predict_with is '{predict_with}', and {path} holds the {member.predicts} of "
@@ -115,9 +115,9 @@ class TrainedNetwork:
                 )
             try:
                 spec = ModelSpec.read(member.spec)
-                with weighing(own):
+                with weighing(tensors):
                     network = spec.build_network(allow)
-                loaded[member.name] = cls.of(spec, network, own, device, member.predicts)
+                loaded[member.name] = cls.of(spec, network, tensors, device, member.predicts)
             except (RuntimeError, KeyError, ValueError, TypeError) as error:
                 raise ConfigError(f"{path} cannot be loaded: {error}") from None
         if len(loaded) < len(weights):
@@ -137,8 +137,8 @@ class TrainedNetwork:
         network.load_state_dict(dict(weights))
         network.requires_grad_(False)
         network.eval()
-        place = choose_device(device)
-        return cls(spec, network.to(place), place, predicts)
+        resolved = choose_device(device)
+        return cls(spec, network.to(resolved), resolved, predicts)
 
 
 def choose_device(name: str) -> torch.device:

@@ -132,13 +132,13 @@ def predict_pieces(
         raise ValueError(f"image has shape {tuple(image.shape)}, expected [M, X, Y, Z]")
     partners = mirror_partners(head, window.patch_size) if window.mirror else None
     padded, inside = _pad(image.float(), window)
-    place = device if window.accumulate_on == "device" else torch.device("cpu")
-    block = max(1, _BLOCK_VALUES.get(place.type, _LARGE_BLOCK_VALUES) // head.channels)
+    sum_on = device if window.accumulate_on == "device" else torch.device("cpu")
+    block = max(1, _BLOCK_VALUES.get(sum_on.type, _LARGE_BLOCK_VALUES) // head.channels)
     if whole_planes:
         block = max(block, padded[0, 0].numel() // min(padded.shape[2:]))
     with ExitStack() as stack:
         stack.enter_context(_evaluating(network))
-        forward = WindowForward(network, head, partners, window.precision, device, place, stack)
+        forward = WindowForward(network, head, partners, window.precision, device, sum_on, stack)
 
         def predict(places: Sequence[tuple[int, int, int]]) -> Tensor:
             corners = (zip(p, window.patch_size, strict=True) for p in places)
@@ -148,17 +148,17 @@ def predict_pieces(
         means = blend(
             predict,
             padded.shape[2:],
-            _importance(window, place),
+            _importance(window, sum_on),
             window.overlap,
             window.batch_size,
             getattr(torch, window.accumulate),
-            place,
+            sum_on,
             block,
         )
         for region, mean in means:
-            target, kept = _within(region, inside)
-            if all(part.start < part.stop for part in kept):
-                yield target, forward.logits(mean[(slice(None), *kept)])
+            target, source = _within(region, inside)
+            if all(part.start < part.stop for part in source):
+                yield target, forward.logits(mean[(slice(None), *source)])
 
 
 def _importance(window: WindowSettings, device: torch.device) -> Tensor:

@@ -50,7 +50,7 @@ class AtlasLabeller(Labeller):
 
     Attributes:
         scans: the fully labelled training scans.
-        number: how many of them are registered onto a scan: those most similar in the sizes of the
+        number: of atlases registered onto a scan: those most similar to it in the sizes of the
             label sets that both show.
         intensities: whether to blur votes and use the images; else votes are only counted.
         device: on which registrations are computed.
@@ -69,8 +69,8 @@ class AtlasLabeller(Labeller):
     def _counts(self) -> np.ndarray:
         """Number of voxels of each code in each atlas, `[atlases, R]`."""
         size = self.codebook.size
-        codes = (self._atlases[place].codes.flatten() for place in range(len(self.scans)))
-        return np.stack([np.bincount(found, minlength=size) for found in codes])
+        codes = (self._atlases[number].codes.flatten() for number in range(len(self.scans)))
+        return np.stack([np.bincount(atlas_codes, minlength=size) for atlas_codes in codes])
 
     @cached_property
     def _clear(self) -> np.ndarray:
@@ -139,13 +139,15 @@ class AtlasLabeller(Labeller):
 
     def _alike(self, codes: np.ndarray, known: np.ndarray) -> list[int]:
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
-        theirs = self._counts @ self._inside(known).T
-        distance = np.abs(np.log1p(theirs) - np.log1p(counts)).sum(1)
-        informative = theirs.any(
+        atlas_counts = self._counts @ self._inside(known).T
+        distance = np.abs(np.log1p(atlas_counts) - np.log1p(counts)).sum(1)
+        informative = atlas_counts.any(
             1
         )  # a person without lesions gives no information on their position
-        ranked = [int(place) for place in np.argsort(distance, kind="stable") if informative[place]]
-        return sorted((ranked or list(range(len(self.scans))))[: self.number])
+        order = [
+            int(number) for number in np.argsort(distance, kind="stable") if informative[number]
+        ]
+        return sorted((order or list(range(len(self.scans))))[: self.number])
 
     def _inside(self, known: np.ndarray) -> np.ndarray:
         """Return for each known set which rows are subsets of it, bool `[known, R]`."""
@@ -173,14 +175,14 @@ class AtlasLabeller(Labeller):
         values = images.flatten(1).T.numpy()
         leaf, share = np.full(len(at), NOBODY, np.uint8), np.zeros(len(at))
         for code in np.unique(codes) if atlases else ():
-            here = codes == code
+            inside = codes == code
             voters = [atlas for atlas in atlases if atlas.clear[code]] or atlases
-            votes = np.concatenate([atlas.votes[:, here] for atlas in voters])
-            weights = np.concatenate([atlas.weights[:, here] for atlas in voters])
+            votes = np.concatenate([atlas.votes[:, inside] for atlas in voters])
+            weights = np.concatenate([atlas.weights[:, inside] for atlas in voters])
             prior = allowed_votes(votes, weights, self.codebook.rows, code)
             blur, iterations = (BLUR, ITERATIONS) if self.intensities else (0.0, 0)
-            mixture = candidates(*prior, at[here], tuple(sample.codes.shape), blur)
-            leaf[here], share[here] = refined(mixture, values[at[here]], iterations).most()
+            mixture = candidates(*prior, at[inside], tuple(sample.codes.shape), blur)
+            leaf[inside], share[inside] = refined(mixture, values[at[inside]], iterations).most()
         leaf[share == 0] = NOBODY
         return leaf, share
 

@@ -114,11 +114,11 @@ def _moments(body: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of a body's position, -1 to 1, in `grid_sample` order."""
     means, spreads = [], []
     for axis in (2, 1, 0):
-        share = body.double().sum([other for other in range(3) if other != axis]).cpu()
+        share = body.double().sum([a for a in range(3) if a != axis]).cpu()
         share = share / share.sum()
-        at = (torch.arange(len(share), dtype=torch.float64) + 0.5) / len(share) * 2 - 1
-        means.append(mean := share @ at)
-        spreads.append((share @ (at - mean).square()).sqrt())
+        position = (torch.arange(len(share), dtype=torch.float64) + 0.5) / len(share) * 2 - 1
+        means.append(mean := share @ position)
+        spreads.append((share @ (position - mean).square()).sqrt())
     return torch.stack(means).float(), torch.stack(spreads).float()
 
 
@@ -163,8 +163,8 @@ def _coarsen(volume: Tensor, factor: int) -> Tensor:
 
 def _splines(length: int, controls: int) -> Tensor:
     """Return cubic B-spline bases at voxel centres, `[length, controls]`."""
-    at = (torch.arange(length) + 0.5) / length * (controls - 3) + 1
-    distance = (at[:, None] - torch.arange(controls)).abs()
+    position = (torch.arange(length) + 0.5) / length * (controls - 3) + 1
+    distance = (position[:, None] - torch.arange(controls)).abs()
     inner = 2 / 3 - distance**2 + distance**3 / 2
     outer = (2 - distance).clamp(min=0) ** 3 / 6
     return torch.where(distance < 1, inner, outer)

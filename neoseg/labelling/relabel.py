@@ -51,7 +51,7 @@ class SourceLabeller(Labeller):
     def _narrowed_codes(self) -> np.ndarray:
         """Lookup table of codes by annotated code and predicted leaf, uint8 `[R, L]`."""
         code, sets = self.codebook.code, self.codebook.sets
-        rows = [[code((known & said) or known) for said in self.said] for known in sets]
+        rows = [[code((known & predicted) or known) for predicted in self.said] for known in sets]
         return np.array(rows, dtype=np.uint8)
 
     @cached_property

@@ -77,8 +77,8 @@ class Examined:
     def failed(cls, scan: Scan, error: DataError) -> Examined:
         """Return the result for a scan that has no entry because of `error`."""
         problems = error.problems or (Problem(scan.id, str(error), kind="unreadable-file"),)
-        found = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
-        return cls(scan, None, tuple(found))
+        marked = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
+        return cls(scan, None, tuple(marked))
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -98,7 +98,7 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
             "header-forms",
             "warning",
         )
-    axes, other = ("".join(nib.aff2axcodes(form)) for form in (sform, qform))
+    s_axes, q_axes = ("".join(nib.aff2axcodes(form)) for form in (sform, qform))
     flipped = not np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]])
     ends = [(0, max(0, length - 1)) for length in (*shape, 1, 1, 1)[:3]]
     corners = np.array([[*corner, 1] for corner in product(*ends)]).T
@@ -108,8 +108,8 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
     fix = "image.set_qform(image.get_sform(), 1) or image.set_sform(image.get_qform(), 1)"
     return one(
         path,
-        f"lies in {axes} by its sform and in {other} by its qform, up to {gap:.3g} mm apart, and "
-        + _AMBIGUOUS,
+        f"lies in {s_axes} by its sform and in {q_axes} by its qform, "
+        f"up to {gap:.3g} mm apart, and " + _AMBIGUOUS,
         "one place for each voxel",
         f"find out which is right and write it over the other with nibabel, {fix}"
         if flipped

@@ -26,8 +26,8 @@ MAX_SPELLED_OUT = 8
 
 def check_values(path: Path, labels: Volume, convention: Convention) -> list[Problem]:
     """Check that values are integers of the convention; slow, for files that failed to encode."""
-    found = np.unique(labels.data)
-    fractions = found[np.abs(np.rint(found) - found) > ROUNDING]
+    occurring = np.unique(labels.data)
+    fractions = occurring[np.abs(np.rint(occurring) - occurring) > ROUNDING]
     if len(fractions) and labels.scaling is not None:
         slope, shift = labels.scaling
         raw = np.unique(load_image(path)[0].dataobj.get_unscaled())

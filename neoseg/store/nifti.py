@@ -178,11 +178,11 @@ def _unpack(path: Path, size: int) -> bytes:
                 if announced > free_memory():
                     why = f"its header announces {announced} bytes, more than this machine has free"
                     raise _broken(path, size, why, "truncated-file")
-                unpacked, left = io.BytesIO(), max(0, announced - len(head)) + SLACK_BYTES
+                unpacked, remaining = io.BytesIO(), max(0, announced - len(head)) + SLACK_BYTES
                 unpacked.write(head)
                 # In pieces: one read would allocate the announced size before any byte arrives.
-                while left and (piece := stream.read(min(left, PIECE_BYTES))):
-                    left -= unpacked.write(piece)
+                while remaining and (piece := stream.read(min(remaining, PIECE_BYTES))):
+                    remaining -= unpacked.write(piece)
                 if not stream.read(1):
                     return unpacked.getvalue()
             why = f"it unpacks to more than the {announced} bytes that its header announces"

@@ -58,8 +58,8 @@ def read_scan(
         problems += [note for volume in volumes if volume is not None for note in volume.notes]
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])
-        others = (volume for volume in volumes[1:] if volume is not None)
-        record["others"] = [digest_of_voxels(volume) for volume in others]
+        further = (volume for volume in volumes[1:] if volume is not None)
+        record["others"] = [digest_of_voxels(volume) for volume in further]
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
@@ -90,8 +90,8 @@ def read_scan(
         raise DataError.of(problems)
     assert image is not None
     assert geometry is not None
-    kept = [problem for problem in problems if problem.kind not in OF_CONTENT]
-    record["findings"] = [problem.to_dict() for problem in kept]
+    stored = [problem for problem in problems if problem.kind not in OF_CONTENT]
+    record["findings"] = [problem.to_dict() for problem in stored]
     return image, geometry, codes, record
 
 

@@ -68,7 +68,7 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
     """Return the cohort with the voxel size to which its scans are resampled.
 
     If `asked` is None, this is the median along each axis over the scans (first images, canonical
-    axes): always a size that occurs, the finer one of the middle two. If some scans need
+    axes), which is always a length that occurs (of the middle two, the finer). If some scans need
     resampling, a warning is added to the cohort's problems, and logged unless `quiet`. Only headers
     are read; unreadable ones are skipped and left to the preparation to report.
     """
@@ -85,13 +85,13 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
         return replace(cohort, voxel_size=asked)
     median = (median_low(axis) for axis in zip(*sizes, strict=True))
     size = asked or tuple(median)
-    others = Counter(shown(other) for other in sizes if not alike(other, size))
-    if not others:
+    mismatched = Counter(shown(scan_size) for scan_size in sizes if not alike(scan_size, size))
+    if not mismatched:
         return replace(cohort, voxel_size=size)
-    counted = [f"{count} of {name} mm" for name, count in others.most_common()]
+    counted = [f"{count} of {name} mm" for name, count in mismatched.most_common()]
     problem = Problem(
         f"cohort '{cohort.name}'",
-        f"{others.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
+        f"{mismatched.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
         + shorten(counted, 4),
         "one size for a network",
         "they are resampled to it"
