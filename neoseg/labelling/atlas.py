@@ -141,9 +141,8 @@ class AtlasLabeller(Labeller):
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
         atlas_counts = self._counts @ self._inside(known).T
         distance = np.abs(np.log1p(atlas_counts) - np.log1p(counts)).sum(1)
-        informative = atlas_counts.any(
-            1
-        )  # a person without lesions gives no information on their position
+        # An atlas without lesions, for example, gives no information on their position.
+        informative = atlas_counts.any(1)
         order = [
             int(number) for number in np.argsort(distance, kind="stable") if informative[number]
         ]
@@ -179,9 +178,9 @@ class AtlasLabeller(Labeller):
             voters = [atlas for atlas in atlases if atlas.clear[code]] or atlases
             votes = np.concatenate([atlas.votes[:, inside] for atlas in voters])
             weights = np.concatenate([atlas.weights[:, inside] for atlas in voters])
-            prior = allowed_votes(votes, weights, self.codebook.rows, code)
+            leaf_votes = allowed_votes(votes, weights, self.codebook.rows, code)
             blur, iterations = (BLUR, ITERATIONS) if self.intensities else (0.0, 0)
-            mixture = candidates(*prior, at[inside], tuple(sample.codes.shape), blur)
+            mixture = candidates(*leaf_votes, at[inside], tuple(sample.codes.shape), blur)
             leaf[inside], share[inside] = refined(mixture, values[at[inside]], iterations).most()
         leaf[share == 0] = NOBODY
         return leaf, share

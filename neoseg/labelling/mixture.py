@@ -79,9 +79,7 @@ def candidates(
     parts = []
     for leaf in np.unique(votes[weights > 0]):
         count = np.zeros(len(at))
-        for vote, weight in zip(
-            votes, weights, strict=True
-        ):  # vectorised, this would take gigabytes
+        for vote, weight in zip(votes, weights, strict=True):  # gigabytes if vectorised
             count += weight * (vote == leaf)
         if blur:
             count = _blur(count, index, blur)

@@ -39,7 +39,7 @@ PLANES = 8
 
 @dataclass(frozen=True)
 class Labeller(ABC):
-    """Base of labellers, which refine annotations that allow several leaves.
+    """Base class of labellers, which refine annotations that allow several leaves.
 
     Attributes:
         codebook: the meaning of the annotations' codes.
