@@ -28,7 +28,8 @@ from neoseg.inference.derivative import (
     write_derivative,
 )
 from neoseg.inference.ensemble import Ensemble
-from neoseg.inference.inputs import ScanFiles, find_scans
+from neoseg.inference.image_names import ScanFiles
+from neoseg.inference.inputs import find_scans
 from neoseg.inference.origin import Known, Origin, is_counted, note_counted
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.probability import probability_paths, write_probabilities

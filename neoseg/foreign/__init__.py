@@ -1,7 +1,7 @@
-"""Reading what a stranger may have written, the files of a run above all, as data only.
+"""Read untrusted files, above all those of a run, as data only.
 
-Whatever comes from a run, a checkpoint, a store or a view passes here: regular files that no link
-leads out of, of a limited size, that hold plain and finite values.
+Every file of a run, a checkpoint, a store or a view is read here: it must be a regular file, not
+reached by a link out of its folder, of limited size, and hold plain and finite values.
 """
 
 from neoseg.foreign.config import CONFIG, read_config

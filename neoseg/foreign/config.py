@@ -1,4 +1,4 @@
-"""The configuration of a run folder, in which keys may refer to keys and to nothing else."""
+"""Read the configuration of a run folder, in which keys may refer to keys and nothing else."""
 
 from __future__ import annotations
 
@@ -16,44 +16,43 @@ from neoseg.foreign.values import (
 )
 
 CONFIG = "config.yaml"
-"""In a run folder: its whole configuration, there from the start."""
+"""Name of the complete configuration in a run folder, written at the start of the run."""
 
-MOST_REFERENCES = 2**16
-"""That are followed in it; each counts once, and once more for 64 letters."""
+MAX_REFERENCES = 2**16
+"""Budget of references that are followed; each costs 1, plus 1 per 64 letters of its value."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
-"""A key that refers to another one; whatever else begins like that would call a resolver."""
+"""A reference to another key; any other interpolation would call a resolver."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml` as plain containers, in which nothing can call a resolver or
-    another program.
+    """Read a run's `config.yaml` as plain containers, without resolvers or other calls.
 
-    Runs are written with every value resolved, so that a resolver in one is not theirs: such as
-    `${oc.env:...}` would read the secrets of whoever opens the run. Keys may refer to keys.
+    Runs are written with every value resolved, so a resolver such as `${oc.env:...}` was added by
+    somebody else and could read the secrets of whoever opens the run. Keys may refer to keys.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
     raw = read_yaml(path, within=path.parent)
     require_values(raw, str(path), _REFERENCE)
     resolved: dict[str, Any] = _Resolver(raw, path).resolved(raw)
-    # Two texts without a resolver can be one with it.
+    # Two harmless texts can form a resolver when joined.
     require_plain(resolved, str(path))
     require_values(resolved, str(path))
     return resolved
 
 
 class _Resolver:
-    """Puts values in the place of references to them."""
+    """Replaces references by their values."""
 
     def __init__(self, root: dict[str, Any], path: Path) -> None:
-        self.root, self.path, self.left = root, path, MOST_REFERENCES
+        self.root, self.path, self.left = root, path, MAX_REFERENCES
 
     def resolved(self, node: Any, within: tuple[str, ...] = ()) -> Any:
-        """Return a node with the values that its references name; `within` are those followed.
+        """Return a node with its references resolved; `within` are the references being followed.
 
-        Keys are not resolved: one that refers to another is no key of a run.
+        Mapping keys are not resolved: runs have no references in them.
         """
         if isinstance(node, dict):
             return {key: self.resolved(value, within) for key, value in node.items()}
@@ -64,13 +63,13 @@ class _Resolver:
 
         def value_of(match: re.Match[str]) -> Any:
             key, missing = match[1], object()
-            found = value_at(self.root, key, missing)
+            target = value_at(self.root, key, missing)
             text = f"{self.path}: {node!r}"
-            if key in within or len(within) > DEEPEST or found is missing:
+            if key in within or len(within) > DEEPEST or target is missing:
                 raise ForeignError(f"{text} refers to no value; write the value in its place")
-            if isinstance(found, dict | list):
+            if isinstance(target, dict | list):
                 raise ForeignError(f"{text} refers to a section, expected a value")
-            value = self.resolved(found, (*within, key))
+            value = self.resolved(target, (*within, key))
             self.left -= 1 + (len(str(value)) >> 6)
             if self.left < 0:
                 raise ForeignError(f"{text} grows without bound; write the value in its place")

@@ -1,4 +1,4 @@
-"""Opening the files of a run, of a limited size, out of which no link leads."""
+"""Open files of a run safely: regular, of limited size, and inside the run folder."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from typing import BinaryIO
 from neoseg.errors import NeosegError
 
 LARGEST = 4 * 2**20
-"""Bytes of a configuration; real ones have some ten thousand."""
+"""Largest configuration in bytes; real ones have about ten thousand."""
 
 LARGEST_RECORD, LARGEST_TABLE = 2**24, 2**27
-"""Bytes of JSON, which lists scans, and of a table, which may have a row per scan and structure."""
+"""Largest JSON file and table in bytes; JSON lists scans, tables have a row per scan and class."""
 
 
 class ForeignError(NeosegError):
-    """A file that is not what a run writes; nothing in it was used."""
+    """A file is not as written by a run; nothing in it was used."""
 
 
 @contextmanager
 def opened(path: Path, limit: int, within: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a regular file to read it; devices and pipes are not waited for.
+    """Open a regular file for reading, without blocking on devices and pipes.
 
     Args:
         path: of the file.
-        limit: bytes that it may have.
-        within: the folder of the run to which it belongs, which no link may leave. None is for
-            what the user names, which may be a link.
+        limit: largest size in bytes.
+        within: folder of the run to which the file belongs; links that lead out of it are refused.
+            None for files named by the user, which may be links.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        place = path.resolve(strict=True)
-        if within is not None and not place.is_relative_to(within.resolve()):
+        target = path.resolve(strict=True)
+        if within is not None and not target.is_relative_to(within.resolve()):
             raise ForeignError(
                 f"{path} is a link that leads out of {within}; put the file itself in its place if "
                 "you trust it"
             )
-        handle = os.open(place, os.O_RDONLY | flags)
+        handle = os.open(target, os.O_RDONLY | flags)
         status = os.fstat(handle)
     except ForeignError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:  # also a loop of links, a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # also for a loop of links or a null byte
         why = getattr(error, "strerror", None) or error
         raise ForeignError(f"{path} cannot be read: {why}") from None
     if not stat.S_ISREG(status.st_mode):
@@ -82,7 +82,7 @@ def require_no_link_out(folder: Path) -> None:
 
 
 def read_bytes(path: Path, limit: int = LARGEST, within: Path | None = None) -> bytes:
-    """Return the content of a file that `opened` accepts."""
+    """Read the bytes of a file that `opened` accepts."""
     with opened(path, limit, within) as stream:
         try:
             return stream.read(limit)
@@ -91,7 +91,7 @@ def read_bytes(path: Path, limit: int = LARGEST, within: Path | None = None) -> 
 
 
 def read_text(path: Path, limit: int = LARGEST, within: Path | None = None) -> str:
-    """Return UTF-8 text of a file that `opened` accepts."""
+    """Read the UTF-8 text of a file that `opened` accepts."""
     try:
         return read_bytes(path, limit, within).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Archives, pictures and checkpoints: looked through before anything in them is unpacked."""
+"""Read archives, pictures and checkpoints after checking them before they are unpacked."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ LARGEST_CHECKPOINT = 2**36
 LARGEST_PICTURE = 2**25
 MOST_PIXELS = 2**26
 
-_DATA = re.compile(
+_TENSOR_GLOBALS = re.compile(
     r"torch\._utils\._rebuild_(tensor(_v2)?|parameter)|torch\.[A-Z][A-Za-z0-9]+Storage"
     r"|torch\.(float|bfloat|int|uint)\d+|torch\.bool|torch\.nn\.parameter\.Parameter"
 )
-"""What the pickle of a checkpoint names beside ordered mappings: tensors."""
+"""Globals that the pickle of a checkpoint may name besides `OrderedDict`: those of tensors."""
 
-_NUMBER = re.compile(
+_NUMBER_GLOBALS = re.compile(
     r"numpy\.(_core|core)\.multiarray\.scalar|numpy\.dtype|_codecs\.encode|torch\.device"
 )
-"""What a training of another project leaves beside them: single numbers of NumPy, and a device."""
+"""Further globals in checkpoints of other projects: NumPy scalars, and devices."""
 
 
 def read_arrays(path: Path, limit: int, within: Path | None = None) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz`; each is as large as its header announces.
+    """Read the arrays of an `.npz`, requiring that each has the size that its header announces.
 
-    `limit` is of the bytes of all, packed and unpacked.
+    `limit` is the largest total size in bytes, both compressed and uncompressed.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
-    with opened(path, limit, within) as stream, _told(path):
+    with opened(path, limit, within) as stream, _as_foreign_error(path):
         archive = zipfile.ZipFile(stream)
         if sum(member.file_size for member in archive.infolist()) > limit:
             raise ValueError(f"it unpacks to more than {limit} bytes")
@@ -56,7 +56,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{member.filename} is packed in another way than NumPy's")
     with archive.open(member) as packed:
-        content = packed.read(member.file_size)  # given a size it unpacks no more than that
+        content = packed.read(member.file_size)  # with a size, it decompresses no more than that
     stream = io.BytesIO(content)
     reader = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -76,15 +76,15 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
 
 
 def read_picture(path: Path, within: Path | None = None) -> bytes:
-    """Return the bytes of a PNG, once they are seen to be one of a sane size.
+    """Read the bytes of a PNG after checking its format and size.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
     from PIL import Image
 
     content = read_bytes(path, LARGEST_PICTURE, within)
-    with _told(path), Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+    with _as_foreign_error(path), Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
         if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"it has {picture.width} x {picture.height} pixels")
         picture.verify()
@@ -95,26 +95,26 @@ def read_picture(path: Path, within: Path | None = None) -> bytes:
 def opened_checkpoint(
     path: Path, within: Path | None = None, numbers: bool = False
 ) -> Iterator[BinaryIO]:
-    """Give a file that `torch.load` may read: tensors as large as the file, and plain values.
+    """Open a checkpoint for `torch.load` after checking that it has only tensors and plain values.
 
-    The hyper-parameters, from which a network is built, hold no references. `numbers` also lets
-    single numbers of NumPy pass, of plain kinds, and the names of devices.
+    It must be uncompressed, and its hyper-parameters, from which a network is built, must have no
+    references. `numbers` also allows NumPy scalars of plain data types, and devices.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
     with opened(path, LARGEST_CHECKPOINT, within) as stream:
-        with _told(path):
+        with _as_foreign_error(path):
             archive = _single_archive(stream)
             packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
             records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if packed or len(records) != 1:
                 raise ValueError("it is no archive as torch writes it")
-            found = _Outline(io.BytesIO(archive.read(records[0])), numbers).load()
-        if isinstance(found, dict):
-            known = found.get("hyper_parameters")
-            require_plain(known, f"{path}, hyper_parameters")
-            require_values(known, f"{path}, hyper_parameters")
+            outline = _Outline(io.BytesIO(archive.read(records[0])), numbers).load()
+        if isinstance(outline, dict):
+            hyper_parameters = outline.get("hyper_parameters")
+            require_plain(hyper_parameters, f"{path}, hyper_parameters")
+            require_values(hyper_parameters, f"{path}, hyper_parameters")
         stream.seek(0)
         yield stream
 
@@ -155,7 +155,7 @@ def _listed_at(stream: BinaryIO) -> int:
 
 
 class _Outline(pickle.Unpickler):
-    """Unpickles containers and plain values; whatever else is named is refused or left out."""
+    """Unpickles containers and plain values; tensors become placeholders, all else is refused."""
 
     def __init__(self, stream: BinaryIO, numbers: bool) -> None:
         super().__init__(stream)
@@ -164,24 +164,24 @@ class _Outline(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if _DATA.fullmatch(f"{module}.{name}"):
-            return _Tensor
-        if self.numbers and _NUMBER.fullmatch(f"{module}.{name}"):
-            return _Kind if name == "dtype" else _Tensor
+        if _TENSOR_GLOBALS.fullmatch(f"{module}.{name}"):
+            return _TensorStub
+        if self.numbers and _NUMBER_GLOBALS.fullmatch(f"{module}.{name}"):
+            return _DtypeStub if name == "dtype" else _TensorStub
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         return None
 
 
-class _Tensor:
-    """Stands for a tensor, or for a part of one."""
+class _TensorStub:
+    """Placeholder for a tensor, a part of one, or a number."""
 
     def __init__(self, *_: Any) -> None: ...
 
 
-class _Kind(_Tensor):
-    """Stands for the kind of a number, which is a plain one."""
+class _DtypeStub(_TensorStub):
+    """Placeholder for a NumPy data type, which must be a plain one."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if not re.fullmatch(r"[<>=|]?(b1|[iu][1248]|f[248])", str(name)):
@@ -191,8 +191,8 @@ class _Kind(_Tensor):
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged archive, picture or pickle raises into a message."""
+def _as_foreign_error(path: Path) -> Iterator[None]:
+    """Convert any exception of a damaged archive, picture or pickle to a `ForeignError`."""
     try:
         yield
     except ForeignError:

@@ -1,4 +1,4 @@
-"""JSON and YAML as plain, finite values, and not too many of them."""
+"""Read JSON and YAML as a limited number of plain, finite values."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import yaml
 from neoseg.foreign.files import LARGEST, LARGEST_RECORD, ForeignError, read_text
 
 DEEPEST = 50
-"""Levels of keys; real ones have six."""
+"""Largest nesting depth; real files have six levels."""
 
-MOST = 2**18
-"""Values of a file."""
+MAX_VALUES = 2**18
+"""Largest number of values in a file."""
 
 
 def read_json(path: Path, within: Path | None = None) -> Any:
-    """Return plain containers; numbers that are none (NaN, infinite) become None."""
+    """Read JSON as plain containers; NaN and infinite numbers become None."""
     return json_of(read_text(path, LARGEST_RECORD, within), str(path))
 
 
 def json_of(text: str, where: str) -> Any:
-    """Return what JSON holds, as `read_json` does; `where` is named in errors."""
+    """Parse JSON like `read_json`; `where` is the source named in errors."""
     try:
-        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        content = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ForeignError(f"{where} cannot be read: {error}") from None
-    require_plain(found, where)
-    return found
+    require_plain(content, where)
+    return content
 
 
 def _finite(text: str) -> float | None:
@@ -41,28 +41,28 @@ def _finite(text: str) -> float | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads keys, texts, numbers, truth values and null; dates are texts, `<<` is a key."""
+    """Loads mappings, strings, numbers, booleans and null; dates are strings, `<<` is a key."""
 
 
 _KINDS = ("null", "bool", "int", "float")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] in _KINDS]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] in _KINDS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
 def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
-    """Return keys and values as plain containers.
+    """Read a YAML mapping as plain containers.
 
-    Tags, and aliases of containers, which can grow without bound, are refused.
+    Tags are refused, as are aliases of containers, which can grow without bound.
 
     Raises:
-        ForeignError: naming the file and what is wrong with it.
+        ForeignError: names the file and what is wrong with it.
     """
     text = read_text(path, LARGEST, within)
     try:
         _require_flat(path, text)
-        raw = yaml.load(text, _Loader)  # derived from the safe one
+        raw = yaml.load(text, _Loader)  # a SafeLoader
     except (ValueError, yaml.YAMLError) as error:
         if isinstance(error, ForeignError):
             raise
@@ -74,25 +74,25 @@ def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
 
 
 def require_plain(node: Any, where: str) -> None:
-    """Raise `ForeignError` unless nested containers hold plain, finite values, and not too many."""
-    left = MOST
+    """Raise `ForeignError` unless containers hold a limited number of plain, finite values."""
+    budget = MAX_VALUES
 
     def look(node: Any, depth: int) -> None:
-        nonlocal left
-        left -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
-        if depth > DEEPEST or left < 0:
-            what = "is nested too deeply" if left >= 0 else "holds too many values"
-            raise ForeignError(f"{where} {what} to be what a run writes")
+        nonlocal budget
+        budget -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
+        if depth > DEEPEST or budget < 0:
+            reason = "is nested too deeply" if budget >= 0 else "holds too many values"
+            raise ForeignError(f"{where} {reason} to be what a run writes")
         if isinstance(node, dict):
             for key, value in node.items():
-                look(key, DEEPEST)  # a container is no key
+                look(key, DEEPEST)  # so that a container is refused as a key
                 if isinstance(key, str) and not key.isprintable():
                     raise ForeignError(f"{where} has the key {key!r}, expected printable keys")
                 look(value, depth + 1)
         elif isinstance(node, list | tuple):
             for value in node:
                 look(value, depth + 1)
-        elif isinstance(node, int | float) and not -(2**63) <= node < 2**63:  # NaN is neither
+        elif isinstance(node, int | float) and not -(2**63) <= node < 2**63:  # also NaN
             raise ForeignError(f"{where} holds a number that is not finite or too large")
         elif not isinstance(node, str | int | float | None):
             raise ForeignError(f"{where} holds {type(node).__name__}, expected texts and numbers")
@@ -101,7 +101,7 @@ def require_plain(node: Any, where: str) -> None:
 
 
 def require_values(node: Any, where: str, fine: re.Pattern[str] | None = None) -> None:
-    """Raise `ForeignError` for a text that would call a resolver, wherever it stands."""
+    """Raise `ForeignError` if any string would call a resolver; matches of `fine` are allowed."""
     for key, value in _strings(node):
         if "${" in (fine.sub("", value) if fine else value):
             raise ForeignError(
@@ -111,7 +111,7 @@ def require_values(node: Any, where: str, fine: re.Pattern[str] | None = None) -
 
 
 def value_at(config: Any, key: str, default: Any = None) -> Any:
-    """Return what stands at a dotted key of nested mappings, the default where nothing does."""
+    """Return the value at a dotted key of nested mappings, `default` if it is missing or null."""
     for part in key.split("."):
         if not isinstance(config, dict) or part not in config:
             return default
@@ -120,8 +120,8 @@ def value_at(config: Any, key: str, default: Any = None) -> Any:
 
 
 def _require_flat(path: Path, text: str) -> None:
-    """Raise `ForeignError` for YAML that grows or nests without bound, or that names types."""
-    depth, containers, left = 0, set(), 2 * MOST
+    """Raise `ForeignError` for YAML with aliases of containers, tags, or too deep nesting."""
+    depth, containers, left = 0, set(), 2 * MAX_VALUES
     for event in yaml.parse(text, yaml.SafeLoader):
         left -= 1
         if left < 0:
@@ -141,7 +141,7 @@ def _require_flat(path: Path, text: str) -> None:
 
 
 def _strings(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text of nested containers with where it stands, keys included."""
+    """Yield every string in nested containers with its location, including keys."""
     if isinstance(node, str):
         yield prefix, node
     elif isinstance(node, dict):

@@ -1,1 +1,1 @@
-"""What a trained network becomes for programs that know nothing of neoseg."""
+"""Export trained networks for programs that do not depend on neoseg."""

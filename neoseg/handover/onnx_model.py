@@ -1,4 +1,4 @@
-"""A trained network as ONNX, with all that a stand-alone script needs to segment with it."""
+"""Export a trained network to ONNX, with a stand-alone script that segments with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPT = "segment.py"
 
 
 class First(nn.Module):
-    """A network that gives the logits of the highest resolution alone."""
+    """A network that returns only the logits of the highest resolution."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -33,33 +33,34 @@ class First(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits `[B, N, *S]` for `[B, M, *S]`."""
         output = self.network(image)
-        found: Tensor = output[0] if isinstance(output, list | tuple) else output
-        return found
+        logits: Tensor = output[0] if isinstance(output, list | tuple) else output
+        return logits
 
 
 def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Path:
-    """Write a network and, beside it, the script that segments with it; return the script.
+    """Write a network and, beside it, the script that segments with it; return the script's path.
 
-    Batch and X, Y, Z are dynamic, as far as the network's strides divide them.
+    Batch size and X, Y, Z are dynamic, for sizes that the network's strides divide; axes of length
+    one in the patch are fixed.
 
     Args:
         path: of the model.
-        trained: on the CPU.
-        more: further texts for the metadata of the model.
+        trained: network on the CPU.
+        more: further entries for the metadata of the model.
 
     Raises:
-        ConfigError: without the package onnx, or a network that ONNX cannot express.
+        ConfigError: the package onnx is missing, or ONNX does not support the network.
     """
     if importlib.util.find_spec("onnx") is None:
         raise ConfigError("format=onnx needs the package onnx: pip install 'neoseg[onnx]'")
     import onnx
 
-    spec, place = trained.spec, (0, 2, 3, 4)
+    spec, axes = trained.spec, (0, 2, 3, 4)
     channels = len(spec.modalities) + flags(trained)
     example = torch.zeros(1, channels, *spec.patch_size)
-    dynamic = dict(zip(place, ("batch", "x", "y", "z"), strict=True))
-    flat = [axis for axis in range(3) if spec.patch_size[axis] == 1]
-    for axis in flat:
+    dynamic = dict(zip(axes, ("batch", "x", "y", "z"), strict=True))
+    fixed = [axis for axis in range(3) if spec.patch_size[axis] == 1]
+    for axis in fixed:
         del dynamic[axis + 2]
     with replacing(path) as temporary:
         try:
@@ -73,9 +74,9 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
                     output_names=["logits"],
                     dynamic_axes={"image": dynamic, "logits": dynamic},
                     opset_version=OPSET,
-                    dynamo=False,  # the other way fixes sizes that strides must divide
+                    dynamo=False,  # the dynamo exporter fixes sizes that strides must divide
                 )
-        except Exception as error:  # whatever its layers lack
+        except Exception as error:  # unsupported layers can raise anything
             raise ConfigError(
                 f"network '{spec.network['name']}' cannot be written as ONNX: {error}; "
                 "format=neoseg takes every network"
@@ -90,11 +91,11 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
 
 
 def told_of(trained: TrainedNetwork) -> dict[str, Any]:
-    """Return the preparation, windows and decoding as the script reads them."""
+    """Return preparation, windows and decoding in the form that the script reads."""
     spec = trained.spec
     head, window, prepare = spec.make_head(), spec.window, spec.prepare
     count = spec.space.num_leaves
-    # A leaf's score is the sum of the logits of the classes that hold it; with a softmax its own.
+    # The score of a leaf is the sum of the logits of its classes; with a softmax its own logit.
     classes = spec.space.class_leaves[: head.channels].T.astype(int)
     return {
         "modalities": list(spec.modalities),
@@ -118,7 +119,7 @@ def told_of(trained: TrainedNetwork) -> dict[str, Any]:
 
 
 def flags(trained: TrainedNetwork) -> int:
-    """Return how many channels tell whether an image is there."""
+    """Return the number of input channels that flag whether an image is present."""
     spec = trained.spec
     count = len(spec.modalities)
     return 0 if spec.missing_modality is None else spec.missing_modality.channels(count) - count

@@ -1,8 +1,8 @@
 """Segment one scan with an ONNX model: python segment.py MODEL.onnx OUTPUT.nii.gz IMAGE [IMAGE].
 
-Images in the order that the model names, of one grid and in mm; `--mask=FILE` is of the brain, for
-models that were trained with one. Needs numpy, nibabel and onnxruntime. A MONAI bundle has the
-same steps, with MONAI's windows in between.
+Give the images in the order of the model's modalities, on one grid in mm; `--mask=FILE` is a brain
+mask, for models that were trained with one. Needs numpy, nibabel and onnxruntime. A MONAI bundle
+uses the same steps, with MONAI's sliding window in between.
 """
 
 import json
@@ -17,13 +17,13 @@ import numpy as np
 
 
 def read(path: str) -> Any:
-    """Open a volume in canonical axes."""
+    """Read a volume in canonical (RAS+) axes; return image and voxels."""
     image = nib.as_closest_canonical(nib.load(path))
     return image, np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])
 
 
 def limited(data: Any) -> Any:
-    """Bring voxels far beyond all others to twice the range of those."""
+    """Clip extreme outliers to one range beyond the usual values."""
     low, high = np.percentile(data.ravel()[:: max(1, data.size // (1 << 20))], (0.1, 99.9))
     span = float(high) - float(low)
     if not span or not ((data > high + 20 * span) | (data < low - 20 * span)).any():
@@ -32,44 +32,44 @@ def limited(data: Any) -> Any:
 
 
 def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
-    """Scale the brightness of an image by what is inside."""
+    """Normalise the intensities of an image by its foreground `inside`."""
     head = data[inside]
-    seen = head if masked else data
-    low, high = float(seen.min()), float(seen.max())
+    reference = head if masked else data
+    low, high = float(reference.min()), float(reference.max())
     if how == "zscore":
         mean, std = head.mean(dtype=float), head.std(dtype=float)
         std = data.std(dtype=float) if std == 0 or std < 1e-6 * (high - low) else std
         return np.clip((data - np.float32(mean)) / np.float32(std), -6e4, 6e4)
     if how == "percentile":
-        low, high = float(np.percentile(seen, 0.5)), float(np.percentile(head, 99.5))
+        low, high = float(np.percentile(reference, 0.5)), float(np.percentile(head, 99.5))
     result = (data - low) / (high - low if high > low else 1e-6)
     return result if how == "minmax" and not masked else np.clip(result, 0, 1)
 
 
 def matrix(old: int, new: int, smooth: bool) -> Any:
-    """Linear interpolation between grids whose edges agree; `smooth` goes against aliasing."""
+    """Return a matrix of linear interpolation, edges aligned; `smooth` adds anti-aliasing."""
     step, rows, blur = old / new, np.arange(new), np.eye(old)
-    place = np.clip(rows * step + (step - 1) / 2, 0, old - 1)
-    low = np.floor(place).astype(int)
-    found = np.zeros((new, old))
-    np.add.at(found, (rows, low), 1 - (place - low))
-    np.add.at(found, (rows, np.minimum(low + 1, old - 1)), place - low)
+    position = np.clip(rows * step + (step - 1) / 2, 0, old - 1)
+    low = np.floor(position).astype(int)
+    linear = np.zeros((new, old))
+    np.add.at(linear, (rows, low), 1 - (position - low))
+    np.add.at(linear, (rows, np.minimum(low + 1, old - 1)), position - low)
     if smooth and step > 1:
         sigma = (step - 1) / 2
         reach = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
         weights = np.exp(-0.5 * (reach / sigma) ** 2)
-        at = (np.arange(old)[:, None] + reach) % (2 * old)
+        source = (np.arange(old)[:, None] + reach) % (2 * old)
         blur = np.zeros((old, old))
         np.add.at(
             blur,
-            (np.arange(old)[:, None], np.minimum(at, 2 * old - 1 - at)),
+            (np.arange(old)[:, None], np.minimum(source, 2 * old - 1 - source)),
             weights / weights.sum(),
         )
-    return (found @ blur).astype(np.float32)
+    return (linear @ blur).astype(np.float32)
 
 
 def resample(data: Any, shape: Any, smooth: bool) -> Any:
-    """Bring an array onto another grid over the same field of view."""
+    """Resample an array to another grid with the same field of view."""
     for axis, (old, new) in enumerate(zip(data.shape, shape, strict=True)):
         if old != new:
             part = np.tensordot(matrix(old, new, smooth), data, (1, axis))
@@ -78,17 +78,17 @@ def resample(data: Any, shape: Any, smooth: bool) -> Any:
 
 
 def main(model: str, output: str, *paths: str, mask: str | None = None) -> None:
-    """Segment the scan of some images, one for each modality."""
+    """Segment one scan given its images, one per modality."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
-    told = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
-    image, place = prepared(told, paths, mask)
-    written(told, blended(session, told, image), place, output)
+    settings = json.loads(session.get_modelmeta().custom_metadata_map["neoseg"])
+    image, location = prepared(settings, paths, mask)
+    written(settings, blended(session, settings, image), location, output)
 
 
 def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
-    """The channels [M, X, Y, Z] as the network reads them, and where they lie in the scan."""
+    """Return the network's input [M, X, Y, Z], and its location in the scan."""
     masked = told["foreground"] == "mask"
     if len(paths) != len(told["modalities"]) or masked != (mask is not None):
         sys.exit(f"the model reads {told['modalities']}, and goes by the {told['foreground']}")
@@ -110,14 +110,14 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     for path in paths:
         data = limited(read(path)[1])
         head = data > data.mean(dtype=float) if brain is None else brain
-        normal = scaled(data, told["normalise"], head, masked)[tuple(box)]
-        channels.append(resample(normal, grid, smooth=True))
+        normalised = scaled(data, told["normalise"], head, masked)[tuple(box)]
+        channels.append(resample(normalised, grid, smooth=True))
     channels += [np.ones_like(channels[0])] * told["flags"]
     return np.stack(channels).astype(np.float32), (first.shape, tuple(box), shape, paths[0])
 
 
 def written(told: Any, logits: Any, place: Any, output: str) -> None:
-    """Write what logits [N, X, Y, Z] say, on the grid of the scan's first image."""
+    """Decode logits [N, X, Y, Z] and write labels on the grid of the scan's first image."""
     whole, box, shape, path = place
     leaves = np.full(whole, told["background"])
     leaves[box] = decided(told, logits, shape)
@@ -131,10 +131,10 @@ def written(told: Any, logits: Any, place: Any, output: str) -> None:
 
 
 def blended(session: Any, told: Any, image: Any) -> Any:
-    """The mean logits [N, X, Y, Z] of windows over an image [M, X, Y, Z]."""
+    """Return sliding-window logits [N, X, Y, Z] of an image [M, X, Y, Z]."""
     patch, name = told["patch_size"], session.get_inputs()[0].name
-    short = [max(p - n, 0) for p, n in zip(patch, image.shape[1:], strict=True)]
-    pads = [(0, 0), *((s // 2, s - s // 2) for s in short)]
+    missing = [max(p - n, 0) for p, n in zip(patch, image.shape[1:], strict=True)]
+    pads = [(0, 0), *((s // 2, s - s // 2) for s in missing)]
     fill = told["pad_value"]
     border = {"mode": "edge"} if fill is None else {"mode": "constant", "constant_values": fill}
     padded = np.pad(image, pads, **border)
@@ -150,21 +150,21 @@ def blended(session: Any, told: Any, image: Any) -> Any:
     total = np.zeros((told["channels"], *padded.shape[1:]), np.float32)
     count = np.zeros(padded.shape[1:], np.float32)
     for corner in product(*starts):
-        at = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-        window = padded[(slice(None), *at)][None]
+        region = tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
+        window = padded[(slice(None), *region)][None]
         values = session.run(None, {name: window})[0][0]
         if told["mirror"]:
-            other = session.run(None, {name: window[:, :, ::-1].copy()})[0][0, :, ::-1]
-            values = (values + other[told["mirror"]]) / 2
-        total[(slice(None), *at)] += values * weight
-        count[at] += weight
-    kept = (slice(b, b + n) for (b, _), n in zip(pads[1:], image.shape[1:], strict=True))
-    return (total / count)[(slice(None), *kept)]
+            mirrored = session.run(None, {name: window[:, :, ::-1].copy()})[0][0, :, ::-1]
+            values = (values + mirrored[told["mirror"]]) / 2
+        total[(slice(None), *region)] += values * weight
+        count[region] += weight
+    inside = (slice(b, b + n) for (b, _), n in zip(pads[1:], image.shape[1:], strict=True))
+    return (total / count)[(slice(None), *inside)]
 
 
 def decided(told: Any, logits: Any, shape: Any) -> Any:
-    """The positions of the leaves on the scan's own voxels."""
-    leaves = np.array(told["leaves"], np.float32)  # [K, N], which channels a leaf is in
+    """Decode logits to leaf positions on the voxels of the scan."""
+    leaves = np.array(told["leaves"], np.float32)  # [K, N], the channels of each leaf
     scores = np.tensordot(leaves, logits, 1)
     if told["decoding"] == "paper":
         allowed = leaves.astype(bool)[:, logits.argmax(axis=0)]
@@ -173,12 +173,12 @@ def decided(told: Any, logits: Any, shape: Any) -> Any:
         return scores.argmax(axis=0)
     shares = np.exp(scores - scores.max(axis=0))
     shares /= shares.sum(axis=0)
-    best, found = np.full(shape, -1, np.float32), np.zeros(shape, int)
+    best, leaf = np.full(shape, -1, np.float32), np.zeros(shape, int)
     for number, share in enumerate(shares):
         value = resample(share, shape, smooth=False)
-        found[value > best] = number
+        leaf[value > best] = number
         best = np.maximum(best, value)
-    return found
+    return leaf
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trained network as a MONAI bundle, or as an exported program of torch."""
+"""Export a trained network as a MONAI bundle or as a `torch.export` program."""
 
 from __future__ import annotations
 
@@ -18,88 +18,88 @@ from neoseg.handover.onnx_model import SCRIPT, First, flags, told_of
 from neoseg.inference.trained import TrainedNetwork
 
 TOLD = "neoseg.json"
-"""Preparation, windows and decoding, in the `configs` of a bundle and in an exported program."""
+"""File with preparation, windows and decoding, in a bundle's `configs` and in a program."""
 
 
-class _Mirrored(nn.Module):
-    """Gives the mean logits of a window and of its mirror image."""
+class _MirrorAveraged(nn.Module):
+    """Averages the logits of a window and of its mirror image."""
 
     def __init__(self, network: nn.Module, partners: list[int]) -> None:
         super().__init__()
         self.network, self.partners = network, partners
 
     def forward(self, image: Tensor) -> Tensor:
-        other = self.network(image.flip(2)).flip(2)[:, self.partners]
-        found: Tensor = (self.network(image) + other) / 2
-        return found
+        mirrored = self.network(image.flip(2)).flip(2)[:, self.partners]
+        mean: Tensor = (self.network(image) + mirrored) / 2
+        return mean
 
 
-def _window(trained: TrainedNetwork) -> tuple[nn.Module, Tensor, dict[str, Any]]:
-    """Return what maps a window to logits, an example of one, and what else is to be told."""
-    told, spec = told_of(trained), trained.spec
+def _window_network(trained: TrainedNetwork) -> tuple[nn.Module, Tensor, dict[str, Any]]:
+    """Return a module that maps a window to logits, an example window, and the settings."""
+    settings, spec = told_of(trained), trained.spec
     network: nn.Module = First(trained.network)
-    if told["mirror"] is not None:
-        network = _Mirrored(network, told["mirror"])
+    if settings["mirror"] is not None:
+        network = _MirrorAveraged(network, settings["mirror"])
     channels = len(spec.modalities) + flags(trained)
     example = torch.zeros(1, channels, *spec.window.patch_size)
-    return network.eval().requires_grad_(False), example, told
+    return network.eval().requires_grad_(False), example, settings
 
 
 def write_program(path: Path, trained: TrainedNetwork, more: dict[str, str]) -> None:
-    """Write what `torch.export.load` reads: a program from one window to its logits.
+    """Write a program for `torch.export.load` that maps one window to its logits.
 
     Args:
         path: of the file.
-        trained: on the CPU.
-        more: further texts that stand in the file.
+        trained: network on the CPU.
+        more: further text files to include.
 
     Raises:
-        ConfigError: a network that cannot be exported.
+        ConfigError: the network cannot be exported.
     """
-    network, example, told = _window(trained)
-    texts = {TOLD: json.dumps(told), **more}
+    network, example, settings = _window_network(trained)
+    texts = {TOLD: json.dumps(settings), **more}
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(network, (example,))
             torch.export.save(program, temporary, extra_files=texts)
-        except Exception as error:  # whatever its layers lack
-            raise _cannot(trained, "a program of torch.export", error) from error
+        except Exception as error:  # unsupported layers can raise anything
+            raise _export_error(trained, "a program of torch.export", error) from error
 
 
 def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
-    """Write a folder that `monai.bundle` runs: `configs/inference.json` with all that it needs.
+    """Write a folder that `monai.bundle` can run: `configs/inference.json` and all that it needs.
 
     Args:
         folder: of the bundle.
-        trained: on the CPU.
+        trained: network on the CPU.
         licence: of the weights.
 
     Raises:
-        ConfigError: a network that cannot be traced.
+        ConfigError: the network cannot be traced.
     """
-    network, example, told = _window(trained)
+    network, example, settings = _window_network(trained)
     with replacing(folder / "models" / "model.ts") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.jit.trace(network, (example,)).save(str(temporary))
-        except Exception as error:  # whatever its layers lack
-            raise _cannot(trained, "TorchScript", error) from error
+        except Exception as error:  # unsupported layers can raise anything
+            raise _export_error(trained, "TorchScript", error) from error
     steps = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
     write_text(folder / "scripts" / SCRIPT, steps)
-    write_text(folder / "docs" / "README.md", _page(trained))
+    write_text(folder / "docs" / "README.md", _readme(trained))
     write_text(folder / "LICENSE", licence.rstrip() + "\n")
     for name, content in (
-        (TOLD, told),
-        ("inference.json", _inference(told)),
-        ("metadata.json", _inert(_metadata(trained, licence))),
+        (TOLD, settings),
+        ("inference.json", _inference_config(settings)),
+        ("metadata.json", _escape_code(_bundle_metadata(trained, licence))),
     ):
         write_json(folder / "configs" / name, content, indent=1, ensure_ascii=False)
 
 
-def _inference(told: dict[str, Any]) -> dict[str, Any]:
+def _inference_config(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration that `monai.bundle run` executes."""
-    fill, count = told["pad_value"], len(told["modalities"])
+    fill, count = settings["pad_value"], len(settings["modalities"])
     return {
         "imports": [
             "$import json",
@@ -117,16 +117,16 @@ def _inference(told: dict[str, Any]) -> dict[str, Any]:
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'files': files} for files in @scans]",
-            # a mask, where the network goes by one, stands behind the images
+            # a mask, if the network uses one, follows the images
             "transform": "$lambda scan: @steps['prepared'](@told, "
             f"scan['files'][:{count}], *scan['files'][{count}:])",
         },
         "inferer": {
             "_target_": "SlidingWindowInferer",
-            "roi_size": told["patch_size"],
+            "roi_size": settings["patch_size"],
             "sw_batch_size": 1,
-            "overlap": told["overlap"],
-            "mode": told["mode"],
+            "overlap": settings["overlap"],
+            "mode": settings["mode"],
             "sigma_scale": 0.125,
             "padding_mode": "replicate" if fill is None else "constant",
             "cval": fill or 0.0,
@@ -143,21 +143,21 @@ def _inference(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _inert(node: Any) -> Any:
-    """Return plain containers in which no text is code to MONAI, whatever names it is made of."""
+def _escape_code(node: Any) -> Any:
+    """Return plain containers in which MONAI evaluates no text, such as the name of a structure."""
     if isinstance(node, dict):
-        return {key: _inert(value) for key, value in node.items()}
+        return {key: _escape_code(value) for key, value in node.items()}
     if isinstance(node, list):
-        return [_inert(value) for value in node]
+        return [_escape_code(value) for value in node]
     return f" {node}" if isinstance(node, str) and node[:1] in ("$", "@", "%") else node
 
 
-def _metadata(trained: TrainedNetwork, licence: str) -> dict[str, Any]:
+def _bundle_metadata(trained: TrainedNetwork, licence: str) -> dict[str, Any]:
     spec, size = trained.spec, list(trained.spec.window.patch_size)
     names = [*spec.modalities, *(f"{n} is there" for n in spec.modalities[1:])]
     count = len(spec.modalities) + flags(trained)
-    space, given = spec.space, spec.make_head().channels
-    meant = {str(n): entry.name for n, entry in enumerate(space.classes[:given])}
+    space, channels = spec.space, spec.make_head().channels
+    outputs = {str(n): entry.name for n, entry in enumerate(space.classes[:channels])}
     return {
         "version": "1.0.0",
         "changelog": {"1.0.0": f"written by neoseg {__version__}"},
@@ -186,19 +186,19 @@ def _metadata(trained: TrainedNetwork, licence: str) -> dict[str, Any]:
                 "pred": {
                     "type": "image",
                     "format": "logits",
-                    "num_channels": len(meant),
+                    "num_channels": len(outputs),
                     "spatial_shape": size,
                     "dtype": "float32",
                     "value_range": [],
                     "is_patch_data": True,
-                    "channel_def": meant,
+                    "channel_def": outputs,
                 }
             },
         },
     }
 
 
-def _page(trained: TrainedNetwork) -> str:
+def _readme(trained: TrainedNetwork) -> str:
     spec = trained.spec
     files = ", ".join(f"'{name}.nii.gz'" for name in spec.modalities)
     mask = ", and a mask of the brain behind them" if spec.prepare.foreground == "mask" else ""
@@ -212,9 +212,9 @@ def _page(trained: TrainedNetwork) -> str:
     )
 
 
-def _cannot(trained: TrainedNetwork, what: str, error: Exception) -> ConfigError:
+def _export_error(trained: TrainedNetwork, form: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"network '{trained.spec.network['name']}' cannot be written as {what}: "
+        f"network '{trained.spec.network['name']}' cannot be written as {form}: "
         f"{str(error).strip().splitlines()[0] if str(error).strip() else error!r}; "
         "format=neoseg takes every network"
     )

@@ -1,1 +1,1 @@
-"""Prediction of whole volumes, and what is written of it: BIDS derivatives and pictures."""
+"""Prediction of whole volumes, and its outputs: BIDS derivatives and pictures."""

@@ -1,4 +1,4 @@
-"""Blending of windows in one pass: what no later window touches is handed on and forgotten."""
+"""Blend overlapping windows in one pass, releasing planes that no later window touches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Place = tuple[int, int, int]
 Region = tuple[slice, slice, slice]
 
 _CHUNK = 2**20
-"""Values that are added at a time: few enough to stay in a processor's cache."""
+"""Number of values that are added at a time, few enough to stay in the CPU cache."""
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:
@@ -22,7 +22,7 @@ def window_starts(size: int, patch: int, overlap: float) -> list[int]:
     Windows of one voxel never overlap. The starts are those of MONAI's `sliding_window_inference`.
 
     Raises:
-        ValueError: where the axis is shorter than the window.
+        ValueError: the axis is shorter than the window.
     """
     if size < patch:
         raise ValueError(f"a window of {patch} voxels does not fit an axis of {size}; pad it first")
@@ -42,37 +42,37 @@ def blend(
 ) -> Iterator[tuple[Region, Tensor]]:
     """Yield the weighted mean of all windows, piece by piece, each voxel once.
 
-    Windows come in order along the axis on which they are shortest compared with the volume. Only
-    the planes that the windows at hand cover are in memory: the length of a window (and of the way
-    from the first to the last window of a batch) times the cross-section, whatever the length of
-    the volume.
+    Windows are processed in order along the axis on which they are shortest relative to the volume.
+    Only the planes covered by the current windows are in memory: the length of a window (plus the
+    distance from the first to the last window of a batch) times the cross-section, independent of
+    the length of the volume.
 
     Args:
-        predict: gets the first voxels of up to `batch_size` windows, returns `[B, C, *patch]`.
-        size: voxels of the volume, along each axis at least those of the window.
+        predict: maps the start corners of up to `batch_size` windows to `[B, C, *patch]`.
+        size: shape of the volume in voxels, at least that of the window.
         importance: positive weights of a window's voxels `[*patch]`, float32, on `device`.
-        overlap: share of the window that neighbours have in common.
-        batch_size: windows at a time.
-        dtype: of the sums, which are rounded once for each window that is added.
-        device: where the sums are.
-        block: largest number of voxels of a piece (but at least one line of them).
+        overlap: fraction of the window shared by neighbours.
+        batch_size: windows per call of `predict`.
+        dtype: of the sums, which are rounded once per added window.
+        device: of the sums.
+        block: largest number of voxels in a piece (but at least one line).
 
     Yields:
-        where a piece lies, and its mean `[C, *piece]` in float32.
+        The region of a piece, and its mean `[C, *piece]` in float32.
     """
     patch = importance.shape
     axis = min(range(3), key=lambda a: patch[a] / size[a])
     starts = [window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True)]
-    places = sorted(product(starts[0], starts[1], starts[2]), key=lambda place: place[axis])
-    batches = [places[n : n + batch_size] for n in range(0, len(places), batch_size)]
+    corners = sorted(product(starts[0], starts[1], starts[2]), key=lambda corner: corner[axis])
+    batches = [corners[n : n + batch_size] for n in range(0, len(corners), batch_size)]
     length = patch[axis] + max(batch[-1][axis] - batch[0][axis] for batch in batches)
     planes: _Planes | None = None
     for number, batch in enumerate(batches):
         values = predict(batch).to(device)
         if planes is None:
             planes = _Planes.like(values, axis, size, length, importance, dtype)
-        for place, value in zip(batch, values, strict=True):
-            planes.add(place, value)
+        for corner, value in zip(batch, values, strict=True):
+            planes.add(corner, value)
         del values, value
         last = number + 1 == len(batches)
         yield from planes.release(size[axis] if last else batches[number + 1][0][axis], block)
@@ -80,10 +80,10 @@ def blend(
 
 @dataclass
 class _Planes:
-    """The planes across `axis` from `first` on that are not finished.
+    """The unfinished planes perpendicular to `axis`, starting at plane `first` of the volume.
 
     Attributes:
-        sums: weighted sums `[L, C, A, B]`; A and B are the other two axes in their order.
+        sums: weighted sums `[L, C, A, B]`; A and B are the other two axes in order.
         weights: float32 `[L, A, B]`.
         importance: `[patch along axis, patch along A, patch along B]`.
     """
@@ -104,7 +104,7 @@ class _Planes:
         importance: Tensor,
         dtype: torch.dtype,
     ) -> _Planes:
-        """Make room for sums of `values` `[B, C, *patch]`, channels last where they are there."""
+        """Allocate sums for `values` `[B, C, *patch]`, channels last in memory if these are."""
         a, b = (n for other, n in enumerate(size) if other != axis)
         channels, device = values.shape[1], values.device
         if values.stride(1) == 1 and channels > 1:
@@ -132,7 +132,7 @@ class _Planes:
             sums[part] = sums[part].float().addcmul_(value[part], importance[part])
 
     def release(self, stop: int, block: int) -> Iterator[tuple[Region, Tensor]]:
-        """Yield the planes before `stop` in pieces of at most `block` voxels, and forget them."""
+        """Yield the planes before `stop` in pieces of at most `block` voxels, then drop them."""
         _, _, a, b = self.sums.shape
         rows = min(a, max(1, block // b))
         thick = max(1, block // (a * b))
@@ -146,10 +146,10 @@ class _Planes:
                 region.insert(self.axis, slice(plane, plane + inside.stop - inside.start))
                 piece = mean.movedim(1, 0).movedim(1, 1 + self.axis)
                 yield (region[0], region[1], region[2]), piece
-        self._forget(stop)
+        self._drop(stop)
 
-    def _forget(self, stop: int) -> None:
-        """Move what is left to the front; plane by plane, since both places may overlap."""
+    def _drop(self, stop: int) -> None:
+        """Move the remaining planes to the front, one by one, as source and target may overlap."""
         shift, length = stop - self.first, len(self.sums)
         for plane in range(length - shift):
             self.sums[plane] = self.sums[plane + shift]

@@ -1,11 +1,11 @@
-"""A 3D network on a CPU with its channels last: the same function in half the time.
+"""Run a 3D network on a CPU in channels-last memory: the same function in half the time.
 
-PyTorch rearranges the input and output of each convolution for the CPU's convolution library,
-which costs as much as the convolutions themselves, unless the channels come last in memory. Two
-kinds of layers undo that order: convolutions of small inputs, which PyTorch gives to a slower
-routine, and instance normalisation. Group normalisation keeps it, but adds up all voxels of a
-channel in one float32 number, with errors of 1e-3. Here the three work on channels-last memory and
-as exactly as in the usual order.
+PyTorch reorders the input and output of each convolution for the CPU's convolution library, which
+costs as much as the convolutions themselves, unless the channels are last in memory. Two kinds of
+layers undo that layout: convolutions of small inputs, which PyTorch dispatches to a slower routine,
+and instance normalisation. Group normalisation keeps it, but sums all voxels of a channel in one
+float32 accumulator, with errors of 1e-3. Here all three work on channels-last memory, as exactly as
+in the default layout.
 """
 
 from __future__ import annotations
@@ -19,44 +19,45 @@ import torch
 from torch import Tensor, nn
 
 _TILE = 2**21
+"""Number of values whose squares are summed at a time in `normalise`."""
 
 _NORMALISATIONS = (nn.InstanceNorm3d, nn.GroupNorm)
-_KNOWN = frozenset(
+_SUPPORTED = frozenset(
     [
         *(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, *_NORMALISATIONS),
         *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid),
         *(nn.Dropout, nn.Dropout3d, nn.Identity, nn.MaxPool3d, nn.AvgPool3d, nn.Upsample),
     ]
 )
-"""Layers that are as exact with channels last; a network with others stays as it is."""
+"""Layers that stay exact with channels last; networks with other layers are not changed."""
 
 
 @contextmanager
 def channels_last(network: object, device: torch.device) -> Iterator[torch.memory_format]:
-    """Prepare a network for float32 windows in the memory format that is yielded.
+    """Prepare a network for float32 windows, and yield the memory format to use for them.
 
-    That is the usual one where the network is not a 3D network of known layers on a CPU.
+    This is the default format unless it is a 3D network of supported layers on a CPU.
     """
     with ExitStack() as stack:
-        if not isinstance(network, nn.Module) or not _gains(network, device):
+        if not isinstance(network, nn.Module) or not _benefits(network, device):
             yield torch.contiguous_format
             return
         for module in network.modules():
-            forward = _forward(module)
+            forward = _replacement(module)
             if forward is not None:
                 stack.enter_context(replaced_forward(module, forward))
         yield torch.channels_last_3d
 
 
-def _gains(network: nn.Module, device: torch.device) -> bool:
+def _benefits(network: nn.Module, device: torch.device) -> bool:
     if device.type != "cpu" or not torch.backends.mkldnn.is_available() or is_compiled(network):
         return False
     layers = [m for m in network.modules() if next(m.children(), None) is None]
-    return all(type(m) in _KNOWN for m in layers) and any(type(m) is nn.Conv3d for m in layers)
+    return all(type(m) in _SUPPORTED for m in layers) and any(type(m) is nn.Conv3d for m in layers)
 
 
-def _forward(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return what a layer computes instead of its own forward function, if anything."""
+def _replacement(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Return the replacement for a layer's forward function, None to keep its own."""
     if type(module) is nn.Conv3d and module.padding_mode == "zeros":
         return None if isinstance(module.padding, str) else partial(_convolve, module)
     if type(module) is nn.InstanceNorm3d and not module.track_running_stats:
@@ -71,12 +72,12 @@ def _convolve(layer: nn.Conv3d, image: Tensor) -> Tensor:
         _last(image),
         layer.weight,
         layer.bias,
-        layer.padding,  # type: ignore[arg-type]  # no text, see above
+        layer.padding,  # type: ignore[arg-type]  # no string, see `_replacement`
         layer.stride,
         layer.dilation,
         layer.groups,
     )
-    # The order of a single channel is both; the result may have either.
+    # With a single channel both layouts are the same, and the result may be marked as either.
     return _last(result)
 
 
@@ -103,21 +104,21 @@ def _last(image: Tensor) -> Tensor:
 def normalise(
     image: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, epsilon: float
 ) -> Tensor:
-    """Normalise groups of channels to mean 0 and deviation 1, then scale and shift each channel.
+    """Normalise groups of channels to mean 0 and variance 1, then scale and shift each channel.
 
     Args:
-        image: float32 `[B, C, X, Y, Z]` with channels last in memory, which the result has too.
-        groups: a divisor of C; C itself is instance normalisation.
+        image: float32 `[B, C, X, Y, Z]`, channels last in memory, as is the result.
+        groups: a divisor of C; `groups` = C is instance normalisation.
         weight: `[C]`, or None for ones.
         bias: `[C]`, or None for zeros.
         epsilon: added to the variance.
     """
     batch, channels, x, y, z = image.shape
-    # Long rows of whole lines keep the inner loops long, whatever the number of channels.
+    # Rows of whole lines keep the inner loops long, whatever the number of channels.
     rows = image.movedim(1, -1).reshape(batch, x * y, z * channels)
 
     def mean_of(sums: Tensor) -> Tensor:
-        """Return for each channel `[B, C]` the mean over its group."""
+        """Return the mean over the group of each channel, `[B, C]`."""
         grouped = sums.view(batch, z, groups, -1).sum(dim=(1, 3))
         mean = grouped / (image[0].numel() // groups)
         return mean.repeat_interleave(channels // groups, dim=1)
@@ -142,19 +143,19 @@ def normalise(
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
-    """Let `module` compute `forward`; weights, hooks and the class of the module stay."""
-    own: dict[str, Any] = module.__dict__
-    before = own.get("forward")
-    own["forward"] = forward
+    """Replace the forward function of `module` temporarily; weights, hooks and class remain."""
+    attributes: dict[str, Any] = module.__dict__
+    previous = attributes.get("forward")
+    attributes["forward"] = forward
     try:
         yield
     finally:
-        if before is None:
-            del own["forward"]
+        if previous is None:
+            del attributes["forward"]
         else:
-            own["forward"] = before
+            attributes["forward"] = previous
 
 
 def is_compiled(network: nn.Module) -> bool:
-    """Tell whether torch.compile has seen the network, which a change would start once more."""
+    """Return whether any module is compiled; a change would cause another compilation."""
     return any(getattr(m, "_compiled_call_impl", None) is not None for m in network.modules())

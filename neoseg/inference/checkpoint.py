@@ -1,4 +1,4 @@
-"""The checkpoints of a run: where they lie, and reading them as data only."""
+"""Checkpoints of a run: their location, and reading them as data only."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"
 NEEDED = frozenset({"hyper_parameters", "state_dict"})
 
-_NUMBERS: list[Any] = [
+_NUMPY_SCALARS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{n}.multiarray.scalar") for n in ("core", "_core")),
     *(type(np.dtype(kind)) for kind in "?bhilqBHILQefd"),
     np.dtype,
 ]
-"""Of what single numbers of NumPy are made: all that torch may build beside tensors."""
+"""Types of NumPy scalars: all that torch may unpickle besides tensors and plain data."""
 
 
 class CheckpointError(NeosegError):
-    """A checkpoint that is damaged, or that holds more than data."""
+    """A checkpoint is damaged, or holds more than data."""
 
 
 def read_checkpoint(
     path: Path, also: frozenset[str] = frozenset(), within: Path | None = None
 ) -> dict[str, Any]:
-    """Return the content of a checkpoint on the CPU; nothing in the file is executed.
+    """Read a checkpoint onto the CPU; nothing in the file is executed.
 
     Args:
-        path: of a checkpoint, of this project or of a stranger.
-        also: keys that must be there beside hyper-parameters and weights.
-        within: the run to which it belongs, which no link may leave.
+        path: of the checkpoint, which need not be trusted.
+        also: keys that are required besides hyper-parameters and weights.
+        within: the run folder to which it belongs; links that lead out of it are refused.
 
     Raises:
-        CheckpointError: a file that cannot be read, or that is no checkpoint of a run.
+        CheckpointError: the file cannot be read, or is not a checkpoint of a run.
     """
-    content: dict[str, Any] = _loaded(path, within)
+    content: dict[str, Any] = _load(path, within)
     missing = NEEDED | also
     if isinstance(content, dict):
         missing -= {key for key, value in content.items() if value is not None}
@@ -58,8 +58,8 @@ def read_checkpoint(
     return content
 
 
-def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> Any:
-    also = safe_globals(_NUMBERS if numbers else [])
+def _load(path: Path, within: Path | None = None, numbers: bool = False) -> Any:
+    also = safe_globals(_NUMPY_SCALARS if numbers else [])
     try:
         with data_only(), opened_checkpoint(path, within, numbers) as stream, also:
             content = torch.load(stream, map_location="cpu", weights_only=True)
@@ -76,34 +76,35 @@ def _loaded(path: Path, within: Path | None = None, numbers: bool = False) -> An
 
 
 def _require_stored(node: Any) -> None:
-    """Raise `UnpicklingError` for a tensor of more numbers than the file holds."""
+    """Raise `UnpicklingError` for a tensor with more numbers than its storage."""
     if isinstance(node, Tensor):
         if node.numel() * node.element_size() > node.untyped_storage().nbytes():
-            raise pickle.UnpicklingError("a tensor repeats the numbers that it has")
+            raise pickle.UnpicklingError("a tensor repeats its numbers (stride 0)")
     elif isinstance(node, dict | list | tuple):
-        for below in node.values() if isinstance(node, dict) else node:
-            _require_stored(below)
+        for value in node.values() if isinstance(node, dict) else node:
+            _require_stored(value)
 
 
-HOLDERS = ("network_weights", "state_dict", "model", "network")
-"""Keys under which files of other projects keep the weights of a network."""
+WEIGHT_KEYS = ("network_weights", "state_dict", "model", "network")
+"""Keys under which files of other projects store the weights of a network."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights in a file of another project, such as a MONAI bundle's `model.pt`.
+    """Read a weights file of another project, such as a MONAI bundle's `model.pt`.
 
-    The second is all that stands in the file.
+    Prefixes that torch adds to names for distributed training or compilation are removed. Nothing
+    in the file is executed.
 
-    Names lose what torch puts before them where a network was trained on several devices or
-    compiled. Nothing in the file is executed.
+    Returns:
+        The weights by name, and the whole content of the file.
 
     Raises:
-        CheckpointError: a file that cannot be read, or that holds no weights by name.
+        CheckpointError: the file cannot be read, or holds no weights by name.
     """
-    whole = content = _loaded(path, numbers=True)
+    whole = content = _load(path, numbers=True)
     if isinstance(content, dict) and content.keys() >= NEEDED:
         raise CheckpointError(f"{path} is a checkpoint of a run; name the folder of the run")
-    for key in HOLDERS:
+    for key in WEIGHT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
@@ -111,18 +112,18 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} holds no weights by name")
     if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f"{path} holds other things than weights by name")
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name, value in content.items():
         for prefix in ("module.", "_orig_mod."):
             name = name.removeprefix(prefix)
-        found[name] = value
-    return found, whole
+        weights[name] = value
+    return weights, whole
 
 
 def predicting_checkpoint(run: Path) -> Path:
-    """Return the checkpoint with which a run predicts, which need not be there yet.
+    """Return the path of the checkpoint with which a run predicts; it need not exist yet.
 
-    What `neoseg export` has written is its own.
+    For a file of `neoseg export` this is the file itself.
     """
     if run.is_file():
         return run

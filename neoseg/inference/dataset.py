@@ -1,4 +1,4 @@
-"""The tables at the root of a derivative data set, kept up to date by many jobs at once."""
+"""Root files of a derivative data set, kept up to date by concurrent jobs."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
     f"names. What the integers mean stands in `desc-{DESC}_dseg.tsv`, volumes (ml) in "
     f"`desc-{DESC}_volumes.tsv`. Research software: not for diagnosis or treatment.\n",
-    # What BIDS has no name for: pictures, tables, depth, and files made of some without its names.
+    # Files without a BIDS name: pictures, tables, depth, and results for inputs not named by BIDS.
     ".bidsignore": f"pictures\npictures/**\ndesc-{DESC}_volumes.tsv\n/*_desc-{DESC}_*\n"
     f"/*_desc-confidence_*\ndesc-{DESC}_trust.tsv\ndesc-{DESC}_growth.tsv\n"
     f"/*_desc-{DESC}sets_*\n*_statmap.nii.gz\ndesc-{DESC}_*.txt\ndesc-{DESC}_*.ctbl\n",
 }
-"""Files at the root of all data sets."""
+"""Content of the files at the root of every data set."""
 
 
 class DerivativeError(NeosegError):
-    """A segmentation that cannot be written where or as it was asked for."""
+    """A segmentation cannot be written to the requested place or in the requested form."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who made a segmentation: the program, its version, and the run whose network it was."""
+    """Origin of a segmentation: the program, its version, and the run of the network."""
 
     name: str
     version: str
@@ -50,27 +50,27 @@ class Provenance:
 
     @property
     def entry(self) -> dict[str, str]:
-        """The entry of `GeneratedBy` in a description."""
+        """The entry in `GeneratedBy` of `dataset_description.json`."""
         text = f"Segmented by the network of run {self.run}"
         return {"Name": self.name, "Version": self.version, "Description": text}
 
 
 def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]:
-    """Tell whether a data set has segmentations of a run, and what it says of others.
+    """Return whether a data set has segmentations of this run, and the descriptions of others.
 
-    Versions of the program do not matter. Without a description that can be read nothing is known.
+    Program versions are ignored. Without a readable description, the result is `(True, [])`.
     """
     try:
         text = (output / "dataset_description.json").read_text(encoding="utf-8")
-        told = [item["Description"] for item in json.loads(text)["GeneratedBy"]]
+        listed = [item["Description"] for item in json.loads(text)["GeneratedBy"]]
     except (OSError, ValueError, KeyError, TypeError):
         return True, []
     own = provenance.entry["Description"]
-    return own in told or not told, [text for text in dict.fromkeys(told) if text != own]
+    return own in listed or not listed, [text for text in dict.fromkeys(listed) if text != own]
 
 
 def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace) -> None:
-    """Write a table of indices, or check that the one there agrees; raises `DerivativeError`."""
+    """Write a label table, or check that the existing one agrees; raises `DerivativeError`."""
     table = _tsv([("index", "name", "abbreviation", "color"), *values])
     if path.exists() and path.read_text(encoding="utf-8") != table:
         raise DerivativeError(
@@ -82,7 +82,7 @@ def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace)
 
 
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
-    """Write the label table, the description and what else a root has; check those there."""
+    """Write label table, description and other root files; check those that already exist."""
     rows = [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]
     keep_table(output / f"desc-{DESC}_dseg.tsv", rows, space)
 
@@ -102,10 +102,10 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
             generated = list(description.get("GeneratedBy", []))
-            ours = any(item.get("Name") == provenance.name for item in generated)
+            is_ours = any(item.get("Name") == provenance.name for item in generated)
         except (ValueError, AttributeError, TypeError):
-            ours = False
-        if not ours:
+            is_ours = False
+        if not is_ours:
             raise DerivativeError(
                 f"{path} describes a data set that {provenance.name} did not make; choose another "
                 "output folder, such as a new one below its derivatives/"
@@ -117,21 +117,21 @@ def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
 def record_volumes(
     output: Path, target: Path, counts: Mapping[str, int], voxel_ml: float, space: LabelSpace
 ) -> None:
-    """Put the row of one label file into the table of volumes, in place of an older one.
+    """Add or replace the row of one label file in the table of volumes.
 
     Args:
         output: root of the data set.
         target: the label file, below `output`.
-        counts: voxels of each class, by abbreviation.
+        counts: number of voxels of each class, by abbreviation.
         voxel_ml: volume of a voxel in ml.
-        space: named in errors.
+        space: named in error messages.
     """
     values = {name: f"{count * voxel_ml:.6g}" for name, count in counts.items()}
     record_row(output, target, "volumes", values, space)
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return columns and rows of a table at the root of a data set."""
+    """Read columns and rows of a table at the root of a data set."""
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
         reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
@@ -142,7 +142,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 def record_row(
     output: Path, target: Path, table: str, values: Mapping[str, str], space: LabelSpace
 ) -> None:
-    """Put the row of one label file into a table at the root, in place of an older one."""
+    """Add or replace the row of one label file in a table at the root."""
     relative = target.relative_to(output)
     ids = dict(part.split("-", 1) for part in relative.parts[:-2] if "-" in part)
     row = {
@@ -154,13 +154,13 @@ def record_row(
     path = output / f"desc-{DESC}_{table}.tsv"
     rows: dict[str, dict[str, str]] = {}
     if path.exists():
-        columns, found = read_table(path)
+        columns, existing = read_table(path)
         if columns != list(row):
             raise DerivativeError(
                 f"{path} has other columns than the labels '{space.name}' give; remove it or "
                 "choose another output folder"
             )
-        rows = {old["file"]: old for old in found}
+        rows = {old["file"]: old for old in existing}
     rows[row["file"]] = row
     ordered = [rows[name] for name in sorted(rows)]
     write_rows(path, tuple(row), (line.values() for line in ordered))
@@ -176,12 +176,13 @@ def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
 
 @contextmanager
 def tables_locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the tables of a folder."""
+    """Lock the tables of a folder, so that one process at a time changes them."""
     path = folder / ".lock"
     with locked(path):
         try:
             yield
         finally:
-            # No data set has such a file. Who waits for it sees that it is gone and makes another.
-            with suppress(OSError):  # Windows deletes no open file
+            # The lock file is no part of the data set. Waiting processes notice that it is gone and
+            # create a new one.
+            with suppress(OSError):  # Windows cannot delete open files
                 path.unlink(missing_ok=True)

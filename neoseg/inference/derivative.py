@@ -1,4 +1,4 @@
-"""Segmentations as BIDS derivatives, on the grid of the file that was segmented."""
+"""Write segmentations as BIDS derivatives on the grid of the input file."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ _GRID = (
     *("sform_code", "srow_x", "srow_y", "srow_z", "qform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
 )
-"""Fields of a header that say where voxels lie; their sizes stand in `pixdim`."""
+"""Header fields that define voxel positions, except the sizes in `pixdim`."""
 
 
 def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
-    """Return the label file for an input file; its own name decides, or that of its scan.
+    """Return the path of the label file for an input file, by its name or that of its scan.
 
     `sub-X_ses-Y_desc-restore_T2w.nii.gz` becomes
-    `<output>/sub-X/ses-Y/anat/sub-X_ses-Y_desc-neoseg_dseg.nii.gz`: an older `desc` and the suffix
-    go (also `T2w_restore` of the dHCP's first release), other entities stay. A name that is not
-    BIDS is kept whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`, after that of the subject
-    in FreeSurfer's `<subject>/mri`. `scan` (`sub-X_ses-Y`) counts where the file does not name it.
+    `<output>/sub-X/ses-Y/anat/sub-X_ses-Y_desc-neoseg_dseg.nii.gz`: an existing `desc` and the
+    suffix are dropped (also `T2w_restore` of the dHCP's first release), other entities are kept. A
+    name that is not BIDS is kept as a whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`; in
+    FreeSurfer's `<subject>/mri` it is prefixed by the subject. `scan` (`sub-X_ses-Y`) is used
+    instead if the file name does not start with it.
 
     Raises:
-        DerivativeError: if the name does not end as those of volumes do.
+        DerivativeError: the name does not have the ending of a volume.
     """
     if source.name in ("", ending_of(source.name)) or not ending_of(source.name):
-        known = ", ".join(ENDINGS)
-        raise DerivativeError(f"{source} is not named like a volume, expected NAME and {known}")
+        endings = ", ".join(ENDINGS)
+        raise DerivativeError(f"{source} is not named like a volume, expected NAME and {endings}")
     stem = stem_of(source)
     if source.parent.name == "mri" and source.suffix in (".mgz", ".mgh"):
         stem = f"{source.parent.parent.name}_{stem}"
@@ -60,16 +61,16 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
         return output / f"{stem}_desc-{DESC}_dseg.nii.gz"
     subject, session = f"sub-{match['subject']}", match["session"]
     folder = output / subject / (f"ses-{session}" if session else "") / "anat"
-    kept = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]
-    name = "_".join([subject, *([f"ses-{session}"] if session else []), *kept])
+    entities = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]
+    name = "_".join([subject, *([f"ses-{session}"] if session else []), *entities])
     return folder / f"{name}_desc-{DESC}_dseg.nii.gz"
 
 
 def plan_derivatives(output: Path, sources: Iterable[Path]) -> dict[Path, Path]:
-    """Return source -> label file for a batch of inputs.
+    """Map each input of a batch to its label file.
 
     Raises:
-        DerivativeError: naming every pair of inputs that would share one label file.
+        DerivativeError: inputs would share a label file; lists every such pair.
     """
     plan = {source: derivative_path(output, source) for source in sources}
     first: dict[Path, Path] = {}
@@ -94,44 +95,44 @@ def write_derivative(
     provenance: Provenance,
     scan: str = "",
 ) -> Path:
-    """Write one segmentation and bring the tables of the output folder up to date.
+    """Write one segmentation and update the tables of the output folder.
 
     Args:
-        output: root of the derivative data set; made where it is missing.
-        source: the file that was segmented; its grid is copied, and nothing else of it.
+        output: root of the derivative data set; created if missing.
+        source: the file that was segmented; only its grid is copied.
         labels: leaf positions on the grid of `source`, axes as in the file.
-        space: gives the indices, names and colours.
-        provenance: goes into `dataset_description.json`.
-        scan: whose file it is, where that is known; see `derivative_path`.
+        space: defines the indices, names and colours.
+        provenance: recorded in `dataset_description.json`.
+        scan: id of the scan of `source`, if known; see `derivative_path`.
 
     Returns:
-        The path of the label file (uint8, or uint16 where an index is above 255).
+        The path of the label file (uint8, or uint16 if an index is above 255).
 
     Raises:
-        DerivativeError: for another shape, values that are no leaf, a folder that belongs to
+        DerivativeError: wrong shape, values that are no leaf positions, a folder that belongs to
             another data set or label table, or a target outside `output`.
     """
     target = derivative_path(output, source, scan)
     require_inside(output, target, source)
     image = open_source(source)
-    labels = _fitting(labels, image, source, space)
+    labels = _checked(labels, image, source, space)
     output.mkdir(parents=True, exist_ok=True)
     with tables_locked(output):
         describe(output, space, provenance)
-        # The label file comes last: it says that the scan is done.
+        # The label file is moved into place last: its presence means that the scan is done.
         with replacing(target) as temporary:
             _write_labels(temporary, labels, image, space)
-            counts, voxel_ml = _count(labels, image, space)
+            counts, voxel_ml = _count_voxels(labels, image, space)
             record_volumes(output, target, counts, voxel_ml, space)
     return target
 
 
 def count_again(output: Path, target: Path, space: LabelSpace) -> None:
-    """Bring the table of volumes up to date with a label file that somebody has worked on.
+    """Update the table of volumes after a label file was edited.
 
     Raises:
-        DataError: a file that cannot be read.
-        LabelError: values outside the table.
+        DataError: the file cannot be read.
+        LabelError: it has values outside the label table.
     """
     image = open_source(target)
     convention = Convention.identity(space)
@@ -139,11 +140,11 @@ def count_again(output: Path, target: Path, space: LabelSpace) -> None:
     position = {leaf.index: number for number, leaf in enumerate(space.leaves)}
     labels = np.array([position[value] for value in convention.values])[stored]
     with tables_locked(output):
-        record_volumes(output, target, *_count(labels, image, space), space)
+        record_volumes(output, target, *_count_voxels(labels, image, space), space)
 
 
 def require_inside(output: Path, target: Path, source: Path) -> None:
-    """Raise `DerivativeError` where `target` is outside of `output`, or the input itself."""
+    """Raise `DerivativeError` if `target` is outside `output`, or the input itself."""
     if not target.parent.resolve().is_relative_to(output.resolve()):
         raise DerivativeError(f"{target} leads out of {output} through a link; remove the link")
     if target.resolve() == source.resolve():
@@ -151,7 +152,7 @@ def require_inside(output: Path, target: Path, source: Path) -> None:
 
 
 def open_source(source: Path) -> nib.Nifti1Pair:
-    """Open a file for its grid; raises `DerivativeError`. That of other formats is put as NIfTI."""
+    """Open a file for its grid, as NIfTI whatever its format; raises `DerivativeError`."""
     try:
         image = open_image(source)
         if isinstance(image, nib.Nifti1Pair):
@@ -162,25 +163,25 @@ def open_source(source: Path) -> nib.Nifti1Pair:
 
 
 def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> nib.Nifti1Pair:
-    """Return values on the grid of another image, NIfTI-2 where that is.
+    """Return an image of `values` on the grid of another image, NIfTI-2 if that is.
 
-    The header is a new one: description, extensions and other fields of the image may name a
-    person. A `step` other than 1 is what the numbers count, shares of 1.
+    The header is new, as description, extensions and other fields of the source may identify a
+    person. A `step` other than 1 scales the stored integers to values from 0 to 1.
     """
-    kind: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
-    header = kind.header_class()
+    cls: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
+    header = cls.header_class()
     for field in _GRID:
         header[field] = image.header[field]
     header["pixdim"][:4] = image.header["pixdim"][:4]
     header.set_data_dtype(values.dtype)
     header.set_xyzt_units("mm")
     header["cal_max"] = step != 1
-    made: nib.Nifti1Pair = kind(values.reshape(image.shape), image.affine, header)
-    made.header.set_slope_inter(step, 0)
-    return made
+    new: nib.Nifti1Pair = cls(values.reshape(image.shape), image.affine, header)
+    new.header.set_slope_inter(step, 0)
+    return new
 
 
-def _fitting(
+def _checked(
     labels: np.ndarray, image: nib.Nifti1Pair, source: Path, space: LabelSpace
 ) -> np.ndarray:
     if labels.dtype.kind not in "ui" or labels.size != np.prod(image.shape):
@@ -207,10 +208,10 @@ def _write_labels(path: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: 
     nib.save(image_like(image, indices.astype(dtype)[labels]), path)
 
 
-def _count(
+def _count_voxels(
     labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace
 ) -> tuple[dict[str, int], float]:
-    """Return the voxels of each class but the background, and the volume of one in ml."""
+    """Return voxel counts by class without the background, and the volume of a voxel in ml."""
     voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
     per_leaf = np.bincount(labels.ravel(), minlength=space.num_leaves)
     per_class = (space.class_leaves.astype(np.int64) @ per_leaf).tolist()

@@ -1,4 +1,4 @@
-"""Several networks that segment a scan together."""
+"""Ensembles: several networks that segment a scan together."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from neoseg.networks import Head
 from neoseg.store import Geometry, prepare_labels, to_canonical
 
 _ROWS = 32
-"""Lines that are decided at a time."""
+"""Number of voxel lines that are decided at a time."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks of one label table; the mean of their leaf probabilities decides.
+    """Networks with the same label table, combined by the mean of their leaf probabilities.
 
-    The probability of a leaf is the softmax of the head's leaf scores: for a multi-label head
-    that of the leaf given that exactly one leaf is true. So heads, patch sizes and preparations
-    may differ. One after the other the networks add to one sum in half precision, `[K, X, Y, Z]`,
-    so the memory does not depend on their number.
+    The probability of a leaf is the softmax over the head's leaf scores: for a multi-label head,
+    its probability given that exactly one leaf is true. Heads, patch sizes and preparations may
+    therefore differ. The networks run one after the other and add to one sum in half precision,
+    `[X, Y, Z, K]`, so memory does not depend on their number.
 
     Attributes:
         members: segmenters by the name of their run.
@@ -46,7 +46,7 @@ class Ensemble:
             raise ValueError("an ensemble needs two runs or more")
         (name, first), *others = self.members.items()
         for other, member in others:
-            if _content(member.head.space) != _content(first.head.space):
+            if _identity(member.head.space) != _identity(first.head.space):
                 raise ValueError(
                     f"the runs of an ensemble must have one label table: {name} has "
                     f"{_describe(first.head.space)}, {other} has {_describe(member.head.space)}"
@@ -54,7 +54,7 @@ class Ensemble:
 
     @property
     def head(self) -> Head:
-        """The first member's; all have its label space."""
+        """The head of the first member; all members have the same label space."""
         return next(iter(self.members.values())).head
 
     def segment(
@@ -67,18 +67,18 @@ class Ensemble:
     ) -> Segmentation:
         """Segment one scan given one path per modality (None where it is missing).
 
-        The decision is made on the scan's own grid, where probabilities at other voxel sizes come
-        by linear interpolation.
+        Unless all members share a prepared grid of the scan's voxels, probabilities are averaged on
+        the full grid of the scan, with linear interpolation from other voxel sizes.
 
         Args:
-            images: a path per modality of the networks.
-            classes: positions of the classes whose mean probabilities are kept.
-            scratch: folder for them while they are written; None keeps them in memory.
-            mask: of the brain, for members whose preparation goes by it.
-            watch: sees the mean probabilities of the leaves.
+            images: a path per modality of the networks, None if missing.
+            classes: positions of the classes whose mean probabilities are returned.
+            scratch: folder for a temporary file of these; None keeps them in memory.
+            mask: brain mask, for members whose preparation uses it.
+            watch: callback that receives the mean probabilities of the leaves.
 
         Raises:
-            DataError: as `Segmenter.volume`.
+            DataError: see `Segmenter.volume`.
         """
         members = list(self.members.values())
         share = 1 / len(members)
@@ -116,14 +116,14 @@ class Ensemble:
 
 @dataclass
 class _Sum:
-    """Mean probabilities over the members that were added.
+    """Sum of the weighted probabilities of the members added so far.
 
     Attributes:
-        leaves: float16 `[X, Y, Z, K]`; memory where nothing was added is never touched.
+        leaves: float16 `[X, Y, Z, K]`; memory outside the box of `low` and `high` is never touched.
         classes: positions of the classes in `values`.
         values: float16 `[len(classes), X, Y, Z]`.
-        canonical: the grid is the scan's own; else it is the prepared one.
-        low, high: corners of the box to which something was added.
+        canonical: whether the grid is the full grid of the scan, else it is the prepared one.
+        low, high: corners of the box that received values.
     """
 
     space: LabelSpace
@@ -136,7 +136,7 @@ class _Sum:
 
     @torch.no_grad()
     def add(self, member: Segmenter, image: Tensor, geometry: Geometry, share: float) -> None:
-        """Add `share` of the probabilities of one member."""
+        """Add the probabilities of one member, weighted by `share`."""
         head, count = member.head, self.space.num_leaves
         pieces = predict_pieces(
             member.network,
@@ -147,21 +147,21 @@ class _Sum:
             whole_planes=self.canonical and geometry.resampled,
         )
 
-        found = ((region, votes(head, logits, self.classes)) for region, logits in pieces)
+        predicted = ((region, votes(head, logits, self.classes)) for region, logits in pieces)
         values = torch.from_numpy(self.values)
-        for region, part in place_pieces(found, geometry) if self.canonical else found:
+        for region, part in place_pieces(predicted, geometry) if self.canonical else predicted:
             part = (part * share).cpu()
             sums = self.leaves[region]
             sums.copy_(sums.float().add_(part[:count].movedim(0, -1)))
-            kept = values[(slice(None), *region)]
-            kept.copy_(kept.float().add_(part[count:]))
+            class_sums = values[(slice(None), *region)]
+            class_sums.copy_(class_sums.float().add_(part[count:]))
             self.low = [min(a, r.start) for a, r in zip(self.low, region, strict=True)]
             self.high = [max(a, r.stop) for a, r in zip(self.high, region, strict=True)]
 
     def decide(self, share: float, watch: Watch | None, geometry: Geometry) -> np.ndarray:
-        """Return the most probable leaf of each voxel, uint8 `[X, Y, Z]`; completes `values`.
+        """Return the most probable leaf of each voxel, uint8 `[X, Y, Z]`, and complete `values`.
 
-        A member counts as certain of the background where it predicted nothing.
+        Outside the region that a member predicted, it counts as certain of the background.
         """
         background = self.space.background
         leaves = np.full(self.leaves.shape[:3], background, dtype=np.uint8)
@@ -183,12 +183,12 @@ class _Sum:
                 values[:, x, rows, box[2]] += outside[:, None, None] * missing
                 if watch is not None:
                     region = slice(x, x + 1), rows, box[2]
-                    place = region if self.canonical else in_scan(region, geometry)
-                    watch(part.movedim(-1, 0)[:, None], place, geometry)
+                    target = region if self.canonical else in_scan(region, geometry)
+                    watch(part.movedim(-1, 0)[:, None], target, geometry)
         return leaves
 
 
-def _content(space: LabelSpace) -> tuple[object, ...]:
+def _identity(space: LabelSpace) -> tuple[object, ...]:
     leaves = [(leaf.index, leaf.abbreviation) for leaf in space.leaves]
     classes = [(entry.abbreviation, entry.leaves) for entry in space.classes]
     return leaves, classes, space.background

@@ -1,4 +1,4 @@
-"""The network as the sliding window uses it: what it gives for windows, ready to be blended."""
+"""The forward pass of the sliding window: from windows to values that can be blended."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from neoseg.networks import Head
 from neoseg.networks.outputs import heads_of
 
 LEFT_RIGHT = 2
-"""Dimension of a batch `[B, M, X, Y, Z]` along which left and right lie (canonical RAS+)."""
+"""Left-right dimension of a batch `[B, M, X, Y, Z]` (canonical RAS+)."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class WindowForward:
-    """Values of windows that are linear in the logits, and the logits of blended values.
+    """Computes values of windows to blend, and the logits of blended values.
 
-    The values are the logits themselves, or the features before the network's last layer where
-    these are fewer. Which, shows with the first windows.
+    The values are the logits themselves, or the features before the network's last layer if that is
+    linear and has fewer inputs than outputs. This is decided at the first call.
 
     Args:
         network: maps `[B, M, X, Y, Z]` to logits, or to a list of them, highest resolution first.
-        head: says how many logits there are.
-        partners: the channel that each channel becomes in the mirror image; None: no mirroring.
+        head: defines the number of logits.
+        partners: for each channel, its channel in the mirror image; None: no mirroring.
         precision: of the forward pass.
         device: of the network.
-        place: where values are blended.
-        stack: undoes at its end what is changed on the network for the time being.
+        place: device on which values are blended.
+        stack: undoes the temporary changes of the network when it is closed.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class WindowForward:
         """Return values `[B, C, X, Y, Z]` of windows `[B, M, X, Y, Z]`.
 
         Raises:
-            ValueError: where the network's channels are not the head's.
+            ValueError: the number of channels of the network is not that of the head.
         """
         windows = windows.to(self.device)
-        values = self._run(windows) if self._traced else self._first(windows)
+        values = self._run(windows) if self._traced else self._run_first(windows)
         if self.partners is None:
             return values
         mirrored = self._run(windows.flip(LEFT_RIGHT)).flip(LEFT_RIGHT)
@@ -77,8 +77,8 @@ class WindowForward:
         """Return logits `[N, *S]` of blended values `[C, *S]`."""
         return values if self._projection is None else self._projection(values)
 
-    def _first(self, windows: Tensor) -> Tensor:
-        """Run the network for the first time, and see whether its last layer can wait."""
+    def _run_first(self, windows: Tensor) -> Tensor:
+        """Run the network for the first time; defer its last layer to after blending if useful."""
         logits, layer, features = find_last_layer(
             self.network, lambda: self._output(windows), self.head.channels
         )
@@ -94,7 +94,7 @@ class WindowForward:
         if features.shape[1] * (1 if self.partners is None else 2) >= self.head.channels:
             return logits.float()
         self._projection = Projection.of(layer, self.partners, self.place)
-        self._stack.enter_context(replaced_forward(layer, _same))
+        self._stack.enter_context(replaced_forward(layer, _identity))
         return features.float()
 
     def _run(self, windows: Tensor) -> Tensor:
@@ -107,29 +107,30 @@ class WindowForward:
             enabled=self.precision != torch.float32,
         ):
             output = self.network(windows.contiguous(memory_format=self.format))
-        first = output[:1] if isinstance(output, list | tuple) else output  # the finest alone
+        # Of deep-supervision outputs, only the highest resolution is used.
+        first = output[:1] if isinstance(output, list | tuple) else output
         return heads_of(self.network, first, windows)[0]
 
 
 def mirror_partners(head: Head, patch_size: Sequence[int]) -> tuple[int, ...]:
-    """Return the channel that each channel of a head becomes in the left-right mirror image.
+    """Return for each channel of a head its channel in the left-right mirror image.
 
     Raises:
-        ValueError: for a head without such pairs, or sagittal slices.
+        ValueError: the head has no such pairs, or windows are sagittal slices.
     """
     if patch_size[0] == 1:
         raise ValueError(
             "a sagittal slice looks the same after a left-right flip, so mirroring cannot help "
             "and would mix left with right; set mirror to false"
         )
-    known = {"multilabel": head.space.class_mirror, "softmax": head.space.mirror}
-    if head.name not in known or len(known[head.name]) != head.channels:
+    pairs = {"multilabel": head.space.class_mirror, "softmax": head.space.mirror}
+    if head.name not in pairs or len(pairs[head.name]) != head.channels:
         raise ValueError(
-            f"mirroring knows the heads {', '.join(known)}, found '{head.name}' with "
+            f"mirroring knows the heads {', '.join(pairs)}, found '{head.name}' with "
             f"{head.channels} channels; set mirror to false"
         )
-    return known[head.name]
+    return pairs[head.name]
 
 
-def _same(features: Tensor) -> Tensor:
+def _identity(features: Tensor) -> Tensor:
     return features

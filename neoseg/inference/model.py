@@ -1,4 +1,4 @@
-"""A trained network as data: what of a checkpoint is needed to segment with it."""
+"""The specification of a trained network: all that a checkpoint needs for segmentation."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from neoseg.store import PrepareSettings
 
 
 class ModelSpec(Section):
-    """What a network reads, gives and means. As plain containers it stands in each checkpoint.
+    """Inputs, outputs and meaning of a network; stored as plain containers in each checkpoint.
 
     Attributes:
         labels: the label table (`conf/labels`).
-        label_sets: leaf positions of each row of the codebook.
+        label_sets: leaf positions for each row of the codebook.
         modalities: names of the images.
-        missing_modality: what happens to scans that lack a modality; None: they have zeros in its
-            place, and nothing tells.
+        missing_modality: how scans that lack a modality are handled; None: zeros in its place,
+            without an indicator.
         prepare: how scans were prepared.
         patch_size: voxels along X, Y, Z.
         network: a `conf/network` entry.
         head: "multilabel" or "softmax".
-        decoding: how a multi-label head decides, "hierarchy" or "paper".
-        window: sliding window of validation and prediction; in a checkpoint without `patch_size`.
-        predict_with: "student", "teacher", "peer", or "auto": the teacher where there is one.
+        decoding: of a multi-label head, "hierarchy" or "paper".
+        window: sliding window of validation and prediction; checkpoints omit its `patch_size`.
+        predict_with: "student", "teacher", "peer", or "auto": the teacher if there is one.
     """
 
     labels: LabelTable
@@ -68,9 +68,9 @@ class ModelSpec(Section):
 
     def plain(self) -> dict[str, Any]:
         """Return plain containers, for a checkpoint that loads with `weights_only=True`."""
-        found = self.model_dump(mode="json", by_alias=True)
-        found["window"].pop("patch_size")
-        return found
+        content = self.model_dump(mode="json", by_alias=True)
+        content["window"].pop("patch_size")
+        return content
 
     @cached_property
     def space(self) -> LabelSpace:
@@ -79,47 +79,47 @@ class ModelSpec(Section):
 
     @cached_property
     def codebook(self) -> Codebook:
-        """The label sets that the annotations of the training could tell."""
+        """The label sets that the training annotations can express."""
         return Codebook(self.space, tuple(frozenset(row) for row in self.label_sets))
 
     def make_head(self) -> Head:
-        """Return what the channels mean."""
+        """Return the head, which defines the meaning of the output channels."""
         return make_head(self.head, self.space, self.decoding)
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """What the input channels of the network are."""
+        """Names of the input channels of the network."""
         missing = self.missing_modality
         return self.modalities if missing is None else missing.channel_names(self.modalities)
 
     def build_network(
         self, allow: Sequence[str] = (), images: int = 0, outputs: int = 0
     ) -> nn.Module:
-        """Return a network with new weights.
+        """Return a newly initialised network.
 
         Args:
-            allow: packages beside the known ones whose classes may be built.
-            images, outputs: channels that it has beside those of its images and of its head.
+            allow: further packages whose classes may be instantiated.
+            images, outputs: additional input and output channels.
 
         Raises:
-            NetworkError: a class that is not allowed, or settings that it does not take.
+            NetworkError: the class is not allowed, or does not accept the settings.
         """
-        read, given = len(self.channel_names) + images, self.make_head().channels + outputs
-        return build_network(self.network, read, given, self.patch_size, allow)
+        inputs, channels = len(self.channel_names) + images, self.make_head().channels + outputs
+        return build_network(self.network, inputs, channels, self.patch_size, allow)
 
 
 HOW_TO_GET = {
     "teacher": "add loss=[..., mean_teacher] or set teacher.always=true",
     "peer": "add loss=[..., cross_pseudo]",
 }
-"""What gives a run a network beside the student."""
+"""Configuration that adds a network to a run, by the name of that network."""
 
 
 def chosen(choice: str, there: Sequence[str]) -> str:
-    """Return the name of the network that predicts, of those that are there.
+    """Return the name of the network that predicts, one of `there`.
 
     Raises:
-        ValueError: one that is not there; the message says how to get it.
+        ValueError: the network does not exist; the message says how to get it.
     """
     if choice == "auto":
         return "teacher" if "teacher" in there else "student"

@@ -1,8 +1,8 @@
-"""One file to hand over: weights, what they mean, card and licence; no pickle and no code.
+"""Model files to hand over: weights with specification, card and licence; no pickle, no code.
 
-It is a safetensors file, so that other programs read the weights, too, nothing in it is packed, and
-its head alone tells all but the weights. Those of member n are called `n.` and as in its network;
-the text `neoseg` of the file's metadata is JSON.
+They are safetensors files, so other programs can read the weights, nothing is compressed, and
+everything except the weights is in the header. Weights of member n have the prefix `n.` before
+their name in the network; the entry `neoseg` of the file's metadata is JSON.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _LARGEST_HEAD = 2**24
 
 @dataclass(frozen=True)
 class Member:
-    """A network as it stands in the file.
+    """A network in a model file.
 
     Attributes:
         name: of its run.
         predicts: which network of the run it is, "student", "teacher" or "peer".
         spec: a `ModelSpec` as plain containers.
-        desc, space: of the images that the run was trained on, None where nothing is known.
-        card: of the run, None where it has none.
+        desc, space: of the images that the run was trained on, None if unknown.
+        card: run card, None if there is none.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Member:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file tells beside the weights.
+    """Content of a model file except the weights.
 
-    `calibrations`, by the digest of their settings, are whatever `neoseg.trust` has written.
+    `calibrations` are written by `neoseg.trust`, keyed by the digest of their settings.
     """
 
     members: tuple[Member, ...]
@@ -66,10 +66,10 @@ def write_model(
     licence: str | None = None,
     calibrations: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write networks with their weights into one file, whole or not at all.
+    """Write networks with their weights to one file, atomically.
 
     Raises:
-        ConfigError: a file that cannot be written.
+        ConfigError: the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -81,7 +81,8 @@ def write_model(
         "calibrations": dict(calibrations or {}),
     }
     tensors = {
-        f"{number}.{name}": value.detach().cpu().clone().contiguous()  # shared ones are refused
+        # Cloned, as safetensors refuses tensors that share memory.
+        f"{number}.{name}": value.detach().cpu().clone().contiguous()
         for number, values in enumerate(weights)
         for name, value in values.items()
     }
@@ -94,73 +95,73 @@ def write_model(
 
 
 def read_model(path: Path) -> tuple[ModelFile, list[dict[str, Tensor]]]:
-    """Return what a file tells, and the weights of each member.
+    """Read the content of a model file, and the weights of each member.
 
     Raises:
-        ConfigError: a file that is damaged, not of `write_model`, or not of its kind of content.
+        ConfigError: the file is damaged, or is not one of `write_model`.
     """
     from safetensors.torch import load
 
     try:
         with opened(path, LARGEST_CHECKPOINT) as stream:
-            told = _head(path, stream.read(8), stream.read(_LARGEST_HEAD))
+            model = _parse_head(path, stream.read(8), stream.read(_LARGEST_HEAD))
             stream.seek(0)
             tensors = load(stream.read())
     except ForeignError as error:
         raise ConfigError(f"{error}; nothing in it was used") from None
-    except Exception as error:  # whatever a damaged file makes the reader raise
+    except Exception as error:  # damaged files can raise anything
         raise ConfigError(f"{path} cannot be loaded, it may be damaged: {error}") from None
-    weights: list[dict[str, Tensor]] = [{} for _ in told.members]
+    weights: list[dict[str, Tensor]] = [{} for _ in model.members]
     for key, value in tensors.items():
         number, _, name = key.partition(".")
         if not number.isdecimal() or not number.isascii() or int(number) >= len(weights):
             raise ConfigError(f"{path} has weights '{key}' of a network that it does not describe")
         weights[int(number)][name] = value
-    return told, weights
+    return model, weights
 
 
 def read_head(path: Path) -> ModelFile:
-    """Return what a file tells, without its weights; raises `ConfigError`."""
+    """Read the content of a model file without its weights; raises `ConfigError`."""
     try:
         with opened(path, LARGEST_CHECKPOINT) as stream:
-            return _head(path, stream.read(8), stream.read(_LARGEST_HEAD))
+            return _parse_head(path, stream.read(8), stream.read(_LARGEST_HEAD))
     except ForeignError as error:
         raise ConfigError(f"{error}; nothing in it was used") from None
 
 
-def _head(path: Path, size: bytes, start: bytes) -> ModelFile:
-    """Read the JSON at the start of a file, once its length is seen to be sane."""
-    what = f"{path} is not a model that `neoseg export` has written"
+def _parse_head(path: Path, size: bytes, start: bytes) -> ModelFile:
+    """Parse the JSON header at the start of a file after checking its length."""
+    not_a_model = f"{path} is not a model that `neoseg export` has written"
     length = int.from_bytes(size, "little")
     if len(size) < 8 or not start.startswith(b"{") or length > len(start):
-        raise ForeignError(f"{what}, or it is cut off")
+        raise ForeignError(f"{not_a_model}, or it is cut off")
     try:
         text = value_at(json_of(start[:length].decode(), str(path)), f"__metadata__.{KEY}")
     except UnicodeDecodeError as error:
-        raise ForeignError(f"{what}: {error}") from None
+        raise ForeignError(f"{not_a_model}: {error}") from None
     if not isinstance(text, str):
-        raise ForeignError(f"{what}: it holds weights alone")
-    head = json_of(text, str(path))
-    if value_at(head, "version") != VERSION:
+        raise ForeignError(f"{not_a_model}: it holds weights alone")
+    content = json_of(text, str(path))
+    if value_at(content, "version") != VERSION:
         raise ForeignError(
-            f"{path} is of version {value_at(head, 'version')!r}, and {VERSION} is known here; "
+            f"{path} is of version {value_at(content, 'version')!r}, and {VERSION} is known here; "
             "a later neoseg has written it"
         )
-    members, licence = value_at(head, "members"), value_at(head, "licence")
-    calibrations = value_at(head, "calibrations", {})  # files of earlier versions have none
+    members, licence = value_at(content, "members"), value_at(content, "licence")
+    calibrations = value_at(content, "calibrations", {})  # absent in files of earlier versions
     if not isinstance(members, list) or not members or not isinstance(licence, str | None):
-        raise ForeignError(f"{what}: it describes no network")
+        raise ForeignError(f"{not_a_model}: it describes no network")
     if not isinstance(calibrations, dict):
-        raise ForeignError(f"{what}: its calibrations are none")
-    return ModelFile(tuple(_member(path, raw) for raw in members), licence, calibrations)
+        raise ForeignError(f"{not_a_model}: its calibrations are none")
+    return ModelFile(tuple(_parse_member(path, raw) for raw in members), licence, calibrations)
 
 
-def _member(path: Path, raw: Any) -> Member:
+def _parse_member(path: Path, raw: Any) -> Member:
     kinds = {"name": str, "predicts": str, "spec": dict}
     kinds |= {"desc": str | None, "space": str | None, "card": dict | None}  # type: ignore[dict-item]
-    known = {item.name for item in fields(Member)}
-    if not isinstance(raw, dict) or set(raw) != known:
-        raise ForeignError(f"{path} describes a network without {', '.join(sorted(known))}")
+    expected = {item.name for item in fields(Member)}
+    if not isinstance(raw, dict) or set(raw) != expected:
+        raise ForeignError(f"{path} describes a network without {', '.join(sorted(expected))}")
     for key, kind in kinds.items():
         if not isinstance(raw[key], kind):
             raise ForeignError(f"{path} has {raw[key]!r:.60} as {key} of a network")

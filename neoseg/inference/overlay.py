@@ -1,4 +1,4 @@
-"""Pictures of an image with its truth and a prediction, cropped to the anatomy."""
+"""Draw an image with ground truth and prediction, cropped to the anatomy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WRONG = "#ffd60a"
-"""Colour of voxels whose truth does not allow the prediction."""
+"""Colour of voxels whose truth excludes the prediction."""
 
 OPACITY = 0.6
 _MAX_LEGEND = 24
@@ -48,24 +48,24 @@ def write_overlay(
 ) -> Path:
     """Draw image, truth, prediction and disagreement in three planes and save them as PNG.
 
-    The planes go through the centre of mass of the labelled structures (the truth's, where there
-    is one) and show them with a margin of 8 mm. Merged label sets have the colour of their class;
-    voxels about which the truth knows nothing are grey and never count as disagreement.
+    The planes pass through the centre of mass of the labelled structures (of the truth, if given)
+    and show them with a margin of 8 mm. Merged label sets have the colour of their class; voxels
+    with unknown truth are grey and never count as disagreement.
 
     Args:
-        path: the PNG; its folder is made.
+        path: of the PNG; its folder is created.
         image: `[X, Y, Z]` in canonical (RAS+) axes, any units.
         prediction: uint8 leaf positions, same shape.
-        truth_codes: uint8 rows of `codebook`, same shape; None leaves out truth and disagreement.
-        codebook: gives colours and what the codes allow.
+        truth_codes: uint8 rows of `codebook`, same shape; None omits truth and disagreement.
+        codebook: defines the colours and the leaves that each code allows.
         spacing: voxel size in mm.
-        scan, scan_age (weeks), mean_dice: shown in the title where given.
-        centre: voxel through which the planes go instead, with a cross on it.
+        scan, scan_age (weeks), mean_dice: shown in the title if given.
+        centre: voxel through which the planes pass instead, marked with a cross.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: the shapes differ.
     """
-    # Here, so that a prediction without pictures does not wait for it.
+    # Imported here, so that predictions without pictures need not wait for it.
     from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
@@ -74,7 +74,7 @@ def write_overlay(
     if len(shapes) > 1 or image.ndim != 3:
         raise ValueError(f"image, truth and prediction must be volumes of one shape: {shapes}")
     space = codebook.space
-    # Predictions are painted as the codes of certain leaves.
+    # A predicted leaf is drawn as the code of that leaf alone, which is its position + 1.
     codes = prediction.astype(np.int32) + 1
     reference = codes if truth_codes is None else truth_codes
     background = space.background + 1
@@ -87,7 +87,7 @@ def write_overlay(
         limits = ((part.start, part.stop - part.start - 1) for part in box)
         pairs = zip(centre, limits, strict=True)
         middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
-    palette, shown = palette_of(codebook)
+    palette, visible = palette_of(codebook)
     grey = grey_in(image, grey_window(image))
 
     rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
@@ -116,49 +116,49 @@ def write_overlay(
                 if layer.dtype == bool:
                     paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
                 else:
-                    paint(picture, shown[layer], palette[layer][shown[layer]])
+                    paint(picture, visible[layer], palette[layer][visible[layer]])
                     for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
                         used[int(code)] = used.get(int(code), 0) + int(count)
             show_plane(axes, picture, axis, spacing)
             if number == 0:
-                _name_plane(axes, axis)
+                _label_plane(axes, axis)
                 if centre is not None:
                     across, up = (middle[other] for other in range(3) if other != axis)
                     axes.axvline(across, color=WRONG, linewidth=0.6)
                     axes.axhline(picture.shape[0] - 1 - up, color=WRONG, linewidth=0.6)
         line[0].set_ylabel(name, color="white", fontsize=11)
-    figure.suptitle(_title(scan, scan_age, mean_dice), color="white", fontsize=12)
-    _legend(figure, used, shown, palette, codebook, wrong=truth_codes is not None)
+    figure.suptitle(_make_title(scan, scan_age, mean_dice), color="white", fontsize=12)
+    _add_legend(figure, used, visible, palette, codebook, wrong=truth_codes is not None)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
 
 
 def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
-    """Return RGB per code, and whether it is painted at all (the background is not)."""
+    """Return the RGB colour of each code, and whether it is drawn (the background is not)."""
     from matplotlib.colors import to_rgb
 
-    shown = np.ones(codebook.size, dtype=bool)
-    shown[codebook.space.background + 1] = False
-    return np.array([to_rgb(colour) for colour in colours_of(codebook)]), shown
+    visible = np.ones(codebook.size, dtype=bool)
+    visible[codebook.space.background + 1] = False
+    return np.array([to_rgb(colour) for colour in colours_of(codebook)]), visible
 
 
 def paint(
     picture: np.ndarray, where: np.ndarray, colour: np.ndarray, opacity: float = OPACITY
 ) -> None:
-    """Lay a colour over the pixels `where` of an RGB picture, in place."""
+    """Blend a colour over the pixels `where` of an RGB picture, in place."""
     picture[where] = (1 - opacity) * picture[where] + opacity * colour
 
 
 def show_plane(axes: Axes, picture: np.ndarray, axis: int, spacing: Sequence[float]) -> None:
-    """Show a slice across `axis` in true proportions, without ticks and frame."""
+    """Show a slice across `axis` with true aspect ratio, without ticks and frame."""
     across, up = (index for index in range(3) if index != axis)
     axes.imshow(picture, aspect=spacing[up] / spacing[across], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def _name_plane(axes: Axes, axis: int) -> None:
+def _label_plane(axes: Axes, axis: int) -> None:
     name, ends = PLANES[axis]
     axes.set_title(name, color="white", fontsize=11)
     for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
@@ -167,7 +167,7 @@ def _name_plane(axes: Axes, axis: int) -> None:
         )
 
 
-def _title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
+def _make_title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
     parts = [scan] if scan else []
     if scan_age is not None and np.isfinite(scan_age):
         parts.append(f"{scan_age:.1f} weeks")
@@ -176,27 +176,27 @@ def _title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
     return "   ·   ".join(parts)
 
 
-def _legend(
+def _add_legend(
     figure: Figure,
     used: dict[int, int],
-    shown: np.ndarray,
+    visible: np.ndarray,
     palette: np.ndarray,
     codebook: Codebook,
     wrong: bool,
 ) -> None:
-    """Name the codes in the picture, the largest where there are too many, in table order."""
+    """Add a legend of the drawn codes in table order, of the largest if there are too many."""
     from matplotlib.patches import Patch
 
-    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if shown[code]]
-    kept = sorted(codes[:_MAX_LEGEND])
+    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if visible[code]]
+    listed = sorted(codes[:_MAX_LEGEND])
     names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}
     handles = []
-    for code in kept:
+    for code in listed:
         leaves = codebook.sets[code]
         merged = "unknown" if code == UNKNOWN else f"one of {len(leaves)}"
         handles.append(Patch(color=palette[code], label=names.get(leaves, merged)))
-    if len(codes) > len(kept):
-        handles.append(Patch(color="black", label=f"and {len(codes) - len(kept)} more"))
+    if len(codes) > len(listed):
+        handles.append(Patch(color="black", label=f"and {len(codes) - len(listed)} more"))
     if wrong:
         handles.append(Patch(color=WRONG, label="disagreement"))
     lines = max(1, -(-len(handles) // _LEGEND_COLUMNS))

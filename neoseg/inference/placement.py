@@ -1,4 +1,4 @@
-"""From pieces on a scan's prepared grid to pieces on the scan's own grid."""
+"""Map pieces of a volume from the prepared grid of a scan to its canonical grid."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from neoseg.inference.blending import Region
 from neoseg.store import Geometry
 
 Watch = Callable[[Tensor, Region, Geometry], None]
-"""Sees the leaf probabilities `[K, *piece]` of a scan piece by piece, as they were when its voxels
-were decided, and where a piece lies in the scan's canonical grid. What no piece covers is certain
-background.
+"""Callback that receives the leaf probabilities `[K, *piece]` by which voxels were decided, piece
+by piece, and the region of each piece in the scan's canonical grid. Voxels that no piece covers
+are background with certainty.
 """
 
 
 def in_scan(region: Region, geometry: Geometry) -> Region:
-    """Return where a piece of the cropped grid lies in the scan's canonical grid."""
+    """Translate a region of the cropped grid to the scan's canonical grid."""
     start = [low for low, _ in geometry.crop]
     x, y, z = (slice(r.start + s, r.stop + s) for r, s in zip(region, start, strict=True))
     return x, y, z
@@ -28,11 +28,10 @@ def in_scan(region: Region, geometry: Geometry) -> Region:
 def place_pieces(
     pieces: Iterable[tuple[Region, Tensor]], geometry: Geometry
 ) -> Iterator[tuple[Region, Tensor]]:
-    """Bring values `[C, *piece]` from the prepared to the scan's canonical grid.
+    """Map values `[C, *piece]` from the prepared to the scan's canonical grid.
 
-    Voxels of another size get the linear interpolation of the nearest prepared ones, with the edges
-    of both grids aligned. Such pieces must be whole planes, in order along one axis; two planes at
-    a time are kept.
+    If voxel sizes differ, values are interpolated linearly, with the edges of both grids aligned.
+    Pieces must then be whole planes, in order along one axis; only planes still needed are kept.
     """
     placed = _resampled(pieces, geometry) if geometry.resampled else pieces
     for region, values in placed:
@@ -45,7 +44,7 @@ def _resampled(
     source = geometry.prepared_shape
     target = [high - low for low, high in geometry.crop]
     planes: dict[int, Tensor] = {}
-    wanted = 0
+    index = 0
     axis: int | None = None
     for region, values in pieces:
         if axis is None:
@@ -55,16 +54,16 @@ def _resampled(
         first = region[axis].start
         flat = interpolate(values.movedim(1 + axis, 0), cross, mode="bilinear", align_corners=False)
         planes |= {first + number: plane for number, plane in enumerate(flat)}
-        while wanted < target[axis]:
-            place = (wanted + 0.5) * source[axis] / target[axis] - 0.5
-            place = min(max(place, 0.0), source[axis] - 1.0)
-            below = int(place)
+        while index < target[axis]:
+            position = (index + 0.5) * source[axis] / target[axis] - 0.5
+            position = min(max(position, 0.0), source[axis] - 1.0)
+            below = int(position)
             above = min(below + 1, source[axis] - 1)
             if above not in planes:
                 break
-            plane = torch.lerp(planes[below], planes[above], place - below)
+            plane = torch.lerp(planes[below], planes[above], position - below)
             planes = {number: kept for number, kept in planes.items() if number >= below}
             box = [slice(0, length) for length in target]
-            box[axis] = slice(wanted, wanted + 1)
+            box[axis] = slice(index, index + 1)
             yield (box[0], box[1], box[2]), plane.unsqueeze(1 + axis)
-            wanted += 1
+            index += 1

@@ -1,4 +1,4 @@
-"""The three planes through the middle of what is labelled, as pictures show them."""
+"""The three planes through the centre of the labelled structures, as pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from neoseg.labels import UNKNOWN, Codebook
 
 PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))
-"""Name of the plane across each canonical axis, and what lies at its left and right edge."""
+"""Name of the plane across each canonical axis, and directions at its left and right edge."""
 
 _MARGIN_MM = 8.0
 UNKNOWN_COLOUR = "#9e9e9e"
@@ -19,7 +19,7 @@ UNKNOWN_COLOUR = "#9e9e9e"
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice of a scan with square pixels; arrays are uint8 `[rows, columns]`, the top first.
+    """One slice of a scan with square pixels; arrays are uint8 `[rows, columns]`, top row first.
 
     Attributes:
         name: "sagittal", "coronal" or "axial".
@@ -40,20 +40,20 @@ def middle_planes(
     codebook: Codebook,
     spacing: Sequence[float],
 ) -> tuple[Plane, ...]:
-    """Return the planes through the centre of mass of what the truth labels, in one size.
+    """Return the planes through the centre of mass of the labelled truth, padded to one size.
 
-    Where they lie depends on the truth alone, so that the pictures of a scan fit together however
-    the prediction changes.
+    Their positions depend on the truth only, so that pictures of a scan match however the
+    prediction changes.
 
     Args:
         image: `[X, Y, Z]` in canonical (RAS+) axes, any units.
         prediction: uint8 leaf positions, same shape.
         truth_codes: uint8 rows of `codebook`, same shape.
-        codebook: of the codes.
-        spacing: voxel size in mm; flat voxels are repeated until the pixels are square.
+        codebook: defines the codes.
+        spacing: voxel size in mm; pixels are repeated until they are square.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: the shapes differ.
     """
     if not image.shape == prediction.shape == truth_codes.shape:
         raise ValueError(
@@ -67,39 +67,39 @@ def middle_planes(
     layers = []
     for axis in range(3):
         grey = grey_in(cuts[axis], window) * 255
-        # A predicted leaf is shown as the code of that leaf alone.
+        # A predicted leaf is shown as the code of that leaf alone, which is its position + 1.
         leaves = cut(prediction, axis, centre[axis]).astype(np.int64) + 1
         slices = (np.round(grey), leaves, cut(truth_codes, axis, centre[axis]))
         layers.append([square(layer, axis, spacing).astype(np.uint8) for layer in slices])
     shape = np.max([layer[0].shape for layer in layers], axis=0)
     outside = (0, background, background)
     return tuple(
-        Plane(name, *(padded(o, shape, fill) for o, fill in zip(three, outside, strict=True)))
-        for (name, _), three in zip(PLANES, layers, strict=True)
+        Plane(name, *(padded(o, shape, fill) for o, fill in zip(pictures, outside, strict=True)))
+        for (name, _), pictures in zip(PLANES, layers, strict=True)
     )
 
 
 def grey_window(image: np.ndarray) -> tuple[Any, Any]:
-    """Return the values between which an image is shown."""
+    """Return the lower and upper intensity between which an image is shown."""
     low, high = np.percentile(image, (0.5, 99.5))
     return low, high
 
 
 def grey_in(image: np.ndarray, window: tuple[Any, Any]) -> np.ndarray:
-    """Scale a window of values to 0 to 1; what lies beyond is cut off."""
+    """Scale intensities in a window to 0 to 1, clipping values outside."""
     low, high = window
     grey: np.ndarray = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     return grey
 
 
 def labelled_in(codes: np.ndarray, background: int) -> np.ndarray:
-    """Tell which voxels are neither background nor unknown."""
+    """Return a mask of the voxels that are neither background nor unknown."""
     labelled: np.ndarray = (codes != background) & (codes != UNKNOWN)
     return labelled
 
 
 def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
-    """Return the centre of mass of what is labelled, else the middle."""
+    """Return the centre of mass of labelled voxels, or the middle of the volume without any."""
     labelled = labelled_in(codes, background)
     centre = []
     for axis, length in enumerate(codes.shape):
@@ -112,7 +112,7 @@ def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
 
 
 def box_of(labelled: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """Return where a volume is true, with a margin of 8 mm; everything where it is nowhere."""
+    """Return the bounding box of a mask with a margin of 8 mm; everything if it is empty."""
     box = []
     for axis, length in enumerate(labelled.shape):
         inside = np.flatnonzero(labelled.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -125,21 +125,21 @@ def box_of(labelled: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
 
 
 def colours_of(codebook: Codebook) -> list[str]:
-    """Return the colour of each code, "#rrggbb"; what is no class of the table is grey."""
+    """Return the colour of each code, "#rrggbb"; sets that are no class of the table are grey."""
     colours = {entry.leaves: entry.color for entry in codebook.space.classes}
-    known = [colours.get(leaves, UNKNOWN_COLOUR) for leaves in codebook.sets]
-    known[UNKNOWN] = UNKNOWN_COLOUR
-    return known
+    by_code = [colours.get(leaves, UNKNOWN_COLOUR) for leaves in codebook.sets]
+    by_code[UNKNOWN] = UNKNOWN_COLOUR
+    return by_code
 
 
 def cut(volume: np.ndarray, axis: int, position: int) -> np.ndarray:
-    """Return the slice across `axis` as rows from top to bottom, as pictures are stored."""
+    """Return the slice across `axis` as a picture, with rows from top to bottom."""
     layer: np.ndarray = np.take(volume, position, axis=axis).T[::-1]
     return layer
 
 
 def square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarray:
-    """Repeat the pixels of a slice along its coarser side."""
+    """Repeat pixels of a slice along its coarser axis, so that they become square."""
     across, up = (spacing[other] for other in range(3) if other != axis)
     size = min(across, up)
     rows, columns = (
@@ -150,6 +150,6 @@ def square(layer: np.ndarray, axis: int, spacing: Sequence[float]) -> np.ndarray
 
 
 def padded(layer: np.ndarray, shape: Sequence[int], value: int) -> np.ndarray:
-    """Put a picture into the middle of a larger one."""
+    """Pad a picture to a larger shape, centred."""
     gaps = [whole - n for whole, n in zip(shape, layer.shape, strict=True)]
     return np.pad(layer, [(gap // 2, gap - gap // 2) for gap in gaps], constant_values=value)

@@ -1,4 +1,4 @@
-"""Class probabilities of a scan: kept on disk while they come, written as BIDS derivatives."""
+"""Class probabilities of a scan: buffered on disk, written as BIDS derivatives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neoseg.labels import LabelSpace
 from neoseg.store import Geometry, to_canonical, to_native
 
 STEPS = 65535
-"""NIfTI has no 16-bit floating point: a file holds whole numbers of 1 / 65535."""
+"""Steps between 0 and 1: NIfTI has no 16-bit floats, so files hold multiples of 1 / 65535."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class ClassProbabilities:
     """Probabilities of some classes of a scan.
 
     Attributes:
-        classes: their positions.
-        values: float16 `[len(classes), *grid]`, canonical axes; maybe a file in memory.
-        outside: the probability of each class where nothing was predicted.
+        classes: positions of the classes.
+        values: float16 `[len(classes), *grid]`, canonical axes; possibly a memory map.
+        outside: probability of each class outside the predicted region.
         geometry: of the scan.
-        canonical: the grid is the whole of the scan's own; else it is cropped to the prepared part.
+        canonical: whether the grid is the full grid of the scan; else it is the prepared grid.
     """
 
     classes: tuple[int, ...]
@@ -40,7 +40,7 @@ class ClassProbabilities:
     canonical: bool = False
 
     def native(self, number: int) -> np.ndarray:
-        """Return the values of one class on the file's own grid, float32 in 0 to 1."""
+        """Return the probabilities of one class on the grid of the file, float32."""
         part = np.asarray(self.values[number], dtype=np.float32)
         if not self.canonical:
             part = to_canonical(part, self.geometry, self.outside[number])
@@ -48,9 +48,9 @@ class ClassProbabilities:
 
 
 def room_for(classes: int, shape: Sequence[int], scratch: Path | None) -> np.ndarray:
-    """Return zeros float16 `[classes, *shape]`, in an unnamed file of `scratch` where it is given.
+    """Allocate float16 zeros `[classes, *shape]`, in an unnamed file in `scratch` if given.
 
-    The file is gone with the array, also when the process is killed.
+    The file disappears with the array, even if the process is killed.
     """
     size = (classes, *shape)
     if scratch is None or classes == 0:
@@ -61,7 +61,7 @@ def room_for(classes: int, shape: Sequence[int], scratch: Path | None) -> np.nda
 
 
 def values_outside(space: LabelSpace, classes: Sequence[int]) -> tuple[float, ...]:
-    """Return the probability of each class in a voxel that is background for certain."""
+    """Return the probability of each class in a voxel that is certainly background."""
     return tuple(float(space.class_leaves[c, space.background]) for c in classes)
 
 
@@ -70,8 +70,8 @@ def probability_paths(
 ) -> list[Path]:
     """Return the file of each class, `..._label-<abbreviation>_desc-neoseg_probseg.nii.gz`.
 
-    BIDS labels have letters and digits only: other characters go, and where two classes are then
-    called alike, their positions in the table are added.
+    BIDS labels consist of letters and digits: other characters are removed, and positions in the
+    table are appended to labels that are then equal.
     """
     labels = [re.sub("[^0-9A-Za-z]", "", entry.abbreviation) for entry in space.classes]
     labels = [f"{text}{n}" if labels.count(text) > 1 else text for n, text in enumerate(labels)]
@@ -89,14 +89,14 @@ def write_probabilities(
     space: LabelSpace,
     provenance: Provenance,
 ) -> list[Path]:
-    """Write one file per class, 16 bits a voxel, on the grid of `source`.
+    """Write one file per class, 16 bits per voxel, on the grid of `source`.
 
     Args:
-        output: root of the derivative data set; made where it is missing.
-        source: the NIfTI file that was segmented; its grid is copied.
-        probabilities: one at a time is brought to that grid.
-        space: gives the names.
-        provenance: goes into `dataset_description.json`.
+        output: root of the derivative data set; created if missing.
+        source: the file that was segmented; its grid is copied.
+        probabilities: mapped to that grid one class at a time.
+        space: defines the names.
+        provenance: recorded in `dataset_description.json`.
 
     Raises:
         DerivativeError: a folder that belongs to another data set or label table, or a target
@@ -109,7 +109,7 @@ def write_probabilities(
     with tables_locked(output):
         describe(output, space, provenance)
     for number, path in enumerate(paths):
-        # Rounded to float16 the mean of sure networks can be a little above 1.
+        # Rounded to float16, the mean of certain networks can be slightly above 1.
         values = probabilities.native(number).clip(0, 1)
         steps = np.rint(values * STEPS).astype(np.uint16)
         with replacing(path) as temporary:

@@ -1,9 +1,9 @@
-"""The last layer of a network, left until the windows are blended.
+"""Apply the last layer of a network after blending instead of in each window.
 
-A segmentation network ends in a convolution of single voxels that turns F features into N logits.
-It is linear and the weights of the windows that cover a voxel sum to one, so blending the features
-and convolving once gives the same logits as blending the logits of all windows. With 88 structures
-and 32 features that saves most of the memory and of the additions.
+A segmentation network ends in a pointwise convolution that maps F features to N logits. It is
+linear, and the weights of the windows that cover a voxel sum to one, so blending the features and
+convolving once gives the same logits as blending the logits of all windows. With 88 structures and
+32 features this saves most of the memory and of the additions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Projection:
 
     @classmethod
     def of(cls, layer: nn.Module, partners: list[int] | None, device: torch.device) -> Projection:
-        """Read a layer; with `partners`, features are followed by those of the mirror image.
+        """Create from a layer; with `partners`, features are followed by those of the mirror image.
 
         Logit n of a window is then the mean of its own and of logit `partners[n]` of the mirror
         image.
@@ -43,7 +43,7 @@ class Projection:
         return cls(matrix.to(device), bias.to(device))
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Return logits `[N, *S]` of features `[F, *S]`, the channels last in memory."""
+        """Return logits `[N, *S]` of features `[F, *S]`, channels last in memory."""
         voxels = features.movedim(0, -1)
         rows = voxels.reshape(-1, voxels.shape[-1]).float()
         logits = torch.addmm(self.bias, rows, self.matrix.T)
@@ -61,33 +61,33 @@ class _Call:
 def find_last_layer(
     network: object, run: Callable[[], Tensor], channels: int
 ) -> tuple[Tensor, nn.Module | None, Tensor | None]:
-    """Run a network once; return its logits, the layer that gave them, and what that layer saw.
+    """Run a network once; return its logits, the layer that computed them, and its input.
 
-    The layer is None where the logits are not the untouched result of one pointwise convolution to
-    `channels`: then they have to be blended themselves.
+    Layer and input are None if the logits are not the unmodified output of one pointwise
+    convolution to `channels`; then the logits themselves have to be blended.
     """
     calls: list[_Call] = []
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append(_Call(layer, inputs[0], output, changes_of(output)))
 
-    known = isinstance(network, nn.Module) and not is_compiled(network)
-    layers = [m for m in network.modules() if _is_pointwise(m, channels)] if known else []  # type: ignore[attr-defined]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
+    traceable = isinstance(network, nn.Module) and not is_compiled(network)
+    layers = [m for m in network.modules() if _is_pointwise(m, channels)] if traceable else []  # type: ignore[attr-defined]
+    hooks = [layer.register_forward_hook(record) for layer in layers]
     try:
         logits = run()
     finally:
         for hook in hooks:
             hook.remove()
-    last = [call for call in calls if _is_same(call, logits)]
-    if len(last) != 1 or sum(call.layer is last[0].layer for call in calls) != 1:
+    sources = [call for call in calls if _is_unmodified(call, logits)]
+    if len(sources) != 1 or sum(call.layer is sources[0].layer for call in calls) != 1:
         return logits, None, None
-    flat = logits.ndim - last[0].features.ndim
-    features = last[0].features
-    if flat:  # a 2D network in a 3D batch: put the axis of length one back
+    missing_axes = logits.ndim - sources[0].features.ndim
+    features = sources[0].features
+    if missing_axes:  # a 2D network in a 3D batch: restore the axis of length one
         axis = next(a for a in range(2, logits.ndim) if logits.shape[a] == 1)
         features = features.unsqueeze(axis)
-    return logits, last[0].layer, features
+    return logits, sources[0].layer, features
 
 
 def _is_pointwise(layer: nn.Module, channels: int) -> bool:
@@ -102,13 +102,13 @@ def _is_pointwise(layer: nn.Module, channels: int) -> bool:
     )
 
 
-def _is_same(call: _Call, logits: Tensor) -> bool:
-    """Tell whether nothing happened to a layer's result but an axis of length one."""
-    result = call.logits
+def _is_unmodified(call: _Call, logits: Tensor) -> bool:
+    """Return whether `logits` are the unmodified output of a layer, up to axes of length one."""
+    output = call.logits
     return (
-        result.data_ptr() == logits.data_ptr()
-        and changes_of(result) == call.version
-        and _long_axes(result) == _long_axes(logits)
+        output.data_ptr() == logits.data_ptr()
+        and changes_of(output) == call.version
+        and _long_axes(output) == _long_axes(logits)
     )
 
 

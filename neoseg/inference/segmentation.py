@@ -1,4 +1,4 @@
-"""What segmenting a scan gives."""
+"""The result of segmenting a scan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from neoseg.store import Geometry, to_native
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Leaf positions uint8 `[X, Y, Z]` on the scan's full grid in canonical axes, the first
-    channel on the prepared grid, how the two relate, and the class probabilities asked for.
+    """Leaf positions of a scan, uint8 `[X, Y, Z]` in canonical axes.
+
+    Attributes:
+        leaves: on the full grid of the scan.
+        prepared_leaves: on the prepared grid.
+        image: first channel of the network's input, on the prepared grid.
+        geometry: relation of the two grids.
+        probabilities: of the requested classes, None without any.
     """
 
     leaves: np.ndarray
@@ -24,5 +30,5 @@ class Segmentation:
 
     @property
     def native(self) -> np.ndarray:
-        """Leaf positions in the file's own axis order and directions."""
+        """Leaf positions in the axis order and directions of the file."""
         return to_native(self.leaves, self.geometry)

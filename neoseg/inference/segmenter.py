@@ -1,4 +1,4 @@
-"""From the files of a scan to a label map on the scan's own grid."""
+"""Segment the files of a scan into a label map on the grid of the scan."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 class Segmenter:
     """A network with everything that is needed to segment a scan from disk.
 
-    `missing` is what its training did with scans that lack an image; None, as in runs of earlier
-    versions, puts zeros in its place, and nothing tells. `modalities` are those of the images, in
-    order; empty where they are not known.
+    `missing` is how the training handled scans that lack an image; None, as in runs of earlier
+    versions, fills zeros without an indicator. `modalities` are those of the images, in order;
+    empty if unknown.
     """
 
     network: nn.Module
@@ -63,49 +63,49 @@ class Segmenter:
         allow: Sequence[str] = (),
         **window: Any,
     ) -> Segmenter:
-        """Return what segments scans as a trained run does: `Segmenter.load(run)(image)`.
+        """Load the segmenter of a trained run, to be used as `Segmenter.load(run)(image)`.
 
         Args:
-            run: its folder, or a file of `neoseg export`; what it was trained with (losses,
-                optimizer) need not be installed.
+            run: folder of the run, or a file of `neoseg export`; packages of its losses and
+                optimizer need not be installed.
             device: as torch names it, or "auto".
-            predict_with: "student", "teacher" or "peer"; None as the run itself.
-            allow: packages beside the known ones whose networks may be built.
-            window: changes of `WindowSettings`, such as `overlap=0.25`; `voxel_size` as in
+            predict_with: "student", "teacher" or "peer"; None: as configured in the run.
+            allow: further packages whose networks may be instantiated.
+            window: overrides of `WindowSettings`, such as `overlap=0.25`; `voxel_size` as in
                 `segmenter_of`.
 
         Raises:
-            ConfigError: a folder without a sound checkpoint, or settings that do not fit it.
+            ConfigError: there is no valid checkpoint, or settings do not fit it.
         """
-        place = Path(run)
-        if place.is_file():
-            networks = TrainedNetwork.load_file(place, device, predict_with, allow)
+        path = Path(run)
+        if path.is_file():
+            networks = TrainedNetwork.load_file(path, device, predict_with, allow)
             if len(networks) > 1:
                 raise ConfigError(
                     f"{run} holds {len(networks)} networks; `neoseg predict` takes it"
                 )
             (trained,) = networks.values()
         else:
-            trained = TrainedNetwork.load(place, device, predict_with, allow)
+            trained = TrainedNetwork.load(path, device, predict_with, allow)
         return segmenter_of(trained.spec, trained.network, trained.device, **window)
 
     def __call__(self, *images: str | Path) -> Segmentation:
-        """Segment the scan whose images are these files, one for each modality in order.
+        """Segment one scan given its image files, one per modality in order.
 
         Raises:
-            DataError: as `volume`.
+            DataError: see `volume`.
         """
         return self.segment([Path(image) for image in images])
 
     def volume(
         self, images: Sequence[Path | None], mask: Path | None = None
     ) -> tuple[Tensor, Geometry]:
-        """Return what the network gets of a scan, float32 `[channels, X, Y, Z]`, and its geometry.
+        """Return the network's input for a scan, float32 `[channels, X, Y, Z]`, and its geometry.
 
         Raises:
-            DataError: images that cannot be read or do not share a grid, or one that is missing
-                where the network was trained on whole scans alone; no usable brain mask where
-                the preparation goes by it.
+            DataError: images cannot be read or do not share a grid; one is missing although the
+                network was trained on complete scans only; or there is no usable brain mask
+                although the preparation uses one.
         """
         if self.modalities and len(images) != len(self.modalities):
             raise DataError(
@@ -120,13 +120,13 @@ class Segmenter:
                 f"(missing_modality.policy={self.missing.policy}); add the file beside it"
             )
         image, geometry = prepare_images(images, self.prepare, mask)
-        told = coarseness(geometry.canonical_spacing, self.prepare.spacing)
-        if told:
-            log.warning("%s %s", images[0], told)
+        warning = coarseness(geometry.canonical_spacing, self.prepare.spacing)
+        if warning:
+            log.warning("%s %s", images[0], warning)
         return self.completed(torch.from_numpy(image), present), geometry
 
     def completed(self, image: Tensor, present: Sequence[bool]) -> Tensor:
-        """Return `[channels, X, Y, Z]`: prepared images `[M, X, Y, Z]` as the training has them."""
+        """Fill missing images of `[M, X, Y, Z]` as in training; return `[channels, X, Y, Z]`."""
         return complete_volume(image, present, self.missing)
 
     def segment(
@@ -142,15 +142,15 @@ class Segmenter:
 
         Args:
             images: a path per modality of the network.
-            inspect: sees the logits `[N, *piece]` of each piece of the prepared grid, and where
-                in it the piece lies.
-            classes: positions of the classes whose probabilities are kept.
-            scratch: folder for them while they are written; None keeps them in memory.
-            mask: of the brain; read only where the preparation goes by it.
-            watch: sees the probabilities of the leaves.
+            inspect: callback that receives the logits `[N, *piece]` of each piece, its region in
+                the prepared grid, and the geometry.
+            classes: positions of the classes whose probabilities are returned.
+            scratch: folder for a temporary file of these; None keeps them in memory.
+            mask: brain mask; read only if the preparation uses it.
+            watch: callback that receives the probabilities of the leaves.
 
         Raises:
-            DataError: as `volume`.
+            DataError: see `volume`.
         """
         volume, geometry = self.volume(images, mask)
         resampled, space = geometry.resampled, self.head.space
@@ -165,9 +165,9 @@ class Segmenter:
         if inspect is not None:
             pieces = _inspected(pieces, inspect, geometry)
         if resampled:
-            # Labels cannot be interpolated: what is between prepared voxels comes of probabilities.
-            found = ((region, votes(self.head, logits, classes)) for region, logits in pieces)
-            for region, part in place_pieces(found, geometry):
+            # Labels cannot be interpolated, so probabilities are.
+            voted = ((region, votes(self.head, logits, classes)) for region, logits in pieces)
+            for region, part in place_pieces(voted, geometry):
                 leaves[region] = part[: space.num_leaves].argmax(dim=0).cpu().numpy()
                 if watch is not None:
                     watch(part[: space.num_leaves], region, geometry)
@@ -208,12 +208,12 @@ def segmenter_of(
     voxel_size: Size | None = None,
     **window: Any,
 ) -> Segmenter:
-    """Return what segments scans with a network, with changed window settings (None: as they are).
+    """Return the segmenter of a network, with overrides of its window settings (None: unchanged).
 
-    `voxel_size` is that of the training in mm, for runs of earlier versions, which do not tell it.
+    `voxel_size` is that of the training in mm, for runs of earlier versions that did not record it.
 
     Raises:
-        ConfigError: settings that are wrong in themselves, or that the network cannot take.
+        ConfigError: settings are invalid, or the network does not support them.
     """
     changed = {key: value for key, value in window.items() if value is not None}
     settings = WindowSettings.read({**spec.window.model_dump(), **changed}, "window")
@@ -237,7 +237,7 @@ def segmenter_of(
 
 
 def _check_patch(spec: ModelSpec, size: Sequence[int]) -> None:
-    """Raise `ConfigError` for a window that the network cannot take."""
+    """Raise `ConfigError` if the network does not support the window size."""
     trained, divisors = spec.patch_size, divisors_of(spec.network)
     flat = [axis for axis in range(3) if (size[axis] == 1) != (trained[axis] == 1)]
     wrong = [axis for axis in range(3) if trained[axis] > 1 and size[axis] % divisors[axis]]

@@ -1,4 +1,4 @@
-"""Opening the network of a run for prediction: without its losses, and as data only."""
+"""Load the network of a run for prediction, as data only and without its losses."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from neoseg.inference.model_file import read_model
 from neoseg.networks import weighing
 
 OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile", "channels_last", "init"})
-"""What a checkpoint tells beside the model, which no prediction needs."""
+"""Hyper-parameters of a checkpoint that only training needs."""
 
 PREFIXES = {"student": "network.", "teacher": "teacher.average.module.", "peer": "peer."}
-"""Of the weights of each network in a checkpoint."""
+"""Prefix of the weight names of each network in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The network with which a run predicts, in evaluation mode, and what it reads and means.
+    """The network with which a run predicts, in evaluation mode, and its specification.
 
-    `predicts` names it among those of its run.
+    `predicts` is its role in the run: "student", "teacher" or "peer".
     """
 
     spec: ModelSpec
@@ -49,39 +49,39 @@ class TrainedNetwork:
         predict_with: str | None = None,
         allow: Sequence[str] = (),
     ) -> Self:
-        """Load the network of a run: the best where the run kept it, else the last.
+        """Load the network of a run from the best checkpoint if there is one, else the last.
 
         Nothing in the file is executed: it is read with `weights_only=True`.
 
         Args:
             run: folder of the run.
             device: as torch names it, or "auto".
-            predict_with: "student", "teacher" or "peer"; None as the run itself.
-            allow: packages beside the known ones whose networks may be built.
+            predict_with: "student", "teacher" or "peer"; None: as configured in the run.
+            allow: further packages whose networks may be instantiated.
 
         Raises:
-            ConfigError: no checkpoint, a damaged one, one that holds more than data, or one
-                without the network that is to predict.
+            ConfigError: the checkpoint is missing, is damaged, holds more than data, or lacks the
+                network that is to predict.
         """
         path = predicting_checkpoint(run)
         if not path.is_file():
             below = sorted(map(str, Path(run).glob(f"*/{CHECKPOINTS}/{LAST}")))
-            such = f", such as {Path(below[-1]).parents[1]}" if below else ""
+            hint = f", such as {Path(below[-1]).parents[1]}" if below else ""
             raise ConfigError(
-                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run{such}, or a "
+                f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run{hint}, or a "
                 "file of `neoseg export`"
             )
         try:
             content = read_checkpoint(path, within=run)
-            known = content["hyper_parameters"]
-            spec = ModelSpec.read({k: v for k, v in known.items() if k not in OF_TRAINING})
+            settings = content["hyper_parameters"]
+            spec = ModelSpec.read({k: v for k, v in settings.items() if k not in OF_TRAINING})
             weights = content["state_dict"]
-            there = [
+            available = [
                 name
                 for name, prefix in PREFIXES.items()
                 if any(key.startswith(prefix) for key in weights)
             ]
-            name = chosen(predict_with or spec.predict_with, there)
+            name = chosen(predict_with or spec.predict_with, available)
             prefix = PREFIXES[name]
             with weighing(weights):
                 network = spec.build_network(allow)
@@ -100,14 +100,14 @@ class TrainedNetwork:
         predict_with: str | None = None,
         allow: Sequence[str] = (),
     ) -> dict[str, Self]:
-        """Load the networks of a file of `neoseg export` by the name of their run.
+        """Load the networks of a file of `neoseg export`, by the name of their run.
 
         Raises:
-            ConfigError: as `load`; and another `predict_with` than what was handed over.
+            ConfigError: see `load`; or the file does not have the network of `predict_with`.
         """
-        told, weights = read_model(path)
-        found: dict[str, Self] = {}
-        for member, own in zip(told.members, weights, strict=True):
+        model, weights = read_model(path)
+        loaded: dict[str, Self] = {}
+        for member, tensors in zip(model.members, weights, strict=True):
             if predict_with not in (None, "auto", member.predicts):
                 raise ConfigError(
                     f"predict_with is '{predict_with}', and {path} holds the {member.predicts} of "
@@ -115,14 +115,14 @@ class TrainedNetwork:
                 )
             try:
                 spec = ModelSpec.read(member.spec)
-                with weighing(own):
+                with weighing(tensors):
                     network = spec.build_network(allow)
-                found[member.name] = cls.of(spec, network, own, device, member.predicts)
+                loaded[member.name] = cls.of(spec, network, tensors, device, member.predicts)
             except (RuntimeError, KeyError, ValueError, TypeError) as error:
                 raise ConfigError(f"{path} cannot be loaded: {error}") from None
-        if len(found) < len(weights):
+        if len(loaded) < len(weights):
             raise ConfigError(f"{path} has two networks of one name")
-        return found
+        return loaded
 
     @classmethod
     def of(
@@ -133,19 +133,19 @@ class TrainedNetwork:
         device: str,
         predicts: str,
     ) -> Self:
-        """Fill a network with weights and make it ready to predict."""
+        """Load weights into a network and prepare it for prediction."""
         network.load_state_dict(dict(weights))
         network.requires_grad_(False)
         network.eval()
-        place = choose_device(device)
-        return cls(spec, network.to(place), place, predicts)
+        resolved = choose_device(device)
+        return cls(spec, network.to(resolved), resolved, predicts)
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device "auto" stands for, or the named one.
+    """Return the named device; "auto" is CUDA if available, else the CPU.
 
     Raises:
-        ConfigError: no device of that name on this machine.
+        ConfigError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Whole-volume prediction by a sliding window."""
+"""Predict whole volumes with a sliding window."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
 
-LONGEST, LARGEST = 4096, 2**27
-"""Voxels of a window along an axis, and of all of it."""
+MAX_LENGTH, MAX_VOXELS = 4096, 2**27
+"""Largest window in voxels, along an axis and in all."""
 
 _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
@@ -32,19 +32,19 @@ class WindowSettings(Section):
     Attributes:
         patch_size: window in voxels; 1 along an axis means a slice-wise network, whose windows
             never overlap along that axis.
-        overlap: share of the window that neighbours have in common, 0 to below 1.
+        overlap: fraction of the window shared by neighbours, 0 to below 1.
         batch_size: windows per forward pass.
-        mode: weight of a window's voxels; "gaussian" trusts its centre more.
+        mode: weighting of a window's voxels; "gaussian" gives its centre more weight.
         mirror: average each window with its left-right mirror image.
-        pad_value: what surrounds a volume that is smaller than the window, in units of the
-            prepared image; None repeats its border, as training patches do.
+        pad_value: padding of volumes that are smaller than the window, in units of the prepared
+            image; None replicates the border, as for training patches.
         precision: of the forward pass; below float32 by autocast.
-        accumulate: number type of the blended values; float16 halves their memory, and rounds each
+        accumulate: data type of the blended values; float16 halves their memory, and rounds each
             sum to 3 digits.
-        accumulate_on: "device" of the network, or "cpu" where its memory is too small.
+        accumulate_on: "device" of the network, or "cpu" if its memory is too small.
     """
 
-    patch_size: tuple[Annotated[int, Field(ge=1, le=LONGEST)], ...] = Field(
+    patch_size: tuple[Annotated[int, Field(ge=1, le=MAX_LENGTH)], ...] = Field(
         min_length=3, max_length=3
     )
     overlap: float = Field(default=0.5, ge=0, lt=1)
@@ -59,8 +59,8 @@ class WindowSettings(Section):
     @field_validator("patch_size")
     @classmethod
     def _fits_in_memory(cls, size: tuple[int, ...]) -> tuple[int, ...]:
-        if math.prod(size) > LARGEST:
-            raise ValueError(f"{size} are {math.prod(size)} voxels, expected up to {LARGEST}")
+        if math.prod(size) > MAX_VOXELS:
+            raise ValueError(f"{size} are {math.prod(size)} voxels, expected up to {MAX_VOXELS}")
         return size
 
 
@@ -78,11 +78,11 @@ def predict_volume(
             highest resolution first).
         image: prepared image `[M, X, Y, Z]`, canonical axes.
         head: decodes the logits.
-        window: how the volume is covered.
-        device: where the network is.
+        window: sliding-window settings.
+        device: of the network.
 
     Raises:
-        ValueError: as `predict_pieces`.
+        ValueError: see `predict_pieces`.
     """
     leaves = np.empty(image.shape[1:], dtype=np.uint8)
     for region, logits in predict_pieces(network, image, head, window, device):
@@ -97,10 +97,10 @@ def predict_logits(
     window: WindowSettings,
     device: torch.device | str,
 ) -> Tensor:
-    """Return all blended logits `[N, X, Y, Z]`, in the number type and place of `window`.
+    """Return all blended logits `[N, X, Y, Z]`, with data type and device as in `window`.
 
     Raises:
-        ValueError: as `predict_pieces`.
+        ValueError: see `predict_pieces`.
     """
     result: Tensor | None = None
     for region, logits in predict_pieces(network, image, head, window, device):
@@ -123,30 +123,30 @@ def predict_pieces(
 ) -> Iterator[tuple[Region, Tensor]]:
     """Yield the blended logits of a volume piece by piece, each voxel once.
 
-    Nothing of the size of all logits is ever in memory: see `blend`, and `Projection` for what is
-    blended. Until the last piece the network is in evaluation mode; then its parts get their own
-    modes back. With `whole_planes` no piece is less than a plane across the axis along which
-    windows come, and the pieces come in order along it.
+    The logits of the whole volume are never in memory: see `blend`, and `Projection` for the values
+    that are blended. The network is in evaluation mode until the last piece; then each module's
+    mode is restored. With `whole_planes` every piece consists of whole planes across the axis along
+    which windows are processed, in order along it.
 
     Yields:
-        where a piece lies in the volume, and its logits `[N, *piece]`, float32.
+        The region of a piece in the volume, and its logits `[N, *piece]`, float32.
 
     Raises:
-        ValueError: if the image is not `[M, X, Y, Z]`, if the network's channels are not the
-            head's, or if mirroring is asked of sagittal slices.
+        ValueError: the image is not `[M, X, Y, Z]`, the number of channels of the network is not
+            that of the head, or mirroring is requested for sagittal slices.
     """
     device = torch.device(device)
     if image.ndim != 4:
         raise ValueError(f"image has shape {tuple(image.shape)}, expected [M, X, Y, Z]")
     partners = mirror_partners(head, window.patch_size) if window.mirror else None
     padded, inside = _pad(image.float(), window)
-    place = device if window.accumulate_on == "device" else torch.device("cpu")
-    block = max(1, _BLOCK_VALUES.get(place.type, _LARGE_BLOCK_VALUES) // head.channels)
+    sum_on = device if window.accumulate_on == "device" else torch.device("cpu")
+    block = max(1, _BLOCK_VALUES.get(sum_on.type, _LARGE_BLOCK_VALUES) // head.channels)
     if whole_planes:
         block = max(block, padded[0, 0].numel() // min(padded.shape[2:]))
     with ExitStack() as stack:
         stack.enter_context(_evaluating(network))
-        forward = WindowForward(network, head, partners, window.precision, device, place, stack)
+        forward = WindowForward(network, head, partners, window.precision, device, sum_on, stack)
 
         def predict(places: Sequence[tuple[int, int, int]]) -> Tensor:
             corners = (zip(p, window.patch_size, strict=True) for p in places)
@@ -156,21 +156,21 @@ def predict_pieces(
         means = blend(
             predict,
             padded.shape[2:],
-            _importance(window, place),
+            _importance(window, sum_on),
             window.overlap,
             window.batch_size,
             getattr(torch, window.accumulate),
-            place,
+            sum_on,
             block,
         )
         for region, mean in means:
-            target, kept = _within(region, inside)
-            if all(part.start < part.stop for part in kept):
-                yield target, forward.logits(mean[(slice(None), *kept)])
+            target, source = _within(region, inside)
+            if all(part.start < part.stop for part in source):
+                yield target, forward.logits(mean[(slice(None), *source)])
 
 
 def _importance(window: WindowSettings, device: torch.device) -> Tensor:
-    """Return the weights of a window's voxels, float32 `[*patch_size]`."""
+    """Return the blending weights of a window's voxels, float32 `[*patch_size]`."""
     import_monai()
     from monai.data.utils import compute_importance_map
 
@@ -179,10 +179,10 @@ def _importance(window: WindowSettings, device: torch.device) -> Tensor:
 
 
 def leaf_map(head: Head, logits: Tensor) -> np.ndarray:
-    """Decode the logits `[N, *S]` of a piece, uint8 `[*S]`."""
+    """Decode the logits `[N, *S]` of a piece to leaf positions, uint8 `[*S]`."""
     if logits.device.type != "cpu":
         return head.decode(logits[None])[0].cpu().numpy()
-    # NumPy finds the largest of values that lie side by side ten times as fast as torch.
+    # NumPy's argmax over contiguous values is ten times as fast as torch's.
     scores = head.leaf_scores(logits[None])[0].movedim(0, -1)
     voxels = scores.reshape(-1, scores.shape[-1]).numpy()
     leaves: np.ndarray = voxels.argmax(-1).astype(np.uint8).reshape(scores.shape[:-1])
@@ -196,9 +196,9 @@ def probability_map(head: Head, logits: Tensor, classes: Sequence[int]) -> np.nd
 
 
 def votes(head: Head, logits: Tensor, classes: Sequence[int]) -> Tensor:
-    """Return what of a piece is averaged or interpolated, float32 `[K + len(classes), *S]`.
+    """Return the probabilities to average or interpolate, float32 `[K + len(classes), *S]`.
 
-    The probability of each leaf, given that exactly one is true, and those of some classes.
+    First the probability of each leaf given that exactly one is true, then those of `classes`.
     """
     leaves = head.leaf_scores(logits[None])[0].softmax(dim=0)
     if not classes:
@@ -207,10 +207,10 @@ def votes(head: Head, logits: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, Region]:
-    """Return `[1, M, *S]` at least as large as the window, and where the image lies in it."""
-    short = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]
-    before = [extra // 2 for extra in short]
-    pads = [side for s, b in zip(short[::-1], before[::-1], strict=True) for side in (b, s - b)]
+    """Pad to `[1, M, *S]` of at least the window size; also return the image's region in it."""
+    missing = [max(p - n, 0) for p, n in zip(window.patch_size, image.shape[1:], strict=True)]
+    before = [extra // 2 for extra in missing]
+    pads = [side for s, b in zip(missing[::-1], before[::-1], strict=True) for side in (b, s - b)]
     if window.pad_value is None:
         padded = pad(image[None], pads, mode="replicate")
     else:
@@ -220,7 +220,7 @@ def _pad(image: Tensor, window: WindowSettings) -> tuple[Tensor, Region]:
 
 
 def _within(region: Region, inside: Region) -> tuple[Region, Region]:
-    """Return where the part of a region that is inside lies in the image, and in the region."""
+    """Intersect a region with `inside`; return the result relative to `inside` and the region."""
     low = [max(r.start, i.start) for r, i in zip(region, inside, strict=True)]
     high = [min(r.stop, i.stop) for r, i in zip(region, inside, strict=True)]
 
@@ -235,7 +235,7 @@ def _within(region: Region, inside: Region) -> tuple[Region, Region]:
 
 @contextmanager
 def _evaluating(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put a module in evaluation mode; frozen parts may have a mode of their own to go back to."""
+    """Set evaluation mode temporarily; frozen submodules may have another mode to restore."""
     modules = list(network.modules()) if isinstance(network, nn.Module) else []
     modes = [module.training for module in modules]
     if isinstance(network, nn.Module):

@@ -1,1 +1,1 @@
-"""Labels that no person drew: those of a teacher, of registered scans, of another network."""
+"""Automatic labels: from a teacher network, from registered scans, or from an older network."""

@@ -1,8 +1,8 @@
-"""Atlases: fully labelled scans, registered onto others, vote inside their label sets.
+"""Multi-atlas label propagation inside label sets (Heckemann et al. 2006).
 
-A scan that tells structures together (the whole cerebrum) says where their border is, so that an
-atlas which knows the parts can be laid upon it closely; where the parts lie in it is then a good
-first guess (label propagation, as in multi-atlas segmentation; Heckemann et al. 2006).
+A scan annotated with merged structures (the whole cerebrum) still shows their common border, so
+that a fully labelled atlas can be registered onto it closely. The positions of the parts in the
+atlas are then a good first estimate.
 """
 
 from __future__ import annotations
@@ -23,38 +23,37 @@ from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 
-CLASSES = 12
-"""Label sets, the largest of a scan, that take part in a registration."""
+MAX_LABEL_SETS = 12
+"""Number of label sets, the largest of a scan, that are used in a registration."""
 
-FITTING = 0.5
-"""Least share of an atlas's votes that the label sets of a scan allow, if it is to have any."""
+MIN_FIT = 0.5
+"""Least fraction of an atlas's votes that the scan's label sets must allow, else it is dropped."""
 
-UNCLEAR = 0.1
-"""Most of a label set, as a share of its voxels in an atlas, of which the atlas does not know
-whether they belong to it: where a structure is not drawn, it may be anywhere in the background."""
+MAX_UNCLEAR = 0.1
+"""Largest number of voxels of an atlas that may or may not belong to a label set, as a fraction of
+those that do: a structure that is not annotated may be anywhere in the background."""
 
-WEIGHTS = (3.0, 0.3)
-"""Of memberships (0 or 1) and intensities (standard deviations) in a registration."""
+CHANNEL_WEIGHTS = (3.0, 0.3)
+"""Weights of memberships (0 or 1) and intensities (in standard deviations) in a registration."""
 
 NOBODY = 255
-"""In place of a leaf where an atlas has none to give. Leaves end at 254: row 0 is "unknown"."""
+"""Marks voxels without a leaf. Leaf positions end at 254, as row 0 is "unknown"."""
 
 
 @dataclass(frozen=True)
 class AtlasLabeller(Labeller):
-    """Registers fully labelled scans onto others and lets them vote.
+    """Registers fully labelled scans (atlases) onto others and lets them vote.
 
-    A voxel gets the most probable leaf of its label set: by the votes (trilinear, of all atlases
-    together), and by what the images show where `intensities` says so (see `mixture`); its
-    probability is the confidence. Where nothing is known, and where no atlas names a leaf that is
-    allowed, the annotation stays.
+    A voxel gets the most probable leaf of its label set, by the trilinear votes of all atlases and,
+    with `intensities`, by the images (see `mixture`); its probability is the confidence. Unknown
+    voxels, and those for which no atlas votes for an allowed leaf, keep their annotation.
 
     Attributes:
         scans: the fully labelled training scans.
-        number: of them that are registered onto a scan: those most alike in the sizes of what both
-            tell.
-        intensities: whether votes are blurred and the images have a say; else votes are counted.
-        device: where registrations are computed.
+        number: of atlases registered onto a scan: those most similar to it in the sizes of the
+            label sets that both show.
+        intensities: whether to blur votes and use the images; else votes are only counted.
+        device: on which registrations are computed.
     """
 
     scans: tuple[TrainingScan, ...]
@@ -68,55 +67,57 @@ class AtlasLabeller(Labeller):
 
     @cached_property
     def _counts(self) -> np.ndarray:
-        """Voxels of each code in each atlas, `[atlases, R]`."""
+        """Number of voxels of each code in each atlas, `[atlases, R]`."""
         size = self.codebook.size
-        codes = (self._atlases[place].codes.flatten() for place in range(len(self.scans)))
-        return np.stack([np.bincount(found, minlength=size) for found in codes])
+        codes = (self._atlases[number].codes.flatten() for number in range(len(self.scans)))
+        return np.stack([np.bincount(atlas_codes, minlength=size) for atlas_codes in codes])
 
     @cached_property
     def _clear(self) -> np.ndarray:
-        """Whether an atlas knows where a row's leaves, taken together, end: bool `[atlases, R]`."""
+        """Whether an atlas delineates the union of a row's leaves: bool `[atlases, R]`."""
         rows = np.arange(self.codebook.size)
         overlap = self.codebook.rows.astype(int) @ self.codebook.rows.T > 0
         inside = self._inside(rows)
-        clear: np.ndarray = self._counts @ (overlap & ~inside).T <= UNCLEAR * (
+        clear: np.ndarray = self._counts @ (overlap & ~inside).T <= MAX_UNCLEAR * (
             self._counts @ inside.T
         )
         return clear
 
     def predict(self, sample: VolumeSample) -> PseudoLabels:
-        """Return what the atlases say of the voxels that an annotation leaves open."""
+        """Return labels by the atlases for voxels whose annotation is a set of several leaves."""
         codes = sample.codes.numpy()
         rows = self.codebook.rows
-        size = rows.sum(1)
-        still_open = np.isin(codes, np.flatnonzero((size > 1) & (size < rows.shape[1])))
+        set_sizes = rows.sum(1)
+        still_open = np.isin(codes, np.flatnonzero((set_sizes > 1) & (set_sizes < rows.shape[1])))
         known = self._known(codes)
         at = np.flatnonzero(still_open)
-        asked, fits = list[Asked](), []
+        voters, fits = list[Asked](), []
         for number in self._alike(codes, known) if len(at) else ():
-            one = self._ask(sample, number, known, at)
-            fits.append(self._fit(codes.flat[at], one))
-            if fits[-1] >= FITTING:
-                asked.append(one)
-        labels = self._labels(codes, at, *self._elected(sample, at, asked))
-        if len(asked) == len(fits):
+            atlas = self._register(sample, number, known, at)
+            fits.append(self._fit(codes.flat[at], atlas))
+            if fits[-1] >= MIN_FIT:
+                voters.append(atlas)
+        labels = self._assemble(codes, at, *self._elect(sample, at, voters))
+        if len(voters) == len(fits):
             return labels
-        astray = ", ".join(f"{100 * fit:.0f} %" for fit in fits if fit < FITTING)
+        shares = ", ".join(f"{100 * fit:.0f} %" for fit in fits if fit < MIN_FIT)
         note = (
-            f"{len(fits) - len(asked)} of {len(fits)} fully labelled scans could not be laid upon "
-            f"it, of whose voxels {astray} fell where its annotation allows them; they have no "
+            f"{len(fits) - len(voters)} of {len(fits)} fully labelled scans could not be laid upon "
+            f"it, of whose voxels {shares} fell where its annotation allows them; they have no "
             "vote; look whether its image and labels lie as those of the others do"
         )
         return replace(labels, note=note)
 
-    def _ask(self, sample: VolumeSample, number: int, known: np.ndarray, at: np.ndarray) -> Asked:
-        """Lay an atlas upon a scan and return what it says of some voxels.
+    def _register(
+        self, sample: VolumeSample, number: int, known: np.ndarray, at: np.ndarray
+    ) -> Asked:
+        """Register an atlas onto a scan and return its votes for the voxels `at`.
 
-        Label sets of which it does not know where they end take no part in the registration.
+        Label sets that the atlas does not delineate are not used in the registration.
         """
-        told = known[self._clear[number, known]]
+        delineated = known[self._clear[number, known]]
         atlas = self._atlases[number]
-        fixed, moving = self._channels(sample, told), self._channels(atlas, told)
+        fixed, moving = self._channels(sample, delineated), self._channels(atlas, delineated)
         bodies = [channels[:-1].sum(0) for channels in (fixed, moving)]
         start = centred(*bodies) if all(body.any() for body in bodies) else None
         grid = register(fixed, moving, start=start).cpu().view(-1, 3)[at]
@@ -124,87 +125,90 @@ class AtlasLabeller(Labeller):
         return Asked(votes.numpy(), weights.numpy(), self._clear[number])
 
     def _fit(self, codes: np.ndarray, asked: Asked) -> float:
-        """Return the share of an atlas's votes that the label sets of a scan allow."""
+        """Return the fraction of an atlas's votes that the label sets of a scan allow."""
         rows = self.codebook.rows
         possible = (rows.astype(int) @ rows.T.astype(int)) > 0
         allowed = float(asked.weights[possible[codes, asked.votes]].sum())
         return allowed / max(float(asked.weights.sum()), 1e-6)
 
     def _known(self, codes: np.ndarray) -> np.ndarray:
-        """Return the rows that a scan shows, the largest ones first, without background."""
+        """Return the largest rows of a scan in descending order, without background."""
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)
         counts[[0, self.codebook.space.background + 1]] = 0
-        return np.argsort(-counts, kind="stable")[: min(CLASSES, np.count_nonzero(counts))]
+        return np.argsort(-counts, kind="stable")[: min(MAX_LABEL_SETS, np.count_nonzero(counts))]
 
     def _alike(self, codes: np.ndarray, known: np.ndarray) -> list[int]:
         counts = np.bincount(codes.flatten(), minlength=self.codebook.size)[known]
-        theirs = self._counts @ self._inside(known).T
-        unlike = np.abs(np.log1p(theirs) - np.log1p(counts)).sum(1)
-        shown = theirs.any(1)  # a person without lesions cannot say where they lie
-        order = [int(place) for place in np.argsort(unlike, kind="stable") if shown[place]]
+        atlas_counts = self._counts @ self._inside(known).T
+        distance = np.abs(np.log1p(atlas_counts) - np.log1p(counts)).sum(1)
+        # An atlas without lesions, for example, gives no information on their position.
+        informative = atlas_counts.any(1)
+        order = [
+            int(number) for number in np.argsort(distance, kind="stable") if informative[number]
+        ]
         return sorted((order or list(range(len(self.scans))))[: self.number])
 
     def _inside(self, known: np.ndarray) -> np.ndarray:
-        """Return whether all leaves of a row belong to known sets, bool `[known, R]`."""
+        """Return for each known set which rows are subsets of it, bool `[known, R]`."""
         rows = self.codebook.rows.astype(int)
         inside: np.ndarray = (rows[known] @ rows.T) == rows.sum(1)
         return inside
 
     def _channels(self, sample: VolumeSample, known: np.ndarray) -> Tensor:
-        """Return `[C, X, Y, Z]`: memberships of the known label sets, and the first image."""
-        table = torch.from_numpy(self._inside(known)).float() * WEIGHTS[0]
+        """Return channels to register, `[C, X, Y, Z]`: known label sets, and the first image."""
+        table = torch.from_numpy(self._inside(known)).float() * CHANNEL_WEIGHTS[0]
         image = sample.image[0].float()
         image = (image - image.mean()) / image.std().clamp(min=1e-6)
         members = table[:, sample.codes.long()]
-        return torch.cat([members, image.clamp(-3, 3)[None] * WEIGHTS[1]]).to(self.device)
+        return torch.cat([members, image.clamp(-3, 3)[None] * CHANNEL_WEIGHTS[1]]).to(self.device)
 
-    def _elected(
-        self, sample: VolumeSample, at: np.ndarray, asked: list[Asked]
+    def _elect(
+        self, sample: VolumeSample, at: np.ndarray, atlases: list[Asked]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the most probable leaf among those allowed, and its probability (0: no vote).
+        """Return the most probable allowed leaf of each voxel, and its probability (0: no vote).
 
-        Where some atlases know the parts of a label set, the others have no say in it.
+        If some atlases delineate a label set, only those vote inside it.
         """
         codes = sample.codes.numpy().flat[at]
         images = sample.image[list(sample.present)] if any(sample.present) else sample.image
         values = images.flatten(1).T.numpy()
         leaf, share = np.full(len(at), NOBODY, np.uint8), np.zeros(len(at))
-        for code in np.unique(codes) if asked else ():
-            here = codes == code
-            heard = [one for one in asked if one.clear[code]] or asked
-            votes = np.concatenate([one.votes[:, here] for one in heard])
-            weights = np.concatenate([one.weights[:, here] for one in heard])
-            said = allowed_votes(votes, weights, self.codebook.rows, code)
+        for code in np.unique(codes) if atlases else ():
+            inside = codes == code
+            voters = [atlas for atlas in atlases if atlas.clear[code]] or atlases
+            votes = np.concatenate([atlas.votes[:, inside] for atlas in voters])
+            weights = np.concatenate([atlas.weights[:, inside] for atlas in voters])
+            leaf_votes = allowed_votes(votes, weights, self.codebook.rows, code)
             blur, iterations = (BLUR, ITERATIONS) if self.intensities else (0.0, 0)
-            found = candidates(*said, at[here], tuple(sample.codes.shape), blur)
-            leaf[here], share[here] = refined(found, values[at[here]], iterations).most()
+            mixture = candidates(*leaf_votes, at[inside], tuple(sample.codes.shape), blur)
+            leaf[inside], share[inside] = refined(mixture, values[at[inside]], iterations).most()
         leaf[share == 0] = NOBODY
         return leaf, share
 
-    def _labels(
-        self, codes: np.ndarray, places: np.ndarray, leaf: np.ndarray, share: np.ndarray
+    def _assemble(
+        self, codes: np.ndarray, at: np.ndarray, leaf: np.ndarray, share: np.ndarray
     ) -> PseudoLabels:
         single = self.codebook.rows.sum(1) == 1
         leaves = np.where(single[codes], codes - 1, NOBODY).astype(np.uint8)
         confidence = np.where(single[codes], CERTAIN, 0).astype(np.uint8)
         new = codes.copy()
-        leaves.flat[places], confidence.flat[places] = leaf, (share * CERTAIN).round()
-        sure = (leaf != NOBODY) & (share >= self.min_confidence)
-        new.flat[places[sure]] = leaf[sure] + 1
-        return PseudoLabels(self._filled(leaves, codes), confidence, new)
+        leaves.flat[at], confidence.flat[at] = leaf, (share * CERTAIN).round()
+        confident = (leaf != NOBODY) & (share >= self.min_confidence)
+        new.flat[at[confident]] = leaf[confident] + 1
+        return PseudoLabels(self._fill(leaves, codes), confidence, new)
 
-    def _filled(self, leaves: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Give voxels without a leaf, for people to look at, that of the nearest allowed one."""
-        left = leaves == NOBODY
+    def _fill(self, leaves: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Fill voxels without a leaf by the nearest allowed one, for display."""
+        missing = leaves == NOBODY
         filled = leaves.copy()
-        for code in np.unique(codes[left]):
-            here = left & (codes == code)
+        for code in np.unique(codes[missing]):
+            voxels = missing & (codes == code)
             allowed = np.flatnonzero(self.codebook.rows[code])
-            found = np.isin(leaves, allowed) & ~left
-            filled[here] = allowed[0]
-            if code and found.any():
+            sources = np.isin(leaves, allowed) & ~missing
+            filled[voxels] = allowed[0]
+            if code and sources.any():
                 nearest = distance_transform_edt(
-                    ~found, return_distances=False, return_indices=True
+                    ~sources, return_distances=False, return_indices=True
                 )
-                filled[here] = leaves[tuple(nearest[:, here])]
+                filled[voxels] = leaves[tuple(nearest[:, voxels])]
         return filled

@@ -1,4 +1,4 @@
-"""Pseudo-labels for the scans of a training cohort: predicted, stored, and shown to people."""
+"""Pseudo-labels for the scans of a training cohort: predicted, stored, and written for review."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from neoseg.store import to_canonical, to_native
 log = logging.getLogger(__name__)
 
 PLANES = 8
-"""Sagittal planes that are decided at a time."""
+"""Number of sagittal planes that are decided at a time."""
 
 
 @dataclass(frozen=True)
 class Labeller(ABC):
-    """Fills in what annotations leave open.
+    """Base class of labellers, which refine annotations that allow several leaves.
 
     Attributes:
         codebook: the meaning of the annotations' codes.
-        min_confidence: 0 to 1; predictions below it leave the annotation as it was.
-        limit: voxel positions kept per code for class-balanced sampling.
-        weights: digest of what predicts, beside these settings.
+        min_confidence: 0 to 1; predictions below it do not change the annotation.
+        limit: voxel positions stored per code for class-balanced sampling.
+        weights: digest of what the predictions depend on besides these settings.
     """
 
     codebook: Codebook
@@ -54,14 +54,14 @@ class Labeller(ABC):
     weights: str
 
     def made_of(self, scan: TrainingScan) -> str:
-        """Return a digest of all that decides what the labels of a scan are."""
-        asked = [self.weights, self.min_confidence, self.limit]
+        """Return a digest of everything that the labels of a scan depend on."""
+        settings = [self.weights, self.min_confidence, self.limit]
         lookup = scan.visible.lookup.tolist()
-        return digest_of_content([*asked, scan.entry.folder.name, lookup])
+        return digest_of_content([*settings, scan.entry.folder.name, lookup])
 
     @abstractmethod
     def predict(self, sample: VolumeSample) -> PseudoLabels:
-        """Return the labels of one scan, whose codes tell what is known of it."""
+        """Return the labels of one scan; `sample.codes` are its annotation."""
 
     def label(
         self,
@@ -73,19 +73,19 @@ class Labeller(ABC):
     ) -> None:
         """Write the labels of `scans` below `root` and as BIDS derivatives.
 
-        Scans whose labels `root` holds already, made of the same, are left as they are, so that an
-        interrupted call can be made again.
+        Up-to-date labels in `root` are not computed again, so an interrupted call can be resumed.
 
         Raises:
-            DerivativeError: a folder of derivatives that belongs to something else.
+            DerivativeError: the folder of derivatives belongs to another data set.
         """
         root.mkdir(parents=True, exist_ok=True)
         samples = VolumeDataset(scans)
-        waiting = list(range(len(scans)))
-        # Processes share the scans: each first takes those that no other has, then waits for those.
+        pending = list(range(len(scans)))
+        # Processes share the scans: each first takes those that are not locked, then waits for the
+        # others.
         for seconds in (0, None):
             busy = []
-            for number in waiting:
+            for number in pending:
                 scan = scans[number]
                 try:
                     with locked(root / f".{scan.entry.scan.id}.lock", seconds):
@@ -95,7 +95,7 @@ class Labeller(ABC):
                             labels = self.predict(sample)
                             if labels.note:
                                 log.warning("%s: %s", scan.entry.scan.id, labels.note)
-                            # First what people read: the stored labels say that it is done.
+                            # Derivatives first: the stored labels mark a scan as done.
                             _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
                             write_pseudo_labels(scan, labels, root, self.limit, made_of)
                 except HeldError:
@@ -103,16 +103,15 @@ class Labeller(ABC):
                     continue
                 if progress is not None:
                     progress(scan.entry.scan.id)
-            waiting = busy
+            pending = busy
 
 
 @dataclass(frozen=True)
 class PseudoLabeller(Labeller):
-    """Networks that fill in together what annotations leave open.
+    """Refines annotations by one or more networks.
 
     Attributes:
-        segmenters: the networks and how they are used; all with the same head. The mean of their
-            probabilities decides.
+        segmenters: the networks, all with the same head; their probabilities are averaged.
     """
 
     segmenters: tuple[Segmenter, ...]
@@ -120,63 +119,63 @@ class PseudoLabeller(Labeller):
     def predict(self, sample: VolumeSample) -> PseudoLabels:
         """Return the most probable leaf of each voxel's label set."""
         head = self.segmenters[0].head
-        found = (
+        outputs = (
             predict_logits(
-                use.network,
-                use.completed(sample.image, sample.present),
-                use.head,
-                use.window,
-                use.device,
+                segmenter.network,
+                segmenter.completed(sample.image, sample.present),
+                segmenter.head,
+                segmenter.window,
+                segmenter.device,
             )
-            for use in self.segmenters
+            for segmenter in self.segmenters
         )
-        logits = ensemble_logits(found, head) if len(self.segmenters) > 1 else next(found)
+        logits = ensemble_logits(outputs, head) if len(self.segmenters) > 1 else next(outputs)
         return decide(logits, sample.codes, head, self.codebook, self.min_confidence)
 
 
 def ensemble_logits(found: Iterable[Tensor], head: Head) -> Tensor:
-    """Return the float32 logits `[N, X, Y, Z]` whose probabilities are the mean of several.
+    """Return float32 logits `[N, X, Y, Z]` of the mean probabilities of several networks.
 
     Args:
         found: logits `[N, X, Y, Z]` of each network, consumed one at a time.
-        head: says what the logits mean.
+        head: defines the meaning of the logits.
     """
-    single = head.name == "softmax"
+    exclusive = head.name == "softmax"
     total, count = None, 0
     for logits in found:
         part = logits.float()
-        part = part.softmax(0) if single else part.sigmoid()
+        part = part.softmax(0) if exclusive else part.sigmoid()
         total, count = part if total is None else total.add_(part), count + 1
     if total is None:
         raise ValueError("an ensemble needs the logits of at least one network")
     mean = total.div_(count)
-    # Small probabilities keep their digits; only a sigmoid of 1 to rounding has no logit.
+    # Small probabilities keep their precision; only a sigmoid that rounds to 1 has no finite logit.
     tiny, top = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
-    return mean.clamp_(min=tiny).log_() if single else torch.logit(mean.clamp_(tiny, top))
+    return mean.clamp_(min=tiny).log_() if exclusive else torch.logit(mean.clamp_(tiny, top))
 
 
 def decide(
     logits: Tensor, codes: Tensor, head: Head, codebook: Codebook, min_confidence: float
 ) -> PseudoLabels:
-    """Choose the most probable leaf of each voxel's label set; where nothing is known, the head's.
+    """Choose the most probable leaf of each voxel's label set; if unknown, the head's decision.
 
-    Inside a label set the head's own rule may not apply: the paper's compares with leaves outside
-    of it. There the sum of evidence over the hierarchy decides, which among leaves with the same
-    super-classes is the most probable channel.
+    The head's decoding rule may not apply inside a label set: that of the paper compares with
+    leaves outside the set. There the sum of evidence over the hierarchy decides, which among leaves
+    with the same super-classes selects the most probable channel.
 
     Args:
         logits: `[N, X, Y, Z]`.
         codes: uint8 `[X, Y, Z]`, rows of the codebook.
-        head: says what the logits mean.
+        head: defines the meaning of the logits.
         codebook: the meaning of the codes.
         min_confidence: 0 to 1.
     """
-    free = make_head(head.name, head.space)
+    summing_head = make_head(head.name, head.space)
     parts = []
     for start in range(0, logits.shape[1], PLANES):
         planes = slice(start, start + PLANES)
         part = logits[None, :, planes].float()
-        evidence, decision = free.leaf_scores(part)[0], head.decode(part)[0]
+        evidence, decision = summing_head.leaf_scores(part)[0], head.decode(part)[0]
         parts.append(restrict(evidence, decision, codes[planes], codebook, min_confidence))
     return PseudoLabels(
         np.concatenate([part.leaves for part in parts]),

@@ -1,4 +1,4 @@
-"""Opening compressed arrays as data only."""
+"""Open compressed blosc2 arrays as plain data."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ import blosc2
 from neoseg.store.nifti import DataError
 
 _PLAIN = frozenset({"b2nd"})
-"""What the metadata of a plain array holds; a recipe to compute one has more."""
+"""Metadata keys of a plain array; a lazy expression or function has further ones."""
 
-# A patch is unpacked in less time than several threads take to agree on it, and every loader
-# process would have as many of them as the machine has cores.
+# Decompressing a patch takes less time than synchronising several threads, and every loader process
+# would start as many threads as the machine has cores.
 blosc2.set_nthreads(1)
 
-KEPT = 48
-"""Arrays that a process keeps open. Each holds a file handle, of which a process has about a
-thousand, and counts the pages that were read of it as memory; to open one again takes half a
-millisecond.
+MAX_OPEN = 48
+"""Number of arrays that a process keeps open. Each takes a file handle (a process has about a
+thousand) and its mapped pages count as memory; opening an array again takes half a millisecond.
 """
 
 
 def mapped(path: Path) -> blosc2.NDArray:
-    """Return `open_array` of a file, the same again while it is among the last ones asked for.
+    """Open an array with `open_array`, or return it from an LRU cache of `MAX_OPEN` open arrays.
 
     Raises:
-        OSError, ValueError: as `open_array`.
+        OSError, ValueError: see `open_array`.
     """
-    found = path.stat()
-    return _mapped(path, found.st_ino, found.st_mtime_ns)
+    status = path.stat()
+    return _mapped(path, status.st_ino, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MAX_OPEN)
 def _mapped(path: Path, inode: int, changed: int) -> blosc2.NDArray:
     return open_array(path)
 
 
 @contextmanager
 def unpacking(path: Path) -> Iterator[None]:
-    """Name the array of the store that cannot be unpacked while the block runs.
+    """Turn a decompression error inside the block into one that names the array of the store.
 
     Raises:
-        DataError: saying what to do.
+        DataError: the array is damaged; the message says how to rebuild it.
     """
     try:
         yield
@@ -59,22 +58,22 @@ def unpacking(path: Path) -> Iterator[None]:
 
 
 def open_array(path: Path) -> blosc2.NDArray:
-    """Map an array of numbers into memory; index it to read a block.
+    """Memory-map an array of numbers; index it to read a block.
 
-    A file of this format can also hold an expression or a function, which versions of the library
-    compute as they open it, or the address of another file. Such a file is refused before.
+    A file of this format can also hold an expression or a function, which some versions of the
+    library evaluate on opening, or a reference to another file. Such files are rejected first.
 
     Raises:
-        OSError: no such file.
-        ValueError: a file that cannot be read, or that is no plain array.
+        OSError: the file does not exist.
+        ValueError: the file cannot be read, or is not a plain array.
     """
     try:
-        found: Any = blosc2.blosc2_ext.open(str(path), "r", 0, mmap_mode="r")
+        array: Any = blosc2.blosc2_ext.open(str(path), "r", 0, mmap_mode="r")
     except (RuntimeError, OverflowError, TypeError, KeyError, SyntaxError) as error:
         with path.open("rb"):
-            pass  # the library does not tell a missing file from a damaged one
+            pass  # blosc2 raises the same error for a missing and a damaged file
         raise ValueError(str(error)) from None
-    is_array = isinstance(found, blosc2.NDArray)
-    if not is_array or set(found.schunk.meta.keys()) != _PLAIN or found.dtype.kind not in "fiu":
+    is_array = isinstance(array, blosc2.NDArray)
+    if not is_array or set(array.schunk.meta.keys()) != _PLAIN or array.dtype.kind not in "fiu":
         raise ValueError("it is no plain array of numbers, and was not read")
-    return found
+    return array

@@ -1,4 +1,4 @@
-"""What can be wrong with the voxels and the grid of a file; a small function for each."""
+"""Checks of the voxels and the grid of a file, one small function each."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from nibabel.orientations import aff2axcodes
 from neoseg.findings.problems import Problem
 
 GRID_TOLERANCE = 1e-3
-"""Largest difference of two affines (mm) that still counts as rounding."""
+"""Largest difference between two affines (mm) that still counts as rounding."""
 
-FEW, ENOUGH = 16, 4096
-"""Values of an image up to which it may be a label map, where it has so many voxels: one of 8 bits
-has some hundred values.
+MAX_LABEL_VALUES, MIN_VOXELS = 16, 4096
+"""An image of at least `MIN_VOXELS` voxels with at most `MAX_LABEL_VALUES` distinct values may be a
+label map: even an 8-bit image has about a hundred values.
 """
 
-USUAL, FAR, MANY = (0.1, 99.9), 20.0, 1 << 20
-"""Percentiles between which voxels are as usual, of about so many, and their ranges beyond which
-they are no brightness any more: the brightest vessel is two or three away."""
+USUAL, FAR, SAMPLE_SIZE = (0.1, 99.9), 20.0, 1 << 20
+"""Settings of the outlier check: percentiles of the usual values; distance from them, in multiples
+of their range, beyond which a voxel is an outlier (the brightest vessels reach two or three);
+approximate number of voxels that are sampled."""
 
 VOXEL_SIZES = (0.05, 20.0)
-"""mm; smaller or larger ones come from a header in other units."""
+"""Plausible range in mm; sizes outside it come from a header in other units."""
 
 
 def one(
@@ -36,12 +37,12 @@ def one(
     kind: str,
     severity: Literal["error", "warning"] = "error",
 ) -> list[Problem]:
-    """Return a finding about a file."""
+    """Return a list with a single finding about a file."""
     return [Problem(str(path), found, expected, action, kind, severity=severity)]
 
 
 def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
-    """One volume: three axes, and at most a fourth of length 1."""
+    """Check that a file holds one volume: three axes, and at most a fourth of length 1."""
     shape = tuple(shape)
     if len(shape) == 4 and shape[3] == 1 and 0 not in shape:
         return one(
@@ -63,7 +64,7 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
 
 
 def check_affine(path: Path, image: Any) -> list[Problem]:
-    """An affine that says where voxels lie, in mm."""
+    """Check that the affine is present, invertible and has plausible voxel sizes in mm."""
     header = image.header
     codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
     if len(codes) == 2 and not any(codes):
@@ -89,10 +90,10 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
         )
     low, high = VOXEL_SIZES
     if sizes.min() < low or sizes.max() > high:
-        shown = " x ".join(f"{size:.3g}" for size in sizes)
+        written = " x ".join(f"{size:.3g}" for size in sizes)
         return one(
             path,
-            f"has voxels of {shown} mm",
+            f"has voxels of {written} mm",
             f"{low:g} to {high:g} mm along each axis",
             "scale the affine to mm (by 1000 from metres, by 0.001 from micrometres) and set its "
             "unit, image.header.set_xyzt_units('mm')",
@@ -102,7 +103,7 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
 
 
 def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
-    """Numbers, all of them finite, and in the range of float32 where that is asked for."""
+    """Check that all voxels are finite numbers, and within float32 range if `float32` is set."""
     if data.dtype.kind not in "fiub":
         return one(path, f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers")
     if data.dtype.kind != "f":
@@ -118,7 +119,7 @@ def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
 
 
 def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
-    """An image, not one value everywhere."""
+    """Check that an image is not constant."""
     low, high = data.min(), data.max()
     if low != high:
         return []
@@ -127,15 +128,15 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
 
 
 def some_of(volume: np.ndarray) -> np.ndarray:
-    """Return about `MANY` voxels, evenly spaced along each axis: a view."""
-    step = math.ceil((volume.size / MANY) ** (1 / volume.ndim))
+    """Return a view of about `SAMPLE_SIZE` voxels, evenly spaced along each axis."""
+    step = math.ceil((volume.size / SAMPLE_SIZE) ** (1 / volume.ndim))
     return volume[(slice(None, None, step),) * volume.ndim]
 
 
 def check_another(
     path: Path, data: np.ndarray, others: Sequence[tuple[Path | None, np.ndarray]]
 ) -> list[Problem]:
-    """An image of its own: not one that is there already as another modality of the scan."""
+    """Check that an image is not a duplicate of another modality of the same scan."""
     for other, voxels in others:
         if np.array_equal(voxels, data):
             found, action = f"shows the same voxels as {other}", "correct the name of one of them"
@@ -144,9 +145,9 @@ def check_another(
 
 
 def check_values_of_image(path: Path, data: np.ndarray) -> list[Problem]:
-    """More values than a label map or a mask has: a warning."""
+    """Warn if an image has so few distinct values that it may be a label map or a mask."""
     values = np.unique(some_of(data))
-    if len(values) > FEW or data.size < ENOUGH:
+    if len(values) > MAX_LABEL_VALUES or data.size < MIN_VOXELS:
         return []
     found = f"holds the values {', '.join(f'{value:g}' for value in values)} alone"
     action = "a label map or mask may have been taken for it; correct the name"
@@ -154,13 +155,13 @@ def check_values_of_image(path: Path, data: np.ndarray) -> list[Problem]:
 
 
 def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
-    """No voxel far beyond all others, as maps that were computed have where nothing was measured.
+    """Clip extreme outliers, which computed maps have in voxels without a measurement, and warn.
 
-    Mean and deviation, and with them the crop and the contrast, would be those of such a voxel. It
-    is brought to one range beyond the `USUAL` percentiles; an image without any stays as it is.
+    Such voxels would dominate mean and standard deviation, and with them crop and contrast. They
+    are clipped to one range beyond the `USUAL` percentiles; other images are returned unchanged.
     """
-    some = some_of(data)
-    low, high = (float(value) for value in np.percentile(some, USUAL))
+    sample = some_of(data)
+    low, high = (float(value) for value in np.percentile(sample, USUAL))
     span = high - low
     far = int(np.count_nonzero((data > high + FAR * span) | (data < low - FAR * span)))
     if not far or not span:
@@ -183,7 +184,7 @@ def check_grid(
     wanted_shape: Sequence[int],
     wanted_affine: np.ndarray,
 ) -> list[Problem]:
-    """One grid: the same shape, and affines that differ by rounding alone."""
+    """Check that two files share a grid: equal shapes, and affines equal up to rounding."""
     if tuple(shape) != tuple(wanted_shape):
         return one(
             path,
@@ -195,10 +196,10 @@ def check_grid(
     gap = float(np.abs(affine - wanted_affine).max())
     if gap <= GRID_TOLERANCE:
         return []
-    axes, other = ("".join(map(str, aff2axcodes(a))) for a in (affine, wanted_affine))
+    axes, reference_axes = ("".join(map(str, aff2axcodes(a))) for a in (affine, wanted_affine))
     return one(
         path,
-        f"(axes {axes}) and {reference} (axes {other}) have affines that differ by up to "
+        f"(axes {axes}) and {reference} (axes {reference_axes}) have affines that differ by up to "
         f"{gap:.3g} mm",
         f"at most {GRID_TOLERANCE:g}",
         "resample one to the other",

@@ -1,4 +1,4 @@
-"""One prepared scan of the store: its files, and whether they are whole."""
+"""Entries of the store: the files of one prepared scan, and checks of their integrity."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from neoseg.store.preprocess import Geometry
 RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.bin"
 
 CHECKSUM = "crc32"
-"""Key of the record's own checksum."""
+"""Key in the record of its own checksum."""
 
 CHUNK, BLOCK = 64, 16
-"""Voxels along each axis of what is compressed together and of what is unpacked at a time.
+"""Edge length in voxels of blosc2 chunks (compressed together) and blocks (unpacked at a time).
 
-Not taken from the patch size, so that all runs of a sweep share one store. Small blocks serve
-every patch: of 16 voxels, they cost a patch of 48 a quarter of the time of blocks of 32 and a
-slice half, and patches of 128 no more.
+Independent of the patch size, so that all runs of a sweep share one store. Small blocks suit every
+patch size: compared with blocks of 32 voxels, blocks of 16 take a quarter of the time for a patch
+of 48, half for a slice, and no more for patches of 128.
 """
 
 
 class DamagedError(Exception):
-    """An entry that is not whole; it can be built again."""
+    """An incomplete or damaged entry; it can be rebuilt."""
 
 
 @dataclass(frozen=True)
 class StoreEntry:
     """One prepared scan: `image.b2nd` `[images, X, Y, Z]`, `codes.b2nd` uint8 `[X, Y, Z]` (native
-    codes, absent where the scan has no labels), `entry.json`, `locations.bin`.
+    codes, absent if the scan has no labels), `entry.json`, `locations.bin`.
 
-    It holds the images that the scan has, so that runs with more modalities share it. `labels` is
-    a folder whose codes and positions stand in for its own: pseudo-labels, which are rows of a
-    run's codebook.
+    Only images that the scan has are stored, so that runs with more modalities share the entry.
+    `labels` is a folder whose codes and positions replace those of the entry: pseudo-labels, which
+    are rows of a run's codebook.
     """
 
     scan: Scan
@@ -55,7 +55,7 @@ class StoreEntry:
 
     @property
     def annotated(self) -> bool:
-        """Whether the scan came with a label file, or has codes in place of one."""
+        """Whether the scan has a label file, or pseudo-labels in place of one."""
         return self.labels is not None or (self.folder / CODES).exists()
 
     def _of_labels(self, name: str) -> Path:
@@ -63,31 +63,31 @@ class StoreEntry:
 
     @property
     def image(self) -> blosc2.NDArray:
-        """Float `[images, X, Y, Z]`, those that the scan has, memory-mapped; index it to read."""
+        """Memory-mapped float `[images, X, Y, Z]` of the available images; index it to read."""
         return self._open(self.folder / IMAGE)
 
     @property
     def codes(self) -> blosc2.NDArray:
-        """Uint8 stored codes `[X, Y, Z]`, memory-mapped."""
+        """Memory-mapped stored codes, uint8 `[X, Y, Z]`."""
         return self._open(self._of_labels(CODES))
 
     def read_image(self, block: tuple[slice, ...] = ()) -> np.ndarray:
-        """Return float `[M, ...]` of a block of voxels, of all by default; 0 for missing images.
+        """Read a block of voxels (by default all) as float `[M, ...]`; 0 for missing images.
 
         Raises:
-            DataError: a damaged file.
+            DataError: the file is damaged.
         """
         with unpacking(self.folder / IMAGE):
-            found = np.asarray(self.image[(slice(None), *block)])
+            stored = np.asarray(self.image[(slice(None), *block)])
         present = [path is not None for path in self.scan.images]
         if all(present):
-            return found
-        image = np.zeros((len(present), *found.shape[1:]), found.dtype)
-        image[present] = found
+            return stored
+        image = np.zeros((len(present), *stored.shape[1:]), stored.dtype)
+        image[present] = stored
         return image
 
     def read_codes(self, block: tuple[slice, ...] = ()) -> np.ndarray:
-        """Return the stored codes of a block of voxels, of all by default; raises as the image."""
+        """Read the stored codes of a block of voxels (by default all); raises `DataError`."""
         if self.labels is None:
             with unpacking(self.folder / CODES):
                 return np.asarray(self.codes[block or slice(None)])
@@ -115,36 +115,36 @@ class StoreEntry:
         return self.geometry.prepared_shape
 
     def located(self) -> tuple[int, ...]:
-        """Return the stored codes that occur."""
+        """Return the stored codes that occur in the scan."""
         return read_located(self._of_labels(LOCATIONS))
 
     def locations(self, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-        """Return bounded positions of some stored codes, or of all that occur."""
+        """Return sampled positions of the given stored codes, by default of all that occur."""
         return read_locations(self._of_labels(LOCATIONS), codes)
 
 
 def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEntry, dict[str, Any]]:
-    """Return an entry and its record after checking that nothing is missing or cut off.
+    """Return an entry and its record after checking that no file is missing or truncated.
 
-    Sizes, shapes and types are looked at every time, which takes a millisecond; `verify` also reads
-    every byte and compares checksums.
+    Sizes, shapes and types are always checked, which takes a millisecond; `verify` also reads every
+    byte and compares checksums.
 
     Raises:
-        DamagedError: saying what is wrong.
+        DamagedError: the message says what is wrong.
     """
     try:
         record = read_json(folder / RECORD, within=folder)
         if record.pop(CHECKSUM) != _checksum_of(record):
             raise DamagedError(f"{RECORD} does not have the checksum with which it was written")
         geometry, files = Geometry.from_dict(record["geometry"]), record["content"]
-        images = sum(path is not None for path in scan.images)
-        if (CODES in files) != (scan.label is not None) or record["channels"] != images:
+        n_images = sum(path is not None for path in scan.images)
+        if (CODES in files) != (scan.label is not None) or record["channels"] != n_images:
             raise DamagedError(f"{RECORD} does not fit the scan")
         if not {IMAGE} <= set(files) <= {IMAGE, CODES, LOCATIONS}:
             raise DamagedError(f"{RECORD} names other files than an entry has")
-        _require_told(record)
-        for name, wanted in files.items():
-            _check_file(folder / name, wanted, verify)
+        _require_valid(record)
+        for name, expected in files.items():
+            _check_file(folder / name, expected, verify)
         _check_array(folder / IMAGE, (record["channels"], *geometry.prepared_shape), record["type"])
         if CODES in files:
             _check_array(folder / CODES, geometry.prepared_shape, "uint8")
@@ -157,12 +157,12 @@ def open_entry(scan: Scan, folder: Path, verify: bool = False) -> tuple[StoreEnt
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record of an entry, with size and checksum of its files and a checksum of its own.
+    """Write the record of an entry with size and checksum of its files, and its own checksum.
 
-    The other files are there already.
+    The other files have to be written before.
     """
-    whole = {**record, "content": _describe_files(folder)}
-    text = json.dumps({**whole, CHECKSUM: _checksum_of(whole)}, indent=1)
+    complete = {**record, "content": _describe_files(folder)}
+    text = json.dumps({**complete, CHECKSUM: _checksum_of(complete)}, indent=1)
     (folder / RECORD).write_text(text, encoding="utf-8")
 
 
@@ -171,13 +171,13 @@ def _checksum_of(record: Mapping[str, Any]) -> int:
 
 
 def _describe_files(folder: Path) -> dict[str, dict[str, int]]:
-    """Return size and checksum of every file of a folder."""
+    """Return size and checksum of every file in a folder."""
     files = sorted(folder.iterdir())
     return {p.name: {"bytes": p.stat().st_size, "crc32": _checksum(p)} for p in files}
 
 
-def _require_told(record: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, `TypeError` or `KeyError` for findings that were not written so."""
+def _require_valid(record: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, `TypeError` or `KeyError` if a field of the record is malformed."""
     for raw in record["findings"]:
         Problem.from_dict(raw)
     if not all(isinstance(count, int) and count >= 0 for count in record["voxels"]):
@@ -204,8 +204,8 @@ def _check_array(path: Path, shape: tuple[int, ...], dtype: str) -> None:
     except (RuntimeError, ValueError) as error:
         raise DamagedError(f"{path.name} cannot be opened ({error})") from None
     if tuple(array.shape) != tuple(shape) or str(array.dtype) != dtype:
-        found = f"{array.dtype} {tuple(array.shape)}"
-        raise DamagedError(f"{path.name} holds {found}, not {dtype} {tuple(shape)}")
+        actual = f"{array.dtype} {tuple(array.shape)}"
+        raise DamagedError(f"{path.name} holds {actual}, not {dtype} {tuple(shape)}")
 
 
 def _checksum(path: Path) -> int:
@@ -219,16 +219,16 @@ def _checksum(path: Path) -> int:
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a compressed array `[..., X, Y, Z]` in chunks and blocks of spatial cubes.
 
-    LZ4 takes a twentieth more room on the disk than Zstandard and unpacks a patch of 48 voxels in
-    half of the time. Bytes of floats are sorted by their place beforehand, those of codes left.
+    LZ4 takes 5 % more disk space than Zstandard and decompresses a patch of 48 voxels in half the
+    time. Floats are byte-shuffled first, codes are not.
     """
-    flat = (1,) * (array.ndim - 3)
+    leading = (1,) * (array.ndim - 3)
     blosc2.asarray(
         np.ascontiguousarray(array),
         urlpath=str(path),
         mode="w",
-        chunks=flat + tuple(min(CHUNK, length) for length in array.shape[-3:]),
-        blocks=flat + tuple(min(BLOCK, length) for length in array.shape[-3:]),
+        chunks=leading + tuple(min(CHUNK, length) for length in array.shape[-3:]),
+        blocks=leading + tuple(min(BLOCK, length) for length in array.shape[-3:]),
         cparams={
             "codec": blosc2.Codec.LZ4HC,
             "clevel": 5,

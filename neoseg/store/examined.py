@@ -1,4 +1,4 @@
-"""What came of examining a scan."""
+"""Results of examining a scan."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from neoseg.store.reading import mask_problems
 
 @dataclass(frozen=True)
 class Examined:
-    """What came of one scan: its entry, or the errors because of which it has none.
+    """Result of examining one scan: its entry, or the errors that prevented one.
 
     Attributes:
-        problems: errors or warnings, remembered from when the entry was built; those about what
-            its labels tell are of now.
-        voxels: number of voxels by stored code, of the whole file; empty without labels.
-        digest: of the first image's voxels in canonical axes; "" where there is no entry.
-        signature: of what that image shows; see `signature_of`.
-        others: digests of the other images; empty for an entry of before they were kept.
+        problems: errors and warnings recorded when the entry was built; those about the content of
+            the labels are checked anew.
+        voxels: number of voxels by stored code in the whole file; empty without labels.
+        digest: of the first image's voxels in canonical axes; "" if there is no entry.
+        signature: of the content of that image; see `signature_of`.
+        others: digests of the other images; empty for entries written before these were recorded.
     """
 
     scan: Scan
@@ -45,7 +45,7 @@ class Examined:
     def of_entry(
         cls, entry: StoreEntry, record: Mapping[str, Any], convention: Convention
     ) -> Examined:
-        """Tell what an entry's record says: what was found, and what its labels tell now.
+        """Return the result stored in an entry's record, with the labels checked anew.
 
         `convention` is the cohort's.
         """
@@ -53,32 +53,32 @@ class Examined:
         paths = [path for path in (*scan.images, scan.label, scan.mask) if path is not None]
         findings = [Problem.from_dict(raw) for raw in record["findings"]]
         unused = record["settings"]["foreground"] != "mask"
-        if unused and record["mask"] != mask_state(scan.mask):  # it is another one since
+        if unused and record["mask"] != mask_state(scan.mask):  # the mask was replaced since
             findings = [problem for problem in findings if problem.kind != "mask"]
             findings += mask_problems(scan, entry.geometry)
-        # The cohort may have moved since.
-        here = [replace(p, where=_now(p.where, paths)) for p in findings]
+        # The cohort may have been moved since.
+        now = [replace(p, where=_current_path(p.where, paths)) for p in findings]
         if scan.label is not None:
             counts = np.array(voxels)
-            here += check_content(scan, counts, convention)
-            here += check_described(scan, counts, convention)
-        if any(problem.severity == "error" for problem in here):
-            return cls.failed(scan, DataError.of(here))
+            now += check_content(scan, counts, convention)
+            now += check_described(scan, counts, convention)
+        if any(problem.severity == "error" for problem in now):
+            return cls.failed(scan, DataError.of(now))
         others = tuple(record.get("others", ()))
-        return cls(scan, entry, tuple(here), voxels, record["digest"], record["signature"], others)
+        return cls(scan, entry, tuple(now), voxels, record["digest"], record["signature"], others)
 
     @property
     def images(self) -> tuple[tuple[str, Path], ...]:
         """Digest and path of each image."""
-        there = (path for path in self.scan.images if path is not None)
-        return tuple(zip(filter(None, (self.digest, *self.others)), there, strict=False))
+        paths = (path for path in self.scan.images if path is not None)
+        return tuple(zip(filter(None, (self.digest, *self.others)), paths, strict=False))
 
     @classmethod
     def failed(cls, scan: Scan, error: DataError) -> Examined:
-        """Tell why a scan has no entry."""
+        """Return the result for a scan that has no entry because of `error`."""
         problems = error.problems or (Problem(scan.id, str(error), kind="unreadable-file"),)
-        own = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
-        return cls(scan, None, tuple(own))
+        marked = (replace(p, scans=(scan.id,) if p.severity == "error" else ()) for p in problems)
+        return cls(scan, None, tuple(marked))
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -87,24 +87,24 @@ class Examined:
 
 
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
-    """Return the findings that the meaning of integers was guessed, with the voxels of each."""
+    """Return the findings about guessed meanings of integers, with the voxel count of each."""
     convention = cohort.convention
-    common = (i.voxels for i in examined if i.voxels and i.scan.meaning(convention) is convention)
-    voxels = map(sum, zip(*common, strict=True))
-    shown = [
+    counts = (i.voxels for i in examined if i.voxels and i.scan.meaning(convention) is convention)
+    voxels = map(sum, zip(*counts, strict=True))
+    meanings = [
         f"{convention.values[code]} -> {convention.name(code)} ({number} voxels)"
         for code, number in enumerate(voxels)
         if number
     ]
-    found = [problem for problem in cohort.problems if problem.kind == GUESSED]
-    return [replace(p, found=f"{p.found}: {', '.join(shown) or 'no voxels'}") for p in found]
+    guesses = [problem for problem in cohort.problems if problem.kind == GUESSED]
+    return [replace(p, found=f"{p.found}: {', '.join(meanings) or 'no voxels'}") for p in guesses]
 
 
 def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:
-    """Return the entries of scans of a cohort.
+    """Return the entries of examined scans.
 
     Raises:
-        DataError: scans without one, each with every problem that was found.
+        DataError: some scans have no entry; lists all problems of each.
     """
     bad = [item for item in examined if item.entry is None]
     if bad:
@@ -118,14 +118,14 @@ def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]
     return [item.entry for item in examined if item.entry is not None]
 
 
-def _now(where: str, paths: Sequence[Path]) -> str:
-    """Return which of some paths is the one that was called `where`: it ends most alike."""
+def _current_path(where: str, paths: Sequence[Path]) -> str:
+    """Return the path that shares most trailing parts with `where`, or `where` if ambiguous."""
 
-    def alike(path: Path) -> int:
+    def common_parts(path: Path) -> int:
         pairs = zip(reversed(path.parts), reversed(Path(where).parts), strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
-    likeness = sorted((alike(path) for path in paths), reverse=True)
-    if not likeness or not likeness[0] or likeness[0] in likeness[1:]:
+    scores = sorted((common_parts(path) for path in paths), reverse=True)
+    if not scores or not scores[0] or scores[0] in scores[1:]:
         return where
-    return str(max(paths, key=alike))
+    return str(max(paths, key=common_parts))

@@ -1,4 +1,4 @@
-"""The key of a store entry: what it was made of, and how."""
+"""The cache key of a store entry, from its input files and settings."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings
 
 LAYOUT = 6
-"""Version of the entry layout; raise it when entries written before can no longer be read."""
+"""Version of the entry layout; raise it when older entries can no longer be read."""
 
 
 def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -> str:
-    """Return 16 hex digits that change with the content of the files, the settings, the labels.
+    """Return 16 hex digits that change with the file contents, the settings and the convention.
 
-    Neither the folder in which the files lie counts nor their times, so a copied cohort keeps its
-    entries; nor do images that the scan lacks, nor a mask that is not used.
+    The folder of the files and their times do not count, so a copied cohort keeps its entries;
+    neither do missing images or an unused mask.
 
     Raises:
-        DataError: an image or label file that is not there.
+        DataError: an image or label file cannot be read.
     """
-    images = [_content(path) for path in scan.images if path is not None]
-    label = None if scan.label is None else _content(scan.label)
+    images = [_name_and_digest(path) for path in scan.images if path is not None]
+    label = None if scan.label is None else _name_and_digest(scan.label)
     mask = mask_state(scan.mask) if settings.foreground == "mask" else None
     return digest_of_content(
         [LAYOUT, images, label, mask, list(convention.values), settings.model_dump()]
@@ -32,17 +32,17 @@ def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -
 
 
 def mask_state(path: Path | None) -> list[str] | None:
-    """Return what tells that a mask is as it was; None without one."""
+    """Return name and digest of a mask, to detect changes; None without a mask."""
     if path is None:
         return None
     try:
-        return _content(path)
+        return _name_and_digest(path)
     except DataError:
         return [path.name, ""]
 
 
-def _content(path: Path) -> list[str]:
-    # Findings about an entry name its files, so the names belong to it.
+def _name_and_digest(path: Path) -> list[str]:
+    # Findings stored in an entry name its files, so the file names are part of the key.
     try:
         return [path.name, digest_of(path)]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The part of an image that counts, its head or its brain, and brightness relative to it."""
+"""Foreground of an image (head or brain), and intensity normalisation relative to it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from neoseg.store.checks import check_grid
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
 
-LARGEST = 6e4
-"""Largest magnitude of a z-score; float16 ends at 65504."""
+MAX_Z = 6e4
+"""Largest magnitude of a z-score; the float16 maximum is 65504."""
 
 
 def head_of(data: np.ndarray) -> np.ndarray:
-    """Return where an image is brighter than its mean: its head, or its brain without a skull."""
+    """Return a mask of voxels above the mean: the head, or the brain if skull-stripped."""
     bright: np.ndarray = data > data.mean(dtype=np.float64)
     return bright
 
 
 def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
-    """Return a brain mask as bool in canonical axes.
+    """Read a brain mask as bool in canonical axes.
 
     Raises:
-        DataError: no mask, one that cannot be read, is empty, or lies on another grid than the
-            image of the file `reference`; of the kind "mask".
+        DataError: the mask is missing, unreadable, empty, or on another grid than the image of the
+            file `reference`; of kind "mask".
     """
     action = "repair it, or set store.foreground=head, which needs none"
     if path is None:
@@ -48,32 +48,32 @@ def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
 def check_mask(
     path: Path, mask: Volume, reference: Path, shape: Sequence[int], affine: np.ndarray
 ) -> list[Problem]:
-    """One grid with the image, and a brain somewhere."""
+    """Check that a mask shares the grid of the image and is not empty."""
     native = (mask.native_shape, mask.native_affine)
-    found = check_grid(path, *native, reference, shape, affine)
+    problems = check_grid(path, *native, reference, shape, affine)
     if not (mask.data > 0).any():
-        found.append(Problem(str(path), "is empty (nothing above 0)", "a brain", kind="mask"))
-    return found
+        problems.append(Problem(str(path), "is empty (nothing above 0)", "a brain", kind="mask"))
+    return problems
 
 
 def crop_box(inside: np.ndarray, affine: np.ndarray, margin: float | None) -> list[tuple[int, int]]:
-    """Bounding box of what counts and a margin (mm) around it; everything where nothing does."""
+    """Return the bounding box of `inside` with a margin in mm; axes in full if it is empty."""
     if margin is None:
         return [(0, length) for length in inside.shape]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     box = []
     for axis, length in enumerate(inside.shape):
-        hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
+        occupied = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        if occupied.size == 0:
             box.append((0, length))
             continue
         pad = voxels_of(margin, spacing[axis])
-        box.append((max(0, int(hit[0]) - pad), min(length, int(hit[-1]) + 1 + pad)))
+        box.append((max(0, int(occupied[0]) - pad), min(length, int(occupied[-1]) + 1 + pad)))
     return box
 
 
 def voxels_of(length: float, spacing: float) -> int:
-    """Return how many whole voxels a length (mm) reaches into, whatever the last bits of a size.
+    """Return a length (mm) in voxels, rounded up, robust to rounding errors of the voxel size.
 
     Oblique affines in single precision give sizes such as 1.99999998 mm.
     """
@@ -81,25 +81,25 @@ def voxels_of(length: float, spacing: float) -> int:
 
 
 def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> np.ndarray:
-    """Scale one channel: "zscore" and the upper percentile look at what is `inside`.
+    """Normalise one channel; "zscore" and the upper percentile use the voxels `inside` only.
 
-    Minimum, maximum and the lower percentile are those of the whole image, or where `masked` of
-    the inside; then what lies outside is limited to the range.
+    Minimum, maximum and the lower percentile are taken over the whole image, or over `inside` if
+    `masked`; in that case voxels outside are clipped to the range.
     """
     foreground = data[inside]
-    seen = foreground if masked else data
-    low, high = float(seen.min()), float(seen.max())
+    reference = foreground if masked else data
+    low, high = float(reference.min()), float(reference.max())
     if how == "minmax":
-        # No lower limit: an image in small units, such as m²/s, has a range of 1e-9.
+        # No lower bound on the range: in small units, such as m²/s, it can be 1e-9.
         scaled = (data - low) / (high - low if high > low else 1e-6)
         return np.clip(scaled, 0.0, 1.0) if masked else scaled
     if how == "percentile":
-        bottom, top = float(np.percentile(seen, 0.5)), float(np.percentile(foreground, 99.5))
+        bottom, top = float(np.percentile(reference, 0.5)), float(np.percentile(foreground, 99.5))
         span = top - bottom if top > bottom else 1e-6
         return np.clip((data - bottom) / span, 0.0, 1.0).astype(np.float32)
     mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
-    if std < 1e-6 * (high - low) or std == 0:  # as in a mask: all of the head has one value
+    if std < 1e-6 * (high - low) or std == 0:  # a mask, for example: constant inside the head
         std = float(data.std(dtype=np.float64))
-    # A store in float16 must not turn an outlier into infinity.
-    scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -LARGEST, LARGEST)
+    # Outliers must not become infinite in a float16 store.
+    scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -MAX_Z, MAX_Z)
     return scores

@@ -1,4 +1,4 @@
-"""What can be wrong with the numbers of a label file."""
+"""Checks of the values of a label file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from neoseg.store.volume import Volume
 Box = Sequence[tuple[int, int]]
 """A (start, stop) pair per axis."""
 
-MOST_NEW = 8
-"""Values outside a convention for which the line is written down that takes them in."""
+MAX_SPELLED_OUT = 8
+"""Largest number of unknown values for which a message spells out the configuration line."""
 
 
 def check_values(path: Path, labels: Volume, convention: Convention) -> list[Problem]:
-    """Whole numbers, each of the convention. Slow: for files that could not be encoded."""
-    found = np.unique(labels.data)
-    parts = found[np.abs(np.rint(found) - found) > ROUNDING]
-    if len(parts) and labels.scaling is not None:
+    """Check that values are integers of the convention; slow, for files that failed to encode."""
+    occurring = np.unique(labels.data)
+    fractions = occurring[np.abs(np.rint(occurring) - occurring) > ROUNDING]
+    if len(fractions) and labels.scaling is not None:
         slope, shift = labels.scaling
         raw = np.unique(load_image(path)[0].dataobj.get_unscaled())
         lost, action = ", and the raw values lost the numbers", ""
@@ -40,32 +40,32 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
             )
         return one(
             path,
-            f"holds {float(parts[0]):g}, since the scaling of its header (scl_slope {slope:g}, "
+            f"holds {float(fractions[0]):g}, since the scaling of its header (scl_slope {slope:g}, "
             f"scl_inter {shift:g}) makes fractions of whole numbers{lost}",
             "whole label numbers",
             "export the labels again from their source, as integers without scaling" + action,
             "label-scaling",
         )
-    if len(parts):
+    if len(fractions):
         return one(
             path,
-            f"holds {float(parts[0])!r}",
+            f"holds {float(fractions[0])!r}",
             "whole label numbers",
             "it may be an image, probabilities, or a label map resampled with interpolation; "
             "resample with nearest neighbour",
             "label-fractions",
         )
-    whole = np.rint(labels.data)
-    odd = np.setdiff1d(whole, convention.values)
+    rounded = np.rint(labels.data)
+    new = np.setdiff1d(rounded, convention.values)
     action = "correct the file"
-    if len(odd) <= MOST_NEW:
-        values = convention.written(int(value) for value in odd)
+    if len(new) <= MAX_SPELLED_OUT:
+        values = convention.written(int(value) for value in new)
         line = override("cohort.convention", values)
         action += f", or say what they mean (null: not annotated), {line}"
     return one(
         path,
         f"holds label values outside the table '{convention.space.name}': "
-        f"{shorten(int(value) for value in odd)} ({int(np.isin(whole, odd).sum())} voxels)",
+        f"{shorten(int(value) for value in new)} ({int(np.isin(rounded, new).sum())} voxels)",
         shorten(convention.values, 12),
         action,
         "label-values",
@@ -73,11 +73,11 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
 
 
 def check_exactness(path: Path, labels: Volume) -> list[Problem]:
-    """Label numbers as they are stored: neither rounded nor scaled."""
-    found = []
+    """Warn if label values are rounded, or scaled by the header."""
+    problems = []
     if labels.scaling is not None:
         slope, shift = labels.scaling
-        found += one(
+        problems += one(
             path,
             f"has a header that scales its numbers (scl_slope {slope:g}, scl_inter {shift:g})",
             "label numbers as they are",
@@ -85,34 +85,34 @@ def check_exactness(path: Path, labels: Volume) -> list[Problem]:
             "label-scaling",
             "warning",
         )
-    if labels.data.dtype.kind == "f" and (off := np.abs(labels.data - np.rint(labels.data)).max()):
-        found += one(
+    if labels.data.dtype.kind == "f" and (gap := np.abs(labels.data - np.rint(labels.data)).max()):
+        problems += one(
             path,
-            f"holds numbers that are up to {off:.2g} from whole ones",
+            f"holds numbers that are up to {gap:.2g} from whole ones",
             "the numbers of a table",
             "they are rounded",
             "label-rounding",
             "warning",
         )
-    return found
+    return problems
 
 
 OF_CONTENT = ("untold-labels", "empty-labels")
-"""Kinds of what `check_content` finds."""
+"""Kinds of the findings of `check_content`."""
 
 
 def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """Labels that tell of something; `voxels` counts them by stored code.
+    """Check that labels contain information; `voxels` are voxel counts by stored code.
 
-    Nothing but background is what a person without lesions has: where somebody named the scan as
-    fully annotated, it is believed. Not kept with an entry: whoever corrects what a value means has
-    the same values.
+    A person without lesions has nothing but background, so this is accepted if the scan was
+    declared fully annotated. The findings are not stored with an entry, since a corrected meaning
+    of the values changes them without changing the file.
     """
     path, space, convention = scan.label, convention.space, scan.meaning(convention)
     assert path is not None
     believed = scan.annotation is not None and scan.annotation.stream == "full"
-    shown = {convention.sets[code] for code in np.flatnonzero(voxels)}
-    if shown == {space.everything}:
+    occurring = {convention.sets[code] for code in np.flatnonzero(voxels)}
+    if occurring == {space.everything}:
         return one(
             path,
             "says 'not annotated' everywhere",
@@ -121,7 +121,7 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
             "untold-labels",
             severity="warning",
         )
-    if shown <= {frozenset([space.background]), space.everything} and not believed:
+    if occurring <= {frozenset([space.background]), space.everything} and not believed:
         value = space.leaves[space.background].index
         return one(
             path,
@@ -137,9 +137,9 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
 def check_kept(
     path: Path, codes: np.ndarray, crop: Box, settings: PrepareSettings, meaning: Convention
 ) -> list[Problem]:
-    """No structure outside of what is kept; `codes` are stored codes on the canonical grid."""
-    clear = meaning.space.background
-    structures = np.array([clear not in leaves for leaves in meaning.sets])[codes]
+    """Warn of structures outside the crop; `codes` are stored codes on the canonical grid."""
+    background = meaning.space.background
+    structures = np.array([background not in leaves for leaves in meaning.sets])[codes]
     total = int(np.count_nonzero(structures))
     inside = structures[tuple(slice(low, high) for low, high in crop)]
     lost = total - int(np.count_nonzero(inside))
@@ -158,21 +158,24 @@ def check_kept(
 
 
 def check_described(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
-    """No more in a label file than the protocol that describes it allows; otherwise as above."""
-    told, meaning = scan.described, scan.meaning(convention)
-    if told is None or scan.label is None:
+    """Check that a label file holds only what the protocol describing it allows.
+
+    `voxels` are voxel counts by stored code.
+    """
+    protocol, meaning = scan.described, scan.meaning(convention)
+    if protocol is None or scan.label is None:
         return []
-    found = [
+    contradictions = [
         f"{voxels[code]} voxels of {meaning.space.plain_name(meaning.sets[code])}"
         f" ({meaning.values[code]})"
         for code in np.flatnonzero(voxels)
-        if told.denies(meaning.sets[code])
+        if protocol.denies(meaning.sets[code])
     ]
-    if not found:
+    if not contradictions:
         return []
     return one(
         scan.label,
-        f"holds {shorten(found)}, and its annotation is '{told.name}'",
+        f"holds {shorten(contradictions)}, and its annotation is '{protocol.name}'",
         "structures that the protocol neither merges nor calls missing",
         "correct the annotation of the scan, the protocol or the file; or, if the protocol is to "
         "hide them, leave out describes",

@@ -1,4 +1,4 @@
-"""One person in two parts of the data: by the id of a subject, or by what an image shows."""
+"""Data leaks: one person in two parts of the data, detected by subject id or image content."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from neoseg.store.signature import copies
 log = logging.getLogger(__name__)
 
 Leaks = Literal["stop", "namesakes", "tell"]
-"""What one person in two parts is: an error; an error where images say so, since equal ids of two
-cohorts are of different people; or a line in the log.
+"""How to treat one person in two parts: an error; an error only if images match, as equal ids in
+two cohorts may belong to different people; or a log message.
 """
 
 
-LISTED = 20
-"""Lines of a message at most."""
+MAX_LISTED = 20
+"""Largest number of leaks listed in a message."""
 
 
 @dataclass(frozen=True)
 class Member:
     """A scan and the part of the data that it belongs to, such as "train".
 
-    `digest` and `signature` are those of `Examined`, "" where only ids are compared.
+    `digest` and `signature` are those of `Examined`, "" if only ids are compared.
     """
 
     scan: Scan
@@ -38,7 +38,7 @@ class Member:
 
     @property
     def person(self) -> str:
-        """The id by which a subject is known again in another cohort."""
+        """The subject id, normalised for comparison across cohorts."""
         return self.scan.subject.casefold().removeprefix("sub-")
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Leak:
-    """Two scans of one person in different parts, and how that shows."""
+    """Two scans of one person in different parts; `how` says by what they were matched."""
 
     first: Member
     other: Member
@@ -62,7 +62,7 @@ class Leak:
 
 
 def members_of(plan: Plan) -> list[Member]:
-    """Return the scans that a plan uses, without what their images show."""
+    """Return the scans that a plan uses, without digests and signatures."""
     return [
         Member(scan, split)
         for source in plan.sources
@@ -72,7 +72,7 @@ def members_of(plan: Plan) -> list[Member]:
 
 
 def by_name(members: Sequence[Member]) -> Iterator[Leak]:
-    """Yield each further part in which the id of a subject stands, whatever the cohort."""
+    """Yield a leak for each further part in which a subject id occurs, across all cohorts."""
     people: dict[str, dict[str, Member]] = {}
     for member in members:
         people.setdefault(member.person, {}).setdefault(member.part, member)
@@ -83,10 +83,10 @@ def by_name(members: Sequence[Member]) -> Iterator[Leak]:
 
 
 def by_image(members: Sequence[Member]) -> Iterator[Leak]:
-    """Yield each pair of images in different parts that show the same."""
-    known = [member for member in members if member.signature]
-    for i, j in copies([member.signature for member in known]):
-        first, other = known[i], known[j]
+    """Yield each pair of images in different parts that have the same content."""
+    comparable = [member for member in members if member.signature]
+    for i, j in copies([member.signature for member in comparable]):
+        first, other = comparable[i], comparable[j]
         if first.part != other.part:
             exact = first.digest == other.digest
             how = "shows the same voxels as" if exact else "shows the same, scaled or resampled, as"
@@ -94,16 +94,16 @@ def by_image(members: Sequence[Member]) -> Iterator[Leak]:
 
 
 def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:
-    """Log what was found where `leaks` is "tell".
+    """Require that no leak was found; log leaks as a warning if `leaks` is "tell".
 
     Raises:
-        DataError: naming all of them.
+        DataError: there are leaks; the message lists up to `MAX_LISTED` of them.
     """
     lines = [f"  - {leak}" for leak in found]
     if not lines:
         return
-    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    text = "\n".join(["one person in two parts of the data:", *lines[:LISTED], *more])
+    remainder = [f"  and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    text = "\n".join(["one person in two parts of the data:", *lines[:MAX_LISTED], *remainder])
     if leaks != "tell":
         raise DataError(f"{text}\n{remedy}")
     log.warning("%s", text)

@@ -1,10 +1,10 @@
-"""Bounded samples of voxel positions per label value that can be merged without a trace.
+"""Bounded samples of voxel positions per label value that stay unbiased under merging.
 
 A class-balanced sampler needs some positions of each class. Keeping "the first n" of each stored
-label would betray labels that a protocol hides: after merging, small structures would be
-over-represented. A bottom-k sample (the k positions with the smallest hash) has no such memory: the
-bottom k of a union are the bottom k of the bottom k's, so a merged label set yields the very
-sample that it would have yielded had its members never been told apart.
+label would leak labels that a protocol hides: after merging, small structures would be
+over-represented. A bottom-k sample (the k positions with the smallest hash) avoids this: the bottom
+k of a union are the bottom k of its parts' bottom k. A merged label set therefore yields exactly
+the sample that it would have yielded if its members had never been distinguished.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from neoseg.labels import MAX_CODES
 from neoseg.store.nifti import DataError
 
-NUMBER = np.dtype("<i8")
-"""How positions are written."""
+DTYPE = np.dtype("<i8")
+"""Data type of positions in a file."""
 
 
 def hashes(positions: np.ndarray) -> np.ndarray:
@@ -44,20 +44,20 @@ def bottom_k(positions: np.ndarray, k: int) -> np.ndarray:
 
 
 def sample_locations(codes: np.ndarray, k: int) -> dict[int, np.ndarray]:
-    """Return for each code in a `[X, Y, Z]` volume at most k flat (C-order) positions."""
+    """Return up to k flat (C-order) positions for each code in a `[X, Y, Z]` volume."""
     flat = codes.ravel()
     order = np.argsort(flat, kind="stable")
-    found, starts = np.unique(flat[order], return_index=True)
+    values, starts = np.unique(flat[order], return_index=True)
     return {
         int(code): bottom_k(group, k)
-        for code, group in zip(found, np.split(order, starts[1:]), strict=True)
+        for code, group in zip(values, np.split(order, starts[1:]), strict=True)
     }
 
 
 def merge_locations(
     locations: dict[int, np.ndarray], lookup: np.ndarray, k: int
 ) -> dict[int, np.ndarray]:
-    """Return the samples after codes were mapped by `lookup` (uint8 `[256]`)."""
+    """Return the samples that result from mapping codes by `lookup` (uint8 `[256]`)."""
     groups: dict[int, list[np.ndarray]] = {}
     for code, positions in locations.items():
         groups.setdefault(int(lookup[code]), []).append(positions)
@@ -65,48 +65,48 @@ def merge_locations(
 
 
 def write_locations(path: Path, locations: Mapping[int, np.ndarray]) -> None:
-    """Write positions as plain numbers: how many each of 256 codes has, those of code 0, 1, ...
+    """Write positions as plain numbers: the counts of all 256 codes, then the positions by code.
 
-    A patch needs a few thousand of them, and an archive spends more on its headers than on these;
-    size and checksum are in the entry's record.
+    Sampling a patch needs a few thousand positions, for which an archive format would cost more in
+    headers than in data. Size and checksum are in the entry's record.
     """
-    counts = np.zeros(MAX_CODES, dtype=NUMBER)
+    counts = np.zeros(MAX_CODES, dtype=DTYPE)
     for code, positions in locations.items():
         counts[code] = len(positions)
-    found = [locations[code].astype(NUMBER) for code in sorted(locations)]
-    np.concatenate([counts, *found]).tofile(path)
+    blocks = [locations[code].astype(DTYPE) for code in sorted(locations)]
+    np.concatenate([counts, *blocks]).tofile(path)
 
 
 def read_located(path: Path) -> tuple[int, ...]:
-    """Return the codes of which a file of positions has some; raises `DataError`."""
+    """Return the codes for which a file has positions; raises `DataError`."""
     with _opened(path) as (counts, _):
         return tuple(map(int, np.flatnonzero(counts)))
 
 
 def read_locations(path: Path, codes: Iterable[int] | None = None) -> dict[int, np.ndarray]:
-    """Read the positions (int64) of some codes, or of all; nothing else of the file is read.
+    """Read the positions (int64) of the given codes, by default all, and no other part of the file.
 
     Raises:
-        DataError: a file that is damaged.
+        DataError: the file is damaged.
     """
     with _opened(path) as (counts, file):
         starts = np.cumsum(counts) - counts + MAX_CODES
-        found = {}
+        positions = {}
         for code in np.flatnonzero(counts) if codes is None else codes:
-            file.seek(int(starts[code]) * NUMBER.itemsize)
-            found[int(code)] = np.fromfile(file, NUMBER, int(counts[code])).astype(np.int64)
-        return found
+            file.seek(int(starts[code]) * DTYPE.itemsize)
+            positions[int(code)] = np.fromfile(file, DTYPE, int(counts[code])).astype(np.int64)
+        return positions
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[np.ndarray, BinaryIO]]:
-    """Give how many positions each code has, and the file."""
+    """Open a file of positions after checking its size; yield the count per code and the file."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            counts = np.fromfile(file, NUMBER, MAX_CODES)
+            counts = np.fromfile(file, DTYPE, MAX_CODES)
             sane = len(counts) == MAX_CODES and counts.min() >= 0 and counts.max() <= size
-            if not sane or (int(counts.sum()) + MAX_CODES) * NUMBER.itemsize != size:
+            if not sane or (int(counts.sum()) + MAX_CODES) * DTYPE.itemsize != size:
                 raise ValueError(f"its {size} bytes are not the positions that it counts")
             yield counts, file
     except (OSError, ValueError) as error:

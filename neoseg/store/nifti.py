@@ -1,4 +1,4 @@
-"""Loading a volume whole, or saying what kind of damage its file has."""
+"""Load complete volumes, and report the kind of damage of broken files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from neoseg.foreign import ForeignError
 from neoseg.store import text_headed
 from neoseg.store.headers import check_header
 
-KINDS_OF_HEADER: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
-"""Image class by the number in the first four bytes: the size of the header, or a version."""
+IMAGE_CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
+"""Image class by the integer in the first four bytes: header size (NIfTI) or version (MGH)."""
 
-NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
-"""Formats by the endings of files; all others are NIfTI."""
+FORMAT_NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
+"""Format names by file ending; all other endings are NIfTI."""
 
 HEADER_ERRORS = (
     OSError,
@@ -45,18 +45,18 @@ HEADER_ERRORS = (
     MGHError,
     ForeignError,
 )
-"""What is raised for a header that is none."""
+"""Exceptions that reading an invalid header can raise."""
 
-HEADER, SLACK, PIECE = 540, 2**20, 2**24
-"""Bytes of the longer header, those that may follow the voxels, those unpacked at a time."""
+HEADER_BYTES, SLACK_BYTES, PIECE_BYTES = 540, 2**20, 2**24
+"""In bytes: longest header, most data after the voxels, and piece decompressed at a time."""
 
-AGAIN = "copy or download it again"
+COPY_AGAIN = "copy or download it again"
 
 
 class DataError(NeosegError):
     """Files that cannot be used; the message names them and says what to do.
 
-    `problems` are the findings one by one, where there are several or their kind matters.
+    `problems` are the individual findings, if there are several or their kind matters.
     """
 
     def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
@@ -65,13 +65,13 @@ class DataError(NeosegError):
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> DataError:
-        """Make an error of findings."""
+        """Create an error from findings."""
         problems = tuple(problems)
         return cls("\n    ".join(problem.sentence for problem in problems), problems)
 
 
 def open_image(path: Path) -> Any:
-    """Return an image as nibabel has it, of which the header alone is read.
+    """Return a nibabel image, reading the header only.
 
     Raises:
         One of `HEADER_ERRORS`.
@@ -85,21 +85,21 @@ def open_image(path: Path) -> Any:
 
 
 def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
-    """Return the image, its voxels with the header's scaling applied, and what contradicts itself.
+    """Return the image, its voxels with the header's scaling applied, and header contradictions.
 
-    A packed file is unpacked once, to its end, where its checksum stands.
+    A compressed file is decompressed once, up to its end, so that its checksum is verified.
 
     Raises:
         DataError: missing, unreadable, empty, truncated or damaged files, and other formats.
     """
-    header, place = halves_of(path)
-    for file in dict.fromkeys((path, header, place)):
+    header, voxel_file = halves_of(path)
+    for file in dict.fromkeys((path, header, voxel_file)):
         if not file.is_file():
             raise _damaged(
                 file, "does not exist", "missing-file", "correct the path or the cohort's root"
             )
     try:
-        size = place.stat().st_size
+        size = voxel_file.stat().st_size
         if size == 0:
             raise _broken(path, size, "it is empty", "empty-file")
         if path.suffix.lower() in text_headed.ENDINGS:
@@ -114,25 +114,25 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
         ) from None
     try:
         image: Any = open_image(path) if raw is None else _from_bytes(raw)
-        announced, there = _extent(image), size if raw is None else len(raw)
+        announced, available = _end_of_voxels(image), size if raw is None else len(raw)
     except HEADER_ERRORS as error:
         raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
-    if announced > there:
-        # Said before anything of that size is made.
-        why = f"its header announces {announced} bytes, {there} are there"
+    if announced > available:
+        # Checked before memory of that size is allocated.
+        why = f"its header announces {announced} bytes, {available} are there"
         raise _broken(path, size, why, "truncated-file")
     try:
         voxels = np.asanyarray(image.dataobj)
         with header.open("rb") if raw is None else io.BytesIO(raw) as stream:
-            head = stream.read(HEADER)
-        with place.open("rb") if raw is None else io.BytesIO(raw) as stream:
+            head = stream.read(HEADER_BYTES)
+        with voxel_file.open("rb") if raw is None else io.BytesIO(raw) as stream:
             stream.seek(announced)
-            behind = stream.read(SLACK)
+            trailing = stream.read(SLACK_BYTES)
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
     if isinstance(image, nib.MGHImage):
-        return image, voxels, []  # behind its voxels are notes
-    return image, voxels, check_header(path, image, head, behind, there - announced)
+        return image, voxels, []  # the voxels may be followed by tags
+    return image, voxels, check_header(path, image, head, trailing, available - announced)
 
 
 def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Problem]]:
@@ -151,11 +151,11 @@ def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Prob
     return image, voxels, []
 
 
-def _extent(image: Any) -> int:
-    """Return where the voxels of an image end, in bytes from the start of the unpacked file.
+def _end_of_voxels(image: Any) -> int:
+    """Return the end of the voxels, in bytes from the start of the uncompressed file.
 
     Raises:
-        ValueError: lengths or an offset that cannot be.
+        ValueError: impossible shape or offset.
     """
     shape = [int(length) for length in image.shape]
     if min(shape, default=0) < 0:
@@ -167,44 +167,44 @@ def _extent(image: Any) -> int:
 
 
 def _unpack(path: Path, size: int) -> bytes:
-    """Unpack what the header announces and no more; all of it where that is the end."""
+    """Decompress a file, and fail if it holds much more than its header announces."""
     with path.open("rb") as packed:
-        magic = packed.read(2) == b"\x1f\x8b"
+        is_gzip = packed.read(2) == b"\x1f\x8b"
         packed.seek(0)
         try:
             with gzip.open(packed) as stream:
-                head = stream.read(HEADER)
-                wanted = _announced(head)
-                if wanted > free_memory():
-                    why = f"its header announces {wanted} bytes, more than this machine has free"
+                head = stream.read(HEADER_BYTES)
+                announced = _announced_size(head)
+                if announced > free_memory():
+                    why = f"its header announces {announced} bytes, more than this machine has free"
                     raise _broken(path, size, why, "truncated-file")
-                whole, left = io.BytesIO(), max(0, wanted - len(head)) + SLACK
-                whole.write(head)
-                # In pieces: room for all that is announced would be made before a byte is there.
-                while left and (piece := stream.read(min(left, PIECE))):
-                    left -= whole.write(piece)
+                unpacked, remaining = io.BytesIO(), max(0, announced - len(head)) + SLACK_BYTES
+                unpacked.write(head)
+                # In pieces: one read would allocate the announced size before any byte arrives.
+                while remaining and (piece := stream.read(min(remaining, PIECE_BYTES))):
+                    remaining -= unpacked.write(piece)
                 if not stream.read(1):
-                    return whole.getvalue()
-            why = f"it unpacks to more than the {wanted} bytes that its header announces"
+                    return unpacked.getvalue()
+            why = f"it unpacks to more than the {announced} bytes that its header announces"
             kind = "damaged-gzip"
         except EOFError as error:
             why, kind = f"it ends too early ({error})", "truncated-file"
         except gzip.BadGzipFile as error:
-            why, kind = str(error).partition(" 0x")[0], "damaged-gzip" if magic else "not-nifti"
+            why, kind = str(error).partition(" 0x")[0], "damaged-gzip" if is_gzip else "not-nifti"
         except zlib.error as error:
             why, kind = str(error), "damaged-gzip"
     raise _broken(path, size, why, kind)
 
 
-def _announced(head: bytes) -> int:
-    """Return where the voxels of a file end that begins like this, the head's own end if unclear.
+def _announced_size(head: bytes) -> int:
+    """Return the end of the voxels by the header in `head`, or `len(head)` if it is invalid.
 
-    Whatever is wrong with a header is told when the image is made of it.
+    An invalid header is reported later, when the image is created from it.
     """
     try:
-        kind = _kind(head)
-        length = getattr(kind.header_class, "sizeof_hdr", HEADER)
-        header = kind.header_class.from_fileobj(io.BytesIO(head[:length]))
+        image_class = _image_class(head)
+        length = getattr(image_class.header_class, "sizeof_hdr", HEADER_BYTES)
+        header = image_class.header_class.from_fileobj(io.BytesIO(head[:length]))
         shape = [max(0, int(length)) for length in header.get_data_shape()]
         offset = float(header.get_data_offset())
         voxels = math.prod(shape) * int(header.get_data_dtype().itemsize)
@@ -214,28 +214,28 @@ def _announced(head: bytes) -> int:
 
 
 def _from_bytes(raw: bytes) -> Any:
-    found = _kind(raw)
-    if found is None:
+    image_class = _image_class(raw)
+    if image_class is None:
         raise ImageFileError("its first bytes are not those of NIfTI-1, NIfTI-2 or MGH")
-    if found is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
+    if image_class is nib.Nifti2Image and raw[344:347] in (b"n+1", b"ni1"):
         raise ImageFileError("its header is one of NIfTI-2 and calls itself NIfTI-1")
-    return found.from_bytes(raw)
+    return image_class.from_bytes(raw)
 
 
-def _kind(raw: bytes) -> Any:
+def _image_class(raw: bytes) -> Any:
     orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
-    return next((KINDS_OF_HEADER[n] for n in orders if n in KINDS_OF_HEADER), None)
+    return next((IMAGE_CLASSES[n] for n in orders if n in IMAGE_CLASSES), None)
 
 
 def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
     line = dicom_line(path)
     if line:
         return _damaged(path, "is a DICOM file", "not-nifti", f"convert its folder: {line}")
-    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
-    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, AGAIN)
+    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, COPY_AGAIN)
 
 
 def _damaged(path: Path, found: str, kind: str, action: str) -> DataError:
-    name = NAMES.get(ending_of(path.name).lower(), "NIfTI")
+    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
     article = "an" if name in ("NRRD", "MGH") else "a"
     return DataError.of([Problem(str(path), found, f"{article} {name} file", action, kind)])

@@ -1,4 +1,4 @@
-"""From files to prepared arrays, and from prepared label maps back to the file's own grid."""
+"""Prepare arrays from image files, and map prepared label maps back to the grid of the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Shape = tuple[int, int, int]
 
 
 class PrepareSettings(Section):
-    """How scans are prepared; a change of any of these makes new store entries."""
+    """How scans are prepared; changing a setting creates new store entries, except `processes`."""
 
     normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
     spacing: VoxelSize | None = Field(
@@ -54,10 +54,10 @@ class PrepareSettings(Section):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Everything that is needed to put a prepared label map back on its file's grid.
+    """Everything that is needed to map a prepared label map back to the grid of its file.
 
-    `crop` is a (start, stop) pair per canonical axis before resampling; `affine` is the file's,
-    `prepared_affine` maps prepared voxels to the same millimetres.
+    `crop` is a (start, stop) pair per canonical axis before resampling; `affine` is that of the
+    file, `prepared_affine` maps prepared voxels to the same world coordinates in mm.
     """
 
     shape: Shape
@@ -79,17 +79,17 @@ class Geometry:
 
     @property
     def box(self) -> tuple[slice, ...]:
-        """What is kept of a volume in canonical axes."""
+        """The crop of a volume in canonical axes, as slices."""
         return tuple(slice(low, high) for low, high in self.crop)
 
     @property
     def resampled(self) -> bool:
-        """Whether the prepared voxels are not the scan's own."""
+        """Whether preparation changes the voxel grid beyond cropping."""
         return self.prepared_shape != tuple(high - low for low, high in self.crop)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Geometry:
-        """Undo `dataclasses.asdict` (also after a round trip through JSON)."""
+        """Create from the output of `dataclasses.asdict`, also after a round trip through JSON."""
 
         def freeze(value: Any) -> Any:
             return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
@@ -103,15 +103,14 @@ def prepare_images(
     """Read, reorient, crop, resample and normalise the modalities of one scan.
 
     A modality whose path is None becomes a channel of zeros (the mean under z-score). The brain
-    mask is read where the settings go by it; else they look at the image alone. What is odd about
-    the files and stops nothing is logged.
+    mask is read only if the settings use it. Warnings about the files are logged.
 
     Returns:
         float32 `[M, X, Y, Z]` in canonical axes, and the geometry of the first modality's file.
 
     Raises:
-        DataError: unreadable files, grids that differ, an image that is constant; all of them.
-            No usable mask where one is needed.
+        DataError: unreadable files, grids that differ, a constant image, all in one error; or no
+            usable mask although the settings need one.
     """
     volumes = read_images(paths)
     for note in (note for volume in volumes if volume is not None for note in volume.notes):
@@ -125,7 +124,7 @@ def brain_of(
     settings: PrepareSettings,
     mask: Path | None,
 ) -> np.ndarray | None:
-    """Return the brain mask in canonical axes where the settings go by it; raises `DataError`."""
+    """Return the brain mask in canonical axes if the settings use one; raises `DataError`."""
     first, path = volumes[0], paths[0]
     if settings.foreground != "mask" or first is None or path is None:
         return None
@@ -133,42 +132,42 @@ def brain_of(
 
 
 def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
-    """Read the modalities of one scan; raises `DataError` as `prepare_images`."""
+    """Read the modalities of one scan; raises `DataError` like `prepare_images`."""
     if not paths or paths[0] is None:
         raise DataError("a scan needs at least the image of the cohort's first modality")
     volumes: list[Volume | None] = []
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for path in paths:
         volume = None
         try:
             volume = None if path is None else read_volume(path)
         except DataError as error:
-            found += error.problems
+            problems += error.problems
         volumes.append(volume)
         if path is None or volume is None:
             continue
-        found += check_contrast(path, volume.data)
+        problems += check_contrast(path, volume.data)
         data, notes = check_outliers(path, volume.data)
         notes += check_values_of_image(path, volume.data)
-        before = zip(paths, volumes[:-1], strict=False)
-        found += check_another(path, data, [(p, v.data) for p, v in before if v is not None])
+        previous = zip(paths, volumes[:-1], strict=False)
+        problems += check_another(path, data, [(p, v.data) for p, v in previous if v is not None])
         volumes[-1] = volume = replace(volume, data=data, notes=(*volume.notes, *notes))
         first = volumes[0]
         if first is not None:
             grid = (first.native_shape, first.native_affine)
-            found += check_grid(path, volume.native_shape, volume.native_affine, paths[0], *grid)
-    if found:
-        raise DataError.of(found)
+            problems += check_grid(path, volume.native_shape, volume.native_affine, paths[0], *grid)
+    if problems:
+        raise DataError.of(problems)
     return volumes
 
 
 def prepare_volumes(
     volumes: Sequence[Volume | None], settings: PrepareSettings, brain: np.ndarray | None = None
 ) -> tuple[np.ndarray, Geometry]:
-    """Crop, resample and normalise what `read_images` and `brain_of` have read."""
+    """Crop, resample and normalise the volumes of `read_images`, with the mask of `brain_of`."""
     first = volumes[0]
     assert first is not None
-    # Without a mask this looks at the image alone, so that training and prediction crop alike.
+    # Without a mask the crop depends on the image only, so training and prediction crop alike.
     inside = head_of(first.data) if brain is None else brain
     box = crop_box(inside, first.affine, settings.crop_margin)
     start = np.array([low for low, _ in box])
@@ -188,8 +187,8 @@ def prepare_volumes(
             continue
         if brain is None and volume is not first:
             inside = head_of(volume.data)
-        normal = normalise(volume.data, settings.normalise, inside, brain is not None)
-        cropped = normal[tuple(slice(low, high) for low, high in box)]
+        normalised = normalise(volume.data, settings.normalise, inside, brain is not None)
+        cropped = normalised[tuple(slice(low, high) for low, high in box)]
         channels.append(_resample(cropped, shape, order=1))
     geometry = Geometry(
         shape=first.native_shape,
@@ -203,7 +202,7 @@ def prepare_volumes(
 
 
 def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring canonical codes (any integer type) onto the prepared grid by nearest neighbour."""
+    """Resample canonical codes (any integer type) to the prepared grid by nearest neighbour."""
     return _resample(codes[geometry.box], geometry.prepared_shape, order=0)
 
 
@@ -211,7 +210,7 @@ def to_canonical(labels: np.ndarray, geometry: Geometry, fill: float) -> np.ndar
     """Put prepared labels `[X, Y, Z]` on the uncropped canonical grid, `fill` outside the crop.
 
     Raises:
-        ValueError: where `labels` does not have the prepared shape.
+        ValueError: `labels` does not have the prepared shape.
     """
     if labels.shape != geometry.prepared_shape:
         raise ValueError(
@@ -224,7 +223,7 @@ def to_canonical(labels: np.ndarray, geometry: Geometry, fill: float) -> np.ndar
 
 
 def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Turn a canonical volume into the axis order and directions of the scan's file."""
+    """Reorient a canonical volume to the axis order and directions of the scan's file."""
     canonical_axes = nib.orientations.axcodes2ornt("RAS")
     native_axes = nib.io_orientation(np.array(geometry.affine))
     back = nib.orientations.ornt_transform(canonical_axes, native_axes)
@@ -232,13 +231,13 @@ def to_native(canonical: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: Size) -> tuple[Shape, np.ndarray]:
-    """Return the grid with voxels of about a size over the same field of view.
+    """Return shape and affine of a grid of about the given voxel size and the same field of view.
 
-    Along axes on which the voxels have that size already, nothing changes.
+    Axes that already have that voxel size are unchanged.
     """
     factor = np.array(sizes_of(affine)) / spacing
     factor[np.abs(factor - 1) <= ALIKE] = 1
-    # Rounded first, so that half a voxel more or less is not decided by the last bits of a size.
+    # Rounded first, so that floating-point noise in the size does not decide ties at half a voxel.
     new = np.maximum(1, np.rint((np.array(shape) * factor).round(3))).astype(int)
     step = np.array(shape) / new
     result = affine.copy()
@@ -253,7 +252,7 @@ def _resample(data: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
         return data
     step = np.array(data.shape) / np.array(shape)
     if order > 0 and (step > 1).any():
-        # Against aliasing; the width makes two neighbouring samples meet at half their height.
+        # Anti-aliasing; the kernels of neighbouring samples meet at about half their height.
         data = ndimage.gaussian_filter(data, np.maximum(0, (step - 1) / 2))
     resampled: np.ndarray = ndimage.affine_transform(
         data, step, (step - 1) / 2, output_shape=tuple(shape), order=order, mode="nearest"

@@ -1,4 +1,4 @@
-"""Reading all files of a scan once, with everything that is wrong with them."""
+"""Read all files of a scan once and collect every problem with them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def read_scan(
     """Return image, geometry, stored codes on the canonical grid, and the record of a scan.
 
     Raises:
-        DataError: every error about its files.
+        DataError: lists all errors of its files.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     image = geometry = codes = None
-    some: list[np.ndarray | None] = []
+    samples: list[np.ndarray | None] = []
     record: dict[str, Any] = {
         "scan": scan.id,
         "files": [str(p) for p in (*scan.images, scan.label) if p is not None],
@@ -55,43 +55,43 @@ def read_scan(
     }
     try:
         volumes = read_images(scan.images)
-        found += [note for volume in volumes if volume is not None for note in volume.notes]
+        problems += [note for volume in volumes if volume is not None for note in volume.notes]
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])
-        others = (volume for volume in volumes[1:] if volume is not None)
-        record["others"] = [digest_of_voxels(volume) for volume in others]
+        further = (volume for volume in volumes[1:] if volume is not None)
+        record["others"] = [digest_of_voxels(volume) for volume in further]
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
-        some = [None if v is None else some_of(v.data).copy() for v in volumes]
+        samples = [None if v is None else some_of(v.data).copy() for v in volumes]
         del volumes
     except DataError as error:
-        found += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
+        problems += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
     if scan.label is not None:
         try:
             codes, notes, voxels = read_labels(scan, convention, geometry)
-            found += notes
+            problems += notes
             meaning = scan.meaning(convention)
             if geometry is not None:
-                found += check_kept(scan.label, codes, geometry.crop, settings, meaning)
-            drawn = np.array(meaning.values)[some_of(codes)]
-            for path, shown in zip(scan.images, some, strict=False):
-                # Of a part of the voxels: if they show several structures, none agrees by chance.
-                if path and shown is not None and np.ptp(drawn) and np.array_equal(shown, drawn):
-                    told = f"holds the numbers of the label file {scan.label}"
+                problems += check_kept(scan.label, codes, geometry.crop, settings, meaning)
+            label = np.array(meaning.values)[some_of(codes)]
+            for path, data in zip(scan.images, samples, strict=False):
+                # Only a sample is compared; if it has several structures, equality is no accident.
+                if path and data is not None and np.ptp(label) and np.array_equal(data, label):
+                    text = f"holds the numbers of the label file {scan.label}"
                     action = "correct the name of one of them"
-                    found += one(path, told, "an image", action, "duplicate-image")
+                    problems += one(path, text, "an image", action, "duplicate-image")
             record["voxels"] = voxels.tolist()
         except DataError as error:
-            found += error.problems
+            problems += error.problems
     if settings.foreground != "mask":
-        found += mask_problems(scan, geometry)
-    if any(problem.severity == "error" for problem in found):
-        raise DataError.of(found)
+        problems += mask_problems(scan, geometry)
+    if any(problem.severity == "error" for problem in problems):
+        raise DataError.of(problems)
     assert image is not None
     assert geometry is not None
-    kept = [problem for problem in found if problem.kind not in OF_CONTENT]
-    record["findings"] = [problem.to_dict() for problem in kept]
+    stored = [problem for problem in problems if problem.kind not in OF_CONTENT]
+    record["findings"] = [problem.to_dict() for problem in stored]
     return image, geometry, codes, record
 
 
@@ -99,8 +99,8 @@ def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.nda
     """Return the stored codes of a scan's label file on the canonical, uncropped grid.
 
     Raises:
-        DataError: a file that cannot be read or does not lie on the image's grid, or labels that
-            are not whole, not of the convention or not there.
+        DataError: the scan has no label file, the file cannot be read or is not on the image's
+            grid, or its labels are not integers of the convention.
     """
     return read_labels(scan, convention, geometry)[0]
 
@@ -108,47 +108,47 @@ def read_codes(scan: Scan, convention: Convention, geometry: Geometry) -> np.nda
 def read_labels(
     scan: Scan, convention: Convention, geometry: Geometry | None
 ) -> tuple[np.ndarray, list[Problem], np.ndarray]:
-    """Return the codes as `read_codes`, what there is to note, and the voxels of each code.
+    """Return the codes like `read_codes`, the findings, and the voxel count of each code.
 
     Without `geometry` the grid is not compared.
     """
     if scan.label is None or scan.images[0] is None:
         raise DataError(f"{scan.id} has no label file")
     labels = read_volume(scan.label, dtype=np.int64)
-    found = list(labels.notes)
+    problems = list(labels.notes)
     if geometry is not None:
-        grid = (geometry.shape, np.array(geometry.affine))
+        expected = (geometry.shape, np.array(geometry.affine))
         native = (labels.native_shape, labels.native_affine)
-        found += check_grid(scan.label, *native, scan.images[0], *grid)
+        problems += check_grid(scan.label, *native, scan.images[0], *expected)
     codes = voxels = None
     try:
         codes = convention.encode(labels.data, str(scan.label))
         voxels = np.bincount(codes.ravel(), minlength=len(convention.values))
-        found += check_exactness(scan.label, labels)
-        found += check_content(scan, voxels, convention)
+        problems += check_exactness(scan.label, labels)
+        problems += check_content(scan, voxels, convention)
     except LabelError:
-        found += check_values(scan.label, labels, convention)
-    errors = [problem for problem in found if problem.severity == "error"]
+        problems += check_values(scan.label, labels, convention)
+    errors = [problem for problem in problems if problem.severity == "error"]
     if errors or codes is None or voxels is None:
         raise DataError.of(errors)
-    return codes, found, voxels
+    return codes, problems, voxels
 
 
 def mask_problems(scan: Scan, geometry: Geometry | None) -> list[Problem]:
-    """Return warnings about a brain mask that preparation does not use, of kind "mask"."""
+    """Return warnings, of kind "mask", about a brain mask that preparation does not use."""
     if scan.mask is None:
         return []
     try:
         mask = read_volume(scan.mask, dtype=np.int64)
     except DataError as error:
-        found = list(error.problems)
+        problems = list(error.problems)
     else:
         grid = (mask.native_shape, mask.native_affine)
         if geometry is not None:
             grid = (geometry.shape, np.array(geometry.affine))
-        found = check_mask(scan.mask, mask, scan.images[0] or scan.mask, *grid)
+        problems = check_mask(scan.mask, mask, scan.images[0] or scan.mask, *grid)
     unused = "the mask is not used for training; repair it before others rely on it"
-    return [replace(p, action=unused, kind="mask", severity="warning") for p in found]
+    return [replace(p, action=unused, kind="mask", severity="warning") for p in problems]
 
 
 def shown_by(volume: Volume) -> tuple[str, str]:
@@ -157,5 +157,5 @@ def shown_by(volume: Volume) -> tuple[str, str]:
 
 
 def digest_of_voxels(volume: Volume) -> str:
-    """Return 24 hex digits of the numbers of a volume in canonical axes."""
+    """Return a digest of the voxels of a volume in canonical axes, 24 hex digits."""
     return hashlib.blake2b(np.ascontiguousarray(volume.data).data, digest_size=12).hexdigest()

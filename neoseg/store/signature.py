@@ -1,8 +1,8 @@
-"""What an image shows, in four kilobytes: to know one again that was scaled or resampled.
+"""Image signatures of four kilobytes, to recognise scaled or resampled copies of an image.
 
-Measured on the phantom and on scans of heads, brains and hippocampi: other people have correlations
-of at most 0.81 (templates of neighbouring weeks of one population 0.95), an image with itself after
-a change of units, an offset or a change of voxel size by 1.5 at least 0.97.
+Measured on the phantom and on scans of heads, brains and hippocampi: signatures of different people
+correlate by at most 0.81 (templates of neighbouring weeks of one population 0.95), those of one
+image by at least 0.97 after a change of units, an offset or a change of voxel size by 1.5.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from neoseg.store.foreground import head_of
 from neoseg.store.volume import Volume
 
 POINTS = 16
-"""Along each axis of the lattice on which images are compared."""
+"""Points along each axis of the lattice on which images are compared."""
 
-REACH = 1.6
-"""Half of the lattice's width, in standard deviations of the places that are bright."""
+HALF_WIDTH = 1.6
+"""Half of the lattice's width, in standard deviations of the positions of bright voxels."""
 
-ALIKE = 0.96
-"""Correlation from which two images are one."""
+MIN_CORRELATION = 0.96
+"""Least correlation of two images that may be copies."""
 
 
 def signature_of(volume: Volume) -> str:
-    """Return what differs from its surroundings, on a lattice around the head in millimetres.
+    """Return local contrast on a lattice around the head in mm, int8 values in base64.
 
-    Neither units nor an offset of the intensities, nor voxel size, axes and origin matter much.
+    Largely invariant to intensity scale and offset, voxel size, axes and origin.
     """
-    inside = np.argwhere(head_of(volume.data)) @ volume.affine[:3, :3].T
-    if not len(inside):  # one value everywhere
+    positions = np.argwhere(head_of(volume.data)) @ volume.affine[:3, :3].T
+    if not len(positions):  # constant image
         return base64.b64encode(bytes(POINTS**3)).decode()
-    centre = inside.mean(0) + volume.affine[:3, 3]
-    reach = REACH * float(inside.std(0).mean()) or 1.0
-    line = np.linspace(-reach, reach, POINTS)
-    step = (line[1] - line[0]) / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    centre = positions.mean(0) + volume.affine[:3, 3]
+    reach = HALF_WIDTH * float(positions.std(0).mean()) or 1.0
+    ticks = np.linspace(-reach, reach, POINTS)
+    step = (ticks[1] - ticks[0]) / np.linalg.norm(volume.affine[:3, :3], axis=0)
     smooth = ndimage.gaussian_filter(volume.data.astype(np.float32), 0.5 * step, mode="nearest")
-    places = np.stack(np.meshgrid(line, line, line, indexing="ij")).reshape(3, -1)
-    back = np.linalg.inv(volume.affine)
-    voxels = back[:3, :3] @ (places + centre[:, None]) + back[:3, 3:]
-    seen = ndimage.map_coordinates(smooth, voxels, order=1, mode="nearest")
-    seen = seen.reshape((POINTS,) * 3)
-    detail = seen - ndimage.gaussian_filter(seen, 1.0, mode="nearest")
+    points = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij")).reshape(3, -1)
+    to_voxels = np.linalg.inv(volume.affine)
+    voxels = to_voxels[:3, :3] @ (points + centre[:, None]) + to_voxels[:3, 3:]
+    sampled = ndimage.map_coordinates(smooth, voxels, order=1, mode="nearest")
+    sampled = sampled.reshape((POINTS,) * 3)
+    detail = sampled - ndimage.gaussian_filter(sampled, 1.0, mode="nearest")
     scale = 127 / max(float(np.abs(detail).max()), float(np.finfo(np.float32).tiny))
     return base64.b64encode(np.rint(detail * scale).astype(np.int8).tobytes()).decode()
 
 
 def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs (i < j) of images that show the same.
+    """Return the pairs (i < j) of images with the same content.
 
-    They must be far more alike than each is with the others: subjects of one shape, such as
-    templates or geometric test objects, are not taken for one. Of two alone nothing but equal
-    signatures tells.
+    A pair must be far more alike than either is to the other images, so that subjects of one shape,
+    such as templates or geometric test objects, do not match. If there are only two images, their
+    signatures must be equal.
     """
     if len(signatures) < 2:
         return []
@@ -62,11 +62,11 @@ def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
     detail = np.stack(raw).astype(np.float32)
     detail -= detail.mean(1, keepdims=True)
     detail /= np.linalg.norm(detail, axis=1, keepdims=True).clip(1e-6)
-    alike = detail @ detail.T
-    found = []
-    for i, j in np.argwhere(np.triu(alike >= ALIKE, 1)).tolist():
-        others = np.delete(alike[[i, j]], [i, j], axis=1)
-        usual = float(np.median(others)) if others.size else 1.0
-        if signatures[i] == signatures[j] or 1 - alike[i, j] < (1 - usual) / 4:
-            found.append((i, j))
-    return found
+    correlation = detail @ detail.T
+    pairs = []
+    for i, j in np.argwhere(np.triu(correlation >= MIN_CORRELATION, 1)).tolist():
+        others = np.delete(correlation[[i, j]], [i, j], axis=1)
+        typical = float(np.median(others)) if others.size else 1.0
+        if signatures[i] == signatures[j] or 1 - correlation[i, j] < (1 - typical) / 4:
+            pairs.append((i, j))
+    return pairs

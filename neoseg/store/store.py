@@ -1,4 +1,4 @@
-"""The prepared store: each scan read once, kept as compressed, memory-mapped chunks."""
+"""The store of prepared scans: each is read once and kept in compressed, memory-mapped chunks."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ from neoseg.store.reading import read_scan
 log = logging.getLogger(__name__)
 
 DIGESTS = "digests.json"
-"""In a store: the digests of the files that its cohorts have, so that none is read again."""
+"""Name of the file in a store that caches the digests of its cohorts' files."""
 
 
 class Store:
-    """Entries below one root, keyed by a fingerprint of input files and settings."""
+    """Entries below one root folder, keyed by a fingerprint of input files and settings."""
 
     def __init__(self, root: Path, settings: PrepareSettings) -> None:
         self.root = root
         self.settings = settings
 
     def folder(self, scan: Scan, cohort: Cohort) -> Path:
-        """Return where the entry of a scan lies, whether or not it is there yet."""
+        """Return the folder of a scan's entry, whether or not it exists yet."""
         key = fingerprint(scan, scan.meaning(cohort.convention), self.settings)
         return self.root / cohort.name / f"{scan.id}-{key}"
 
     def prepare(
         self, cohort: Cohort, scans: Sequence[Scan], progress: Callable[[str], None] | None = None
     ) -> list[StoreEntry]:
-        """Return the entries of `scans` in order, building what is missing.
+        """Return the entries of `scans` in order, building missing ones.
 
         Raises:
-            DataError: after all scans were tried, listing every problem that was found.
+            DataError: raised after all scans were tried; lists every problem that was found.
         """
         return entries_of(cohort, self.examine(cohort, scans, progress))
 
@@ -69,40 +69,40 @@ class Store:
         progress: Callable[[str], None] | None = None,
         verify: bool = False,
     ) -> list[Examined]:
-        """Return what came of each scan, in order, after building the entries that are missing.
+        """Return the result for each scan, in order, after building missing entries.
 
-        Scans in the store are not read again. `verify` compares checksums of what is there.
+        Scans in the store are not read again. `verify` compares checksums of existing entries.
 
         Raises:
-            DataError: a store that cannot be written.
-            ProcessError: a process that was killed.
+            DataError: the store cannot be written.
+            ProcessError: a worker process was killed.
         """
-        found: dict[int, Examined] = {}
+        results: dict[int, Examined] = {}
         missing: list[int] = []
         with digests_kept(self.root / DIGESTS):
             for number, scan in enumerate(scans):
-                known = self._known(scan, cohort, verify)
-                if known is None:
+                existing = self._existing(scan, cohort, verify)
+                if existing is None:
                     missing.append(number)
                     continue
-                found[number] = known
+                results[number] = existing
                 if progress is not None:
                     progress(scan.id)
         sizes = [_size(scans[number].images[0]) for number in missing]
         processes = count_processes(self.settings.processes, sizes)
-        build = partial(self._made, cohort=cohort, verify=verify)
-        waiting = [scans[number] for number in missing]
-        for place, made in work_through(build, waiting, processes, "store.processes"):
-            for note in made.problems:
+        build = partial(self._build_or_open, cohort=cohort, verify=verify)
+        unbuilt = [scans[number] for number in missing]
+        for index, result in work_through(build, unbuilt, processes, "store.processes"):
+            for note in result.problems:
                 if note.kind == "damaged-entry":
                     log.warning("%s", note)
-            found[missing[place]] = made
+            results[missing[index]] = result
             if progress is not None:
-                progress(made.scan.id)
-        return [found[number] for number in range(len(scans))]
+                progress(result.scan.id)
+        return [results[number] for number in range(len(scans))]
 
-    def _known(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined | None:
-        """Return what is known of a scan without reading it; None where it has to be built."""
+    def _existing(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined | None:
+        """Return the result of an existing entry; None if it has to be built."""
         try:
             folder = self.folder(scan, cohort)
             if not folder.exists():
@@ -113,8 +113,8 @@ class Store:
         except DamagedError:
             return None
 
-    def _made(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined:
-        """Build an entry, or take that of a process which was faster."""
+    def _build_or_open(self, scan: Scan, cohort: Cohort, verify: bool) -> Examined:
+        """Build an entry, or use the one that another process has built meanwhile."""
         try:
             folder = self.folder(scan, cohort)
             with _writing(folder.parent):
@@ -132,7 +132,7 @@ class Store:
                 if self.folder(scan, cohort) != folder:
                     shutil.rmtree(folder)
                     raise DataError.of([_changed(scan)])
-            made = Examined.of_entry(*open_entry(scan, folder), cohort.convention)
+            result = Examined.of_entry(*open_entry(scan, folder), cohort.convention)
         except StoreError:
             raise
         except DataError as error:
@@ -142,7 +142,7 @@ class Store:
                 f"{folder} was written and cannot be read back: {error}; check the disk"
             ) from None
         if not damage:
-            return made
+            return result
         note = Problem(
             str(folder),
             f"was damaged: {damage}",
@@ -151,10 +151,10 @@ class Store:
             "damaged-entry",
             severity="warning",
         )
-        return replace(made, problems=(*made.problems, note))
+        return replace(result, problems=(*result.problems, note))
 
     def _build(self, scan: Scan, convention: Convention, folder: Path) -> None:
-        """Write an entry in place of a damaged one; the caller holds the entry's lock."""
+        """Write an entry, replacing a damaged one; the caller holds the entry's lock."""
         image, geometry, codes, record = read_scan(scan, convention, self.settings)
         with _writing(folder), building(folder) as draft:
             present = [path is not None for path in scan.images]
@@ -169,14 +169,14 @@ class Store:
 
 
 class StoreError(DataError):
-    """A store that cannot be written; it concerns all scans."""
+    """The store cannot be written, which affects all scans."""
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # blosc2 raises the latter where a disk is full
+    except (OSError, RuntimeError) as error:  # blosc2 raises RuntimeError if the disk is full
         why = getattr(error, "strerror", None) or error
         raise StoreError(
             f"{path} cannot be written ({why}); make room or set paths.data to another disk. "

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage: a header of text, and behind it the voxels, plain or packed."""
+"""Read NRRD and MetaImage files: a text header followed by raw or compressed voxels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neoseg.foreign import opened
 
 ENDINGS = (".nrrd", ".mha")
 
-LONGEST_HEADER, LARGEST = 2**20, 2**40
+MAX_HEADER_BYTES, MAX_BYTES = 2**20, 2**40
 
 NRRD_TYPES = {
     name: code
@@ -49,13 +49,13 @@ SPACES = {"right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1)} | {
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
 }
-"""What turns the axes of each space of NRRD into those of NIfTI."""
+"""Signs that turn the axes of each NRRD space into those of NIfTI (RAS+)."""
 
 
 @dataclass(frozen=True)
 class TextHeader:
-    """What a header says: type and shape of the voxels, the byte at which they begin, whether they
-    are packed, and the affine to RAS+, None where it does not tell.
+    """Content of a header: data type and shape of the voxels, the byte offset at which they begin,
+    whether they are compressed, and the affine to RAS+, None if the header has none.
     """
 
     dtype: np.dtype[Any]
@@ -66,44 +66,44 @@ class TextHeader:
 
     @property
     def size(self) -> int:
-        """Bytes of the voxels."""
+        """Uncompressed size of the voxels in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def image(self, voxels: np.ndarray) -> nib.Nifti1Image:
-        """Return voxels in the header's place."""
+        """Return an image with these voxels and the affine of the header."""
         return nib.Nifti1Image(voxels, self.affine, dtype=voxels.dtype)
 
     def empty(self) -> nib.Nifti1Image:
-        """Return an image of this grid that holds nothing, and takes no memory."""
+        """Return an image of zeros on this grid that takes no memory."""
         return self.image(np.broadcast_to(np.zeros((), np.uint8), self.shape))
 
 
 def read_header(path: Path) -> TextHeader:
-    """Read the header alone.
+    """Read the header only.
 
     Raises:
-        ForeignError: a file that cannot be read.
-        ValueError: what is wrong with the header.
+        ForeignError: the file cannot be read.
+        ValueError: the header is invalid; the message says why.
     """
-    with opened(path, LARGEST) as stream:
-        head = stream.read(LONGEST_HEADER)
+    with opened(path, MAX_BYTES) as stream:
+        head = stream.read(MAX_HEADER_BYTES)
     try:
-        return _of_nrrd(head) if path.suffix.lower() == ".nrrd" else _of_meta(head)
+        return _parse_nrrd(head) if path.suffix.lower() == ".nrrd" else _parse_meta(head)
     except (KeyError, IndexError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__} {error}") from None
 
 
 def read_voxels(path: Path, header: TextHeader) -> np.ndarray:
-    """Return the voxels `[X, Y, Z]` that a header announces.
+    """Read the voxels `[X, Y, Z]` that a header announces.
 
     Raises:
-        ForeignError: a file that cannot be read.
-        EOFError: fewer of them than are announced.
-        ValueError, zlib.error: more of them, or damaged ones.
+        ForeignError: the file cannot be read.
+        EOFError: it has fewer voxels than announced, or they do not fit into memory.
+        ValueError, zlib.error: it has more voxels than announced, or damaged ones.
     """
     if header.size > free_memory():
         raise EOFError(f"{header.size} bytes are announced, more than this machine has free")
-    with opened(path, LARGEST) as stream:
+    with opened(path, MAX_BYTES) as stream:
         stream.seek(header.begin)
         # Packed ones are not longer than this; of others one byte too many tells enough.
         raw = stream.read(header.size + max(2**16, header.size >> 8) + 1)
@@ -120,70 +120,72 @@ def read_voxels(path: Path, header: TextHeader) -> np.ndarray:
     return np.frombuffer(raw, header.dtype).reshape(header.shape, order="F")
 
 
-def _of_nrrd(head: bytes) -> TextHeader:
+def _parse_nrrd(head: bytes) -> TextHeader:
     end = re.search(rb"\r?\n\r?\n", head)
     if not head.startswith(b"NRRD000") or end is None:
         raise ValueError("it does not begin as NRRD does")
     lines = head[: end.start()].decode("utf-8", "replace").splitlines()[1:]
-    told = _pairs((line for line in lines if ":=" not in line), ":")
-    _refuse(told, "data file", "datafile")
-    if any(told.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip")):
+    tags = _parse_fields((line for line in lines if ":=" not in line), ":")
+    _refuse_detached(tags, "data file", "datafile")
+    if any(tags.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip")):
         raise ValueError("it skips lines or bytes before its voxels")
-    packing = told["encoding"].lower()
-    if packing not in ("raw", "gzip", "gz"):
-        raise ValueError(f"its encoding is {packing}, expected raw or gzip")
-    shape = _lengths(told["sizes"], told["dimension"])
+    encoding = tags["encoding"].lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise ValueError(f"its encoding is {encoding}, expected raw or gzip")
+    shape = _parse_shape(tags["sizes"], tags["dimension"])
     affine = None
-    turn = SPACES.get(told.get("space", "").lower())
-    vectors = re.findall(r"\(([^)]*)\)", told.get("space directions", ""))
-    if turn is not None and len(vectors) == 3:
+    signs = SPACES.get(tags.get("space", "").lower())
+    vectors = re.findall(r"\(([^)]*)\)", tags.get("space directions", ""))
+    if signs is not None and len(vectors) == 3:
         columns = [[float(n) for n in vector.split(",")] for vector in vectors]
-        start = [float(n) for n in told["space origin"].strip("() ").split(",")]
-        affine = _affine(np.array(columns).T, start, turn)
-    kind = _dtype(NRRD_TYPES[told["type"].lower()], told.get("endian", "little").lower() == "big")
-    return TextHeader(kind, shape, end.end(), packing != "raw", affine)
+        origin = [float(n) for n in tags["space origin"].strip("() ").split(",")]
+        affine = _make_affine(np.array(columns).T, origin, signs)
+    dtype = _dtype(NRRD_TYPES[tags["type"].lower()], tags.get("endian", "little").lower() == "big")
+    return TextHeader(dtype, shape, end.end(), encoding != "raw", affine)
 
 
-def _of_meta(head: bytes) -> TextHeader:
+def _parse_meta(head: bytes) -> TextHeader:
     end = re.search(rb"^\s*ElementDataFile\s*=\s*(.*?)\s*?\r?\n", head, re.MULTILINE)
     if end is None:
         raise ValueError("it does not begin as MetaImage does")
-    told = _pairs(head[: end.start()].decode("utf-8", "replace").splitlines(), "=")
+    tags = _parse_fields(head[: end.start()].decode("utf-8", "replace").splitlines(), "=")
     if end[1] != b"LOCAL":
-        _refuse({"elementdatafile": end[1].decode("utf-8", "replace")}, "elementdatafile")
-    if told.get("elementnumberofchannels", "1") != "1" or told.get("headersize", "0") != "0":
+        _refuse_detached({"elementdatafile": end[1].decode("utf-8", "replace")}, "elementdatafile")
+    if tags.get("elementnumberofchannels", "1") != "1" or tags.get("headersize", "0") != "0":
         raise ValueError("it has several channels or a second header")
-    if told.get("binarydata", "true").lower() != "true":
+    if tags.get("binarydata", "true").lower() != "true":
         raise ValueError("its voxels are text, expected BinaryData = True")
-    shape = _lengths(told["dimsize"], told["ndims"])
+    shape = _parse_shape(tags["dimsize"], tags["ndims"])
     affine = None
 
     def numbers(*keys: str) -> np.ndarray:
-        return np.array(next((told[key] for key in keys if key in told), "").split(), dtype=float)
+        return np.array(next((tags[key] for key in keys if key in tags), "").split(), dtype=float)
 
-    turned = numbers("transformmatrix", "rotation", "orientation")
-    if turned.size and len(shape) == 3:
-        columns = turned.reshape(3, 3).T * numbers("elementspacing", "elementsize")
-        affine = _affine(columns, numbers("offset", "position", "origin"), SPACES["lps"])
-    order = told.get("binarydatabyteordermsb", told.get("elementbyteordermsb", "false"))
-    kind = _dtype(META_TYPES[told["elementtype"].removeprefix("MET_")], order.lower() == "true")
-    packed = told.get("compresseddata", "").lower() == "true"
-    return TextHeader(kind, shape, end.end(), packed, affine)
-
-
-def _pairs(lines: Any, mark: str) -> dict[str, str]:
-    """Return what lines `key mark value` say, keys in lower case; comments are left out."""
-    parts = (line.partition(mark) for line in lines if not line.startswith("#"))
-    return {key.strip().lower(): value.strip() for key, found, value in parts if found}
+    direction = numbers("transformmatrix", "rotation", "orientation")
+    if direction.size and len(shape) == 3:
+        columns = direction.reshape(3, 3).T * numbers("elementspacing", "elementsize")
+        affine = _make_affine(columns, numbers("offset", "position", "origin"), SPACES["lps"])
+    order = tags.get("binarydatabyteordermsb", tags.get("elementbyteordermsb", "false"))
+    dtype = _dtype(META_TYPES[tags["elementtype"].removeprefix("MET_")], order.lower() == "true")
+    compressed = tags.get("compresseddata", "").lower() == "true"
+    return TextHeader(dtype, shape, end.end(), compressed, affine)
 
 
-def _refuse(told: Mapping[str, str], *keys: str) -> None:
-    """Refuse a header whose voxels are in another file, which a stranger could choose."""
-    for name in (told[key] for key in keys if key in told):
+def _parse_fields(lines: Any, separator: str) -> dict[str, str]:
+    """Parse lines `key separator value`; keys become lower case, comments are skipped."""
+    parts = (line.partition(separator) for line in lines if not line.startswith("#"))
+    return {
+        key.strip().lower(): value.strip() for key, has_separator, value in parts if has_separator
+    }
+
+
+def _refuse_detached(tags: Mapping[str, str], *keys: str) -> None:
+    """Refuse a header whose voxels are in another file, which an untrusted header could choose."""
+    for name in (tags[key] for key in keys if key in tags):
         raise ValueError(f"its voxels are in {name!r}; save header and voxels as one file")
 
 
-def _lengths(text: str, number: str) -> tuple[int, ...]:
+def _parse_shape(text: str, number: str) -> tuple[int, ...]:
     lengths = tuple(int(length) for length in text.split())
     if len(lengths) != int(number) or not 1 <= len(lengths) <= 7 or min(lengths) < 0:
         raise ValueError(f"its shape is {text!r} in {number!r} dimensions")
@@ -194,8 +196,8 @@ def _dtype(code: str, big: bool) -> np.dtype[Any]:
     return np.dtype(f"{'>' if big else '<'}{code}")
 
 
-def _affine(columns: np.ndarray, start: Any, turn: tuple[int, int, int]) -> np.ndarray:
+def _make_affine(columns: np.ndarray, origin: Any, signs: tuple[int, int, int]) -> np.ndarray:
     affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = columns, start
-    affine[:3] *= np.array(turn)[:, None]
+    affine[:3, :3], affine[:3, 3] = columns, origin
+    affine[:3] *= np.array(signs)[:, None]
     return affine

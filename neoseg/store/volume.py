@@ -1,4 +1,4 @@
-"""Reading volumes, checked, in the canonical (RAS+) orientation."""
+"""Read and check volumes, and reorient them to the canonical (RAS+) orientation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from neoseg.store.nifti import DataError, load_image
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3D array in canonical orientation with the grid of the file that it came from.
+    """A 3D array in canonical orientation, with the grid of its source file.
 
-    `scaling` is what its header does to the stored numbers, slope and offset, None for nothing;
-    `notes` are findings that stop nothing.
+    `scaling` is the header's slope and intercept, None if they change nothing; `notes` are
+    warnings.
     """
 
     data: np.ndarray
@@ -32,22 +32,22 @@ class Volume:
 def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     """Read one 3D volume of any format; a trailing axis of length 1 is dropped.
 
-    The header's scaling is applied. `dtype` float32 converts the numbers; anything else keeps their
-    type, so that label numbers stay exact.
+    The header's scaling is applied. With `dtype` float32 the voxels are converted; any other value
+    keeps their type, so that label values stay exact.
 
     Raises:
-        DataError: missing, unreadable or damaged files, headers that contradict themselves, other
-            dimensions than 3, no affine or one that is singular, not finite or of absurd voxel
-            sizes, voxels that are no numbers, NaN or infinite values, or numbers beyond float32
-            where that is asked for; all of them.
+        DataError: the file is missing, unreadable or damaged; or has a contradictory header, not
+            three dimensions, an affine that is absent, singular, not finite or of absurd voxel
+            sizes, voxels that are not numbers, NaN or infinite values, or, for float32, values
+            beyond its range. All problems are listed.
     """
-    image, data, found = load_image(path)
-    found += [
+    image, data, problems = load_image(path)
+    problems += [
         *check_dimensions(path, data.shape),
         *check_affine(path, image),
         *check_numbers(path, data, dtype is np.float32),
     ]
-    errors = [problem for problem in found if problem.severity == "error"]
+    errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise DataError.of(errors)
     if data.ndim == 4:
@@ -58,20 +58,20 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     array = np.asarray(canonical.dataobj)
     if dtype is np.float32:
         array = array.astype(np.float32)
-    stored = image.dataobj  # an array where the format knows no scaling
-    scaling = (float(getattr(stored, "slope", 1.0)), float(getattr(stored, "inter", 0.0)))
+    proxy = image.dataobj  # a plain array if the format has no scaling
+    scaling = (float(getattr(proxy, "slope", 1.0)), float(getattr(proxy, "inter", 0.0)))
     return Volume(
         np.ascontiguousarray(array),
         canonical.affine,
         shape,
         affine,
-        tuple(found),
+        tuple(problems),
         None if scaling == (1.0, 0.0) else scaling,
     )
 
 
 def _storable(data: np.ndarray) -> np.ndarray:
-    """Return `data` in a type that NIfTI can carry."""
+    """Convert `data` to a data type that NIfTI supports."""
     if data.dtype.kind == "b":
         return data.astype(np.uint8)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8:

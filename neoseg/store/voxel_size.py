@@ -1,4 +1,4 @@
-"""The voxel size of a run: the one that is asked for, or that of its cohort's scans."""
+"""The voxel size of a run: the configured one, or that of its cohort's scans."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from neoseg.store.nifti import HEADER_ERRORS, open_image
 log = logging.getLogger(__name__)
 
 Size = tuple[float, float, float]
-"""Of a voxel in mm along the canonical axes: left-right, posterior-anterior, inferior-superior."""
+"""Voxel size in mm along the canonical axes: left-right, posterior-anterior, inferior-superior."""
 
 ALIKE = 0.01
-"""Share by which voxel sizes may differ and count as one, as after rounding in a header."""
+"""Relative tolerance within which voxel sizes count as equal, to absorb rounding in headers."""
 
-COARSER = 1.1
-"""Voxels longer than the training's by this factor are told of."""
+MAX_RATIO = 1.1
+"""Largest ratio of voxel sizes of a scan and of the training that causes no warning."""
 
 
 def _all_axes(raw: Any) -> Any:
-    """One length stands for three."""
+    """Expand a single length to three."""
     return (raw, raw, raw) if isinstance(raw, int | float) else raw
 
 
@@ -45,11 +45,11 @@ def _possible(size: Size) -> Size:
 
 
 VoxelSize = Annotated[Size, BeforeValidator(_all_axes), AfterValidator(_possible)]
-"""One length (mm) or three, as users write it."""
+"""Voxel size as in a configuration: one length in mm, or three."""
 
 
 def sizes_of(affine: np.ndarray) -> Size:
-    """Return the lengths of a voxel along its axes in mm, free of what rounding an affine leaves.
+    """Return the voxel size in mm along the axes of an affine, without its rounding errors.
 
     Oblique affines in single precision give sizes such as 1.99999998 mm.
     """
@@ -58,19 +58,19 @@ def sizes_of(affine: np.ndarray) -> Size:
 
 
 def canonical_sizes(affine: np.ndarray) -> Size:
-    """Return the lengths of a file's voxels in mm along the canonical axes."""
+    """Return the voxel size of an affine in mm along the canonical axes."""
     sizes = sizes_of(affine)
     x, y, z = (sizes[int(axis)] for axis in nib.io_orientation(affine)[:, 0].argsort())
     return x, y, z
 
 
 def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> Cohort:
-    """Return the cohort with the voxel size to which its scans are brought.
+    """Return the cohort with the voxel size to which its scans are resampled.
 
-    Without one that is asked for, it is that of the scans (first images, canonical axes), or along
-    each axis the median of several: a size that scans have, of two the finer. That some scans are
-    resampled then stands among the cohort's problems, as a warning, and is said unless `quiet`.
-    Headers alone are read; those that cannot be read are left to the preparation.
+    If `asked` is None, this is the median along each axis over the scans (first images, canonical
+    axes), which is always a length that occurs (of the middle two, the finer). If some scans need
+    resampling, a warning is added to the cohort's problems, and logged unless `quiet`. Only headers
+    are read; unreadable ones are skipped and left to the preparation to report.
     """
     sizes: list[Size] = []
     for scan in cohort.scans:
@@ -85,14 +85,14 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
         return replace(cohort, voxel_size=asked)
     median = (median_low(axis) for axis in zip(*sizes, strict=True))
     size = asked or tuple(median)
-    others = Counter(shown(other) for other in sizes if not alike(other, size))
-    if not others:
+    mismatched = Counter(shown(scan_size) for scan_size in sizes if not alike(scan_size, size))
+    if not mismatched:
         return replace(cohort, voxel_size=size)
-    kinds = [f"{count} of {name} mm" for name, count in others.most_common()]
+    counted = [f"{count} of {name} mm" for name, count in mismatched.most_common()]
     problem = Problem(
         f"cohort '{cohort.name}'",
-        f"{others.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
-        + shorten(kinds, 4),
+        f"{mismatched.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
+        + shorten(counted, 4),
         "one size for a network",
         "they are resampled to it"
         + ("" if asked else ", the median; store.spacing=[x,y,z] (mm) chooses another size"),
@@ -105,18 +105,18 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
 
 
 def alike(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Tell whether scans of one of two voxel sizes need no resampling to the other."""
+    """Return whether two voxel sizes are equal up to `ALIKE`, so that no resampling is needed."""
     return bool(np.allclose(first, second, rtol=ALIKE, atol=0))
 
 
 def shown(size: Sequence[float]) -> str:
-    """Return a voxel size as people write it."""
+    """Format a voxel size."""
     return " x ".join(f"{length:.3g}" for length in size)
 
 
 def coarseness(sizes: Size, trained: Size | None) -> str:
-    """Return what is to be told of a scan with longer voxels than the network was trained at."""
-    if trained is None or not any(a > COARSER * b for a, b in zip(sizes, trained, strict=True)):
+    """Return a warning if a scan has larger voxels than the network was trained on, else ""."""
+    if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
         return ""
     return (
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
