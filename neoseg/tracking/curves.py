@@ -146,7 +146,7 @@ class StepCurves(Callback):
 
 
 def _losses(trainer: L.Trainer) -> dict[str, float]:
-    """Return the losses of the step over all ranks, whose values are shares times the number of ranks."""
+    """Return the losses over all ranks, each of which holds its share times the number of ranks."""
     values = trainer.callback_metrics
     names = sorted(name for name in values if name.startswith("train/"))
     if not names:

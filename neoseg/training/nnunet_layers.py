@@ -138,7 +138,7 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 
 def wider(value: Tensor, fresh: Tensor) -> Tensor:
-    """Zero-pad a flat kernel to the size of `fresh`: MONAI's decoder has the level below's kernels."""
+    """Zero-pad a flat kernel to the size of `fresh`, since MONAI's up path uses larger ones."""
     margin = [n - size for n, size in zip(fresh.shape, value.shape, strict=True)]
     if value.ndim < 5 or any(margin[:2]) or min(margin) < 0 or any(n % 2 for n in margin):
         return value

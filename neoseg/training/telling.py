@@ -108,7 +108,7 @@ class Telling(Callback):
 
 
 class Bar(RichProgressBar):
-    """Progress bar that updates its metrics once a second: reading them in each step stalls a GPU."""
+    """Progress bar that updates its metrics once a second: reading them every step stalls a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
