@@ -70,16 +70,12 @@ class Motion:
     def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Motion:
         """Draw a pose up to `strength` voxels and degrees away; a slice moves within its plane."""
         thick = [axis for axis in range(3) if size[axis] > 1]
-        axis_choice, interleave, onset = (
-            rng.random(),
-            int(rng.integers(1, 4)),
-            rng.uniform(0.1, 0.6),
-        )
+        choice, interleave, onset = rng.random(), int(rng.integers(1, 4)), rng.uniform(0.1, 0.6)
         turn, shift = rng.uniform(-1, 1, 3) * strength, rng.uniform(-1, 1, 3) * strength
         for axis in set(range(3)) - set(thick):
             turn[[other for other in range(3) if other != axis]] = 0
             shift[axis] = 0
-        axis = thick[int(axis_choice * len(thick))] if thick else 0
+        axis = thick[int(choice * len(thick))] if thick else 0
         n = size[axis]
         numbers = _wave_numbers(n)
         # Excitations are interleaved: of the later lines every `interleave`-th is affected.
@@ -148,8 +144,8 @@ class Ghosting:
     def draw(cls, rng: np.random.Generator, size: Triple, strength: float) -> Ghosting:
         """Draw ghosts of at most `strength`."""
         thick = [axis for axis in range(3) if size[axis] > 1]
-        axis_choice, number, fraction = rng.random(), int(rng.integers(2, 7)), rng.uniform(0.3, 1)
-        axis = thick[int(axis_choice * len(thick))] if thick else 0
+        choice, number, fraction = rng.random(), int(rng.integers(2, 7)), rng.uniform(0.3, 1)
+        axis = thick[int(choice * len(thick))] if thick else 0
         return cls(axis, number, min(1.0, strength * float(fraction)))
 
     def matrices(self, size: Triple) -> Matrices:

@@ -174,8 +174,7 @@ def draw_intensity(
 
 
 More = tuple[Motion | None, list[Matrices], Spike | None, list[str]]
-"""Resolution and artefacts of one draw; the last entry names the changes in the matrices, in order.
-"""
+"""Resolution and artefacts of one draw; the last item names the matrices' changes, in order."""
 
 
 def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> More:
@@ -184,7 +183,7 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
     voxel, thickness = (
         1 + rng.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
     )
-    phases, axis_choice = rng.random(4), rng.random()
+    phases, choice = rng.random(4), rng.random()
     ghost = Ghosting.draw(rng, size, s.ghosting)
     spike = Spike.draw(rng, size, s.spike)
     thick = [axis for axis in range(3) if size[axis] > 1]
@@ -194,7 +193,7 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
         matrices += [along(axis, slices(size[axis], voxel, phases[axis])) for axis in thick]
     if use[2] < s.thick_slices_probability and thick:
         parts.append("thick slices")
-        axis = thick[int(axis_choice * len(thick))]
+        axis = thick[int(choice * len(thick))]
         matrices.append(along(axis, slices(size[axis], thickness, phases[3])))
     if use[3] < s.ghosting_probability:
         parts.append("ghosting")

@@ -140,9 +140,9 @@ static void nearest(uint8_t *restrict out, const uint8_t *restrict codes, const 
             out[v] = r->gone[v] ? 0 : out[v];
 }
 
-/* Inputs: image [channels, *shape], codes [*shape] or NULL; column [3, X] and sheet [3, Y, Z], whose
- * sum are scan coordinates; bend [3, nodes, Y, Z], for each plane of the patch the node `before` it
- * and its share `between` that and the next. Writes out [channels, *size] and found [*size]. */
+/* Reads image [channels, *shape]; codes [*shape] or NULL; column [3, X] and sheet [3, Y, Z], whose
+ * sum gives scan coordinates; bend [3, nodes, Y, Z], with the node `before` each plane of the patch
+ * and the share `between` it and the next. Writes out [channels, *size] and found [*size]. */
 void resample(const shapes *s, const void *image, const uint8_t *codes, const float *column,
               const float *sheet, const float *bend, const int32_t *before, const float *between,
               float *out, uint8_t *found)

@@ -49,7 +49,7 @@ class Batch:
     teacher_appearances: tuple[Appearance, ...] | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
-        """Move every tensor, as `Tensor.to`, except the seeds, since reading them from a GPU is slow."""
+        """Move every tensor, as `Tensor.to`, except the seeds, which would be slow to read back."""
         return self._moved(lambda tensor: tensor.to(*args, **kwargs))
 
     def sent(self, device: torch.device) -> Batch:

@@ -207,9 +207,7 @@ class MixedDataModule(L.LightningDataModule):
         """
         trainer, number = self.trainer, len(self.val)
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        share = [
-            (rank + ranks * round_number) % number for round_number in range(-(-number // ranks))
-        ]
+        share = [(rank + ranks * n) % number for n in range(-(-number // ranks))]
         return DataLoader(VolumeDataset(self.val), batch_size=None, sampler=share)
 
 

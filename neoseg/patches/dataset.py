@@ -96,7 +96,7 @@ class PatchDataset(Dataset[Batch]):
     missing_modality: MissingModality | None = None
 
     def __post_init__(self) -> None:
-        # Lookups may contain any value, for codes that do not occur.
+        # Covers all values, since lookups may contain any for codes that do not occur.
         self.mirror = np.arange(MAX_CODES, dtype=np.uint8)
         self.mirror[: self.codebook.size] = self.codebook.mirror
         contrast = self.augment.label_contrast

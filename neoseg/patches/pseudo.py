@@ -62,9 +62,8 @@ def restrict(
     rows = torch.from_numpy(codebook.rows).to(evidence.device)
     single, unknown = rows.sum(1) == 1, rows.all(1)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for number in range(
-        codes.shape[0]
-    ):  # one sagittal plane at a time, to keep float32 copies small
+    # One sagittal plane at a time, to keep float32 copies small.
+    for number in range(codes.shape[0]):
         code = codes[number].to(evidence.device).long()
         allowed = rows[code].movedim(-1, 0)
         probable = evidence[:, number].float().masked_fill(~allowed, -torch.inf).softmax(0)

@@ -51,13 +51,13 @@ def _counts(assignments: Iterable[Assignment]) -> dict[str, dict[str, int]]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, neoseg and the packages that affect results."""
-    by_package = {"python": platform.python_version(), "neoseg": __version__}
+    installed = {"python": platform.python_version(), "neoseg": __version__}
     for name in PACKAGES:
         try:
-            by_package[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            by_package[name] = "absent"
-    return by_package
+            installed[name] = "absent"
+    return installed
 
 
 def git_state() -> dict[str, str | bool] | None:

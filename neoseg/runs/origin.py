@@ -86,21 +86,21 @@ def differing(run: RunConfig, folder: Path) -> str:
 
 
 def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
-    """Report the scans of a run whose files have changed since it was started."""
+    """Report scans whose files, labels or preparation changed since the run was last started."""
     path = folder / SCANS
     if not path.exists():
         return []
     try:
         earlier = read_json(path, within=folder)
-        saved = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
+        was = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
-    current = scan_keys(run, plan)
-    changed = [f"{c}/{s}" for c, s in saved if (c, s) in current and current[c, s] != saved[c, s]]
+    now = scan_keys(run, plan)
+    changed = [f"{c}/{s}" for c, s in was if (c, s) in now and now[c, s] != was[c, s]]
     if not changed:
         return []
     return [
-        f"the files of {len(changed)} of {len(saved)} scans, what their labels mean or how they are "
+        f"the files of {len(changed)} of {len(was)} scans, what their labels mean or how they are "
         f"prepared is not as when the run started or last went on: {shorten(changed)}"
     ]
 

@@ -101,9 +101,8 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     plan = run.plan()
     if resuming and goes_on(run, folder):
         log.info("%s had ended: it goes on, and is scored again", folder)
-        (
-            folder / RECORD
-        ).unlink()  # before the configuration is written: the run is unfinished again
+        # Before the configuration is written: from here on the run is unfinished again.
+        (folder / RECORD).unlink()
     require_same(run, folder, plan, resuming)
     plan = with_source(run, folder, plan)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)

@@ -183,10 +183,10 @@ def _make_pseudo_labels(
     if before:
         teacher_folders = [earlier.folder(folder) for earlier in before]
         teachers = [
-            TrainedNetwork.load(number, str(device), allow=run.allow) for number in teacher_folders
+            TrainedNetwork.load(path, str(device), allow=run.allow) for path in teacher_folders
         ]
         weights = digest_of_content(
-            [digest_of(predicting_checkpoint(number)) for number in teacher_folders]
+            [digest_of(predicting_checkpoint(path)) for path in teacher_folders]
         )
         segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
         labeller = PseudoLabeller(*settings, weights, segmenters)

@@ -96,10 +96,10 @@ def source_labeller(
     source = Source.read(run.init_from, run.allow, str(device))
     spec, preparation = _require_spec(source), run.preparation(plan.sources[0].cohort)
     for key in ("spacing", "normalise", "foreground"):
-        other, own = getattr(spec.prepare, key), getattr(preparation, key)
-        if other != own:
+        theirs, own = getattr(spec.prepare, key), getattr(preparation, key)
+        if theirs != own:
             raise ConfigError(
-                f"{source.name} reads scans prepared with store.{key}={other}, and those of this "
+                f"{source.name} reads scans prepared with store.{key}={theirs}, and those of this "
                 f"run have {own}; set store.{key} as there, or let `neoseg predict` label the scans"
             )
     channels = {name: index for index, name in enumerate(plan.modalities)}

@@ -61,9 +61,8 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
     callbacks += [OptimizerAsAsked(run.optimizer), *wandb_callbacks(loggers)]
     callbacks += make_own_callbacks(settings.callbacks or ())
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    arguments = settings.arguments() | {
-        "enable_progress_bar": has_bar
-    }  # otherwise Lightning adds its own
+    # Without a bar, Lightning must not add its own.
+    arguments = settings.arguments() | {"enable_progress_bar": has_bar}
     return make_trainer(arguments, run.patches.batch_size, stage_folder, callbacks, loggers)
 
 

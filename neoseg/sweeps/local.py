@@ -45,9 +45,8 @@ def run_here(
         ConfigError: invalid keys of `cluster`, or jobs that do not fit this machine.
     """
     jobs = [compose_job(loader, config, overrides) for overrides in job_overrides]
-    runs = [
-        job.run for job in jobs if job.run is not None
-    ]  # `run_sweep` does not launch jobs without `run`
+    # `run_sweep` does not launch jobs without `run`.
+    runs = [job.run for job in jobs if job.run is not None]
     settings = runs[0].cluster
     assert isinstance(settings, LocalSettings)
     for run in runs:

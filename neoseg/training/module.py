@@ -36,8 +36,7 @@ from neoseg.training.supervision import deep_objective
 from neoseg.training.teacher import Teacher, TeacherSettings
 
 MONITOR = "val/dice"
-"""Validation Dice of the predicting network, averaged over leaves (without background) and scans.
-"""
+"""Validation Dice of the predictor, averaged over leaves (without background) and scans."""
 
 
 class ModuleSpec(ModelSpec):

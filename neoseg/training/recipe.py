@@ -58,10 +58,7 @@ class RecipeSettings(Section):
     def _options_have_an_effect(self) -> RecipeSettings:
         extra = sorted(self.model_fields_set - OPTIONS[self.kind] - {"kind"})
         if extra:
-            kinds = (
-                " or ".join(k for k, options in OPTIONS.items() if options >= set(extra))
-                or "another"
-            )
+            kinds = " or ".join(k for k, own in OPTIONS.items() if own >= set(extra)) or "another"
             raise ValueError(f"recipe {self.kind} has no {', '.join(extra)}; use recipe={kinds}")
         if self.labels_first and self.rounds == 1 and self.ensemble > 1:
             raise ValueError("an ensemble predicts for a next round; raise recipe.rounds to 2")

@@ -69,9 +69,8 @@ class Telling(Callback):
         self._steps, self._total_steps = self._steps + 1, self._total_steps + 1
         self._position = batch_idx + 1  # exceeds `_steps` if the run was resumed within the epoch
         self._training_seconds = now - self._epoch
-        self._loss = (
-            self._loss + outputs["loss"].detach()
-        )  # stays on the device: reading it would wait for the GPU
+        # Kept on the device, since reading it would wait for the GPU.
+        self._loss = self._loss + outputs["loss"].detach()
         if now >= self._next and self._position < trainer.num_training_batches:
             self._report(trainer)
 

@@ -148,7 +148,7 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
 
 
 def _match_keys(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Match the keys of a network wrapped in `HeadList`, or of one that is not."""
+    """Add or remove the prefix of `HeadList` wrappers, so that the keys match those of `wanted`."""
     prefix = "network."
     if weights.keys() & wanted.keys():
         return weights
