@@ -112,13 +112,13 @@ def make(transform: TorchioTransform) -> Any:
         kind, name = getattr(torchio.transforms, str(transform.name)), str(transform.name)
     variadic = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
     parameters = signature(kind).parameters.values()
-    known = [item.name for item in parameters if item.kind not in variadic and item.name != "p"]
+    accepted = [item.name for item in parameters if item.kind not in variadic and item.name != "p"]
     for key in transform.arguments:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
+        if key not in accepted:
+            near = get_close_matches(key, accepted, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise TransformError(
-                f"{name} has no argument '{key}'{hint} (known: {', '.join(known)})"
+                f"{name} has no argument '{key}'{hint} (known: {', '.join(accepted)})"
             )
     try:
         return kind(p=transform.p, **transform.arguments)

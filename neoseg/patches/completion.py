@@ -29,9 +29,9 @@ def draw_presence(
     if missing is None or not missing.fills or len(scan.images) < 2:
         return None
     rng = np.random.default_rng(seed)
-    shown = rng.random(len(scan.images)) >= missing.hidden
-    shown[0] = True
-    return torch.from_numpy(shown & np.array(presence(scan)))[None]
+    visible = rng.random(len(scan.images)) >= missing.hidden
+    visible[0] = True
+    return torch.from_numpy(visible & np.array(presence(scan)))[None]
 
 
 def complete(image: Tensor, present: Tensor | Sequence[bool]) -> Tensor:
@@ -50,9 +50,9 @@ def complete(image: Tensor, present: Tensor | Sequence[bool]) -> Tensor:
     if modalities == 1:
         return image
     rows = torch.as_tensor(present, device=image.device).expand(image.shape[0], modalities)
-    shown = rows[:, :, None, None, None]
-    flags = shown[:, 1:].to(image.dtype).expand(-1, -1, *image.shape[2:])
-    return torch.cat([image.masked_fill(~shown, 0.0), flags], dim=1)
+    mask = rows[:, :, None, None, None]
+    flags = mask[:, 1:].to(image.dtype).expand(-1, -1, *image.shape[2:])
+    return torch.cat([image.masked_fill(~mask, 0.0), flags], dim=1)
 
 
 def complete_batch(batch: Batch) -> Batch:

@@ -123,7 +123,7 @@ class MixedDataModule(L.LightningDataModule):
 
     def _open(self, split: str) -> tuple[TrainingScan, ...]:
         sources = enumerate(self.annotated.sources)
-        return tuple(scan for place, s in sources for scan in self._open_source(place, s, split))
+        return tuple(scan for number, s in sources for scan in self._open_source(number, s, split))
 
     def _open_source(self, place: int, source: Source, split: str) -> Iterator[TrainingScan]:
         pairs, codebook = source.of_split(split), self.annotated.codebook

@@ -58,11 +58,11 @@ class Composition:
         """
         if not 0 <= item < self.batch_size:
             raise IndexError(f"item {item} of a step with {self.batch_size}")
-        stream, place = 0, item
-        while place >= self.counts[stream]:
-            place -= self.counts[stream]
+        stream, offset = 0, item
+        while offset >= self.counts[stream]:
+            offset -= self.counts[stream]
             stream += 1
-        pool, number = turn(self.pools[stream], step * self.counts[stream] + place)
+        pool, number = turn(self.pools[stream], step * self.counts[stream] + offset)
         round_number, position = divmod(number, len(pool.scans))
         # The first cohort has the same rounds as without others. The 0 separates the keys of the
         # others from the seeds of patches.

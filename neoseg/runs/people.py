@@ -57,10 +57,10 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
     for source in plan.sources:
         name, scans = source.cohort.name, source.cohort.scans
         split_of = {scan.id: splits.get((name, scan.subject, scan.session)) for scan in scans}
-        kept = tuple(scan for scan in scans if split_of[scan.id] is not None)
+        assigned = tuple(scan for scan in scans if split_of[scan.id] is not None)
         assignments = tuple(item for item in trained_with if item.cohort == name)
         subjects_by_split = [
-            {scan.subject for scan in kept if split_of[scan.id] == part} for part in SPLITS
+            {scan.subject for scan in assigned if split_of[scan.id] == part} for part in SPLITS
         ]
         split = Split(*(tuple(sorted(subjects)) for subjects in subjects_by_split))
         unknown = [scan.id for scan in scans if split_of[scan.id] is None]
@@ -69,7 +69,7 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
                 f"{len(unknown)} of {len(scans)} scans of cohort '{name}' took no part in {folder}"
             )
             log.warning("%s and are left out: %s", message, shorten(unknown))
-        cohort = replace(source.cohort, scans=kept)
+        cohort = replace(source.cohort, scans=assigned)
         sources.append(replace(source, cohort=cohort, split=split, assignments=assignments))
     return replace(plan, sources=tuple(sources))
 

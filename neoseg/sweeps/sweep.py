@@ -119,23 +119,23 @@ def _conclude(jobs: Sequence[Job]) -> None:
 
 
 def _require_own_folders(jobs: Sequence[Job]) -> None:
-    seen: dict[Path, Job] = {}
+    by_folder: dict[Path, Job] = {}
     for job in jobs:
-        if job.folder in seen:
+        if job.folder in by_folder:
             raise ConfigError(
                 f"two jobs of the sweep have the folder {job.folder}: '{' '.join(job.overrides)}' "
-                f"and '{' '.join(seen[job.folder].overrides)}'; sweep over keys that change a "
+                f"and '{' '.join(by_folder[job.folder].overrides)}'; sweep over keys that change a "
                 "result, or name the folders apart with hydra.sweep.subdir"
             )
-        seen[job.folder] = job
+        by_folder[job.folder] = job
 
 
 def _require_same(jobs: Sequence[Job]) -> None:
     """Raise `ConfigError` if folders hold runs with other settings or on other data."""
     differences = [text for job in jobs if job.run and (text := differing(job.run, job.folder))]
     if differences:
-        more = f"\n{len(differences) - 1} more jobs differ" if len(differences) > 1 else ""
-        raise ConfigError(f"{differences[0]}{more}. Nothing was started")
+        suffix = f"\n{len(differences) - 1} more jobs differ" if len(differences) > 1 else ""
+        raise ConfigError(f"{differences[0]}{suffix}. Nothing was started")
 
 
 def _describe_invalid(jobs: Sequence[Job]) -> str:

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: a copy of what the run folder holds, which may fail without harm."""
+"""A run in Weights & Biases: a copy of the run folder's results, which may fail without harm."""
 
 from __future__ import annotations
 

@@ -164,4 +164,4 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
 
 def before(stage: Stage, stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages whose networks predict for a stage, in the order of their members."""
-    return tuple(other for other in stages if stage.predicts and other.number == stage.number - 1)
+    return tuple(item for item in stages if stage.predicts and item.number == stage.number - 1)

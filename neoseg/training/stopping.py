@@ -36,8 +36,8 @@ class StopSignals:
     ignored. With one process, Lightning's own handling of SIGTERM is kept. With several, each of
     which receives a signal at a different step, they agree on one here. A job of submitit is warned
     with `SIGUSR2` (or `SUBMITIT_PREEMPT_SIGNAL`): it saves and ends, and `requeue` puts it back
-    into the queue. SIGTERM may come before that warning or before the kill, so such a job saves on
-    it and goes on.
+    into the queue. SIGTERM may come before that warning or before the kill, so on SIGTERM such a
+    job saves and continues.
     """
 
     def __init__(self) -> None:
