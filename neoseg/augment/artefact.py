@@ -83,7 +83,7 @@ class Motion:
         return cls(axis, np.deg2rad(turn), shift, moved)
 
     def apply(self, x: Tensor) -> Tensor:
-        """Return `x` `[X, Y, Z]` with the lines of the second pose replaced."""
+        """Return `x` `[X, Y, Z]` with the lines in `moved` taken from the second pose."""
         grid = torch.empty((1, *x.shape, 3), device=x.device)
         half = [max(n - 1, 1) / 2 for n in x.shape]
         turn = rotation(self.turn)

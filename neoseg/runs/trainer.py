@@ -73,7 +73,7 @@ def make_trainer(
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
 ) -> L.Trainer:
-    """Return a trainer that follows the configuration, with Lightning's automatisms disabled.
+    """Return a trainer that follows the configuration, without Lightning's automatic additions.
 
     Args:
         arguments: of `L.Trainer`.

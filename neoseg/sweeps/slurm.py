@@ -37,7 +37,7 @@ def run_on_slurm(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> None:
-    """Submit jobs, one array per set of cluster settings, and wait for all of them.
+    """Submit jobs, one array per cluster settings and device, and wait for all of them.
 
     A job that fails or is lost does not stop the others; its folder records why. The jobs continue
     if this process ends. Jobs submitted by an earlier start are waited for.

@@ -159,7 +159,7 @@ def _losses(trainer: L.Trainer) -> dict[str, float]:
 def mean_times(path: Path) -> dict[str, float | None]:
     """Return `data_wait_share` and `step_seconds` of a whole training from its `metrics.csv`.
 
-    Interruptions and steps repeated after them do not count. Both are None if nothing was measured.
+    Interruptions, and steps lost to them, do not count. Both are None if nothing was measured.
     """
     rows = [row for row in _read(path)[0] if WAIT in row and STEP in row]
     steps = [float(row[STEP]) for row in rows]
