@@ -1,4 +1,4 @@
-"""Random changes of a patch: where its voxels lie, its contrast, intensities and artefacts."""
+"""Random augmentation of patches: geometry, contrast, intensities and artefacts."""
 
 from neoseg.augment.settings import AugmentSettings
 

@@ -1,9 +1,9 @@
-"""The appearance of a patch: what was drawn for its intensities, and the image that comes of it.
+"""Appearance of a patch: drawing intensity changes, and applying them to images.
 
-It is drawn in NumPy and applied in torch, in a loader process or on the accelerator: the same code,
-item by item, so that nothing else in the batch changes a patch. On a CPU it runs on one thread,
-whatever the process has: products and sums would round differently. An accelerator draws other
-noise than a CPU for the same seed.
+Changes are drawn in NumPy and applied in torch, in a loader process or on the accelerator, by the
+same code and item by item, so that no patch depends on others in its batch. On a CPU one thread is
+used, whatever the process has, since rounding of products and sums depends on the threads. For the
+same seed an accelerator draws other noise than a CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neoseg.processes import one_thread
 
 @dataclass(frozen=True)
 class ChannelAppearance:
-    """What was drawn for one channel, with mean and deviation of the patch as it was cut."""
+    """Changes drawn for one channel, with mean and standard deviation of the patch as cut."""
 
     mean: float
     deviation: float
@@ -32,7 +32,7 @@ class ChannelAppearance:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what is applied, in order."""
+        """Names of the changes, in the order in which they are applied."""
         first = () if self.contrast is None else ("label contrast",)
         return first + (() if self.intensity is None else self.intensity.parts)
 
@@ -43,9 +43,9 @@ Appearance = tuple[ChannelAppearance, ...]
 def draw_appearance(
     image: np.ndarray, settings: AugmentSettings, groups: Groups | None, rng: np.random.Generator
 ) -> Appearance:
-    """Draw an appearance of `image` (float32 `[M, X, Y, Z]`), each channel on its own.
+    """Draw an appearance of `image` (float32 `[M, X, Y, Z]`), each channel independently.
 
-    `groups` goes with `settings.label_contrast`.
+    `groups` are those of `settings.label_contrast`.
     """
     extra, contrasts = rng.spawn(2)
     size = image.shape[1], image.shape[2], image.shape[3]
@@ -67,12 +67,12 @@ def draw_appearance(
 
 @torch.no_grad()
 def apply_appearances(image: Tensor, codes: Tensor, appearances: Sequence[Appearance]) -> Tensor:
-    """Return the images of a batch as their appearances show them.
+    """Return the images of a batch with their appearances applied.
 
     Args:
         image: float32 `[B, M, X, Y, Z]`, as cut.
-        codes: uint8 `[B, X, Y, Z]`, flipped where the patch is.
-        appearances: one for each item.
+        codes: uint8 `[B, X, Y, Z]`, flipped along with the patch.
+        appearances: one per item.
     """
     if not any(channel.parts for appearance in appearances for channel in appearance):
         return image

@@ -1,7 +1,7 @@
-"""Changes that act along one axis at a time, as one small matrix per axis.
+"""Separable linear changes of a patch, as one small matrix per axis.
 
-Blurring, coarser voxels, thick slices and ghosts are of that kind. The matrices of one patch are
-multiplied with each other first, so that all of them together cost one product per axis.
+These are blurring, coarser voxels, thick slices and ghosts. The matrices of a patch are multiplied
+first, so that all changes together cost one product per axis.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from torch import Tensor
 from neoseg.accelerator import sent
 
 Matrices = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
-"""Float64 `[n, n]` for each axis of a patch; None leaves an axis as it is."""
+"""Float64 `[n, n]` for each axis of a patch; None leaves an axis unchanged."""
 
 NONE: Matrices = (None, None, None)
 
 
 @lru_cache(maxsize=32)
 def _reflected(n: int, reach: int) -> np.ndarray:
-    """Positions `[n, 2 * reach + 1]` around each voxel, reflected at the edges of the patch."""
-    at = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
-    at = at % (2 * n)
-    return np.where(at < n, at, 2 * n - 1 - at)
+    """Return indices `[n, 2 * reach + 1]` around each voxel, reflected at the patch's edges."""
+    index = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
+    index = index % (2 * n)
+    return np.where(index < n, index, 2 * n - 1 - index)
 
 
 def gaussian(n: int, width: float) -> np.ndarray:
-    """Return the matrix of a Gaussian blur of `width` voxels, cut off at four widths."""
+    """Return the matrix of a Gaussian blur; `width` is its standard deviation in voxels.
+
+    The kernel is cut off at four widths and reflected at the edges.
+    """
     reach = int(4 * width + 0.5)
     if reach == 0:
         return np.eye(n)
@@ -49,28 +52,28 @@ def slices(n: int, thickness: float, phase: float) -> np.ndarray:
 
     Args:
         n: voxels along the axis.
-        thickness: of a slice and its distance from the next, voxels, from 1 up.
-        phase: 0 to 1; 1 moves the slices by their thickness less a voxel.
+        thickness: of a slice, and its distance from the next, in voxels, at least 1.
+        phase: 0 to 1; 1 moves the slices by their thickness minus one voxel.
     """
     count = int(np.ceil(n / thickness)) + 1
     centres = (np.arange(count) + 0.5) * thickness - 0.5 - phase * (thickness - 1)
     voxels = np.arange(n)
-    gap = np.abs(voxels - centres[:, None])
-    average = np.clip((thickness + 1) / 2 - gap, 0, 1)
+    distance = np.abs(voxels - centres[:, None])
+    average = np.clip((thickness + 1) / 2 - distance, 0, 1)
     total = average.sum(axis=1)
-    kept = total > 1e-9
-    average, centres = average[kept] / total[kept, None], centres[kept]
-    # Beyond the outermost slices their values are repeated.
-    place = np.clip(np.interp(voxels, centres, np.arange(len(centres))), 0, len(centres) - 1)
-    below = np.minimum(place.astype(int), max(len(centres) - 2, 0))
+    nonempty = total > 1e-9
+    average, centres = average[nonempty] / total[nonempty, None], centres[nonempty]
+    # The values of the outermost slices are repeated beyond them.
+    position = np.clip(np.interp(voxels, centres, np.arange(len(centres))), 0, len(centres) - 1)
+    below = np.minimum(position.astype(int), max(len(centres) - 2, 0))
     above = np.minimum(below + 1, len(centres) - 1)
-    share = (place - below)[:, None]
+    share = (position - below)[:, None]
     matrix: np.ndarray = (1 - share) * average[below] + share * average[above]
     return matrix
 
 
 def combine(first: Matrices, then: Matrices) -> Matrices:
-    """Return the matrices that do both."""
+    """Return the matrices that apply `first`, then `then`."""
     result = [
         b if a is None else a if b is None else b @ a for a, b in zip(first, then, strict=True)
     ]
@@ -78,7 +81,7 @@ def combine(first: Matrices, then: Matrices) -> Matrices:
 
 
 def along(axis: int, matrix: np.ndarray) -> Matrices:
-    """Return matrices that change one axis alone."""
+    """Return matrices that change a single axis."""
     result = [matrix if number == axis else None for number in range(3)]
     return result[0], result[1], result[2]
 

@@ -1,7 +1,7 @@
 """Random intensity changes of one patch: what differs between scanners, ages and sessions.
 
-What is drawn (NumPy, a function of its generator) is kept apart from what is done with it (torch,
-on whichever device), so that the same patch comes out of a loader process and of an accelerator.
+Drawing (NumPy, a function of its generator) is separate from applying (torch, on any device), so
+that a loader process and an accelerator produce the same patch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from neoseg.findings.settings import Section
 class IntensitySettings(Section):
     """Strengths and probabilities; a probability of zero switches a part off.
 
-    Strengths count in units of the patch's own standard deviation where they add to intensities,
-    so that they mean the same whichever normalisation prepared the scan.
+    Strengths that add to intensities are in units of the patch's standard deviation, so that they
+    mean the same for every normalisation of scans.
     """
 
     bias: float = Field(default=0.3, ge=0, description="largest log gain of a smooth bias field")
@@ -64,17 +64,17 @@ class IntensitySettings(Section):
 
 @dataclass(frozen=True)
 class Intensity:
-    """One draw for one channel; None where a part was not drawn.
+    """Changes drawn for one channel; None for a part that was not drawn.
 
     Attributes:
         motion: another pose of the head in some lines of k-space.
         bias: coefficients `[3, 3, 3]` of a polynomial, and its largest magnitude as a log gain.
         gamma: exponent.
-        contrast: factor about the mean, and shift in deviations.
+        contrast: factor about the mean, and shift in standard deviations.
         matrices: blur, coarse voxels, thick slices and ghosts.
-        spike: a wave.
-        noise: in deviations, and the seed of its generator.
-        parts: names of what was drawn, in the order in which it is applied.
+        spike: a plane wave.
+        noise: level in standard deviations, and the seed of its generator.
+        parts: names of the drawn parts, in the order in which they are applied.
     """
 
     motion: Motion | None = None
@@ -88,14 +88,14 @@ class Intensity:
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether mean and deviation of the patch are asked for."""
+        """Whether mean and standard deviation of the patch are used."""
         return self.contrast is not None or self.spike is not None or self.noise is not None
 
     def apply(self, x: Tensor, mean: float, deviation: float) -> Tensor:
         """Return a changed copy of `x` (float32 `[X, Y, Z]`).
 
         `mean` and `deviation` are those of the patch as it was cut: computed beforehand, they do
-        not depend on the device. The extremes, which are exact everywhere, are taken here.
+        not depend on the device. Minimum and maximum are exact on all devices and computed here.
         """
         x = x.clone() if self.motion is None else self.motion.apply(x)
         if self.bias is not None:
@@ -123,11 +123,11 @@ class Intensity:
 def draw_intensity(
     settings: IntensitySettings, rng: np.random.Generator, extra: np.random.Generator, size: Triple
 ) -> Intensity:
-    """Draw what happens to one channel of a patch.
+    """Draw the changes of one channel of a patch.
 
-    Every number is drawn whether or not it is used: switching one part off leaves the others.
-    `extra` is a second generator for resolution and artefacts, which thus leave the rest as it
-    was before there were any.
+    Every number is drawn whether or not it is used, so that switching one part off does not change
+    the others. `extra` is a second generator for resolution and artefacts, so that adding those
+    does not change the rest.
     """
     s = settings
     use = rng.random(5)
@@ -136,45 +136,45 @@ def draw_intensity(
     width, level = rng.uniform(0.3, 1), rng.uniform(0, 1)
     noise_seed = int(rng.integers(2**63))
 
-    # Sharpest first: the head moves, the scanner blurs, its lines are weakened.
-    more: More = _draw_more(s, extra, size) if s.draws_more else (None, [], None, [])
-    motion, later, spike, names = more
+    # In physical order: the head moves, the scanner blurs, its lines are weakened.
+    drawn: More = _draw_more(s, extra, size) if s.draws_more else (None, [], None, [])
+    motion, extra_matrices, spike, extra_parts = drawn
     parts, matrices = [], NONE
     if use[3] < s.blur_probability:
         parts.append("blur")
         for axis in range(3):
             if size[axis] > 1:
                 matrices = combine(matrices, along(axis, gaussian(size[axis], s.blur * width)))
-    for changes in later:
+    for changes in extra_matrices:
         matrices = combine(matrices, changes)
-    biased, bent = use[0] < s.bias_probability, use[1] < s.gamma_probability
-    shifted, noisy = use[2] < s.contrast_probability, use[4] < s.noise_probability
+    has_bias, has_gamma = use[0] < s.bias_probability, use[1] < s.gamma_probability
+    has_contrast, has_noise = use[2] < s.contrast_probability, use[4] < s.noise_probability
     before = {
         "motion": motion is not None,
-        "bias field": biased,
-        "gamma": bent,
-        "contrast": shifted,
+        "bias field": has_bias,
+        "gamma": has_gamma,
+        "contrast": has_contrast,
     }
-    after = {"spike": spike is not None, "noise": noisy}
+    after = {"spike": spike is not None, "noise": has_noise}
     return Intensity(
         motion=motion,
-        bias=(field, s.bias) if biased else None,
-        gamma=float(np.exp(s.gamma * log_gamma)) if bent else None,
-        contrast=(1 + s.contrast * contrast, s.brightness * brightness) if shifted else None,
+        bias=(field, s.bias) if has_bias else None,
+        gamma=float(np.exp(s.gamma * log_gamma)) if has_gamma else None,
+        contrast=(1 + s.contrast * contrast, s.brightness * brightness) if has_contrast else None,
         matrices=matrices,
         spike=spike,
-        noise=(s.noise * level, noise_seed) if noisy else None,
+        noise=(s.noise * level, noise_seed) if has_noise else None,
         parts=(
             *(name for name, used in before.items() if used),
             *parts,
-            *names,
+            *extra_parts,
             *(name for name, used in after.items() if used),
         ),
     )
 
 
 More = tuple[Motion | None, list[Matrices], Spike | None, list[str]]
-"""Resolution and artefacts of one draw; the last names what the matrices do, one after another."""
+"""Resolution and artefacts of one draw; the last item names the matrices' changes, in order."""
 
 
 def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> More:
@@ -183,7 +183,7 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
     voxel, thickness = (
         1 + rng.random() * (most - 1) for most in (s.low_resolution, s.thick_slices)
     )
-    phases, picked = rng.random(4), rng.random()
+    phases, choice = rng.random(4), rng.random()
     ghost = Ghosting.draw(rng, size, s.ghosting)
     spike = Spike.draw(rng, size, s.spike)
     thick = [axis for axis in range(3) if size[axis] > 1]
@@ -193,7 +193,7 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
         matrices += [along(axis, slices(size[axis], voxel, phases[axis])) for axis in thick]
     if use[2] < s.thick_slices_probability and thick:
         parts.append("thick slices")
-        axis = thick[int(picked * len(thick))]
+        axis = thick[int(choice * len(thick))]
         matrices.append(along(axis, slices(size[axis], thickness, phases[3])))
     if use[3] < s.ghosting_probability:
         parts.append("ghosting")
@@ -207,7 +207,7 @@ def _draw_more(s: IntensitySettings, rng: np.random.Generator, size: Triple) -> 
 
 
 def _smooth_field(coefficients: np.ndarray, largest: float, like: Tensor) -> Tensor:
-    """Product polynomial of degree 2 per axis, scaled to a magnitude of `largest`."""
+    """Return a product polynomial of degree 2 per axis, scaled to a magnitude of `largest`."""
     powers = []
     for n in like.shape:
         line = torch.linspace(-1, 1, n, device=like.device) * (n > 1)

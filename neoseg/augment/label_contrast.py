@@ -1,10 +1,10 @@
 """Contrast redrawn from the label map (after Billot et al., Medical Image Analysis 2023, SynthSeg).
 
-Newborn contrast turns over within weeks and differs between T1w and T2w. Here the structures that
-an annotation knows get new intensities. Where it leaves several structures open, and in the
+Newborn contrast reverses within weeks and differs between T1w and T2w. Here structures that the
+annotation determines get new intensities. Where it leaves several structures open, and in the
 background, the image keeps its own texture, transformed monotonically: painting a merged region
-with one value would erase the very borders that its labels do not tell. Only codes after the
-protocol are looked at, so nothing that a protocol hides can show.
+with one value would erase the very borders that its labels do not show. Only codes after the
+protocol are used, so nothing that a protocol hides can leak.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from neoseg.labels import Codebook, LabelSet
 
 
 class LabelContrastSettings(Section):
-    """What a user writes under `augment.label_contrast`."""
+    """Settings under `augment.label_contrast`."""
 
     probability: float = Field(default=0.0, ge=0, le=1, description="of a redrawn patch")
     groups: tuple[str, ...] | None = Field(
@@ -40,16 +40,16 @@ class LabelContrastSettings(Section):
 
 @dataclass(frozen=True)
 class Groups:
-    """Which codes are redrawn together: `of_code` int64 `[R]`, -1 keeps the image's texture."""
+    """Codes that are redrawn together: `of_code` int64 `[R]`, -1 keeps the image's texture."""
 
     of_code: np.ndarray
     number: int
 
     @classmethod
     def of(cls, settings: LabelContrastSettings, codebook: Codebook) -> Groups:
-        """Assign the codes whose label set lies within one group.
+        """Assign each code whose label set lies within a group to that group.
 
-        Left and right of a structure are one group where each leaf stands by itself.
+        Without `settings.groups`, left and right of a structure form one group.
 
         Raises:
             LabelError: a group that the label table does not have, with the nearest names.
@@ -72,13 +72,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class LabelContrast:
-    """One draw for one channel.
+    """Contrast drawn for one channel.
 
     Attributes:
-        mean, noise: `[R]` per code in deviations of the patch about its mean; NaN keeps.
-        keep: share of the texture in what is redrawn.
-        gamma: of the texture.
-        inverted: whether the texture turns dark for bright.
+        mean, noise: `[R]` per code, in standard deviations of the patch, `mean` about its mean; NaN
+            keeps the texture.
+        keep: fraction of the texture in redrawn structures.
+        gamma: exponent applied to the texture.
+        inverted: whether bright and dark are swapped in the texture.
         matrices: blur of the borders.
         seed: of the noise.
     """
@@ -107,7 +108,7 @@ class LabelContrast:
             rows = sent(torch.from_numpy(table.astype(np.float32)), x.device)
             return rows[codes.long()]
 
-        known = look_up(~np.isnan(self.mean))
+        mask = look_up(~np.isnan(self.mean))
         painted = look_up(np.nan_to_num(self.mean)).mul_(deviation).add_(mean)
         noise = np.nan_to_num(self.noise)
         if noise.any():
@@ -115,15 +116,15 @@ class LabelContrast:
             grain = torch.randn(x.shape, generator=generator, device=x.device)
             painted.addcmul_(look_up(noise), grain, value=deviation)
         painted.lerp_(texture, self.keep)
-        # Both are blurred alike, so that a border mixes what lies on its two sides.
-        painted, known = (apply(part, self.matrices) for part in (painted * known, known))
-        return painted.add_(texture.mul_(1 - known))
+        # Both get the same blur, so that a border mixes the values on its two sides.
+        painted, mask = (apply(volume, self.matrices) for volume in (painted * mask, mask))
+        return painted.add_(texture.mul_(1 - mask))
 
 
 def draw_label_contrast(
     settings: LabelContrastSettings, groups: Groups, rng: np.random.Generator, size: Triple
 ) -> LabelContrast | None:
-    """Draw new intensities for one channel, None where the patch stays as it is."""
+    """Draw new intensities for one channel; return None if the patch keeps its contrast."""
     s = settings
     used = rng.random() < s.probability
     means = rng.uniform(-1, 1, groups.number) * s.spread

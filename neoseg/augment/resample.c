@@ -1,11 +1,11 @@
-/* Values of a block of a scan at the voxels of a bent patch: image linear, codes nearest.
+/* Resample a block of a scan at the voxels of a warped patch: image linear, codes nearest.
  *
- * The arithmetic is that of `resample.py`, operation by operation, so a patch has the same bits
- * whichever computes it: nothing may be contracted or reordered but what `mix` says.
+ * The arithmetic is that of `resample.py`, operation by operation, so that both give the same bits:
+ * nothing may be contracted or reordered except as written in `mix`.
  *
- * A patch is worked through plane by plane (its first axis), a row of ROW voxels at a time. Plain
- * loops are left to the compiler to vectorise; what only one voxel after another can do, reading
- * halves and bytes from anywhere, has loops of its own.
+ * A patch is processed plane by plane (along its first axis), ROW voxels at a time. Plain loops are
+ * left to the compiler to vectorise; gathers of halves and bytes, which cannot be vectorised, are
+ * in loops of their own.
  */
 #include <math.h>
 #include <stdint.h>
@@ -20,18 +20,18 @@ typedef struct {
     int64_t corner[3]; /* of the block, in the scan */
     int64_t channels;
     int64_t half;     /* whether the image is float16, else float32 */
-    int64_t nodes;    /* planes of the bend; 0 where nothing bends */
+    int64_t nodes;    /* planes of the bend; 0 without a bend */
     int64_t leaves;   /* whether some voxel of the patch may lie outside the scan */
 } shapes;
 
-/* A row: shares of the next voxel along each axis, the voxel below, and whether it is outside. */
+/* A row: weights of the next voxel along each axis, index of the voxel below, whether outside. */
 typedef struct {
     float share[3][ROW];
     int32_t index[ROW];
     int32_t gone[ROW];
 } row;
 
-/* From a to b by a share of 0 to 1, counted from the nearer end. */
+/* Interpolate from a to b by a share of 0 to 1, starting from the nearer end. */
 static inline float mix(float a, float b, float share)
 {
     int near = share < 0.5f;
@@ -43,7 +43,7 @@ static inline float mix(float a, float b, float share)
 #endif
 }
 
-/* A half as a float: the exponent is moved by a factor; one full of ones is kept so. */
+/* Convert half to float: a factor rebiases the exponent; an exponent of all ones is restored. */
 static inline float widen(uint32_t half)
 {
     union {
@@ -56,7 +56,7 @@ static inline float widen(uint32_t half)
     return wide.value;
 }
 
-/* The coordinates of a row along one axis: split them into whole voxels and the share beyond. */
+/* Split the coordinates of a row along one axis into voxel index and the share beyond it. */
 static void locate(row *r, const shapes *s, int axis, float shift, const float *flat,
                    const float *bend, float between, int64_t count)
 {
@@ -85,7 +85,7 @@ static void locate(row *r, const shapes *s, int axis, float shift, const float *
     }
 }
 
-/* Corner 4 x + 2 y + z of a voxel is the one x, y, z steps on from that below. */
+/* Read the 8 corners: corner 4 x + 2 y + z is x, y, z steps on from the voxel below. */
 static void read_floats(float (*restrict corner)[ROW], const float *restrict block,
                         const int32_t *restrict index, const int32_t *step, int64_t count)
 {
@@ -101,7 +101,7 @@ static void read_halves(float (*restrict corner)[ROW], const uint16_t *restrict 
 {
     for (int n = 0; n < 8; n += 2) {
         const uint16_t *from = block + (n >> 2) * step[0] + (n >> 1 & 1) * step[1];
-        uint16_t pair[ROW][2]; /* neighbours along the last axis lie together */
+        uint16_t pair[ROW][2]; /* neighbours along the last axis are adjacent in memory */
         for (int64_t v = 0; v < count; v++)
             if (step[2])
                 memcpy(pair[v], from + index[v], sizeof pair[v]);
@@ -140,15 +140,15 @@ static void nearest(uint8_t *restrict out, const uint8_t *restrict codes, const 
             out[v] = r->gone[v] ? 0 : out[v];
 }
 
-/* image [channels, *shape], codes [*shape] or NULL; column [3, X] and sheet [3, Y, Z], which add up
- * to scan coordinates; bend [3, nodes, Y, Z], of which each plane has one node before it and lies
- * `between` it and the next. Writes image [channels, *size] and found [*size]. */
+/* Reads image [channels, *shape]; codes [*shape] or NULL; column [3, X] and sheet [3, Y, Z], whose
+ * sum gives scan coordinates; bend [3, nodes, Y, Z], with the node `before` each plane of the patch
+ * and the share `between` it and the next. Writes out [channels, *size] and found [*size]. */
 void resample(const shapes *s, const void *image, const uint8_t *codes, const float *column,
               const float *sheet, const float *bend, const int32_t *before, const float *between,
               float *out, uint8_t *found)
 {
     int64_t plane = s->size[1] * s->size[2], voxels = s->shape[0] * s->shape[1] * s->shape[2];
-    /* An axis of one voxel has no neighbour to mix with. */
+    /* An axis of one voxel has no neighbour to interpolate with. */
     int32_t step[3] = {s->shape[0] > 1 ? s->shape[1] * s->shape[2] : 0,
                        s->shape[1] > 1 ? s->shape[2] : 0, s->shape[2] > 1};
 

@@ -1,4 +1,4 @@
-"""Calls `resample.c`."""
+"""Binding of `resample.c`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Triple = ctypes.c_int64 * 3
 
 
 class _Shapes(ctypes.Structure):
-    """`shapes` of the C file, which tells what each is."""
+    """The struct `shapes` of the C file, which documents the fields."""
 
     _fields_ = (
         *((name, _Triple) for name in ("size", "shape", "limit", "corner")),
@@ -27,7 +27,7 @@ class _Shapes(ctypes.Structure):
 
 
 def compiled() -> ctypes.CDLL | None:
-    """Return the compiled file, or None where there is no compiler."""
+    """Return the compiled library, or None without a compiler."""
     return load(_SOURCE, EXACT)
 
 
@@ -40,11 +40,11 @@ def resample_compiled(
     result: Tensor,
     labels: Tensor | None,
 ) -> None:
-    """Fill `result` and `labels` as `resample` says; all tensors are contiguous."""
+    """Fill `result` and `labels` as `resample` does; all tensors must be contiguous."""
     column, sheet = place.sheets()
-    bend, before, between = place.bend, None, None
+    bend, before, weights = place.bend, None, None
     if bend is not None:
-        before, between = (torch.from_numpy(found) for found in place.nodes())
+        before, weights = (torch.from_numpy(values) for values in place.nodes())
     shapes = _Shapes(
         _Triple(*place.size),
         _Triple(*image.shape[1:]),
@@ -55,7 +55,7 @@ def resample_compiled(
         0 if bend is None else bend.shape[1],
         place.leaves(limit),
     )
-    parts = image, codes, column, sheet, bend, before, between, result, labels
+    arrays = image, codes, column, sheet, bend, before, weights, result, labels
     library = compiled()
     assert library is not None
-    library.resample(ctypes.byref(shapes), *map(address, parts))
+    library.resample(ctypes.byref(shapes), *map(address, arrays))

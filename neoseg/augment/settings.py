@@ -1,4 +1,4 @@
-"""What a user writes in `conf/augment/*.yaml`."""
+"""Settings in `conf/augment/*.yaml`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from neoseg.findings.settings import Section
 class AugmentSettings(Section):
     """Random changes of a patch; null, or a probability of 0, switches a part off.
 
-    The geometry comes first, then the contrast from the labels, the intensity, and TorchIO's
-    transforms, in this order.
+    They are applied in this order: geometry, contrast from the labels, intensity, TorchIO's
+    transforms.
     """
 
     spatial: SpatialSettings | None = None
@@ -48,18 +48,18 @@ class AugmentSettings(Section):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The classes of other packages that will be imported, as dotted paths."""
+        """Dotted paths of the classes of other packages that will be imported."""
         return tuple(item.target for item in self.torchio if item.target is not None)
 
     def of_student(self, stream: str) -> AugmentSettings:
-        """What the student sees of a stream of `neoseg.labels.STREAMS`."""
+        """Return the settings of the student for a stream of `neoseg.labels.STREAMS`."""
         if self.strong is None or stream == "full":
             return self
         return self.model_copy(update={"intensity": self.strong})
 
     @property
     def of_teacher(self) -> AugmentSettings:
-        """What the teacher sees, whose geometry is that of the student."""
+        """Settings of the teacher, which uses the student's geometry."""
         if self.teacher == "same":
             return self
         return AugmentSettings(intensity=self.teacher, device=self.device)

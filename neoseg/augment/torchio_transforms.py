@@ -1,7 +1,7 @@
 """Intensity transforms of TorchIO, and of packages that build on it, each with a seed.
 
-They change the image alone. Transforms that move voxels would have to move the codes with them; the
-geometry of a patch is `augment.spatial`, which does.
+They change the image alone. Spatial transforms would have to be applied to the codes too; use
+`augment.spatial`, which does so.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ NAMES = (
     "RescaleIntensity",
     "ZNormalization",
 )
-"""The intensity transforms of TorchIO 1.2 that need nothing but an image and move no voxels."""
+"""Intensity transforms of TorchIO 1.2 that need only an image and move no voxels."""
 
 KNOWN_TRANSFORMS = tuple(f"torchio.{name}" for name in NAMES)
-"""What a `_target_` may name; others may read files."""
+"""Paths that a `_target_` may always name; other transforms may read files."""
 
 
 def require_known(targets: Iterable[str], allow: Sequence[str]) -> None:
     """Raise `ConfigError` for a transform that a configuration may not name."""
     for target in targets:
         try:
-            named = {"_target_": target}
-            require_targets(named, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
+            node = {"_target_": target}
+            require_targets(node, KNOWN_TRANSFORMS, is_class, "class", TRANSFORMS, allow)
         except TargetError as error:
             raise ConfigError(f"augment.torchio: {error}") from None
 
@@ -58,8 +58,8 @@ class TorchioTransform(BaseModel):
     """One entry of `augment.torchio`: a transform, its probability and its arguments.
 
     `name` is one of TorchIO's; `_target_` is the dotted path of another package's subclass of
-    `torchio.Transform`, which nothing imports before the first patch. Any further key is handed to
-    the transform.
+    `torchio.Transform`, which is imported when the first patch needs it. All other keys are
+    arguments of the transform.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -70,7 +70,7 @@ class TorchioTransform(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the transform is made with."""
+        """Keyword arguments of the transform."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class TorchioTransform(BaseModel):
                 "package; one of the two"
             )
         if self.name is None:
-            return self  # whether its package may be imported is not known here
+            return self  # `require_known` decides whether its package may be imported
         if self.name not in NAMES:
             near = get_close_matches(self.name, NAMES, n=2, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -94,31 +94,31 @@ class TorchioTransform(BaseModel):
 
 
 class TransformError(NeosegError):
-    """A transform that is not one, or arguments that it does not have or cannot use."""
+    """An invalid transform, or arguments that it does not have or cannot use."""
 
 
 def make(transform: TorchioTransform) -> Any:
-    """Return TorchIO's object; imports the package of a `_target_`.
+    """Build the TorchIO transform; imports the package of a `_target_`.
 
     Raises:
-        TransformError: a target that cannot be imported, or that is no transform of intensities;
-            wrong arguments.
+        TransformError: a target that cannot be imported or is not an intensity transform, or wrong
+            arguments.
     """
-    import torchio  # a second of imports that only those who use it pay
+    import torchio  # takes a second, so only imported if used
 
     if transform.target is not None:
-        kind, name = _imported(transform.target), transform.target
+        kind, name = _import_transform(transform.target), transform.target
     else:
         kind, name = getattr(torchio.transforms, str(transform.name)), str(transform.name)
-    several = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+    variadic = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
     parameters = signature(kind).parameters.values()
-    known = [item.name for item in parameters if item.kind not in several and item.name != "p"]
+    accepted = [item.name for item in parameters if item.kind not in variadic and item.name != "p"]
     for key in transform.arguments:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
+        if key not in accepted:
+            near = get_close_matches(key, accepted, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise TransformError(
-                f"{name} has no argument '{key}'{hint} (known: {', '.join(known)})"
+                f"{name} has no argument '{key}'{hint} (known: {', '.join(accepted)})"
             )
     try:
         return kind(p=transform.p, **transform.arguments)
@@ -126,7 +126,7 @@ def make(transform: TorchioTransform) -> Any:
         raise TransformError(f"{name}: {error}") from None
 
 
-def _imported(target: str) -> Any:
+def _import_transform(target: str) -> Any:
     import torchio
 
     module, _, name = target.rpartition(".")
@@ -151,15 +151,15 @@ def _imported(target: str) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _made(description: str) -> Any:
+def _cached_transform(description: str) -> Any:
     return make(TorchioTransform.model_validate_json(description))
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python; afterwards they go on as they were.
+    """Seed the global generators of torch, NumPy and Python, and restore their states afterwards.
 
-    TorchIO draws from the first; who writes a transform may draw from another.
+    TorchIO uses torch's; transforms of other packages may use any.
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
@@ -176,16 +176,16 @@ def _seeded(seed: int) -> Iterator[None]:
 def apply_torchio(
     image: np.ndarray, transforms: Sequence[TorchioTransform], spacing: Sequence[float], seed: int
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return a changed copy of `image` (float32 `[M, X, Y, Z]`) and the names of what was applied.
+    """Return a changed copy of `image` (float32 `[M, X, Y, Z]`), and the names of the changes.
 
     Args:
         image: the patch; all channels are changed alike.
-        transforms: in this order.
+        transforms: in the order of application.
         spacing: voxel size in mm, for arguments in millimetres.
-        seed: of all that they draw.
+        seed: of all random numbers.
 
     Raises:
-        TransformError: see `make`; a transform that changes the shape.
+        TransformError: see `make`; also a transform that changes the shape.
     """
     import torchio
 
@@ -193,17 +193,17 @@ def apply_torchio(
     subject: Any = torchio.Subject(
         image=torchio.ScalarImage(tensor=torch.from_numpy(image).clone(), affine=affine)
     )
-    # On one thread, as `appearance`: a loader process has one, and more would round differently.
+    # On one thread, as in `appearance`: rounding depends on the number of threads.
     with _seeded(seed), one_thread(torch.device("cpu")):
         for transform in transforms:
             if transform.name == "ZNormalization" and not subject["image"].data.std():
-                continue  # a patch of air has no deviation
-            subject = _made(transform.model_dump_json(by_alias=True))(subject)
+                continue  # a constant patch cannot be normalised
+            subject = _cached_transform(transform.model_dump_json(by_alias=True))(subject)
             shape = tuple(subject["image"].data.shape)
             if shape != image.shape:
                 raise TransformError(
                     f"augment.torchio: {transform.name or transform.target} made {shape} of a "
                     f"patch {image.shape}; expected the same shape, since codes stay as they are"
                 )
-    done = tuple(item.name for item in subject.history)
-    return subject["image"].data.to(torch.float32).numpy(), done
+    applied = tuple(item.name for item in subject.history)
+    return subject["image"].data.to(torch.float32).numpy(), applied

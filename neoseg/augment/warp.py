@@ -1,7 +1,7 @@
-"""Cutting one output patch out of a stored scan, warped once.
+"""Cut a patch out of a stored scan and warp it in a single interpolation.
 
-Affine and elastic displacement are composed into one map from output voxels to scan voxels; only
-the block of the scan that the map reaches is read, the image is interpolated linearly and the codes
+Affine and elastic displacement are composed into one map from output voxels to scan voxels. Only
+the block of the scan that the map reaches is read; the image is interpolated linearly and the codes
 by nearest neighbour, so codes are never mixed.
 """
 
@@ -43,8 +43,12 @@ class SpatialSettings(Section):
 
 @dataclass(frozen=True)
 class Geometry3D:
-    """One draw: `matrix` [3, 3] from output offsets to scan offsets (voxels), control-point
-    displacements `[3, a, b, c]` in scan voxels or None, and whether left and right are swapped.
+    """A geometry drawn for one patch.
+
+    Attributes:
+        matrix: `[3, 3]` from output offsets to scan offsets, in voxels.
+        elastic: control-point displacements `[3, a, b, c]` in scan voxels, or None.
+        flipped: whether left and right are swapped.
     """
 
     matrix: np.ndarray
@@ -58,10 +62,10 @@ class Geometry3D:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what it does."""
-        moved = not np.array_equal(np.abs(self.matrix), np.eye(3))
-        done = {"affine": moved, "elastic": self.elastic is not None, "flip": self.flipped}
-        return tuple(name for name, used in done.items() if used)
+        """Names of its transformations."""
+        has_affine = not np.array_equal(np.abs(self.matrix), np.eye(3))
+        applied = {"affine": has_affine, "elastic": self.elastic is not None, "flip": self.flipped}
+        return tuple(name for name, used in applied.items() if used)
 
 
 def draw_geometry(
@@ -70,14 +74,14 @@ def draw_geometry(
     size: Triple,
     spacing: Sequence[float],
 ) -> Geometry3D:
-    """Draw a geometry for one patch; None gives the identity.
+    """Draw a geometry for one patch; settings of None give the identity.
 
-    A patch that is one voxel thin (a slice) is rotated and bent within its plane only, and not
+    A patch that is one voxel thin (a slice) is only rotated and deformed within its plane, and not
     mirrored across it.
     """
     if settings is None:
         return Geometry3D(np.eye(3), None, False)
-    # One voxel has no mirror image: left and right must not change places in the labels alone.
+    # A slice has no mirror image: left and right would be swapped in the labels alone.
     flipped = bool(rng.random() < settings.flip) and size[0] > 1
     mirror = np.diag([-1.0 if flipped else 1.0, 1.0, 1.0])
     if rng.random() >= settings.probability:
@@ -97,8 +101,8 @@ def draw_geometry(
     turn = rotation(angles)
     # Rotate in millimetres, so that anisotropic voxels do not shear.
     matrix = np.diag(1 / voxel) @ turn @ np.diag(stretch * voxel) @ mirror
-    bent = settings.elastic > 0
-    elastic = displacement / voxel[:, None, None, None].astype(np.float32) if bent else None
+    deforms = settings.elastic > 0
+    elastic = displacement / voxel[:, None, None, None].astype(np.float32) if deforms else None
     return Geometry3D(matrix, elastic, flipped)
 
 
@@ -113,46 +117,46 @@ def cut_patch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return image float32 `[M, *size]` and codes uint8 `[*size]` around a voxel of the scan.
 
-    `lookup` (uint8 `[256]`) turns stored codes into rows of the codebook. Voxels outside the scan
+    `lookup` (uint8 `[256]`) maps stored codes to rows of the codebook. Voxels outside the scan
     repeat its border in the image and are unknown in the codes. `annotated_slices` (bool, along
-    `slice_axis`) marks where the annotation exists.
+    `slice_axis`) marks the slices that are annotated.
     """
 
     def read_codes(block: Block) -> np.ndarray | None:
         if not entry.annotated:
             return None
-        codes = _translated(entry.read_codes(block), lookup)
+        codes = _apply_lookup(entry.read_codes(block), lookup)
         if annotated_slices is not None:
             hide_slices(codes, annotated_slices[block[slice_axis]], slice_axis)
         return codes
 
     if geometry.is_identity:
-        return _whole_voxels(entry, centre, size, np.diag(geometry.matrix) < 0, read_codes)
-    place = PatchMap.of(centre, size, geometry.matrix, geometry.elastic)
+        return _cut_box(entry, centre, size, np.diag(geometry.matrix) < 0, read_codes)
+    patch_map = PatchMap.of(centre, size, geometry.matrix, geometry.elastic)
     shape = np.array(entry.shape)
-    low = np.clip(np.floor(place.low - SLACK).astype(int), 0, shape - 1)
-    high = np.clip(np.ceil(place.high + SLACK).astype(int) + 1, low + 1, shape)
+    low = np.clip(np.floor(patch_map.low - SLACK).astype(int), 0, shape - 1)
+    high = np.clip(np.ceil(patch_map.high + SLACK).astype(int) + 1, low + 1, shape)
     block = _block(low, high)
     codes = read_codes(block)
-    patch, found = resample(
+    patch, patch_codes = resample(
         torch.from_numpy(entry.read_image(block)),
         None if codes is None else torch.from_numpy(codes),
         low.tolist(),
         entry.shape,
-        place,
+        patch_map,
     )
-    nothing = np.full(size, UNKNOWN, dtype=np.uint8)
-    return patch.numpy(), nothing if found is None else found.numpy()
+    unknown = np.full(size, UNKNOWN, dtype=np.uint8)
+    return patch.numpy(), unknown if patch_codes is None else patch_codes.numpy()
 
 
-def _whole_voxels(
+def _cut_box(
     entry: StoreEntry,
     centre: Sequence[int],
     size: Triple,
     flipped: np.ndarray,
     read_codes: Callable[[Block], np.ndarray | None],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the very voxels of a box, whose axes are turned round where `flipped` says so."""
+    """Return the voxels of a box without interpolation, reversed along the axes of `flipped`."""
     shape = np.array(entry.shape)
     first = np.array(centre) - np.array(size) // 2
     stop = first + size
@@ -168,9 +172,9 @@ def _whole_voxels(
         along = np.moveaxis(codes, axis, 0)
         along[: max(0, -first[axis])] = UNKNOWN
         along[max(0, shape[axis] - first[axis]) :] = UNKNOWN
-    turned = tuple(slice(None, None, -1 if back else None) for back in flipped)
-    image = image[(slice(None), *turned)].astype(np.float32, order="C")
-    return image, np.ascontiguousarray(codes[turned])
+    reversal = tuple(slice(None, None, -1 if reverse else None) for reverse in flipped)
+    image = image[(slice(None), *reversal)].astype(np.float32, order="C")
+    return image, np.ascontiguousarray(codes[reversal])
 
 
 def _block(low: np.ndarray, high: np.ndarray) -> Block:
@@ -178,14 +182,14 @@ def _block(low: np.ndarray, high: np.ndarray) -> Block:
     return x, y, z
 
 
-def _translated(codes: np.ndarray, lookup: np.ndarray) -> np.ndarray:
-    """Return `lookup[codes]` (both uint8) in half of the time that an index takes."""
+def _apply_lookup(codes: np.ndarray, lookup: np.ndarray) -> np.ndarray:
+    """Return `lookup[codes]` (both uint8), twice as fast as indexing."""
     values = bytearray(np.ascontiguousarray(codes).data).translate(lookup.tobytes())
     return np.frombuffer(values, dtype=np.uint8).reshape(codes.shape)
 
 
 def rotation(angles: np.ndarray) -> np.ndarray:
-    """Return the matrix `[3, 3]` that turns about x, then y, then z by `angles` `[3]` (radians)."""
+    """Return the matrix `[3, 3]` that rotates about x, y, then z by `angles` `[3]` (radians)."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

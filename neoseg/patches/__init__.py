@@ -1,1 +1,1 @@
-"""Stateless sampling of patches, streams in a batch, whole scans, and the data module."""
+"""Stateless sampling of patches, composition of batches, whole scans, and the data module."""

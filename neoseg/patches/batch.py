@@ -1,4 +1,4 @@
-"""What a training step receives."""
+"""Batches of training patches, and their transfer between processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neoseg.augment.appearance import Appearance, apply_appearances
 from neoseg.borrowed import empty_shared
 
 ALIGNMENT = 64
-"""Bytes at whose multiples each tensor of a batch begins on its way between processes."""
+"""Alignment in bytes of each tensor within a packed batch."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Batch:
         image: float32 `[B, M, X, Y, Z]`, as the student sees it.
         codes: uint8 `[B, X, Y, Z]`, rows of the run's codebook.
         stream: uint8 `[B]`, position in `neoseg.labels.STREAMS`.
-        scan: int64 `[B]`, number of the scan among the training scans.
-        teacher_image: the same geometry with another draw of intensity augmentation, where a
-            loss term asked for a teacher.
-        noise_seed: int64 `[B]` beside it: seeds of the noise in further passes of the teacher, a
-            function of (seed, step, item) as the patch is.
-        present: bool `[B, M]`, which images the network may see, the student and the teacher
-            alike, where a run has several modalities and fills in missing ones.
-        appearances, teacher_appearances: what is still to be done with `image`, which then is the
+        scan: int64 `[B]`, index of the scan among the training scans.
+        teacher_image: the same geometry with another draw of intensity augmentation; None unless a
+            loss term needs a teacher.
+        noise_seed: int64 `[B]`, set with `teacher_image`: seeds of the noise in further passes of
+            the teacher, a function of (seed, step, item) like the patch.
+        present: bool `[B, M]`, which images the networks may see, student and teacher alike; None
+            unless a run has several modalities and fills in missing ones.
+        appearances, teacher_appearances: changes still to be applied to `image`, which then is the
             patch as it was cut, item by item; see `with_intensities`.
     """
 
@@ -49,11 +49,11 @@ class Batch:
     teacher_appearances: tuple[Appearance, ...] | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
-        """Move every tensor, as `Tensor.to`, but for the seeds, which a GPU is slow to tell."""
+        """Move every tensor, as `Tensor.to`, except the seeds, which would be slow to read back."""
         return self._moved(lambda tensor: tensor.to(*args, **kwargs))
 
     def sent(self, device: torch.device) -> Batch:
-        """Move as `to`, from pinned memory beside the step that a GPU is still at."""
+        """Move as `to`, from pinned memory, while the GPU is still computing the previous step."""
         return self._moved(lambda tensor: sent_beside(tensor, device))
 
     def _moved(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -64,14 +64,14 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        members = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors: dict[str, Any] = {
-            k: function(v) for k, v in values.items() if isinstance(v, Tensor)
+            k: function(v) for k, v in members.items() if isinstance(v, Tensor)
         }
         return replace(self, **tensors)
 
     def with_intensities(self) -> Batch:
-        """Return the batch with its appearances applied, on the device where it is."""
+        """Return the batch with its appearances applied, on its current device."""
         if self.appearances is None:
             return self
         teacher = self.teacher_image
@@ -87,14 +87,14 @@ class Batch:
 
 
 def collate(items: Sequence[Batch]) -> Batch | PackedBatch:
-    """Concatenate single-item batches; in a loader process they are packed for the way."""
+    """Concatenate single-item batches; in a loader process, pack them into shared memory."""
     columns: dict[str, list[Any]] = {
         f.name: [getattr(item, f.name) for item in items] for f in fields(Batch)
     }
-    given = {name: v for name, v in columns.items() if all(value is not None for value in v)}
-    tensors = {name: v for name, v in given.items() if isinstance(v[0], Tensor)}
+    present = {name: v for name, v in columns.items() if all(value is not None for value in v)}
+    tensors = {name: v for name, v in present.items() if isinstance(v[0], Tensor)}
     others: dict[str, Any] = {
-        name: sum(v, start=()) for name, v in given.items() if name not in tensors
+        name: sum(v, start=()) for name, v in present.items() if name not in tensors
     }
     if get_worker_info() is not None:
         return PackedBatch.of(tensors, others)
@@ -103,21 +103,21 @@ def collate(items: Sequence[Batch]) -> Batch | PackedBatch:
 
 
 Place = tuple[str, int, torch.dtype, tuple[int, ...]]
-"""Field, first byte, type and shape of a tensor within a block."""
+"""Field, first byte, dtype and shape of a tensor within a block."""
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """A batch on its way out of a loader process: pickled, it arrives as a `Batch`.
+    """A batch that leaves a loader process; unpickling it yields a `Batch`.
 
-    All tensors lie in one block of shared memory. Two processes hand each block over in a dialogue
-    of its own, for which a loader has to leave the next patch: that of four or five takes them a
-    third of the time of the patches.
+    All tensors are in one block of shared memory. Handing over a block takes a dialogue between
+    both processes, for which a loader has to interrupt the next patch; with four or five blocks
+    per batch, that costs a third of the time of the patches.
 
     Attributes:
         block: uint8 `[bytes]`.
         places: of the tensors in it.
-        others: fields of the batch that are no tensors.
+        others: fields of the batch that are not tensors.
     """
 
     block: Tensor
@@ -128,8 +128,8 @@ class PackedBatch:
     def of(cls, tensors: Mapping[str, Sequence[Tensor]], others: dict[str, Any]) -> PackedBatch:
         """Concatenate the tensors of each field in shared memory.
 
-        This is done where patches are made: the thread that sends them may find itself in the
-        midst of it when the process ends, which C++ answers with an abort.
+        This happens where patches are made: the thread that sends them might still be doing it when
+        the process exits, which C++ answers with an abort.
         """
         places: list[Place] = []
         end = 0
@@ -144,10 +144,10 @@ class PackedBatch:
         return cls(block, tuple(places), others)
 
     def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Any, ...]]:
-        return _received, (self.block, self.places, self.others)
+        return _unpack, (self.block, self.places, self.others)
 
 
-def _received(block: Tensor, places: tuple[Place, ...], others: dict[str, Any]) -> Batch:
+def _unpack(block: Tensor, places: tuple[Place, ...], others: dict[str, Any]) -> Batch:
     tensors: dict[str, Any] = {place[0]: _view(block, place) for place in places}
     return Batch(**tensors, **others)
 

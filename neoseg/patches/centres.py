@@ -1,4 +1,4 @@
-"""Where patches are cut: class-balanced centres among what a scan's annotation knows."""
+"""Patch centres: class-balanced among the voxels whose class the annotation determines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from neoseg.store.locations import merge_locations, sample_locations
 
 @dataclass(frozen=True)
 class StoredPositions(Sequence[np.ndarray]):
-    """Positions of each class of one scan, read when they are asked for.
+    """Positions of each class of one scan, read from the store on access.
 
-    Kept in memory, those of a cohort with many structures would take megabytes a scan and process.
+    In memory, they would take megabytes per scan and process for cohorts with many structures.
 
     Attributes:
         entry: has positions by stored code.
         lookup: uint8 `[256]`, stored code to row of the codebook.
-        codes: of each class, the stored codes whose rows lie inside it.
-        limit: positions of each row.
+        codes: for each class, the stored codes whose rows lie inside it.
+        limit: largest number of positions per row.
     """
 
     entry: StoreEntry
@@ -44,18 +44,19 @@ class StoredPositions(Sequence[np.ndarray]):
     def __getitem__(self, place: int | slice) -> np.ndarray | tuple[np.ndarray, ...]:
         if isinstance(place, slice):
             return tuple(self[number] for number in range(*place.indices(len(self))))
-        found = self.entry.locations(self.codes[place])
-        return np.concatenate([*merge_locations(found, self.lookup, self.limit).values()])
+        located = self.entry.locations(self.codes[place])
+        return np.concatenate([*merge_locations(located, self.lookup, self.limit).values()])
 
 
 @dataclass(frozen=True)
 class VisibleLabels:
-    """What a run may know of one scan.
+    """The labels of one scan that a run may use.
 
     Attributes:
         lookup: uint8 `[256]`, stored code to row of the codebook.
-        slices: bool along `slice_axis`, those with the annotation; None where all have it.
-        positions: for each class that the annotation shows somewhere, flat voxel positions.
+        slices: bool along `slice_axis`, the annotated slices; None if all are annotated.
+        slice_axis: axis across which slices are counted.
+        positions: flat voxel positions of each class that the annotation shows somewhere.
     """
 
     lookup: np.ndarray
@@ -72,34 +73,39 @@ def visible_labels(
     slice_seed: tuple[int, ...],
     limit: int,
 ) -> VisibleLabels:
-    """Restrict what the store holds of a scan to what the protocol tells.
+    """Restrict the stored labels of a scan to those that the protocol reveals.
 
-    The positions are those that the scan would have yielded had the hidden labels never existed
-    (see `locations`).
+    The positions are those that would have been sampled if the hidden labels did not exist (see
+    `locations`).
     """
     slices: np.ndarray | None = None
     positions: Sequence[np.ndarray] = ()
     if entry.annotated and protocol.slices is None:
         rows = {code: int(lookup[code]) for code in entry.located()}
-        inside = _inside(sorted(set(rows.values())), codebook)
-        codes = tuple(tuple(c for c, row in rows.items() if row in found) for found in inside)
+        rows_of_classes = _rows_by_class(sorted(set(rows.values())), codebook)
+        codes = tuple(
+            tuple(c for c, row in rows.items() if row in inside) for inside in rows_of_classes
+        )
         if codes:
             positions = StoredPositions(entry, lookup, codes, limit)
     elif entry.annotated:
-        shown = lookup[entry.read_codes()]
-        slices = protocol.slices_of(shown, codebook, slice_seed)
-        hide_slices(shown, slices, protocol.slice_axis)
-        at = sample_locations(shown, limit)
-        positions = tuple(np.concatenate([at[row] for row in r]) for r in _inside(at, codebook))
+        visible_rows = lookup[entry.read_codes()]
+        slices = protocol.slices_of(visible_rows, codebook, slice_seed)
+        hide_slices(visible_rows, slices, protocol.slice_axis)
+        locations = sample_locations(visible_rows, limit)
+        positions = tuple(
+            np.concatenate([locations[row] for row in rows_of_class])
+            for rows_of_class in _rows_by_class(locations, codebook)
+        )
     return VisibleLabels(lookup, slices, protocol.slice_axis, positions)
 
 
-def _inside(rows: Iterable[int], codebook: Codebook) -> list[list[int]]:
-    """Return the rows that lie inside each class, without background and classes with no row."""
+def _rows_by_class(rows: Iterable[int], codebook: Codebook) -> list[list[int]]:
+    """Return the rows that lie inside each class, without background and classes without rows."""
     background = codebook.space.class_leaves[:, codebook.space.background]
     table, rows = codebook.membership, list(rows)
-    inside = [[row for row in rows if table[row, c] == 1] for c in np.flatnonzero(~background)]
-    return [found for found in inside if found]
+    by_class = [[row for row in rows if table[row, c] == 1] for c in np.flatnonzero(~background)]
+    return [rows_of_class for rows_of_class in by_class if rows_of_class]
 
 
 def draw_centre(
@@ -107,18 +113,18 @@ def draw_centre(
 ) -> Triple:
     """Draw the voxel around which a patch is cut.
 
-    With probability `foreground` it is a voxel of a class chosen evenly among those that the
-    labels show, otherwise any voxel. The patch is kept inside the scan where it fits.
+    With probability `foreground` it is a voxel of a class chosen uniformly among those that the
+    labels show, otherwise any voxel. The patch is kept inside the scan if it fits.
     """
     use_class, pick_class, pick_voxel = rng.random(3)
-    anywhere = [int(rng.integers(n)) for n in shape]
+    target = [int(rng.integers(n)) for n in shape]
     classes = visible.positions
     if classes and use_class < foreground:
         voxels = classes[int(pick_class * len(classes))]
         flat = voxels[int(pick_voxel * len(voxels))]
-        anywhere = [int(i) for i in np.unravel_index(flat, shape)]
+        target = [int(i) for i in np.unravel_index(flat, shape)]
     centre = []
-    for voxel, length, patch in zip(anywhere, shape, size, strict=True):
+    for voxel, length, patch in zip(target, shape, size, strict=True):
         if patch >= length:
             centre.append(length // 2)
         else:

@@ -1,4 +1,4 @@
-"""The LightningDataModule: fully, partially and unlabelled scans of all cohorts in batches."""
+"""The LightningDataModule: batches of fully, partially and unlabelled scans of all cohorts."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class MixedDataModule(L.LightningDataModule):
-    """Feeds patches composed of the streams, and whole scans for validation.
+    """Provide patches composed of the streams for training, and whole scans for validation.
 
-    Processes that prepare the store at the same time share the scans, each of which one builds.
+    Processes that prepare the store at the same time share the work; each scan is prepared once.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class MixedDataModule(L.LightningDataModule):
         missing_modality: MissingModality | None = None,
         leaks: Leaks = "stop",
     ) -> None:
-        """Take the parts; two are for a later stage of a recipe.
+        """Store the arguments; two of them are for later stages of a recipe.
 
-        `first_step` is the number of its first step in the stream of patches, a multiple of the
-        steps per epoch; `pseudo_labels` a folder of codes that stand in for those of a scan.
+        `first_step` is the number of the stage's first step in the patch stream, a multiple of the
+        steps per epoch; `pseudo_labels` is a folder of codes that replace those of a scan.
         """
         super().__init__()
         self.annotated = annotated
@@ -77,10 +77,10 @@ class MixedDataModule(L.LightningDataModule):
         self.composition: Composition | None = None
 
     def prepare_data(self) -> None:
-        """Prepare every scan of the plan, those for the test too, which is to be read at the end.
+        """Prepare every scan of the plan, including those for the test, which is scored at the end.
 
         Raises:
-            DataError: scans that cannot be used, or images in two splits that show the same.
+            DataError: unusable scans, or images in two splits that show the same.
         """
         first, self.members = not self.members, []  # Lightning calls it again
         for source in self.annotated.sources:
@@ -92,9 +92,9 @@ class MixedDataModule(L.LightningDataModule):
                 log.warning("%s", note)
             kinds = Counter(problem.kind for item in examined for problem in item.problems)
             if kinds and first:
-                told = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
+                counts = "; ".join(f"{KINDS[kind]} ({number})" for kind, number in kinds.items())
                 name = source.cohort.name
-                log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, told)
+                log.warning("cohort '%s': %s; python -m neoseg.prepare tells each", name, counts)
             self.members += [
                 Member(scan, split, item.digest, item.signature)
                 for (split, scan), item in zip(pairs, examined, strict=True)
@@ -103,7 +103,7 @@ class MixedDataModule(L.LightningDataModule):
         require_none(by_image(self.members), self.leaks, remedy)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store and restrict it to what the protocols tell.
+        """Open the store and restrict its labels to those that the protocols reveal.
 
         Raises:
             DataError: nothing to train on.
@@ -123,7 +123,7 @@ class MixedDataModule(L.LightningDataModule):
 
     def _open(self, split: str) -> tuple[TrainingScan, ...]:
         sources = enumerate(self.annotated.sources)
-        return tuple(scan for place, s in sources for scan in self._open_source(place, s, split))
+        return tuple(scan for number, s in sources for scan in self._open_source(number, s, split))
 
     def _open_source(self, place: int, source: Source, split: str) -> Iterator[TrainingScan]:
         pairs, codebook = source.of_split(split), self.annotated.codebook
@@ -134,14 +134,14 @@ class MixedDataModule(L.LightningDataModule):
             lookup = source.lookup(scan, item.protocol, codebook)
             seed = self.annotated.slice_seed(source, scan)
             visible = visible_labels(entry, lookup, protocol, codebook, seed, limit)
-            known = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
+            training_scan = TrainingScan(entry, STREAMS.index(item.stream), visible, place)
             if split == "train" and self.pseudo_labels is not None:
                 folder = self.annotated.folder(self.pseudo_labels, source)
-                known = with_pseudo_labels(known, folder, codebook, limit)
-            yield known
+                training_scan = with_pseudo_labels(training_scan, folder, codebook, limit)
+            yield training_scan
 
     def train_dataloader(self) -> PatchLoader:
-        """Return the loader of one epoch of composed batches, this rank's share."""
+        """Return the loader of this rank's share of an epoch of composed batches."""
         assert self.composition is not None
         trainer = self.trainer
         dataset = PatchDataset(
@@ -158,7 +158,7 @@ class MixedDataModule(L.LightningDataModule):
         workers = self._loaders()
 
         def done() -> int:
-            # Counts batches, so that it is right under gradient accumulation as well.
+            # Counts batches rather than optimizer steps, because gradients may accumulate.
             ready = trainer.fit_loop.epoch_loop.batch_progress.total.ready if trainer else 0
             return self.first_step + ready
 
@@ -177,12 +177,12 @@ class MixedDataModule(L.LightningDataModule):
         )
 
     def _loaders(self) -> int:
-        """Return the loader processes of this training process."""
+        """Return the number of loader processes of this training process."""
         if self.patches.workers is not None or self.trainer is None:
             return self.patches.workers or 0
         strategy, cores = self.trainer.strategy, usable_cores()
         environment = getattr(strategy, "cluster_environment", None)
-        # SLURM gives each process cores of its own; processes that were started otherwise share.
+        # SLURM assigns cores to each process; otherwise all processes share the machine's.
         if not isinstance(environment, SLURMEnvironment):
             cores //= self.trainer.num_devices
         return count_loaders(cores, strategy.root_device.type != "cpu")
@@ -190,37 +190,37 @@ class MixedDataModule(L.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch | VolumeSample, device: torch.device, dataloader_idx: int
     ) -> Batch | VolumeSample:
-        """Let nobody wait for the copy of a batch; Lightning's own way would."""
+        """Copy a batch asynchronously, unlike Lightning's default."""
         return batch.sent(device) if isinstance(batch, Batch) else batch.to(device)
 
     def on_after_batch_transfer(
         self, batch: Batch | VolumeSample, dataloader_idx: int
     ) -> Batch | VolumeSample:
-        """Do on the device what `augment.device` left to it."""
+        """Apply on the device the changes that `augment.device` defers to it."""
         return batch.with_intensities() if isinstance(batch, Batch) else batch
 
     def val_dataloader(self) -> DataLoader[VolumeSample]:
-        """Return whole validation scans, one at a time, this rank's share.
+        """Return a loader of this rank's share of whole validation scans, one at a time.
 
-        All ranks have equally many, since they agree on a stop after each: where the scans cannot
-        be shared evenly, some are seen twice.
+        All ranks get the same number, since they synchronise on stopping after each scan: if the
+        scans cannot be shared evenly, some are used twice.
         """
         trainer, number = self.trainer, len(self.val)
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        share = [(rank + ranks * turn) % number for turn in range(-(-number // ranks))]
+        share = [(rank + ranks * n) % number for n in range(-(-number // ranks))]
         return DataLoader(VolumeDataset(self.val), batch_size=None, sampler=share)
 
 
 AHEAD = 4
-"""Batches that a training without loader processes cuts in one go."""
+"""Batches that are cut in one go by a training without loader processes."""
 
 
 class PatchLoader(DataLoader[Batch]):
-    """Gives the batches of an epoch one by one.
+    """Yield the batches of an epoch one by one.
 
-    Without loader processes they are cut a few at a time: a training step leaves nothing of what
-    cutting needs in the caches of the processor, and so the first batch takes half as long again as
-    those that follow it at once.
+    Without loader processes they are cut a few at a time: a training step evicts everything that
+    cutting needs from the processor's caches, so the first batch after it takes half as long again
+    as those that follow directly.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Training patches as a dataset: each a function of (seed, step, item)."""
+"""Dataset of training patches, each a function of (seed, step, item)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from neoseg.store.entry import StoreEntry
 
 GEOMETRY, STUDENT, TEACHER, NOISE = 1, 2, 3, 4
 TORCHIO, MODALITY = 8, 9
-"""Independent random streams of one patch, so that a teacher's draw leaves the student's as is.
+"""Independent random streams of a patch: what the teacher draws does not change the student.
 
-None is 0: NumPy pads seeds with zeros, and the order of the scans is seeded with three numbers.
+They are nonzero: NumPy pads seeds with zeros, and the order of scans is seeded with three numbers.
 """
 
 
 class PatchSettings(Section):
-    """What a user writes in `conf/patches/*.yaml`."""
+    """Settings in `conf/patches/*.yaml`."""
 
     size: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         description="voxels; a 1 makes slices across that axis"
@@ -51,7 +51,7 @@ class PatchSettings(Section):
 
 @dataclass(frozen=True)
 class TrainingScan:
-    """A prepared scan with what the run may know of it; `source` is the number of its cohort."""
+    """A prepared scan with the labels that the run may use; `source` is the index of its cohort."""
 
     entry: StoreEntry
     stream: int
@@ -61,14 +61,14 @@ class TrainingScan:
 
 @dataclass(frozen=True)
 class DrawnPatch:
-    """A patch as it was cut, and what is to be done with its intensities.
+    """A patch as it was cut, and the intensity changes to be applied to it.
 
     Attributes:
-        scan: its number among the training scans.
+        scan: its index among the training scans.
         geometry: by which it was cut.
         image: float32 `[M, X, Y, Z]`.
-        codes: uint8 `[X, Y, Z]`, mirrored where the patch is.
-        appearances: as the student sees it, and the teacher where there is one.
+        codes: uint8 `[X, Y, Z]`, mirrored along with the patch.
+        appearances: for the student, and for the teacher if there is one.
     """
 
     scan: int
@@ -80,10 +80,10 @@ class DrawnPatch:
 
 @dataclass(eq=False)
 class PatchDataset(Dataset[Batch]):
-    """Maps (step, item) to a batch of one patch.
+    """Map (step, item) to a batch of one patch.
 
-    The patch depends on (seed, step, item) alone: whichever process or rank asks, whenever, gets
-    the same bits.
+    The patch depends on (seed, step, item) alone: every process and rank gets the same bits at any
+    time.
     """
 
     scans: tuple[TrainingScan, ...]
@@ -96,14 +96,14 @@ class PatchDataset(Dataset[Batch]):
     missing_modality: MissingModality | None = None
 
     def __post_init__(self) -> None:
-        # Any value can stand in a lookup, also for a code that does not occur.
+        # Covers all values, since lookups may contain any for codes that do not occur.
         self.mirror = np.arange(MAX_CODES, dtype=np.uint8)
         self.mirror[: self.codebook.size] = self.codebook.mirror
         contrast = self.augment.label_contrast
         self.groups = None if contrast is None else Groups.of(contrast, self.codebook)
 
     def draw(self, step: int, item: int) -> DrawnPatch:
-        """Cut a patch and draw what happens to its intensities."""
+        """Cut a patch and draw its intensity changes."""
         _, number = self.composition.scan_of(self.seed, step, item)
         scan = self.scans[number]
         rng = np.random.default_rng([self.seed, step, item, GEOMETRY])
@@ -120,7 +120,7 @@ class PatchDataset(Dataset[Batch]):
             scan.visible.slices,
             scan.visible.slice_axis,
         )
-        seen = self.augment.of_student(STREAMS[scan.stream])
+        student_settings = self.augment.of_student(STREAMS[scan.stream])
         appearances = [
             draw_appearance(
                 image,
@@ -128,17 +128,20 @@ class PatchDataset(Dataset[Batch]):
                 self.groups,
                 np.random.default_rng([self.seed, step, item, purpose]),
             )
-            for settings, purpose in ((seen, STUDENT), (self.augment.of_teacher, TEACHER))
+            for settings, purpose in (
+                (student_settings, STUDENT),
+                (self.augment.of_teacher, TEACHER),
+            )
             if purpose == STUDENT or self.with_teacher
         ]
         return DrawnPatch(number, geometry, image, codes, tuple(appearances))
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        # A patch is too small for several threads: they cost more time than they save.
+        # Patches are too small to benefit from several threads.
         with one_thread(torch.device("cpu")):
-            return self._made(*key)
+            return self._make_item(*key)
 
-    def _made(self, step: int, item: int) -> Batch:
+    def _make_item(self, step: int, item: int) -> Batch:
         patch = self.draw(step, item)
         scan = self.scans[patch.scan]
         batch = Batch(
@@ -172,25 +175,25 @@ class PatchDataset(Dataset[Batch]):
         return torch.from_numpy(changed)[None]
 
     def torchio_seed(self, step: int, item: int, purpose: int = STUDENT) -> int:
-        """Return what TorchIO is seeded with for the patch as student or teacher see it."""
+        """Return the seed of TorchIO for the patch of the student or the teacher."""
         return int(self._seed(step, item, purpose, TORCHIO))
 
     def _seed(self, *purpose: int) -> Tensor:
-        """Int64 `[1]`, 0 or above, for a generator other than NumPy's."""
+        """Return a non-negative seed, int64 `[1]`, for a generator other than NumPy's."""
         return torch.tensor([seed_of(self.seed, *purpose)])
 
 
 def seed_of(*numbers: int) -> int:
-    """Return a seed (int64, 0 or above) that follows from whole numbers alone."""
+    """Return a non-negative int64 seed that is a function of integers."""
     sequence = np.random.SeedSequence(numbers)
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
-    """Yields the (step, item) keys of one epoch for one rank.
+    """Yield the (step, item) keys of one epoch for one rank.
 
-    `done` tells how many steps the training has behind it; asked anew at every epoch, it makes a
-    resumed run go on with the very next step.
+    `done` returns the number of completed steps; it is called at the start of every epoch, so that
+    a resumed run continues with the next step.
     """
 
     def __init__(
@@ -202,8 +205,8 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
                 f"use a multiple of {ranks}"
             )
         self.steps_per_epoch = steps_per_epoch
-        share = batch_size // ranks
-        self.items = range(rank * share, (rank + 1) * share)
+        per_rank = batch_size // ranks
+        self.items = range(rank * per_rank, (rank + 1) * per_rank)
         self.done = done
 
     def __len__(self) -> int:

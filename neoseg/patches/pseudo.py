@@ -1,6 +1,6 @@
-"""Pseudo-labels: predictions that respect what is known, kept as codes beside the prepared scans.
+"""Pseudo-labels: predictions consistent with the annotations, stored as codes beside the scans.
 
-They are stored on the prepared grid as rows of the run's codebook, so that they stand in for the
+They are stored on the prepared grid as rows of the run's codebook, so that they can replace the
 scan's own codes wherever those are read.
 """
 
@@ -22,10 +22,10 @@ from neoseg.store.entry import CODES, LOCATIONS, write_array
 from neoseg.store.locations import sample_locations, write_locations
 
 MADE_OF = "made_of"
-"""In the folder of a scan's pseudo-labels: a digest of the networks, settings and files."""
+"""File in a scan's pseudo-label folder: digest of the networks, settings and files used."""
 
 CERTAIN = 255
-"""Confidence of a voxel whose label set has one leaf; 0 to 255 stand for 0 to 1."""
+"""Confidence of a voxel whose label set has one leaf; 0 to 255 represent 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class PseudoLabels:
     """Labels of one scan, all uint8 `[X, Y, Z]` on the prepared grid.
 
     Attributes:
-        leaves: the most probable leaf of each voxel's label set, as position.
+        leaves: position of the most probable leaf in each voxel's label set.
         confidence: its probability given the label set, times 255.
-        codes: what training sees: certain leaves, or the annotation's code where the prediction
-            was not confident enough.
-        note: what a person should know of how they came about, "" for nothing.
+        codes: used in training: the leaf, or the annotation's code if the prediction was not
+            confident enough.
+        note: remark on how they were made, for people; "" for none.
     """
 
     leaves: np.ndarray
@@ -54,25 +54,26 @@ def restrict(
     Args:
         evidence: `[K, X, Y, Z]`, scores whose softmax over any set of leaves is their probability
             given that one of them is right.
-        decision: `[X, Y, Z]`, leaf positions chosen where nothing is known.
-        codes: uint8 `[X, Y, Z]`, what the annotation tells, rows of the codebook.
+        decision: `[X, Y, Z]`, leaf positions to use where nothing is annotated.
+        codes: uint8 `[X, Y, Z]`, the annotation as rows of the codebook.
         codebook: the meaning of the codes.
-        min_confidence: 0 to 1; predictions below it leave the code as it was.
+        min_confidence: 0 to 1; predictions below it keep the annotation's code.
     """
     rows = torch.from_numpy(codebook.rows).to(evidence.device)
-    single, nothing = rows.sum(1) == 1, rows.all(1)
+    single, unknown = rows.sum(1) == 1, rows.all(1)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for number in range(codes.shape[0]):  # a sagittal plane at a time: float32 copies stay small
+    # One sagittal plane at a time, to keep float32 copies small.
+    for number in range(codes.shape[0]):
         code = codes[number].to(evidence.device).long()
         allowed = rows[code].movedim(-1, 0)
         probable = evidence[:, number].float().masked_fill(~allowed, -torch.inf).softmax(0)
         leaf = probable.argmax(0)
-        chosen = decision[number].to(evidence.device).long()
-        leaf = torch.where(nothing[code], chosen, leaf)
-        sure = probable.gather(0, leaf[None])[0]
-        # Codes 1 to K are the single leaves, whose own code stays.
-        keep = single[code] | (sure < min_confidence)
-        parts.append((leaf, (sure * CERTAIN).round(), torch.where(keep, code, leaf + 1)))
+        decided = decision[number].to(evidence.device).long()
+        leaf = torch.where(unknown[code], decided, leaf)
+        probability = probable.gather(0, leaf[None])[0]
+        # Codes 1 to K are the single leaves; these are kept.
+        keep = single[code] | (probability < min_confidence)
+        parts.append((leaf, (probability * CERTAIN).round(), torch.where(keep, code, leaf + 1)))
     leaves, confidence, new = (
         torch.stack(planes).to(torch.uint8).cpu().numpy() for planes in zip(*parts, strict=True)
     )
@@ -80,15 +81,15 @@ def restrict(
 
 
 def needs_prediction(scan: TrainingScan, codebook: Codebook) -> bool:
-    """Whether the annotation of a scan can leave a voxel open."""
+    """Return whether the annotation of a scan may leave a voxel undetermined."""
     if not scan.entry.annotated or scan.visible.slices is not None:
         return True
-    shown = scan.entry.located()
-    return any(codebook.rows[scan.visible.lookup[code]].sum() > 1 for code in shown)
+    codes = scan.entry.located()
+    return any(codebook.rows[scan.visible.lookup[code]].sum() > 1 for code in codes)
 
 
 def is_written(scan: TrainingScan, root: Path, made_of: str | None = None) -> bool:
-    """Whether `root` holds pseudo-labels of a scan: any, or those that were made of the same."""
+    """Return whether `root` holds pseudo-labels of a scan, with the digest `made_of` if given."""
     folder = root / scan.entry.scan.id
     try:
         return folder.is_dir() and made_of in (None, (folder / MADE_OF).read_text(encoding="utf-8"))
@@ -99,9 +100,9 @@ def is_written(scan: TrainingScan, root: Path, made_of: str | None = None) -> bo
 def write_pseudo_labels(
     scan: TrainingScan, labels: PseudoLabels, root: Path, limit: int, made_of: str = ""
 ) -> None:
-    """Write the labels of a scan below `root`, whole or not at all, in place of others.
+    """Write the labels of a scan below `root`, atomically, replacing earlier ones.
 
-    `limit` is the number of voxel positions that are kept per code; `made_of` see `is_written`.
+    `limit` is the number of voxel positions stored per code; `made_of` see `is_written`.
     """
     folder = root / scan.entry.scan.id
     with building(folder) as draft:
@@ -115,7 +116,7 @@ def write_pseudo_labels(
 def with_pseudo_labels(
     scan: TrainingScan, root: Path, codebook: Codebook, limit: int
 ) -> TrainingScan:
-    """Return the scan with its pseudo-labels in place of its codes, if `root` has some."""
+    """Return the scan with its codes replaced by its pseudo-labels, if `root` has any."""
     if not is_written(scan, root):
         return scan
     entry = replace(scan.entry, labels=root / scan.entry.scan.id)

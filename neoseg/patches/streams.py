@@ -1,4 +1,4 @@
-"""Which scan each item of each step is of: a function of (seed, step, item), not a state."""
+"""Assignment of a scan to each item of each step, as a function of (seed, step, item)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from neoseg.labels import STREAMS
 from neoseg.store.nifti import DataError
 
-FINEST = 10**6
-"""Largest denominator of a share: shares are fractions, so that no step rounds differently."""
+MAX_DENOMINATOR = 10**6
+"""Largest denominator of a share: shares are fractions, so that no step is affected by rounding."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Pool:
     """The scans of one cohort in one stream.
 
     Attributes:
-        cohort: its number.
-        scans: numbers of training scans.
-        share: of the stream's items, all pools together 1.
+        cohort: its index.
+        scans: indices of training scans.
+        share: fraction of the stream's items; the shares of all pools add up to 1.
     """
 
     cohort: int
@@ -34,7 +34,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Composition:
-    """How many items of each stream one step holds, over all ranks together.
+    """Number of items of each stream in one step, over all ranks together.
 
     Attributes:
         counts: items per stream, in the order of `STREAMS`.
@@ -46,50 +46,50 @@ class Composition:
 
     @property
     def batch_size(self) -> int:
-        """Items of one step."""
+        """Number of items of one step."""
         return sum(self.counts)
 
     def scan_of(self, seed: int, step: int, item: int) -> tuple[int, int]:
         """Return (stream, scan) of an item.
 
-        The cohorts of a stream take turns, evenly spread by their shares. Each goes through its
-        scans in rounds; every round is a permutation of its own, so that all scans of a cohort
-        come equally often, and any round can be computed without those before.
+        The cohorts of a stream take turns, evenly spread according to their shares. Each goes
+        through its scans in rounds; every round is a permutation of its own, so that all scans of a
+        cohort are used equally often, and any round can be computed without the previous ones.
         """
         if not 0 <= item < self.batch_size:
             raise IndexError(f"item {item} of a step with {self.batch_size}")
-        stream, place = 0, item
-        while place >= self.counts[stream]:
-            place -= self.counts[stream]
+        stream, offset = 0, item
+        while offset >= self.counts[stream]:
+            offset -= self.counts[stream]
             stream += 1
-        pool, number = turn(self.pools[stream], step * self.counts[stream] + place)
-        drawn, position = divmod(number, len(pool.scans))
-        # The first cohort's rounds are those that it has alone. The 0 keeps the others' apart from
-        # the seeds of patches.
-        key = (seed, stream, drawn, *((0, pool.cohort) if pool.cohort else ()))
+        pool, number = turn(self.pools[stream], step * self.counts[stream] + offset)
+        round_number, position = divmod(number, len(pool.scans))
+        # The first cohort has the same rounds as without others. The 0 separates the keys of the
+        # others from the seeds of patches.
+        key = (seed, stream, round_number, *((0, pool.cohort) if pool.cohort else ()))
         return stream, pool.scans[_order(key, len(pool.scans))[position]]
 
 
 @lru_cache(maxsize=64)
 def _order(key: tuple[int, ...], number: int) -> tuple[int, ...]:
-    """Return the order of the scans in one round; the next items ask for the same again."""
+    """Return the order of the scans in one round; cached, since consecutive items share a round."""
     return tuple(np.random.default_rng(key).permutation(number).tolist())
 
 
 def turn(pools: Sequence[Pool], number: int) -> tuple[Pool, int]:
-    """Return whose turn item `number` of a stream is, and how many items the pool had before.
+    """Return the pool of item `number` of a stream, and how many items the pool had before.
 
-    After any number of items the first pool has had its share, rounded down; what is left goes to
-    the next ones in the same way. So it is a function of the number, and exact for any.
+    After any number of items the first pool has had its share, rounded down; the remainder goes to
+    the next pools in the same way. So the result is a function of the number, and exact.
     """
-    rest = Fraction(1)
+    remainder = Fraction(1)
     for pool in pools[:-1]:
-        share = pool.share / rest
+        share = pool.share / remainder
         before = number * share.numerator // share.denominator
         if (number + 1) * share.numerator // share.denominator > before:
             return pool, before
         number -= before
-        rest -= pool.share
+        remainder -= pool.share
     return pools[-1], number
 
 
@@ -105,11 +105,11 @@ def compose(
     Args:
         streams: the stream of each training scan.
         batch_size: items of a step.
-        mix: relative share of each stream; streams without scans give theirs to the others, a
-            share of 0 leaves a stream out. None shares by the number of scans.
-        cohorts: the cohort of each training scan; None is one cohort.
-        weights: of each cohort, its share of the items of a stream relative to those of the
-            others that have scans there; 0 leaves it out, None is the number of its scans.
+        mix: relative share of each stream; the shares of streams without scans go to the others, a
+            share of 0 leaves a stream out. None: proportional to the number of scans.
+        cohorts: the cohort of each training scan; None: a single cohort.
+        weights: of each cohort, its share of the items of a stream relative to the other cohorts
+            that have scans there; 0 leaves it out, None is the number of its scans.
 
     Raises:
         DataError: unknown streams, negative shares, nothing to train on, or a batch too small to
@@ -118,8 +118,8 @@ def compose(
     cohorts = [0] * len(streams) if cohorts is None else cohorts
     pools = tuple(_pools(stream, streams, cohorts, weights) for stream in range(len(STREAMS)))
     members = {
-        name: sum(len(pool.scans) for pool in found)
-        for name, found in zip(STREAMS, pools, strict=True)
+        name: sum(len(pool.scans) for pool in stream_pools)
+        for name, stream_pools in zip(STREAMS, pools, strict=True)
     }
     shares = {name: float(count) for name, count in members.items()}
     if mix is not None:
@@ -141,7 +141,7 @@ def compose(
             f"patches.batch_size is {batch_size}, but the streams {', '.join(used)} need an item "
             f"each; raise it to {len(used)} or set a stream's share in patches.mix to 0"
         )
-    # One item for each used stream, the rest by largest remainder.
+    # At least one item for each used stream, the others by largest remainder.
     exact = {name: batch_size * shares[name] / total for name in used}
     counts = {name: max(1, int(exact[name])) for name in used}
     while sum(counts.values()) != batch_size:
@@ -155,17 +155,17 @@ def compose(
 def _pools(
     stream: int, streams: Sequence[int], cohorts: Sequence[int], weights: Sequence[float | None]
 ) -> tuple[Pool, ...]:
-    """Return the scans of a stream by cohort, without cohorts that have none or no weight."""
-    found: dict[int, list[int]] = {}
-    for number, (own, cohort) in enumerate(zip(streams, cohorts, strict=True)):
-        if own == stream and weights[cohort] != 0:
-            found.setdefault(cohort, []).append(number)
-    sizes = {cohort: _fraction(weights[cohort], len(scans)) for cohort, scans in found.items()}
+    """Return the scans of a stream by cohort, without cohorts that have no scans or no weight."""
+    members: dict[int, list[int]] = {}
+    for number, (scan_stream, cohort) in enumerate(zip(streams, cohorts, strict=True)):
+        if scan_stream == stream and weights[cohort] != 0:
+            members.setdefault(cohort, []).append(number)
+    sizes = {cohort: _fraction(weights[cohort], len(scans)) for cohort, scans in members.items()}
     total = sum(sizes.values(), start=Fraction(0))
-    return tuple(Pool(c, tuple(found[c]), sizes[c] / total) for c in sorted(found))
+    return tuple(Pool(c, tuple(members[c]), sizes[c] / total) for c in sorted(members))
 
 
 def _fraction(weight: float | None, scans: int) -> Fraction:
     if weight is None:
         return Fraction(scans)
-    return max(Fraction(weight).limit_denominator(FINEST), Fraction(1, FINEST))
+    return max(Fraction(weight).limit_denominator(MAX_DENOMINATOR), Fraction(1, MAX_DENOMINATOR))

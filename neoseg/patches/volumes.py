@@ -1,4 +1,4 @@
-"""Whole prepared scans as a dataset, for validation and for predictions of a training."""
+"""Dataset of whole prepared scans, for validation and for predictions during training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from neoseg.patches.dataset import TrainingScan
 
 @dataclass(frozen=True)
 class VolumeSample:
-    """A whole prepared scan: image `[M, X, Y, Z]`, codes uint8 `[X, Y, Z]`, its number, and which
-    of its images it has.
+    """A whole prepared scan.
+
+    Attributes:
+        image: `[M, X, Y, Z]`.
+        codes: uint8 `[X, Y, Z]`.
+        number: its index in the dataset.
+        present: which of its images it has.
     """
 
     image: Tensor
@@ -34,7 +39,7 @@ class VolumeSample:
 
 
 class VolumeDataset(Dataset[VolumeSample]):
-    """Whole scans with the codes that their annotation tells, for validation."""
+    """Whole scans with the codes that their annotation gives, for validation."""
 
     def __init__(self, scans: Sequence[TrainingScan]) -> None:
         self.scans = tuple(scans)

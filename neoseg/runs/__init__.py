@@ -1,1 +1,1 @@
-"""A run: its trainer, stages, folder, record, and going on with it."""
+"""A run: trainer, stages, folder and record; starting, resuming and loading it."""

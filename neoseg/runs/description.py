@@ -1,4 +1,4 @@
-"""What a run was made of and with, as plain containers for its record."""
+"""Description of a run's data and software, as plain containers for its record."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ PACKAGES = ("torch", "lightning", "monai", "torchio", "hydra-core", "numpy", "sc
 
 
 def describe(annotated: Plan) -> dict[str, Any]:
-    """Return the counts of scans by split and stream, the label sets in words, and what of the
-    cohorts was skipped.
+    """Return scan counts by split and stream, merged label sets by name, and skipped scans.
 
-    The counts of each cohort stand beside where there are several.
+    Counts per cohort are added if there are several cohorts.
     """
     counts = _counts(annotated.assignments)
     cohorts = {s.cohort.name: _counts(s.assignments) for s in annotated.sources}
     space = annotated.codebook.space
     merged = annotated.codebook.sets[space.num_leaves + 1 :]
-    sets = ["{" + ", ".join(space.leaves[k].abbreviation for k in sorted(s)) + "}" for s in merged]
-    several = {"cohorts": cohorts} if len(cohorts) > 1 else {}
+    set_names = [
+        "{" + ", ".join(space.leaves[k].abbreviation for k in sorted(s)) + "}" for s in merged
+    ]
+    per_cohort = {"cohorts": cohorts} if len(cohorts) > 1 else {}
     skipped = [row for source in annotated.sources for row in _skipped(source.cohort)]
-    return {"scans": counts, **several, "merged_label_sets": sets, "skipped": skipped}
+    return {"scans": counts, **per_cohort, "merged_label_sets": set_names, "skipped": skipped}
 
 
 def _skipped(cohort: Cohort) -> list[dict[str, str]]:
-    """Return the scans that were left out for errors, and why."""
+    """Return the scans that were skipped because of errors, and the errors."""
     return [
         {"cohort": cohort.name, "scan": scan, "kind": problem.kind, "why": str(problem)}
         for problem in cohort.problems
@@ -49,18 +50,18 @@ def _counts(assignments: Iterable[Assignment]) -> dict[str, dict[str, int]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, neoseg and the packages that results depend on."""
-    found = {"python": platform.python_version(), "neoseg": __version__}
+    """Return the versions of Python, neoseg and the packages that affect results."""
+    installed = {"python": platform.python_version(), "neoseg": __version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def git_state() -> dict[str, str | bool] | None:
-    """Return commit and whether files were changed, or None outside a checkout."""
+    """Return the commit and whether tracked files are modified; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

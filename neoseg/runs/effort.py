@@ -1,4 +1,4 @@
-"""Time and energy of a run over all its starts, kept in `effort.json` in its folder."""
+"""Time and energy of a run over all its starts, stored in `effort.json` in its folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 EFFORT = "effort.json"
 _PERIOD = 30.0
-"""Seconds between two notes: at most so many of a killed process are not counted."""
+"""Seconds between two saves, and so the most that a killed process can lose."""
 
 
 class Effort:
-    """What a run has cost so far, with what its earlier starts have noted."""
+    """Time and energy of a run so far, including those recorded by its earlier starts."""
 
     def __init__(self, earlier: Mapping[str, float | None], meter: EnergyMeter) -> None:
         self._earlier = earlier
@@ -30,46 +30,45 @@ class Effort:
         self._started = time.monotonic()
 
     def seconds(self) -> float:
-        """Return the seconds of all starts, pauses between them not counted."""
+        """Return the running time of all starts in seconds, without the pauses between them."""
         return (self._earlier.get("seconds") or 0.0) + time.monotonic() - self._started
 
     def joules(self) -> dict[str, float | None]:
-        """Return the energy of all starts by kind of device.
-
-        None where it cannot be measured now, or could not in an earlier start.
-        """
+        """Return the energy of all starts by device kind; None if not measured in all of them."""
         total: dict[str, float | None] = {}
-        for kind, now in self._meter.joules().items():
-            before = self._earlier.get(kind) if self._earlier else 0.0
-            total[kind] = None if now is None or before is None else round(before + now, 1)
+        for kind, current in self._meter.joules().items():
+            earlier = self._earlier.get(kind) if self._earlier else 0.0
+            total[kind] = (
+                None if current is None or earlier is None else round(earlier + current, 1)
+            )
         return total
 
     def note(self, folder: Path) -> None:
-        """Write what the next start has to add."""
+        """Save the totals for the next start."""
         content = {"seconds": round(self.seconds(), 1), **self.joules()}
         try:
             write_json(folder / EFFORT, content)
-        except OSError as error:  # a full disk ends the run where it loses something
+        except OSError as error:  # a full disk stops the run only when results would be lost
             log.warning("%s cannot be written (%s)", folder / EFFORT, error)
 
 
 @contextmanager
 def effort_counted(folder: Path, period: float = _PERIOD) -> Iterator[Effort]:
-    """Count what the run in `folder` costs, and keep it for the next start however the block ends.
+    """Measure time and energy of the run in `folder`, and save them however the block ends.
 
-    Of several processes the first one writes, every `period` seconds.
+    The first process saves them, also every `period` seconds.
     """
-    effort = Effort(_noted(folder), EnergyMeter())
+    effort = Effort(_read_totals(folder), EnergyMeter())
     if not is_first_process():
         yield effort
         return
     stop = threading.Event()
 
-    def watch() -> None:
+    def save_periodically() -> None:
         while not stop.wait(period):
             effort.note(folder)
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=save_periodically, daemon=True)
     thread.start()
     try:
         yield effort
@@ -79,8 +78,8 @@ def effort_counted(folder: Path, period: float = _PERIOD) -> Iterator[Effort]:
         effort.note(folder)
 
 
-def _noted(folder: Path) -> dict[str, float | None]:
-    """Return what earlier starts have noted, nothing where there was none."""
+def _read_totals(folder: Path) -> dict[str, float | None]:
+    """Return the totals saved by earlier starts; empty if there are none."""
     path = folder / EFFORT
     if not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Energy that the machine has used during a run, where its counters can be read."""
+"""Energy used by the machine during a run, if its counters are readable."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 POWERCAP = Path("/sys/class/powercap")
 _PACKAGES = "intel-rapl:[0-9]*"
 _PERIOD = 30.0
-"""Seconds between two readings; the counters of processors start again after some minutes."""
+"""Seconds between two readings; processor counters wrap around after some minutes."""
 
 
 class EnergyMeter:
-    """Adds up energy from its making on: processor packages (RAPL) and GPUs (NVML).
+    """Measure energy from its creation on: processor packages (RAPL) and GPUs (NVML).
 
-    The counters are those of the devices, so other processes on them count too; the memory, the
-    disks and the fans do not. Processor counters are readable by root alone on most systems.
+    The counters are those of the devices, so other processes on them are included; memory, disks
+    and fans are not. On most systems only root can read the processor counters.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class EnergyMeter:
         gpus: Sequence[Callable[[], float]] | None = None,
         period: float = _PERIOD,
     ) -> None:
-        self._packages = [p for p in map(_Package, _folders(powercap)) if p.update()]
+        self._packages = [p for p in map(_Package, _package_folders(powercap)) if p.update()]
         self._gpus = [(read, read()) for read in (gpu_counters() if gpus is None else gpus)]
         if not self._packages:
             return
         stop = threading.Event()
         weakref.finalize(self, stop.set)
         arguments = (self._packages, stop, period)
-        threading.Thread(target=_watch, args=arguments, daemon=True).start()
+        threading.Thread(target=_update_periodically, args=arguments, daemon=True).start()
 
     def joules(self) -> dict[str, float | None]:
-        """Return the energy so far by kind of device, None where it cannot be measured."""
+        """Return the energy so far by kind of device, None if it cannot be measured."""
         for package in self._packages:
             package.update()
         processors = sum(package.joules for package in self._packages)
@@ -52,7 +52,7 @@ class EnergyMeter:
 
 
 class _Package:
-    """One counter of microjoules that starts again at its range."""
+    """A RAPL counter in microjoules, which wraps around at its range."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,7 +61,7 @@ class _Package:
         self.joules = 0.0
 
     def update(self) -> bool:
-        """Add what was used since the last reading; return whether it could be read."""
+        """Add the energy used since the last reading; return whether the counter was readable."""
         try:
             now = int((self._folder / "energy_uj").read_text())
             limit = int((self._folder / "max_energy_range_uj").read_text())
@@ -75,12 +75,14 @@ class _Package:
         return True
 
 
-def _folders(powercap: Path) -> list[Path]:
-    # A package has parts of its own (`intel-rapl:0:0`), which it counts already.
+def _package_folders(powercap: Path) -> list[Path]:
+    # Subzones of a package (`intel-rapl:0:0`) are included in its counter already.
     return [path for path in sorted(powercap.glob(_PACKAGES)) if path.name.count(":") == 1]
 
 
-def _watch(packages: Sequence[_Package], stop: threading.Event, period: float) -> None:
+def _update_periodically(
+    packages: Sequence[_Package], stop: threading.Event, period: float
+) -> None:
     while not stop.wait(period):
         for package in packages:
             package.update()
@@ -105,7 +107,7 @@ def gpu_counters() -> list[Callable[[], float]]:
 
 
 def nvml_counter(nvml: ctypes.CDLL, uuid: str) -> Callable[[], float] | None:
-    """Return what reads the counter of one GPU in joules, None where it has none."""
+    """Return a function that reads the counter of one GPU in joules; None if it has no counter."""
     handle = ctypes.c_void_p()
     if nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
         return None

@@ -1,4 +1,4 @@
-"""A learning-rate test in place of a training: `python -m neoseg.train ... find_lr=100`."""
+"""A learning-rate test instead of a training: `python -m neoseg.train ... find_lr=100`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NAME = "learning_rate"
 
 
 def find_rate(run: RunConfig, folder: Path, plan: Plan, stage: Stage) -> float | None:
-    """Test learning rates on the data of a stage; return the suggestion, None where there is none.
+    """Test learning rates on the data of a stage; return the suggestion, or None.
 
     Writes `learning_rate.png`, `.csv` and `.json` into the run folder, and no checkpoint: the run
-    can be trained there afterwards, as if it had not been tested.
+    can be trained there afterwards as if it had not been tested.
 
     Raises:
         ConfigError: a trainer that cannot be built.
@@ -53,15 +53,17 @@ def find_rate(run: RunConfig, folder: Path, plan: Plan, stage: Stage) -> float |
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     trainer.fit(module, data)
     curve = RateCurve(test.rates, test.losses)
-    found = curve.suggestion
+    suggestion = curve.suggestion
     if trainer.is_global_zero:
         picture = folder / f"{NAME}.png"
         curve.write(folder / f"{NAME}.csv", picture, run.name)
-        record = {"suggestion": found, "steps": len(test.losses), "lr": run.optimizer.lr}
+        record = {"suggestion": suggestion, "steps": len(test.losses), "lr": run.optimizer.lr}
         write_json(folder / f"{NAME}.json", record, indent=1)
-        if found is None:
+        if suggestion is None:
             log.warning("the loss fell at no learning rate: no suggestion, see %s", folder)
         else:
-            now = run.optimizer.lr
-            log.info("suggested: optimizer.lr=%.1e (now %.1e), see %s", found, now, picture)
-    return found
+            current = run.optimizer.lr
+            log.info(
+                "suggested: optimizer.lr=%.1e (now %.1e), see %s", suggestion, current, picture
+            )
+    return suggestion

@@ -1,4 +1,4 @@
-"""A run folder belongs to one process (or one group of them) at a time."""
+"""Lock of a run folder, which belongs to one process (or one group of them) at a time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 
-_PATIENCE = 20.0
-"""Seconds to wait for another process to end."""
+_LOCK_TIMEOUT = 20.0
+"""Seconds to wait for another process to release the lock."""
 
 RECORD = "run.json"
-"""What the run was; there when it has ended."""
+"""Record of a finished run; absent until the run has ended."""
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a run folder while the block runs; the system lets go of it when the process dies.
+    """Lock a run folder while the block runs; the operating system unlocks it if the process dies.
 
-    It waits a little, such as for a job that was put back into the queue and is still ending.
+    Waits a little for the lock, for example for a requeued job that is still ending.
 
     Raises:
-        ConfigError: another process is at work in the folder.
+        ConfigError: another process is using the folder.
     """
-    if not is_first_process():  # the first one holds it for all
+    if not is_first_process():  # the first process holds it for all
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
-            held.enter_context(locked(folder / LOCK, _PATIENCE))
+            held.enter_context(locked(folder / LOCK, _LOCK_TIMEOUT))
         except HeldError as lock:
             raise ConfigError(
                 f"another process is training in {folder} (it holds {lock}); wait until it has "
@@ -47,7 +47,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Tell whether a process is at work in a run folder."""
+    """Return whether a process is using a run folder."""
     if not (folder / LOCK).exists():
         return False
     try:
@@ -55,5 +55,5 @@ def is_claimed(folder: Path) -> bool:
             return False
     except HeldError:
         return True
-    except OSError:  # somebody else's run
+    except OSError:  # another user's run
         return False

@@ -1,4 +1,4 @@
-"""Scores of the training scans by networks that have not seen their subjects."""
+"""Out-of-fold scores: training scans scored by networks that have not seen their subjects."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from neoseg.training.recipe import RecipeSettings, Stage, stages_of
 log = logging.getLogger(__name__)
 
 OUT_OF_FOLD = "oof_scores.csv"
-"""In the folder of a run of folds: scores of each labelled training scan."""
+"""Scores of each labelled training scan, in the folder of a run with folds."""
 
 
 def held_out(recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Stage, list[Scored]]]:
-    """Yield each stage that leaves a fold out, and the scans of that fold by cohort."""
+    """Yield each stage that holds out a fold, with the scans of that fold by cohort."""
     stages = [stage for stage in stages_of(recipe) if stage.fold is not None]
     folds = fold_of_each(plan, len(stages), recipe.draw) if stages else {}
     for stage in stages:
@@ -45,25 +45,25 @@ def held_out(recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Stage, list[S
 
 
 def score_out_of_fold(run: RunConfig, folder: Path, plan: Plan, device: torch.device) -> None:
-    """Segment and score each fold with the network that was trained without it.
+    """Segment and score each fold with the network trained without it.
 
-    What is written about a fold lies in the folder of its stage; a fold that has its scores is not
-    scored again. All of them stand in `OUT_OF_FOLD`, whose column `fold` counts from 1.
+    The results of a fold are written to its stage's folder; a fold that has scores is not scored
+    again. All are collected in `OUT_OF_FOLD`, whose column `fold` counts from 1.
     """
     tables = []
     for stage, parts in held_out(run.recipe, plan):
-        place = stage.folder(folder)
+        stage_folder = stage.folder(folder)
         assert stage.fold is not None
-        path = place / "scores.csv"
+        path = stage_folder / "scores.csv"
         if not any(part.is_labelled for part in parts):
             continue
         if not path.is_file():
-            trained = TrainedNetwork.load(place, str(device), allow=run.allow)
+            trained = TrainedNetwork.load(stage_folder, str(device), allow=run.allow)
             with progress_bar(f"fold {stage.name}", total=sum(len(p.scans) for p in parts)) as bar:
                 score_cohorts(
                     segmenter_of(trained.spec, trained.network, trained.device),
                     parts,
-                    place,
+                    stage_folder,
                     Provenance("neoseg", __version__, folder.name),
                     hidden=hidden_classes(plan.codebook),
                     pictures=0,

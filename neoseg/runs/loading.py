@@ -1,4 +1,4 @@
-"""Opening a finished run: its configuration and its networks, as data only."""
+"""Load the configuration and the networks of a run, as data only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def load_config(run: Path) -> dict[str, Any]:
-    """Return `config.yaml` of a run folder; raises `ConfigError` where there is no sound one."""
+    """Return `config.yaml` of a run folder; raises `ConfigError` if it is missing or invalid."""
     path = run / CONFIG
     if not path.is_file():
         raise ConfigError(f"{run} is not a run folder: it has no {CONFIG}")
@@ -31,42 +31,42 @@ def load_config(run: Path) -> dict[str, Any]:
 
 
 def data_of(run: Path, allow: Sequence[str] = ()) -> DataConfig:
-    """Return the keys of a run that name its scans; raises `ConfigError`."""
+    """Return the part of a run's configuration that defines its scans; raises `ConfigError`."""
     content = load_config(run)
     tell_elsewhere(run, content)
-    kept = {key: content[key] for key in DataConfig.model_fields if key in content}
-    return DataConfig.parse(kept | {"allow": list(allow)})
+    selected = {key: content[key] for key in DataConfig.model_fields if key in content}
+    return DataConfig.parse(selected | {"allow": list(allow)})
 
 
 def tell_elsewhere(run: Path, content: Mapping[str, Any]) -> None:
-    """Log paths of a run's configuration that start from where it was trained, if that is not here.
+    """Warn about relative paths in a run's configuration that do not exist in the current folder.
 
-    A phantom is generated where it is missing.
+    A phantom's root is ignored, since a missing phantom is generated.
     """
     extras = content.get("extra_cohorts") or {}
-    cohorts = {"": content} | {f"extra_cohorts.{name}.": one for name, one in extras.items()}
-    for where, one in cohorts.items():
-        generated = value_at(one, "cohort.phantom") is not None
+    cohorts = {"": content} | {f"extra_cohorts.{name}.": entry for name, entry in extras.items()}
+    for prefix, entry in cohorts.items():
+        generated = value_at(entry, "cohort.phantom") is not None
         for key in ("cohort.root", "split.file", "annotation.file"):
-            told = None if generated and key == "cohort.root" else value_at(one, key)
-            place = Path(str(told)).expanduser()
-            if told and not place.is_absolute() and not place.exists():
+            value = None if generated and key == "cohort.root" else value_at(entry, key)
+            path = Path(str(value)).expanduser()
+            if value and not path.is_absolute() and not path.exists():
                 log.warning(
                     "%s was trained with %s%s=%s, which starts from the folder of that training "
                     "and is not in %s: start this command there",
-                    *(run, where, key, told, Path.cwd()),
+                    *(run, prefix, key, value, Path.cwd()),
                 )
 
 
 def warn_of_unfinished(runs: Sequence[Path]) -> None:
-    """Log runs that have not come to their end, whose networks can be had all the same."""
+    """Warn about unfinished runs, whose networks can be used all the same."""
     for run in runs:
         if (run / CONFIG).is_file() and not (run / RECORD).is_file():
             log.warning("%s has not ended: its network is that of its last checkpoint", run)
 
 
 def images_of(run: Path) -> tuple[str | None, str | None]:
-    """Return `desc-` ("none": without) and `space-` of the images of a run, if known."""
+    """Return `desc-` ("none": without) and `space-` of a run's images, each None if unknown."""
     if run.is_file():
         first = read_head(run).members[0]
         return first.desc, first.space
@@ -87,10 +87,10 @@ def load_predictor(
     allow: Sequence[str] = (),
     **window: Any,
 ) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
-    """Load what segments scans with one run, or with several together; and their modalities.
+    """Load a segmenter of one run, or an ensemble of several; return it with its modalities.
 
-    Of each run only the network that predicts stays in memory. A run may be a file of
-    `neoseg export`, of one or several networks.
+    Only the predicting network of each run stays in memory. A run may be a file of `neoseg export`,
+    with one or several networks.
 
     Raises:
         ConfigError: runs that cannot be loaded, or that have different label tables or modalities.
@@ -100,8 +100,8 @@ def load_predictor(
         raise ConfigError(f"run names a folder twice: {', '.join(map(str, runs))}")
     for run in runs:
         if run.is_file():
-            found = TrainedNetwork.load_file(run, device, predict_with, allow)
-            networks |= {f"{run}: {name}": trained for name, trained in found.items()}
+            members = TrainedNetwork.load_file(run, device, predict_with, allow)
+            networks |= {f"{run}: {name}": trained for name, trained in members.items()}
         else:
             networks[str(run)] = TrainedNetwork.load(run, device, predict_with, allow)
     return together(networks, **window)
@@ -110,17 +110,17 @@ def load_predictor(
 def together(
     networks: Mapping[str, TrainedNetwork], **window: Any
 ) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
-    """Return what segments scans with one network or with several, and its modalities.
+    """Return a segmenter of one network, or an ensemble of several, with its modalities.
 
     Raises:
         ConfigError: networks that have different label tables or modalities.
     """
     (name, first), *others = networks.items()
-    for other, trained in others:
+    for other_name, trained in others:
         if trained.spec.modalities != first.spec.modalities:
             raise ConfigError(
                 f"the runs of an ensemble must read the same images: {name} was trained on "
-                f"{list(first.spec.modalities)}, {other} on {list(trained.spec.modalities)}"
+                f"{list(first.spec.modalities)}, {other_name} on {list(trained.spec.modalities)}"
             )
     members = {
         name: segmenter_of(trained.spec, trained.network, trained.device, **window)

@@ -1,4 +1,4 @@
-"""Whether a training was long enough, and going on with one that has ended."""
+"""Detect trainings that ended too early, and finished runs that are resumed for longer."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from neoseg.training.module import MONITOR
 log = logging.getLogger(__name__)
 
 RISE = 0.005
-"""Dice by which the last fifth of the validations is better than the fifth before it, from which on
-a training is said to rise."""
+"""Smallest gain in validation Dice between the last two fifths of a training that is reported."""
 
-FEWEST = 4
-"""Validations before anything is said."""
+MIN_VALIDATIONS = 4
+"""Smallest number of validations from which a gain is computed."""
 
 
 def rise(values: Sequence[float]) -> float:
-    """Return by how much the last fifth of values is above the fifth before it, 0 of too few."""
+    """Return the mean gain of the last fifth of values over the fifth before; 0 if too few."""
     part = max(1, len(values) // 5)
-    if len(values) < FEWEST:
+    if len(values) < MIN_VALIDATIONS:
         return 0.0
     return (sum(values[-part:]) - sum(values[-2 * part : -part])) / part
 
 
 def tell_whether_longer(run: RunConfig, folder: Path, epochs: int) -> None:
-    """Say with which line a training goes on that ended early, or while its validation rose.
+    """Log how to continue a training that hit its time limit, or whose validation Dice still rose.
 
     Args:
         run: that has been trained.
         folder: of the run.
-        epochs: that are done.
+        epochs: number of completed epochs.
     """
     wanted = run.trainer.max_epochs or epochs
     if epochs < wanted and run.trainer.max_time is not None and run.early_stopping is None:
@@ -48,23 +47,25 @@ def tell_whether_longer(run: RunConfig, folder: Path, epochs: int) -> None:
         )
         return
     curve = [row[MONITOR] for row in CurveLogger(folder / METRICS).rows if MONITOR in row]
-    gained = rise([value for value in curve if value == value])
-    if epochs < wanted or gained < RISE:
+    gain = rise([value for value in curve if value == value])
+    if epochs < wanted or gain < RISE:
         return
-    more = [override("resume", folder), override("trainer.max_epochs", 2 * wanted)]
+    overrides = [override("resume", folder), override("trainer.max_epochs", 2 * wanted)]
     log.warning(
         "the validation Dice still rose when the training ended, by %.3f from one fifth of the "
         "epochs to the next; twice as many: %s",
-        *(gained, command("train", *more)),
+        *(gain, command("train", *overrides)),
     )
 
 
 def goes_on(run: RunConfig, folder: Path) -> bool:
-    """Tell whether a run that has ended is asked for more epochs or more time than it had."""
+    """Return whether a finished run is configured with more epochs or more time than it had."""
     try:
         trainer = read_config(folder / CONFIG)["trainer"]
-        had, time = trainer.get("max_epochs"), trainer.get("max_time")
+        earlier_epochs, earlier_time = trainer.get("max_epochs"), trainer.get("max_time")
     except (ForeignError, KeyError, AttributeError):
         return False
-    longer = (run.trainer.max_epochs or 0) > (had or 0)
-    return (folder / RECORD).is_file() and (longer or time not in (None, run.trainer.max_time))
+    longer = (run.trainer.max_epochs or 0) > (earlier_epochs or 0)
+    return (folder / RECORD).is_file() and (
+        longer or earlier_time not in (None, run.trainer.max_time)
+    )

@@ -1,4 +1,4 @@
-"""What the run in a folder was started with, against what is asked for now."""
+"""Compare the run in a folder, as it was started, with the current configuration and data."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from neoseg.store.store import DIGESTS
 log = logging.getLogger(__name__)
 
 SCANS = "scans.json"
-"""In a run folder: what tells the content of the files of each scan, by cohort and scan."""
+"""In a run folder: cache key of the files of each scan, by cohort and scan."""
 
 CHANGES = "changes.json"
-"""In a run folder: settings and files that were changed before it went on; absent without any."""
+"""In a run folder: settings and files changed before the run was resumed; absent without any."""
 
 
 def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = False) -> None:
-    """Compare settings, files and plan with those with which the run in `folder` has started.
+    """Compare settings, files and plan with those with which the run in `folder` was started.
 
-    Settings and files that somebody who resumes it has changed are logged and kept for its record,
-    as long as the run has not ended.
+    When an unfinished run is resumed, changed settings and files are logged and kept for its record
+    instead.
 
     Raises:
-        ConfigError: with everything that differs, and what can be done.
+        ConfigError: listing all differences, and what can be done.
     """
-    found, plans = changed_settings(run.content, folder), changed_plan(plan, folder)
-    found += changed_scans(run, folder, plan)
+    changes, plan_changes = changed_settings(run.content, folder), changed_plan(plan, folder)
+    changes += changed_scans(run, folder, plan)
     ended = (folder / RECORD).is_file()
     if resuming and not ended:
-        for line in found:
+        for line in changes:
             log.warning("%s", line)
-        if found:
-            before = changes_of(folder)
-            if before[-len(found) :] != found:
-                write_json(folder / CHANGES, [*before, *found], indent=1)
-        found = []
-    if not found + plans:
+        if changes:
+            earlier = changes_of(folder)
+            if earlier[-len(changes) :] != changes:
+                write_json(folder / CHANGES, [*earlier, *changes], indent=1)
+        changes = []
+    if not changes + plan_changes:
         return
-    way = command("train", override("resume", folder))
+    resume = command("train", override("resume", folder))
     raise ConfigError(
         f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
-        + "\n".join(f"  - {line}" for line in [*found, *plans])
+        + "\n".join(f"  - {line}" for line in [*changes, *plan_changes])
         + "\nLeave it as it is, and start this one in a folder of its own: without hydra.run.dir, "
         "or a sweep by another name (sweep=...)"
-        + ("" if ended or plans else f". To go on with that run: {way}")
+        + ("" if ended or plan_changes else f". To go on with that run: {resume}")
     )
 
 
 def changes_of(folder: Path) -> list[str]:
-    """Return with what other settings and files a run has gone on, since it was started."""
+    """Return the settings and files that were changed when a run was resumed."""
     try:
         return [str(line) for line in read_json(folder / CHANGES, within=folder)]
     except (OSError, ValueError, TypeError):
@@ -70,7 +70,7 @@ def changes_of(folder: Path) -> list[str]:
 
 
 def differing(run: RunConfig, folder: Path) -> str:
-    """Tell in one message how a run that was started differs from what is asked for; "" if not."""
+    """Return a message on how a started run differs from the current configuration, or ""."""
     if not (folder / CONFIG).is_file() or run.find_lr is not None:
         return ""
     try:
@@ -86,41 +86,41 @@ def differing(run: RunConfig, folder: Path) -> str:
 
 
 def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
-    """Tell which scans of a run have other files now than when it was started."""
+    """Report scans whose files, labels or preparation changed since the run was last started."""
     path = folder / SCANS
     if not path.exists():
         return []
     try:
         earlier = read_json(path, within=folder)
-        known = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
+        was = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
     now = scan_keys(run, plan)
-    other = [f"{c}/{s}" for c, s in known if (c, s) in now and now[c, s] != known[c, s]]
-    if not other:
+    changed = [f"{c}/{s}" for c, s in was if (c, s) in now and now[c, s] != was[c, s]]
+    if not changed:
         return []
     return [
-        f"the files of {len(other)} of {len(known)} scans, what their labels mean or how they are "
-        f"prepared is not as when the run started or last went on: {shorten(other)}"
+        f"the files of {len(changed)} of {len(was)} scans, what their labels mean or how they are "
+        f"prepared is not as when the run started or last went on: {shorten(changed)}"
     ]
 
 
 def scan_keys(run: RunConfig, plan: Plan) -> dict[tuple[str, str], str]:
-    """Return by cohort and id what tells the content of the files of all scans of a plan."""
-    store, found = run.open_store(plan.sources[0].cohort), {}
+    """Return the cache keys of all scans of a plan by cohort and id."""
+    store, keys = run.open_store(plan.sources[0].cohort), {}
     with digests_kept(store.root / DIGESTS):
         for source in plan.sources:
             for scan in source.cohort.scans:
                 try:
                     key = store.folder(scan, source.cohort).name.removeprefix(f"{scan.id}-")
-                except DataError as error:  # the preparation tells all of them
+                except DataError as error:  # reported when scans are prepared
                     key = str(error)
-                found[source.cohort.name, scan.id] = key
-    return found
+                keys[source.cohort.name, scan.id] = key
+    return keys
 
 
 def write_origin(run: RunConfig, folder: Path, plan: Plan) -> None:
-    """Keep what tells the content of the files of a run."""
+    """Write the cache keys of the scans of a run."""
     content: dict[str, dict[str, str]] = {}
     for (cohort, scan), key in scan_keys(run, plan).items():
         content.setdefault(cohort, {})[scan] = key

@@ -1,4 +1,4 @@
-"""Who was in which part of a run, and annotated how: what its folder keeps of the people."""
+"""Subjects of a run: the split, annotation and image fingerprints recorded in its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neoseg.store.leaks import Member
 log = logging.getLogger(__name__)
 
 IMAGES = "images.json"
-"""In a run folder: the part of each scan and what its image shows, by cohort and scan."""
+"""In a run folder: split and image fingerprints of each scan, by cohort and scan."""
 
 PLAN = "annotation.csv"
 
@@ -30,14 +30,14 @@ SPLIT = "split.csv"
 
 
 def as_trained(plan: Plan, folder: Path) -> Plan:
-    """Return a plan with the split and the annotation that the run in `folder` was trained with.
+    """Return a plan with the split and annotation with which the run in `folder` was trained.
 
-    Of a cohort that has changed since, another split might be drawn, with people of the training
-    for the test. Scans of which the run knows nothing take no part, which the log tells; the
-    annotations of those that are gone stay, since folds follow from all.
+    If a cohort has changed since, a newly drawn split might put training subjects into the test
+    set. Scans unknown to the run are left out, with a warning; annotations of missing scans stay,
+    since folds are derived from all of them.
 
     Raises:
-        CohortError: tables in the folder that are not what a run writes, parts of other names.
+        CohortError: tables in the folder that a run did not write, or unknown split names.
     """
     first = plan.sources[0].cohort.name
     problems = Problems()
@@ -48,42 +48,46 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
                 f"{folder / SPLIT} row {number}", f"found split {row['split']!r}", str(SPLITS)
             )
     problems.settle(f"the split of {folder}")
-    parts = {
+    splits = {
         (row.get("cohort") or first, row["subject"], row.get("session") or None): row["split"]
         for row in rows
     }
-    known = read_plan(folder / PLAN, first)
+    trained_with = read_plan(folder / PLAN, first)
     sources = list[Source]()
     for source in plan.sources:
         name, scans = source.cohort.name, source.cohort.scans
-        part = {scan.id: parts.get((name, scan.subject, scan.session)) for scan in scans}
-        kept = tuple(scan for scan in scans if part[scan.id] is not None)
-        own = tuple(item for item in known if item.cohort == name)
-        people = [{scan.subject for scan in kept if part[scan.id] == one} for one in SPLITS]
-        split = Split(*(tuple(sorted(subjects)) for subjects in people))
-        new = [scan.id for scan in scans if part[scan.id] is None]
-        if new:
-            told = f"{len(new)} of {len(scans)} scans of cohort '{name}' took no part in {folder}"
-            log.warning("%s and are left out: %s", told, shorten(new))
-        cohort = replace(source.cohort, scans=kept)
-        sources.append(replace(source, cohort=cohort, split=split, assignments=own))
+        split_of = {scan.id: splits.get((name, scan.subject, scan.session)) for scan in scans}
+        assigned = tuple(scan for scan in scans if split_of[scan.id] is not None)
+        assignments = tuple(item for item in trained_with if item.cohort == name)
+        subjects_by_split = [
+            {scan.subject for scan in assigned if split_of[scan.id] == part} for part in SPLITS
+        ]
+        split = Split(*(tuple(sorted(subjects)) for subjects in subjects_by_split))
+        unknown = [scan.id for scan in scans if split_of[scan.id] is None]
+        if unknown:
+            message = (
+                f"{len(unknown)} of {len(scans)} scans of cohort '{name}' took no part in {folder}"
+            )
+            log.warning("%s and are left out: %s", message, shorten(unknown))
+        cohort = replace(source.cohort, scans=assigned)
+        sources.append(replace(source, cohort=cohort, split=split, assignments=assignments))
     return replace(plan, sources=tuple(sources))
 
 
 def write_images(folder: Path, members: Sequence[Member]) -> None:
-    """Keep what the images of a run show, by which an evaluation knows them again."""
+    """Write the image fingerprints of a run, by which an evaluation recognises its scans."""
     content: dict[str, dict[str, list[str]]] = {}
     for member in members:
-        known = [member.part, member.digest, member.signature]
-        content.setdefault(member.scan.cohort, {})[member.scan.id] = known
+        fingerprint = [member.part, member.digest, member.signature]
+        content.setdefault(member.scan.cohort, {})[member.scan.id] = fingerprint
     write_json(folder / IMAGES, content)
 
 
 def seen_by(folder: Path) -> list[Member]:
-    """Return the scans with which a run was trained and validated, as far as its folder tells."""
+    """Return the training and validation scans of a run, with any recorded fingerprints."""
     images: dict[tuple[str, str], list[str]] = {}
     try:
-        text = read_text(folder / IMAGES, LARGEST_TABLE, folder)  # 5 kB a scan
+        text = read_text(folder / IMAGES, LARGEST_TABLE, folder)  # 5 kB per scan
         content = json_of(text, str(folder / IMAGES))
         images = {
             (cohort, scan): [str(digest), str(signature)]
@@ -92,17 +96,17 @@ def seen_by(folder: Path) -> list[Member]:
         }
     except (OSError, ValueError, AttributeError, TypeError):
         log.warning("%s does not tell what its images show: ids alone are compared", folder)
-    found = []
+    members = []
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
         if item.split != "test":
             scan = Scan(item.subject, item.session, (None,), None, None, None, None, item.cohort)
-            shown = images.get((scan.cohort, scan.id), ["", ""])
-            found.append(Member(scan, item.split, *shown))
-    return found
+            fingerprints = images.get((scan.cohort, scan.id), ["", ""])
+            members.append(Member(scan, item.split, *fingerprints))
+    return members
 
 
 def changed_plan(plan: Plan, folder: Path) -> list[str]:
-    """Tell whether `annotation.csv` of a run is there and says otherwise than a plan."""
+    """Report whether `annotation.csv` of a run exists and differs from a plan."""
     path = folder / PLAN
     if not path.is_file() or read_plan(path, plan.sources[0].cohort.name) == plan.assignments:
         return []

@@ -1,4 +1,4 @@
-"""The end of a run: scores of the test scans, and `run.json`, which tells that it is finished."""
+"""Conclude a run: score the test scans and write `run.json`, which marks it as finished."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ log = logging.getLogger(__name__)
 
 
 def finished_dice(folder: Path) -> float | None:
-    """Return the test Dice of a finished run, or None where it has not ended."""
+    """Return the test Dice of a finished run; None if the run has not finished."""
     path = folder / RECORD
     if not path.is_file():
         return None
     try:
         dice = read_json(path, within=folder)["test_dice"]
-        found = float("nan") if dice is None else float(dice)
+        value = float("nan") if dice is None else float(dice)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} is not what a finished run writes ({error!r}); delete it, and the run is "
             "scored again from its last checkpoint"
         ) from None
-    if not (folder / f"{CARD}.md").is_file():  # killed in between
+    if not (folder / f"{CARD}.md").is_file():  # killed between record and card
         write_card(folder)
-    return found
+    return value
 
 
 def conclude(
@@ -78,7 +78,7 @@ def conclude(
 ) -> float:
     """Score the test scans with the final weights, write record and card; return the mean Dice."""
     dice = _score(run, folder, module, plan, trainer) if run.score else float("nan")
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 2**30 if sys.platform == "darwin" else 2**20
     gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
     record = {
@@ -89,7 +89,7 @@ def conclude(
         "steps": trainer.global_step,
         "seconds": round(effort.seconds(), 1),
         **mean_times(folder / METRICS),
-        "peak_memory_gib": round(usage / unit, 3),
+        "peak_memory_gib": round(peak_memory / unit, 3),
         "peak_gpu_memory_gib": None if gpu is None else round(gpu, 3),
         "energy_joules": effort.joules(),
         "device": _device_name(),
@@ -107,28 +107,28 @@ def conclude(
     write_json(folder / RECORD, record, indent=1)
     write_card(folder)
     send_results(trainer.loggers, folder)
-    _tell_next(run, folder, plan)
+    _log_next_steps(run, folder, plan)
     return dice
 
 
-def _tell_next(run: RunConfig, folder: Path, plan: Plan) -> None:
-    """Say where things are and what to do next; of the jobs of a sweep, where things are."""
+def _log_next_steps(run: RunConfig, folder: Path, plan: Plan) -> None:
+    """Log the location of the results and, unless this is a job of a sweep, what to do next."""
     log.info("run folder: %s (%s.md, scores.csv, %s, pictures)", folder, CARD, PICTURE)
     if sweeping():
         return
     scans = [scan for source in plan.sources for scan in source.cohort.scans]
-    tested = [scan for source in plan.sources for scan, _ in source.of_split("test")]
-    image = override("input", (tested or scans)[0].images[0])
+    test_scans = [scan for source in plan.sources for scan, _ in source.of_split("test")]
+    image = override("input", (test_scans or scans)[0].images[0])
     segment = command("predict", override("run", folder), image, "output=segmentations")
     log.info("segment a scan, such as: %s", segment)
     runs = Path(run.paths.runs)
-    within = runs.absolute() in folder.absolute().parents
-    compare = command("report", override("runs", runs if within else folder), "output=report")
+    is_inside = runs.absolute() in folder.absolute().parents
+    compare = command("report", override("runs", runs if is_inside else folder), "output=report")
     log.info("compare all runs: %s", compare)
 
 
 def _command() -> str:
-    """Return the command of this run alone, also where a sweep or a cluster has started it."""
+    """Return the command that reruns this run alone, even if a sweep or a cluster started it."""
     arguments = sys.argv[1:]
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
@@ -177,7 +177,7 @@ def _data_fingerprint(store: Store, plan: Plan) -> str:
         entries = [store.folder(scan, cohort).name for scan in cohort.scans]
         rows = [{k: v for k, v in asdict(a).items() if k != "cohort"} for a in source.assignments]
         content.append([entries, rows])
-    # The name of a cohort alone does not change what is learnt.
+    # Cohort names are left out, since they do not affect training.
     weights = [source.weight for source in plan.sources]
     text = json.dumps([*content, weights] if len(content) > 1 else content[0])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

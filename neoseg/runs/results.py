@@ -1,4 +1,4 @@
-"""What a finished run tells W&B and MLflow: summary values, scores and the run card."""
+"""Results of a finished run sent to W&B and MLflow: summary values, scores and the run card."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def send_results(loggers: Iterable[Logger], folder: Path) -> None:
 
 
 def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, Any]:
-    """Return the values by which runs are compared; what does not apply is left out.
+    """Return the values by which runs are compared; values that do not apply are left out.
 
-    `test/dice` is the mean over leaves, `test/dice_hidden` and `test/dice_visible` over those that
-    the annotation of partially labelled scans hides and shows, `test/dice/<class>` of each class;
-    `test/full_fraction`, the share of fully labelled scans, is their abscissa.
+    `test/dice` is the mean over leaves, `test/dice_hidden` and `test/dice_visible` those over the
+    leaves that the annotation of partially labelled scans hides and shows, `test/dice/<class>` that
+    of each class. `test/full_fraction`, the fraction of fully labelled scans, is their x-axis.
     """
     cost, training, data = card["cost"], card["training"], card["data"]
     values = {f"cost/{name}": cost[name] for name in COSTS}
@@ -56,8 +56,8 @@ def summary_values(card: dict[str, Any], scores: pd.DataFrame | None) -> dict[st
             values[f"test/dice/{name}"] = rows["dice"].mean()
             values[f"test/hd95/{name}"] = rows["hd95"].mean()
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
-    kept = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    return kept | {"limits_of_use": "\n".join(card["limits"])}
+    finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return finite | {"limits_of_use": "\n".join(card["limits"])}
 
 
 def _mean(rows: pd.DataFrame, metric: str) -> float:

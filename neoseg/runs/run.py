@@ -1,4 +1,4 @@
-"""One run from configuration to scores; its folder is the truth."""
+"""Train and score one run in its folder, from its configuration."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ log = logging.getLogger(__name__)
 def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
     """Run one job in `folder`, all stages of its recipe; return the mean test Dice over leaves.
 
-    A folder that holds the same run, finished, is left as it is, unless it is resumed with more
-    epochs or more time; one that was interrupted, however hard, goes on from its last checkpoint
-    to the same end. With `find_lr` the learning rates are tested and nothing is trained.
+    A folder that holds the same run, finished, is left unchanged, unless it is resumed with more
+    epochs or more time. An interrupted run, however it was killed, resumes from its last checkpoint
+    with the same final result. With `find_lr` learning rates are tested and nothing is trained.
 
     Args:
-        run: what is asked for.
+        run: configuration of the run.
         folder: of the run.
-        resuming: whether it was asked to go on with what is there, also with other settings.
+        resuming: whether the user asked to resume the run in the folder, even with other settings.
 
     Raises:
-        ConfigError, CohortError, DataError, ...: errors for the person who has to act.
-        SIGTERMException: the machine asked for an end; the last step is saved.
+        ConfigError, CohortError, DataError, ...: errors that the user has to resolve.
+        SIGTERMException: a signal ended the training; the last step is saved.
     """
     longer = resuming and goes_on(run, folder)
-    if (folder / RECORD).is_file() and not longer:  # perhaps where nothing can be written
+    if (folder / RECORD).is_file() and not longer:  # the folder may be read-only
         return _finished(run, folder)
     with claimed(folder):
-        # Whoever had the folder meanwhile may have come to the end.
+        # Another process may have finished the run before releasing the lock.
         if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
         with failure_noted(folder), effort_counted(folder) as effort:
@@ -94,14 +94,15 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
 
 
 def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
-    """Read the cohorts, plan who is annotated how, and write both with the configuration.
+    """Read the cohorts, plan their annotation, and write both with the configuration.
 
-    What is no longer that with which the run started raises `ConfigError`; see `require_same`.
+    Raises `ConfigError` if they differ from what the run was started with; see `require_same`.
     """
     plan = run.plan()
     if resuming and goes_on(run, folder):
         log.info("%s had ended: it goes on, and is scored again", folder)
-        (folder / RECORD).unlink()  # before the configuration: from here on it is one that goes on
+        # Before the configuration is written: from here on the run is unfinished again.
+        (folder / RECORD).unlink()
     require_same(run, folder, plan, resuming)
     plan = with_source(run, folder, plan)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)

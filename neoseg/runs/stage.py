@@ -1,4 +1,4 @@
-"""One stage of a run: a training in a folder of its own, which goes on where it was interrupted."""
+"""One stage of a run: a training in a folder of its own, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -48,61 +48,62 @@ from neoseg.training.recipe import Stage
 log = logging.getLogger(__name__)
 
 RESUMABLE = frozenset({"loops", "callbacks", "optimizer_states", "lr_schedulers", "global_step"})
-"""What a checkpoint needs for a training to go on, beside the weights."""
+"""Entries of a checkpoint that are needed to resume a training, besides the weights."""
 
 
 def run_stage(
     run: RunConfig, folder: Path, plan: Plan, stage: Stage, before: Sequence[Stage]
 ) -> tuple[SegmentationModule, L.Trainer] | None:
-    """Train one stage of a run in its folder; None for an earlier stage that has ended already.
+    """Train one stage of a run in its folder; return None for an earlier stage that is finished.
 
     The W&B run of the last stage is left open for the scores. The networks of the stages in
-    `before` predict for this one, which goes on from that at the place of its member.
+    `before` make the pseudo-labels of this one, which starts from the weights of the network with
+    the same member number.
 
     Raises:
-        ConfigError: keys that the trainer does not know or that resuming forbids.
+        ConfigError: keys that the trainer does not accept or that must not change on resuming.
     """
     if not stage.last and stage.marker(folder).is_file():
         return None
     if run.recipe.kind != "single":
-        what = "pseudo-labels" if stage.predicts else "first training"
+        description = "pseudo-labels" if stage.predicts else "first training"
         if run.recipe.kind == "folds":
-            what = "all subjects" if stage.fold is None else f"without fold {stage.fold + 1}"
-        log.info("stage %s: %s", stage.name, what)
+            description = "all subjects" if stage.fold is None else f"without fold {stage.fold + 1}"
+        log.info("stage %s: %s", stage.name, description)
     trainer = stage_trainer(run, folder, stage)
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
     module = run.module(plan)
-    if slow := wide_end(module.network, module.head.channels):
-        log.warning("%s", slow)
+    if warning := wide_end(module.network, module.head.channels):
+        log.warning("%s", warning)
     codes = stage.pseudo_labels(folder)
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
-    found = checkpoint.is_file()
-    # What a run starts from may be gone by the time that it goes on.
-    if codes is not None and not (found and not before and run.recipe.teacher == "source"):
-        _label(run, folder, plan, before, codes, trainer.strategy.root_device)
+    resuming = checkpoint.is_file()
+    # A resumed run must not depend on the network of `init_from`, which may be gone by then.
+    if codes is not None and not (resuming and not before and run.recipe.teacher == "source"):
+        _make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device)
         if before:
-            _take_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
+            _load_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     augment = data.augment
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
         mirrored = augment.spatial is not None and augment.spatial.flip > 0
-        for problem in [] if found else findings_of_plan(data.annotated, data.store, mirrored):
+        for problem in [] if resuming else findings_of_plan(data.annotated, data.store, mirrored):
             log.warning("%s", problem)
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
-    if not found and not before:
+    if not resuming and not before:
         warm_start(run, folder, module)
-    if found:
+    if resuming:
         require_fitting(checkpoint, module)
         log.info("going on from %s", checkpoint)
     try:
         with warnings.catch_warnings():
-            # The sampler starts at the right step; Lightning cannot know.
+            # Lightning is unaware that the sampler starts at the right step.
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
-            trainer.fit(module, data, ckpt_path=checkpoint if found else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=checkpoint if resuming else None, weights_only=True)
     except BaseException as error:
         close_runs(trainer.loggers, failed=True)
         if isinstance(error, MisconfigurationException):
@@ -114,20 +115,20 @@ def run_stage(
         record = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
         write_json(stage.marker(folder), record)
     if stage.last and not trainer.interrupted:
-        _take_best(stage.folder(folder), module)
+        _load_best(stage.folder(folder), module)
     return module, trainer
 
 
-def _take_best(folder: Path, module: SegmentationModule) -> None:
-    """Give the module the weights with which the run predicts, where these are not the last."""
+def _load_best(folder: Path, module: SegmentationModule) -> None:
+    """Load the weights with which the run predicts into the module, unless they are the last."""
     path = predicting_checkpoint(folder)
     if path.name == LAST:
         return
-    _take_weights(module, path)
+    _load_weights(module, path)
     log.info("predicting with %s, the weights of the best validation Dice", path)
 
 
-def _take_weights(module: SegmentationModule, path: Path) -> None:
+def _load_weights(module: SegmentationModule, path: Path) -> None:
     try:
         module.load_state_dict(read_checkpoint(path, within=path.parents[1])["state_dict"])
     except CheckpointError as error:
@@ -135,27 +136,27 @@ def _take_weights(module: SegmentationModule, path: Path) -> None:
 
 
 def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
-    """Raise `ConfigError` for a checkpoint from which this network cannot go on."""
+    """Raise `ConfigError` for a checkpoint from which this network cannot resume."""
     try:
         content = read_checkpoint(checkpoint, RESUMABLE, checkpoint.parents[1])
     except CheckpointError as error:
         raise ConfigError(f"{error}; delete it to train this stage again from its start") from None
-    there = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    differing = sorted(name for name in there | here if there.get(name) != here.get(name))
+    saved = {name: tuple(value.shape) for name, value in content["state_dict"].items()}
+    ours = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    differing = sorted(name for name in saved | ours if saved.get(name) != ours.get(name))
     if differing:
         name = differing[0]
         raise ConfigError(
-            f"{checkpoint} holds another network: {len(differing)} of {len(there | here)} weights "
-            f"differ, such as {name}, {there.get(name, 'absent')} there and "
-            f"{here.get(name, 'absent')} here; bring network, head, loss and teacher back to what "
+            f"{checkpoint} holds another network: {len(differing)} of {len(saved | ours)} weights "
+            f"differ, such as {name}, {saved.get(name, 'absent')} there and "
+            f"{ours.get(name, 'absent')} here; bring network, head, loss and teacher back to what "
             "they were, or start a run in a new folder"
         )
 
 
 def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) -> MixedDataModule:
-    """Return the data with which a stage trains, prepared, without its pseudo-labels."""
-    if stage.data != "all":  # the codebook stays
+    """Return the prepared data of a stage, without its pseudo-labels."""
+    if stage.data != "all":  # the codebook does not change
         plan = plan.keeping(lambda item: item.split != "train" or item.stream == "full")
     if stage.fold is not None:
         folds = fold_of_each(plan, run.recipe.folds, run.recipe.draw)
@@ -165,7 +166,7 @@ def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) 
     return data
 
 
-def _label(
+def _make_pseudo_labels(
     run: RunConfig,
     folder: Path,
     plan: Plan,
@@ -173,16 +174,20 @@ def _label(
     codes: Path,
     device: torch.device,
 ) -> None:
-    """Fill in what the annotations of the training scans leave open, by networks or by atlases."""
+    """Make pseudo-labels for what the annotations of the training scans leave open."""
     data = _prepared(run, plan, with_teacher=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
     settings = (plan.codebook, run.recipe.min_confidence, data.store.settings.locations)
     labeller: Labeller
     if before:
-        places = [earlier.folder(folder) for earlier in before]
-        teachers = [TrainedNetwork.load(place, str(device), allow=run.allow) for place in places]
-        weights = digest_of_content([digest_of(predicting_checkpoint(place)) for place in places])
+        teacher_folders = [earlier.folder(folder) for earlier in before]
+        teachers = [
+            TrainedNetwork.load(path, str(device), allow=run.allow) for path in teacher_folders
+        ]
+        weights = digest_of_content(
+            [digest_of(predicting_checkpoint(path)) for path in teacher_folders]
+        )
         segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
         labeller = PseudoLabeller(*settings, weights, segmenters)
     elif run.recipe.teacher == "source":
@@ -195,31 +200,31 @@ def _label(
                 f"found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or choose "
                 "recipe.teacher=partial"
             )
-        made_of = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
-        how = (run.recipe.atlases, run.recipe.intensities)
-        weights = digest_of_content(["atlas", *how, made_of])
-        labeller = AtlasLabeller(*settings, weights, atlases, *how, device)
+        atlas_keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
+        options = (run.recipe.atlases, run.recipe.intensities)
+        weights = digest_of_content(["atlas", *options, atlas_keys])
+        labeller = AtlasLabeller(*settings, weights, atlases, *options, device)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
-        for place, source in enumerate(plan.sources):
-            own = [scan for scan in scans if scan.source == place]
+        for number, source in enumerate(plan.sources):
+            source_scans = [scan for scan in scans if scan.source == number]
             labels = plan.folder(codes, source)
-            shown = plan.folder(folder / "pseudo_labels", source)
-            labeller.label(own, labels, shown, provenance, bar.advance)
+            preview_folder = plan.folder(folder / "pseudo_labels", source)
+            labeller.label(source_scans, labels, preview_folder, provenance, bar.advance)
 
 
 def _full_elsewhere(plan: Plan) -> str:
-    """Name fully labelled scans that are not for training, and what brings them there."""
+    """Name fully labelled scans outside the training split, and how to move them there."""
     scans = (scan for source in plan.sources for scan in source.cohort.scans)
-    named = {s.subject for s in scans if s.annotation and s.annotation.stream == "full"}
-    if not named:
+    subjects = {s.subject for s in scans if s.annotation and s.annotation.stream == "full"}
+    if not subjects:
         return ""
-    move = "put some into training with split=file split.file=FILE, or try another split.seed"
-    return f" (those of {shorten(sorted(named))} are for validation or test: {move})"
+    hint = "put some into training with split=file split.file=FILE, or try another split.seed"
+    return f" (those of {shorten(sorted(subjects))} are for validation or test: {hint})"
 
 
 def _prepared(run: RunConfig, plan: Plan, with_teacher: bool) -> MixedDataModule:
-    if not run.score:  # nothing will read the scans for the test
+    if not run.score:  # test scans will not be needed
         plan = plan.keeping(lambda item: item.split != "test")
     with progress_bar("prepare", total=len(plan.assignments)) as bar:
         data = run.data(plan, with_teacher, bar.advance)

@@ -1,4 +1,4 @@
-"""A run that starts from a trained network, and the file that tells what came from where."""
+"""Start a run from a trained network, and record what came from where."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 INIT = "init.json"
 """In the folder of a run that started from another network: what came from where."""
 
-SAID = "source.json"
-"""What each leaf of that network means in the run's table, where it labels scans."""
+TRANSLATION = "source.json"
+"""What each leaf of that network means in the run's table, if the network labels scans."""
 
 
 def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None:
-    """Give the networks of a module the weights that a run starts from; tell and keep what is new.
+    """Initialise a module with the weights that a run starts from; report and record the origin.
 
     Raises:
         ConfigError, LabelError: as `Source.read` and `start`.
@@ -47,34 +47,35 @@ def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None
     if is_first_process():
         write_json(folder / INIT, report, indent=1, ensure_ascii=False)
         Console().print(report_table(report))
-    lost = [row["class"] for row in report["classes"] if row["from"] == "drawn"]
-    if lost:
-        log.info("drawn, since the old table has nothing like it: %s", ", ".join(lost))
+    drawn = [row["class"] for row in report["classes"] if row["from"] == "drawn"]
+    if drawn:
+        log.info("drawn, since the old table has nothing like it: %s", ", ".join(drawn))
 
 
 def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
-    """Return a plan whose codebook has what the network of `init_from` can tell, if it is asked.
+    """Return a plan whose codebook includes the label sets of the network of `init_from`.
 
-    What it can tell is kept in the run folder: a run that goes on does not need it any more.
+    The plan is unchanged unless that network is the recipe's teacher. The label sets are stored in
+    the run folder, so that a resumed run does not need the network any more.
     """
     if run.recipe.teacher != "source" or run.init_from is None:
         return plan
-    kept = folder / SAID
-    if not kept.is_file():
-        spec = _spec(Source.read(run.init_from, run.allow))
-        said = translated(spec.space, plan.space, run.init.map)
+    path = folder / TRANSLATION
+    if not path.is_file():
+        spec = _require_spec(Source.read(run.init_from, run.allow))
+        label_sets = translated(spec.space, plan.space, run.init.map)
         if is_first_process():
-            write_json(kept, {"said": [sorted(leaves) for leaves in said]})
+            write_json(path, {"said": [sorted(leaves) for leaves in label_sets]})
     else:
         try:
-            rows = read_json(kept, within=folder)["said"]
-            said = tuple(frozenset(map(int, leaves)) for leaves in rows)
+            rows = read_json(path, within=folder)["said"]
+            label_sets = tuple(frozenset(map(int, leaves)) for leaves in rows)
         except (ForeignError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{kept} is not what a run writes ({error!r}); restore it") from None
-    return replace(plan, codebook=telling(plan.codebook, said))
+            raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
+    return replace(plan, codebook=telling(plan.codebook, label_sets))
 
 
-def _spec(source: Source) -> ModelSpec:
+def _require_spec(source: Source) -> ModelSpec:
     if source.trained is None:
         raise ConfigError(
             f"recipe.teacher is source, and {source.name} is of another project, whose preparation "
@@ -86,37 +87,37 @@ def _spec(source: Source) -> ModelSpec:
 def source_labeller(
     run: RunConfig, plan: Plan, settings: tuple[Codebook, float, int], device: torch.device
 ) -> SourceLabeller:
-    """Return what fills in annotations by the network that a run starts from.
+    """Return a labeller that completes annotations with the network that a run starts from.
 
     Raises:
-        ConfigError: a network that reads scans prepared otherwise, or none of their images.
+        ConfigError: a network that needs another preparation, or whose first image is missing.
     """
     assert run.init_from is not None
     source = Source.read(run.init_from, run.allow, str(device))
-    spec, here = _spec(source), run.preparation(plan.sources[0].cohort)
+    spec, preparation = _require_spec(source), run.preparation(plan.sources[0].cohort)
     for key in ("spacing", "normalise", "foreground"):
-        there, now = getattr(spec.prepare, key), getattr(here, key)
-        if there != now:
+        theirs, own = getattr(spec.prepare, key), getattr(preparation, key)
+        if theirs != own:
             raise ConfigError(
-                f"{source.name} reads scans prepared with store.{key}={there}, and those of this "
-                f"run have {now}; set store.{key} as there, or let `neoseg predict` label the scans"
+                f"{source.name} reads scans prepared with store.{key}={theirs}, and those of this "
+                f"run have {own}; set store.{key} as there, or let `neoseg predict` label the scans"
             )
-    own = {name: place for place, name in enumerate(plan.modalities)}
-    if spec.modalities[0] not in own:
+    channels = {name: index for index, name in enumerate(plan.modalities)}
+    if spec.modalities[0] not in channels:
         raise ConfigError(
             f"{source.name} reads {', '.join(spec.modalities)}, and the scans of this run have "
-            f"{', '.join(own)}; the first must be among them"
+            f"{', '.join(channels)}; the first must be among them"
         )
     assert source.trained is not None
     segmenter = segmenter_of(spec, source.trained.network, source.trained.device)
-    said = translated(spec.space, plan.space, run.init.map)
-    made_of = digest_of_content([source.fingerprint, [sorted(leaves) for leaves in said]])
-    images = tuple(own.get(name) for name in spec.modalities)
-    return SourceLabeller(*settings, made_of, segmenter, said, images)
+    label_sets = translated(spec.space, plan.space, run.init.map)
+    fingerprint = digest_of_content([source.fingerprint, [sorted(leaves) for leaves in label_sets]])
+    images = tuple(channels.get(name) for name in spec.modalities)
+    return SourceLabeller(*settings, fingerprint, segmenter, label_sets, images)
 
 
 def started_from(folder: Path) -> dict[str, Any] | None:
-    """Return which network a run started from, for its record; None where it was drawn."""
+    """Return the network that a run started from, for its record; None if there is none."""
     if not (folder / INIT).is_file():
         return None
     try:

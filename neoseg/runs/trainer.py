@@ -1,4 +1,4 @@
-"""The Lightning Trainer of a training, from the configuration, with what it must not be told."""
+"""Build the Lightning Trainer of a stage from the configuration."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from neoseg.training.rates import OptimizerAsAsked
 from neoseg.training.recipe import Stage
 
 INTERACTIVE = ("bash", "interactive")
-"""Names of SLURM jobs in which a person types the commands."""
+"""Names of SLURM jobs in which a person types commands."""
 
 
 def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
-    """Return that of one stage of the run in a folder; raises `ConfigError` as `make_trainer`."""
+    """Return the trainer of a stage of the run in `folder`; raises `ConfigError`."""
     settings = run.trainer
     if stage.epochs is not None:
         settings = settings.model_copy(update={"max_epochs": stage.epochs})
-    own = stage.folder(folder)
-    own.mkdir(parents=True, exist_ok=True)
+    stage_folder = stage.folder(folder)
+    stage_folder.mkdir(parents=True, exist_ok=True)
     try:
         callbacks = make_callbacks(
-            own,
+            stage_folder,
             run.checkpoint,
             run.seed,
             stage.first_step(run.patches.steps_per_epoch),
@@ -55,12 +55,15 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
         ) from None
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
-    loggers = make_loggers(own, folder, run.logger, run.name, group, run.content, run.privacy)
+    loggers = make_loggers(
+        stage_folder, folder, run.logger, run.name, group, run.content, run.privacy
+    )
     callbacks += [OptimizerAsAsked(run.optimizer), *wandb_callbacks(loggers)]
     callbacks += make_own_callbacks(settings.callbacks or ())
-    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    arguments = settings.arguments() | {"enable_progress_bar": bar}  # else Lightning adds its own
-    return make_trainer(arguments, run.patches.batch_size, own, callbacks, loggers)
+    has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    # Without a bar, Lightning must not add its own.
+    arguments = settings.arguments() | {"enable_progress_bar": has_bar}
+    return make_trainer(arguments, run.patches.batch_size, stage_folder, callbacks, loggers)
 
 
 def make_trainer(
@@ -70,17 +73,22 @@ def make_trainer(
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
 ) -> L.Trainer:
-    """Return a trainer that does what the configuration says and nothing behind its back.
+    """Return a trainer that follows the configuration, without Lightning's automatic additions.
 
-    `batch_size` counts the items of a step over all devices; Lightning may write in `folder`.
+    Args:
+        arguments: of `L.Trainer`.
+        batch_size: items of a step over all devices.
+        folder: in which Lightning may write.
+        callbacks: all callbacks.
+        loggers: all loggers.
 
     Raises:
-        ConfigError: arguments that do not fit each other, or that this machine cannot fulfil.
+        ConfigError: arguments that contradict each other, or that this machine does not support.
     """
     environment = cluster_environment()
     try:
         with warnings.catch_warnings():
-            # An error of ours says more.
+            # `_check_machine` raises a clearer error.
             warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
             trainer = L.Trainer(
                 **arguments,
@@ -88,7 +96,7 @@ def make_trainer(
                 default_root_dir=folder,
                 logger=list(loggers),
                 callbacks=list(callbacks),
-                use_distributed_sampler=False,  # the sampler shares the items out itself
+                use_distributed_sampler=False,  # the sampler distributes the items itself
                 enable_model_summary=False,
             )
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
@@ -98,11 +106,11 @@ def make_trainer(
 
 
 def cluster_environment() -> ClusterEnvironment | None:
-    """Return how the processes of a run find each other, where SLURM is around; else None.
+    """Return how the processes of a run find each other under SLURM; None without SLURM.
 
-    A process that `srun` started is one of several with numbers of their own. One that was started
-    by hand inside an allocation, or from a batch script without `srun`, starts the others itself.
-    Lightning never puts a job back into the queue: submitit or the batch script does.
+    A process started by `srun` is one of several numbered ones. A process started by hand inside an
+    allocation, or from a batch script without `srun`, starts the others itself. Lightning never
+    requeues a job: submitit or the batch script does.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return None
@@ -120,7 +128,7 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
         )
     require_shares(batch_size, trainer.world_size)
     if sweeping() and starts_processes(trainer):
-        # Each further process would start the whole sweep itself.
+        # Each further process would start the whole sweep again.
         raise ConfigError(
             f"a sweep (-m) cannot start {trainer.world_size} processes a job in its own process; "
             "add cluster=local (jobs as commands of their own on this machine) or cluster=slurm to "
@@ -129,6 +137,6 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
 
 
 def sweeping() -> bool:
-    """Tell whether this process runs a sweep."""
+    """Return whether this process runs a sweep."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     return hydra is not None and hydra.mode is not None and hydra.mode.name == "MULTIRUN"

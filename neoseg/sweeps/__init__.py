@@ -1,1 +1,1 @@
-"""Many runs from one command: what they are, where they run, what became of them."""
+"""Sweeps: many runs from one command, on this machine or on SLURM."""

@@ -1,4 +1,4 @@
-"""The jobs of a sweep and what their folders tell of them."""
+"""Jobs of a sweep, and their state as derived from their folders."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Job:
 
     Attributes:
         overrides: what the sweep sets for it, as on the command line.
-        folder: where it runs, the same each time that the sweep is started.
+        folder: of the run, the same each time that the sweep is started.
         arm: name of its experiment.
-        run: what it is to do; None where its settings cannot work.
-        problem: why not.
-        hydra_overrides: what the command line sets of Hydra's own keys.
-        planned: whether its sizes and steps are known; if not, they are when it has started.
+        run: its configuration; None if it is invalid.
+        problem: why it is invalid.
+        hydra_overrides: Hydra's own keys that the command line sets.
+        planned: whether its sizes and steps are known; if not, they are planned when it starts.
     """
 
     overrides: tuple[str, ...]
@@ -54,22 +54,22 @@ class Job:
     def of(cls, overrides: Sequence[str], folder: Path, config: DictConfig) -> Job:
         """Parse the configuration of a job, with or without the node `hydra`."""
         keys = [str(key) for key in config if key != "hydra"]
-        of_hydra = OmegaConf.select(config, "hydra.overrides.hydra") or ()
+        hydra_overrides = OmegaConf.select(config, "hydra.overrides.hydra") or ()
         run, problem, planned = None, "", True
-        own = OmegaConf.masked_copy(config, keys)
+        content = OmegaConf.masked_copy(config, keys)
         try:
             if "hydra" in config:
-                own, is_open = with_plan(own, Given.of_hydra(own, config.hydra), folder)
+                content, is_open = with_plan(content, Given.of_hydra(content, config.hydra), folder)
                 planned = not is_open
-            run = RunConfig.parse(own)
+            run = RunConfig.parse(content)
         except ConfigError as error:
             problem = str(error)
         arm = str(OmegaConf.select(config, "name"))
-        return cls(tuple(overrides), folder, arm, run, problem, tuple(of_hydra), planned)
+        return cls(tuple(overrides), folder, arm, run, problem, tuple(hydra_overrides), planned)
 
     @property
     def state(self) -> State:
-        """What its folder tells."""
+        """State of the run according to its folder."""
         if (self.folder / RECORD).is_file():
             return "finished"
         if is_claimed(self.folder):
@@ -80,20 +80,20 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do; a test of learning rates leaves a record of its own."""
-        tested = self.run is not None and self.run.find_lr is not None
-        return self.state == "finished" or (tested and (self.folder / RATES).is_file())
+        """Whether nothing is left to do; a learning-rate test leaves a record of its own."""
+        is_rate_test = self.run is not None and self.run.find_lr is not None
+        return self.state == "finished" or (is_rate_test and (self.folder / RATES).is_file())
 
     @property
     def submission(self) -> str | None:
-        """The number with which it was last given to SLURM, whatever became of it."""
+        """SLURM job number of its last submission, whatever became of it."""
         try:
             return str(read_json(self.folder / SUBMISSION, within=self.folder)["job"])
         except (ValueError, KeyError, TypeError):
             return None
 
     def submitted_as(self, number: str) -> None:
-        """Keep the number with which it was given to SLURM."""
+        """Save the job number of its submission to SLURM."""
         write_json(self.folder / SUBMISSION, {"job": number})
 
     @property
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all its trainings; 0 where its settings cannot work, or are open."""
+        """Optimizer steps of all its trainings; 0 if its settings are invalid or unplanned."""
         if self.run is None or not self.planned:
             return 0
         if self.run.find_lr is not None:
@@ -120,19 +120,19 @@ class Job:
 
     @property
     def steps_done(self) -> int:
-        """Steps that its curves have, those of earlier stages included."""
+        """Steps recorded in its curves, those of earlier stages included."""
         if self.state == "finished":
             return self.steps
         return sum(map(_last_step, find(self.folder, [METRICS])))
 
     @property
     def devices(self) -> int:
-        """Processes that work on it together, as far as the configuration gives a number."""
+        """Number of processes of the run, as far as its configuration determines it."""
         return 1 if self.run is None else self.run.trainer.processes
 
 
 def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str]) -> Job:
-    """Compose the job of a sweep that has the given overrides."""
+    """Compose the job of a sweep with the given overrides."""
     config = loader.load_sweep_config(sweep, list(overrides))
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
     folder /= str(OmegaConf.select(config, "hydra.sweep.subdir"))
@@ -140,15 +140,18 @@ def compose_job(loader: ConfigLoader, sweep: DictConfig, overrides: Sequence[str
 
 
 def seconds_per_step(jobs: Iterable[Job]) -> dict[str, float]:
-    """Return the time of a step (scores and validation included) by arm, from finished jobs."""
+    """Return the median time per step by arm, in seconds, from finished jobs.
+
+    Scores and validation are included.
+    """
     times: dict[str, list[float]] = {}
     for job in jobs:
         if job.state == "finished":
             record = read_json(job.folder / RECORD, within=job.folder)
             if isinstance(record, dict) and record.get("steps") and record.get("seconds"):
-                # `steps` of the record are those of the last stage alone.
+                # `steps` in the record counts the last stage only.
                 times.setdefault(job.arm, []).append(record["seconds"] / max(job.steps, 1))
-    return {arm: sorted(found)[len(found) // 2] for arm, found in times.items()}
+    return {arm: sorted(seconds)[len(seconds) // 2] for arm, seconds in times.items()}
 
 
 def _last_step(curve: Path) -> int:

@@ -1,4 +1,4 @@
-"""Jobs as commands of their own on this machine, several at a time."""
+"""Run jobs as separate commands on this machine, several at a time."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from neoseg.sweeps.places import Places, visible_gpus
 log = logging.getLogger(__name__)
 
 OUTPUT = "output.log"
-"""In each job's folder: what the command wrote."""
+"""Output of the command, in the folder of each job."""
 
-HYDRAS = "HYDRA_FULL_ERROR=1"
-"""In the line with which Hydra ends a traceback."""
+HYDRA_HINT = "HYDRA_FULL_ERROR=1"
+"""Part of the line that Hydra prints after a traceback."""
 
 
 def run_here(
     loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]]
 ) -> None:
-    """Run jobs in processes of their own and wait for them; a failed one stops no other.
+    """Run jobs in separate processes and wait for them; a failed job does not stop the others.
 
-    Each is the leader of a process group, so that it can start further processes, one a GPU.
-    Ctrl-C, SIGTERM and SIGHUP are passed on, so that the jobs save where they are.
+    Each process leads a process group, so that it can start further processes, one per GPU.
+    Ctrl-C, SIGTERM and SIGHUP are passed on, so that the jobs save their state.
 
     Raises:
-        ConfigError: keys of `cluster`, or jobs that do not fit this machine.
+        ConfigError: invalid keys of `cluster`, or jobs that do not fit this machine.
     """
     jobs = [compose_job(loader, config, overrides) for overrides in job_overrides]
-    runs = [job.run for job in jobs if job.run is not None]  # `run_sweep` starts no others
+    # `run_sweep` does not launch jobs without `run`.
+    runs = [job.run for job in jobs if job.run is not None]
     settings = runs[0].cluster
     assert isinstance(settings, LocalSettings)
     for run in runs:
@@ -82,18 +83,18 @@ class _Pool:
         self.running: list[_Running] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        waiting, done = list(jobs), 0
+        queue, ended = list(jobs), 0
         try:
-            while waiting or self.running:
-                if waiting:
-                    gpus = self.places.take(waiting[0].devices)
+            while queue or self.running:
+                if queue:
+                    gpus = self.places.take(queue[0].devices)
                     if gpus is not None:
-                        self._start(waiting.pop(0), gpus)
+                        self._start(queue.pop(0), gpus)
                         continue
                 time.sleep(0.1)
                 for item in [r for r in self.running if r.process.poll() is not None]:
-                    done += 1
-                    self._end(item, f"{done} of {len(jobs)}")
+                    ended += 1
+                    self._end(item, f"{ended} of {len(jobs)}")
         except BaseException:
             self._stop()
             raise
@@ -117,28 +118,30 @@ class _Pool:
                 start_new_session=True,
             )
         self.running.append(_Running(job, process, gpus))
-        where = f" on GPU {', '.join(gpus)}" if gpus else ""
-        log.info("started %s%s", job.folder.name, where)
+        placement = f" on GPU {', '.join(gpus)}" if gpus else ""
+        log.info("started %s%s", job.folder.name, placement)
 
     def _end(self, item: _Running, count: str) -> None:
         self.running.remove(item)
         self.places.give_back(item.gpus)
-        # Processes that it has started, one a GPU, must not outlive it.
+        # Its child processes, one per GPU, must not outlive it.
         with suppress(ProcessLookupError):
             os.killpg(item.process.pid, signal.SIGKILL)
         status = item.process.returncode
         if item.job.state != "running" and status not in (0, 128 + signal.SIGTERM):
-            # Whoever could say more has done so already.
+            # Does not replace a more precise reason that the job has recorded itself.
             output = item.job.folder / OUTPUT
-            note_failure(item.job.folder, f"{_words(status)}: {last_line(output)} (see {output})")
-        what = item.job.reason or "finished"
+            note_failure(
+                item.job.folder, f"{_describe_exit(status)}: {last_line(output)} (see {output})"
+            )
+        outcome = item.job.reason or "finished"
         seconds = time.monotonic() - item.started
-        log.info("%s after %.0f s: %s (%s)", item.job.folder.name, seconds, what, count)
+        log.info("%s after %.0f s: %s (%s)", item.job.folder.name, seconds, outcome, count)
 
     def _stop(self) -> None:
-        """Let all jobs save where they are, then end what is left of them.
+        """Let all jobs save their state, then kill those that remain after the grace period.
 
-        A further Ctrl-C ends them at once.
+        A further Ctrl-C kills them at once.
         """
         try:
             for item in self.running:
@@ -155,16 +158,16 @@ class _Pool:
 
 
 def last_line(path: Any) -> str:
-    """Return the last line of a text file that says something of its own."""
+    """Return the last informative line of a text file, or ""."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    telling = (line.strip() for line in reversed(lines) if HYDRAS not in line)
-    return next(filter(None, telling), "")
+    informative = (line.strip() for line in reversed(lines) if HYDRA_HINT not in line)
+    return next(filter(None, informative), "")
 
 
-def _words(status: int) -> str:
+def _describe_exit(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
@@ -178,12 +181,17 @@ def _shared_arguments(config: DictConfig) -> list[str]:
 
 
 def _own_arguments(job: Job) -> list[str]:
-    kept = [item for item in job.overrides if not _key(item).startswith("cluster")]
+    overrides = [item for item in job.overrides if not _key(item).startswith("cluster")]
     for item in job.hydra_overrides:
         key = _key(item)
         if not key.startswith(("hydra.mode", "hydra.sweep", "hydra.launcher", "hydra/")):
-            kept.append(item)
-    return [*kept, "cluster=none", "hydra.mode=RUN", f"hydra.run.dir={quoted(str(job.folder))}"]
+            overrides.append(item)
+    return [
+        *overrides,
+        "cluster=none",
+        "hydra.mode=RUN",
+        f"hydra.run.dir={quoted(str(job.folder))}",
+    ]
 
 
 def _key(override: str) -> str:
@@ -195,14 +203,14 @@ def _ending_on_signals() -> Iterator[None]:
     def handler(signum: int, _: FrameType | None) -> None:
         sys.exit(128 + signum)
 
-    # SIGHUP comes when the terminal is closed; where it is ignored (nohup), it stays so.
-    names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {name: signal.getsignal(name) for name in names}
-    for name in names:
-        if before[name] is not signal.SIG_IGN:
-            signal.signal(name, handler)
+    # SIGHUP is sent when the terminal is closed; if it is ignored (nohup), it stays ignored.
+    signals = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    previous = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        if previous[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        for name in names:
-            signal.signal(name, before[name])
+        for number in signals:
+            signal.signal(number, previous[number])

@@ -1,4 +1,4 @@
-"""What a sweep is going to do and what it has done, for people."""
+"""Tables of the jobs of a sweep, before it starts and after it has ended."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from neoseg.sweeps.jobs import Job, State, seconds_per_step
 
 
 def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
-    """List the jobs with their state, steps and estimated time, and the sums.
+    """Return a table of the jobs with state, steps and estimated time, and their sums.
 
-    `assumed` are the seconds of a step in arms of which no job has finished; None leaves them open.
+    `assumed` is the time per step in seconds for arms without a finished job; None leaves their
+    time unknown.
     """
-    known = seconds_per_step(jobs)
+    measured = seconds_per_step(jobs)
     table = Table("job", "arm", "state", "steps", "time left", "devices", show_footer=True)
     left = device_seconds = 0.0
     unknown = 0
     for job in jobs:
         done, steps = job.steps_done, job.steps
-        rate = known.get(job.arm, assumed)
+        rate = measured.get(job.arm, assumed)
         seconds: float | None = 0.0
         if not job.ended:
             seconds = None if rate is None or not job.planned else max(steps - done, 0) * rate
@@ -42,11 +43,11 @@ def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
             str(job.devices),
         )
     states = Counter(job.state for job in jobs)
-    told = ", ".join(f"{states[s]} {s}" for s in get_args(State) if states[s])
-    more = f" and {unknown} unknown" if unknown else ""
+    counts = ", ".join(f"{states[s]} {s}" for s in get_args(State) if states[s])
+    suffix = f" and {unknown} unknown" if unknown else ""
     footers = (
-        *(f"{len(jobs)} jobs", "", told, str(sum(job.steps for job in jobs))),
-        *(duration(left) + more, f"{duration(device_seconds)} of a device{more}"),
+        *(f"{len(jobs)} jobs", "", counts, str(sum(job.steps for job in jobs))),
+        *(duration(left) + suffix, f"{duration(device_seconds)} of a device{suffix}"),
     )
     for column, footer in zip(table.columns, footers, strict=True):
         column.footer = footer
@@ -54,7 +55,7 @@ def dry_run_table(jobs: Sequence[Job], assumed: float | None) -> Table:
 
 
 def results_table(jobs: Sequence[Job]) -> Table:
-    """List the jobs that have not ended, with their folder and the reason."""
+    """Return a table of the jobs that have not ended, with their folder and the reason."""
     table = Table("job", "state", "why")
     for job in jobs:
         if not job.ended:
@@ -63,13 +64,13 @@ def results_table(jobs: Sequence[Job]) -> Table:
 
 
 def wide_console() -> Console:
-    """Return a console that cuts nothing off where the output is no terminal."""
+    """Return a console that does not truncate lines if the output is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people read it."""
+    """Format a duration with a unit of suitable size."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

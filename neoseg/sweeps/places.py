@@ -1,4 +1,4 @@
-"""Which GPUs a job of this machine may use."""
+"""Assignment of this machine's GPUs to jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from neoseg.findings.settings import ConfigError
 
 
 class Places:
-    """Gives GPUs out, each to a fixed number of jobs at a time.
+    """Assign GPUs to jobs, each to a fixed number of jobs at a time.
 
     Args:
-        gpus: as `CUDA_VISIBLE_DEVICES` names them; none where jobs need no GPU.
-        per_gpu: jobs that share one.
-        jobs: at the same time; None is as many as find a place, or one without GPUs.
+        gpus: as in `CUDA_VISIBLE_DEVICES`; empty if jobs need no GPU.
+        per_gpu: number of jobs that share a GPU.
+        jobs: largest number of jobs at a time; None: as many as the GPUs allow, 1 without GPUs.
     """
 
     def __init__(self, gpus: Sequence[str], per_gpu: int = 1, jobs: int | None = None) -> None:
@@ -30,7 +30,7 @@ class Places:
             )
 
     def take(self, devices: int) -> tuple[str, ...] | None:
-        """Return the GPUs of a job that needs so many, the emptiest first; None if it must wait."""
+        """Assign `devices` GPUs to a job, the least used first; None if the job has to wait."""
         if self._jobs == 0:
             return None
         chosen: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Places:
         return chosen
 
     def give_back(self, gpus: Sequence[str]) -> None:
-        """Take back what a job has had."""
+        """Release the GPUs of a job that has ended."""
         for gpu in gpus:
             self._free[gpu] += 1
         if self._jobs is not None:
@@ -55,10 +55,10 @@ class Places:
 
 def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        names = [name.strip() for name in told.split(",")]
-        # As CUDA reads it: what stands behind a number that is none does not count.
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if variable is not None:
+        names = [name.strip() for name in variable.split(",")]
+        # As in CUDA, an invalid entry hides all entries after it.
         return list(takewhile(lambda name: name not in ("", "-1"), names))
     import torch
 

@@ -1,6 +1,6 @@
-"""What Hydra is told of neoseg: its sweeper and its launchers.
+"""Hydra plugins of neoseg: its sweeper and its launchers.
 
-Every command imports this file, so that it imports what they do only when they do it.
+Every command imports this file, so heavy imports are deferred to the functions that need them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from neoseg.configuration.nodes import PLUGINS
 
 
 class SurvivingSweeper(Sweeper):
-    """The grid of values, as Hydra's own sweeper makes it; finished jobs are left out, failed ones
-    listed at the end.
+    """Sweep over the same grid as Hydra's basic sweeper, skip finished jobs and list failed ones.
 
     Args:
-        max_batch_size: jobs that the launcher gets at a time; None is all of them.
-        params: values of keys, such as `{"annotation.draw": "0,1,2"}`, beside the command line's.
+        max_batch_size: jobs passed to the launcher at a time; None: all of them.
+        params: values of keys, such as `{"annotation.draw": "0,1,2"}`, in addition to the command
+            line's.
     """
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None) -> None:
@@ -42,8 +42,8 @@ class SurvivingSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep the context and the configuration of the sweep, and make its launcher."""
-        find_code_beside(config.hydra)  # settings of jobs are looked at before any begins
+        """Store the context and the configuration of the sweep, and create its launcher."""
+        find_code_beside(config.hydra)  # settings of all jobs are checked before any starts
         self.context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -64,7 +64,7 @@ class SurvivingSweeper(Sweeper):
 
 
 def grid(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of each job: every combination of the values of all keys."""
+    """Return the overrides of each job: the Cartesian product of the values of all keys."""
     values: dict[str, list[str]] = {}
     for item in overrides:
         key = item.get_key_element()
@@ -80,7 +80,7 @@ def grid(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 class _Launcher(Launcher):
-    """Keeps what Hydra tells every launcher."""
+    """Base class that stores what Hydra passes to every launcher."""
 
     def __init__(self) -> None:
         self.context: HydraContext | None = None
@@ -90,14 +90,14 @@ class _Launcher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep the context, the function of a job and the configuration of the sweep."""
+        """Store the context, the job function and the configuration of the sweep."""
         self.context = hydra_context
         self.task_function = task_function
         self.config = config
 
 
 class LocalLauncher(_Launcher):
-    """Runs jobs as commands of their own on this machine, several at a time."""
+    """Run jobs as separate commands on this machine, several at a time."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -112,7 +112,7 @@ class LocalLauncher(_Launcher):
 
 
 class SlurmLauncher(_Launcher):
-    """Gives jobs to SLURM through submitit."""
+    """Submit jobs to SLURM through submitit."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -128,12 +128,12 @@ class SlurmLauncher(_Launcher):
 
 
 def register_plugins() -> None:
-    """Make the sweeper and the launchers known to Hydra, by the names of their nodes."""
+    """Register the sweeper and the launchers with Hydra, under the names used in their nodes."""
     plugins = Plugins.instance()
-    # Hydra starts none that another package has, and looks the classes up by name.
+    # Hydra only instantiates plugins from its own packages, and looks classes up by name.
     sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     sys.modules[PLUGINS] = sys.modules[__name__]
-    own: tuple[type[Plugin], ...] = (SurvivingSweeper, LocalLauncher, SlurmLauncher)
-    for plugin in own:
+    plugin_types: tuple[type[Plugin], ...] = (SurvivingSweeper, LocalLauncher, SlurmLauncher)
+    for plugin in plugin_types:
         plugin.__module__ = PLUGINS
         plugins.register(plugin)

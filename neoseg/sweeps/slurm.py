@@ -1,4 +1,4 @@
-"""Jobs as elements of SLURM arrays, through submitit and Hydra's launcher for it."""
+"""Run jobs as SLURM arrays, through submitit and Hydra's launcher for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from neoseg.sweeps.local import last_line
 log = logging.getLogger(__name__)
 
 POLL = 2.0
-"""Seconds between two looks for results."""
+"""Seconds between two checks for results."""
 
-LOOK = 30.0
-"""Seconds between two looks into the queue, for jobs that died without a word."""
+QUEUE_SECONDS = 30.0
+"""Seconds between two queries of the queue, for jobs that died without a result."""
 
 
 def run_on_slurm(
@@ -37,20 +37,20 @@ def run_on_slurm(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> None:
-    """Submit jobs, one array for each size that they have, and wait for all of them.
+    """Submit jobs, one array per cluster settings and device, and wait for all of them.
 
-    A job that fails or is lost stops no other; its folder tells why. The jobs go on when this
-    process is ended. Those that an earlier start has submitted are waited for.
+    A job that fails or is lost does not stop the others; its folder records why. The jobs continue
+    if this process ends. Jobs submitted by an earlier start are waited for.
 
     Raises:
-        ConfigError: keys of `cluster`, a machine without SLURM, or what `sbatch` refuses.
+        ConfigError: invalid keys of `cluster`, a machine without SLURM, or a refusal of `sbatch`.
     """
     jobs = [compose_job(context.config_loader, config, overrides) for overrides in job_overrides]
     submitted = _submitted_before(config, jobs)
-    known = {job.folder for job, _ in submitted}
+    submitted_folders = {job.folder for job, _ in submitted}
     arrays: dict[str, list[tuple[int, Job]]] = {}
     for number, job in enumerate(jobs, first):
-        if job.folder in known:
+        if job.folder in submitted_folders:
             continue
         if job.state == "running":
             log.warning("%s is left to a process outside of SLURM", job.folder)
@@ -63,7 +63,7 @@ def run_on_slurm(
 
 
 def _submitted_before(config: DictConfig, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
-    """Return the jobs that an earlier start of the sweep submitted and that SLURM still has."""
+    """Return the jobs submitted by an earlier start of the sweep that SLURM still has."""
     numbers = {job.submission: job for job in jobs if job.submission is not None}
     if not numbers:
         return []
@@ -75,13 +75,13 @@ def _submitted_before(config: DictConfig, jobs: Sequence[Job]) -> list[tuple[Job
             "squeue does not say which jobs of this sweep are still queued; start it again when "
             "SLURM answers, or none would be safe from being trained twice"
         )
-    found: list[tuple[Job, Any]] = []
+    pairs: list[tuple[Job, Any]] = []
     for number in sorted(queued & set(numbers)):
         job = numbers[number]
         tasks = list(range(_settings(job).nodes * _settings(job).tasks_per_node))
-        found.append((job, SlurmJob(_folder(config), number, tasks)))
+        pairs.append((job, SlurmJob(_folder(config), number, tasks)))
         log.info("%s is job %s already", job.folder.name, number)
-    return found
+    return pairs
 
 
 def _folder(config: DictConfig) -> Path:
@@ -105,7 +105,7 @@ def _submit(
     config: DictConfig,
     members: Sequence[tuple[int, Job]],
 ) -> list[tuple[Job, Any]]:
-    """Submit one array and return its jobs with submitit's."""
+    """Submit one array; return its jobs paired with submitit's."""
     try:
         import submitit
         from hydra_plugins.hydra_submitit_launcher.submitit_launcher import (
@@ -137,7 +137,7 @@ def _submit(
         for number, job in members
     ]
     try:
-        found = executor.map_array(launcher, *zip(*arguments, strict=True))
+        submissions = executor.map_array(launcher, *zip(*arguments, strict=True))
     except (
         FailedSubmissionError,
         UncompletedJobError,
@@ -145,7 +145,7 @@ def _submit(
         OSError,
     ) as error:
         raise ConfigError(_refusal(str(error))) from None
-    pairs = [(job, submission) for (_, job), submission in zip(members, found, strict=True)]
+    pairs = [(job, submission) for (_, job), submission in zip(members, submissions, strict=True)]
     for job, submission in pairs:
         forget_failure(job.folder)
         job.submitted_as(submission.job_id)
@@ -154,32 +154,32 @@ def _submit(
 
 
 def _refusal(error: str) -> str:
-    """Say in one line why nothing was submitted, and what to do."""
+    """Return in one line why nothing was submitted, and what to do."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    said = "; ".join([line for line in lines if line.startswith("sbatch:")] or lines[-1:])
-    if re.search("contact|connect|communicat|timed out|resolve", said, re.IGNORECASE):
+    reason = "; ".join([line for line in lines if line.startswith("sbatch:")] or lines[-1:])
+    if re.search("contact|connect|communicat|timed out|resolve", reason, re.IGNORECASE):
         return (
-            f"SLURM does not answer: {said}. Nothing of this array was submitted; start the same "
+            f"SLURM does not answer: {reason}. Nothing of this array was submitted; start the same "
             "command again when it does, or use cluster=local"
         )
-    return f"sbatch refuses the jobs: {said}. Look at the keys of cluster"
+    return f"sbatch refuses the jobs: {reason}. Look at the keys of cluster"
 
 
 def _wait(submitted: Sequence[tuple[Job, Any]]) -> None:
-    waiting, looked, missing = list(submitted), time.monotonic(), set[str]()
+    waiting, last_query, missing = list(submitted), time.monotonic(), set[str]()
     while waiting:
         time.sleep(POLL)
         gone = set[str]()
-        if time.monotonic() - looked >= LOOK or all(job.ended for job, _ in waiting):
-            looked = time.monotonic()
+        if time.monotonic() - last_query >= QUEUE_SECONDS or all(job.ended for job, _ in waiting):
+            last_query = time.monotonic()
             queued = _queued([submission.job_id for _, submission in waiting])
             absent = {s.job_id for _, s in waiting} - queued if queued is not None else set()
-            # Twice absent: a job that goes back into the queue may be between two states.
+            # Absent twice in a row: a job being requeued may be missing for a moment.
             gone, missing = absent & missing, absent
         for pair in list(waiting):
             job, submission = pair
-            told = _has_result(submission) or job.state == "failed"
-            if not told and submission.job_id not in gone:
+            has_ended = _has_result(submission) or job.state == "failed"
+            if not has_ended and submission.job_id not in gone:
                 continue
             waiting.remove(pair)
             if not job.ended and job.state != "running":
@@ -196,7 +196,7 @@ def _has_result(submission: Any) -> bool:
 
 
 def _queued(ids: Sequence[str]) -> set[str] | None:
-    """Return which jobs are waiting or running, None where SLURM does not say."""
+    """Return the ids of waiting or running jobs; None if SLURM does not answer."""
     arrays = ",".join(sorted({job_id.split("_")[0] for job_id in ids}))
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}"]
     try:

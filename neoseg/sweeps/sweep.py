@@ -1,4 +1,4 @@
-"""A sweep that can be started again: what has ended is left out, what failed is listed."""
+"""Restartable sweeps: ended jobs are skipped, failed jobs are listed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def run_sweep(
 ) -> list[Sequence[Any]]:
     """Run the jobs of a sweep that have not ended, and return what the launcher returned.
 
-    The process ends with status 1 where a job has not ended well, with 2 where none could be
-    started. `batches` are the overrides of each job, in the groups in which `launch` starts them
-    and waits for them.
+    The process exits with status 1 if a job has not ended well, with 2 if none could be started.
+    `batches` are the overrides of each job, in the groups that `launch` starts and waits for.
     """
     loader: ConfigLoader = context.config_loader
     folder = Path(config.hydra.sweep.dir)
@@ -54,33 +53,33 @@ def run_sweep(
     try:
         _require_own_folders(everything)
         _require_same(everything)
-        unsound = _unsound([job for job in everything if not job.ended])
+        problems = _describe_invalid([job for job in everything if not job.ended])
         if config.get("dry_run"):
             wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
-            if unsound:
-                raise ConfigError(unsound)
+            if problems:
+                raise ConfigError(problems)
             return []
-        if unsound:
-            log.error("%s\nThe others are started", unsound)
+        if problems:
+            log.error("%s\nThe others are started", problems)
         returns = []
         first = 0
         for batch in jobs:
-            # Those that a cluster has are waited for; its launcher knows how.
+            # Jobs running on SLURM are waited for by its launcher.
             waits = str(config.hydra.launcher._target_).endswith("SlurmLauncher")
             elsewhere = [job for job in batch if job.state == "running" and not waits]
-            wrong = [job for job in batch if job.problem and not job.ended]
-            for job in wrong:
+            invalid = [job for job in batch if job.problem and not job.ended]
+            for job in invalid:
                 forget_failure(job.folder)
                 note_failure(job.folder, job.problem)
-            left = [j for j in batch if not (j.ended or j in elsewhere or j in wrong)]
+            todo = [j for j in batch if not (j.ended or j in elsewhere or j in invalid)]
             for job in batch:
                 if job.ended:
                     log.info("%s is finished already", job.folder)
             for job in elsewhere:
                 log.warning("%s is left to another process, which is training there", job.folder)
-            if left:
-                returns.append(launch([job.overrides for job in left], first))
-            first += len(left)
+            if todo:
+                returns.append(launch([job.overrides for job in todo], first))
+            first += len(todo)
     except ConfigError as error:
         log.error("%s", error)
         sys.exit(2)
@@ -89,7 +88,7 @@ def run_sweep(
 
 
 def _with_network(job: Job) -> Job:
-    """Return a job, with a problem where its network cannot be built."""
+    """Return the job, with a problem if its network cannot be built."""
     if job.run is None or job.ended:
         return job
     problem = _network_problem(json.dumps(job.run.network), job.run.patches.size, job.run.allow)
@@ -98,7 +97,7 @@ def _with_network(job: Job) -> Job:
 
 @cache
 def _network_problem(network: str, size: tuple[int, int, int], allow: tuple[str, ...]) -> str:
-    """Build a network without its weights; return what is wrong with it."""
+    """Build a network without allocating weights; return the error message or ""."""
     try:
         with torch.device("meta"):
             build_network(json.loads(network), 1, 2, size, allow)
@@ -120,33 +119,33 @@ def _conclude(jobs: Sequence[Job]) -> None:
 
 
 def _require_own_folders(jobs: Sequence[Job]) -> None:
-    seen: dict[Path, Job] = {}
+    by_folder: dict[Path, Job] = {}
     for job in jobs:
-        if job.folder in seen:
+        if job.folder in by_folder:
             raise ConfigError(
                 f"two jobs of the sweep have the folder {job.folder}: '{' '.join(job.overrides)}' "
-                f"and '{' '.join(seen[job.folder].overrides)}'; sweep over keys that change a "
+                f"and '{' '.join(by_folder[job.folder].overrides)}'; sweep over keys that change a "
                 "result, or name the folders apart with hydra.sweep.subdir"
             )
-        seen[job.folder] = job
+        by_folder[job.folder] = job
 
 
 def _require_same(jobs: Sequence[Job]) -> None:
-    """Raise `ConfigError` where folders hold runs with other settings or on other data."""
-    told = [text for job in jobs if job.run and (text := differing(job.run, job.folder))]
-    if told:
-        more = f"\n{len(told) - 1} more jobs differ" if len(told) > 1 else ""
-        raise ConfigError(f"{told[0]}{more}. Nothing was started")
+    """Raise `ConfigError` if folders hold runs with other settings or on other data."""
+    differences = [text for job in jobs if job.run and (text := differing(job.run, job.folder))]
+    if differences:
+        suffix = f"\n{len(differences) - 1} more jobs differ" if len(differences) > 1 else ""
+        raise ConfigError(f"{differences[0]}{suffix}. Nothing was started")
 
 
-def _unsound(jobs: Sequence[Job]) -> str:
-    """Say which jobs have settings that cannot work, and why; "" where none has."""
-    found: dict[str, list[str]] = {}
+def _describe_invalid(jobs: Sequence[Job]) -> str:
+    """Describe the jobs with invalid settings; "" if there are none."""
+    by_problem: dict[str, list[str]] = {}
     for job in jobs:
         if job.problem:
-            found.setdefault(job.problem, []).append(job.folder.name)
-    if not found:
+            by_problem.setdefault(job.problem, []).append(job.folder.name)
+    if not by_problem:
         return ""
-    lines = (f"  - {shorten(names)}: {why}" for why, names in found.items())
-    wrong = sum(map(len, found.values()))
-    return f"{wrong} of {len(jobs)} jobs of the sweep cannot work:\n" + "\n".join(lines)
+    lines = (f"  - {shorten(names)}: {problem}" for problem, names in by_problem.items())
+    count = sum(map(len, by_problem.values()))
+    return f"{count} of {len(jobs)} jobs of the sweep cannot work:\n" + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Step curves: `metrics.csv` in a run folder, which a resumed run continues without a seam."""
+"""Step curves in `metrics.csv`, which a resumed run continues seamlessly."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from neoseg.foreign.files import LARGEST_TABLE, read_bytes
 METRICS = "metrics.csv"
 FIRST = ("epoch", "step")
 WAIT, STEP = "time/data_wait_share", "time/step_seconds"
-"""Share of the time that training waited for batches, and seconds of a batch, waiting included."""
+"""Fraction of the time spent waiting for batches; seconds per batch, waiting included."""
 
 
 class CurveLogger(Logger):
-    """Writes each row of metrics to a CSV file as soon as it is there.
+    """Append each row of metrics to a CSV file immediately.
 
     Rows are labelled with the step after which they were taken, counted from 0; the columns are
-    sorted and grow with what is logged. The file of a run that is interrupted and resumed ends
-    with the same rows as that of an uninterrupted one (see `rewind`).
+    sorted and grow with what is logged. The file of an interrupted and resumed run ends up with the
+    same rows as that of an uninterrupted one (see `rewind`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class CurveLogger(Logger):
 
     @property
     def version(self) -> str:
-        """No versions: a run folder has one file."""
+        """Empty: a run folder has a single file."""
         return ""
 
     @property
@@ -54,7 +54,7 @@ class CurveLogger(Logger):
 
     @property
     def rows(self) -> list[dict[str, float]]:
-        """What the file holds."""
+        """Rows of the file."""
         return [{name: float(value) for name, value in row.items()} for row in self._rows]
 
     @rank_zero_only
@@ -69,13 +69,13 @@ class CurveLogger(Logger):
         self._rows.append(row)
         if set(row) <= set(self._columns) and self.path.is_file():
             with self.path.open("a", encoding="utf-8", newline="") as handle:
-                handle.write(_lines([row], self._columns))
+                handle.write(_csv_lines([row], self._columns))
         else:
             self._rewrite()
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Forget the rows from `step` on: they were logged after the checkpoint that is resumed."""
+        """Drop the rows from `step` on, which were logged after the checkpoint that is resumed."""
         self._rows = [row for row in self._rows if int(row["step"]) < step]
         if self._rows:
             self._rewrite()
@@ -86,15 +86,15 @@ class CurveLogger(Logger):
     def _rewrite(self) -> None:
         names = set().union(*self._rows) - set(FIRST)
         self._columns = [*FIRST, *sorted(names)]
-        header = _lines([dict(zip(self._columns, self._columns, strict=True))], self._columns)
-        write_text(self.path, header + _lines(self._rows, self._columns))
+        header = _csv_lines([dict(zip(self._columns, self._columns, strict=True))], self._columns)
+        write_text(self.path, header + _csv_lines(self._rows, self._columns))
 
 
 class StepCurves(Callback):
-    """Logs training losses, learning rate and waiting times every `log_every_n_steps` steps.
+    """Log training losses, learning rate and waiting times every `log_every_n_steps` steps.
 
-    Lightning would log a step after its checkpoint was written, and a run killed between the two
-    would lose the row.
+    Lightning would log a step after its checkpoint was written; a run killed between the two would
+    lose the row.
     """
 
     def __init__(self) -> None:
@@ -104,34 +104,34 @@ class StepCurves(Callback):
         self._batches = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Continue the file where the checkpoint stopped."""
+        """Continue the curves from the step of the checkpoint."""
         self._logged = trainer.global_step
         for logger in trainer.loggers:
             if hasattr(logger, "rewind"):
                 logger.rewind(trainer.global_step)
 
     def on_train_epoch_start(self, *_: Any) -> None:
-        """Begin to wait: for loader processes to start, and for their first batch."""
+        """Start timing the wait for loader processes and their first batch."""
         self._end = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Note when the batch arrived, and the learning rate, which changes before its end."""
+        """Record when the batch arrived, and the learning rate, which changes before its end."""
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
         self._start = time.perf_counter()
         if self._end is not None:
             self._waited += self._start - self._end
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """Log the step that is done, if it is its turn."""
+        """Log the completed step, if it is due."""
         now = time.perf_counter()
         if self._end is not None:
             self._total += now - self._end
             self._batches += 1
         self._end = now
-        done, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if done == self._logged or done % every:  # unchanged while gradients accumulate
+        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if step == self._logged or step % every:  # unchanged while gradients accumulate
             return
-        self._logged = done
+        self._logged = step
         row: dict[str, Any] = _losses(trainer)
         row["lr"] = self._lr
         if self._total > 0:
@@ -139,29 +139,28 @@ class StepCurves(Callback):
             self._waited, self._total, self._batches = 0.0, 0.0, 0
         numbers = {"epoch": trainer.current_epoch, **{k: _number(v) for k, v in row.items()}}
         for logger in trainer.loggers:
-            logger.log_metrics(numbers, step=done - 1)
+            logger.log_metrics(numbers, step=step - 1)
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        """Leave validation out of the times."""
+        """Exclude validation from the times."""
         self._end = None
 
 
 def _losses(trainer: L.Trainer) -> dict[str, float]:
-    """Return the losses of the step, of all ranks: each holds its share times their number."""
+    """Return the losses over all ranks, each of which holds its share times the number of ranks."""
     values = trainer.callback_metrics
     names = sorted(name for name in values if name.startswith("train/"))
     if not names:
         return {}
     shares = torch.stack([values[name].float() for name in names])
-    found: list[float] = trainer.strategy.reduce(shares, reduce_op="mean").tolist()
-    return dict(zip(names, found, strict=True))
+    means: list[float] = trainer.strategy.reduce(shares, reduce_op="mean").tolist()
+    return dict(zip(names, means, strict=True))
 
 
 def mean_times(path: Path) -> dict[str, float | None]:
     """Return `data_wait_share` and `step_seconds` of a whole training from its `metrics.csv`.
 
-    Interruptions do not count, steps that were lost to them neither; None where nothing was
-    measured.
+    Interruptions, and steps lost to them, do not count. Both are None if nothing was measured.
     """
     rows = [row for row in _read(path)[0] if WAIT in row and STEP in row]
     steps = [float(row[STEP]) for row in rows]
@@ -176,7 +175,7 @@ def _number(value: Any) -> float | int:
     return value if isinstance(value, int | float) else float(value)
 
 
-def _lines(rows: list[dict[str, str]], columns: list[str]) -> str:
+def _csv_lines(rows: list[dict[str, str]], columns: list[str]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writerows(rows)
@@ -184,7 +183,7 @@ def _lines(rows: list[dict[str, str]], columns: list[str]) -> str:
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Return the rows and columns of a file; lines that were cut off or damaged do not count."""
+    """Return the rows and columns of a file; truncated or damaged lines are ignored."""
     if not path.is_file():
         return [], []
     text = read_bytes(path, LARGEST_TABLE, within=path.parent).decode("utf-8", "replace")

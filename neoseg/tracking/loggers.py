@@ -1,4 +1,4 @@
-"""Where step curves go: `metrics.csv` always; W&B, TensorBoard, MLflow where they are asked for."""
+"""Loggers of a training: always `metrics.csv`; W&B, TensorBoard and MLflow on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class LoggerSettings(Section):
-    """What a user writes in `conf/logger/*.yaml`."""
+    """Settings in `conf/logger/*.yaml`."""
 
     wandb: WandbSettings = Field(default_factory=WandbSettings)
     tensorboard: TensorBoardSettings = Field(default_factory=TensorBoardSettings)
@@ -46,11 +46,11 @@ def make_loggers(
     config: dict[str, Any],
     privacy: Privacy = "none",
 ) -> list[Logger]:
-    """Return the CSV logger (`metrics.csv`), and the others as far as they are asked for.
+    """Return the CSV logger (`metrics.csv`) and the other loggers that the settings enable.
 
     The run of a service is named after the arm, its draw and its seed, and after the stage if it is
     not the last; it is grouped by sweep, with the arm as job type. Its configuration has one key
-    more than the run's: `stage`, "last" or the name of an earlier one.
+    in addition to the run's: `stage`, "last" or the name of an earlier one.
 
     Args:
         folder: of this training: the run folder, or that of an earlier stage in it.
@@ -58,11 +58,11 @@ def make_loggers(
         settings: which loggers, and how.
         name: of the arm.
         group: the sweep.
-        config: goes to W&B and MLflow.
-        privacy: what does not.
+        config: sent to W&B and MLflow.
+        privacy: what is withheld from them.
 
     Raises:
-        LoggerError: what is asked for is not installed.
+        LoggerError: a requested logger is not installed.
     """
     curves = CurveLogger(folder / METRICS)
     loggers: list[Logger] = [curves]
@@ -93,7 +93,7 @@ def wandb_callbacks(loggers: Iterable[Logger]) -> list[Callback]:
 
 
 def runs_of(loggers: Iterable[Logger]) -> list[ServiceRun]:
-    """Return those of the loggers that are runs of a service."""
+    """Return the loggers that are runs of a service."""
     return [logger for logger in loggers if isinstance(logger, ServiceRun)]
 
 

@@ -1,4 +1,4 @@
-"""Slices with prediction and truth as masks that W&B can show and hide, class by class."""
+"""Slices with prediction and truth as W&B masks, which can be toggled class by class."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def masked_images(caption: str, planes: Sequence[Plane], codebook: Codebook) -> list[wandb.Image]:
-    """Return an image a plane with the masks "prediction" and "truth", whose classes are the same.
+    """Return an image per plane with the masks "prediction" and "truth", which share their classes.
 
-    The truth is what the annotation tells: a merged label set is a class of its own.
+    The truth is the annotation as given: a merged label set is a class of its own.
 
     Args:
         caption: shown with the name of the plane.
-        planes: what to show.
+        planes: slices to show.
         codebook: names the classes of both masks.
     """
     import wandb
@@ -41,7 +41,7 @@ def masked_images(caption: str, planes: Sequence[Plane], codebook: Codebook) -> 
 
 
 def mask_numbers(codebook: Codebook) -> np.ndarray:
-    """Return uint8 `[R]`: the number of each code in a mask, in which 0 is the background."""
+    """Return uint8 `[R]`: the mask value of each code; 0 is the background."""
     numbers = np.arange(codebook.size, dtype=np.uint8)
     background = codebook.space.background + 1
     numbers[[background, UNKNOWN]] = UNKNOWN, background

@@ -1,4 +1,4 @@
-"""A run on an MLflow server: a copy of the curves and results, which may break without harm."""
+"""A run on an MLflow server: a copy of the curves and results, which may fail without harm."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.service import About, LoggerError, ServiceRun, guarded
 
 STATE = "mlflow.json"
-"""File beside the curves that keeps the id, so that a resumed training goes on as the same run."""
+"""File beside the curves that holds the run's id, so that a resumed training continues it."""
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""How long a server that does not answer may hold a training up."""
+"""Limits on how long an unresponsive server can delay a training."""
 
-LONGEST, MOST = 500, 100
-"""Characters of a value of the configuration, and values in one message."""
+MAX_CHARACTERS, MAX_ITEMS = 500, 100
+"""Limits: characters of a configuration value, and items in one request."""
 
 
 class MlflowSettings(Section):
-    """What a user writes under `logger.mlflow`."""
+    """Settings under `logger.mlflow`."""
 
     uri: str | None = Field(default=None, description="of the tracking server; null: none")
     experiment: str = "neoseg"
 
 
 class MlflowRun(ServiceRun):
-    """Sends curves, configuration and results to one run of MLflow, from the first process.
+    """Send curves, configuration and results to one MLflow run, from the first process.
 
-    A resumed training goes on under the id of the one before and sends again what came after its
-    checkpoint, the same values at the same steps.
+    A resumed training continues under the same id and sends again what came after its checkpoint,
+    the same values at the same steps.
 
     Args:
-        settings: what the user chose, with a `uri`.
-        curves: the CSV logger, in whose folder the id is kept.
+        settings: with a `uri`.
+        curves: the CSV logger, next to whose file the id is stored.
         about: name, group, tags and configuration.
 
     Raises:
@@ -74,8 +74,8 @@ class MlflowRun(ServiceRun):
         self._open()
         now = int(time.time() * 1000)
         rows = [Metric(name, float(value), now, step or 0) for name, value in content.items()]
-        for part in _parts(rows):
-            self._client.log_batch(self._id, metrics=part)
+        for chunk in _chunks(rows):
+            self._client.log_batch(self._id, metrics=chunk)
 
     @guarded
     def log_results(
@@ -94,7 +94,7 @@ class MlflowRun(ServiceRun):
 
     @guarded
     def close(self, failed: bool = False) -> None:
-        """End the run, so that the next stage or job has one of its own."""
+        """End the run, so that the next stage or job opens its own."""
         client, self._client = self._client, None
         if client is not None:
             client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
@@ -113,11 +113,11 @@ class MlflowRun(ServiceRun):
             self._id = str(read_json(path, within=path.parent)["id"])
             client.update_run(self._id, "RUNNING")
         else:
-            found = client.get_experiment_by_name(self.settings.experiment)
+            existing = client.get_experiment_by_name(self.settings.experiment)
             experiment = (
                 client.create_experiment(self.settings.experiment)
-                if found is None
-                else found.experiment_id
+                if existing is None
+                else existing.experiment_id
             )
             tags = {"arm": self.about.job_type, "sweep": self.about.group or ""}
             tags |= dict.fromkeys(self.about.tags, "")
@@ -125,17 +125,19 @@ class MlflowRun(ServiceRun):
                 experiment, run_name=self.about.name, tags=tags
             ).info.run_id
             write_json(path, {"id": self._id})
-            values = [Param(k, str(v)[:LONGEST]) for k, v in dotted(self.about.config).items()]
-            for part in _parts(values):
-                client.log_batch(self._id, params=part)
+            params = [
+                Param(k, str(v)[:MAX_CHARACTERS]) for k, v in dotted(self.about.config).items()
+            ]
+            for chunk in _chunks(params):
+                client.log_batch(self._id, params=chunk)
         self._client = client
 
     def give_up(self, error: Exception) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         super().give_up(error)
         self._client = None
 
 
-def _parts(items: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), MOST):
-        yield list(items[start : start + MOST])
+def _chunks(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), MAX_ITEMS):
+        yield list(items[start : start + MAX_ITEMS])

@@ -1,4 +1,4 @@
-"""Sends pictures of the first validation scans to W&B while a network trains."""
+"""Send pictures of the first validation scans to W&B during training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from neoseg.tracking.wandb_run import WandbRun
 
 
 class Overlays(Callback):
-    """Shows prediction and annotation of the same validation scans again and again.
+    """Show prediction and annotation of the same validation scans at regular intervals.
 
-    The truth in the pictures is what the validation itself sees: the codes that the annotation of
-    the scan tells. Nothing here draws random numbers.
+    The truth in the pictures is what the validation uses: the codes given by the scan's annotation.
+    No random numbers are drawn here.
     """
 
     def __init__(self, run: WandbRun) -> None:
@@ -33,7 +33,7 @@ class Overlays(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Send the planes through the middle of a scan, if it is one of the chosen ones."""
+        """Send the middle planes of a scan, if it is one of those to be shown."""
         if batch_idx >= self.run.settings.overlays or not self._due(trainer):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -54,5 +54,5 @@ class Overlays(Callback):
     def _due(self, trainer: L.Trainer) -> bool:
         if trainer.sanity_checking or self.run.broken or not trainer.is_global_zero:
             return False
-        done = trainer.current_epoch + 1
-        return done % self.run.settings.overlay_every == 0 or done == trainer.max_epochs
+        epochs = trainer.current_epoch + 1
+        return epochs % self.run.settings.overlay_every == 0 or epochs == trainer.max_epochs

@@ -1,4 +1,4 @@
-"""A run at a service: a copy of what the run folder holds, which may break without harm."""
+"""A run at a tracking service: a copy of the run folder's results, which may fail without harm."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class LoggerError(NeosegError):
 
 @dataclass(frozen=True)
 class About:
-    """How a run is found among others.
+    """Metadata by which a run is found among others.
 
     Attributes:
         name: of the run, such as "supervised-draw0-seed0".
         job_type: the arm.
         group: the sweep.
         tags: words to filter by.
-        config: all of it, as far as it is shared.
-        privacy: what is left out.
+        config: the configuration, except for what privacy withholds.
+        privacy: what is withheld.
     """
 
     name: str
@@ -47,10 +47,10 @@ class About:
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
-    """Let the first process alone do it, and let no error of a service reach the training."""
+    """Run a method in the first process only, and keep a service's errors from the training."""
 
     @wraps(method)
-    def tried(self: Any, *args: Any, **kwargs: Any) -> None:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.broken or getattr(rank_zero_only, "rank", 0) != 0:
             return
         try:
@@ -58,22 +58,22 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             self.give_up(error)
 
-    return tried
+    return wrapper
 
 
 class ServiceRun(Logger):
-    """What the runs at all services do alike.
+    """Base class of the runs at all services.
 
-    A run is opened by `rewind`, when training starts. Whatever goes wrong at the service (no
-    network, no room, no answer) is one warning, after which nothing more is sent.
+    A run is opened by `rewind`, when training starts. Any failure of the service (no network, no
+    space, no answer) is logged as one warning, after which nothing more is sent.
 
     Args:
-        curves: the CSV logger, in whose folder the id is kept.
+        curves: the CSV logger, next to whose file the id is stored.
         about: name, group, tags and configuration.
     """
 
     service: str
-    """Its name, as people write it."""
+    """Display name of the service."""
 
     def __init__(self, curves: CurveLogger, about: About) -> None:
         super().__init__()
@@ -83,12 +83,12 @@ class ServiceRun(Logger):
 
     @property
     def version(self) -> str:
-        """No versions: a training has one run."""
+        """Empty: a training has one run."""
         return ""
 
     @guarded
     def rewind(self, step: int) -> None:
-        """Open the run, which may have to be told again what happened before `step`."""
+        """Open the run; steps before `step` may have to be sent again."""
         self._open()
 
     @guarded
@@ -108,29 +108,29 @@ class ServiceRun(Logger):
         page: str,
         files: Sequence[Path],
     ) -> None:
-        """Send what the run reached, as far as the service has a place for it.
+        """Send the final results of the run, as far as the service supports them.
 
         Args:
             values: numbers and text of the summary; numbers are points of a curve, too.
             scores: rows of `scores.csv`.
             page: the run card, HTML.
-            files: such as the run card.
+            files: files to attach, such as the run card.
         """
 
     @abstractmethod
     def close(self, failed: bool = False) -> None:
-        """End the run, so that the next stage or job has one of its own."""
+        """End the run, so that the next stage or job opens its own."""
 
     @abstractmethod
     def _open(self) -> None:
-        """Begin the run, or go on with it; nothing where it is open."""
+        """Start or continue the run; do nothing if it is open."""
 
     @abstractmethod
     def _send(self, content: Mapping[str, Any], step: int | None) -> None:
-        """Send a row, opening the run where it is not."""
+        """Send a row, opening the run if necessary."""
 
     def give_up(self, error: Exception) -> None:
-        """Send nothing more."""
+        """Stop sending, and log why."""
         self.broken = True
         log.warning(
             "%s is switched off for the rest of this training, which goes on and is recorded in "

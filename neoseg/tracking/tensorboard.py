@@ -1,4 +1,4 @@
-"""Step curves as TensorBoard's event files, where that is asked for and installed."""
+"""Step curves as TensorBoard event files, if requested and installed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from neoseg.tracking.service import LoggerError
 FOLDER = "tensorboard"
 
 WRITERS = ("tensorboard", "tensorboardX")
-"""Packages of which one is needed."""
+"""Packages of which at least one is required."""
 
 
 class TensorBoardSettings(Section):
-    """What a user writes under `logger.tensorboard`."""
+    """Settings under `logger.tensorboard`."""
 
     enabled: bool = False
 
 
 class TensorBoardCurves(TensorBoardLogger):
-    """Writes curves to `tensorboard/` in the folder of a training; nothing else.
+    """Write curves to `tensorboard/` in the folder of a training; nothing else.
 
     Raises:
         LoggerError: TensorBoard is not installed.
@@ -42,7 +42,7 @@ class TensorBoardCurves(TensorBoardLogger):
         self._begin()
 
     def _begin(self, **options: Any) -> None:
-        """Forget the file that is being written; the next one is made when it is written to."""
+        """Start over with a new event file, which is created at the first write."""
         super().__init__(self.folder, FOLDER, version="", default_hp_metric=False, **options)
 
     @rank_zero_only
@@ -51,12 +51,12 @@ class TensorBoardCurves(TensorBoardLogger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Begin a file that takes the place of what was logged from `step` on."""
+        """Start a new event file that supersedes everything logged from `step` on."""
         if step:
             self.experiment.close()
             self._begin(purge_step=step)
 
     @rank_zero_only
     def save(self) -> None:
-        """Put what waits into the file."""
+        """Flush buffered events to the file."""
         self.experiment.flush()

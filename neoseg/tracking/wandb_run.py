@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: a copy of what the run folder holds, which may break without harm."""
+"""A run in Weights & Biases: a copy of the run folder's results, which may fail without harm."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from neoseg.tracking.service import About, LoggerError, ServiceRun, guarded
 log = logging.getLogger(__name__)
 
 STATE = "wandb.json"
-"""File beside the curves that keeps the id, so that a resumed training goes on as the same run."""
+"""File beside the curves that holds the run's id, so that a resumed training continues it."""
 
 OVERLAYS = "overlays"
-"""Overlays are logged as `overlays/1`, `overlays/2`, ..., one key a scan."""
+"""Overlays are logged as `overlays/1`, `overlays/2`, ..., one key per scan."""
 
 UPLOAD_SECONDS = 60.0
-"""How long the end of a run waits for what is not uploaded yet; `wandb sync` does the rest.
+"""Seconds to wait for pending uploads at the end of a run; `wandb sync` does the rest.
 
-Short enough for the notice that a cluster gives before it takes a machine away.
+Shorter than the notice that a cluster gives before it takes a machine away.
 """
 
 
 class WandbSettings(Section):
-    """What a user writes under `logger.wandb`."""
+    """Settings under `logger.wandb`."""
 
     mode: str = Field(default="offline", pattern="^(offline|online|disabled)$")
     project: str = "neoseg"
@@ -51,16 +51,16 @@ class WandbSettings(Section):
 
 
 class WandbRun(ServiceRun):
-    """Sends curves, overlays and results to one W&B run, from the first process.
+    """Send curves, overlays and results to one W&B run, from the first process.
 
-    A resumed training goes on under the id of the one before. Online, W&B appends to it; offline,
-    where it cannot, the curves so far are written again from `metrics.csv`, so that the newest
-    folder in `wandb/` holds the curves from the first step.
+    A resumed training continues under the same id. Online, W&B appends to the run; offline, where
+    it cannot, the curves so far are sent again from `metrics.csv`, so that the newest folder in
+    `wandb/` holds the curves from the first step.
 
     Args:
-        settings: what the user chose.
-        run: the run folder, in which W&B makes its folder `wandb`.
-        curves: the CSV logger, in whose folder the id is kept.
+        settings: of the run.
+        run: the run folder, in which W&B creates its folder `wandb`.
+        curves: the CSV logger, next to whose file the id is stored.
         about: name, group, tags and configuration.
     """
 
@@ -87,8 +87,8 @@ class WandbRun(ServiceRun):
 
         Args:
             number: of the scan, from 1.
-            caption, planes, codebook: as of `masked_images`.
-            step: as of `log_metrics`.
+            caption, planes, codebook: as for `masked_images`.
+            step: as for `log_metrics`.
         """
         name = f"scan {number}" if self.about.privacy == "subjects" else caption
         self._send({f"{OVERLAYS}/{number}": masked_images(name, planes, codebook)}, step)
@@ -101,7 +101,7 @@ class WandbRun(ServiceRun):
         page: str,
         files: Sequence[Path],
     ) -> None:
-        """Send all of it; the files are an artefact of type "run-card"."""
+        """Send all results; the files become an artefact of type "run-card"."""
         import wandb
 
         self._open()
@@ -124,7 +124,7 @@ class WandbRun(ServiceRun):
 
     @guarded
     def close(self, failed: bool = False) -> None:
-        """End the run, so that the next stage or job has one of its own."""
+        """End the run, so that the next stage or job opens its own."""
         run, self._run = self._run, None
         if run is not None:
             run.finish(exit_code=int(failed))
@@ -145,10 +145,10 @@ class WandbRun(ServiceRun):
         import wandb
 
         path = self._curves.path.with_name(STATE)
-        known = read_json(path, within=self.folder) if path.is_file() else None
-        state = known or {"id": secrets.token_hex(4), "group": self.about.group}
+        saved = read_json(path, within=self.folder) if path.is_file() else None
+        state = saved or {"id": secrets.token_hex(4), "group": self.about.group}
         online = self.settings.mode == "online"
-        hidden = {} if self.about.privacy == "none" else NOTHING_OF_THE_MACHINE
+        restrictions = {} if self.about.privacy == "none" else NOTHING_OF_THE_MACHINE
         self._run = wandb.init(
             mode="online" if online else "offline",
             project=self.settings.project,
@@ -160,32 +160,32 @@ class WandbRun(ServiceRun):
             job_type=self.about.job_type,
             tags=list(self.about.tags),
             config=self.about.config,
-            resume="allow" if online and known else None,
-            reinit="create_new",  # none of its own in the process is ended or gone on with
+            resume="allow" if online and saved else None,
+            reinit="create_new",  # leave other runs of this process alone
             settings=wandb.Settings(
                 finish_timeout=UPLOAD_SECONDS,
                 quiet=True,
-                silent=not online,  # online it tells where the run is to be seen
-                **hidden,
+                silent=not online,  # online, print the URL of the run
+                **restrictions,
             ),
         )
         write_json(path, state)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step", step_sync=True)
-        if known and not online:
+        if saved and not online:
             for row in self._curves.rows:
                 self._run.log(row)
 
     def give_up(self, error: Exception) -> None:
-        """Send nothing more."""
+        """Stop sending, and end the run if possible."""
         super().give_up(error)
         run, self._run = self._run, None
         try:
             if run is not None:
                 run.finish(exit_code=1)
                 return
-        except Exception as second:
-            log.debug("W&B could not end the run: %s", second)
-        # Its service may be dead; the next run of this process gets another.
+        except Exception as finish_error:
+            log.debug("W&B could not end the run: %s", finish_error)
+        # Its service process may be dead; the next run of this process gets a new one.
         with suppress(Exception):
             sys.modules["wandb"].teardown(exit_code=1)

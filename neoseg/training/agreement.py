@@ -1,4 +1,4 @@
-"""Dice of validation scans, from counts alone, on whatever their annotation knows."""
+"""Dice of validation scans, computed from counts on the voxels whose annotation is known."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from neoseg.labels import Codebook
 
 
 def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
-    """Return the Dice of each class, float64 `[C]`, NaN if neither has the class.
+    """Return the Dice of each class, float64 `[C]`, NaN if neither volume has the class.
 
-    Voxels whose label set leaves a class open do not count for that class. A class that is open in
-    some voxels and named in none has no truth to compare with, and is NaN, too.
+    Voxels whose label set leaves a class undetermined do not count for that class. A class that is
+    undetermined in some voxels and present in none has no truth to compare with: NaN.
 
     Args:
         leaves: predicted leaf positions, integer `[X, Y, Z]`.
@@ -36,12 +36,12 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
 
 
 def of_all_ranks(values: dict[int, Tensor]) -> list[Tensor]:
-    """Return the values by scan (its number) that the processes of a training found, in order.
+    """Gather values by scan number from all ranks and return them in the order of the numbers.
 
-    All processes must call this. A scan that several have seen counts once.
+    All ranks must call this. A scan processed by several ranks counts once.
     """
-    found = [values]
+    gathered = [values]
     if distributed.is_available() and distributed.is_initialized():
-        found = [{} for _ in range(distributed.get_world_size())]
-        distributed.all_gather_object(found, values)
-    return [value for _, value in sorted(ChainMap(*found).items())]
+        gathered = [{} for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(gathered, values)
+    return [value for _, value in sorted(ChainMap(*gathered).items())]

@@ -1,4 +1,4 @@
-"""`checkpoints/best.ckpt`: the weights of the best validation Dice, where a run asks for them."""
+"""`checkpoints/best.ckpt`: the weights with the best validation Dice, if a run asks for them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from neoseg.training.module import MONITOR
 
 
 class BestCheckpoint(Checkpoint):
-    """Replaces one file, whole, after each validation with a higher mean Dice than all before.
+    """Replace one file atomically after each validation whose mean Dice exceeds all before.
 
-    It holds the weights and what they need, not the optimizer: a run goes on from the last
-    checkpoint, which must be written after this one, so that a repeated epoch finds what the first
-    pass found. The earlier of equal values stays.
+    The file holds the weights and what is needed to use them, without the optimizer: a run resumes
+    from the last checkpoint, which must be written after this one, so that a repeated epoch starts
+    from the same best value as its first pass. Of equal values the earlier is kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,9 +25,9 @@ class BestCheckpoint(Checkpoint):
         self.dice: float | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save where the validation of the epoch was the best so far."""
-        found = trainer.callback_metrics.get(MONITOR)
-        dice = float("nan") if found is None else float(found)
+        """Save if the validation of this epoch is the best so far."""
+        metric = trainer.callback_metrics.get(MONITOR)
+        dice = float("nan") if metric is None else float(metric)
         if trainer.sanity_checking or not dice > (-1.0 if self.dice is None else self.dice):
             return
         self.dice = dice
@@ -38,5 +38,5 @@ class BestCheckpoint(Checkpoint):
         return {"dice": self.dice}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best value of the interrupted run."""
+        """Restore the best value of the interrupted run."""
         self.dice = state_dict["dice"]

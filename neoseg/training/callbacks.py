@@ -1,4 +1,4 @@
-"""What a run writes and shows while it trains."""
+"""Callbacks of a training: checkpoints, early stopping, curves and progress."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def make_callbacks(
     """Return the callbacks of a training in `folder`.
 
     Args:
-        folder: gets `checkpoints/last.ckpt`, and `best.ckpt` where the settings say so.
+        folder: gets `checkpoints/last.ckpt`, and `best.ckpt` if the settings say so.
         settings: when they are written.
         seed: of dropout.
-        first_step: number of the first batch in the stream of patches.
+        first_step: number of the first batch in the patch stream.
         early_stopping: epochs without a better validation Dice; None trains to the end.
-        progress: show a bar where there is a terminal; elsewhere each epoch is a line.
-        max_time: DD:HH:MM:SS, interruptions not counted; training ends with the epoch in which it
-            has passed. Lightning's own limit ends within an epoch, from where a run cannot go on
-            as if it had not stopped.
-        non_finite: what happens to a loss that is not a number; None stops the training.
+        progress: show a progress bar if there is a terminal; otherwise log a line per epoch.
+        max_time: DD:HH:MM:SS, without interruptions; training ends after the epoch in which it has
+            passed. Lightning's own limit ends within an epoch, from where a run cannot resume
+            exactly.
+        non_finite: what to do about a non-finite loss; None stops the training.
 
     Raises:
-        MisconfigurationException: a time that is not written so.
+        MisconfigurationException: a `max_time` in another format.
     """
     callbacks: list[Callback] = [
         StepSeed(seed, first_step),
         NonFiniteLoss(folder / KEPT, non_finite or NonFiniteSettings(), seed, first_step),
         StepCurves(),
-        # Before the last one, which keeps what the best value is.
+        # Before `LastCheckpoint`, which stores the best value.
         *([BestCheckpoint(folder / CHECKPOINTS / BEST)] if settings.best else []),
         LastCheckpoint(folder / CHECKPOINTS / LAST, settings.every_steps),
     ]

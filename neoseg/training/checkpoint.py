@@ -1,4 +1,4 @@
-"""`checkpoints/last.ckpt`: the one checkpoint from which a run goes on exactly."""
+"""`checkpoints/last.ckpt`: the checkpoint from which a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from neoseg.training.stopping import StopSignals, Wish
 
 
 class CheckpointSettings(Section):
-    """What a user writes under `checkpoint`."""
+    """Settings under `checkpoint`."""
 
     every_steps: int | None = Field(
         default=None, ge=1, description="optimizer steps between two; null: at each epoch's end"
@@ -32,12 +32,12 @@ class CheckpointSettings(Section):
 
 
 def save_whole(trainer: L.Trainer, path: Path, weights_only: bool = False) -> None:
-    """Replace a checkpoint so that it is whole at any time; every rank must call it.
+    """Replace a checkpoint atomically; every rank must call it.
 
     Args:
-        trainer: of which the first process alone writes.
+        trainer: whose first process alone writes.
         path: of the checkpoint.
-        weights_only: leave out what only a training that goes on needs.
+        weights_only: leave out what only a resumed training needs.
     """
     draft = f".{path.name}.tmp"
     first = trainer.is_global_zero
@@ -48,10 +48,10 @@ def save_whole(trainer: L.Trainer, path: Path, weights_only: bool = False) -> No
 
 
 class LastCheckpoint(Checkpoint):
-    """Replaces one file, whole, at the end of each epoch, every so many steps, and before an end.
+    """Replace one file atomically: after each epoch, every `every_steps` steps, and before an end.
 
-    A checkpoint within an epoch is taken only where nothing is in flight: not between accumulated
-    gradients, and not at the last batch, whose validation a resumed run would skip.
+    A checkpoint within an epoch is written only between complete steps: not between accumulated
+    gradients, and not after the last batch, whose validation a resumed run would skip.
     """
 
     def __init__(self, path: Path, every_steps: int | None) -> None:
@@ -62,7 +62,7 @@ class LastCheckpoint(Checkpoint):
         self._signals = StopSignals()
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Count from where the run goes on; end at once what had been stopped early."""
+        """Take over the signals; end at once if the resumed run had been stopped early."""
         self._seen = self._saved = trainer.global_step
         self._signals.listen(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -71,38 +71,38 @@ class LastCheckpoint(Checkpoint):
                 trainer.should_stop = trainer.should_stop or stopped
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Nothing may be saved while a batch is in work."""
+        """Forbid saving while a batch is being processed."""
         self._at_rest = False
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """Save after every so many steps."""
+        """Save every `every_steps` steps, and handle signals."""
         step = trainer.global_step
         self._at_rest = step != self._seen and not trainer.is_last_batch
         self._seen = step
         if self.every_steps and step % self.every_steps == 0 and self._at_rest:
             self._save(trainer)
         if self._at_rest:
-            self._obey(trainer)
+            self._handle_signals(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save with the validation, the plateau and early stopping of the epoch behind."""
+        """Save after validation, plateau schedules and early stopping of the epoch."""
         self._save(trainer)
-        self._obey(trainer)
+        self._handle_signals(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """End within a validation where the machine asks for it; the epoch is repeated."""
-        # What was heard within the sanity check is obeyed after the first step.
+        """End within a validation if a signal demands it; the epoch will be repeated."""
+        # Signals received during the sanity check are handled after the first step.
         if not trainer.sanity_checking and self._signals.agreed(trainer) is Wish.SAVE_AND_END:
             self._signals.end()
 
     def on_exception(
         self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Save what has been reached when the machine asks for an end."""
+        """Save the progress so far when the process is terminated."""
         if isinstance(exception, SIGTERMException) and self._at_rest:
             self._save(trainer)
 
-    def _obey(self, trainer: L.Trainer) -> None:
+    def _handle_signals(self, trainer: L.Trainer) -> None:
         wish = self._signals.agreed(trainer)
         if wish is not Wish.NOTHING:
             self._save(trainer)
@@ -118,7 +118,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class StepSeed(Callback):
-    """Makes dropout and its like a function of (seed, batch, rank), as the sampling is."""
+    """Make dropout and similar layers a function of (seed, batch, rank), as sampling is."""
 
     def __init__(self, seed: int, first_step: int) -> None:
         self.seed = seed

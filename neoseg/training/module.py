@@ -1,4 +1,4 @@
-"""The LightningModule: a segmentation network, its head, its objective, and who learns with it."""
+"""The LightningModule: network, head and objective, and the networks trained along with it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from neoseg.training.supervision import deep_objective
 from neoseg.training.teacher import Teacher, TeacherSettings
 
 MONITOR = "val/dice"
-"""Mean validation Dice over leaves (without background) and scans, of the network that predicts."""
+"""Validation Dice of the predictor, averaged over leaves (without background) and scans."""
 
 
 class ModuleSpec(ModelSpec):
-    """A network and how it learns.
+    """A network and its training settings.
 
     Attributes:
         loss: `conf/loss` entries by name.
         optimizer: a `conf/optimizer` entry.
         teacher: a `conf/teacher` entry.
-        compile: compile the networks with torch.compile, in a mode of it where one is named.
-        channels_last: keep the weights of convolutions with the channels last in memory, which
-            convolutions then compute in.
-        init: which parts stay as they are, and which learn slower.
+        compile: compile the networks with torch.compile; a string selects its mode.
+        channels_last: store convolution weights in channels-last memory format, in which
+            convolutions then compute.
+        init: which parts are frozen, and which learn at a lower rate.
     """
 
     loss: dict[str, dict[str, Any] | None]
@@ -61,16 +61,16 @@ class ModuleSpec(ModelSpec):
 
 
 class SegmentationModule(L.LightningModule):
-    """Trains any network with any weighted sum of loss terms; knows no variant of either.
+    """Train any network with any weighted sum of loss terms, without special cases for either.
 
-    A term may ask for a teacher, the moving average of the network (the student), or for a peer, a
-    second network of the same kind with other initial weights. The peer learns by the same
-    objective, summed with the student's, in which each is the other's peer; a teacher is the
-    student's average for both.
+    A term may require a teacher, the moving average of the network (the student), or a peer, a
+    second network of the same kind with other initial weights. The peer is trained with the same
+    objective, which is added to the student's; each of the two is the other's peer. Both use the
+    same teacher, the student's average.
 
     Args:
-        spec: what is trained, and how; checkpoints carry it as plain containers.
-        allow: packages beside the known ones whose networks, losses and optimizers may be built.
+        spec: the network and its training settings; stored in checkpoints as plain containers.
+        allow: additional packages whose networks, losses and optimizers may be built.
     """
 
     def __init__(self, spec: ModuleSpec, allow: Sequence[str] = ()) -> None:
@@ -87,7 +87,7 @@ class SegmentationModule(L.LightningModule):
             self.teacher = Teacher(self.network, spec.teacher.decay)
         self.peer: nn.Module | None = None
         if self.objective.needs_peer:
-            # Drawn after the student, whose initial weights are the same without a peer.
+            # Built after the student, so that its initial weights do not depend on a peer.
             self.peer = spec.build_network(self.allow)
         for network in self.learners.values() if spec.init.freeze else ():
             freeze(spec.init, network, self.another)
@@ -99,13 +99,13 @@ class SegmentationModule(L.LightningModule):
                 average = member.average.module if isinstance(member, Teacher) else member
                 compile_network(average, spec.compile)
         self._dice: dict[str, dict[int, Tensor]] = {}
-        self._steps = sys.maxsize  # of the whole training, once a trainer says so
+        self._steps = sys.maxsize  # of the whole training; set in `configure_optimizers`
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """All networks that can predict, by name; "student" is always there."""
-        found = {"student": self.network, "peer": self.peer, "teacher": self.teacher}
-        return {name: network for name, network in found.items() if network is not None}
+        """All networks that can predict, by name; "student" is always present."""
+        candidates = {"student": self.network, "peer": self.peer, "teacher": self.teacher}
+        return {name: network for name, network in candidates.items() if network is not None}
 
     @property
     def learners(self) -> dict[str, nn.Module]:
@@ -114,38 +114,38 @@ class SegmentationModule(L.LightningModule):
 
     @property
     def predictor(self) -> nn.Module:
-        """The network that predicts, `predict_with`."""
+        """The network used for prediction, selected by `predict_with`."""
         return self.networks[self.predict_with]
 
     def another(self, images: int = 0, outputs: int = 0) -> nn.Module:
-        """Build a network of the same kind, with so many channels more."""
+        """Build a network of the same kind with additional image and output channels."""
         return self.spec.build_network(self.allow, images, outputs)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *_: Any, **more: Any) -> Any:
-        """Return what `restored` does; of Lightning's other arguments none is needed."""
+        """Return `restored(checkpoint_path, allow)`; Lightning's other arguments are ignored."""
         return restored(Path(checkpoint_path), more.get("allow", ()))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits `[B, N, *S]` of the network that predicts, of prepared images."""
+        """Return the predictor's logits `[B, N, *S]` for prepared images."""
         return heads_of(self.predictor, self.predictor(image), image)[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the objective of one composed batch, summed over the networks that learn."""
+        """Return the objective of one composed batch, summed over the trained networks."""
         begin_step(self.spec.compile)
-        batch = complete_batch(batch)  # after all that changes images
+        batch = complete_batch(batch)  # after everything that changes images
         image = batch.image
         outputs = {name: heads_of(net, net(image), image) for name, net in self.learners.items()}
-        teacher, teacher_mean = self._taught(batch)
+        teacher, teacher_mean = self._teacher_outputs(batch)
         losses = []
         for name, heads in outputs.items():
-            others = [found[0] for other, found in outputs.items() if other != name]
+            peers = [logits[0] for peer, logits in outputs.items() if peer != name]
             prediction = Prediction(
                 heads[0],
                 self.head.name,
                 teacher=teacher,
                 stream=batch.stream,
-                peer=others[0] if others else None,
+                peer=peers[0] if peers else None,
                 teacher_mean=teacher_mean,
                 progress=min(self.global_step / self._steps, 1.0),
             )
@@ -155,12 +155,12 @@ class SegmentationModule(L.LightningModule):
             for term, value in parts.items():
                 self.log(f"{prefix}/{term}", value, logger=False, batch_size=len(batch))
         total = torch.stack(losses).sum()
-        # `StepCurves` writes these to the loggers, before a checkpoint of the same step.
+        # Passed to the loggers by `StepCurves`, before a checkpoint of the same step.
         self.log("train/loss", total, prog_bar=True, logger=False, batch_size=len(batch))
         return total
 
-    def _taught(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Return the teacher's logits and its mean probabilities, where a term asks for them."""
+    def _teacher_outputs(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Return the teacher's logits and mean probabilities, if a loss term needs them."""
         if self.teacher is None or not self.objective.needs_teacher or batch.teacher_image is None:
             return None, None
         logits = self.teacher(batch.teacher_image)
@@ -169,7 +169,7 @@ class SegmentationModule(L.LightningModule):
             return logits, None
         if not settings.passes:
             return logits, self._probabilities(logits.float())
-        assert batch.noise_seed is not None  # comes with the teacher's view
+        assert batch.noise_seed is not None  # set together with the teacher's view
         return logits, self.teacher.mean_probabilities(
             batch.teacher_image,
             batch.noise_seed,
@@ -179,31 +179,31 @@ class SegmentationModule(L.LightningModule):
         )
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """Sigmoids of the classes, or the softmax over the leaves: the channels as they are."""
+        """Return sigmoids per class or a softmax over leaves, with the channels of the logits."""
         return self.head.class_probabilities(logits)[:, : self.head.channels]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then let the teacher follow."""
+        """Step the optimizer, then update the teacher."""
         super().optimizer_step(*args, **kwargs)
         if self.teacher is not None:
             self.teacher.update(self.network)
 
     def validation_step(self, sample: VolumeSample, batch_idx: int) -> Tensor:
-        """Segment a whole scan with all networks; return the leaves of the one that predicts."""
-        found = {}
+        """Segment a whole scan with all networks; return the leaves of the predictor."""
+        predictions = {}
         image = complete_volume(sample.image, sample.present, self.spec.missing_modality)
         for name, network in self.networks.items():
             leaves = predict_volume(network, image, self.head, self.spec.window, self.device)
             codes = sample.codes.to("cpu")
-            found[name] = torch.from_numpy(leaves)
-            dice = class_dice(found[name], codes, self.codebook)
+            predictions[name] = torch.from_numpy(leaves)
+            dice = class_dice(predictions[name], codes, self.codebook)
             self._dice.setdefault(name, {})[sample.number] = dice
-        return found[self.predict_with]
+        return predictions[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean Dice per class and over leaves, of the scans of all ranks.
+        """Log the mean Dice per class and over leaves, over the scans of all ranks.
 
-        If the annotations name no leaf but the background, the mean is that over super-classes.
+        If no annotation has a leaf other than background, the mean is over super-classes.
         """
         for name, values in self._dice.items():
             per_class = torch.stack(of_all_ranks(values)).nanmean(dim=0)
@@ -221,12 +221,10 @@ class SegmentationModule(L.LightningModule):
         self._dice = {}
 
     def on_train_epoch_end(self) -> None:
-        """Step "plateau" here: Lightning would do so after the checkpoint of the epoch, which would
-        then miss it.
-        """
-        found = self.lr_schedulers()
+        """Step "plateau", since Lightning would do so only after the epoch's checkpoint."""
+        schedulers = self.lr_schedulers()
         dice = self.trainer.callback_metrics.get(MONITOR)
-        for scheduler in found if isinstance(found, list) else [found]:
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, ReduceLROnPlateau) and dice is not None:
                 scheduler.step(dice)
 
@@ -234,27 +232,27 @@ class SegmentationModule(L.LightningModule):
         self.log(name, value.float().to(self.device), prog_bar=prog_bar, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer of all networks that learn, and its schedule."""
+        """Return one optimizer of all trained networks, and its schedules."""
         rate, init = self.spec.optimizer.lr, self.spec.init
-        learning = (groups(init, n, rate, self.another) for n in self.learners.values())
-        parameters = chain.from_iterable(learning)
+        weights = (groups(init, n, rate, self.another) for n in self.learners.values())
+        parameters = chain.from_iterable(weights)
         optimizer = make_optimizer(self.spec.optimizer, parameters, self.allow)
         entries: list[dict[str, Any]] = []
         self._steps = total_steps(self.trainer)
         for schedule in make_schedules(self.spec.optimizer, optimizer, self._steps, self.allow):
             entry: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
             if isinstance(schedule, ReduceLROnPlateau):
-                # Never by Lightning, see `on_train_epoch_end`.
+                # Never stepped by Lightning, see `on_train_epoch_end`.
                 entry |= {"interval": "epoch", "monitor": MONITOR, "frequency": sys.maxsize}
             entries.append(entry)
         return [optimizer], entries
 
 
 def restored(path: Path, allow: Sequence[str] = ()) -> SegmentationModule:
-    """Return the module of a checkpoint on the CPU, in training mode; raises `ConfigError`."""
+    """Restore the module of a checkpoint on the CPU, in training mode; raises `ConfigError`."""
     try:
         content = read_checkpoint(path)
-        # Not by Lightning's own loader: names in a checkpoint would tell it what to import.
+        # Not Lightning's own loader: it imports whatever classes a checkpoint names.
         with weighing(content["state_dict"]):
             module = SegmentationModule(ModuleSpec.read(content["hyper_parameters"]), allow)
         module.load_state_dict(content["state_dict"])

@@ -1,7 +1,7 @@
-"""What the layers of nnU-Net's U-Nets are called here, and the settings of the same network.
+"""Map layers of nnU-Net's U-Nets to those of networks here, and derive the networks' settings.
 
-The plain one is MONAI's `DynUNet`, the one with a residual encoder `ResEncUNet`. Weights have the
-names of nnU-Net and run along X, Y, Z.
+The plain U-Net becomes MONAI's `DynUNet`, the one with a residual encoder `ResEncUNet`. Weights
+have nnU-Net's names and are along X, Y, Z.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RESIDUAL = (
 
 
 def other(path: Path, what: str) -> ForeignError:
-    """Return the error of a file with another architecture."""
+    """Return the error for a file with another architecture."""
     return ForeignError(
         f"{path} has {what}, so it is another network than nnU-Net's plain 3D U-Net of two "
         "convolutions a level, or its 3D U-Net with a residual encoder, both with instance norm; "
@@ -43,14 +43,14 @@ def other(path: Path, what: str) -> ForeignError:
 
 
 def plain(path: Path, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a `DynUNet` and its settings; raises `ForeignError` for others."""
-    levels = 1 + max((int(found[2]) for found in map(_BLOCK.match, weights) if found), default=0)
+    """Return the weights and settings of a `DynUNet`; raises `ForeignError` for other networks."""
+    levels = 1 + max((int(match[2]) for match in map(_BLOCK.match, weights) if match), default=0)
     named = {_plain_name(path, name, levels): value for name, value in weights.items()}
     ups = sum(name.endswith(".transp_conv.conv.weight") for name in named)
     blocks = ["input_block", *(f"downsamples.{n}" for n in range(ups - 1)), "bottleneck"]
     try:
-        first = [named[f"{block}.conv1.conv.weight"].shape for block in blocks]
-        steps = [
+        kernels = [named[f"{block}.conv1.conv.weight"].shape for block in blocks]
+        strides = [
             list(named[f"upsamples.{n}.transp_conv.conv.weight"].shape[2:])
             for n in reversed(range(ups))
         ]
@@ -61,10 +61,10 @@ def plain(path: Path, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     return named, {
         "_target_": "monai.networks.nets.DynUNet",
         "spatial_dims": 3,
-        "kernel_size": [list(shape[2:]) for shape in first],
-        "strides": [[1, 1, 1], *steps],
-        "upsample_kernel_size": steps,
-        "filters": [shape[0] for shape in first],
+        "kernel_size": [list(shape[2:]) for shape in kernels],
+        "strides": [[1, 1, 1], *strides],
+        "upsample_kernel_size": strides,
+        "filters": [shape[0] for shape in kernels],
         "norm_name": ["INSTANCE", {"affine": True}],
         "act_name": ["leakyrelu", {"negative_slope": 0.01, "inplace": True}],
         "deep_supervision": True,
@@ -75,57 +75,59 @@ def plain(path: Path, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
 
 def _plain_name(path: Path, name: str, levels: int) -> str:
     if block := _BLOCK.fullmatch(name):
-        side, kind, what = block[1], block[4], block[5]
+        part, kind, parameter = block[1], block[4], block[5]
         stage, number = int(block[2]), int(block[3]) + 1
-        if side == "decoder":
-            where = f"upsamples.{stage}.conv_block"
+        if part == "decoder":
+            module = f"upsamples.{stage}.conv_block"
         elif stage in (0, levels - 1):
-            where = "bottleneck" if stage else "input_block"
+            module = "bottleneck" if stage else "input_block"
         else:
-            where = f"downsamples.{stage - 1}"
-        return f"{where}.{kind}{number}.{'conv.' if kind == 'conv' else ''}{what}"
+            module = f"downsamples.{stage - 1}"
+        return f"{module}.{kind}{number}.{'conv.' if kind == 'conv' else ''}{parameter}"
     if up := _UP.fullmatch(name):
         level = levels - 2 - int(up[2])
         if up[1] == "transpconvs":
             return f"upsamples.{up[2]}.transp_conv.conv.{up[3]}"
-        where = f"deep_supervision_heads.{level - 1}" if level else "output_block"
-        return f"{where}.conv.conv.{up[3]}"
+        module = f"deep_supervision_heads.{level - 1}" if level else "output_block"
+        return f"{module}.conv.conv.{up[3]}"
     raise other(path, name)
 
 
 def residual(
     path: Path, weights: Mapping[str, Tensor], encoder_only: bool
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a `ResEncUNet` and its settings; raises `ForeignError` for others.
+    """Return the weights and settings of a `ResEncUNet`; raises `ForeignError` for other networks.
 
-    Strides are told by the decoder: without one they are 2.
+    Strides are read from the decoder; without one they are set to 2.
     """
     named: dict[str, Tensor] = {}
     ups = _count(weights, r"decoder\.transpconvs\.\d+\.weight")
     for name, value in weights.items():
-        found = [re.sub(f"{old}$", new, name) for old, new in _RESIDUAL if re.fullmatch(old, name)]
-        if not found:
+        renamed = [
+            re.sub(f"{old}$", new, name) for old, new in _RESIDUAL if re.fullmatch(old, name)
+        ]
+        if not renamed:
             raise other(path, name)
-        place, *level = found[0].split(".")
-        if place == "heads":  # the finest first
+        module, *level = renamed[0].split(".")
+        if module == "heads":  # here the finest comes first
             level[0] = str(ups - 1 - int(level[0]))
-        named[".".join([place, *level])] = value
+        named[".".join([module, *level])] = value
     levels = _count(named, r"encoder\.\d+\.0\.conv1\.conv\.weight")
     if levels < 3 or not (encoder_only or ups == levels - 1):
         raise other(path, f"{levels} levels of an encoder and {ups} of a decoder")
     blocks = [_count(named, rf"encoder\.{n}\.\d+\.conv1\.conv\.weight") for n in range(levels)]
     try:
-        first = [named[f"encoder.{n}.0.conv1.conv.weight"].shape for n in range(levels)]
+        kernels = [named[f"encoder.{n}.0.conv1.conv.weight"].shape for n in range(levels)]
         steps = [named[f"up.{n}.weight"].shape[2:] for n in reversed(range(ups))]
     except KeyError as error:
         raise other(path, f"no {error.args[0]}") from None
-    for n in range(ups):  # a network of theirs without biases
-        named.setdefault(f"up.{n}.bias", named[f"up.{n}.weight"].new_zeros(first[ups - 1 - n][0]))
+    for n in range(ups):  # nnU-Net may be trained without these biases
+        named.setdefault(f"up.{n}.bias", named[f"up.{n}.weight"].new_zeros(kernels[ups - 1 - n][0]))
     return named, {
         "_target_": "neoseg.networks.resenc.ResEncUNet",
-        "kernel_size": [list(shape[2:]) for shape in first],
+        "kernel_size": [list(shape[2:]) for shape in kernels],
         "strides": [[1, 1, 1], *map(list, steps)] if steps else 2,
-        "filters": [shape[0] for shape in first],
+        "filters": [shape[0] for shape in kernels],
         "blocks": blocks,
         "decoder_convs": _count(named, r"decoder\.0\.\d+\.conv\.weight") or 1,
         "deep_supervision": True,
@@ -138,8 +140,8 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 
 def wider(value: Tensor, fresh: Tensor) -> Tensor:
-    """Give a flat kernel zeros around it: MONAI's way up has those of the level below."""
-    room = [n - own for n, own in zip(fresh.shape, value.shape, strict=True)]
-    if value.ndim < 5 or any(room[:2]) or min(room) < 0 or any(n % 2 for n in room):
+    """Zero-pad a flat kernel to the size of `fresh`, since MONAI's up path uses larger ones."""
+    margin = [n - size for n, size in zip(fresh.shape, value.shape, strict=True)]
+    if value.ndim < 5 or any(margin[:2]) or min(margin) < 0 or any(n % 2 for n in margin):
         return value
-    return pad(value, [n // 2 for n in reversed(room[2:]) for _ in "12"])
+    return pad(value, [n // 2 for n in reversed(margin[2:]) for _ in "12"])

@@ -1,7 +1,7 @@
-"""A loss that is NaN or infinite: the training stops, or leaves the step out, and keeps the patch.
+"""Handle NaN or infinite losses: stop the training or skip the step, and save the batch.
 
-A step with such a gradient would lose the weights; so the loss is looked at before. Not sooner than
-the gradients are queued on an accelerator, which computes them while the program waits to be told.
+A step with such a gradient would destroy the weights, so the loss is checked before it. The check
+waits until the backward pass is queued, so that an accelerator computes while the host waits.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from neoseg.patches.batch import Batch
 log = logging.getLogger(__name__)
 
 KEPT = "nan"
-"""Folder of what is kept, in that of the training."""
+"""Subfolder of the training's folder in which batches with a non-finite loss are saved."""
 
-LARGEST = 2**34
-"""Bytes of a batch."""
+MAX_BYTES = 2**34
+"""Largest size of a saved batch that is read."""
 
 WEIGHTS = "weights.ckpt"
-"""The network whose loss was not a number, beside the patches."""
+"""Checkpoint of the network whose loss was not finite, beside the batches."""
 
 
 class NonFiniteLossError(NeosegError):
-    """A training whose loss is not a number any more; the message says where, and what was kept."""
+    """The loss is no longer finite; the message names the step and the saved files."""
 
 
 class NonFiniteSettings(Section):
-    """What a user writes as `on_nan` and `max_skipped`."""
+    """Settings `on_nan` and `max_skipped`."""
 
     on_nan: Literal["stop", "skip"] = "stop"
     max_skipped: int = Field(default=10, ge=0, description="steps of a training; one more stops it")
@@ -55,10 +55,10 @@ class NonFiniteSettings(Section):
 
 @dataclass
 class KeptBatch:
-    """A batch whose loss was not a number, with where it came from.
+    """A batch whose loss was not finite, with its origin.
 
     Attributes:
-        batch: this rank's items.
+        batch: items of this rank.
         about: seed, step, items, scans, loss.
     """
 
@@ -67,10 +67,10 @@ class KeptBatch:
 
 
 class NonFiniteLoss(Callback):
-    """Watches the loss of every step, before its weights change; all ranks decide alike.
+    """Check the loss of every step before the weights change; all ranks take the same decision.
 
-    With "skip" the weights, their optimizer's state, the batch statistics and the teacher stay as
-    they were, while schedules and the stream of patches go on; so a resumed run skips the same.
+    With "skip", the weights, the optimizer's state, the batch statistics and the teacher stay
+    unchanged, while schedules and the patch stream advance; a resumed run skips the same steps.
     """
 
     def __init__(
@@ -83,21 +83,21 @@ class NonFiniteLoss(Callback):
         self.skipped = 0
         self._batch: Batch | None = None
         self._before: dict[str, Tensor] = {}
-        self._asked: tuple[Tensor, Answer] | None = None
+        self._pending: tuple[Tensor, Answer] | None = None
         self._batch_is_bad = self._step_is_bad = False
 
     def state_dict(self) -> dict[str, Any]:
-        """How many steps were left out: the limit is for the whole training."""
+        """Return the number of skipped steps; the limit applies to the whole training."""
         return {"skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = int(state_dict["skipped"])
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, *_: Any
     ) -> None:
-        """Remember the batch and, where steps may be skipped, what a forward pass changes."""
+        """Remember the batch and, if steps may be skipped, the buffers a forward pass changes."""
         self._batch, self._batch_is_bad = batch, False
         if self.settings.on_nan == "skip":
             self._before = {name: value.clone() for name, value in module.named_buffers()}
@@ -105,28 +105,28 @@ class NonFiniteLoss(Callback):
     def on_before_backward(
         self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Ask whether the loss of this rank, or of any, is not a number."""
+        """Start checking whether the loss is non-finite on this rank, or on any."""
         bad = (~torch.isfinite(loss.detach()).all()).float()
         flags = torch.stack([bad, largest_of_all_ranks(bad)])
-        self._asked = loss.detach(), Answer(flags)
+        self._pending = loss.detach(), Answer(flags)
 
     def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Stop, or mark the step, where it is so.
+        """Stop, or mark the step to be skipped, if the loss is non-finite on any rank.
 
         Raises:
-            NonFiniteLossError: with `stop`, or when too many steps were skipped.
+            NonFiniteLossError: with "stop", or after too many skipped steps.
         """
-        assert self._asked is not None
-        loss, answer = self._asked
+        assert self._pending is not None
+        loss, answer = self._pending
         bad, anywhere = answer.get().tolist()
-        self._asked = None
+        self._pending = None
         if not anywhere:
             return
         stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
-        told = self._keep(trainer, module, float(loss), bool(bad), stopping)
+        message = self._keep(trainer, module, float(loss), bool(bad), stopping)
         if stopping:
-            raise NonFiniteLossError(told)
-        log.warning("%s", told)
+            raise NonFiniteLossError(message)
+        log.warning("%s", message)
         if not self._step_is_bad:
             self.skipped += 1
         self._batch_is_bad = self._step_is_bad = True
@@ -134,21 +134,21 @@ class NonFiniteLoss(Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Take the gradients of a marked step away; the optimizer then leaves everything alone."""
+        """Drop the gradients of a marked step, so that the optimizer changes nothing."""
         teacher = getattr(module, "teacher", None)
         if teacher is not None:
             teacher.paused = self._step_is_bad
         if self._step_is_bad and getattr(trainer.precision_plugin, "scaler", None) is None:
-            # A gradient scaler skips the step by itself, and insists on seeing gradients.
+            # A gradient scaler skips the step by itself, but requires gradients to be present.
             optimizer.zero_grad(set_to_none=True)
         self._step_is_bad = False
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """Bring back what the forward pass of a marked batch changed."""
+        """Restore the buffers that the forward pass of a marked batch changed."""
         if self._batch_is_bad:
-            now = dict(module.named_buffers())
+            buffers = dict(module.named_buffers())
             for name, value in self._before.items():
-                now[name].copy_(value)
+                buffers[name].copy_(value)
         self._batch = None
 
     def _keep(
@@ -156,17 +156,17 @@ class NonFiniteLoss(Callback):
         trainer: L.Trainer,
         module: L.LightningModule,
         loss: float,
-        mine: bool,
+        on_this_rank: bool,
         stopping: bool,
     ) -> str:
-        """Save what is needed to compute the loss again, and say so."""
+        """Save everything needed to recompute the loss; return the message for the user."""
         step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
-        if not mine:
+        if not on_this_rank:
             return f"the loss of step {step} is not a number in another process, which says more"
         assert self._batch is not None  # a step begins with its batch
         batch = self._batch.with_intensities()
-        share = len(batch)
-        items = [trainer.global_rank * share + place for place in range(share)]
+        per_rank = len(batch)
+        items = [trainer.global_rank * per_rank + offset for offset in range(per_rank)]
         train = trainer.datamodule.train  # type: ignore[attr-defined]
         scans = [train[number].entry.scan for number in batch.scan.tolist()]
         ids = [scan.id for scan in scans]
@@ -189,42 +189,42 @@ class NonFiniteLoss(Callback):
             }
             with replacing(self.folder / WEIGHTS) as temporary:
                 torch.save(content, temporary)
-        ending = (
+        hint = (
             f"; {self.skipped} steps were left out before (max_skipped)"
             if self.settings.on_nan == "skip"
             else "; on_nan=skip leaves such steps out"
         )
-        what = (
+        action = (
             "the training stops, and the last checkpoint is from before"
             if stopping
             else f"the step is left out, number {self.skipped + 1} of {self.settings.max_skipped}"
         )
         return (
-            f"the loss is {loss} in step {step} (items {items}): {what}. {suspects}. The patches "
+            f"the loss is {loss} in step {step} (items {items}): {action}. {suspects}. The patches "
             f"are in {path}; {command('replay', override('patch', path))} shows again what each "
             "gives. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or "
-            "trainer.precision=32-true" + (ending if stopping else "")
+            "trainer.precision=32-true" + (hint if stopping else "")
         )
 
 
 def write_batch(path: Path, kept: KeptBatch) -> None:
-    """Write a batch as arrays and JSON text, whole or not at all."""
-    values = {item.name: getattr(kept.batch, item.name) for item in fields(kept.batch)}
+    """Write a batch as arrays and JSON text, atomically."""
+    members = {item.name: getattr(kept.batch, item.name) for item in fields(kept.batch)}
     arrays: dict[str, Any] = {
-        name: value.cpu().numpy() for name, value in values.items() if isinstance(value, Tensor)
+        name: value.cpu().numpy() for name, value in members.items() if isinstance(value, Tensor)
     }
     with replacing(path) as temporary:
         np.savez_compressed(temporary, about=np.array(json.dumps(kept.about)), **arrays)
 
 
 def read_batch(path: Path) -> KeptBatch:
-    """Read what `write_batch` wrote, as data only.
+    """Read a file of `write_batch`, without unpickling.
 
     Raises:
         ValueError: naming the file, if it is damaged or something else.
     """
     try:
-        content = read_arrays(path, LARGEST)
+        content = read_arrays(path, MAX_BYTES)
         about = json_of(str(content.pop("about")), str(path))
         tensors: dict[str, Any] = {n: torch.from_numpy(v.copy()) for n, v in content.items()}
         return KeptBatch(Batch(**tensors), about)
@@ -233,7 +233,7 @@ def read_batch(path: Path) -> KeptBatch:
 
 
 def _suspects(batch: Batch, scans: list[str]) -> str:
-    """Say which items have voxels that are not numbers; of the others nothing is known."""
+    """Name the scans whose patches have non-finite voxels, or all scans if none has."""
     finite = torch.isfinite(batch.image).flatten(1).all(1).tolist()
     bad = sorted({scan for scan, good in zip(scans, finite, strict=True) if not good})
     if bad:

@@ -1,4 +1,4 @@
-"""Optimizers and schedules as classes that a configuration names."""
+"""Optimizers and schedules given as classes by `_target_`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError, WrongKeysError
 
 PACKAGE = "torch.optim"
-"""Where the class of a `_target_` lies if nothing else is allowed."""
+"""Package of the classes that a `_target_` may name if no other is allowed."""
 
 ENTRY_POINTS = "neoseg.optimizers"
-"""Group by which installed packages declare optimizers and schedules."""
+"""Entry-point group in which installed packages declare optimizers and schedules."""
 
 Made = TypeVar("Made", Optimizer, LRScheduler)
 
@@ -30,52 +30,52 @@ def make_class(
     key: str,
     allow: Sequence[str],
 ) -> Made:
-    """Call the class of a `_target_` that stands under `key`.
+    """Build an instance of the class named by a `_target_` under `key`.
 
     Args:
-        base: of which the class must be a subclass.
-        first: its first argument: the parameters, or the optimizer.
+        base: required base class.
+        first: first positional argument: the parameters, or the optimizer.
         target: dotted path of the class.
         arguments: all others, by name.
         key: of the configuration.
-        allow: packages beside `torch.optim` in which it may lie.
+        allow: packages besides `torch.optim` from which the class may come.
 
     Raises:
-        ConfigError: a class that is not allowed or that is none, and values that it refuses.
+        ConfigError: a class that is not allowed or of the wrong kind, or values that it refuses.
         WrongKeysError: arguments that it does not have.
     """
 
-    def accepts(found: Any) -> bool:
-        return isinstance(found, type) and issubclass(found, base)
+    def accepts(candidate: Any) -> bool:
+        return isinstance(candidate, type) and issubclass(candidate, base)
 
-    node, what = {"_target_": target}, f"subclass of {base.__name__}"
+    node, expected = {"_target_": target}, f"subclass of {base.__name__}"
     try:
-        require_targets(node, (f"{PACKAGE}.",), accepts, what, ENTRY_POINTS, allow)
+        require_targets(node, (f"{PACKAGE}.",), accepts, expected, ENTRY_POINTS, allow)
     except TargetError as error:
         raise ConfigError(f"{key}: {error}") from None
     kind = find_object(target)
-    _, *known = signature(kind).parameters.values()
-    names = [parameter.name for parameter in known]
-    if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known):
+    _, *parameters = signature(kind).parameters.values()
+    names = [parameter.name for parameter in parameters]
+    if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         WrongKeysError.require_none(
             f"{key}.{name} = {value!r}: {target} has no such argument{nearest(name, names)}"
             for name, value in arguments.items()
             if name not in names
         )
 
-    def accepted(kept: Mapping[str, Any]) -> bool:
+    def accepted(subset: Mapping[str, Any]) -> bool:
         try:
-            kind(first, **kept)
-        except Exception:  # whatever a class may raise
+            kind(first, **subset)
+        except Exception:  # a class may raise anything
             return False
         return True
 
     try:
-        made: Made = kind(first, **arguments)
+        instance: Made = kind(first, **arguments)
     except Exception as error:
-        # The one without which there would be no error is the one to correct.
-        rest = {name: {k: v for k, v in arguments.items() if k != name} for name in arguments}
-        wrong = [name for name in rest if accepted(rest[name])] or list(arguments)
-        found = ", ".join(f"{key}.{name} = {arguments[name]!r}" for name in wrong)
-        raise ConfigError(f"{found or key}: {target} cannot be made: {error}") from error
-    return made
+        # The arguments to correct are those without which there would be no error.
+        without = {name: {k: v for k, v in arguments.items() if k != name} for name in arguments}
+        culprits = [name for name in without if accepted(without[name])] or list(arguments)
+        causes = ", ".join(f"{key}.{name} = {arguments[name]!r}" for name in culprits)
+        raise ConfigError(f"{causes or key}: {target} cannot be made: {error}") from error
+    return instance

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules from their configuration."""
+"""Build optimizers and learning-rate schedules from their configuration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 SCHEDULES = ("constant", "cosine", "poly", "plateau")
 
 AUTO = "auto"
-"""As an argument of a schedule, it stands for the optimizer steps of the whole training."""
+"""As an argument of a schedule: the number of optimizer steps of the whole training."""
 
 
 def _schedule(value: Any) -> Any:
@@ -38,10 +38,10 @@ def _schedule(value: Any) -> Any:
 
 
 class OptimizerSettings(Section):
-    """What a user writes in `conf/optimizer/*.yaml`.
+    """Settings in `conf/optimizer/*.yaml`.
 
-    An optimizer has a `name`, or a `_target_`: then keys that stand for nothing else are arguments
-    of that class.
+    An optimizer has a `name` or a `_target_`. With a `_target_`, all keys without a meaning of
+    their own are arguments of that class.
     """
 
     name: Literal["sgd", "adam", "adamw"] | None = None
@@ -57,19 +57,19 @@ class OptimizerSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _other_keys_are_arguments(cls, raw: Any) -> Any:
+    def _collect_arguments(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping) or "_target_" not in raw or "arguments" in raw:
             return raw
-        own = {"name", "_target_", "lr", "schedule", "warmup_steps", "patience"}
-        arguments = {key: value for key, value in raw.items() if key not in own}
-        return {key: raw[key] for key in own & raw.keys()} | {"arguments": arguments}
+        reserved = {"name", "_target_", "lr", "schedule", "warmup_steps", "patience"}
+        arguments = {key: value for key, value in raw.items() if key not in reserved}
+        return {key: raw[key] for key in reserved & raw.keys()} | {"arguments": arguments}
 
     @model_validator(mode="after")
-    def _it_can_be_made(self) -> Self:
+    def _check(self) -> Self:
         if (self.name is None) == (self.target is None):
-            found = "is not set" if self.name is None else f"is {self.name}, beside a _target_"
+            name = "is not set" if self.name is None else f"is {self.name}, beside a _target_"
             raise ConfigError(
-                f"optimizer.name {found}; give either a name ({', '.join(OPTIMIZERS)}) or a class "
+                f"optimizer.name {name}; give either a name ({', '.join(OPTIMIZERS)}) or a class "
                 f"(optimizer._target_={PACKAGE}.NAdam)"
             )
         if isinstance(self.schedule, dict) and self.warmup_steps and not self.waits:
@@ -83,13 +83,13 @@ class OptimizerSettings(Section):
 
     @property
     def targets(self) -> list[str]:
-        """Dotted paths of the classes that are named."""
-        nodes = [self.target, isinstance(self.schedule, dict) and self.schedule["_target_"]]
-        return [str(path) for path in nodes if path]
+        """Dotted paths of the classes named by `_target_`."""
+        paths = [self.target, isinstance(self.schedule, dict) and self.schedule["_target_"]]
+        return [str(path) for path in paths if path]
 
     @property
     def waits(self) -> bool:
-        """Whether the schedule goes by the validation alone, which leaves room for a warm-up."""
+        """Whether the schedule depends on the validation alone, which leaves room for a warm-up."""
         plateau = f"{PACKAGE}.lr_scheduler.ReduceLROnPlateau"
         return self.schedule == "plateau" or (
             isinstance(self.schedule, dict) and self.schedule["_target_"] == plateau
@@ -97,15 +97,15 @@ class OptimizerSettings(Section):
 
 
 def check_optimizer(settings: OptimizerSettings, allow: Sequence[str] = ()) -> None:
-    """Try the classes that settings name: make them for one number and go two steps.
+    """Check the classes that settings name: build them for one number and take two steps.
 
     Args:
         settings: of the optimizer and its schedule.
-        allow: packages beside `torch.optim` whose classes may be called.
+        allow: packages besides `torch.optim` whose classes may be called.
 
     Raises:
-        ConfigError, WrongKeysError: a class that is not allowed or that is none, arguments that it
-            does not take, and values that it refuses.
+        ConfigError, WrongKeysError: a class that is not allowed or of the wrong kind, and arguments
+            or values that it does not accept.
     """
     if not settings.targets:
         return
@@ -121,10 +121,10 @@ def check_optimizer(settings: OptimizerSettings, allow: Sequence[str] = ()) -> N
                     schedule.step(0.5)
                 else:
                     schedule.step()
-    except Exception as error:  # whatever a class may raise
-        written = {"_target_": settings.target, **settings.arguments}
+    except Exception as error:  # a class may raise anything
+        node = {"_target_": settings.target, **settings.arguments}
         raise ConfigError(
-            f"optimizer: {written} with schedule {settings.schedule} fails when it steps: {error}; "
+            f"optimizer: {node} with schedule {settings.schedule} fails when it steps: {error}; "
             "correct its arguments"
         ) from error
 
@@ -134,24 +134,25 @@ def make_optimizer(
     parameters: Iterable[nn.Parameter | dict[str, Any]],
     allow: Sequence[str] = (),
 ) -> Optimizer:
-    """Return the optimizer over the parameters that learn, or over groups of them with rates of
-    their own; raises as `check_optimizer`.
+    """Return the optimizer over all trainable parameters, or over groups with their own rates.
+
+    Raises the same errors as `check_optimizer`.
     """
-    learning: list[Any] = [p for p in parameters if isinstance(p, dict) or p.requires_grad]
+    trainable: list[Any] = [p for p in parameters if isinstance(p, dict) or p.requires_grad]
     if settings.target is not None:
         arguments = {"lr": settings.lr, **settings.arguments}
-        return make_class(Optimizer, learning, settings.target, arguments, "optimizer", allow)
+        return make_class(Optimizer, trainable, settings.target, arguments, "optimizer", allow)
     kwargs: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    flat = [w for part in learning for w in (part["params"] if isinstance(part, dict) else [part])]
+    flat = [w for part in trainable for w in (part["params"] if isinstance(part, dict) else [part])]
     if settings.fused and all(weight.is_cuda for weight in flat):
         kwargs["fused"] = True
     if settings.name == "sgd":
         kwargs |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
-    return OPTIMIZERS[str(settings.name)](learning, **kwargs)
+    return OPTIMIZERS[str(settings.name)](trainable, **kwargs)
 
 
 WARMUP_START = 0.01
-"""Share of the largest learning rate at the first step of a warm-up."""
+"""Learning rate at the first step of a warm-up, as a fraction of the largest."""
 
 
 def make_schedules(
@@ -162,15 +163,17 @@ def make_schedules(
 ) -> list[LRScheduler]:
     """Return the schedules; all but `ReduceLROnPlateau` are stepped after each optimizer step.
 
-    "plateau" with a warm-up is two that multiply the current rate, so that neither undoes the
-    other; the rest is one. Raises as `check_optimizer`.
+    "plateau" with a warm-up yields two schedules that multiply the current rate, so that neither
+    undoes the other; all others are a single one. Raises the same errors as `check_optimizer`.
     """
     if isinstance(settings.schedule, dict):
-        given = {k: total_steps if v == AUTO else v for k, v in settings.schedule.items()}
-        target = str(given.pop("_target_"))
+        arguments = {k: total_steps if v == AUTO else v for k, v in settings.schedule.items()}
+        target = str(arguments.pop("_target_"))
         if settings.waits:
-            given.setdefault("mode", "max")  # of Dice
-        schedule = make_class(LRScheduler, optimizer, target, given, "optimizer.schedule", allow)
+            arguments.setdefault("mode", "max")  # the metric is Dice
+        schedule = make_class(
+            LRScheduler, optimizer, target, arguments, "optimizer.schedule", allow
+        )
     elif settings.schedule == "plateau":
         schedule = ReduceLROnPlateau(optimizer, mode="max", patience=settings.patience)
     else:
@@ -181,10 +184,10 @@ def make_schedules(
 
 
 def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
-    """Return the learning rate at a step as a share of the largest.
+    """Return the learning rate at a step as a fraction of the largest.
 
-    Cosine: half a period down to 0; poly: (1 - t)^0.9, with t the share of the steps after
-    warm-up that is done.
+    Cosine: half a period down to 0; poly: (1 - t)^0.9, where t is the completed fraction of the
+    steps after warm-up.
     """
     if step < settings.warmup_steps:
         return WARMUP_START + (1 - WARMUP_START) * step / settings.warmup_steps
@@ -198,10 +201,10 @@ def factor(settings: OptimizerSettings, step: int, total_steps: int) -> float:
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Return the optimizer steps of a whole training.
+    """Return the number of optimizer steps of a whole training.
 
-    Lightning's own estimate starts the loader, which in a resumed run would fetch its first
-    batches before the progress is restored: those of step 0.
+    Lightning's own estimate starts the loader, which in a resumed run would fetch the batches of
+    step 0 before the progress is restored.
     """
     patches = getattr(getattr(trainer, "datamodule", None), "patches", None)
     if patches is None:
@@ -212,5 +215,5 @@ def total_steps(trainer: L.Trainer) -> int:
         )
     batches: int = patches.steps_per_epoch
     epochs = trainer.max_epochs or 0
-    epochs = epochs if epochs > 0 else sys.maxsize  # endless: a schedule never gets anywhere
+    epochs = epochs if epochs > 0 else sys.maxsize  # endless: schedules stay at their start
     return math.ceil(batches / trainer.accumulate_grad_batches) * epochs

@@ -1,4 +1,4 @@
-"""Callbacks of the user's own, beside those of a run: `trainer.callbacks`."""
+"""User-defined callbacks of a run: `trainer.callbacks`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KNOWN = tuple(
     f"{PACKAGE}.{name}"
     for name in ("DeviceStatsMonitor", "LearningRateMonitor", "ModelSummary", "RichModelSummary")
 )
-"""Those that any file may name: they only look. Others may write wherever they are told to."""
+"""Callbacks that any file may name: they only observe. Others may write to arbitrary paths."""
 
 ENTRY_POINTS = "neoseg.callbacks"
-"""Group by which installed packages declare callbacks."""
+"""Entry-point group in which installed packages declare callbacks."""
 
 
 def require_callbacks(nodes: Iterable[Mapping[str, Any]], allow: Iterable[str] = ()) -> None:
-    """Raise `ConfigError` for an entry that names no callback, or one that may not be named."""
+    """Raise `ConfigError` for an entry that is not a callback, or one that is not allowed."""
     from lightning.pytorch.callbacks import Callback
 
     def accepts(found: Any) -> bool:
@@ -43,19 +43,19 @@ def require_callbacks(nodes: Iterable[Mapping[str, Any]], allow: Iterable[str] =
 
 
 def require_plain_state(callbacks: Iterable[Any]) -> None:
-    """Raise `ConfigError` for a callback that would put into a checkpoint what nobody can read.
+    """Raise `ConfigError` for a callback whose state could not be read back from a checkpoint.
 
-    Checkpoints are read as data alone: numbers, texts, tensors, and containers of these.
+    Checkpoints are read as data alone: numbers, strings, tensors, and containers of these.
     """
     for callback in callbacks:
         kind = type(callback)
         if kind.__module__.startswith(("neoseg.", "lightning.")):
             continue
-        memory = io.BytesIO()
+        buffer = io.BytesIO()
         try:
-            torch.save(callback.state_dict(), memory)
-            memory.seek(0)
-            torch.load(memory, weights_only=True)
+            torch.save(callback.state_dict(), buffer)
+            buffer.seek(0)
+            torch.load(buffer, weights_only=True)
         except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
             raise ConfigError(
                 f"{kind.__module__}.{kind.__name__}.state_dict() has more than numbers, texts and "
@@ -64,13 +64,13 @@ def require_plain_state(callbacks: Iterable[Any]) -> None:
 
 
 def make_own_callbacks(nodes: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Return the callbacks of checked entries; raises `ConfigError` where one cannot be made."""
-    made = []
+    """Build the callbacks of checked entries; raises `ConfigError` if one cannot be built."""
+    callbacks = []
     for number, node in enumerate(nodes):
         try:
-            made.append(build(dict(node)))
-        except Exception as error:  # whatever a class may raise
+            callbacks.append(build(dict(node)))
+        except Exception as error:  # a class may raise anything
             raise ConfigError(
                 f"trainer.callbacks[{number}]: {node['_target_']} cannot be made: {error}"
             ) from error
-    return made
+    return callbacks

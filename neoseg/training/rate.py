@@ -20,21 +20,21 @@ from torch.optim import Optimizer
 from neoseg.files import replacing
 
 LOWEST, HIGHEST = 1e-6, 1.0
-"""Range of rates that are tried."""
+"""Range of learning rates tested."""
 
 FEWEST_STEPS = 20
 WIDTH = 0.03
-"""Width of the Gaussian that smooths the curve, as share of the steps."""
+"""Standard deviation of the Gaussian that smooths the curve, as a fraction of the steps."""
 
 SMOOTHING = 0.9
 DIVERGED = 4.0
-"""A running mean of the loss this many times the best one ends the test."""
+"""The test ends when the running mean of the loss exceeds its minimum by this factor."""
 
 
 class RateTest(Callback):
-    """Raises the learning rate before each optimizer step and notes the loss of the step.
+    """Raise the learning rate before each optimizer step and record the loss of the step.
 
-    What schedules set is overwritten. The test ends early where the loss diverges.
+    The rates of schedules are overwritten. The test ends early if the loss diverges.
     """
 
     def __init__(self, steps: int) -> None:
@@ -44,26 +44,26 @@ class RateTest(Callback):
 
     @property
     def rates(self) -> list[float]:
-        """The rates of the steps that were done."""
+        """Learning rates of the completed steps."""
         return [self.rate(step) for step in range(len(self.losses))]
 
     def rate(self, step: int) -> float:
-        """Return the rate of a step: a geometric series from `LOWEST` to `HIGHEST`."""
+        """Return the learning rate of a step: a geometric series from `LOWEST` to `HIGHEST`."""
         return LOWEST * math.pow(HIGHEST / LOWEST, step / (self.steps - 1))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Set the rate of this step."""
+        """Set the learning rate of this step."""
         for group in optimizer.param_groups:
             group["lr"] = self.rate(len(self.losses))
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
-        """Note the loss, the mean over accumulated batches."""
+        """Record the loss, averaged over accumulated batches."""
         self._batches.append(float(trainer.callback_metrics["train/loss"]))
         if trainer.global_step == len(self.losses):  # gradients accumulate
             return
-        # The mean over ranks: they have to stop together.
+        # Averaged over ranks, which have to stop together.
         loss = torch.tensor(np.mean(self._batches), device=trainer.strategy.root_device)
         self.losses.append(float(trainer.strategy.reduce(loss.float(), reduce_op="mean")))
         self._batches = []
@@ -74,16 +74,16 @@ class RateTest(Callback):
 
 @dataclass(frozen=True)
 class RateCurve:
-    """What a test found: rates, losses, and smoothed losses of the steps that were done."""
+    """Result of a range test: rates, losses and smoothed losses of the completed steps."""
 
     rates: Sequence[float]
     losses: Sequence[float]
 
     @property
     def smooth(self) -> np.ndarray:
-        """Losses without most of the noise of single batches, NaN from the first infinite one on.
+        """Smoothed losses, NaN from the first non-finite one on.
 
-        Centred, so that the curve does not lag behind the rate.
+        The filter is centred, so that the curve does not lag behind the rate.
         """
         losses = np.asarray(self.losses, dtype=float)
         finite = np.logical_and.accumulate(np.isfinite(losses))
@@ -97,7 +97,7 @@ class RateCurve:
     def suggestion(self) -> float | None:
         """The rate at which the smoothed loss falls fastest per decade, before its minimum.
 
-        None where it falls by less than a hundredth.
+        None if it falls by less than one percent.
         """
         curve = self.smooth
         curve = curve[np.isfinite(curve)]
@@ -125,7 +125,7 @@ class RateCurve:
 
 
 def running_mean(losses: Sequence[float]) -> np.ndarray:
-    """Return the exponential mean of the losses so far, without the bias of its start."""
+    """Return the bias-corrected exponential moving average of the losses."""
     mean, result = 0.0, []
     for number, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss

@@ -1,4 +1,4 @@
-"""Going on with an optimizer whose settings have changed since it was saved."""
+"""Resume an optimizer whose settings have changed since it was saved."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import lightning as L
 from neoseg.training.optimisation import OptimizerSettings
 
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")
-"""What schedules keep in a group of weights and multiply or start from."""
+"""Learning rates in a parameter group that schedules scale or start from."""
 
 
 class OptimizerAsAsked(L.Callback):
-    """Lets a training that goes on do so with the optimizer's settings of now."""
+    """Resume a training with the optimizer's current settings instead of the saved ones."""
 
     def __init__(self, asked: OptimizerSettings) -> None:
         self.asked = asked
@@ -22,7 +22,7 @@ class OptimizerAsAsked(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Change what has been loaded before Lightning gives it to the optimizer."""
+        """Edit the loaded checkpoint before Lightning restores the optimizer from it."""
         saved = checkpoint["hyper_parameters"].get("optimizer")
         if saved is not None:
             with_settings(checkpoint, OptimizerSettings.model_validate(saved), self.asked)
@@ -31,10 +31,10 @@ class OptimizerAsAsked(L.Callback):
 def with_settings(
     checkpoint: Mapping[str, Any], saved: OptimizerSettings, asked: OptimizerSettings
 ) -> None:
-    """Change the states of optimizers and schedules in a checkpoint to what is asked for.
+    """Change the states of optimizers and schedules in a checkpoint, in place, to new settings.
 
-    What an optimizer has gathered stays; its rates, and those that schedules start from, are
-    multiplied. States of equal settings are not touched. Both are of the same optimizer.
+    The optimizer's moments stay; its rates, and those that schedules start from, are scaled.
+    Nothing changes if the settings are equal. Both settings must be of the same optimizer.
     """
     ratio = asked.lr / saved.lr
     if ratio != 1:

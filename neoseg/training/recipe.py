@@ -1,4 +1,4 @@
-"""Recipes: which trainings a run consists of, in which order, and where each of them lies."""
+"""Recipes: the stages (trainings) of a run, their order and their folders."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OPTIONS = {
     ),
     "folds": frozenset({"folds", "draw", "epochs"}),
 }
-"""What each kind of recipe can be told."""
+"""Settings that apply to each kind of recipe."""
 
 
 class RecipeSettings(Section):
-    """What a user writes in `conf/recipe/*.yaml`."""
+    """Settings in `conf/recipe/*.yaml`."""
 
     kind: Literal["single", "pseudo_label", "folds"]
     teacher: Literal["full", "partial", "atlas", "source"] = Field(
@@ -58,20 +58,20 @@ class RecipeSettings(Section):
     def _options_have_an_effect(self) -> RecipeSettings:
         extra = sorted(self.model_fields_set - OPTIONS[self.kind] - {"kind"})
         if extra:
-            has = " or ".join(k for k, own in OPTIONS.items() if own >= set(extra)) or "another"
-            raise ValueError(f"recipe {self.kind} has no {', '.join(extra)}; use recipe={has}")
+            kinds = " or ".join(k for k, own in OPTIONS.items() if own >= set(extra)) or "another"
+            raise ValueError(f"recipe {self.kind} has no {', '.join(extra)}; use recipe={kinds}")
         if self.labels_first and self.rounds == 1 and self.ensemble > 1:
             raise ValueError("an ensemble predicts for a next round; raise recipe.rounds to 2")
         return self
 
     @property
     def parts(self) -> int:
-        """Into how many the training subjects are divided; 0 where they are not."""
+        """Number of parts into which training subjects are divided; 0 without folds."""
         return self.folds if self.kind == "folds" else 0
 
     @property
     def labels_first(self) -> bool:
-        """Whether labels are there before the first training."""
+        """Whether pseudo-labels are made before the first training."""
         return self.teacher in ("atlas", "source")
 
 
@@ -79,18 +79,19 @@ class RecipeSettings(Section):
 class Stage:
     """One training of a run.
 
-    The last stage lies in the run folder itself, so that a run with any recipe is read alike; the
-    earlier ones in `stages/1`, `stages/2`, ...
+    The last stage is stored in the run folder itself, so that runs of all recipes are read alike;
+    earlier stages are in `stages/1`, `stages/2`, ...
 
     Attributes:
         number: from 1.
-        last: whether the run ends with it.
-        data: "full": the fully labelled training scans alone; "all": every one of the plan.
-        epochs: of this stage; None is as many as the trainer is told.
-        predicts: whether it starts with pseudo-labels: of the stage before, whose weights it takes,
-            or, where it is the first, of atlases or of the network that the run starts from.
-        member: number in an ensemble of networks, from 0; each has a stage of its own.
-        fold: the part of the training subjects that it does not see, from 0; None sees all.
+        last: whether it is the final training of the run.
+        data: "full": only the fully labelled training scans; "all": all training scans of the plan.
+        epochs: of this stage; None: as configured for the trainer.
+        predicts: whether it starts with pseudo-labels, made by the networks of the previous stage,
+            from whose weights it starts; or, in the first stage, by atlases or by the network that
+            the run starts from.
+        member: index in an ensemble of networks, from 0; each member has a stage of its own.
+        fold: index of the held-out part of the training subjects, from 0; None trains on all.
     """
 
     number: int
@@ -103,47 +104,47 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Name of the folder of an earlier stage: "1" is followed by "1-2", "1-3", ..."""
+        """Folder name of an earlier stage: "1" is followed by "1-2", "1-3", ..."""
         return f"{self.number}-{self.member + 1}" if self.member else str(self.number)
 
     def folder(self, run: Path) -> Path:
-        """Return where checkpoints and curves of the stage lie."""
+        """Return the folder of the stage's checkpoints and curves."""
         return run if self.last else run / STAGES / self.name
 
     def marker(self, run: Path) -> Path:
-        """Return the file that tells that an earlier stage has ended."""
+        """Return the file that marks an earlier stage as finished."""
         return run / STAGES / self.name / DONE
 
     def pseudo_labels(self, run: Path) -> Path | None:
-        """Return where the codes lie with which the stage trains; an ensemble shares them."""
+        """Return the folder of the pseudo-labels used in training; shared by an ensemble."""
         return run / STAGES / str(self.number) / PSEUDO if self.predicts else None
 
     def initial_seed(self, seed: int) -> int:
-        """Return the seed of the initial weights, other for each member of an ensemble."""
+        """Return the seed of the initial weights, different for each member of an ensemble."""
         if not self.member:
             return seed
         return int(np.random.SeedSequence([seed, self.member]).generate_state(1)[0])
 
     def first_step(self, steps_per_epoch: int) -> int:
-        """Return where the stage starts in the stream of patches.
+        """Return the position in the patch stream at which the stage starts.
 
-        Far behind all steps of the stage before, so that no patch comes twice, and independent of
-        how long that was; each member of an ensemble has a stretch of its own.
+        It is beyond all steps of the previous stage, so that no patch is repeated, and independent
+        of that stage's length; each member of an ensemble has a range of its own.
         """
         return (self.number - 1 + 1000 * self.member) * 1_000_000 * steps_per_epoch
 
 
 def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
-    """Return the stages of a recipe.
+    """Return the stages of a recipe, in order.
 
     *single*: one training on everything. *pseudo_label*: a training on the fully labelled scans
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
-    annotations leave open, train on from the same weights on everything. With `teacher=atlas` the
-    first of these predictions is made by registration, with `teacher=source` by the network of
-    `init_from`; no training comes before it. All trainings but the last are done by `ensemble`
-    networks, whose mean probabilities predict; each goes on from its own weights, the last from
-    those of the first network. *folds*: a training without each part of the training subjects,
-    then the run's own on all of them.
+    annotations leave open, and continue training from the same weights on everything. With
+    `teacher=atlas` the first prediction is made by registration, with `teacher=source` by the
+    network of `init_from`; no training precedes it. All trainings but the last are done by
+    `ensemble` networks, whose mean probabilities predict; each continues from its own weights, the
+    last training from those of the first network. *folds*: a training without each part of the
+    training subjects, then the run's own on all of them.
     """
     if settings.kind != "pseudo_label":
         numbers = range(settings.parts)
@@ -156,11 +157,11 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
         predicts = number > 1 or settings.labels_first
         for member in range(settings.ensemble if number < last else 1):
             epochs = settings.epochs if number > 1 else None
-            which = data if number == 1 else "all"
-            stages.append(Stage(number, number == last, which, epochs, predicts, member))
+            scans = data if number == 1 else "all"
+            stages.append(Stage(number, number == last, scans, epochs, predicts, member))
     return tuple(stages)
 
 
 def before(stage: Stage, stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages whose networks predict for a stage, in the order of their members."""
-    return tuple(other for other in stages if stage.predicts and other.number == stage.number - 1)
+    return tuple(item for item in stages if stage.predicts and item.number == stage.number - 1)

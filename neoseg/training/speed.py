@@ -1,4 +1,4 @@
-"""How networks lie in memory and are compiled; what they compute stays the same."""
+"""Compilation and memory format of networks; what they compute does not change."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 from torch import nn
 
 Compiling = bool | Literal["reduce-overhead", "max-autotune"]
-"""The key `compile`: whether networks are compiled, or in which mode of torch.compile."""
+"""Type of the key `compile`: whether to compile networks, or the torch.compile mode to use."""
 
 
 def compile_network(network: nn.Module, how: Compiling) -> None:
-    """Compile a network in place, at its next call."""
+    """Compile a network in place; compilation happens at its next call."""
     network.compile(mode=how if isinstance(how, str) else None)
 
 
 def begin_step(how: Compiling) -> None:
-    """Tell CUDA graphs that a step begins: they may use the memory of the one before again.
+    """Mark a new step for CUDA graphs, which may then reuse the memory of the previous one.
 
-    Else they go by the calls of a network, of which a teacher's passes are several a step.
+    Otherwise they infer steps from calls of a network; a teacher is called several times a step.
     """
     if isinstance(how, str):
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def put_channels_last(module: nn.Module) -> None:
-    """Rearrange the weights of 2D and 3D convolutions in memory; their values stay."""
+    """Store the weights of 2D and 3D convolutions in channels-last memory format, in place."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in module.parameters():
         if weight.dim() in formats:

@@ -1,4 +1,4 @@
-"""Ending a training at a step on which all of its processes agree, when the machine asks for it."""
+"""Stop a training on signals, at a step on which all of its processes agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Wish(IntEnum):
-    """What the machine asks of a training; of several wishes the largest counts."""
+    """What signals demand of a training; the largest value wins."""
 
     NOTHING = 0
     SAVE = 1
@@ -29,15 +29,15 @@ class Wish(IntEnum):
 
 
 class StopSignals:
-    """Listens to what asks for an end, and tells all processes of the training what was heard.
+    """Receive signals that ask for an end, and agree on them across all processes of the training.
 
-    That is SIGTERM, Ctrl-C (SIGINT), SIGHUP (a terminal that is closed) and a cluster's warning; a
-    second Ctrl-C ends at once. What the process was told to ignore, as with nohup, it ignores.
-    Lightning ends a training in one process well on SIGTERM; that stays as it is. With several
-    processes, each of which hears a signal at another step, they agree on one here. A job of
-    submitit is warned with `SIGUSR2` (or what `SUBMITIT_PREEMPT_SIGNAL` says): it saves and ends,
-    and `requeue` puts it back into the queue. SIGTERM may come before that warning or before the
-    kill, so such a job saves and goes on.
+    These are SIGTERM, Ctrl-C (SIGINT), SIGHUP (a closed terminal) and a cluster's warning; a second
+    Ctrl-C ends at once. Signals that the process was started to ignore, as with nohup, stay
+    ignored. With one process, Lightning's own handling of SIGTERM is kept. With several, each of
+    which receives a signal at a different step, they agree on one here. A job of submitit is warned
+    with `SIGUSR2` (or `SUBMITIT_PREEMPT_SIGNAL`): it saves and ends, and `requeue` puts it back
+    into the queue. SIGTERM may come before that warning or before the kill, so on SIGTERM such a
+    job saves and continues.
     """
 
     def __init__(self) -> None:
@@ -45,62 +45,61 @@ class StopSignals:
         self._cause = signal.SIGTERM
 
     def listen(self, trainer: L.Trainer) -> None:
-        """Take the signals over; Lightning gives them back at the end of the training."""
+        """Install the signal handlers; Lightning restores the previous ones after the training."""
         self._wish = Wish.NOTHING
         if threading.current_thread() is not threading.main_thread():
             return
         for number in INTERRUPTIONS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._heard_end)
+                signal.signal(number, self._on_end_signal)
         warning = warning_signal()
         if warning is not None:
-            signal.signal(warning, self._heard_end)
-            signal.signal(signal.SIGTERM, self._heard_save)
+            signal.signal(warning, self._on_end_signal)
+            signal.signal(signal.SIGTERM, self._on_save_signal)
         elif trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, self._heard_end)
+            signal.signal(signal.SIGTERM, self._on_end_signal)
 
     def agreed(self, trainer: L.Trainer) -> Wish:
-        """Return the largest wish that any process has heard; all must ask at the same step."""
+        """Return the largest wish of all processes; all must call this at the same step."""
         wish = self._wish
         if trainer.world_size > 1:
-            heard = torch.tensor(int(wish), device=trainer.strategy.root_device)
-            wish = Wish(int(trainer.strategy.reduce(heard, reduce_op="max")))
+            signal_value = torch.tensor(int(wish), device=trainer.strategy.root_device)
+            wish = Wish(int(trainer.strategy.reduce(signal_value, reduce_op="max")))
         if wish is Wish.SAVE:
             self._wish = Wish.NOTHING
         return wish
 
-    def _heard_save(self, signum: int, _: FrameType | None) -> None:
+    def _on_save_signal(self, signum: int, _: FrameType | None) -> None:
         log.info("%s: saving at the next step", signal.Signals(signum).name)
         self._wish = max(self._wish, Wish.SAVE)
 
-    def _heard_end(self, signum: int, _: FrameType | None) -> None:
+    def _on_end_signal(self, signum: int, _: FrameType | None) -> None:
         log.info("%s: saving and ending at the next step", signal.Signals(signum).name)
         self._wish, self._cause = Wish.SAVE_AND_END, signal.Signals(signum)
         if signum == signal.SIGINT:
             signal.signal(signum, signal.default_int_handler)
 
     def end(self) -> NoReturn:
-        """End the training; the exception has the number of the signal that this process heard."""
+        """End the training; the exception carries the number of the received signal."""
         raise SIGTERMException(int(self._cause))
 
 
 def requeue() -> None:
-    """Put this job of submitit back into the queue; it is started again with the same folder.
+    """Put this submitit job back into the queue; it will restart with the same folder.
 
-    The first process ends here; the others return.
+    The first process exits here; the others return.
 
     Raises:
-        submitit.core.utils.UncompletedJobError: its time has run out too often.
+        submitit.core.utils.UncompletedJobError: it has timed out too often.
         subprocess.CalledProcessError: SLURM refused.
     """
     warning = warning_signal()
     if warning is None:
         return
     try:
-        signal.raise_signal(warning)  # submitit listens again: the training is over
+        signal.raise_signal(warning)  # handled by submitit again: the training is over
     except subprocess.CalledProcessError as error:
         if -error.returncode not in (signal.SIGTERM, signal.SIGKILL):
             raise
-        # SLURM ends a job that goes back into the queue, and may end with it the very command
-        # that asked for this, before that can say so.
+        # SLURM kills a requeued job, and may kill the requeue command itself before it returns.
         sys.exit(-1)  # as submitit does

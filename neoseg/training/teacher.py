@@ -16,7 +16,7 @@ from neoseg.networks.dropout import dropouts
 
 
 class TeacherSettings(Section):
-    """What a user writes under `teacher`."""
+    """Settings under `teacher`."""
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="largest weight of the past")
     always: bool = Field(default=False, description="keep one even if no loss term needs it")
@@ -31,25 +31,24 @@ class TeacherSettings(Section):
 
 
 class Teacher(nn.Module):
-    """A frozen average of a network (Tarvainen & Valpola 2017).
+    """A frozen moving average of a network (Tarvainen & Valpola 2017).
 
     After update n (from 0) the average is `d * average + (1 - d) * student` with
-    d = min(1 - 1 / (n + 1), decay), so the first update copies the student and the average warms
-    up before it lags behind. Buffers (normalisation statistics) are averaged as well; counters
-    are copied.
+    d = min(1 - 1 / (n + 1), decay), so the first update copies the student, and the decay grows to
+    its final value. Buffers (normalisation statistics) are averaged as well; counters are copied.
     """
 
     def __init__(self, student: nn.Module, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.paused = False  # while a step is left out
+        self.paused = False  # while a step is skipped
         self.average = AveragedModel(student, use_buffers=True)
-        self._updates: int | None = None  # of the average; asking its counter stops a GPU
+        self._updates: int | None = None  # mirrors `n_averaged`, reading which would stall a GPU
         self.requires_grad_(False)
         self.eval()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Count from the counter that comes with a checkpoint."""
+        """Re-read the update counter, which comes with the checkpoint."""
         super()._load_from_state_dict(*args, **kwargs)
         self._updates = None
 
@@ -66,11 +65,11 @@ class Teacher(nn.Module):
             self._updates = int(self.average.n_averaged)
         decay = min(1 - 1 / (self._updates + 1), self.decay)
         means, values = [], []
-        for mean, value in zip(_values(self.average.module), _values(student), strict=True):
+        for mean, value in zip(_tensors(self.average.module), _tensors(student), strict=True):
             if self._updates and mean.is_floating_point():
                 means.append(mean)
                 values.append(value)
-            else:  # the first time, and counters
+            else:  # first update, and counters
                 mean.copy_(value)
         if means:
             get_ema_multi_avg_fn(decay)(means, values, self._updates)
@@ -94,15 +93,15 @@ class Teacher(nn.Module):
     ) -> Tensor:
         """Return the mean of `activate(logits)` over noisy passes, float32 `[B, N, X, Y, Z]`.
 
-        Each pass adds Gaussian noise to the image, cut off at two deviations, and drops out what
-        the network drops out in training (Yu et al. 2019). Dropout draws from the generator that
+        Each pass adds Gaussian noise to the image, clipped at two standard deviations, with the
+        network's dropout active as in training (Yu et al. 2019). Dropout uses the generator that
         `StepSeed` seeds for each batch.
 
         Args:
             image: `[B, M, X, Y, Z]`.
-            seeds: int64 `[B]`; an item's noise depends on its seed alone, whatever is beside it.
-            passes: how many, from 1 up.
-            noise: deviation of the noise, in standard deviations of each item and channel.
+            seeds: int64 `[B]`; an item's noise depends on its seed alone, not on other items.
+            passes: number of passes, at least 1.
+            noise: standard deviation of the noise, relative to that of each item and channel.
             activate: turns float32 logits into probabilities.
         """
         generators = [torch.Generator(image.device).manual_seed(s) for s in seeds.tolist()]
@@ -110,13 +109,13 @@ class Teacher(nn.Module):
         total: Tensor | None = None
         with self._dropping_out():
             for _ in range(passes):
-                drawn = [
+                noises = [
                     torch.randn(image.shape[1:], generator=g, device=image.device)
                     for g in generators
                 ]
-                noisy = image + scale * torch.stack(drawn).clamp(-2, 2)
-                found = activate(self.average(noisy).float())
-                total = found if total is None else total.add_(found)
+                noisy = image + scale * torch.stack(noises).clamp(-2, 2)
+                probabilities = activate(self.average(noisy).float())
+                total = probabilities if total is None else total.add_(probabilities)
         assert total is not None
         return total.div_(passes)
 
@@ -132,5 +131,5 @@ class Teacher(nn.Module):
                 layer.training = False
 
 
-def _values(network: nn.Module) -> list[Tensor]:
+def _tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]

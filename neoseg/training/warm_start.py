@@ -1,4 +1,4 @@
-"""Starting from a network that knows other labels, or reads other images."""
+"""Start from a network with other labels or other input images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from neoseg.networks.carry import head_start, image_start, moved, roles
 from neoseg.training.module import SegmentationModule
 from neoseg.training.nnunet import is_nnunet, nnunet_of
 
-LEAST = 0.1
-"""Share of the numbers of a network that must be found; with less it is another one."""
+MIN_SHARE = 0.1
+"""Smallest fraction of a network's parameters that must match; below it, it is another network."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class Source:
     """A network to start from.
 
     Attributes:
-        name: what the user has named.
-        fingerprint: hex digits of the file that holds it.
-        weights: as its `state_dict` has them.
-        images: names of its input channels; None where its file does not tell.
-        head: what the channels mean that it gives; None likewise.
-        trained: the network itself, ready to predict; None for one of another project.
-        options: what makes the network of a run the same, where another project has trained it.
+        name: as given by the user.
+        fingerprint: hex digest of the file that holds it.
+        weights: its `state_dict`.
+        images: names of its input channels; None if the file does not record them.
+        head: meaning of its output channels; None if the file does not record it.
+        trained: the network itself, ready to predict; None if another project trained it.
+        options: if another project trained it, the options that configure the same network in a
+            run.
     """
 
     name: str
@@ -57,8 +58,8 @@ class Source:
         """Read a run folder, a file of `neoseg export`, or a file of weights, all as data only.
 
         Raises:
-            ConfigError: nothing there, a damaged file, one that holds more than data, or several
-                networks.
+            ConfigError: nothing at that path, a damaged file, a file that holds more than data, or
+                several networks.
         """
         path = Path(place)
         if path.is_dir():
@@ -79,7 +80,7 @@ class Source:
                 )
         else:
             try:
-                return cls._of_another_project(place, path)
+                return cls._read_foreign(place, path)
             except (CheckpointError, ForeignError, CohortError) as error:
                 raise ConfigError(f"init_from: {error}") from None
         weights, spec = _finite(trained.network.state_dict(), place), trained.spec
@@ -87,38 +88,40 @@ class Source:
         return cls(place, digest_of(file), weights, *meaning, trained)
 
     @classmethod
-    def _of_another_project(cls, place: str, path: Path) -> Source:
-        weights, told = read_weights(path)
+    def _read_foreign(cls, place: str, path: Path) -> Source:
+        weights, content = read_weights(path)
         _finite(weights, place)
         if not is_nnunet(weights):
             return cls(place, digest_of(path), weights, None, None)
-        net = nnunet_of(path, weights, told)
-        head = None if net.space is None else make_head("softmax", net.space)
-        return cls(place, digest_of(path), net.weights, net.images, head, options=net.options)
+        network = nnunet_of(path, weights, content)
+        head = None if network.space is None else make_head("softmax", network.space)
+        return cls(
+            place, digest_of(path), network.weights, network.images, head, options=network.options
+        )
 
 
 def _finite(weights: dict[str, Tensor], place: str) -> dict[str, Tensor]:
-    wrong = [name for name, value in weights.items() if not torch.isfinite(value).all()]
-    if wrong:
+    bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if bad:
         raise ConfigError(
-            f"init_from={place} has weights that are no numbers ({wrong[0]}, {len(wrong)} in all): "
+            f"init_from={place} has weights that are no numbers ({bad[0]}, {len(bad)} in all): "
             "its training has failed; name another run"
         )
     return weights
 
 
 def start(module: SegmentationModule, source: Source, told: Told | None) -> dict[str, Any]:
-    """Give all networks of a module the weights of a source; return what came from where.
+    """Initialise all networks of a module from a source; return a report of what came from where.
 
-    The teacher is the student's copy; a peer differs from it where weights were drawn.
+    The teacher is a copy of the student; a peer differs from it in the randomly drawn weights.
 
     Args:
-        module: with weights that were drawn.
+        module: with randomly drawn weights.
         source: the network to start from.
-        told: what the names of the label tables do not tell, see `carried`.
+        told: what the names in the label tables do not determine, see `carried`.
 
     Raises:
-        ConfigError: a network that has next to nothing in common with the module's.
+        ConfigError: a network that has almost nothing in common with the module's.
         LabelError: names in `told` that the tables do not have.
     """
     spec, images, head, starts = module.spec, None, None, None
@@ -128,48 +131,50 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
         starts = carried(source.head.space, spec.space, told)
         head = head_start(source.head, module.head, starts)
 
-    known = roles(module.network, module.another)
-    source = replace(source, weights=_as_named(source.weights, module.network.state_dict()))
+    layer_roles = roles(module.network, module.another)
+    source = replace(source, weights=_match_keys(source.weights, module.network.state_dict()))
     report: dict[str, Any] = {}
     for name, network in module.learners.items():
-        found = moved(source.weights, network, known, images, head)
+        transfer = moved(source.weights, network, layer_roles, images, head)
         if name == "student":
-            report = _layers(source, found.kept, found.fitted, found.drawn, found.weights)
-        network.load_state_dict(found.weights)
+            report = _layer_report(
+                source, transfer.kept, transfer.fitted, transfer.drawn, transfer.weights
+            )
+        network.load_state_dict(transfer.weights)
     if module.teacher is not None:
         module.teacher.average.module.load_state_dict(module.network.state_dict())
-    told_of = {"from": source.name, "fingerprint": source.fingerprint}
+    origin = {"from": source.name, "fingerprint": source.fingerprint}
     classes = _classes(starts, source, spec)
-    return {**told_of, "classes": classes, "images": _images(source.images, spec), **report}
+    return {**origin, "classes": classes, "images": _images(source.images, spec), **report}
 
 
-def _as_named(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights by the names of a network that lists its heads (`HeadList`), or does not."""
-    inside = "network."
+def _match_keys(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add or remove the prefix of `HeadList` wrappers, so that the keys match those of `wanted`."""
+    prefix = "network."
     if weights.keys() & wanted.keys():
         return weights
-    if any(name.startswith(inside) for name in wanted):
-        return {inside + name: value for name, value in weights.items()}
-    return {name.removeprefix(inside): value for name, value in weights.items()}
+    if any(name.startswith(prefix) for name in wanted):
+        return {prefix + name: value for name, value in weights.items()}
+    return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 
-def _layers(
+def _layer_report(
     source: Source,
     kept: tuple[str, ...],
     fitted: tuple[str, ...],
     drawn: tuple[str, ...],
     weights: dict[str, Tensor],
 ) -> dict[str, Any]:
-    numbers = {name: value.numel() for name, value in weights.items()}
-    share = sum(numbers[name] for name in (*kept, *fitted)) / max(1, sum(numbers.values()))
-    if share < LEAST:
+    sizes = {name: value.numel() for name, value in weights.items()}
+    share = sum(sizes[name] for name in (*kept, *fitted)) / max(1, sum(sizes.values()))
+    if share < MIN_SHARE:
         raise ConfigError(
-            f"init_from={source.name} is another network: of the {len(numbers)} weights of "
+            f"init_from={source.name} is another network: of the {len(sizes)} weights of "
             f"this one it has {len(kept + fitted)} alike ({share:.0%} of the numbers), the first "
             f"that differs is {drawn[0] if drawn else fitted[0]}; choose the network of that run"
             + (f", {source.options}" if source.options else "")
         )
-    unused = sorted(source.weights.keys() - numbers.keys())
+    unused = sorted(source.weights.keys() - sizes.keys())
     return {"share": round(share, 4), "fitted": list(fitted), "drawn": list(drawn), "left": unused}
 
 
@@ -184,24 +189,26 @@ def _classes(
     ]
 
 
-def _images(there: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str]]:
-    if there is None:
+def _images(old: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str]]:
+    if old is None:
         return []
-    here = new.channel_names
-    other = "added, starts at nothing" if set(there) & set(here) else f"mean of {', '.join(there)}"
-    rows = [{"image": n, "from": n if n in there else other} for n in here]
-    left = [n for n in there if n not in here] if set(there) & set(here) else []
-    return rows + [{"image": n, "from": "left out"} for n in left]
+    current = new.channel_names
+    source = "added, starts at nothing" if set(old) & set(current) else f"mean of {', '.join(old)}"
+    rows = [{"image": n, "from": n if n in old else source} for n in current]
+    dropped = [n for n in old if n not in current] if set(old) & set(current) else []
+    return rows + [{"image": n, "from": "left out"} for n in dropped]
 
 
 def report_table(report: dict[str, Any]) -> Table:
-    """Draw what came from where."""
+    """Return a table of which weights came from where."""
     table = Table("", "from", title=escape(f"weights of {report['from']}"), title_justify="left")
     for row in (*report["images"], *report["classes"]):
         table.add_row(*map(escape, row.values()))
-    told = f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
-    parts = {name.removeprefix("network.").split(".")[0] for name in report["drawn"]}
-    where = f" ({', '.join(sorted(parts))})" if parts else ""
-    caption = f"{told}to other channels; {len(report['drawn'])} tensors drawn{where}"
+    caption = (
+        f"{report['share']:.0%} of all weights, {len(report['fitted'])} tensors of them brought "
+    )
+    layers = {name.removeprefix("network.").split(".")[0] for name in report["drawn"]}
+    drawn = f" ({', '.join(sorted(layers))})" if layers else ""
+    caption += f"to other channels; {len(report['drawn'])} tensors drawn{drawn}"
     table.caption = escape(caption)
     return table
