@@ -119,7 +119,7 @@ class CohortConfig(CommandConfig):
 
         Args:
             on_error: how readers handle errors; they check file names and tables only.
-            progress: called with the work done and the total.
+            progress: called with the number of finished scans and the total.
 
         Raises:
             ConfigError, CohortError: as `Reader.read_cohort`.

@@ -51,7 +51,7 @@ class Reader(Section):
             yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
             return
         known = set(inspect.signature(find_object(self.target)).parameters)
-        if "reading" in known:  # further options are passed on to a built-in reader
+        if "reading" in known:  # **reading is passed on to `read_dhcp`
             known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
         known -= set(_RESERVED)
         for option in self.model_extra or {}:
