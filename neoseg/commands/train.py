@@ -1,4 +1,4 @@
-"""Training: one run in the folder that Hydra chose, or the next stretch of one."""
+"""Train a run in the folder that Hydra chose, or resume one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> float:
     """Train, score and write the run folder."""
-    # Imported by neoseg.training first, which knows what need not come with it.
+    # Not at the top: neoseg.training has to be imported before Lightning.
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     hydra = HydraConfig.get()
@@ -48,25 +48,25 @@ def main(config: DictConfig) -> float:
     except SIGTERMException as end:
         with failure_noted(folder):
             requeue()
-        # Lightning's exception would end the process as if all were well. That of a job which goes
-        # back into the queue must not take the first one down before it has said so, and Lightning
-        # kills the first process where another ends with anything but 0.
+        # Lightning's exception would end the process with status 0. A job to be requeued and all
+        # processes but the first must exit with 0 nevertheless: Lightning kills the first process
+        # if another one exits with an error, possibly before it has requeued the job.
         if in_submitit() or not is_first_process():
             sys.exit(0)
         if hydra.mode != RunMode.MULTIRUN:
-            _tell(folder)
+            _log_interruption(folder)
         sys.exit(128 + int(end.code or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
-        pressed = isinstance(end, KeyboardInterrupt) or isinstance(
+        # Lightning exits when interrupted; SIGTERMException is a SystemExit, too.
+        interrupted = isinstance(end, KeyboardInterrupt) or isinstance(
             end.__context__, KeyboardInterrupt
         )
-        if not pressed or hydra.mode == RunMode.MULTIRUN:
+        if not interrupted or hydra.mode == RunMode.MULTIRUN:
             raise
-        _tell(folder)
+        _log_interruption(folder)
         sys.exit(128 + signal.SIGINT)
 
 
-def _tell(folder: Path) -> None:
+def _log_interruption(folder: Path) -> None:
     line = command("train", override("resume", folder))
     log.error("interrupted; %s goes on from what is saved", line)

@@ -10,7 +10,7 @@ from neoseg.findings.settings import ConfigError, Section
 
 
 class LocalSettings(Section):
-    """What a user writes in `conf/cluster/local.yaml`."""
+    """Settings of `conf/cluster/local.yaml`."""
 
     jobs: int | None = Field(default=None, ge=1)
     jobs_per_gpu: int = Field(default=1, ge=1)
@@ -20,7 +20,7 @@ class LocalSettings(Section):
 
 
 class SlurmSettings(Section):
-    """What a user writes in `conf/cluster/slurm.yaml`."""
+    """Settings of `conf/cluster/slurm.yaml`."""
 
     nodes: int = Field(ge=1)
     tasks_per_node: int = Field(ge=1)

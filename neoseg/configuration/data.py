@@ -35,7 +35,7 @@ from neoseg.store.voxel_size import with_voxel_size
 
 
 class ExtraCohort(Section):
-    """What a user writes in an entry of `extra_cohorts`, whose key is the cohort's name."""
+    """Settings of one entry of `extra_cohorts`; its key is the name of the cohort."""
 
     cohort: Reader
     annotation: ExtraAnnotationSettings = ExtraAnnotationSettings()

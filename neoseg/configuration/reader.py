@@ -28,7 +28,7 @@ _RESERVED = ("space", "progress", "on_error", "reading")
 
 
 class Reader(Section):
-    """What a user writes in `conf/cohort/*.yaml`: a function `read_...` and its options."""
+    """Settings of `conf/cohort/*.yaml`: a function `read_...` and its options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

@@ -33,7 +33,7 @@ run sets itself: for each the neutral value, and what to use instead.
 
 
 class TrainerSettings(Section):
-    """What a user writes in `conf/trainer/*.yaml`; further keys are those of `lightning.Trainer`.
+    """Settings of `conf/trainer/*.yaml`; further keys are arguments of `lightning.Trainer`.
 
     Weights are always float32: in half precision, small updates of a moving average are lost.
     """
