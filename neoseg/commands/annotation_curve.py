@@ -63,15 +63,17 @@ def read_trained(folder: Path) -> Trained:
     frame = frame[frame["abbreviation"] == MEAN_OF_LEAVES]
     table = frame.pivot_table(index=["subject", "session"], columns="run", values="dice").dropna()
     annotated = {run.name: counts_of(run.path) for run in collected.runs}
-    used = [name for name in table.columns if annotated.get(name)]
-    if table.empty or not used:
+    run_names = [name for name in table.columns if annotated.get(name)]
+    if table.empty or not run_names:
         raise ConfigError(
             f"the runs below {folder} have no test scan in common, or none tells what it was "
             "trained on (annotation.csv)"
         )
-    depths = dict.fromkeys((FULL, *(depth for name in used for depth in annotated[name])))
-    counts = np.array([[annotated[name][depth] for depth in depths] for name in used], dtype=float)
-    return Trained(tuple(depths), counts, table[used].mean().to_numpy(), len(table))
+    depths = dict.fromkeys((FULL, *(depth for name in run_names for depth in annotated[name])))
+    counts = np.array(
+        [[annotated[name][depth] for depth in depths] for name in run_names], dtype=float
+    )
+    return Trained(tuple(depths), counts, table[run_names].mean().to_numpy(), len(table))
 
 
 def learn(folder: Path) -> tuple[Trained, LearningCurve]:
@@ -156,13 +158,13 @@ def _draw(
     """Plot Dice against the worth of the labels in full annotations."""
     run_worth = np.median(curve.amount(trained.counts), axis=0)
     log_worth = np.log10([*run_worth, *amounts])
-    line = np.zeros((100, len(curve.depths)))
-    line[:, 0] = np.logspace(log_worth.min(), log_worth.max(), 100)
-    median, low, high = curve.predict(line, LEVEL).T
+    grid = np.zeros((100, len(curve.depths)))
+    grid[:, 0] = np.logspace(log_worth.min(), log_worth.max(), 100)
+    median, low, high = curve.predict(grid, LEVEL).T
     figure = new_figure(WIDTH, 3.6)
     axes = figure.subplots()
-    axes.fill_between(line[:, 0], low, high, color="#c9d7ea", label="95 % of trainings")
-    axes.plot(line[:, 0], median, color="#4c72b0")
+    axes.fill_between(grid[:, 0], low, high, color="#c9d7ea", label="95 % of trainings")
+    axes.plot(grid[:, 0], median, color="#4c72b0")
     axes.plot(run_worth, trained.dice, ".", color="#444444", label="runs")
     for index, (name, mark) in enumerate((("now", "s"), ("plan", "D"))):
         axes.plot(amounts[index], predicted[index, 0], mark, label=plain_text(name))

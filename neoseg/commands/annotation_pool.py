@@ -59,17 +59,17 @@ def of_run(plan: Plan) -> list[Candidate]:
 def _reader_of_codes(
     plan: Plan, source: Source, scan: Scan, protocol: Protocol
 ) -> Callable[[Geometry], np.ndarray]:
-    def known(geometry: Geometry) -> np.ndarray:
+    def read(geometry: Geometry) -> np.ndarray:
         lookup = source.lookup(scan, protocol.name, plan.codebook)
         codes: np.ndarray = lookup[
             read_codes(scan, scan.meaning(source.cohort.convention), geometry)
         ]
-        inside = codes[geometry.box]
-        shown = protocol.slices_of(inside, plan.codebook, plan.slice_seed(source, scan))
-        hide_slices(inside, shown, protocol.slice_axis)
+        cropped = codes[geometry.box]
+        slices = protocol.slices_of(cropped, plan.codebook, plan.slice_seed(source, scan))
+        hide_slices(cropped, slices, protocol.slice_axis)
         return codes
 
-    return known
+    return read
 
 
 def of_files(

@@ -63,13 +63,13 @@ def write_tables(
     defined, instruction = _protocol_definitions(config), _started(run, output)
     for index, source in enumerate(plan.sources):
         name = source.cohort.name
-        lines = _current_protocols(source) | chosen.get(name, {})
+        protocols = _current_protocols(source) | chosen.get(name, {})
         suffix = f"_{name}" if index else ""
         table = output / f"annotation{suffix}.tsv"
-        _write_table(table, lines)
+        _write_table(table, protocols)
         members = [scan for scan in pool if scan.cohort == name]
-        used = set(lines.values()) - {FULL, UNLABELLED}
-        rows = {how: row for how, row in defined.items() if how in used}
+        used = set(protocols.values()) - {FULL, UNLABELLED}
+        rows = {protocol: row for protocol, row in defined.items() if protocol in used}
         if slices.name in used:
             rows[slices.name] = _slice_protocol(slices, members, extent)
         content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": rows or None}
@@ -121,8 +121,12 @@ def _current_protocols(source: Source) -> dict[tuple[str, str | None], str]:
     return {scan: assigned.get(scan, UNLABELLED) for scan in scans}
 
 
-def _write_table(path: Path, lines: Mapping[tuple[str, str | None], str]) -> None:
-    write_rows(path, COLUMNS, [(subject, ses or "", how) for (subject, ses), how in lines.items()])
+def _write_table(path: Path, protocols: Mapping[tuple[str, str | None], str]) -> None:
+    write_rows(
+        path,
+        COLUMNS,
+        [(subject, ses or "", protocol) for (subject, ses), protocol in protocols.items()],
+    )
 
 
 def _protocol_definitions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -190,14 +190,14 @@ def _cached_measures(
     task: Task, segmenters: _Segmenters, output: Path
 ) -> tuple[list[Measure], Geometry]:
     """Return the cached measurements of a scan, or measure it."""
-    path, made_of = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
-    cached = read_kept(path, output, made_of, _from_plain)
+    path, key = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
+    cached = read_kept(path, output, key, _from_plain)
     if cached is not None:
         return cached
     compared, geometry = evidence(task, segmenters.at(task.network))
     measures = measured(compared)
     plain = [measure.plain() for measure in measures]
-    content = {"made_of": made_of, "geometry": asdict(geometry), "measures": plain}
+    content = {"made_of": key, "geometry": asdict(geometry), "measures": plain}
     write_json(path, content)
     return measures, geometry
 

@@ -40,7 +40,7 @@ def explain(word: str) -> str:
             return "\n".join(_option_lines(name, option))
         raise LookupError(f"there is no {name} '{option}'{nearest(option, options(name))}")
     keys = {command: keys_of(command) for command in composed_commands()}
-    known = {key for found in keys.values() for key in found}
+    known = {key for settings in keys.values() for key in settings}
     matches = {key for key in known if key == name}
     matches = matches or {key for key in known if key.endswith(f".{name}")}
     if not matches:
@@ -52,7 +52,7 @@ def explain(word: str) -> str:
 
 
 def _key_lines(key: str, keys: Mapping[str, Mapping[str, Mapping[str, Setting]]]) -> Iterator[str]:
-    commands = [command for command, found in keys.items() if key in found]
+    commands = [command for command, settings in keys.items() if key in settings]
     command = commands[0]
     places = keys[command][key]
     group = key.partition(".")[0]

@@ -51,8 +51,8 @@ class ExportConfig(CommandConfig):
             return output
         ending = _ENDINGS[info.data["format"]]
         if output.suffix != ending:
-            wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
-            raise ConfigError(f"output is {output}, expected {wanted}")
+            expected = f"a file that ends in {ending}" if ending else "a folder, without an ending"
+            raise ConfigError(f"output is {output}, expected {expected}")
         return as_file(output) if ending else as_own_folder(output)
 
     @model_validator(mode="after")

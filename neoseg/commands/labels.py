@@ -46,9 +46,9 @@ class LabelsConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _check_output(self) -> LabelsConfig:
-        wanted = ".yaml" if self.format == "neoseg" else ending(self.format)
-        if self.output.suffix != wanted:
-            raise ConfigError(f"output is {self.output}, expected a file that ends in {wanted}")
+        expected = ".yaml" if self.format == "neoseg" else ending(self.format)
+        if self.output.suffix != expected:
+            raise ConfigError(f"output is {self.output}, expected a file that ends in {expected}")
         if self.format != "neoseg" and self.source.suffix != ".yaml":
             raise ConfigError(f"from is {self.source}, expected a label table, NAME.yaml")
         return self
@@ -68,14 +68,14 @@ def main(config: DictConfig) -> None:
     if command.only:
         named, regions = _restricted_to(named, regions, integers_in(command.only))
     table = draft(output.stem, named, regions)
-    number = len(table["leaves"])
-    if not 2 <= number <= MAX_LEAVES:
+    count = len(table["leaves"])
+    if not 2 <= count <= MAX_LEAVES:
         raise ConfigError(
-            f"{source} names {number - 1} structures beside the background, and a label table has "
+            f"{source} names {count - 1} structures beside the background, and a label table has "
             f"1 to {MAX_LEAVES - 1}; only=[FILE,...] takes those that these label files hold"
         )
     write_text(output, written(table, printable(source.name)))
-    log.info("%d leaves and %d classes: %s", number, len(table["classes"]), output)
+    log.info("%d leaves and %d classes: %s", count, len(table["classes"]), output)
     names = {item.index: item.name for item in named}
     for left, right in table["mirror"]:
         log.info("mirror pair by name: %d %s, %d %s", left, names[left], right, names[right])

@@ -59,14 +59,16 @@ def main(config: DictConfig) -> None:
             "set overwrite=true"
         )
     given = Given.of_hydra(config, HydraConfig.get())
-    made = make(PlanConfig, provisional(config, given), given)
-    output = made.run.output
+    result = make(PlanConfig, provisional(config, given), given)
+    output = result.run.output
     line = override("plan", output)
     title = f"Decided by neoseg.plan; edit it, and give it to neoseg.train: {line}"
-    write_text(output, _sealed(made.text(title)))
-    for decision in made.decisions:
+    write_text(output, _sealed(result.text(title)))
+    for decision in result.decisions:
         if decision.key != "network":
             log.info("%s=%s: %s", decision.key, decision.value, decision.reason)
-    log.info("network: %s", next((d.reason for d in made.decisions if d.key == "network"), "given"))
-    log.info("expected: %s", expected(made.run, made.plan))
+    log.info(
+        "network: %s", next((d.reason for d in result.decisions if d.key == "network"), "given")
+    )
+    log.info("expected: %s", expected(result.run, result.plan))
     log.info("plan: %s; train with the same keys and %s", output, line)

@@ -76,7 +76,7 @@ def main(config: DictConfig) -> None:
     doubts, measured = list[Doubt](), list[Candidate]()
     with progress_bar("doubt", total=len(pool)) as bar:
         for scan in pool:
-            made_of = digest_of_content(
+            key = digest_of_content(
                 [
                     [digest_of(path) for path in scan.files],
                     *([sorted(map(sorted, p.sets)) for p in (scan.protocol, *depths.values())]),
@@ -85,7 +85,7 @@ def main(config: DictConfig) -> None:
             )
             cache_file = folder / "doubt" / f"{digest_of_content(scan.name)}.json"
             doubt = read_kept(
-                cache_file, cache_file.parent, made_of, lambda raw: Doubt.from_plain(raw["seen"])
+                cache_file, cache_file.parent, key, lambda raw: Doubt.from_plain(raw["seen"])
             )
             if doubt is None:
                 watch = DoubtWatch(codebook, depths, scan.known)
@@ -96,7 +96,7 @@ def main(config: DictConfig) -> None:
                     bar.advance(scan.name)
                     continue
                 doubt = watch.doubt(scan.name, segmentation)
-                write_json(cache_file, {"made_of": made_of, "seen": vars(doubt)})
+                write_json(cache_file, {"made_of": key, "seen": vars(doubt)})
             doubts.append(doubt)
             measured.append(scan)
             bar.advance(scan.name)
@@ -145,8 +145,8 @@ def _write(
     write_text(output / "plan.html", _page(rows, instruction, command, outlook))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{total:g} of {command.budget:g} minutes:")
-    for place, scan, annotation, cost, sum_, _, _, why in rows:
-        console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
+    for position, scan, annotation, cost, sum_, _, _, why in rows:
+        console.print(f"{position}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
     for line in outlook:
         console.print(line)
     log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, instruction)

@@ -81,10 +81,10 @@ def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
     return loss
 
 
-def _part(batch: Batch, place: int) -> Batch:
+def _part(batch: Batch, index: int) -> Batch:
     values = {item.name: getattr(batch, item.name) for item in fields(batch)}
     tensors: dict[str, Any] = {
-        n: v[place : place + 1] for n, v in values.items() if isinstance(v, Tensor)
+        n: v[index : index + 1] for n, v in values.items() if isinstance(v, Tensor)
     }
     return replace(batch, **tensors)
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> float:
     """Train, score and write the run folder."""
-    # Not at the top: neoseg.training has to be imported before Lightning.
+    # Imported after neoseg.training, which keeps Lightning from importing unused packages.
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     hydra = HydraConfig.get()

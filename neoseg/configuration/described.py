@@ -128,7 +128,7 @@ def comments_of(command: str, chosen: Mapping[str, Any] | None = None) -> dict[s
         group = key.partition(".")[0]
         chosen_setting = places.get(f"{group}={chosen.get(group)}")
         comments = [
-            place.comment for place in (chosen_setting, *places.values()) if place is not None
+            setting.comment for setting in (chosen_setting, *places.values()) if setting is not None
         ]
         comments.append(_PRIVATE.get(key.rpartition(".")[2], ""))
         result[key] = next(filter(None, comments), "")

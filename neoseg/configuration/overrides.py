@@ -156,12 +156,12 @@ def cases(overrides: Sequence[str]) -> Iterator[list[str]]:
         else [str(item.input_line)]
         for item in parsed
     ]
-    first = [values[0] for values in choices]
-    yield first
+    first_choices = [values[0] for values in choices]
+    yield first_choices
     for position, (item, values) in enumerate(zip(parsed, choices, strict=True)):
         if is_group(item.key_or_group):
             for option in values[1:]:
-                yield [*first[:position], option, *first[position + 1 :]]
+                yield [*first_choices[:position], option, *first_choices[position + 1 :]]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

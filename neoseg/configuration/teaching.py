@@ -36,8 +36,8 @@ def require_teacher(
     terms = objective.terms.items()
     if teacher is None:
         teacher_terms = ", ".join(key for key, term in terms if term.needs_teacher)
-        what = f"and {teacher_terms} compares with one" if teacher_terms else "which a run keeps"
-        raise ConfigError(f"teacher is not set, {what}; choose teacher=ema")
+        reason = f"and {teacher_terms} compares with one" if teacher_terms else "which a run keeps"
+        raise ConfigError(f"teacher is not set, {reason}; choose teacher=ema")
     pass_terms = ", ".join(key for key, term in terms if term.needs_passes)
     if pass_terms and teacher.passes and network is not None:
         why = f"{pass_terms} asks how sure the teacher is, by passes with dropout"

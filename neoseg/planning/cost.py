@@ -91,11 +91,11 @@ def count_of(
         size: voxels of the patch.
         allow: further packages whose networks may be built.
     """
-    kept: dict[int, tuple[int, Any]] = {}
+    saved: dict[int, tuple[int, Any]] = {}
 
     def record(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
-        kept[storage._cdata] = storage.nbytes(), storage  # held, so that no address is reused
+        saved[storage._cdata] = storage.nbytes(), storage  # held, so that no address is reused
         return value
 
     with torch.device("meta"):
@@ -107,10 +107,10 @@ def count_of(
         torch.autograd.graph.saved_tensors_hooks(record, lambda value: value),
     ):
         logits = model(image)
-    sizes = [nbytes for key, (nbytes, _) in kept.items() if key not in weights]
+    sizes = [nbytes for key, (nbytes, _) in saved.items() if key not in weights]
     # The loss saves the logits, too, and creates tensors of their size.
     logits = [logits] if torch.is_tensor(logits) else logits
-    sizes += [value.nbytes for value in logits if value.untyped_storage()._cdata not in kept]
+    sizes += [value.nbytes for value in logits if value.untyped_storage()._cdata not in saved]
     return Counted(
         3.0 * counter.get_total_flops(),  # the backward pass has two products for one
         sum(sizes),

@@ -86,23 +86,23 @@ def parse_planned(
         if key:
             log.info("sizes are as configured, since %s is set; plan=always plans the others", key)
         return kind.parse(config)
-    made = make(kind, config, given)
+    result = make(kind, config, given)
     path = (folder or Path()) / PLAN_FILE
     if folder is not None and is_first_process():
         edited = override("plan", path)
-        write_text(path, made.text(f"Planned for this run; edit a copy and give it: {edited}"))
-    patches, trainer = made.run.patches, made.run.trainer
+        write_text(path, result.text(f"Planned for this run; edit a copy and give it: {edited}"))
+    patches, trainer = result.run.patches, result.run.trainer
     log.info(
         "planned: voxels of %s mm, patches of %s voxels, %d a step, %d steps%s",
-        shown(made.plan.sources[0].cohort.voxel_size or ()),
+        shown(result.plan.sources[0].cohort.voxel_size or ()),
         list(patches.size),
         patches.batch_size,
         patches.steps_per_epoch * (trainer.max_epochs or 0),
         "" if folder is None else f"; {path} says why",
     )
     if folder is not None and is_first_process():
-        log.info("expected: %s", expected(made.run, made.plan))
-    return made.run
+        log.info("expected: %s", expected(result.run, result.plan))
+    return result.run
 
 
 def _yaml(value: Any) -> str:
