@@ -41,7 +41,7 @@ class ExportConfig(CommandConfig):
 
     @field_validator("run", mode="before")
     @classmethod
-    def _as_list(cls, run: Any) -> Any:
+    def _run_as_list(cls, run: Any) -> Any:
         return [run] if isinstance(run, str) else run
 
     @field_validator("output")

@@ -41,7 +41,7 @@ class LabelsConfig(CommandConfig):
 
     @field_validator("only", mode="before")
     @classmethod
-    def _as_list(cls, files: object) -> object:
+    def _files_as_list(cls, files: object) -> object:
         return [] if files is None else [files] if isinstance(files, str) else files
 
     @model_validator(mode="after")

@@ -120,7 +120,7 @@ class PredictConfig(PredictingConfig):
 
     @field_validator("probseg", "tables", mode="before")
     @classmethod
-    def _as_list(cls, names: Any) -> Any:
+    def _names_as_list(cls, names: Any) -> Any:
         return [] if names is None else names if isinstance(names, list) else [names]
 
 

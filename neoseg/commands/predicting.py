@@ -32,7 +32,7 @@ class PredictingConfig(CommandConfig):
 
     @field_validator("run", mode="before")
     @classmethod
-    def _as_list(cls, run: Any) -> Any:
+    def _run_as_list(cls, run: Any) -> Any:
         if isinstance(run, list) and not run:
             raise ConfigError("run is an empty list; name one run folder or more")
         return [run] if isinstance(run, str) else run
