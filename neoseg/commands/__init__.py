@@ -1,1 +1,1 @@
-"""The work of each command, from its parsed configuration; imported once that is composed."""
+"""Implementation of the commands; each module is imported after its configuration is composed."""

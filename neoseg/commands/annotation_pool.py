@@ -1,4 +1,4 @@
-"""The scans that may be annotated next: of a run's own training, or files without labels."""
+"""Candidate scans for annotation: training scans of a run, or files without labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neoseg.store.reading import read_codes
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scan that may be annotated: its names and files, and what is known of it now."""
+    """A scan that may be annotated: its ids, files, and current annotation."""
 
     subject: str
     session: str | None
@@ -36,8 +36,8 @@ class Candidate:
 
 
 def of_run(plan: Plan) -> list[Candidate]:
-    """Return the training scans that are not annotated in full."""
-    found = list[Candidate]()
+    """Return the training scans of a run that are not annotated in full; raises `ConfigError`."""
+    candidates = list[Candidate]()
     for source in plan.sources:
         for scan, item in source.of_split("train"):
             if item.stream == FULL:
@@ -48,41 +48,43 @@ def of_run(plan: Plan) -> list[Candidate]:
                     "annotations does not name any more; restore it, or name scans with pool=DIR"
                 )
             protocol = source.protocols[item.protocol]
-            known = None if scan.label is None else _knowing(plan, source, scan, protocol)
+            known = None if scan.label is None else _reader_of_codes(plan, source, scan, protocol)
             files = tuple(p for p in (*scan.images, scan.label, scan.mask) if p is not None)
             name, cohort = plan.scan_name(source, scan), source.cohort.name
-            ids, own = (scan.subject, scan.session, name), (scan.images, scan.mask, files)
-            found.append(Candidate(*ids, *own, protocol, known, cohort))
-    return found
+            ids, paths = (scan.subject, scan.session, name), (scan.images, scan.mask, files)
+            candidates.append(Candidate(*ids, *paths, protocol, known, cohort))
+    return candidates
 
 
-def _knowing(
+def _reader_of_codes(
     plan: Plan, source: Source, scan: Scan, protocol: Protocol
 ) -> Callable[[Geometry], np.ndarray]:
-    def known(geometry: Geometry) -> np.ndarray:
+    def read(geometry: Geometry) -> np.ndarray:
         lookup = source.lookup(scan, protocol.name, plan.codebook)
         codes: np.ndarray = lookup[
             read_codes(scan, scan.meaning(source.cohort.convention), geometry)
         ]
-        inside = codes[geometry.box]
-        shown = protocol.slices_of(inside, plan.codebook, plan.slice_seed(source, scan))
-        hide_slices(inside, shown, protocol.slice_axis)
+        cropped = codes[geometry.box]
+        slices = protocol.slices_of(cropped, plan.codebook, plan.slice_seed(source, scan))
+        hide_slices(cropped, slices, protocol.slice_axis)
         return codes
 
-    return known
+    return read
 
 
 def of_files(
     run: Path, pool: Path, modalities: tuple[str, ...], desc: str | None, space: LabelSpace
 ) -> list[Candidate]:
-    """Return the scans that `pool` names as `predict` takes them, of which nothing is known."""
-    found = []
+    """Return the unlabelled scans in `pool`, which `predict` would accept as input."""
+    candidates = []
     for scan in find_scans(pool, modalities, desc, *images_of(run)):
         stem = scan.source.name.split(".")[0]
         names = entities_of(stem)
         subject, session = names.get("sub", stem), names.get("ses")
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
-        nothing = Protocol.unlabelled(space)
-        row = (str(scan.source.relative_to(pool)) if pool.is_dir() else stem,)
-        found.append(Candidate(subject, session, *row, scan.images, scan.mask, files, nothing))
-    return found
+        unlabelled = Protocol.unlabelled(space)
+        name = (str(scan.source.relative_to(pool)) if pool.is_dir() else stem,)
+        candidates.append(
+            Candidate(subject, session, *name, scan.images, scan.mask, files, unlabelled)
+        )
+    return candidates

@@ -1,4 +1,4 @@
-"""The tables and configurations by which a training follows a plan of annotation."""
+"""Write the tables and configurations with which a training uses an annotation plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from neoseg.trust.depths import SliceSettings
 from neoseg.trust.doubt import Doubt
 
 PLANNED = Path("annotation", "planned.yaml")
-"""In the folder of a plan: how the first cohort is annotated after it."""
+"""File of a plan's folder: the `annotation` section of the first cohort after the plan."""
 
 COLUMNS = ("subject", "session", "annotation")
 
@@ -40,101 +40,114 @@ def write_tables(
     choices: Sequence[Choice],
     slices: SliceSettings,
 ) -> str:
-    """Write who is annotated how after the plan; return how to go on with it.
+    """Write how each scan is annotated after the plan; return the instruction to continue with it.
 
     Args:
-        output: the plan's folder.
-        run: whose configuration names the protocols.
-        plan: of the run's own cohorts; None: the pool is of other scans.
-        pool, doubts: the scans that could be annotated.
-        choices: those that will be.
-        slices: which ones, where some are.
+        output: folder of the plan.
+        run: run folder, whose configuration defines the protocols.
+        plan: annotation plan of the run's cohorts; None if the pool has other scans.
+        pool: candidate scans.
+        doubts: doubt in each of them.
+        choices: the chosen scans and depths.
+        slices: settings of annotations in single slices.
     """
     chosen: dict[str, dict[tuple[str, str | None], str]] = {}
     for choice in choices:
-        one = pool[choice.scan]
-        chosen.setdefault(one.cohort, {})[one.subject, one.session] = choice.action.name
+        scan = pool[choice.scan]
+        chosen.setdefault(scan.cohort, {})[scan.subject, scan.session] = choice.action.name
     if plan is None:
         _write_table(output / "annotation.tsv", chosen[""])
         return "add the lines of annotation.tsv to your own table (annotation.file)"
     extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
     config = load_config(run)
-    defined, following = _defined(config), _started(run, output)
-    for number, source in enumerate(plan.sources):
+    defined, instruction = _protocol_definitions(config), _started(run, output)
+    for index, source in enumerate(plan.sources):
         name = source.cohort.name
-        lines = _now(source) | chosen.get(name, {})
-        suffix = f"_{name}" if number else ""
+        protocols = _current_protocols(source) | chosen.get(name, {})
+        suffix = f"_{name}" if index else ""
         table = output / f"annotation{suffix}.tsv"
-        _write_table(table, lines)
-        own = [one for one in pool if one.cohort == name]
-        used = set(lines.values()) - {FULL, UNLABELLED}
-        raw = {how: row for how, row in defined.items() if how in used}
+        _write_table(table, protocols)
+        members = [scan for scan in pool if scan.cohort == name]
+        used = set(protocols.values()) - {FULL, UNLABELLED}
+        rows = {protocol: row for protocol, row in defined.items() if protocol in used}
         if slices.name in used:
-            raw[slices.name] = _slices(slices, own, extent)
-        content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": raw or None}
-        before = config if number == 0 else config["extra_cohorts"][name]
-        told = before.get("annotation") or {}
-        content |= {key: told[key] for key in ("draw", "validation") if key in told}
+            rows[slices.name] = _slice_protocol(slices, members, extent)
+        content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": rows or None}
+        section = config if index == 0 else config["extra_cohorts"][name]
+        settings = section.get("annotation") or {}
+        content |= {key: settings[key] for key in ("draw", "validation") if key in settings}
         content["file"] = str(table.resolve())
         text = yaml.safe_dump(content, sort_keys=False)
         write_text((output / PLANNED).with_stem(f"planned{suffix}"), text)
-        key = f"+annotation@extra_cohorts.{name}.annotation" if number else "annotation"
-        following += f" {key}=planned{suffix}"
-    return following
+        key = f"+annotation@extra_cohorts.{name}.annotation" if index else "annotation"
+        instruction += f" {key}=planned{suffix}"
+    return instruction
 
 
 def _started(run: Path, output: Path) -> str:
-    """Return the command of a run without what it says of annotations, `output` among its configs.
+    """Return the training command of a run with `output` as configuration folder.
 
-    Hydra takes one `--config-dir`; where the run had one, the other is on its search path. That of
-    an earlier plan, which the run has followed, is left out.
+    Overrides of annotations are removed. Hydra accepts a single `--config-dir`: if the run has one,
+    `output` is added to the search path instead. The folder of an earlier plan is removed.
     """
     try:
         words = shlex.split(str(read_json(run / RECORD, within=run)["command"]))
-        given = words[words.index("neoseg.train") + 1 :]
+        arguments = words[words.index("neoseg.train") + 1 :]
     except (ValueError, KeyError, TypeError, OSError):
-        given = []  # of a run that has not ended
-    if any(word.startswith("resume=") for word in given):
-        given = []  # how it was begun is not in its record any more
-    own, kept = list[str](), list[str]()
-    for word in given:
-        if word == "--config-dir" or (own and own[-1] == "--config-dir"):
-            own.append(word)
+        arguments = []  # the run has not finished
+    if any(word.startswith("resume=") for word in arguments):
+        arguments = []  # the record no longer has the original command
+    config_dir, kept = list[str](), list[str]()
+    for word in arguments:
+        if word == "--config-dir" or (config_dir and config_dir[-1] == "--config-dir"):
+            config_dir.append(word)
         elif not re.match(r"[+~]*(annotation\b|hydra\.|extra_cohorts\.[^.=]+\.annotation\b)", word):
             kept.append(shlex.quote(word))
-    if own and (Path(own[-1]) / PLANNED).is_file():
-        own = []
+    if config_dir and (Path(config_dir[-1]) / PLANNED).is_file():
+        config_dir = []
     planned = f"hydra.searchpath=[{quoted(f'file://{output.resolve()}')}]"
-    place = [*own, shlex.quote(planned)] if own else [f"--config-dir={shlex.quote(str(output))}"]
-    return " ".join(["python -m neoseg.train", *place, *kept])
+    options = (
+        [*config_dir, shlex.quote(planned)]
+        if config_dir
+        else [f"--config-dir={shlex.quote(str(output))}"]
+    )
+    return " ".join(["python -m neoseg.train", *options, *kept])
 
 
-def _now(source: Source) -> dict[tuple[str, str | None], str]:
-    """Return how each scan of a cohort is annotated in the run."""
-    known = {(item.subject, item.session): item.protocol for item in source.assignments}
-    there = [(scan.subject, scan.session) for scan in source.cohort.scans]
-    return {scan: known.get(scan, UNLABELLED) for scan in there}
+def _current_protocols(source: Source) -> dict[tuple[str, str | None], str]:
+    """Return the current protocol of each scan of a cohort in the run."""
+    assigned = {(item.subject, item.session): item.protocol for item in source.assignments}
+    scans = [(scan.subject, scan.session) for scan in source.cohort.scans]
+    return {scan: assigned.get(scan, UNLABELLED) for scan in scans}
 
 
-def _write_table(path: Path, lines: Mapping[tuple[str, str | None], str]) -> None:
-    write_rows(path, COLUMNS, [(subject, ses or "", how) for (subject, ses), how in lines.items()])
+def _write_table(path: Path, protocols: Mapping[tuple[str, str | None], str]) -> None:
+    write_rows(
+        path,
+        COLUMNS,
+        [(subject, ses or "", protocol) for (subject, ses), protocol in protocols.items()],
+    )
 
 
-def _defined(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the rows of `annotation.protocols` that a run's cohorts know, by name."""
-    found = {}
+def _protocol_definitions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the definitions of the protocols of all cohorts of a run by name."""
+    definitions = {}
     for cohort in (config, *(config.get("extra_cohorts") or {}).values()):
-        told = cohort.get("annotation") or {}
-        rows = {name: {**row, "name": name} for name, row in (told.get("protocols") or {}).items()}
-        for row in (told.get("protocol") or {"name": FULL}, *rows.values()):
-            own = {key: value for key, value in row.items() if value and key != "name"}
-            found[row["name"]] = own
-    return found
+        settings = cohort.get("annotation") or {}
+        rows = {
+            name: {**row, "name": name} for name, row in (settings.get("protocols") or {}).items()
+        }
+        for row in (settings.get("protocol") or {"name": FULL}, *rows.values()):
+            definition = {key: value for key, value in row.items() if value and key != "name"}
+            definitions[row["name"]] = definition
+    return definitions
 
 
-def _slices(slices: SliceSettings, pool: Sequence[Candidate], extent: np.ndarray) -> dict[str, Any]:
-    """Return the protocol by which a simulation hides the other slices, or that tells of files."""
-    if any(one.known is not None and not one.protocol.describes for one in pool):
+def _slice_protocol(
+    slices: SliceSettings, pool: Sequence[Candidate], extent: np.ndarray
+) -> dict[str, Any]:
+    """Return the definition of a protocol of slices: simulated, or a description of label files."""
+    if any(scan.known is not None and not scan.protocol.describes for scan in pool):
         share = min(1.0, slices.count / float(extent[PLANE_AXIS[slices.plane]]))
         return {"slices": {"plane": slices.plane, "share": round(share, 4)}}
-    return {"describes": True, "slices": {"plane": slices.plane}}  # on whatever slices
+    return {"describes": True, "slices": {"plane": slices.plane}}  # any slices

@@ -1,4 +1,4 @@
-"""Looking for faults in annotations with networks that have not seen them."""
+"""Find annotation errors with networks that were not trained on the annotated scans."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 MEASURES = "measures"
-"""Folder of what was measured, a file a scan, by which an interrupted audit goes on."""
+"""Folder of the measurements, one file per scan, from which an interrupted audit resumes."""
 
 
 class AuditConfig(CommandConfig):
-    """What `conf/audit.yaml` holds."""
+    """Schema of `conf/audit.yaml`."""
 
     run: Path
     output: OutputFolder | None = None
@@ -60,7 +60,7 @@ class AuditConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class Task:
-    """A labelled scan and the folder of a network that was trained without its subject."""
+    """A labelled scan, and the folder of a network that was trained without its subject."""
 
     scan: Scan
     cohort: Cohort
@@ -69,22 +69,22 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Of the scan among those of all cohorts."""
+        """Name of the scan, unique among all cohorts."""
         return f"{self.scan.cohort}/{self.scan.id}"
 
     def made_of(self) -> str:
-        """Return a digest of all that decides what is measured."""
+        """Return the cache key of the measurements: a digest of everything that they depend on."""
         files = (*self.scan.images, self.scan.label, self.scan.mask)
-        known = [sorted(s) for s in self.scan.sets(self.cohort.convention)]
-        told = [__version__, str(self.scan.described)]
+        label_sets = [sorted(s) for s in self.scan.sets(self.cohort.convention)]
+        extra = [__version__, str(self.scan.described)]
         weights = digest_of(predicting_checkpoint(self.network))
         return digest_of_content(
-            [[digest_of(p) for p in files if p is not None], known, weights, told]
+            [[digest_of(p) for p in files if p is not None], label_sets, weights, extra]
         )
 
 
 def main(config: DictConfig) -> None:
-    """Measure every scan, list what is unlike the others, and draw it."""
+    """Measure every scan; list and draw the annotations that differ from the others."""
     command = AuditConfig.parse(config)
     warn_of_unfinished([command.run])
     output = command.output or command.run / "audit"
@@ -94,26 +94,26 @@ def main(config: DictConfig) -> None:
     segmenters = _Segmenters(command)
     with progress_bar("audit", total=len(tasks)) as bar:
         for task in tasks.values():
-            measures[task.name], geometries[task.name] = _measured(task, segmenters, output)
+            measures[task.name], geometries[task.name] = _cached_measures(task, segmenters, output)
             bar.advance(task.scan.id)
-    found = ranked(measures, command.score)
-    with progress_bar("draw", total=min(len(found), command.most)) as bar:
-        pictures = _pictures(found[: command.most], tasks, segmenters, output, bar.advance)
-    listed = [
+    findings = ranked(measures, command.score)
+    with progress_bar("draw", total=min(len(findings), command.most)) as bar:
+        pictures = _draw_findings(findings[: command.most], tasks, segmenters, output, bar.advance)
+    entries = [
         Listed(finding, tasks[finding.scan].scan, *spot(finding.measure.place, grid), picture)
-        for finding, picture in zip_longest(found, pictures)
+        for finding, picture in zip_longest(findings, pictures)
         for grid in [geometries[finding.scan]]
     ]
-    write_listing(output, command.run.resolve().name, listed, len(tasks))
+    write_listing(output, command.run.resolve().name, entries, len(tasks))
     for name, kind in KINDS.items():
-        count = sum(finding.measure.kind == name for finding in found)
+        count = sum(finding.measure.kind == name for finding in findings)
         if count:
             log.info("%s: %d", kind.title, count)
-    log.info("%d findings of %d scans: %s", len(found), len(tasks), output / "index.html")
+    log.info("%d findings of %d scans: %s", len(findings), len(tasks), output / "index.html")
 
 
 def _tasks(command: AuditConfig) -> dict[str, Task]:
-    """Return the scans that can be judged; raises `ConfigError` where there is none."""
+    """Return the labelled scans with a network that has not seen them; raises `ConfigError`."""
     content = load_config(command.run)
     data = data_of(command.run, command.allow)
     recipe = RecipeSettings.read(content["recipe"], "recipe")
@@ -143,7 +143,7 @@ def _tasks(command: AuditConfig) -> dict[str, Task]:
 
 
 def _unseen(run: Path, recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Path, list[Scored]]]:
-    """Yield networks and the scans that they were not trained on."""
+    """Yield the folder of each network with the scans that it was not trained on."""
     for stage, parts in held_out(recipe, plan):
         yield stage.folder(run), parts
     others = ("val", "test")
@@ -153,7 +153,7 @@ def _unseen(run: Path, recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Pat
 
 
 class _Segmenters:
-    """The networks of a run, one in memory at a time."""
+    """Load the networks of a run, keeping one in memory at a time."""
 
     def __init__(self, command: AuditConfig) -> None:
         self._command = command
@@ -161,7 +161,7 @@ class _Segmenters:
         self._last: Segmenter | None = None
 
     def at(self, place: Path) -> Segmenter:
-        """Return the network of a folder."""
+        """Return the network in a folder."""
         if self._last is None or place != self._place:
             self._last = Segmenter.load(place, self._command.device, allow=self._command.allow)
             self._place = place
@@ -169,64 +169,72 @@ class _Segmenters:
 
 
 def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:
-    """Segment a scan and put the answers beside its annotation."""
-    meaning, book = task.cohort.convention, task.codebook
-    doubter = Doubter(book, lambda grid: truth_of(task.scan, meaning, book, grid))
-    found = segmenter.segment(task.scan.images, mask=task.scan.mask, watch=doubter)
+    """Segment a scan, and return the prediction with its annotation."""
+    convention, codebook = task.cohort.convention, task.codebook
+    doubter = Doubter(codebook, lambda grid: truth_of(task.scan, convention, codebook, grid))
+    result = segmenter.segment(task.scan.images, mask=task.scan.mask, watch=doubter)
     assert doubter.codes is not None
-    spacing = found.geometry.canonical_spacing
-    return Evidence(doubter.codes, found.leaves, doubter.doubt, spacing, book), found.geometry
+    spacing = result.geometry.canonical_spacing
+    return Evidence(doubter.codes, result.leaves, doubter.doubt, spacing, codebook), result.geometry
 
 
 def measured(seen: Evidence) -> list[Measure]:
-    """Return everything that is measured of a scan."""
-    found = [*swaps(seen), *displacement(seen), *exchanges(seen), *coarse(seen)]
+    """Return all measurements of a scan."""
+    measures = [*swaps(seen), *displacement(seen), *exchanges(seen), *coarse(seen)]
     for leaf, part, corner in seen.structures():
-        found += [measure.moved(corner) for measure in of_structure(part, leaf)]
-    return found
+        measures += [measure.moved(corner) for measure in of_structure(part, leaf)]
+    return measures
 
 
-def _measured(task: Task, segmenters: _Segmenters, output: Path) -> tuple[list[Measure], Geometry]:
-    """Return what was measured of a scan, or measure it."""
-    path, made_of = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
-    kept = read_kept(path, output, made_of, _of_plain)
-    if kept is not None:
-        return kept
-    seen, geometry = evidence(task, segmenters.at(task.network))
-    found = measured(seen)
-    plain = [measure.plain() for measure in found]
-    content = {"made_of": made_of, "geometry": asdict(geometry), "measures": plain}
+def _cached_measures(
+    task: Task, segmenters: _Segmenters, output: Path
+) -> tuple[list[Measure], Geometry]:
+    """Return the cached measurements of a scan, or measure it."""
+    path, key = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
+    cached = read_kept(path, output, key, _from_plain)
+    if cached is not None:
+        return cached
+    compared, geometry = evidence(task, segmenters.at(task.network))
+    measures = measured(compared)
+    plain = [measure.plain() for measure in measures]
+    content = {"made_of": key, "geometry": asdict(geometry), "measures": plain}
     write_json(path, content)
-    return found, geometry
+    return measures, geometry
 
 
-def _of_plain(raw: Any) -> tuple[list[Measure], Geometry]:
+def _from_plain(raw: Any) -> tuple[list[Measure], Geometry]:
     measures = [Measure.from_plain(measure) for measure in raw["measures"]]
     return measures, Geometry.from_dict(raw["geometry"])
 
 
-def _pictures(
-    found: Sequence[Finding],
+def _draw_findings(
+    findings: Sequence[Finding],
     tasks: Mapping[str, Task],
     segmenters: _Segmenters,
     output: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
-    """Draw findings; those of one scan together, which is segmented once for all of them."""
+    """Draw the findings grouped by scan, so that each scan is segmented once."""
     for old in (output / PICTURES).glob("*.png"):
         old.unlink()
-    paths = [output / PICTURES / f"{number:03d}.png" for number in range(1, len(found) + 1)]
-    pairs = list(zip(found, paths, strict=True))
-    for name, task in tasks.items():  # in the order of the networks
-        own = [(finding, path) for finding, path in pairs if finding.scan == name]
-        if not own:
+    paths = [output / PICTURES / f"{number:03d}.png" for number in range(1, len(findings) + 1)]
+    pairs = list(zip(findings, paths, strict=True))
+    for name, task in tasks.items():  # in the order of the networks, to load each once
+        of_scan = [(finding, path) for finding, path in pairs if finding.scan == name]
+        if not of_scan:
             continue
-        seen, _ = evidence(task, segmenters.at(task.network))
+        compared, _ = evidence(task, segmenters.at(task.network))
         assert task.scan.images[0] is not None
         image = read_volume(task.scan.images[0]).data
-        for finding, path in own:
+        for finding, path in of_scan:
             title = f"{task.scan.id}   ·   {finding.measure.structure}"
-            layers = (image, seen.leaves, seen.codes, seen.codebook, seen.spacing)
+            layers = (
+                image,
+                compared.leaves,
+                compared.codes,
+                compared.codebook,
+                compared.spacing,
+            )
             write_overlay(path, *layers, scan=title, centre=finding.measure.place)
             progress(task.scan.id)
     return paths

@@ -1,4 +1,4 @@
-"""Observing a run on scans that it was not trained on, for what may be promised of others."""
+"""Calibrate runs on labelled scans that they were not trained on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LEVELS = (0.8, 0.9, 0.95, 0.99)
 
 
 class CalibrateConfig(PredictingConfig):
-    """What `conf/calibrate.yaml` holds."""
+    """Schema of `conf/calibrate.yaml`."""
 
     part: Literal["val", "test"] = "val"
     subjects: tuple[str, ...] | None = None
@@ -45,43 +45,47 @@ class CalibrateConfig(PredictingConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Observe every chosen scan that was not observed yet, and say what follows."""
+    """Observe every chosen scan that is not cached yet, and report the calibration."""
     command = CalibrateConfig.parse(config)
     segmenter, modalities = command.load()
     origin = command.origin()
     folder = place_of(command.run[0], origin)
     chosen = _chosen(command, modalities)
     cohorts = {cohort.name: cohort for cohort, _ in chosen.values()}
-    books = {name: codebook_of(one.scans, one.convention) for name, one in cohorts.items()}
-    found = []
+    codebooks = {
+        name: codebook_of(cohort.scans, cohort.convention) for name, cohort in cohorts.items()
+    }
+    observations = []
     with progress_bar("observe", total=len(chosen)) as bar:
         for name, (cohort, scan) in chosen.items():
             files = [digest_of(p) for p in (*scan.images, scan.label, scan.mask) if p is not None]
-            made_of = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
-            seen = read(folder, name, segmenter.head.space, made_of)
-            if seen is None:
-                seen = observe(segmenter, scan, cohort.convention, books[cohort.name], name)
-                keep(folder, seen, made_of)
-            found.append(seen)
+            digest = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
+            observation = read(folder, name, segmenter.head.space, digest)
+            if observation is None:
+                observation = observe(
+                    segmenter, scan, cohort.convention, codebooks[cohort.name], name
+                )
+                keep(folder, observation, digest)
+            observations.append(observation)
             bar.advance(name)
-    calibration = Calibration.of(segmenter.head.space, found)
+    calibration = Calibration.of(segmenter.head.space, observations)
     conclude(folder, calibration, origin, command.settings)
     Console().print(_table(calibration))
-    partial = sum(not seen.whole for seen in found)
+    partial = sum(not observation.whole for observation in observations)
     if partial:
         log.warning(
             "%d of %d scans are annotated in part: of them the promise is that answers do not "
             "contradict what the annotation tells",
             partial,
-            len(found),
+            len(observations),
         )
-    log.info("calibrated on %d scans, kept in %s", len(found), folder)
+    log.info("calibrated on %d scans, kept in %s", len(observations), folder)
 
 
 def _chosen(
     command: CalibrateConfig, modalities: tuple[str, ...]
 ) -> dict[str, tuple[Cohort, Scan]]:
-    """Return the scans that are asked for, of all cohorts, by name; raises `ConfigError`."""
+    """Return the chosen scans and their cohorts by scan name; raises `ConfigError`."""
     plan = command.plan(modalities)
     scans = {
         plan.scan_name(source, scan): (source.cohort, scan)
@@ -96,24 +100,24 @@ def _chosen(
             raise ConfigError(f"subjects names {unknown}, who have no labels in {command.part}")
         people = sorted(command.subjects)
     count = max(1, round(command.fraction * len(people)))
-    drawn = set(shuffled(people, "calibrate", command.draw)[:count])
-    scans = {name: pair for name, pair in scans.items() if pair[1].subject in drawn}
+    selected = set(shuffled(people, "calibrate", command.draw)[:count])
+    scans = {name: pair for name, pair in scans.items() if pair[1].subject in selected}
     if not scans:
         raise ConfigError(
             f"the {command.part} part of the run has no labelled scan; take part=test with a "
             "fraction, and evaluate on the others"
         )
-    apart = load_config(command.run[0]).get("leaks") == "namesakes"
-    trained, own = (
-        {(m.scan.cohort if apart else "", m.person) for m in members}
+    by_cohort = load_config(command.run[0]).get("leaks") == "namesakes"
+    trained, calibrating = (
+        {(m.scan.cohort if by_cohort else "", m.person) for m in members}
         for members in (
             [m for run in command.run for m in seen_by(run) if m.part == "train"],
             [Member(scan, command.part) for _, scan in scans.values()],
         )
     )
-    if trained & own:
+    if trained & calibrating:
         raise ConfigError(
-            f"{len(trained & own)} of these people were in the training of one "
+            f"{len(trained & calibrating)} of these people were in the training of one "
             "of the runs; an answer about them says nothing about others: choose subjects=[...]"
         )
     if command.part == "val":
@@ -130,15 +134,15 @@ def _chosen(
 def observe(
     segmenter: Segmenter | Ensemble, scan: Scan, meaning: Convention, codebook: Codebook, name: str
 ) -> Observation:
-    """Segment a labelled scan and return what its truth says of the answers, under a name."""
+    """Segment a labelled scan, and compare the prediction with its ground truth."""
     chains = Chains.of(codebook.space)
     observer = Observer(chains, codebook, lambda grid: truth_of(scan, meaning, codebook, grid))
-    found = segmenter.segment(scan.images, mask=scan.mask, watch=observer)
+    segmentation = segmenter.segment(scan.images, mask=scan.mask, watch=observer)
     assert observer.truth is not None
-    spacing = found.geometry.canonical_spacing
-    scores = score_scan(found.leaves, observer.truth, codebook, spacing, distances=False)
+    spacing = segmentation.geometry.canonical_spacing
+    scores = score_scan(segmentation.leaves, observer.truth, codebook, spacing, distances=False)
     dice = {s.abbreviation: float(s.dice) for s in scores if s.dice == s.dice}
-    return observer.observation(name, dice, found)
+    return observer.observation(name, dice, segmentation)
 
 
 def _table(calibration: Calibration) -> Table:
@@ -150,10 +154,10 @@ def _table(calibration: Calibration) -> Table:
         if limits is None:
             table.add_row(f"{level:g}", f"needs {calibration.needs(level)} scans", "", "", "")
             continue
-        place = limits.place
-        wrong = calibration.losses[0, place] / calibration.known[0]
-        depth, size = calibration.depth[place], calibration.size[place]
+        index = limits.place
+        wrong_share = calibration.losses[0, index] / calibration.known[0]
+        depth, size = calibration.depth[index], calibration.size[index]
         doubt = "all" if limits.doubts.max() < 0 else f"{limits.doubts.max():.2g}"
-        row = (f"{wrong:.3f}", f"{depth:.3f}", f"{size:.2f}")
+        row = (f"{wrong_share:.3f}", f"{depth:.3f}", f"{size:.2f}")
         table.add_row(f"{level:g}", doubt, *row)
     return table

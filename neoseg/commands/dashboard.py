@@ -1,8 +1,8 @@
-"""A W&B dashboard over a sweep.
+"""Build a W&B dashboard of a sweep.
 
-It is saved as a view of the project in W&B, or, with `output=FILE`, written as the JSON that would
-be sent, which needs no account. What W&B's pages make of it has not been tried: there is no server
-in the tests, which check the content and that the metrics in it are those that runs log.
+It is saved as a view of the W&B project or, with `output=FILE`, written as the JSON that would be
+sent, which needs no account. The tests have no W&B server: they check the JSON, and that runs log
+the metrics in it, but not how W&B displays the dashboard.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from neoseg.labels import LabelSpace, LabelTable
 
 log = logging.getLogger(__name__)
 
-HOW = "log in with `wandb login`, or write the dashboard to a file with output=FILE"
+REMEDY = "log in with `wandb login`, or write the dashboard to a file with output=FILE"
 
 
 class DashboardConfig(CommandConfig):
-    """What `conf/dashboard.yaml` holds."""
+    """Schema of `conf/dashboard.yaml`."""
 
     labels: LabelTable
     sweep: str
@@ -38,7 +38,7 @@ class DashboardConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Build the dashboard, and save it in W&B or in a file; raises `ConfigError`, also W&B's."""
+    """Build the dashboard, and save it in W&B or a file; raises `ConfigError` if W&B fails, too."""
     command = DashboardConfig.parse(config)
     entity = command.entity or ""
     if command.output is None and not entity:
@@ -52,12 +52,12 @@ def main(config: DictConfig) -> None:
     try:
         workspace.save()
     except Exception as error:
-        raise ConfigError(f"W&B did not take the dashboard: {_reason(error)}; {HOW}") from None
+        raise ConfigError(f"W&B did not take the dashboard: {_reason(error)}; {REMEDY}") from None
     log.info("dashboard: %s", workspace.url)
 
 
 def content_of(workspace: Any) -> dict[str, Any]:
-    """Return what W&B would be sent: entity, project, name, and `spec` with runs and panels."""
+    """Return the JSON content for W&B: entity, project, name, and `spec` with runs and panels."""
     view = workspace_model(workspace)
     spec = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
     return {
@@ -69,16 +69,16 @@ def content_of(workspace: Any) -> dict[str, Any]:
 
 
 def default_entity() -> str:
-    """Return the user or team that is logged in; raises `ConfigError` where W&B names none."""
+    """Return the user or team that is logged in; raises `ConfigError` if there is none."""
     import wandb
 
     try:
-        found = wandb.Api().default_entity
+        entity = wandb.Api().default_entity
     except Exception as error:
-        raise ConfigError(f"W&B does not say who you are: {_reason(error)}; {HOW}") from None
-    if not found:
-        raise ConfigError(f"W&B knows no entity of this account; give entity=NAME, or {HOW}")
-    return str(found)
+        raise ConfigError(f"W&B does not say who you are: {_reason(error)}; {REMEDY}") from None
+    if not entity:
+        raise ConfigError(f"W&B knows no entity of this account; give entity=NAME, or {REMEDY}")
+    return str(entity)
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What the commands have in common: composing the configuration and ending with one message."""
+"""Entry point of all commands: compose the configuration, and report errors as one message."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 
 def quieten() -> None:
-    """Silence notes of libraries that tell a user of these commands nothing."""
+    """Silence library messages that are irrelevant to users of the commands."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names of files need not be UTF-8
+        if isinstance(stream, TextIOWrapper):  # file names need not be UTF-8
             stream.reconfigure(errors="backslashreplace")
-    logging.raiseExceptions = False  # a log on a full disk says nothing, on each of its lines
-    os.environ[FORCE] = "1"  # no library unpickles anything in a command either
+    logging.raiseExceptions = False  # a full disk must not print an error per log line
+    os.environ[FORCE] = "1"  # libraries must not unpickle arbitrary objects either
     lightning = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
     for name in (*lightning, "numexpr.utils", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -57,24 +57,24 @@ def quieten() -> None:
 
 
 def command(name: str, keep_going: bool = False) -> Callable[[], None]:
-    """Return the command that composes `conf/<name>.yaml` and does `neoseg.commands.<name>.main`.
+    """Return the command that composes `conf/<name>.yaml` and runs `neoseg.commands.<name>.main`.
 
-    What does the work is imported once the configuration is composed, so that help and misspelt
-    keys come at once. An error for the user ends a single run with its message and exit status 2, a
-    fault of the machine with one and status 1; its traceback is in the log file, or with
-    HYDRA_FULL_ERROR=1 on the screen.
+    The implementation is imported after the configuration is composed, so that help and misspelt
+    keys are reported at once. A user error ends a single run with its message and exit status 2, a
+    machine fault with its message and status 1. The traceback of a fault is in the log file, or on
+    the screen with HYDRA_FULL_ERROR=1.
 
     Args:
-        name: of the configuration.
-        keep_going: in a sweep, log whatever ends a job and go on with the next; the job returns
-            NaN, or ends its process where that is the job's own.
+        name: name of the configuration.
+        keep_going: in a sweep, log the error of a failed job and continue with the next. The job
+            returns NaN; on a cluster it ends its own process with status 1.
     """
 
     def work(config: DictConfig) -> object:
         quieten()
         find_code_beside(HydraConfig.get())
         sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-        if name == "train" and is_first_process():  # libraries can take long to come
+        if name == "train" and is_first_process():  # importing libraries can take long
             log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
             log.info("loading PyTorch and Lightning; on a busy machine that takes a minute")
         try:
@@ -82,15 +82,15 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
             return main(config)
         except Exception as error:
             if not (sweeping and keep_going):
-                _end_with(error)  # within the job, since Hydra would name its overrides
+                _exit_with_message(error)  # within the job, or Hydra would print its overrides
                 raise
-            message = _told(error)
+            message = _message_of(error)
             log.error("%s", message or error, exc_info=message is None)
             if in_submitit():
                 sys.exit(1)
             return float("nan")
 
-    work.__module__ = f"neoseg.{name}"  # after which Hydra names the log file
+    work.__module__ = f"neoseg.{name}"  # Hydra names the log file after it
     launch = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
     main = launch(work)
 
@@ -104,54 +104,55 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
     def _start() -> None:
         name_user()
         quieten()
-        guard_hydra(_end_with)
+        guard_hydra(_exit_with_message)
         register_plugins()
-        wrong = None
+        problem = None
         try:
             arguments = in_order(name, sys.argv[1:])
             _refuse_links(arguments)
             sys.argv[1:] = with_quoted_paths(arguments)
-            told = help_text(name, sys.argv[1:])
-            if told is not None:
-                print(told)
+            help_message = help_text(name, sys.argv[1:])
+            if help_message is not None:
+                print(help_message)
                 return
-            wrong = explain_arguments(name, sys.argv[1:])
+            problem = explain_arguments(name, sys.argv[1:])
         except ConfigError as error:
-            wrong = str(error)
-        if wrong is not None:
-            sys.stderr.write(f"{wrong}\n")
+            problem = str(error)
+        if problem is not None:
+            sys.stderr.write(f"{problem}\n")
             sys.exit(2)
         main()
 
     return start
 
 
-WRITTEN = ("resume", "run", "output", "hydra.run.dir")
-"""Keys of folders that may be those of runs, into which commands write."""
+_WRITTEN = ("resume", "run", "output", "hydra.run.dir")
+"""Keys whose values may be run folders, into which commands write."""
 
 
 def _refuse_links(arguments: Sequence[str]) -> None:
-    """Raise `ConfigError` if a link leads out of a run that an argument names.
+    """Raise `ConfigError` if a link leads out of a run folder that an argument names.
 
-    That is before Hydra opens its log file in the folder.
+    This must come before Hydra opens its log file in the folder.
     """
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key.lstrip("+") not in WRITTEN:
+        key = key.lstrip("+")
+        if key not in _WRITTEN:
             continue
-        for place in value.strip("[]'\"").split(","):
-            folder = Path(place.strip(" '\"")).expanduser()
+        for item in value.strip("[]").split(","):
+            folder = Path(item.strip(" '\"")).expanduser()
             try:
                 if key in ("resume", "hydra.run.dir") or (folder / CONFIG).is_file():
                     require_no_link_out(folder)
             except ForeignError as error:
                 raise ConfigError(str(error)) from None
-            except OSError:  # a name that is too long
+            except OSError:  # the name is too long
                 continue
 
 
-def _told(error: Exception) -> str | None:
-    """Return what to tell of an error; None where only a traceback tells enough."""
+def _message_of(error: Exception) -> str | None:
+    """Return the message for an error, or None if a traceback is needed."""
     if isinstance(error, NeosegError):
         return without_traceback(str(error))
     message = None if wants_traceback() else fault_message(error)
@@ -160,9 +161,9 @@ def _told(error: Exception) -> str | None:
     return message
 
 
-def _end_with(error: Exception) -> None:
-    """End the process with one message, where one tells enough."""
-    message = _told(error)
+def _exit_with_message(error: Exception) -> None:
+    """Exit with the message of an error, if it needs no traceback."""
+    message = _message_of(error)
     if message is not None:
         log.error("%s", message)
         sys.exit(2 if isinstance(error, NeosegError) else 1)

@@ -1,4 +1,4 @@
-"""Scoring a trained run on any labelled cohort."""
+"""Score a trained run on any labelled cohort."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ Part = Literal["train", "val", "test", "all"]
 
 
 class EvaluateConfig(CommandConfig):
-    """What `conf/evaluate.yaml` holds; without `cohort` and `split` those of the run are used.
+    """Schema of `conf/evaluate.yaml`; `cohort`, `split` and `annotation` default to the run's.
 
-    So is `annotation`, which of another cohort says what its label files tell.
+    For another cohort, `annotation` describes what its label files contain, by default all
+    structures.
     """
 
     allow: tuple[str, ...] = ()
@@ -66,10 +67,10 @@ class EvaluateConfig(CommandConfig):
     paths: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _a_run_keeps_its_scores(self) -> EvaluateConfig:
-        """Its own test scans alone are scored again in the folder of a run."""
-        own = self.cohort is None and self.split is None and self.part in (None, "test")
-        if self.output is None or (own and self.output.resolve() == self.run.resolve()):
+    def _check_output(self) -> EvaluateConfig:
+        """Allow the run folder as output only to score its own test scans again."""
+        is_own_test = self.cohort is None and self.split is None and self.part in (None, "test")
+        if self.output is None or (is_own_test and self.output.resolve() == self.run.resolve()):
             return self
         try:
             as_own_folder(self.output)
@@ -78,40 +79,40 @@ class EvaluateConfig(CommandConfig):
         return self
 
     def data(self) -> DataConfig:
-        """Return the cohorts and the split of the run, or the others that are asked for.
+        """Return the cohorts and the split of the run, or those that the command selects.
 
-        Of the run's own file only what is about data is looked at: neither its losses nor its
-        optimizer need be there.
+        Only the data section of the run's configuration is parsed, so that its losses and its
+        optimizer need not be installed.
         """
         trained = load_config(self.run)
-        kept = {key: trained[key] for key in DataConfig.model_fields if key in trained}
+        content = {key: trained[key] for key in DataConfig.model_fields if key in trained}
         annotation = self.annotation
-        if self.cohort is not None and annotation is None:  # that of the run names other people
+        if self.cohort is not None and annotation is None:  # the run's is of other subjects
             annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
         if self.cohort is None:
             tell_elsewhere(self.run, trained)
-        other = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
-        kept |= {key: value for key, value in other.items() if value is not None}
-        return DataConfig.parse(kept | {"allow": list(self.allow)})
+        selected = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
+        content |= {key: value for key, value in selected.items() if value is not None}
+        return DataConfig.parse(content | {"allow": list(self.allow)})
 
 
 def main(config: DictConfig) -> None:
-    """Segment the chosen scans and write `scores.csv`, segmentations, pictures and views."""
+    """Segment the chosen scans, and write `scores.csv`, segmentations, pictures and views."""
     command = EvaluateConfig.parse(config)
     run, data = command.run, command.data()
     warn_of_unfinished([run])
     trained = TrainedNetwork.load(run, command.device, allow=command.allow)
     spec = trained.spec
-    # It is the run's voxel size that counts, whatever that of the cohort.
+    # Use the voxel size of the run, whatever that of the cohort.
     data = data.model_copy(update={"store": spec.prepare})
-    other = command.cohort is not None
+    is_other = command.cohort is not None
     with progress_bar("phantom") as bar:
-        read = data.read_cohort if other else data.usable_cohort
+        read = data.read_cohort if is_other else data.usable_cohort
         cohort = read(progress=bar.update_to)
     cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
-    usual: Part = "all" if other else "test"
-    part = command.part or usual
-    if other:
+    default_part: Part = "all" if is_other else "test"
+    part = command.part or default_part
+    if is_other:
         cohorts = [(cohort, None if part == "all" else split_of(cohort, data.split))]
     else:
         plan = data.plan(cohort)
@@ -121,10 +122,10 @@ def main(config: DictConfig) -> None:
         Scored(c, c.scans if split is None else _of_part(c.scans, split, part))
         for c, split in cohorts
     ]
-    if other or command.split is not None:
+    if is_other or command.split is not None:
         parts = [_unseen(scored, run, command.seen) for scored in parts]
-    if other:
-        parts = [_usable(scored, spec.prepare, command.on_error) for scored in parts]
+    if is_other:
+        parts = [_readable(scored, spec.prepare, command.on_error) for scored in parts]
     name = "+".join(part.cohort.name for part in parts)
     if not any(scored.is_labelled for scored in parts):
         raise ConfigError(
@@ -132,18 +133,18 @@ def main(config: DictConfig) -> None:
             f"({part}) none has a label file; choose another part, or segment them with "
             "neoseg.predict"
         )
-    # The scores of another part have a folder of their own.
-    place = name if part == usual else f"{name}_{part}"
-    output = command.output or run / "evaluation" / place
+    # Scores of a non-default part have a separate folder.
+    folder_name = name if part == default_part else f"{name}_{part}"
+    output = command.output or run / "evaluation" / folder_name
     window = {**command.window, "voxel_size": command.voxel_size}
     segmenter = segmenter_of(spec, trained.network, trained.device, **window)
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    told = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    digests = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
     if output.resolve() != run.resolve():
         if not command.overwrite:
-            require_own(output, told)
-        keep(output, told)
+            require_own(output, digests)
+        keep(output, digests)
     with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
         table = score_cohorts(
             segmenter,
@@ -166,62 +167,64 @@ def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...
 
 
 def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
-    """Return the scans without those that the run was trained or validated on, if asked for.
+    """Leave out scans of people that the run was trained or validated on, depending on `seen`.
 
     Raises:
-        DataError: such scans, where the command does not say what to do with them.
+        DataError: such scans, with `seen="stop"`.
     """
     members = [
-        Member(scan, "evaluation", *_shown(scan.images[0])) for scan in scored.scans if scan.label
+        Member(scan, "evaluation", *_fingerprint(scan.images[0]))
+        for scan in scored.scans
+        if scan.label
     ]
     for pair in by_image([replace(member, part=member.person) for member in members]):
         log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
-    known = [*seen_by(run), *members]
-    found = [k for k in (*by_name(known), *by_image(known)) if k.other.part == "evaluation"]
+    everyone = [*seen_by(run), *members]
+    leaks = [k for k in (*by_name(everyone), *by_image(everyone)) if k.other.part == "evaluation"]
     remedy = (
         "set seen=leave_out to score the others, or seen=score to score these as well: scores of "
         "people that a network was trained on say nothing about others"
     )
-    require_none(found, "stop" if seen == "stop" else "tell", remedy)
+    require_none(leaks, "stop" if seen == "stop" else "tell", remedy)
     if seen != "leave_out":
         return scored
-    people = {leak.other.person for leak in found}
-    kept = tuple(m.scan for m in map(_plain, scored.scans) if m.person not in people)
-    log.warning("%d of %d scans are left out", len(scored.scans) - len(kept), len(scored.scans))
-    return replace(scored, scans=kept)
+    people = {leak.other.person for leak in leaks}
+    unseen = tuple(m.scan for m in map(_member, scored.scans) if m.person not in people)
+    log.warning("%d of %d scans are left out", len(scored.scans) - len(unseen), len(scored.scans))
+    return replace(scored, scans=unseen)
 
 
-def _usable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
-    """Return the scans without those with labels that cannot be read, if asked for.
+def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
+    """Leave out scans whose labels cannot be read, with `on_error="skip"`.
 
     Raises:
-        DataError: with the faults of all scans, before any of them is segmented.
+        DataError: listing the errors of all scans, before any of them is segmented.
     """
-    bad = dict[str, DataError]()
+    errors = dict[str, DataError]()
     for scan in scored.scans:
-        if scan.label is None:  # which is not scored
+        if scan.label is None:  # not scored
             continue
         try:
             read_scan(scan, scored.cohort.convention, prepare)
         except DataError as error:
-            bad[scan.id] = error
-    if not bad:
+            errors[scan.id] = error
+    if not errors:
         return scored
-    count = f"{len(bad)} of {len(scored.scans)} scans of cohort '{scored.cohort.name}'"
-    lines = "\n".join(f"  {name}: {error}" for name, error in bad.items())
+    count = f"{len(errors)} of {len(scored.scans)} scans of cohort '{scored.cohort.name}'"
+    lines = "\n".join(f"  {name}: {error}" for name, error in errors.items())
     if on_error == "stop":
         remedy = "repair them, leave them out with cohort.exclude=[...], or set on_error=skip"
         raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
     log.warning("%s are left out (on_error=skip)\n%s", count, lines)
-    return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in bad))
+    return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in errors))
 
 
-def _plain(scan: Scan) -> Member:
+def _member(scan: Scan) -> Member:
     return Member(scan, "evaluation")
 
 
-def _shown(path: Path | None) -> tuple[str, str]:
-    """Return digest and signature of an image; of one that cannot be read the scoring tells."""
+def _fingerprint(path: Path | None) -> tuple[str, str]:
+    """Return digest and signature of an image, or "" if it is unreadable, which scoring reports."""
     try:
         return shown_by(read_volume(path)) if path is not None else ("", "")
     except DataError:

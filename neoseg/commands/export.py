@@ -1,4 +1,4 @@
-"""Handing over trained networks: as one file, or for programs that know nothing of neoseg."""
+"""Export trained networks as a neoseg file, or in formats for use without neoseg."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENDINGS = {"neoseg": ENDING, "onnx": ".onnx", "torch_export": ".pt2", "monai_bu
 
 
 class ExportConfig(CommandConfig):
-    """What `conf/export.yaml` holds."""
+    """Schema of `conf/export.yaml`."""
 
     run: tuple[Path, ...] = Field(min_length=1)
     format: Literal["neoseg", "onnx", "torch_export", "monai_bundle"] = "neoseg"
@@ -41,22 +41,22 @@ class ExportConfig(CommandConfig):
 
     @field_validator("run", mode="before")
     @classmethod
-    def _one_or_several(cls, run: Any) -> Any:
+    def _run_as_list(cls, run: Any) -> Any:
         return [run] if isinstance(run, str) else run
 
     @field_validator("output")
     @classmethod
-    def _output_is_of_the_format(cls, output: Path, info: ValidationInfo) -> Path:
-        if "format" not in info.data:  # there is none of that name, which is told
+    def _check_output(cls, output: Path, info: ValidationInfo) -> Path:
+        if "format" not in info.data:  # invalid, reported already
             return output
         ending = _ENDINGS[info.data["format"]]
         if output.suffix != ending:
-            wanted = f"a file that ends in {ending}" if ending else "a folder, without an ending"
-            raise ConfigError(f"output is {output}, expected {wanted}")
+            expected = f"a file that ends in {ending}" if ending else "a folder, without an ending"
+            raise ConfigError(f"output is {output}, expected {expected}")
         return as_file(output) if ending else as_own_folder(output)
 
     @model_validator(mode="after")
-    def _formats_are_of_one_network(self) -> ExportConfig:
+    def _check_runs(self) -> ExportConfig:
         if self.format != "neoseg" and len(self.run) > 1:
             raise ConfigError(f"format={self.format} holds one network, and run names several")
         names = [run.resolve().name for run in self.run]
@@ -66,7 +66,7 @@ class ExportConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Write the file, and tell what is in it."""
+    """Export the networks, and log what was written."""
     command = ExportConfig.parse(config)
     runs, output = command.run, command.output
     if output.exists() and not command.overwrite:
@@ -104,16 +104,16 @@ def main(config: DictConfig) -> None:
     weights = [trained.network.state_dict() for trained in networks]
     calibrations = to_hand_over(runs, command.predict_with)
     write_model(output, members, weights, licence, calibrations)
-    told = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
+    contents = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
     if calibrations:
-        told += f" with {len(calibrations)} calibrations"
-    log.info("%s: %s, %.1f MB", output, told, output.stat().st_size / 1e6)
+        contents += f" with {len(calibrations)} calibrations"
+    log.info("%s: %s, %.1f MB", output, contents, output.stat().st_size / 1e6)
 
 
-def _licence(said: str | None) -> str | None:
-    """Return the name of a licence, or the text of its file."""
-    path = Path(said or "").expanduser()
-    return read_text(path).strip() if said and path.is_file() else said
+def _licence(name: str | None) -> str | None:
+    """Return a licence: the content of a file if `name` is its path, otherwise the name itself."""
+    path = Path(name or "").expanduser()
+    return read_text(path).strip() if name and path.is_file() else name
 
 
 def _card(run: Path, privacy: Privacy) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A sheet of patches, one a row: the images that were made of it, side by side."""
+"""Draw a sheet of patches: one per row, with its augmented versions side by side."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ OPACITY = 0.55
 GAP = 2
 """Pixels between planes and modalities."""
 
-INCHES = 3.6
+PANEL_INCHES = 3.6
 """Width of a panel."""
 
-MOST_NAMES = 30
+MAX_NAMES = 30
+"""Largest number of names in the legend."""
+
 NAME_INCHES = 1.45
+"""Width of a name in the legend."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One look at a patch: image `[M, X, Y, Z]` and, to be laid over it, codes `[X, Y, Z]`."""
+    """One version of a patch: image `[M, X, Y, Z]` and optional codes `[X, Y, Z]` to overlay."""
 
     name: str
     image: np.ndarray
@@ -38,10 +41,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row: where the patch comes from, what was done to it, and its panels.
+    """One row of the sheet: a patch with its panels.
 
-    All panels are drawn with the grey values of the first, so that a change of contrast shows.
-    `spacing` is the voxel size in mm.
+    Attributes:
+        title: origin of the patch.
+        changes: description of the augmentation.
+        spacing: voxel size in mm.
+        panels: drawn with the grey window of the first, so that changes of contrast are visible.
     """
 
     title: str
@@ -51,28 +57,28 @@ class Sample:
 
 
 def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Path:
-    """Draw samples with the middle planes of each panel and save them as PNG.
+    """Draw the middle planes of each panel of the samples, and save them as PNG.
 
-    Sagittal, coronal and axial planes lie beside each other, modalities below each other; of a
-    slice there is its one plane. Where nothing is known the overlay is grey. There is at least one
-    sample, and all have the same panels.
+    Sagittal, coronal and axial planes are side by side, modalities below each other; patches of a
+    single slice have one plane. The overlay is grey for unknown voxels. There must be at least one
+    sample, and all must have the same panels.
     """
     rows = [_strips(sample, codebook) for sample in samples]
     columns = len(samples[0].panels)
     height, width = np.max([strip.shape[:2] for row in rows for strip in row], axis=0)
-    laid_over = [p.codes for s in samples for p in s.panels if p.codes is not None]
-    used = sorted({int(code) for codes in laid_over for code in np.unique(codes)})
-    names_a_line = max(1, int(INCHES * columns / NAME_INCHES))
-    lines = -(-min(len(used), MOST_NAMES + 1) // names_a_line)
-    row_inches = INCHES * height / width + 0.3
+    overlays = [p.codes for s in samples for p in s.panels if p.codes is not None]
+    used = sorted({int(code) for codes in overlays for code in np.unique(codes)})
+    names_a_line = max(1, int(PANEL_INCHES * columns / NAME_INCHES))
+    legend_lines = -(-min(len(used), MAX_NAMES + 1) // names_a_line)
+    row_inches = PANEL_INCHES * height / width + 0.3
     figure = Figure(
-        figsize=(INCHES * columns + 0.2, row_inches * len(rows) + 0.5 + 0.22 * lines),
+        figsize=(PANEL_INCHES * columns + 0.2, row_inches * len(rows) + 0.5 + 0.22 * legend_lines),
         layout="constrained",
         facecolor="black",
     )
     panels = figure.subplots(len(rows), columns, squeeze=False)
-    for sample, row, line in zip(samples, rows, panels, strict=True):
-        for panel, strip, axes in zip(sample.panels, row, line, strict=True):
+    for sample, row, axes_row in zip(samples, rows, panels, strict=True):
+        for panel, strip, axes in zip(sample.panels, row, axes_row, strict=True):
             _show(axes, strip, (height, width))
             if sample is samples[0]:
                 axes.annotate(
@@ -85,8 +91,8 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
                     color="white",
                     fontsize=11,
                 )
-        line[0].set_title(sample.title, loc="left", color="white", fontsize=8)
-        line[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
+        axes_row[0].set_title(sample.title, loc="left", color="white", fontsize=8)
+        axes_row[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
     _legend(figure, used, codebook, names_a_line)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
@@ -94,41 +100,41 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
 
 
 def _strips(sample: Sample, codebook: Codebook) -> list[np.ndarray]:
-    """Return one RGB picture for each panel."""
+    """Return one RGB image per panel."""
     first = sample.panels[0].image
     windows = [grey_window(channel) for channel in first]
     size = first.shape[1:]
     middle = size[0] // 2, size[1] // 2, size[2] // 2
-    thin = [axis for axis in range(3) if size[axis] == 1]
-    colours, shown = palette_of(codebook)
+    flat_axes = [axis for axis in range(3) if size[axis] == 1]
+    colours, is_painted = palette_of(codebook)
     strips = []
     for panel in sample.panels:
-        lines = []
+        rows = []
         for channel, window in zip(panel.image, windows, strict=True):
             grey = grey_in(channel, window)
             planes = []
-            for axis in thin[:1] or range(3):
+            for axis in flat_axes[:1] or range(3):
                 plane = square(cut(grey, axis, middle[axis]), axis, sample.spacing)
                 picture = np.repeat(plane[..., None].astype(np.float64), 3, axis=-1)
                 if panel.codes is not None:
                     codes = square(cut(panel.codes, axis, middle[axis]), axis, sample.spacing)
-                    paint(picture, shown[codes], colours[codes][shown[codes]], OPACITY)
+                    paint(picture, is_painted[codes], colours[codes][is_painted[codes]], OPACITY)
                 planes.append(picture)
-            lines.append(_joined(planes, axis=1))
-        strips.append(_joined(lines, axis=0))
+            rows.append(_joined(planes, axis=1))
+        strips.append(_joined(rows, axis=0))
     return strips
 
 
 def _joined(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Put pictures beside (1) or below (0) each other with a gap; smaller ones are padded."""
-    other = 1 - axis
-    most = max(picture.shape[other] for picture in pictures)
+    """Join images side by side (axis 1) or below each other (axis 0) with a gap, padding them."""
+    across = 1 - axis
+    largest = max(picture.shape[across] for picture in pictures)
     parts = []
     for picture in pictures:
-        room = [(0, 0)] * 3
-        room[other] = (0, most - picture.shape[other])
-        room[axis] = (0, GAP if picture is not pictures[-1] else 0)
-        parts.append(np.pad(picture, room))
+        padding = [(0, 0)] * 3
+        padding[across] = (0, largest - picture.shape[across])
+        padding[axis] = (0, GAP if picture is not pictures[-1] else 0)
+        parts.append(np.pad(picture, padding))
     return np.concatenate(parts, axis=axis)
 
 
@@ -141,11 +147,11 @@ def _show(axes: Axes, strip: np.ndarray, shape: tuple[int, int]) -> None:
 
 
 def _legend(figure: Figure, used: Sequence[int], codebook: Codebook, columns: int) -> None:
-    colours, shown = palette_of(codebook)
-    codes = [code for code in used if shown[code]]
-    handles = [Patch(color=colours[c], label=codebook.names[c]) for c in codes[:MOST_NAMES]]
-    if len(codes) > MOST_NAMES:
-        handles.append(Patch(color="black", label=f"and {len(codes) - MOST_NAMES} more"))
+    colours, is_painted = palette_of(codebook)
+    codes = [code for code in used if is_painted[code]]
+    handles = [Patch(color=colours[c], label=codebook.names[c]) for c in codes[:MAX_NAMES]]
+    if len(codes) > MAX_NAMES:
+        handles.append(Patch(color="black", label=f"and {len(codes) - MAX_NAMES} more"))
     figure.legend(
         handles=handles,
         loc="outside lower center",

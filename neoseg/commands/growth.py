@@ -1,4 +1,4 @@
-"""Volumes of segmented scans against their ages: learning curves, and deviations from them."""
+"""Growth curves: fit volumes of segmented scans against age, or compute deviations from them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from neoseg.trust.growth import Curve
 
 log = logging.getLogger(__name__)
 
-PERCENT = (3, 15, 50, 85, 97)
-PANELS = 12
-IDS = ("file", "participant_id", "session_id")
+PERCENTILES = (3, 15, 50, 85, 97)
+MAX_PANELS = 12
+ID_COLUMNS = ("file", "participant_id", "session_id")
 
 
 class GrowthConfig(CommandConfig):
-    """What `conf/growth.yaml` holds."""
+    """Schema of `conf/growth.yaml`."""
 
     volumes: Path
     ages: Path
@@ -43,87 +43,89 @@ class GrowthConfig(CommandConfig):
     curves: Path | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> GrowthConfig:
+    def _check_mode(self) -> GrowthConfig:
         if (self.output is None) == (self.curves is None):
             raise ConfigError("give output=FILE to learn curves, or curves=FILE to use some")
         return self
 
 
 def main(config: DictConfig) -> None:
-    """Write curves, or deviations from them; and a picture."""
+    """Write curves, or deviations from given curves, and plot them."""
     command = GrowthConfig.parse(config)
     path = command.volumes / f"desc-{DESC}_volumes.tsv"
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; volumes is a folder of neoseg.predict")
     columns, rows = read_table(path)
-    names = [name for name in columns if name not in IDS]
-    if not rows or len(columns) - len(names) < len(IDS):
+    names = [name for name in columns if name not in ID_COLUMNS]
+    if not rows or len(columns) - len(names) < len(ID_COLUMNS):
         raise ConfigError(f"{path} is no table of volumes, or has no rows")
-    rows = _there(rows, command.volumes)
+    rows = _existing_rows(rows, command.volumes)
     ages = _ages(rows, command.ages)
     if command.output is not None:
-        curves = _learn(names, rows, ages)
+        curves = _fit_curves(names, rows, ages)
         content = {name: curve.plain() for name, curve in curves.items()}
         write_json(command.output, content, indent=1)
         picture = command.output.with_suffix(".png")
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
         assert command.curves is not None
-        curves = _read(command.curves)
-        _deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
+        curves = _read_curves(command.curves)
+        _write_deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
         picture = command.volumes / "pictures" / "growth.png"
     _draw(picture, rows, ages, curves)
 
 
-def _there(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
-    """Return the rows whose label files are there, all of a table that came without them.
+def _existing_rows(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+    """Return the rows whose label files exist, or all rows if none of the files exists.
 
     Raises:
-        ConfigError: files that somebody has worked on since their volumes were counted.
+        ConfigError: files that have been changed since their volumes were counted.
     """
-    there = [row for row in rows if (folder / row["file"]).is_file()]
-    if not there:
+    existing = [row for row in rows if (folder / row["file"]).is_file()]
+    if not existing:
         log.warning("no label file is there beside its volumes, which are taken as they are")
         return rows
-    if len(there) < len(rows):
-        gone = [row["file"] for row in rows if row not in there]
-        log.warning("%d rows are left out, as their files are gone: %s", len(gone), shorten(gone))
-    changed = [row["file"] for row in there if not is_counted(folder / row["file"])]
+    if len(existing) < len(rows):
+        missing = [row["file"] for row in rows if row not in existing]
+        log.warning(
+            "%d rows are left out, as their files are gone: %s", len(missing), shorten(missing)
+        )
+    changed = [row["file"] for row in existing if not is_counted(folder / row["file"])]
     if changed:
         raise ConfigError(
             f"{len(changed)} label files in {folder} are others than when their volumes were "
             f"counted: {shorten(changed)}; run neoseg.predict as before, which keeps such files "
             "and counts them again"
         )
-    return there
+    return existing
 
 
 def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
-    """Return the weeks of each row, NaN where they are not known; raises `ConfigError`."""
-    ids = [tuple(row[column] for column in IDS[1:]) for row in rows]
+    """Return the age of each row in weeks, NaN if unknown; raises `ConfigError`."""
+    ids = [tuple(row[column] for column in ID_COLUMNS[1:]) for row in rows]
     keys = [
         (bare_id(subject, "sub-"), None if session == "n/a" else bare_id(session, "ses-"))
         for subject, session in ids
     ]
-    known = sorted({key for key in keys if key[0] != "n/a"}, key=str)
-    if not known:
+    wanted = sorted({key for key in keys if key[0] != "n/a"}, key=str)
+    if not wanted:
         raise ConfigError(
             f"of {len(rows)} segmentations none names a participant, as their files do not begin "
             "with sub-, and ages are told of participants: segment a BIDS tree, or files that are "
             "called sub-ID_..."
         )
     problems = Problems()
-    here = pipeline_folder(folder)
-    folders, sessions = [here, folder], [SessionFolder(*k, here, {}) for k in known]
-    found = read_ages(list(dict.fromkeys(folders)), sessions, bool, problems)
+    pipeline = pipeline_folder(folder)
+    folders, sessions = [pipeline, folder], [SessionFolder(*k, pipeline, {}) for k in wanted]
+    ages_by_key = read_ages(list(dict.fromkeys(folders)), sessions, bool, problems)
     problems.settle("ages")
-    ages = [getattr(found.get(key), "scan", None) or math.nan for key in keys]
+    ages = [getattr(ages_by_key.get(key), "scan", None) or math.nan for key in keys]
     if not np.isfinite(ages).any():
         raise ConfigError(f"{folder} tells the age of none of the {len(rows)} scans")
     return ages
 
 
-def _learn(
+def _fit_curves(
     names: Sequence[str], rows: Sequence[Mapping[str, str]], ages: Sequence[float]
 ) -> dict[str, Curve]:
     curves = {}
@@ -139,7 +141,7 @@ def _learn(
     return curves
 
 
-def _read(path: Path) -> dict[str, Curve]:
+def _read_curves(path: Path) -> dict[str, Curve]:
     try:
         return {str(name): Curve.from_plain(raw) for name, raw in read_json(path).items()}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -148,7 +150,7 @@ def _read(path: Path) -> dict[str, Curve]:
         ) from None
 
 
-def _deviations(
+def _write_deviations(
     path: Path,
     rows: Sequence[Mapping[str, str]],
     ages: Sequence[float],
@@ -159,20 +161,20 @@ def _deviations(
         raise ConfigError(f"the curves are of {', '.join(curves)}, and the volumes of none of them")
     table = []
     for row, age in zip(rows, ages, strict=True):
-        found = [curves[name].z(age, float(row[name])) for name in names]
-        cells = ["n/a" if z != z else f"{z:.3f}" for z in found]
+        z_scores = [curves[name].z(age, float(row[name])) for name in names]
+        cells = ["n/a" if z != z else f"{z:.3f}" for z in z_scores]
         table.append(
-            [*(row[column] for column in IDS), f"{age:g}" if age == age else "n/a", *cells]
+            [*(row[column] for column in ID_COLUMNS), f"{age:g}" if age == age else "n/a", *cells]
         )
-    write_rows(path, [*IDS, "scan_age", *(f"{name}_z" for name in names)], table)
-    without = sum(set(cells[len(IDS) + 1 :]) == {"n/a"} for cells in table)
-    log.info("deviations of %d scans in %s", len(table) - without, path)
-    if without:
+    write_rows(path, [*ID_COLUMNS, "scan_age", *(f"{name}_z" for name in names)], table)
+    unknown = sum(set(cells[len(ID_COLUMNS) + 1 :]) == {"n/a"} for cells in table)
+    log.info("deviations of %d scans in %s", len(table) - unknown, path)
+    if unknown:
         first = next(iter(curves.values()))
         log.warning(
             "%d scans have none: their age is not known, or not within the %.1f to %.1f weeks of "
             "the scans that the curves were learnt of",
-            without,
+            unknown,
             first.low,
             first.high,
         )
@@ -184,15 +186,15 @@ def _draw(
     ages: Sequence[float],
     curves: Mapping[str, Curve],
 ) -> None:
-    """Draw the first structures: scans, and the centiles of `PERCENT`."""
-    names = [name for name in curves if name in rows[0]][:PANELS]
+    """Plot scans and centile curves of the first structures."""
+    names = [name for name in curves if name in rows[0]][:MAX_PANELS]
     count = math.ceil(len(names) / 3)
     figure = new_figure(WIDTH, 0.4 + 2 * count)
     panels = figure.subplots(count, 3, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         curve = curves[name]
         weeks = np.linspace(curve.low, curve.high, 100)
-        for percent in PERCENT:
+        for percent in PERCENTILES:
             width = 1.5 if percent == 50 else 0.8
             axes.plot(weeks, curve.centile(weeks, percent), color="#4c72b0", linewidth=width)
         axes.plot(ages, [float(row[name]) for row in rows], ".", color="#444444", markersize=3)
@@ -200,7 +202,7 @@ def _draw(
         tidy(axes)
     for axes in panels[len(names) :]:
         axes.remove()
-    figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENT))}", fontsize="small")
+    figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENTILES))}", fontsize="small")
     figure.supylabel("ml", fontsize="small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

@@ -1,4 +1,4 @@
-"""Writing a label table from the names that a data set has, or from the integers of its files."""
+"""Draft a label table from the label names of a data set, or from the integers of its files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from neoseg.labels.written import ending, write_table
 
 log = logging.getLogger(__name__)
 
-MOST = 254
-"""Leaves of a table."""
+MAX_LEAVES = 254
+"""Largest number of leaves of a table."""
 
 
 class LabelsConfig(CommandConfig):
-    """What `conf/labels.yaml` holds."""
+    """Schema of `conf/labels.yaml`."""
 
     source: Path = Field(alias="from")
     only: tuple[Path, ...] = ()
@@ -41,21 +41,21 @@ class LabelsConfig(CommandConfig):
 
     @field_validator("only", mode="before")
     @classmethod
-    def _one_or_several(cls, files: object) -> object:
+    def _files_as_list(cls, files: object) -> object:
         return [] if files is None else [files] if isinstance(files, str) else files
 
     @model_validator(mode="after")
-    def _output_is_a_table(self) -> LabelsConfig:
-        wanted = ".yaml" if self.format == "neoseg" else ending(self.format)
-        if self.output.suffix != wanted:
-            raise ConfigError(f"output is {self.output}, expected a file that ends in {wanted}")
+    def _check_output(self) -> LabelsConfig:
+        expected = ".yaml" if self.format == "neoseg" else ending(self.format)
+        if self.output.suffix != expected:
+            raise ConfigError(f"output is {self.output}, expected a file that ends in {expected}")
         if self.format != "neoseg" and self.source.suffix != ".yaml":
             raise ConfigError(f"from is {self.source}, expected a label table, NAME.yaml")
         return self
 
 
 def main(config: DictConfig) -> None:
-    """Write the table; tell what was guessed and what is to be corrected in it."""
+    """Write the table, and log what was guessed and what has to be corrected."""
     command = LabelsConfig.parse(config)
     source, output = command.source.expanduser(), command.output.expanduser()
     if output.exists() and not command.overwrite:
@@ -66,22 +66,22 @@ def main(config: DictConfig) -> None:
         return
     named, regions = read_source(source)
     if command.only:
-        named, regions = _within(named, regions, integers_in(command.only))
+        named, regions = _restricted_to(named, regions, integers_in(command.only))
     table = draft(output.stem, named, regions)
-    number = len(table["leaves"])
-    if not 2 <= number <= MOST:
+    count = len(table["leaves"])
+    if not 2 <= count <= MAX_LEAVES:
         raise ConfigError(
-            f"{source} names {number - 1} structures beside the background, and a label table has "
-            f"1 to {MOST - 1}; only=[FILE,...] takes those that these label files hold"
+            f"{source} names {count - 1} structures beside the background, and a label table has "
+            f"1 to {MAX_LEAVES - 1}; only=[FILE,...] takes those that these label files hold"
         )
     write_text(output, written(table, printable(source.name)))
-    log.info("%d leaves and %d classes: %s", number, len(table["classes"]), output)
+    log.info("%d leaves and %d classes: %s", count, len(table["classes"]), output)
     names = {item.index: item.name for item in named}
     for left, right in table["mirror"]:
         log.info("mirror pair by name: %d %s, %d %s", left, names[left], right, names[right])
-    alone = one_sided(named, table["mirror"])
-    if alone:
-        log.warning("have a side and no partner: %s", shorten(item.name for item in alone))
+    unpaired = one_sided(named, table["mirror"])
+    if unpaired:
+        log.warning("have a side and no partner: %s", shorten(item.name for item in unpaired))
     try:
         LabelSpace.from_table(LabelTable.read(output))
     except LabelError as error:
@@ -89,42 +89,42 @@ def main(config: DictConfig) -> None:
 
 
 def read_source(path: Path) -> tuple[list[Named], list[Region]]:
-    """Return the structures and regions that a file names, by its kind.
+    """Read structures and regions from a file of label names or from a label image.
 
     Raises:
-        CohortError: with every line that cannot be read.
-        DataError: a label image that cannot be.
-        LabelError: an image whose voxels are no labels.
+        CohortError: listing every unreadable line.
+        DataError: an unreadable label image.
+        LabelError: an image whose voxels are not labels.
     """
     if ending_of(path.name):
         return [Named(value, f"Structure {value}") for value in integers_in([path]) if value], []
     problems = Problems()
-    found = read_named(path, problems)
+    named_and_regions = read_named(path, problems)
     problems.settle(f"label names '{path}'")
-    return found
+    return named_and_regions
 
 
 def integers_in(paths: Iterable[Path]) -> list[int]:
-    """Return the integers that occur in label files, sorted."""
+    """Return the sorted integers that occur in label files; raises as `read_source`."""
     from neoseg.store.volume import read_volume
 
-    found: set[int] = set()
+    integers: set[int] = set()
     for path in paths:
         values = np.unique(read_volume(path.expanduser(), dtype=np.int64).data)
-        whole = np.rint(values)
-        if len(values) > 2**16 or np.abs(values - whole).max(initial=0) > ROUNDING:
+        rounded = np.rint(values)
+        if len(values) > 2**16 or np.abs(values - rounded).max(initial=0) > ROUNDING:
             raise LabelError(f"{path} is no label image, with {len(values)} different values")
-        found.update(int(value) for value in whole)
-    return sorted(found)
+        integers.update(int(value) for value in rounded)
+    return sorted(integers)
 
 
-def _within(
-    named: list[Named], regions: list[Region], there: list[int]
+def _restricted_to(
+    named: list[Named], regions: list[Region], present: list[int]
 ) -> tuple[list[Named], list[Region]]:
-    """Leave out what label files do not hold; raises `ConfigError` for integers without a name."""
+    """Keep only the given integers; raises `ConfigError` for integers without a name."""
     known = {item.index for item in named}
-    lacking = [value for value in there if value and value not in known]
-    if lacking:
-        raise ConfigError(f"only: the label files hold {shorten(lacking)}, which have no name")
-    kept = [Region(r.name, tuple(i for i in r.members if i in there)) for r in regions]
-    return [item for item in named if item.index in there], [r for r in kept if r.members]
+    unnamed = [value for value in present if value and value not in known]
+    if unnamed:
+        raise ConfigError(f"only: the label files hold {shorten(unnamed)}, which have no name")
+    reduced = [Region(r.name, tuple(i for i in r.members if i in present)) for r in regions]
+    return [item for item in named if item.index in present], [r for r in reduced if r.members]

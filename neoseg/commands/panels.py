@@ -1,4 +1,4 @@
-"""The panels of a W&B workspace that compares the arms of a sweep, by what the runs log."""
+"""Build a W&B workspace that compares the arms of a sweep by the metrics that runs log."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ GROUPS = {
     "test/dice_hidden": "structures that partial labels hide",
     "test/dice_visible": "structures that partial labels show",
 }
-"""Mean test Dice, and over what."""
+"""Metrics of mean test Dice, with the structures that they average over."""
 
 
 class PanelSettings(Section):
-    """What a user writes under `panels`."""
+    """Settings of the section `panels`."""
 
     title: str | None = None
     classes: int = Field(default=16, ge=0)
@@ -40,14 +40,14 @@ class PanelSettings(Section):
 def make_workspace(
     sweep: str, space: LabelSpace, settings: PanelSettings, project: str, entity: str
 ) -> ws.Workspace:
-    """Return the workspace; nothing is sent.
+    """Return the workspace without sending it.
 
-    Its runs are those of the sweep (W&B's group), without the earlier stages of recipes, grouped by
-    arm (W&B's job type). Bars and lines are means over the draws and seeds of an arm. An empty
-    entity is filled in by whoever saves.
+    It shows the runs of the sweep (W&B group), except earlier stages of recipes, grouped by arm
+    (W&B job type). Bars and lines are means over the draws and seeds of an arm. An empty entity is
+    filled in when the workspace is saved.
 
     Raises:
-        ConfigError: the library is not installed, or a name that its filters cannot hold.
+        ConfigError: the library is not installed, or W&B filters do not support the sweep's name.
     """
     if set(sweep) & set("'\"\\"):
         raise ConfigError(
@@ -84,20 +84,20 @@ def make_workspace(
 
 
 def _sections(space: LabelSpace, settings: PanelSettings) -> dict[str, list[Any]]:
-    wr: Any = import_module("wandb_workspaces.reports.v2")  # without types of its own
+    wr: Any = import_module("wandb_workspaces.reports.v2")  # has no type annotations
 
     def bars(metric: str, title: str) -> Any:
-        return wr.BarPlot(title=title, metrics=[metric], range_x=(0, 1), **grouped)
+        return wr.BarPlot(title=title, metrics=[metric], range_x=(0, 1), **grouping)
 
     def lines(metric: str, title: str, x: str = "step") -> Any:
-        return wr.LinePlot(title=title, x=x, y=[metric], **grouped)
+        return wr.LinePlot(title=title, x=x, y=[metric], **grouping)
 
-    grouped: dict[str, Any] = {
+    grouping: dict[str, Any] = {
         "groupby": wr.Metric(ARM),
         "groupby_aggfunc": "mean",
         "groupby_rangefunc": settings.interval,
     }
-    shown = [
+    names = [
         entry.abbreviation
         for number, entry in enumerate(space.classes)
         if number != space.background
@@ -109,11 +109,11 @@ def _sections(space: LabelSpace, settings: PanelSettings) -> dict[str, list[Any]
             lines(name, f"Test Dice by share of full labels, {what}", x=SHARE)
             for name, what in GROUPS.items()
         ],
-        "Structures": [bars(f"test/dice/{name}", f"Test Dice, {name}") for name in shown],
+        "Structures": [bars(f"test/dice/{name}", f"Test Dice, {name}") for name in names],
         "Training": [
             lines(MONITOR, "Validation Dice"),
             lines("train/loss", "Training loss"),
-            *(lines(f"val/dice/{name}", f"Validation Dice, {name}") for name in shown),
+            *(lines(f"val/dice/{name}", f"Validation Dice, {name}") for name in names),
         ],
         "Machine": [
             lines("lr", "Learning rate"),

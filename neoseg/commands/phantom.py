@@ -1,4 +1,4 @@
-"""Generating a synthetic cohort."""
+"""Generate a synthetic cohort."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class PhantomConfig(CommandConfig):
-    """What `conf/phantom.yaml` holds; further keys are those of `PhantomSettings`."""
+    """Schema of `conf/phantom.yaml`; further keys are those of `PhantomSettings`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -29,7 +29,7 @@ class PhantomConfig(CommandConfig):
     workers: int | None = Field(default=None, ge=1)
 
     def settings(self) -> PhantomSettings:
-        """Return what is generated; raises `ConfigError`."""
+        """Return the settings of the phantom; raises `ConfigError`."""
         known = {field.name for field in fields(PhantomSettings)}
         values: dict[str, Any] = {k: v for k, v in self.content.items() if k in known}
         try:
@@ -39,7 +39,7 @@ class PhantomConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Write newborn brains with DrawEM labels in the dHCP release-3 layout."""
+    """Generate newborn brains with DrawEM labels in the layout of dHCP release 3."""
     command = PhantomConfig.parse(config)
     settings, workers = command.settings(), command.workers or usable_cores()
     with progress_bar("phantom") as bar:

@@ -1,4 +1,4 @@
-"""Planning a training: what fits the data and the machine, why, and what it will cost."""
+"""Plan a training: choose settings for the data and the machine, and estimate the cost."""
 
 from __future__ import annotations
 
@@ -23,49 +23,52 @@ from neoseg.planning.make import make
 log = logging.getLogger(__name__)
 
 SEAL = "# As written: "
+"""Start of the last line of a plan file, followed by a digest of the lines before it."""
 
 
 class PlanConfig(RunConfig):
-    """What `conf/plan.yaml` holds: a training, and where its plan is written."""
+    """Schema of `conf/plan.yaml`: a training, and the file for its plan."""
 
     output: OutputFile
     overwrite: bool = False
 
     @field_validator("output")
     @classmethod
-    def _output_is_yaml(cls, output: Path) -> Path:
+    def _check_output(cls, output: Path) -> Path:
         if output.suffix.lower() not in (".yaml", ".yml"):
             raise ConfigError(f"output is {output}, expected a file that ends in .yaml")
         return output
 
 
 def _sealed(text: str) -> str:
-    """Return a text with a last line that tells whether it was edited."""
+    """Append a line with a digest of the text, by which later edits are detected."""
     return f"{text.rstrip()}\n{SEAL}{digest_of_content(text.rstrip())}\n"
 
 
 def _is_sealed(text: str) -> bool:
-    before, seal, _ = text.rpartition(SEAL)
-    return bool(seal) and _sealed(before) == text
+    content, seal, _ = text.rpartition(SEAL)
+    return bool(seal) and _sealed(content) == text
 
 
 def main(config: DictConfig) -> None:
-    """Decide what nobody has set, write it with the reasons, and tell what the training costs."""
-    place = Path(str(config.output)).expanduser()
-    if place.is_file() and not config.overwrite and not _is_sealed(read_text(place)):
+    """Plan the keys that are not given, write them with reasons, and log the expected cost."""
+    path = Path(str(config.output)).expanduser()
+    if path.is_file() and not config.overwrite and not _is_sealed(read_text(path)):
         raise ConfigError(
-            f"{place} is there already and somebody has edited it; name another file as output, or "
+            f"{path} is there already and somebody has edited it; name another file as output, or "
             "set overwrite=true"
         )
     given = Given.of_hydra(config, HydraConfig.get())
-    made = make(PlanConfig, provisional(config, given), given)
-    output = made.run.output
+    result = make(PlanConfig, provisional(config, given), given)
+    output = result.run.output
     line = override("plan", output)
     title = f"Decided by neoseg.plan; edit it, and give it to neoseg.train: {line}"
-    write_text(output, _sealed(made.text(title)))
-    for decision in made.decisions:
+    write_text(output, _sealed(result.text(title)))
+    for decision in result.decisions:
         if decision.key != "network":
             log.info("%s=%s: %s", decision.key, decision.value, decision.reason)
-    log.info("network: %s", next((d.reason for d in made.decisions if d.key == "network"), "given"))
-    log.info("expected: %s", expected(made.run, made.plan))
+    log.info(
+        "network: %s", next((d.reason for d in result.decisions if d.key == "network"), "given")
+    )
+    log.info("expected: %s", expected(result.run, result.plan))
     log.info("plan: %s; train with the same keys and %s", output, line)

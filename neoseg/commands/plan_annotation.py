@@ -1,4 +1,4 @@
-"""Saying which scans to annotate next, and how deep, by what that would settle for its minutes."""
+"""Plan which scans to annotate next and to which depth, by resolved doubt per minute."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS = ("rank", "scan", "annotation", "minutes", "sum", "gain", "open", "reas
 
 
 class PlanAnnotationConfig(PredictingConfig):
-    """What `conf/plan_annotation.yaml` holds."""
+    """Schema of `conf/plan_annotation.yaml`."""
 
     budget: float = Field(gt=0)
     output: OutputFolder
@@ -49,7 +49,7 @@ class PlanAnnotationConfig(PredictingConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Measure the doubt of every scan of the pool that was not yet, and write a plan."""
+    """Measure the doubt in each scan of the pool unless it is cached, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
     edited = sorted(command.output.glob("annotation*.tsv"))
     if edited and not command.overwrite:
@@ -57,13 +57,13 @@ def main(config: DictConfig) -> None:
             f"{edited[0]} is there already, and may have been edited; name another folder as "
             "output, or set overwrite=true"
         )
-    learnt = None if command.curve is None else learn(command.curve)
+    fitted = None if command.curve is None else learn(command.curve)
     segmenter, modalities = command.load()
     space = segmenter.head.space
-    plan, book = None, Codebook.build(space)
+    plan, codebook = None, Codebook.build(space)
     if command.pool is None:
         plan = command.plan(modalities)
-        book, pool = plan.codebook, of_run(plan)
+        codebook, pool = plan.codebook, of_run(plan)
     else:
         pool = of_files(command.run[0], command.pool, modalities, command.desc, space)
     if not pool:
@@ -73,51 +73,53 @@ def main(config: DictConfig) -> None:
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
     folder = place_of(command.run[0], command.origin())
-    doubts, seen = list[Doubt](), list[Candidate]()
+    doubts, measured = list[Doubt](), list[Candidate]()
     with progress_bar("doubt", total=len(pool)) as bar:
-        for one in pool:
-            made_of = digest_of_content(
+        for scan in pool:
+            key = digest_of_content(
                 [
-                    [digest_of(path) for path in one.files],
-                    *([sorted(map(sorted, p.sets)) for p in (one.protocol, *depths.values())]),
-                    [str(one.protocol.slices), sorted(depths)],
+                    [digest_of(path) for path in scan.files],
+                    *([sorted(map(sorted, p.sets)) for p in (scan.protocol, *depths.values())]),
+                    [str(scan.protocol.slices), sorted(depths)],
                 ]
             )
-            kept = folder / "doubt" / f"{digest_of_content(one.name)}.json"
-            doubt = read_kept(kept, kept.parent, made_of, lambda raw: Doubt.from_plain(raw["seen"]))
+            cache_file = folder / "doubt" / f"{digest_of_content(scan.name)}.json"
+            doubt = read_kept(
+                cache_file, cache_file.parent, key, lambda raw: Doubt.from_plain(raw["seen"])
+            )
             if doubt is None:
-                watch = DoubtWatch(book, depths, one.known)
+                watch = DoubtWatch(codebook, depths, scan.known)
                 try:
-                    found = segmenter.segment(one.images, mask=one.mask, watch=watch)
+                    segmentation = segmenter.segment(scan.images, mask=scan.mask, watch=watch)
                 except DataError as error:
-                    log.warning("%s is left out of the plan: %s", one.name, error)
-                    bar.advance(one.name)
+                    log.warning("%s is left out of the plan: %s", scan.name, error)
+                    bar.advance(scan.name)
                     continue
-                doubt = watch.doubt(one.name, found)
-                write_json(kept, {"made_of": made_of, "seen": vars(doubt)})
+                doubt = watch.doubt(scan.name, segmentation)
+                write_json(cache_file, {"made_of": key, "seen": vars(doubt)})
             doubts.append(doubt)
-            seen.append(one)
-            bar.advance(one.name)
-    pool = seen
+            measured.append(scan)
+            bar.advance(scan.name)
+    pool = measured
     if not pool:
         raise ConfigError("no scan of the pool can be segmented; what is wrong with each is above")
-    worth = {} if learnt is None else worth_of(*learnt)
+    worth = {} if fitted is None else worth_of(*fitted)
     slices = (command.minutes.slice, command.slices)
-    offered = [
-        actions_of(one.protocol, doubt, depths, minutes, *slices, worth)
-        for one, doubt in zip(pool, doubts, strict=True)
+    actions = [
+        actions_of(scan.protocol, doubt, depths, minutes, *slices, worth)
+        for scan, doubt in zip(pool, doubts, strict=True)
     ]
-    choices = choose(doubts, offered, command.budget)
+    choices = choose(doubts, actions, command.budget)
     if not choices:
         raise ConfigError(
             f"nothing that settles any doubt costs at most {command.budget:g} minutes; raise "
             "budget, or correct minutes"
         )
     outlook = []
-    if learnt is not None:
+    if fitted is not None:
         now = counts_of(command.run[0])
         moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
-        outlook = write_curve(*learnt, command.output, now, case_after(now, moves), len(pool))
+        outlook = write_curve(*fitted, command.output, now, case_after(now, moves), len(pool))
     _write(command, choices, doubts, pool, plan, minutes, outlook)
 
 
@@ -139,44 +141,44 @@ def _write(
         rows.append([str(rank), doubt.scan, choice.action.name, *numbers, why])
     output = command.output
     write_rows(output / "plan.tsv", COLUMNS, rows)
-    following = write_tables(output, command.run[0], plan, pool, doubts, choices, command.slices)
-    write_text(output / "plan.html", _page(rows, following, command, outlook))
+    instruction = write_tables(output, command.run[0], plan, pool, doubts, choices, command.slices)
+    write_text(output / "plan.html", _page(rows, instruction, command, outlook))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(f"{total:g} of {command.budget:g} minutes:")
-    for place, scan, annotation, cost, sum_, _, _, why in rows:
-        console.print(f"{place}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
+    for position, scan, annotation, cost, sum_, _, _, why in rows:
+        console.print(f"{position}. {scan}: {annotation}, {cost} minutes ({sum_} in all); {why}")
     for line in outlook:
         console.print(line)
-    log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, following)
+    log.info("the plan is in %s; once it is annotated, go on with\n  %s", output, instruction)
 
 
 def _page(
     rows: Sequence[Sequence[str]],
-    following: str,
+    instruction: str,
     command: PlanAnnotationConfig,
     outlook: Sequence[str],
 ) -> str:
-    """Return the plan as one page of HTML."""
-    minutes, brings = command.minutes, ""
+    """Return the plan as an HTML page."""
+    minutes, chart = command.minutes, ""
     if outlook:
-        picture = data_uri((command.output / "curve.png").read_bytes())
+        image = data_uri((command.output / "curve.png").read_bytes())
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in outlook)
-        brings = f"""<h2>What it should bring</h2><img src="{picture}" alt="Dice against labels"
+        chart = f"""<h2>What it should bring</h2><img src="{image}" alt="Dice against labels"
 style="max-width:100%"><ul>{lines}</ul>"""
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    prices = html.escape(f"{minutes.full:g} in full, {minutes.slice:g} a slice")
+    costs = html.escape(f"{minutes.full:g} in full, {minutes.slice:g} a slice")
     return f"""<!doctype html><meta charset="utf-8"><title>What to annotate next</title>
 <style>body{{font:15px sans-serif;margin:2em}}td,th{{padding:.3em .8em;text-align:left;
 border-bottom:1px solid #ccc}}</style>
 <h1>What to annotate next</h1>
-<p>Minutes: {prices}. gain, open: doubt in bits a voxel, the mean over structures, over the pool
+<p>Minutes: {costs}. gain, open: doubt in bits a voxel, the mean over structures, over the pool
 and in the scan itself.</p>
 <table><tr>{head}</tr>
 {body}
 </table>
-{brings}
-<p>Then: <code>{html.escape(following)}</code></p>
+{chart}
+<p>Then: <code>{html.escape(instruction)}</code></p>
 """

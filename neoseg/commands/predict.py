@@ -1,4 +1,4 @@
-"""Segmenting new scans with trained runs."""
+"""Segment new scans with trained runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with each scan."""
+    """The segmentation of each scan, and the files written for it."""
 
     segmenter: Segmenter | Ensemble
     output: Path
@@ -61,43 +61,45 @@ class _Job:
         return self.segmenter.head.space
 
     def look(self, scan: ScanFiles, target: Path) -> Known:
-        """Tell whether the label map and all probabilities asked for are there, and whose."""
-        wanted = probability_paths(self.output, scan.source, self.space, self.classes)
+        """Return the state of the requested outputs of a scan; see `Origin.look`."""
+        files = probability_paths(self.output, scan.source, self.space, self.classes)
         if self.promises is not None:
-            wanted += self.promises.paths(self.output, scan.source)
-        found = self.origin.look(target, [*scan.images, scan.mask])
-        lacks = found in ("same", "untold") and not all(map(os.path.exists, wanted))
-        return "absent" if lacks else found
+            files += self.promises.paths(self.output, scan.source)
+        state = self.origin.look(target, [*scan.images, scan.mask])
+        is_incomplete = state in ("same", "untold") and not all(map(os.path.exists, files))
+        return "absent" if is_incomplete else state
 
     def run(self, scan: ScanFiles) -> None:
-        """Segment one scan and write everything about it; the label map says that it is done."""
+        """Segment a scan and write its outputs, the label map last, which marks it as done."""
         output, space = self.output, self.space
         _require_readable(scan.source)
-        promised = None if self.promises is None else ScanPromises(self.promises)
-        found = self.segmenter.segment(
-            scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=promised
+        watch = None if self.promises is None else ScanPromises(self.promises)
+        segmentation = self.segmenter.segment(
+            scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=watch
         )
-        if promised is not None:
-            promised.write(output, scan.source, found)
-        if found.probabilities is not None:
-            write_probabilities(output, scan.source, found.probabilities, space, self.provenance)
+        if watch is not None:
+            watch.write(output, scan.source, segmentation)
+        if segmentation.probabilities is not None:
+            write_probabilities(
+                output, scan.source, segmentation.probabilities, space, self.provenance
+            )
         if self.picture:
             name = derivative_path(output, scan.source).name.split(".nii")[0]
             write_overlay(
                 output / "pictures" / f"{name}.png",
-                found.image,
-                found.prepared_leaves,
+                segmentation.image,
+                segmentation.prepared_leaves,
                 None,
                 Codebook.build(space),
-                found.geometry.spacing,
+                segmentation.geometry.spacing,
                 scan=name,
             )
-        target = write_derivative(output, scan.source, found.native, space, self.provenance)
+        target = write_derivative(output, scan.source, segmentation.native, space, self.provenance)
         self.origin.keep(target, [*scan.images, scan.mask])
 
 
 class PredictConfig(PredictingConfig):
-    """What `conf/predict.yaml` holds."""
+    """Schema of `conf/predict.yaml`."""
 
     input: Path
     output: OutputFolder
@@ -112,19 +114,19 @@ class PredictConfig(PredictingConfig):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _one_input(cls, value: Any) -> Any:
+    def _check_input(cls, value: Any) -> Any:
         if isinstance(value, list):
             raise ConfigError("input is a list; name one file, or a folder that holds them all")
         return value
 
     @field_validator("probseg", "tables", mode="before")
     @classmethod
-    def _none_one_or_several(cls, names: Any) -> Any:
+    def _names_as_list(cls, names: Any) -> Any:
         return [] if names is None else names if isinstance(names, list) else [names]
 
 
 def main(config: DictConfig) -> None:
-    """Segment every scan that has no segmentation yet; list failures at the end."""
+    """Segment every scan without a segmentation, and list failures at the end."""
     command = PredictConfig.parse(config)
     runs, output = command.run, command.output
     segmenter, modalities = command.load()
@@ -134,42 +136,42 @@ def main(config: DictConfig) -> None:
     origin = command.origin()
     promises = None
     if command.sets is not None or command.trust is not None:
-        known = load(runs, origin, segmenter.head.space)
-        limits = limits_of(known, command.sets, command.sets_for) if command.sets else None
-        promises = Promises(known, limits, command.trust)
+        calibration = load(runs, origin, segmenter.head.space)
+        limits = limits_of(calibration, command.sets, command.sets_for) if command.sets else None
+        promises = Promises(calibration, limits, command.trust)
         origin = Origin.of(made_by, runs, {**command.settings, **promises.settings})
     job = _Job(segmenter, output, provenance, classes, command.picture, origin, promises)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
-        lacking = sum(scan.images[number] is None for scan in scans)
-        if lacking:
-            log.warning("%d of %d scans have no %s", lacking, len(scans), modality)
-    if _drops(segmenter):
+        missing = sum(scan.images[number] is None for scan in scans)
+        if missing:
+            log.warning("%d of %d scans have no %s", missing, len(scans), modality)
+    if _drops_incomplete(segmenter):
         scans = [scan for scan in scans if None not in scan.images]
         log.info("%d scans are left, since the training left out such scans too", len(scans))
     targets = plan_derivatives(output, [scan.source for scan in scans])
     for kind in command.tables:
         space, name = segmenter.head.space, f"desc-{DESC}_{kind}{ending(kind)}"
-        clear = space.leaves[space.background].index
-        table = LabelTable(name=space.name, background=clear, leaves=space.leaves)
+        background = space.leaves[space.background].index
+        table = LabelTable(name=space.name, background=background, leaves=space.leaves)
         write_table(output / name, table, kind)
-    waiting = scans if command.overwrite else _left(job, scans, targets)
+    remaining = scans if command.overwrite else _remaining(job, scans, targets)
     failures = []
-    with progress_bar("segment", total=len(waiting)) as bar:
-        for scan in waiting:
+    with progress_bar("segment", total=len(remaining)) as bar:
+        for scan in remaining:
             try:
                 job.run(scan)
             except NeosegError as error:
-                where = "" if str(error).startswith(str(scan.source)) else f"{scan.source}: "
-                failures.append(f"  {where}{error}")
-            except Exception as error:  # one strange scan must not cost the night's other ones
+                prefix = "" if str(error).startswith(str(scan.source)) else f"{scan.source}: "
+                failures.append(f"  {prefix}{error}")
+            except Exception as error:  # one bad scan must not stop the others
                 if is_full(error):
-                    raise  # they would all fail
+                    raise  # all others would fail, too
                 note_traceback(log, error)
-                told = fault_message(error) or f"{type(error).__name__}: {error}"
-                failures.append(f"  {scan.source}: {told}")
+                message = fault_message(error) or f"{type(error).__name__}: {error}"
+                failures.append(f"  {scan.source}: {message}")
             bar.advance(scan.source.name)
-    log.info("%d scans segmented into %s", len(waiting) - len(failures), output)
+    log.info("%d scans segmented into %s", len(remaining) - len(failures), output)
     if failures:
         text = "\n".join(failures).encode(errors="backslashreplace").decode()
         log.error("%d scans failed:\n%s", len(failures), text)
@@ -185,48 +187,50 @@ def _require_readable(source: Path) -> None:
         ) from None
 
 
-def _left(job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]) -> list[ScanFiles]:
-    """Return the scans without the segmentation that is asked for.
+def _remaining(
+    job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]
+) -> list[ScanFiles]:
+    """Return the scans that are still to be segmented, and report those that are not.
 
     Raises:
-        ConfigError: segmentations of other runs.
+        ConfigError: segmentations of other runs in the output folder.
     """
-    known = {scan: job.look(scan, targets[scan.source]) for scan in scans}
-    if clashing := [scan.source for scan, found in known.items() if found == "other scan"]:
+    states = {scan: job.look(scan, targets[scan.source]) for scan in scans}
+    if clashing := [scan.source for scan, state in states.items() if state == "other scan"]:
         raise ConfigError(
             f"{targets[clashing[0]]} is the segmentation of another file called "
             f"{clashing[0].name} ({len(clashing)} scans are like this), which would be lost; "
             "choose another output folder, or set overwrite=true"
         )
-    left = [scan for scan, found in known.items() if found in ("absent", "changed")]
-    count = Counter(known.values())
-    if len(left) < len(scans):
-        log.info("%d of %d scans are segmented already", len(scans) - len(left), len(scans))
-        own, others = other_makers(job.output, job.provenance)
-        what = f"{job.output} holds segmentations of other runs: {'; '.join(others)}"
-        if count["other run"] or not own:
-            raise ConfigError(f"{what}; choose another output folder, or set overwrite=true")
-        if others:
-            log.warning("%s. Those of scans that are there already are kept as they are", what)
-    if count["changed"]:
+    remaining = [scan for scan, state in states.items() if state in ("absent", "changed")]
+    counts = Counter(states.values())
+    if len(remaining) < len(scans):
+        log.info("%d of %d scans are segmented already", len(scans) - len(remaining), len(scans))
+        has_own, other_runs = other_makers(job.output, job.provenance)
+        message = f"{job.output} holds segmentations of other runs: {'; '.join(other_runs)}"
+        if counts["other run"] or not has_own:
+            raise ConfigError(f"{message}; choose another output folder, or set overwrite=true")
+        if other_runs:
+            log.warning("%s. Those of scans that are there already are kept as they are", message)
+    if counts["changed"]:
         log.warning(
             "%d scans are segmented again: their files, the weights or the settings are others "
             "than those of the segmentations there",
-            count["changed"],
+            counts["changed"],
         )
-    if count["untold"]:
+    if counts["untold"]:
         log.warning(
             "%d segmentations are kept that do not tell what they were made of: of an earlier "
             "version, or changed by somebody; overwrite=true makes them anew",
-            count["untold"],
+            counts["untold"],
         )
-    for scan, found in known.items():
-        if found in ("same", "untold") and not is_counted(targets[scan.source]):
-            _count_again(job, targets[scan.source])
-    return left
+    for scan, state in states.items():
+        if state in ("same", "untold") and not is_counted(targets[scan.source]):
+            _recount(job, targets[scan.source])
+    return remaining
 
 
-def _count_again(job: _Job, target: Path) -> None:
+def _recount(job: _Job, target: Path) -> None:
     try:
         count_again(job.output, target, job.space)
         note_counted(target)
@@ -235,14 +239,14 @@ def _count_again(job: _Job, target: Path) -> None:
         log.warning("volumes are those of before somebody has worked on the file: %s", error)
 
 
-def _drops(segmenter: Segmenter | Ensemble) -> bool:
-    """Tell whether some network was trained without the scans that lack an image."""
+def _drops_incomplete(segmenter: Segmenter | Ensemble) -> bool:
+    """Return whether any network was trained without scans that lack a modality."""
     members = segmenter.members.values() if isinstance(segmenter, Ensemble) else [segmenter]
     return any(m.missing is not None and m.missing.policy == "drop" for m in members)
 
 
 def _classes(space: LabelSpace, names: Sequence[str]) -> list[int]:
-    """Return the positions of the classes called `names`; raises `LabelError`."""
+    """Return the positions of the named classes, or of all for "all"; raises `LabelError`."""
     if list(names) == ["all"]:
         return list(range(space.num_classes))
     return [space.class_position(name) for name in names]

@@ -1,4 +1,4 @@
-"""What commands have in common that segment scans with trained runs."""
+"""Configuration shared by the commands that segment scans with trained runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from neoseg.store.voxel_size import VoxelSize
 
 
 class PredictingConfig(CommandConfig):
-    """The runs that predict together, and how."""
+    """The runs of an ensemble, and settings of their prediction."""
 
     allow: tuple[str, ...] = ()
     run: tuple[Path, ...] = Field(min_length=1)
@@ -32,19 +32,19 @@ class PredictingConfig(CommandConfig):
 
     @field_validator("run", mode="before")
     @classmethod
-    def _one_or_several(cls, run: Any) -> Any:
+    def _run_as_list(cls, run: Any) -> Any:
         if isinstance(run, list) and not run:
             raise ConfigError("run is an empty list; name one run folder or more")
         return [run] if isinstance(run, str) else run
 
     @property
     def made_by(self) -> str:
-        """Names of the runs."""
+        """The joined names of the runs."""
         return " + ".join(run.resolve().name for run in self.run)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the answers beside the networks."""
+        """The settings that affect predictions, besides the networks."""
         return {**self._window, "predict_with": self.predict_with}
 
     @property
@@ -52,12 +52,12 @@ class PredictingConfig(CommandConfig):
         return {**self.window, "voxel_size": self.voxel_size}
 
     def load(self) -> tuple[Segmenter | Ensemble, tuple[str, ...]]:
-        """Return what segments, and its modalities; see `load_predictor`."""
+        """Return the segmenter or ensemble and its modalities; see `load_predictor`."""
         warn_of_unfinished(self.run)
         return load_predictor(self.run, self.device, self.predict_with, self.allow, **self._window)
 
     def plan(self, modalities: tuple[str, ...]) -> Plan:
-        """Return who is annotated how in the cohorts of the first run, as it was trained."""
+        """Return the annotation plan with which the first run was trained."""
         data = data_of(self.run[0], self.allow)
         with progress_bar("phantom") as bar:
             cohort = data.usable_cohort(bar.update_to)
@@ -65,5 +65,5 @@ class PredictingConfig(CommandConfig):
         return as_trained(plan, self.run[0])
 
     def origin(self) -> Origin:
-        """Return what answers are made of."""
+        """Return the origin of predictions: weights and settings."""
         return Origin.of(self.made_by, self.run, self.settings)

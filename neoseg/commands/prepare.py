@@ -1,4 +1,4 @@
-"""Examining and preparing a cohort before training."""
+"""Examine and prepare a cohort before training."""
 
 from __future__ import annotations
 
@@ -17,43 +17,44 @@ from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose
 from neoseg.progress import progress_bar
 
-UNREAD = ("bad-table", "duplicate-row", "plan")
-"""Kinds of errors of a table of annotations."""
+TABLE_ERRORS = ("bad-table", "duplicate-row", "plan")
+"""Kinds of problems that make a table of annotations unusable."""
 
 log = logging.getLogger(__name__)
 
 
 class PrepareConfig(CohortConfig):
-    """What `conf/prepare.yaml` holds."""
+    """Schema of `conf/prepare.yaml`."""
 
     split: SplitSettings | None = None
     report: OutputFile | None = None
     verify: bool = True
 
     def planner(self) -> Callable[[Cohort], Source] | None:
-        """Return what plans as a run would, where an annotation is chosen.
+        """Return a function that plans annotations as a run would; None without `annotation`.
 
-        Without a split every subject is for training.
+        Without a split all subjects are used for training.
         """
         annotation = self.annotation
         if annotation is None:
             return None
 
         def plan(cohort: Cohort) -> Source:
-            everyone = Split(cohort.subjects, (), ())
-            split = everyone if self.split is None else split_of(cohort, self.split)
+            all_training = Split(cohort.subjects, (), ())
+            split = all_training if self.split is None else split_of(cohort, self.split)
             if annotation.file is not None:
                 table = str(annotation.file.expanduser())
-                found = (p for p in cohort.problems if p.where.startswith(table))
-                if unread := [p for p in found if p.kind in UNREAD]:  # what is left is no plan
-                    raise CohortError(f"{table} does not say who is annotated how:", unread)
+                problems = (p for p in cohort.problems if p.where.startswith(table))
+                # The remaining rows of a table with errors are not a plan.
+                if errors := [p for p in problems if p.kind in TABLE_ERRORS]:
+                    raise CohortError(f"{table} does not say who is annotated how:", errors)
             return source_of(cohort, split, annotation, None)
 
         return plan
 
 
 def main(config: DictConfig) -> None:
-    """Read every scan once, tell all problems together, fill the store and write the report."""
+    """Read each scan once, report all problems together, and fill the store."""
     command = PrepareConfig.parse(config)
     root, plan = command.paths.data / "store", command.planner()
     name = command.cohort.name or "cohort"

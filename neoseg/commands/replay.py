@@ -1,4 +1,4 @@
-"""Seeing again the step whose loss was not a number."""
+"""Replay a training step whose loss was not finite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class ReplayConfig(CommandConfig):
-    """What `conf/replay.yaml` holds."""
+    """Schema of `conf/replay.yaml`."""
 
     allow: tuple[str, ...] = ()
     patch: Path
@@ -36,28 +36,30 @@ class ReplayConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Show the range, the codes and the loss of every patch of a kept batch, and of them all."""
+    """Print intensity range, codes and loss of each patch of a saved batch, and the total loss."""
     command = ReplayConfig.parse(config)
     try:
         kept = read_batch(command.patch)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     module = restored(command.checkpoint or _checkpoint(command.patch), command.allow)
-    lost = sum(int((~torch.isfinite(value)).sum()) for value in module.state_dict().values())
-    if lost:
-        log.warning("%d weights are not numbers already: the step before did it", lost)
+    non_finite = sum(int((~torch.isfinite(value)).sum()) for value in module.state_dict().values())
+    if non_finite:
+        log.warning("%d weights are not numbers already: the step before did it", non_finite)
     table = Table(title=f"step {kept.about['step']}, seed {kept.about['seed']}")
     for title in ("item", "scan", "image", "codes", "loss"):
         table.add_column(title, justify="right" if title == "loss" else "left")
-    for place, (item, scan) in enumerate(
+    for index, (item, scan) in enumerate(
         zip(kept.about["items"], kept.about["scans"], strict=True)
     ):
-        batch = _part(kept.batch, place)
+        batch = _part(kept.batch, index)
         low, high = float(batch.image.min()), float(batch.image.max())
-        shown = f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "holds no numbers"
+        intensities = (
+            f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "holds no numbers"
+        )
         codes = ", ".join(map(str, batch.codes.unique().tolist()))
         loss = f"{loss_of(module, batch, kept):.6g}"
-        table.add_row(str(item), escape(str(scan)), shown, codes, loss)
+        table.add_row(str(item), escape(str(scan)), intensities, codes, loss)
     total = loss_of(module, kept.batch, kept)
     table.add_row("all", "", "", "", f"{total:.6g}", style="bold")
     Console().print(table)
@@ -65,9 +67,9 @@ def main(config: DictConfig) -> None:
 
 
 def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
-    """Return the objective of a batch as in training, dropout included; weights stay as they are.
+    """Return the loss of a batch as in training, including dropout, without changing the module.
 
-    `module` is in training mode; `batch` has all of the kept items or some.
+    `module` is in training mode; `batch` has some or all of the kept items.
     """
     seed_step(kept.about["seed"], kept.about["step"], kept.about["rank"])
     buffers = {name: value.clone() for name, value in module.named_buffers()}
@@ -79,18 +81,18 @@ def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
     return loss
 
 
-def _part(batch: Batch, place: int) -> Batch:
+def _part(batch: Batch, index: int) -> Batch:
     values = {item.name: getattr(batch, item.name) for item in fields(batch)}
-    one: dict[str, Any] = {
-        n: v[place : place + 1] for n, v in values.items() if isinstance(v, Tensor)
+    tensors: dict[str, Any] = {
+        n: v[index : index + 1] for n, v in values.items() if isinstance(v, Tensor)
     }
-    return replace(batch, **one)
+    return replace(batch, **tensors)
 
 
 def _checkpoint(patch: Path) -> Path:
-    """Return the network that computed the loss, or the last one that is there."""
-    beside, last = patch.parent / WEIGHTS, patch.parent.parent / CHECKPOINTS / LAST
-    found = next((path for path in (beside, last) if path.is_file()), None)
-    if found is None:
-        raise ConfigError(f"neither {beside} nor {last} is there; name one with checkpoint=FILE")
-    return found
+    """Return the checkpoint that computed the loss or, if there is none, the last checkpoint."""
+    saved, last = patch.parent / WEIGHTS, patch.parent.parent / CHECKPOINTS / LAST
+    checkpoint = next((path for path in (saved, last) if path.is_file()), None)
+    if checkpoint is None:
+        raise ConfigError(f"neither {saved} nor {last} is there; name one with checkpoint=FILE")
+    return checkpoint

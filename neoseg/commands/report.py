@@ -1,4 +1,4 @@
-"""Tables, figures and one page over runs."""
+"""Report on runs: tables, figures and one page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ReportConfig(CommandConfig):
-    """What `conf/report.yaml` holds."""
+    """Schema of `conf/report.yaml`."""
 
     runs: Path
     output: OutputFolder
@@ -27,7 +27,7 @@ class ReportConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Collect every finished run below a folder and compare the arms."""
+    """Collect all finished runs below a folder, and compare the arms."""
     command = ReportConfig.parse(config)
     ignore = (*command.compare.ignore, *no_result_keys())
     settings = command.compare.model_copy(update={"ignore": ignore})

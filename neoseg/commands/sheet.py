@@ -1,4 +1,4 @@
-"""Drawing what a training sees."""
+"""Draw training patches before and after augmentation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class SheetConfig(RunConfig):
-    """What `conf/sheet.yaml` holds: a training, and what is drawn of it."""
+    """Schema of `conf/sheet.yaml`: a training, and which of its patches are drawn."""
 
     output: OutputFile
     samples: int = Field(default=6, ge=1)
@@ -35,14 +35,14 @@ class SheetConfig(RunConfig):
 
     @field_validator("output")
     @classmethod
-    def _output_is_a_picture(cls, output: Path) -> Path:
+    def _check_output(cls, output: Path) -> Path:
         if output.suffix.lower() != ".png":
             raise ConfigError(f"output is {output}, expected a file that ends in .png")
         return output
 
 
 def main(config: DictConfig) -> None:
-    """Write a picture of the first patches of a training, before and after augmentation."""
+    """Draw patches of a training, before and after augmentation."""
     command = parse_planned(SheetConfig, config, HydraConfig.get())
     plan = command.plan()
     objective = Objective(command.loss, plan.codebook, command.head, command.allow)
@@ -61,10 +61,10 @@ def main(config: DictConfig) -> None:
 
 
 def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[str]) -> Sample:
-    """Return a patch with and without augmentation, and what was done to it."""
-    bare = copy(dataset)
-    bare.augment, bare.with_teacher = AugmentSettings(), False
-    original, batch = bare[step, item], dataset[step, item].with_intensities()
+    """Return a patch with and without augmentation, and a description of the changes."""
+    plain = copy(dataset)
+    plain.augment, plain.with_teacher = AugmentSettings(), False
+    original, batch = plain[step, item], dataset[step, item].with_intensities()
     patch = dataset.draw(step, item)
     scan = dataset.scans[patch.scan]
     panels = [
@@ -76,13 +76,13 @@ def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[
         panels.append(Panel("of the teacher", batch.teacher_image[0].numpy()))
     changes = list(patch.geometry.parts)
     for name, channel in zip(modalities, patch.appearances[0], strict=True):
-        before = f"{name}: " if len(modalities) > 1 else ""
-        changes += [before + part for part in channel.parts]
+        prefix = f"{name}: " if len(modalities) > 1 else ""
+        changes += [prefix + part for part in channel.parts]
     spacing, transforms = scan.entry.geometry.spacing, dataset.augment.torchio
     if transforms:
         seed = dataset.torchio_seed(step, item)
-        done = apply_torchio(patch.image, transforms, spacing, seed)[1]
-        changes += [f"TorchIO's {name}" for name in done]
+        applied = apply_torchio(patch.image, transforms, spacing, seed)[1]
+        changes += [f"TorchIO's {name}" for name in applied]
     return Sample(
         title=f"{scan.entry.scan.id}, {STREAMS[scan.stream]}, step {step}, item {item}",
         changes=", ".join(changes) or "unchanged",

@@ -1,4 +1,4 @@
-"""Training: one run in the folder that Hydra chose, or the next stretch of one."""
+"""Train a run in the folder that Hydra chose, or resume one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def main(config: DictConfig) -> float:
     """Train, score and write the run folder."""
-    # Imported by neoseg.training first, which knows what need not come with it.
+    # Imported after neoseg.training, which keeps Lightning from importing unused packages.
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     hydra = HydraConfig.get()
@@ -48,32 +48,32 @@ def main(config: DictConfig) -> float:
     except SIGTERMException as end:
         with failure_noted(folder):
             requeue()
-        # Lightning's exception would end the process as if all were well. That of a job which goes
-        # back into the queue must not take the first one down before it has said so, and Lightning
-        # kills the first process where another ends with anything but 0.
+        # Lightning's exception would end the process with status 0. A job to be requeued and all
+        # processes but the first must exit with 0 nevertheless: Lightning kills the first process
+        # if another one exits with an error, possibly before it has requeued the job.
         if in_submitit() or not is_first_process():
             sys.exit(0)
         if hydra.mode != RunMode.MULTIRUN:
-            _tell(folder, run)
+            _log_interruption(folder, run)
         sys.exit(128 + int(end.code or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning ends the process when it is interrupted; SIGTERMException is a SystemExit, too.
-        pressed = isinstance(end, KeyboardInterrupt) or isinstance(
+        # Lightning exits when interrupted; SIGTERMException is a SystemExit, too.
+        interrupted = isinstance(end, KeyboardInterrupt) or isinstance(
             end.__context__, KeyboardInterrupt
         )
-        if not pressed or hydra.mode == RunMode.MULTIRUN:
+        if not interrupted or hydra.mode == RunMode.MULTIRUN:
             raise
-        _tell(folder, run)
+        _log_interruption(folder, run)
         sys.exit(128 + signal.SIGINT)
 
 
-def _tell(folder: Path, run: RunConfig) -> None:
+def _log_interruption(folder: Path, run: RunConfig) -> None:
     line = command("train", override("resume", folder), *_services(run))
     log.error("interrupted; %s goes on from what is saved", line)
 
 
 def _services(run: RunConfig) -> list[str]:
-    """Return what makes a run that goes on send its curves to a service again."""
-    said = ["logger.wandb.mode=online"] if run.logger.wandb.mode == "online" else []
+    """Return the overrides with which a resumed run sends its curves to its services again."""
+    overrides = ["logger.wandb.mode=online"] if run.logger.wandb.mode == "online" else []
     uri = run.logger.mlflow.uri
-    return [*said, override("logger.mlflow.uri", uri)] if uri is not None else said
+    return overrides if uri is None else [*overrides, override("logger.mlflow.uri", uri)]

@@ -1,1 +1,1 @@
-"""From a command line to checked parts of a run, or to one message that says what is wrong."""
+"""Turn a command line into the validated parts of a run, or into one error message."""

@@ -1,4 +1,4 @@
-"""Command lines as people write them, as Hydra takes them."""
+"""Convert command lines as users write them to the form that Hydra accepts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from neoseg.findings.settings import ConfigError
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@:]*=")
 
-
-_OTHER_NAMES = {"predict": {"model": "run"}}
-"""Of keys, by command: a file of `neoseg export` is called a model."""
+_ALIASES = {"predict": {"model": "run"}}
+"""Aliases of keys by command: for `predict`, a file of `neoseg export` is called a model."""
 
 
 def in_order(command: str, arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a command with its settings as `key=value`, before all options.
+    """Return the arguments of a command with all settings as `key=value`, followed by the options.
 
-    Hydra takes no settings after an option that follows others. `--cohort bids`, `--cohort=bids`
-    and, of a key that is true or false, `--compile` are settings, too.
+    Hydra does not accept settings after an option that follows other settings. `--cohort bids`,
+    `--cohort=bids` and, for a boolean key, `--compile` are settings, too.
 
     Raises:
-        ConfigError: an option that is none, or a key without a value.
+        ConfigError: an unknown option, or a key without a value.
     """
     settings: list[str] = []
     options: list[str] = []
@@ -33,34 +32,34 @@ def in_order(command: str, arguments: Sequence[str]) -> list[str]:
     while words:
         word = words.pop(0)
         flag, equals, _ = word.partition("=")
-        takes = _takes(flag, command) if word.startswith("-") else None
-        if takes is not None:
+        is_value = _value_test(flag, command) if word.startswith("-") else None
+        if is_value is not None:
             options.append(word)
-            if not equals and words and takes(words[0]):
+            if not equals and words and is_value(words[0]):
                 options.append(words.pop(0))
         elif word.startswith("--"):
             settings.append(_setting(word, words, command))
         else:
             (options if word.startswith("-") else settings).append(word)
-    other = _OTHER_NAMES.get(command, {})
+    aliases = _ALIASES.get(command, {})
     parts = (setting.partition("=") for setting in settings)
-    return [*(f"{other.get(key, key)}{equals}{value}" for key, equals, value in parts), *options]
+    return [*(f"{aliases.get(key, key)}{equals}{value}" for key, equals, value in parts), *options]
 
 
-def _takes(flag: str, command: str) -> Callable[[str], bool] | None:
-    """Return whether a word after an option of Hydra belongs to it; None for what is none."""
-    known = hydra_options()
+def _value_test(flag: str, command: str) -> Callable[[str], bool] | None:
+    """Return a test whether a word is the value of this Hydra option; None for any other flag."""
+    known_options = hydra_options()
     if flag.startswith("--") and flag[2:] in known_words(command):
-        return None  # the key `run` of `predict`, not that Hydra should run
-    near = [option for option in known if option.startswith(flag)]
-    exact = flag in known or not flag.startswith("--") or len(near) != 1
-    return known.get(flag if exact else near[0])
+        return None  # such as the key `run` of `predict`, which is an option of Hydra, too
+    matches = [option for option in known_options if option.startswith(flag)]
+    is_exact = flag in known_options or not flag.startswith("--") or len(matches) != 1
+    return known_options.get(flag if is_exact else matches[0])
 
 
 def _setting(word: str, words: list[str], command: str) -> str:
-    """Return `--key value` as `key=value`; takes the value from the words that follow."""
+    """Return `--key value` as `key=value`; the value is removed from the following words."""
     key, equals, value = word[2:].partition("=")
-    key = _OTHER_NAMES.get(command, {}).get(key, key)
+    key = _ALIASES.get(command, {}).get(key, key)
     known = known_words(command)
     if re.split("[.@]", key)[0] not in known:
         key = key.replace("-", "_")

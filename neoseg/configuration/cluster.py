@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run, as `conf/cluster` says."""
+"""Settings of `conf/cluster`: where the jobs of a sweep run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neoseg.findings.settings import ConfigError, Section
 
 
 class LocalSettings(Section):
-    """What a user writes in `conf/cluster/local.yaml`."""
+    """Settings of `conf/cluster/local.yaml`."""
 
     jobs: int | None = Field(default=None, ge=1)
     jobs_per_gpu: int = Field(default=1, ge=1)
@@ -20,7 +20,7 @@ class LocalSettings(Section):
 
 
 class SlurmSettings(Section):
-    """What a user writes in `conf/cluster/slurm.yaml`."""
+    """Settings of `conf/cluster/slurm.yaml`."""
 
     nodes: int = Field(ge=1)
     tasks_per_node: int = Field(ge=1)
@@ -41,7 +41,7 @@ class SlurmSettings(Section):
     options: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _the_warning_leaves_time(self) -> Self:
+    def _check_warning(self) -> Self:
         if 60 * self.time <= 2 * self.warning:
             raise ConfigError(
                 f"cluster.time is {self.time} minutes, of which cluster.warning takes "
@@ -51,7 +51,7 @@ class SlurmSettings(Section):
         return self
 
     def require_processes(self, devices: int | str, nodes: int, processes: int) -> None:
-        """Raise `ConfigError` where a training would wait for processes that nobody starts."""
+        """Raise `ConfigError` if a training would wait for processes that are never started."""
         if self.nodes != nodes or self.nodes * self.tasks_per_node != processes:
             raise ConfigError(
                 f"cluster starts {self.tasks_per_node} processes on each of {self.nodes} nodes, "
@@ -61,11 +61,11 @@ class SlurmSettings(Section):
             )
 
     def parameters(self, name: str, on_cpu: bool) -> dict[str, Any]:
-        """Return the parameters of submitit's executor."""
+        """Return the parameters of the submitit executor."""
         gpus = self.gpus_per_node
         if gpus == "auto":
             gpus = None if on_cpu or self.gres is not None else self.tasks_per_node
-        found = {
+        parameters = {
             "name": name,
             "nodes": self.nodes,
             "tasks_per_node": self.tasks_per_node,
@@ -83,18 +83,18 @@ class SlurmSettings(Section):
             "slurm_constraint": self.constraint,
             "slurm_exclude": self.exclude,
             "slurm_setup": list(self.setup),
-            # One process of several that fails would leave the others waiting for it.
+            # Otherwise the other processes would wait for one that has failed.
             "slurm_srun_args": ["--kill-on-bad-exit=1"],
             "slurm_additional_parameters": {"requeue": True, **(self.options or {})},
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in parameters.items() if value is not None}
 
 
 def cluster_of(raw: Any) -> Any:
-    """Return the settings of the cluster whose keys these are, None for jobs in this process.
+    """Return SLURM or local settings, depending on the keys; anything but a mapping is unchanged.
 
     Raises:
-        ConfigError: keys and values that it does not have.
+        ConfigError: unknown keys or invalid values.
     """
     if not isinstance(raw, dict):
         return raw

@@ -1,4 +1,4 @@
-"""A command's configuration: parsed once, with every problem at once, and typed from there on."""
+"""Typed command configurations, parsed once; all problems are reported together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from neoseg.findings.settings import ConfigError, Section, listed
 
 
 class CommandConfig(Section):
-    """What the keys of a `conf/<command>.yaml` become. A key is a field, a group a section."""
+    """Base of typed `conf/<command>.yaml` files: each key is a field, each group a section."""
 
     _content: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def parse(cls, config: DictConfig | dict[str, Any]) -> Self:
-        """Check a composed configuration, or that of a run folder.
+        """Validate and parse a composed configuration, or the one of a run folder.
 
         Raises:
-            ConfigError: with everything that was found.
+            ConfigError: listing all problems.
         """
         if isinstance(config, DictConfig):
             unset = list(unset_keys(config))
@@ -35,17 +35,17 @@ class CommandConfig(Section):
 
     @classmethod
     def completed(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Return the containers with what follows for some keys from others."""
+        """Return the plain containers with keys filled in that follow from others."""
         return config
 
     @property
     def content(self) -> dict[str, Any]:
-        """The plain containers that were parsed, for the files of a run."""
+        """The plain containers that were parsed, to be saved with a run."""
         return self._content
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
-    """Return resolved plain containers."""
-    found = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    """Return the configuration as plain containers, with interpolations resolved."""
+    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

@@ -1,4 +1,4 @@
-"""Where the configuration lies, and what Hydra needs to know before it composes."""
+"""Location of the configuration files, and the resolvers that Hydra needs to compose them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from neoseg.labels import LabelSpace
 
 LONGEST_NAME = 64
-"""Characters of the name of a job's folder."""
+"""Maximum length of the name of a job folder, in characters."""
 
 OLD_LONGEST_NAME = 200
-"""Bytes that it had in sweeps of earlier versions."""
+"""Maximum length in sweeps of earlier versions, in bytes."""
 
 
 def register_resolvers() -> None:
-    """Make `${first:a,b}` known, the first argument that is neither null nor empty, and others.
+    """Register the resolvers `first` and `job_name`.
 
-    `${job_name:overrides,patterns,sweep}` names the folder of a job by its overrides, without those
-    of keys that match one of the patterns, in the folder of a sweep.
+    `${first:a,b}` is the first argument that is neither null nor empty.
+    `${job_name:overrides,patterns,sweep}` is the name of a job folder within the folder of a sweep,
+    made of its overrides except those whose keys match one of the patterns.
     """
     OmegaConf.register_new_resolver(
         "first",
@@ -42,30 +43,30 @@ def register_resolvers() -> None:
 def job_name(
     overrides: Iterable[str], patterns: Iterable[str], sweep: str | Path | None = None
 ) -> str:
-    """Return the name of a job's folder, such as "+experiment-supervised_annotation.draw-1".
+    """Return the name of a job folder, such as "+experiment-supervised_annotation.draw-1".
 
-    It can be typed: one that is long, or has characters that a shell or Hydra reads as its own, is
-    what is left of its start, and a fingerprint.
+    The name is easy to type: if it is too long or has characters that are special to a shell or to
+    Hydra, it is cleaned, cut and extended with a hash.
 
     Args:
         overrides: as on the command line.
-        patterns: of the keys that do not name it; an asterisk stands for anything.
-        sweep: folder of the sweep; a job that an earlier version began there keeps its name.
+        patterns: wildcard patterns of the keys that are left out of the name.
+        sweep: folder of the sweep; a job that an earlier version started there keeps its name.
     """
     keys = {line: re.split("[=@]", line.lstrip("+~"), maxsplit=1)[0] for line in overrides}
     patterns = list(patterns)
-    named = (line for line, key in keys.items() if not any(fnmatchcase(key, p) for p in patterns))
-    # Without equals signs, so that the folder can be given to run= and resume=. One folder, here:
-    # not one that a value such as ../x leads to. Without quotes, to stand between quotes.
-    text = "_".join(sorted(named)).replace("=", "-").replace("/", "-")
+    lines = (line for line, key in keys.items() if not any(fnmatchcase(key, p) for p in patterns))
+    # No equals signs, so that the folder can be passed to run= and resume=. No slashes, so that a
+    # value such as ../x does not lead elsewhere. No quotes, so that the name can be quoted.
+    text = "_".join(sorted(lines)).replace("=", "-").replace("/", "-")
     text = re.sub(r"[\"'\\]", "", text)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    old = text
+    old_name = text
     if len(text.encode()) > OLD_LONGEST_NAME:
-        old = f"{text.encode()[: OLD_LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
-    if sweep is not None and Path(sweep, old).is_dir():
-        return old
-    # Nor dollars: a value such as ${annotation.draw} would be filled in, in some places.
+        old_name = f"{text.encode()[: OLD_LONGEST_NAME - 9].decode(errors='ignore')}_{digest}"
+    if sweep is not None and Path(sweep, old_name).is_dir():
+        return old_name
+    # No dollar signs: ${annotation.draw} in a name would be interpolated in some places.
     name = re.sub(r"[^\w.+@-]+", "-", text, flags=re.ASCII)
     if name == text and len(name) <= LONGEST_NAME:
         return name
@@ -73,20 +74,20 @@ def job_name(
 
 
 def is_group(key: str) -> bool:
-    """Tell whether a key (`group`, `group@package`) chooses a file of `conf/`."""
+    """Return whether a key (`group`, `group@package`) selects a file of `conf/`."""
     return (CONFIG_DIR / re.split("[@:]", key)[0]).is_dir()
 
 
 def label_space(table: str | Path) -> LabelSpace:
-    """Return the label space of `conf/labels/<table>.yaml`, or of a file of that kind.
+    """Return the label space of `conf/labels/<table>.yaml`, or of a label table given by its path.
 
     Raises:
-        LabelError: a file that cannot be read, or a table that contradicts itself.
+        LabelError: a file that cannot be read, or an inconsistent table.
     """
     from neoseg.labels import LabelSpace, LabelTable
 
-    own = CONFIG_DIR / "labels" / f"{table}.yaml"
-    return LabelSpace.from_table(LabelTable.read(own if own.is_file() else Path(table)))
+    built_in = CONFIG_DIR / "labels" / f"{table}.yaml"
+    return LabelSpace.from_table(LabelTable.read(built_in if built_in.is_file() else Path(table)))
 
 
 register_resolvers()

@@ -1,4 +1,4 @@
-"""The part of a run's configuration that is about data: its cohorts, and who is annotated how."""
+"""The data part of a run's configuration: cohorts, splits and annotation protocols."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from neoseg.store.voxel_size import with_voxel_size
 
 
 class ExtraCohort(Section):
-    """What a user writes in an entry of `extra_cohorts`, whose key is the cohort's name."""
+    """Settings of one entry of `extra_cohorts`; its key is the name of the cohort."""
 
     cohort: Reader
     annotation: ExtraAnnotationSettings = ExtraAnnotationSettings()
@@ -44,14 +44,14 @@ class ExtraCohort(Section):
 
 
 class Paths(Section):
-    """Where a run reads and writes."""
+    """Folders that a run reads from and writes to."""
 
     data: Path = Path("data")
     runs: Path = Path("runs")
 
 
 class CohortConfig(CommandConfig):
-    """What every command needs that reads a cohort; the configuration of a run has it, too."""
+    """Settings of every command that reads a cohort; training runs extend it."""
 
     allow: tuple[str, ...] = Field(
         default=(), description="packages beside neoseg's own whose classes may be used"
@@ -66,26 +66,26 @@ class CohortConfig(CommandConfig):
 
     @field_validator("labels")
     @classmethod
-    def _labels_make_a_space(cls, labels: LabelTable) -> LabelTable:
+    def _check_labels(cls, labels: LabelTable) -> LabelTable:
         LabelSpace.from_table(labels)
         return labels
 
     @field_validator("cohort")
     @classmethod
-    def _cohort_has_a_reader(cls, cohort: Reader, info: ValidationInfo) -> Reader:
+    def _check_reader(cls, cohort: Reader, info: ValidationInfo) -> Reader:
         WrongKeysError.require_none(cohort.wrong_keys(info.data.get("allow", ())))
         return cohort
 
     @field_validator("annotation")
     @classmethod
-    def _structures_exist(
+    def _check_annotation(
         cls, annotation: AnnotationSettings | None, info: ValidationInfo
     ) -> AnnotationSettings | None:
         if annotation is not None and "labels" in info.data:
             try:
                 annotation.resolved(LabelSpace.from_table(info.data["labels"]))
             except LabelError as error:
-                # The default is the dHCP's, and the first thing that a table of one's own meets.
+                # The default annotation is for the dHCP and fails with most other label tables.
                 raise LabelError(
                     f"annotation: {error}; where every scan is drawn in full, choose "
                     "annotation=full, else name classes of this table, as in "
@@ -99,25 +99,27 @@ class CohortConfig(CommandConfig):
         return LabelSpace.from_table(self.labels)
 
     def preparation(self, cohort: Cohort) -> PrepareSettings:
-        """Return how scans are prepared together with those of the first cohort."""
+        """Return the preparation settings with the voxel size of the first cohort."""
         return self.store.model_copy(update={"spacing": cohort.voxel_size})
 
     def open_store(self, cohort: Cohort) -> Store:
-        """Return the prepared store of a run with this first cohort.
+        """Return the store of prepared scans for a run with this first cohort.
 
-        Jobs with the same preparation share it.
+        Jobs with the same preparation settings share it.
         """
         return Store(self.paths.data / "store", self.preparation(cohort))
 
     def read_cohort(
         self, on_error: OnError = "stop", progress: Callable[[int, int], None] | None = None
     ) -> Cohort:
-        """Read the first cohort; scans that lack a modality are treated as the settings say.
+        """Read the first cohort and apply the policy for missing modalities.
 
-        It says which protocol was named for a scan, and to which voxel size those of all cohorts
-        are brought.
+        The cohort also has the annotation protocol of each scan, if one is named, and the voxel
+        size to which the scans of all cohorts are resampled.
 
-        `on_error` is that of the readers, which look at names and tables alone.
+        Args:
+            on_error: how readers handle errors; they check file names and tables only.
+            progress: called with the number of finished scans and the total.
 
         Raises:
             ConfigError, CohortError: as `Reader.read_cohort`.
@@ -130,7 +132,7 @@ class CohortConfig(CommandConfig):
 
 
 class DataConfig(CohortConfig):
-    """The cohorts of a run, how they are split, and who is annotated how."""
+    """The cohorts of a run, their splits, and how each scan is annotated."""
 
     split: SplitSettings
     annotation: AnnotationSettings
@@ -139,18 +141,18 @@ class DataConfig(CohortConfig):
 
     @field_validator("split")
     @classmethod
-    def _subjects_suffice(cls, split: SplitSettings, info: ValidationInfo) -> SplitSettings:
-        """At least a subject for each part of the split."""
+    def _check_split(cls, split: SplitSettings, info: ValidationInfo) -> SplitSettings:
+        """Require at least one subject for each part of the split."""
         cohort = info.data.get("cohort")
         if split.file is not None or cohort is None:
             return split
         parts = sum(fraction > 0 for fraction in split.fractions)
         limits = {"cohort.max_subjects": cohort.options.get("max_subjects")}
-        phantom, listed = cohort.options.get("phantom"), cohort.options.get("subjects")
+        phantom, subjects = cohort.options.get("phantom"), cohort.options.get("subjects")
         if isinstance(phantom, Mapping):
             limits["cohort.phantom.subjects"] = phantom.get("subjects")
-        if isinstance(listed, list):
-            limits["cohort.subjects"] = len(listed)
+        if isinstance(subjects, list):
+            limits["cohort.subjects"] = len(subjects)
         WrongKeysError.require_none(
             f"{key} allows {number} subjects, and split.fractions {list(split.fractions)} asks for "
             f"{parts} parts; add subjects, or set the fraction of a part to 0"
@@ -161,7 +163,7 @@ class DataConfig(CohortConfig):
 
     @field_validator("extra_cohorts")
     @classmethod
-    def _extra_cohorts_have_readers(
+    def _check_extra_readers(
         cls, extras: dict[str, ExtraCohort], info: ValidationInfo
     ) -> dict[str, ExtraCohort]:
         allow = info.data.get("allow", ())
@@ -173,22 +175,22 @@ class DataConfig(CohortConfig):
         return extras
 
     def usable_cohort(self, progress: Callable[[int, int], None] | None = None) -> Cohort:
-        """Read the first cohort; with `on_error=skip` prepare it, and leave out scans with errors.
+        """Read the first cohort; with `on_error=skip`, prepare it and drop scans with errors.
 
         Raises:
-            ConfigError, CohortError: as `read_cohort`; no scan that is left.
+            ConfigError, CohortError: as `read_cohort`, or no scan is left.
         """
         cohort = self.read_cohort(self.on_error, progress)
-        return self._usable(cohort, self.open_store(cohort))
+        return self._without_bad_scans(cohort, self.open_store(cohort))
 
     def plan(self, cohort: Cohort | None = None) -> Plan:
-        """Plan who is annotated how in all cohorts, and collect the label sets that follow.
+        """Assign an annotation protocol to each scan of all cohorts, and collect the label sets.
 
         Args:
-            cohort: the first, where it has been read already.
+            cohort: the first cohort, if it has been read already.
 
         Raises:
-            ConfigError, CohortError: a cohort that cannot be used, or not with the others.
+            ConfigError, CohortError: a cohort that is unusable or incompatible with the others.
             LabelError: protocols that name unknown structures, or too many label sets.
         """
         if cohort is None:
@@ -204,16 +206,16 @@ class DataConfig(CohortConfig):
             try:
                 cohort = reader.read_cohort(self.space, self.on_error)
                 cohort = with_annotation(cohort, entry.annotation, self.on_error)
-                cohort = self._usable(cohort, self.open_store(first))
+                cohort = self._without_bad_scans(cohort, self.open_store(first))
                 cohort = with_modalities(cohort, first.modalities, self.missing_modality)
                 cohort = with_voxel_size(cohort, first.voxel_size)
                 split = split_cohort(cohort.scans, entry.split)
                 yield source_of(cohort, split, entry.annotation, entry.weight)
             except (CohortError, ConfigError) as error:
-                # The keys that the message names are those below the entry.
+                # The message names keys relative to the entry.
                 raise type(error)(f"{where}: {error}") from None
 
-    def _usable(self, cohort: Cohort, store: Store) -> Cohort:
+    def _without_bad_scans(self, cohort: Cohort, store: Store) -> Cohort:
         if self.on_error == "stop":
             return cohort
         from neoseg.doctor.examination import without_bad_scans
@@ -225,8 +227,8 @@ class DataConfig(CohortConfig):
 def source_of(
     cohort: Cohort, split: Split, settings: AnnotationSettings, weight: float | None
 ) -> Source:
-    """Plan who of a cohort is annotated how; raises `CohortError` and `LabelError`."""
+    """Assign an annotation protocol to each scan; raises `CohortError` and `LabelError`."""
     protocols = settings.resolved(cohort.convention.space)
-    protocols |= {told.name: told for told in (s.annotation for s in cohort.scans) if told}
+    protocols |= {named.name: named for named in (s.annotation for s in cohort.scans) if named}
     assignments = plan_annotation(cohort.scans, split, settings)
     return Source(cohort, split, assignments, protocols, weight, settings.draw)

@@ -1,4 +1,4 @@
-"""`--help` of a command: its own words, its groups, and its keys with the comments of `conf/`."""
+"""`--help` of a command: its description, groups, and keys with their comments from `conf/`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from neoseg.configuration.nodes import options
 from neoseg.configuration.overrides import cases, own_configs
 
 PRESETS = ("experiment", "ablation", "reduced", "debug")
-"""Groups without a default that set keys of others, of all that is composed as a training."""
+"""Groups without a default option that set keys of other groups, for training configurations."""
 
-_BELOW: dict[str, Any] = {"subsequent_indent": " " * 14, "break_on_hyphens": False}
+_WRAP: dict[str, Any] = {"subsequent_indent": " " * 14, "break_on_hyphens": False}
 
 
 def help_text(command: str, arguments: Sequence[str]) -> str | None:
-    """Return what `--help` says, of what the arguments compose; None where it was not asked for.
+    """Return the `--help` text for the composed arguments, or None if they do not request it.
 
-    So it is where they compose nothing, or another configuration than one of neoseg's.
+    It is also None if they do not compose, or select a configuration other than neoseg's.
     """
-    found = hydra_arguments(arguments)
-    if found is None or not found.help or found.config_name or found.config_path:
+    parsed = hydra_arguments(arguments)
+    if parsed is None or not parsed.help or parsed.config_name or parsed.config_path:
         return None
-    overrides = next(cases([*found.overrides, *own_configs(found.config_dir)]))
+    overrides = next(cases([*parsed.overrides, *own_configs(parsed.config_dir)]))
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             config = compose(command, overrides, return_hydra_config=True)
@@ -45,17 +45,17 @@ def help_text(command: str, arguments: Sequence[str]) -> str | None:
 
 
 def _groups(command: str, chosen: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each group: the option that is chosen, and the others."""
-    own = choices_of(command)
-    trains = "recipe" in own
+    """Yield a line for each group with its options, the chosen ones in brackets."""
+    defaults = choices_of(command)
+    trains = "recipe" in defaults
     yield "Groups, chosen with GROUP=OPTION; `neoseg explain GROUP` tells what each option is:\n"
     for group in groups():
-        if group in own:
-            now = own[group] if isinstance(own[group], list) else [chosen.get(group)]
-            names = [f"[{name}]" if name in now else name for name in options(group)]
-            yield fill(" ".join(names), 100, initial_indent=f"  {group:12}", **_BELOW)
+        if group in defaults:
+            selected = defaults[group] if isinstance(defaults[group], list) else [chosen.get(group)]
+            names = [f"[{name}]" if name in selected else name for name in options(group)]
+            yield fill(" ".join(names), 100, initial_indent=f"  {group:12}", **_WRAP)
         elif trains and group in PRESETS:
-            yield fill(" ".join(options(group)), 100, initial_indent=f"  +{group:11}", **_BELOW)
+            yield fill(" ".join(options(group)), 100, initial_indent=f"  +{group:11}", **_WRAP)
     yield ""
 
 
@@ -65,12 +65,12 @@ def _keys(config: DictConfig, command: str) -> Iterator[str]:
     assert isinstance(content, dict)
     chosen = config.hydra.runtime.choices
     comments = comments_of(command, chosen)
-    for group in choices_of(command):  # what a whole section is, says its file
+    for group in choices_of(command):  # a whole section is described in its file
         option = chosen.get(group)
         if isinstance(option, str):
             comments[group] = about(group, option) or comments.get(group, "")
-    shown = {str(key): value for key, value in content.items() if key != "hydra"}
-    yield from _lines(shown, comments, "", "  ")
+    own_keys = {str(key): value for key, value in content.items() if key != "hydra"}
+    yield from _lines(own_keys, comments, "", "  ")
 
 
 def _lines(
@@ -88,7 +88,7 @@ def _lines(
 
 
 def shown(value: Any) -> str:
-    """Return a value in a line, as it is written on a command line."""
+    """Return a value on one line, as it is written on a command line."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"[{len(value)} entries]"
     if isinstance(value, str):

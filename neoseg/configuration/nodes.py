@@ -1,7 +1,7 @@
-"""Options of the configuration that no file states: losses, and what other packages declare.
+"""Configuration options without a file: built-in losses, and entry points of other packages.
 
-Their keys and defaults are those of the signature of what they build, read from its source, so that
-neither torch nor a package that nobody chose is imported.
+Keys and defaults come from the signature of the class or function that an option builds. They are
+parsed from its source, so that neither torch nor a package that is not selected is imported.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from typing import Any
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-"""`conf/` of the checkout, or the copy that travels inside an installed package."""
+"""`conf/` of the checkout, or the copy inside an installed package."""
 
 PLUGINS = "hydra_plugins.neoseg"
-"""What Hydra takes `neoseg.sweeps.plugins` for: it starts no sweeper of another package."""
+"""Name of `neoseg.sweeps.plugins` for Hydra, which starts no sweeper outside `hydra_plugins`."""
 
 REQUIRED = "???"
-"""A key without a default, which Hydra asks for."""
+"""Marks a key without a default, which Hydra requires to be set."""
 
 _LOSSES = _PACKAGE / "losses"
 _PLAIN_BASES = frozenset({"LossTerm", "SumTerm", "VoxelTerm", "DenseTerm", "Module"})
-"""Classes that a loss or network may derive from without inheriting settings."""
+"""Base classes that add no settings to a loss or network."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a class or function can be given.
+    """The configurable arguments of a class or function.
 
     Attributes:
-        keywords: default of each argument that can be given by its name.
-        only: those of them that can be given in no other way.
-        constants: attributes of a class that are literals.
+        keywords: default of each argument that can be passed by name.
+        only: names of those that are keyword-only.
+        constants: the class attributes `ramp` and `divisor`, if it has them.
     """
 
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -48,18 +48,18 @@ class Signature:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def without(self, *given: str) -> dict[str, Any]:
-        """Return the arguments that a configuration gives; the program gives the others."""
+        """Return the defaults without the arguments in `given`, which the program passes itself."""
         return {name: value for name, value in self.keywords.items() if name not in given}
 
 
 def options(group: str) -> list[str]:
-    """Names that a group of the configuration can be set to, in alphabetical order."""
+    """Return the options of a configuration group in alphabetical order."""
     return sorted({*_files(group), *option_nodes(group)})
 
 
 @cache
 def register_nodes() -> None:
-    """Make the options without a file known to Hydra; a file of the same name is preferred."""
+    """Register the options without a file in Hydra; a file of the same name takes precedence."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -75,18 +75,18 @@ def register_nodes() -> None:
 
 @cache
 def option_nodes(group: str) -> dict[str, dict[str, Any]]:
-    """Return the option of each name in a group that has no file; a built-in's is its own."""
+    """Return the options of a group that have no file; a built-in wins over an entry point."""
     if group not in _GROUPS:
         return {}
-    declared, make = _GROUPS[group]
-    found = _built_in_losses() if group == "loss" else {}
-    for entry in entry_points(group=declared):
-        if entry.name not in found:
-            found[entry.name] = (entry.value, signature_of(entry))
+    entry_group, make = _GROUPS[group]
+    signatures = _built_in_losses() if group == "loss" else {}
+    for entry in entry_points(group=entry_group):
+        if entry.name not in signatures:
+            signatures[entry.name] = (entry.value, signature_of(entry))
     files = _files(group)
     return {
         name: make(name, value.replace(":", "."), signature)
-        for name, (value, signature) in found.items()
+        for name, (value, signature) in signatures.items()
         if name not in files
     }
 
@@ -117,42 +117,45 @@ _GROUPS: Mapping[str, tuple[str, Callable[[str, str, Signature], dict[str, Any]]
     "cohort": ("neoseg.readers", _reader),
     "network": ("neoseg.networks", _network),
 }
-"""Groups of the configuration: the entry points that add to them, and the option of each."""
+"""For each configuration group its entry point group, and the function that builds an option."""
 
 
 def _built_in_losses() -> dict[str, tuple[str, Signature]]:
-    """Return place and signature of the class that says which heads it accepts, by its file."""
-    found = {}
+    """Return import path and signature of each loss (a class with `heads`) by its file name."""
+    losses = {}
     for path in sorted(_LOSSES.glob("[!_]*.py")):
         source = path.read_text(encoding="utf-8")
         for node in ast.parse(source).body if "heads = " in source else ():
-            if isinstance(node, ast.ClassDef) and any(n == "heads" for n, _ in _assigned(node)):
+            if isinstance(node, ast.ClassDef) and any(n == "heads" for n, _ in _assignments(node)):
                 entry = EntryPoint(path.stem, f"neoseg.losses.{path.stem}:{node.name}", "")
-                found[path.stem] = (entry.value, _read(node) or _import(entry))
-    return found
+                losses[path.stem] = (
+                    entry.value,
+                    _parse_signature(node) or _import_signature(entry),
+                )
+    return losses
 
 
 def signature_of(entry: EntryPoint) -> Signature:
-    """Return what an entry point can be given, from its source where that tells.
+    """Return the signature of an entry point, parsed from its source if possible.
 
-    It is imported only where it does not: a default that is no literal, a class that inherits, a
-    name that comes from another module. Of what cannot be imported nothing is known; whoever
-    builds it gets the reason.
+    It is imported only if parsing does not suffice: for a default that is not a literal, a class
+    with other base classes, or a name defined in another module. If the import fails, the signature
+    is empty; the error is raised when the object is built.
     """
     source = _source(entry.module)
     body = ast.parse(source).body if source else []
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
-            return _read(node) or _import(entry)
-    return _import(entry)
+            return _parse_signature(node) or _import_signature(entry)
+    return _import_signature(entry)
 
 
 def _source(module: str) -> str | None:
-    """Return the source of a module; the packages that it lies in are not imported."""
-    name, *below = module.split(".")
+    """Return the source of a module without importing its parent packages; None if not found."""
+    name, *submodules = module.split(".")
     try:
         spec = find_spec(name)
-        for part in below:
+        for part in submodules:
             if spec is None:
                 return None
             name = f"{name}.{part}"
@@ -164,8 +167,8 @@ def _source(module: str) -> str | None:
         return None
 
 
-def _read(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
-    """Return what the source of a class or function tells, None where it does not tell all."""
+def _parse_signature(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
+    """Parse the signature of a class or function; None if it must be imported instead."""
     constants: dict[str, Any] = {}
     function: ast.stmt | None = node
     try:
@@ -174,7 +177,7 @@ def _read(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
             if not bases <= _PLAIN_BASES:
                 return None
             wanted = ("ramp", "divisor")
-            constants = {n: ast.literal_eval(v) for n, v in _assigned(node) if n in wanted}
+            constants = {n: ast.literal_eval(v) for n, v in _assignments(node) if n in wanted}
             function = next((n for n in node.body if getattr(n, "name", "") == "__init__"), None)
             if function is None:
                 return None if node.decorator_list else Signature(constants=constants)
@@ -183,43 +186,43 @@ def _read(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:
         args = function.args
         if args.posonlyargs:
             return None
-        first = [None] * (len(args.args) - len(args.defaults))  # which have no default
-        either = [*zip(args.args, [*first, *args.defaults], strict=True)]
+        no_defaults = [None] * (len(args.args) - len(args.defaults))
+        positional = [*zip(args.args, [*no_defaults, *args.defaults], strict=True)]
         pairs = [
-            *either[node is not function :],
+            *positional[node is not function :],
             *zip(args.kwonlyargs, args.kw_defaults, strict=True),
         ]
         keywords = {a.arg: REQUIRED if d is None else ast.literal_eval(d) for a, d in pairs}
-    except ValueError:  # no literal
+    except ValueError:  # a value is not a literal
         return None
     return Signature(_plain(keywords), frozenset(a.arg for a in args.kwonlyargs), constants)
 
 
-def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
-    """Yield names and values that the body of a class assigns."""
+def _assignments(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names and values of the assignments in a class body."""
     for entry in node.body:
         if isinstance(entry, ast.Assign | ast.AnnAssign) and entry.value is not None:
             targets = entry.targets if isinstance(entry, ast.Assign) else [entry.target]
             yield from ((t.id, entry.value) for t in targets if isinstance(t, ast.Name))
 
 
-def _import(entry: EntryPoint) -> Signature:
+def _import_signature(entry: EntryPoint) -> Signature:
     try:
-        found = entry.load()
-        parameters = inspect.signature(found).parameters.values()
-    except Exception:  # whatever a package may raise when it is imported
+        target = entry.load()
+        parameters = inspect.signature(target).parameters.values()
+    except Exception:  # importing a package may raise anything
         return Signature()
-    either = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    keyword_only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     return Signature(
-        _plain({p.name: REQUIRED if p.default is p.empty else p.default for p in either}),
-        frozenset(p.name for p in only),
-        {name: getattr(found, name) for name in ("ramp", "divisor") if hasattr(found, name)},
+        _plain({p.name: REQUIRED if p.default is p.empty else p.default for p in named}),
+        frozenset(p.name for p in keyword_only),
+        {name: getattr(target, name) for name in ("ramp", "divisor") if hasattr(target, name)},
     )
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out defaults that a configuration cannot hold; tuples become lists."""
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    """Convert tuples to lists, and leave out defaults that a configuration cannot hold."""
+    converted = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     kinds = (type(None), bool, int, float, str, list, dict)
-    return {key: value for key, value in listed.items() if isinstance(value, kinds)}
+    return {key: value for key, value in converted.items() if isinstance(value, kinds)}

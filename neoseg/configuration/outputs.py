@@ -1,4 +1,4 @@
-"""Where a command writes: asked for at its beginning, so that no work is lost at its end."""
+"""Output paths of commands, checked at the start so that no work is lost at the end."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pydantic import AfterValidator
 
 from neoseg.foreign import CONFIG
 
-_OF_RUNS = ("split.csv", "run.json", "checkpoints")
+_RUN_CONTENT = ("split.csv", "run.json", "checkpoints")
 
 
 def _require_place(folder: Path) -> None:
-    """Raise `ValueError` for a folder that cannot be written to or made."""
-    way = (folder, *folder.absolute().parents)
-    there = next(place for place in way if os.path.lexists(place))
-    if not there.is_dir():
-        told = "is" if there == folder else f"{there} is"
-        raise ValueError(f"{told} a file, expected a folder; name another place")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"{there} may not be written to; name a place of your own")
+    """Raise `ValueError` if a folder can neither be written to nor created."""
+    candidates = (folder, *folder.absolute().parents)
+    existing = next(path for path in candidates if os.path.lexists(path))
+    if not existing.is_dir():
+        subject = "is" if existing == folder else f"{existing} is"
+        raise ValueError(f"{subject} a file, expected a folder; name another place")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"{existing} may not be written to; name a place of your own")
 
 
 def as_folder(path: Path) -> Path:
-    """Return a path below which a command may write; raises `ValueError`."""
+    """Validate a folder that a command writes to; raises `ValueError`."""
     _require_place(path)
     return path
 
 
 def as_own_folder(path: Path) -> Path:
-    """Return a path below which a command may write, which holds no run; raises `ValueError`."""
+    """Validate an output folder that is not a run folder; raises `ValueError`."""
     as_folder(path)
-    if (path / CONFIG).is_file() and any((path / name).exists() for name in _OF_RUNS):
+    if (path / CONFIG).is_file() and any((path / name).exists() for name in _RUN_CONTENT):
         raise ValueError(
             "is the folder of a run, whose files would be written over; name another, such as "
             f"{path / 'output'}"
@@ -42,18 +42,18 @@ def as_own_folder(path: Path) -> Path:
 
 
 def as_file(path: Path) -> Path:
-    """Return a path that a command may write; raises `ValueError`."""
+    """Validate a file that a command writes; raises `ValueError`."""
     if path.is_dir():
         raise ValueError("is a folder, expected a file to write; name one in it")
-    _require_place(path.absolute().parent)  # in which a file that is there is replaced
+    _require_place(path.absolute().parent)  # an existing file is replaced in it
     return path
 
 
 AnyFolder = Annotated[Path, AfterValidator(as_folder)]
-"""A folder that is there or can be made."""
+"""A folder that exists or can be created."""
 
 OutputFolder = Annotated[Path, AfterValidator(as_own_folder)]
-"""The same, which is not that of a run."""
+"""A folder that exists or can be created, and is not a run folder."""
 
 OutputFile = Annotated[Path, AfterValidator(as_file)]
-"""A file that is there or can be made."""
+"""A file that exists or can be created."""

@@ -1,4 +1,4 @@
-"""Explaining command lines that cannot be composed, with the nearest name that can."""
+"""Explain command lines that Hydra cannot compose, and suggest the nearest valid name."""
 
 from __future__ import annotations
 
@@ -29,41 +29,43 @@ from neoseg.findings.command_line import override as as_override
 from neoseg.findings.command_line import quoted
 from neoseg.findings.nearest import nearest
 
-ANOTHER_CONFIG = ("config_path", "config_name", "experimental_rerun")
-LOOKING = ("help", "hydra_help", "version", "info", "shell_completion")
-"""Flags of Hydra that compose something else, or that only look."""
+_OTHER_CONFIG_FLAGS = ("config_path", "config_name", "experimental_rerun")
+_INFO_FLAGS = ("help", "hydra_help", "version", "info", "shell_completion")
+"""Hydra flags that compose another configuration, and flags that only display information."""
 
 
 def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
-    """Return what is wrong with the arguments of a command, or None where they compose.
+    """Return what is wrong with the arguments of a command, or None if they compose.
 
-    Of a sweep every choice of a group is tried, so that it ends before its first job and not at
-    the last. What cannot be explained is left to Hydra.
+    For a sweep each option of a group is tried, so that an error ends it before its first job
+    rather than at the last. Errors that cannot be explained are left to Hydra.
 
     Args:
-        name: of the configuration.
-        arguments: of the command line, without the program.
+        name: name of the configuration.
+        arguments: command-line arguments without the program.
     """
-    found = hydra_arguments(arguments)
-    if found is None or any(getattr(found, flag, None) for flag in (*ANOTHER_CONFIG, *LOOKING)):
+    parsed = hydra_arguments(arguments)
+    if parsed is None or any(
+        getattr(parsed, flag, None) for flag in (*_OTHER_CONFIG_FLAGS, *_INFO_FLAGS)
+    ):
         return None
-    nowhere = found.config_dir and not Path(found.config_dir).is_dir()
-    if nowhere or GlobalHydra.instance().is_initialized():
+    missing_folder = parsed.config_dir and not Path(parsed.config_dir).is_dir()
+    if missing_folder or GlobalHydra.instance().is_initialized():
         return None
-    wrong = [*_hidden_options(found.config_dir), *_repeated_keys(found.overrides)]
-    wrong += [] if found.multirun else _several_values(found.overrides, name)
-    if wrong:
-        return "\n".join(wrong)
-    for overrides in cases([*found.overrides, *own_configs(found.config_dir)]):
+    problems = [*_hidden_options(parsed.config_dir), *_repeated_keys(parsed.overrides)]
+    problems += [] if parsed.multirun else _several_values(parsed.overrides, name)
+    if problems:
+        return "\n".join(problems)
+    for overrides in cases([*parsed.overrides, *own_configs(parsed.config_dir)]):
         try:
             config = _compose(name, overrides)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            told = explain(error, name, overrides)
-            if told is not None:
-                return told
+            message = explain(error, name, overrides)
+            if message is not None:
+                return message
             continue
-        # A run that goes on has its own configuration.
-        if not found.cfg and not config.get("resume"):
+        # A resumed run has its own configuration.
+        if not parsed.cfg and not config.get("resume"):
             missing = list(unset_keys(config))
             if missing:
                 return "\n".join(missing)
@@ -71,12 +73,12 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
 
 
 def own_configs(folder: str | None) -> list[str]:
-    """Return the override with which a composition finds the options of a `--config-dir`."""
+    """Return the override that adds a `--config-dir` to Hydra's search path, in a list."""
     return [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"] if folder else []
 
 
 def _hidden_options(folder: str | None) -> list[str]:
-    """Say which files of a `--config-dir` have names of neoseg's own options, which come first."""
+    """Report files of a `--config-dir` that built-in options of the same name would hide."""
     return [
         f"{path}: neoseg has a {path.parent.name} '{path.stem}' of its own, which would be taken; "
         "give the file another name"
@@ -86,48 +88,50 @@ def _hidden_options(folder: str | None) -> list[str]:
 
 
 def _repeated_keys(overrides: Sequence[str]) -> Iterator[str]:
-    """Say which mappings have a key more than once; Hydra would keep the last and say nothing."""
+    """Report mappings with a repeated key, of which Hydra would silently keep the last."""
     for line in overrides:
         for mapping in mappings_of(line):
-            again = [key for number, key in enumerate(mapping) if key in mapping[:number]]
-            if again:
-                lost = "is given twice, of which the last would count; keep one"
-                yield f"'{line}': {again[0]} {lost}"
+            repeated = [key for number, key in enumerate(mapping) if key in mapping[:number]]
+            if repeated:
+                message = "is given twice, of which the last would count; keep one"
+                yield f"'{line}': {repeated[0]} {message}"
 
 
 def _several_values(overrides: Sequence[str], name: str) -> Iterator[str]:
-    """Say which overrides are choices of a sweep, where none was asked for.
+    """Report overrides with several values in a command that is not a sweep.
 
-    What says where jobs run may also say that there are several.
+    Overrides that select a cluster or a Hydra plugin may make it a sweep, so nothing is reported.
     """
     if any(line.startswith(("cluster=", "hydra.mode=", "hydra/")) for line in overrides):
         return
     for override in _parsed(overrides):
         if override.is_sweep_override() and not override.key_or_group.startswith("hydra."):
             key, _, value = str(override.input_line).partition("=")
-            ways = ["for as many runs add -m"] if name == "train" else []
-            listed = key.lstrip("+") == "loss" or not is_group(key.lstrip("+"))
-            if listed and "," in value and "(" not in value:
-                ways.append(f"one value that is a list is written '{key}=[{value}]'")
-            told = "; ".join(ways) or "give one"
-            yield f"'{override.input_line}' is a choice of several values: {told}"
+            remedies = ["for as many runs add -m"] if name == "train" else []
+            takes_list = key.lstrip("+") == "loss" or not is_group(key.lstrip("+"))
+            if takes_list and "," in value and "(" not in value:
+                remedies.append(f"one value that is a list is written '{key}=[{value}]'")
+            remedy = "; ".join(remedies) or "give one"
+            yield f"'{override.input_line}' is a choice of several values: {remedy}"
 
 
 def unset_keys(config: DictConfig) -> Iterator[str]:
-    """Yield a message for each value that has to be given and was not."""
+    """Yield a message for each required value that is not set."""
     for key in sorted(OmegaConf.missing_keys(config)):
         yield f"{key} is not set; give it, as in {key}=..."
 
 
 def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None:
-    """Return what a failed composition is about, or None where that is not clear."""
+    """Explain a failed composition; None if the cause is not clear."""
     if isinstance(error, OverrideParseException):
-        first = str(error.message).splitlines()[0]
+        reason = str(error.message).splitlines()[0]
         key, _, value = str(error.override).partition("=")
         if value and is_path(key) and not value.startswith("["):
             line = as_override(key, quoted(value))
             return f"'{error.override}' names nothing that is there; if it should, write {line}"
-        return f"'{error.override}' cannot be read: {first}; write key=value, 'key=[a,b]' in quotes"
+        return (
+            f"'{error.override}' cannot be read: {reason}; write key=value, 'key=[a,b]' in quotes"
+        )
     if isinstance(error, MissingConfigException):
         return _unknown_option(error)
     if isinstance(error, ConfigCompositionException):
@@ -141,7 +145,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
 
 
 def cases(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the overrides, of a sweep with each choice of a group once."""
+    """Yield the overrides; for a sweep, one case for each option of each swept group."""
     parsed = _parsed(overrides)
     if not parsed:
         yield list(overrides)
@@ -152,12 +156,12 @@ def cases(overrides: Sequence[str]) -> Iterator[list[str]]:
         else [str(item.input_line)]
         for item in parsed
     ]
-    first = [values[0] for values in choices]
-    yield first
-    for place, (item, values) in enumerate(zip(parsed, choices, strict=True)):
+    first_choices = [values[0] for values in choices]
+    yield first_choices
+    for position, (item, values) in enumerate(zip(parsed, choices, strict=True)):
         if is_group(item.key_or_group):
             for option in values[1:]:
-                yield [*first[:place], option, *first[place + 1 :]]
+                yield [*first_choices[:position], option, *first_choices[position + 1 :]]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -181,7 +185,7 @@ def _unknown_option(error: MissingConfigException) -> str | None:
 
 
 def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
-    """Name the keys near one that the configuration does not have."""
+    """Explain an unknown key, and suggest similar ones."""
     written = next((o for o in overrides if o.lstrip("+~").startswith(f"{key}=")), key)
     if is_group(key) and key != "":
         return f"'{written}': {key} has no default; choose it with a plus, +{written}"
@@ -189,20 +193,20 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
         config = _compose(name, [o for o in overrides if _is_choice(o.lstrip("+~").split("=")[0])])
     except (HydraException, OmegaConfBaseException, ValueError):
         config = _compose(name, [])
-    if OmegaConf.select(config, key) is not None:  # a mapping that is open to further keys
+    if OmegaConf.select(config, key) is not None:  # a mapping that accepts further keys
         return f"'{written}': {key} gets further keys with a plus, +{written}"
     known = {*dict(flat(OmegaConf.to_container(config))), *groups()}
     parent, part, rest = _first_wrong(key, known)
     siblings = sorted({k[len(parent) :].split(".")[0] for k in known if k.startswith(parent)})
     matches = get_close_matches(part, siblings, n=2, cutoff=0.6)
-    near = [f"{parent}{match}{rest}" for match in matches]
-    near = [k if k in known else k.removesuffix(rest) for k in near]
-    near += [k for k in sorted(known) if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    found = list(dict.fromkeys(near))[:3]
-    there = f"it can be {', '.join(f'{parent}{name}' for name in siblings)}"
+    similar = [f"{parent}{match}{rest}" for match in matches]
+    similar = [k if k in known else k.removesuffix(rest) for k in similar]
+    similar += [k for k in sorted(known) if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    suggestions = list(dict.fromkeys(similar))[:3]
+    alternatives = f"it can be {', '.join(f'{parent}{name}' for name in siblings)}"
     if not siblings and is_group(group := parent.removesuffix(".")):
-        there = f"choose one first, as {group}={'|'.join(options(group))}"
-    hint = f"did you mean {' or '.join(map(repr, found))}?" if found else there
+        alternatives = f"choose one first, as {group}={'|'.join(options(group))}"
+    hint = f"did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else alternatives
     return f"'{written}': there is no key '{key}'; {hint}"
 
 
@@ -211,7 +215,7 @@ def _is_choice(key: str) -> bool:
 
 
 def _first_wrong(key: str, known: set[str]) -> tuple[str, str, str]:
-    """Split a dotted key around its first part that does not exist, dots with the others."""
+    """Split a dotted key into what exists, its first unknown part, and the rest (with dots)."""
     parts = key.split(".")
     depth = next((d for d in range(len(parts)) if ".".join(parts[: d + 1]) not in known), 0)
     parent = "".join(f"{part}." for part in parts[:depth])

@@ -1,4 +1,4 @@
-"""What can be told of a plan before any of its scans is prepared."""
+"""Checks of an annotation plan that need none of its scans to be prepared."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ log = logging.getLogger(__name__)
 def check_plan(
     plan: Plan, patches: PatchSettings, validated: Sequence[str], folds: int = 0
 ) -> None:
-    """Check that every item of a batch has scans.
+    """Check that every batch can be filled with scans.
 
-    Classes that no annotation tells are logged as warnings.
+    Classes that no annotation labels are logged as warnings.
 
     Args:
-        plan: of the run.
-        patches: how its batches are composed.
-        validated: keys that were set and that look at the Dice of the validation scans.
-        folds: parts of the training subjects that a recipe asks for.
+        plan: annotation plan of the run.
+        patches: how batches are composed.
+        validated: keys that are set and depend on the validation Dice.
+        folds: number of folds of the training subjects; 0 for none.
 
     Raises:
-        DataError: nothing to train on, or a batch too small for its streams.
-        ConfigError: what looks at the validation, without scans for it.
+        DataError: no training scans, or a batch too small for its streams.
+        ConfigError: keys that depend on the validation Dice, without validation scans.
         CohortError: fewer training subjects than folds.
     """
     pairs = [
-        (item.stream, place)
-        for place, source in enumerate(plan.sources)
+        (item.stream, number)
+        for number, source in enumerate(plan.sources)
         for _, item in source.of_split("train")
     ]
     if not pairs:
@@ -46,7 +46,7 @@ def check_plan(
         [STREAMS.index(stream) for stream, _ in pairs],
         patches.batch_size,
         patches.mix,
-        [place for _, place in pairs],
+        [number for _, number in pairs],
         [source.weight for source in plan.sources],
     )
     if validated and not any(source.of_split("val") for source in plan.sources):
@@ -62,13 +62,17 @@ def check_plan(
 
 
 def require_a_share(patches: PatchSettings) -> None:
-    """Raise for shares of a batch that are none, of streams that there are not, or all of them 0.
+    """Raise for invalid shares of a batch, unknown streams, or shares that are all 0.
 
-    Whether the streams of a plan have one is seen by `check_plan`.
+    Whether the streams of a plan have scans is checked by `check_plan`.
+
+    Raises:
+        DataError: invalid shares or unknown streams.
+        ConfigError: shares that are all 0.
     """
     if patches.mix is None:
         return
-    compose([0], 1, {**patches.mix, "full": 1.0})  # the names and that they are shares
+    compose([0], 1, {**patches.mix, "full": 1.0})  # checks names and values
     if not any(patches.mix.values()):
         raise ConfigError(
             f"patches.mix is {patches.mix}: every stream has the share 0, so nothing would be "

@@ -1,4 +1,4 @@
-"""Values of a plan in a configuration: above the defaults, below what somebody has set."""
+"""Apply the values of a plan to a configuration: they override defaults, not explicit settings."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from neoseg.foreign.values import read_yaml, require_values
 from neoseg.networks import divisors_of
 
 AUTO, ALWAYS, NONE = "auto", "always", "none"
-"""Values of the key `plan` beside the name of a file."""
+"""Values of the key `plan` other than the name of a file."""
 
 PLAN_FILE = "plan.yaml"
-"""In a run folder: what was planned for the run."""
+"""File of a run folder with the values planned for the run."""
 
-SIZES = (
+_SIZE_KEYS = (
     *("patches.size", "patches.batch_size", "patches.steps_per_epoch", "network"),
     *("trainer.max_epochs", "trainer.max_steps"),
 )
-"""Keys of which none may be given for a plan to be made without being asked for."""
+"""If any of these keys is given, `plan=auto` makes no plan."""
 
-PLANNED = frozenset({"network", "optimizer", "patches", "store", "trainer", "window"})
-"""Groups that a plan may set; a stranger's file has no say in where data go."""
+_PLANNED_GROUPS = frozenset({"network", "optimizer", "patches", "store", "trainer", "window"})
+"""Groups that a plan may set. The file may be a stranger's, so it cannot say where data go."""
 
-PLACES = frozenset({"trainer"})
-"""Groups whose choice says where a run takes place, not how large it is."""
+_PLACE_GROUPS = frozenset({"trainer"})
+"""Groups whose option selects where a run takes place, not its sizes."""
 
-PHANTOM = "neoseg.cohort.read_phantom"
+_PHANTOM_READER = "neoseg.cohort.read_phantom"
 
 
 def read_plan_file(path: Path) -> dict[str, Any]:
-    """Return the values of a file of `neoseg.plan` by dotted keys; a network is one value.
+    """Return the values of a file of `neoseg.plan` by dotted key; the network is a single value.
 
     Raises:
-        ConfigError: a file that is not there or cannot be read.
+        ConfigError: a missing or unreadable file.
     """
     if not path.is_file():
         raise ConfigError(
@@ -53,37 +53,37 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         require_values(content, str(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
-    if other := sorted(set(content) - PLANNED):
+    if unexpected := sorted(set(content) - _PLANNED_GROUPS):
         raise ConfigError(
-            f"plan={path} sets '{other[0]}', expected sizes and steps alone "
-            f"({', '.join(sorted(PLANNED))}); give it on the command line"
+            f"plan={path} sets '{unexpected[0]}', expected sizes and steps alone "
+            f"({', '.join(sorted(_PLANNED_GROUPS))}); give it on the command line"
         )
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for group, values in content.items():
         if isinstance(values, dict) and group != "network":
-            found |= {f"{group}.{key}": value for key, value in values.items()}
+            result |= {f"{group}.{key}": value for key, value in values.items()}
         else:
-            found[str(group)] = values
-    return found
+            result[str(group)] = values
+    return result
 
 
 def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
-    """Return a copy with the values of dotted keys."""
-    found = config.copy()
-    OmegaConf.set_struct(found, False)
+    """Return a copy of a configuration with the given values by dotted key."""
+    copy = config.copy()
+    OmegaConf.set_struct(copy, False)
     for key, value in values.items():
-        OmegaConf.update(found, key, value, merge=False)
-    return found
+        OmegaConf.update(copy, key, value, merge=False)
+    return copy
 
 
 def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[DictConfig, bool]:
-    """Return a configuration with the values of its plan, and whether that is still to be made.
+    """Return a configuration with the values of its plan, and whether a plan is yet to be made.
 
-    The plan is the one in the run folder, where the run has started, else the file that the key
-    names. One that is to be made leaves values with which the configuration is sound.
+    The plan is read from the run folder if it has one, else from the file that the key `plan`
+    names. If a plan is yet to be made, the configuration gets valid provisional values.
 
     Raises:
-        ConfigError: a file that cannot be read.
+        ConfigError: an unreadable file.
     """
     if config.get("resume") is not None:
         return config, False
@@ -91,24 +91,24 @@ def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[Di
     if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
         file = Path(config.plan)
     elif not file.is_file():
-        made = config.plan == ALWAYS or (_may_plan(config) and not hindrance(config, given))
-        return (provisional(config, given) if made else config), made
+        is_open = config.plan == ALWAYS or (_may_plan(config) and not hindrance(config, given))
+        return (provisional(config, given) if is_open else config), is_open
     values = read_plan_file(file)
     return with_values(config, {k: v for k, v in values.items() if k not in given}), False
 
 
 def hindrance(config: DictConfig, given: Given) -> str:
-    """Return the key for whose sake no plan is made of itself where it could be; "" without one."""
-    return next((key for key in SIZES if key in given), "") if _may_plan(config) else ""
+    """Return the first given key that prevents an automatic plan, or ""."""
+    return next((key for key in _SIZE_KEYS if key in given), "") if _may_plan(config) else ""
 
 
 def _may_plan(config: DictConfig) -> bool:
-    own = OmegaConf.select(config, "cohort._target_") != PHANTOM
-    return bool(config.plan == AUTO and own and config.get("resume") is None)
+    is_real = OmegaConf.select(config, "cohort._target_") != _PHANTOM_READER
+    return bool(config.plan == AUTO and is_real and config.get("resume") is None)
 
 
 def provisional(config: DictConfig, given: Given) -> DictConfig:
-    """Return a configuration whose patch and batch fit the network and the devices for now."""
+    """Return a configuration with provisional, valid patch and batch sizes."""
     values: dict[str, Any] = {} if "network" in given else {"network.divisor": 1}
     if "patches.size" not in given:
         divisor = _plain(config.network.divisor) if "network" in given else 1
@@ -124,10 +124,10 @@ def _plain(value: Any) -> Any:
 
 
 class Given:
-    """The keys that somebody has set: by overrides, a group of their own, or an experiment.
+    """The keys that are set explicitly: by an override, a non-default group, or an experiment.
 
-    A value that is not that of its group's file was set by an experiment or a configuration. What
-    one sets to the very default cannot be told from the default.
+    A value that differs from the file of its group was set by an experiment or a configuration
+    file. A key that one of them sets to its default counts as not given.
     """
 
     def __init__(
@@ -139,31 +139,33 @@ class Given:
 
     @classmethod
     def of_hydra(cls, config: DictConfig, hydra: Any) -> Given:
-        """Return what the node `hydra` of a composed configuration tells."""
+        """Return the given keys, from the node `hydra` of a composed configuration."""
         return cls(config, list(hydra.overrides.task), hydra.runtime.choices)
 
     def __contains__(self, key: object) -> bool:
-        if key not in self.known:  # it is asked for each patch that is tried
+        if key not in self.known:  # looked up for each patch that is tried
             self.known[key] = self._is_given(str(key))
         return self.known[key]
 
     def _is_given(self, key: str) -> bool:
         group = key.partition(".")[0]
-        # `patches=gpu` is told by the choice.
-        named = (k for k in self.keys if "." in k or not (CONFIG_DIR / k).is_dir())
-        if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in named):
+        # An override of a group, such as `patches=gpu`, is covered by `choices` below.
+        keys_only = (k for k in self.keys if "." in k or not (CONFIG_DIR / k).is_dir())
+        if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in keys_only):
             return True
         choice = self.choices.get(group)
         if choice is None or not (CONFIG_DIR / group / f"{choice}.yaml").is_file():
             return True
-        stated = settings_of(f"{group}/{choice}.yaml").items()
-        defaults = {k: s.value for k, s in stated if not isinstance(s.value, dict)}
+        settings = settings_of(f"{group}/{choice}.yaml").items()
+        defaults = {k: s.value for k, s in settings if not isinstance(s.value, dict)}
         if not defaults:
             return True
-        if group not in PLACES and (choice != choices_of("train").get(group) or group in self.keys):
+        if group not in _PLACE_GROUPS and (
+            choice != choices_of("train").get(group) or group in self.keys
+        ):
             return True
         plain = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(plain, dict)
-        now = dotted({group: plain.get(group) or {}})
-        keys = [k for k in {*now, *defaults} if f"{k}.".startswith(f"{key}.")]
-        return any(now.get(k) != defaults.get(k) for k in keys)
+        current = dotted({group: plain.get(group) or {}})
+        keys = [k for k in {*current, *defaults} if f"{k}.".startswith(f"{key}.")]
+        return any(current.get(k) != defaults.get(k) for k in keys)

@@ -1,4 +1,4 @@
-"""A cohort in a configuration: the function that reads it, and its options."""
+"""The `cohort` section of a configuration: a reader function and its options."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section
 from neoseg.labels import LabelSpace
 
-GIVEN = ("space", "progress", "on_error", "reading")
-"""Arguments of a reader that no configuration gives."""
+_RESERVED = ("space", "progress", "on_error", "reading")
+"""Arguments of a reader that a configuration cannot set."""
 
 
 class Reader(Section):
-    """What a user writes in `conf/cohort/*.yaml`: a function `read_...` and its options."""
+    """Settings of `conf/cohort/*.yaml`: a function `read_...` and its options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -38,12 +38,12 @@ class Reader(Section):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything that is handed to the reader."""
+        """The options that are passed to the reader."""
         named = {} if self.name is None else {"name": self.name}
         return {**named, **(self.model_extra or {})}
 
     def wrong_keys(self, allow: Sequence[str], key: str = "cohort") -> Iterator[str]:
-        """Yield what the reader cannot be called with; it is imported where that is allowed."""
+        """Yield a message for each invalid key; the reader is imported if that is allowed."""
         try:
             raw = {"_target_": self.target, **self.options}
             require_targets(raw, COHORTS, callable, "reader", READERS, allow)
@@ -51,9 +51,9 @@ class Reader(Section):
             yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
             return
         known = set(inspect.signature(find_object(self.target)).parameters)
-        if "reading" in known:  # the rest of them goes on to another reader
+        if "reading" in known:  # **reading is passed on to `read_dhcp`
             known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
-        known -= set(GIVEN)
+        known -= set(_RESERVED)
         for option in self.model_extra or {}:
             if option not in known:
                 yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
@@ -70,22 +70,22 @@ class Reader(Section):
         on_error: OnError = "stop",
         progress: Callable[[int, int], None] | None = None,
     ) -> Cohort:
-        """Read the cohort, which generates the phantom where it is missing.
+        """Read the cohort; the phantom is generated if it does not exist.
 
         Raises:
-            ConfigError: options that the reader does not take.
-            CohortError: what is wrong with the data.
+            ConfigError: options that the reader does not accept.
+            CohortError: invalid data.
         """
         reader = find_object(self.target)
-        given: dict[str, Any] = {"on_error": on_error} if on_error != "stop" else {}
+        arguments: dict[str, Any] = {"on_error": on_error} if on_error != "stop" else {}
         if "progress" in inspect.signature(reader).parameters:
-            given["progress"] = progress
+            arguments["progress"] = progress
         try:
-            found = reader(space=space, **self.options, **given)
+            cohort = reader(space=space, **self.options, **arguments)
         except TypeError as error:
             if "argument" not in str(error):
                 raise
             raise ConfigError(f"cohort does not fit {self.target}: {error}") from None
-        if not isinstance(found, Cohort):
-            raise ConfigError(f"{self.target} gives {type(found).__name__}, expected a Cohort")
-        return found
+        if not isinstance(cohort, Cohort):
+            raise ConfigError(f"{self.target} gives {type(cohort).__name__}, expected a Cohort")
+        return cohort

@@ -1,4 +1,4 @@
-"""Going on with a run by its own configuration."""
+"""Resume a run with its own configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neoseg.foreign import CONFIG, ForeignError, read_config
 
 log = logging.getLogger(__name__)
 
-_OF_A_START = (
+_START_KEYS = (
     "resume",
     "allow",
     "find_lr",
@@ -32,35 +32,35 @@ _OF_A_START = (
     "trainer.max_time",
     "trainer.max_steps",
 )
-"""Keys of how a run is started, beside those that name no folder of a job."""
+"""Keys that may change when a run is resumed, besides those left out of job names."""
 
 BY_STEP = ("constant", "cosine", "poly")
-"""Schedules that follow from the step alone; the others have a state that holds their settings."""
+"""Schedules that depend on the step only; the others keep their settings in a state."""
 
 
 def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
-    """Return the configuration of a run folder, with the values that the command line changes.
+    """Return the configuration of a run folder, updated with overrides of the command line.
 
     Args:
-        run: folder of the run.
-        overrides: what the user wrote, `resume=...` among it.
-        allow: packages that the user of the command allows; what the run's own file allows does
-            not count, since it may be a stranger's.
+        run: run folder.
+        overrides: overrides of the command line, including `resume=...`.
+        allow: packages that the command line allows. Those allowed in the run folder do not count,
+            since its configuration may come from someone else.
 
     Raises:
-        ConfigError: not a run folder, a group chosen anew, a key that the run does not have, or
-            what `RunConfig.parse` finds.
+        ConfigError: not a run folder, a configuration group, an unknown key, or an error of
+            `RunConfig.parse`.
     """
     path = run / CONFIG
     if not path.is_file():
         raise ConfigError(f"resume={run} is not a run folder: it has no {CONFIG}")
     try:
-        config = OmegaConf.create(_begun(path))
+        config = OmegaConf.create(_read_original(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
     OmegaConf.set_struct(config, True)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    OmegaConf.update(config, "trainer.max_steps", None, force_add=True)  # its epochs stand there
+    OmegaConf.update(config, "trainer.max_steps", None, force_add=True)  # it has epochs instead
     for override in parsed:
         key = override.get_key_element().lstrip("+~")
         if key in ("resume", "allow"):
@@ -72,47 +72,48 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
             )
         _refuse_another_optimizer(config, override, key)
         _apply(config, override, key, path)
-    _keep_here(config, {override.get_key_element().lstrip("+~") for override in parsed}, run)
+    _disable_services(config, {override.get_key_element().lstrip("+~") for override in parsed}, run)
     _in_whole_epochs(config)
     OmegaConf.update(config, "allow", list(allow), force_add=True)
     return RunConfig.parse(config)
 
 
-def _keep_here(config: DictConfig, given: Collection[str], run: Path) -> None:
-    """Send curves to a service only if the command line says so.
+def _disable_services(config: DictConfig, given: Collection[str], run: Path) -> None:
+    """Turn off the tracking services unless the command line names them again.
 
-    The run may be a stranger's, and its settings name who would get the configuration.
+    The run may be a stranger's, and its settings decide who receives the configuration.
     """
-    for key, sends, here in (
-        ("logger.wandb.mode", lambda mode: mode == "online", "offline"),
-        ("logger.mlflow.uri", lambda uri: uri is not None, None),
+    mode = OmegaConf.select(config, "logger.wandb.mode")
+    uri = OmegaConf.select(config, "logger.mlflow.uri")
+    for key, value, local in (
+        ("logger.wandb.mode", mode if mode == "online" else None, "offline"),
+        ("logger.mlflow.uri", uri, None),
     ):
-        asked = OmegaConf.select(config, key)
-        if sends(asked) and key not in given:
-            OmegaConf.update(config, key, here)
+        if value is not None and key not in given:
+            OmegaConf.update(config, key, local)
             log.warning(
                 "%s sent its curves to a service (%s=%s); they stay in the run folder unless the "
                 "command says so again: add %s=%s",
-                *(run, key, asked, key, asked),
+                *(run, key, value, key, value),
             )
 
 
-def _begun(path: Path) -> dict[str, Any]:
-    """Read the configuration with which a run began, also one of an earlier version."""
+def _read_original(path: Path) -> dict[str, Any]:
+    """Read the configuration with which a run started, possibly in an earlier version."""
     content = read_config(path)
     losses = content.get("loss")
     for name, entry in losses.items() if isinstance(losses, dict) else ():
-        # Before they could be told to, these terms did not weigh as published.
+        # Earlier versions lacked this key and did not weight these terms as published.
         if isinstance(entry, dict) and entry.get("term", name) in ("class_masked", "tree_min"):
             entry.setdefault("published", False)
     return content
 
 
 def _in_whole_epochs(config: DictConfig) -> None:
-    """Turn more steps into epochs of the length that the run has, or it could not go on exactly."""
+    """Convert a new `max_steps` to epochs of unchanged length, so that the run resumes exactly."""
     steps = config.trainer.max_steps
     if not isinstance(steps, int) or steps < 1:
-        return  # `RunConfig` tells
+        return  # `RunConfig` reports it
     epoch = config.patches.steps_per_epoch
     epochs = math.ceil(steps * config.trainer.get("accumulate_grad_batches", 1) / epoch)
     OmegaConf.update(config, "trainer.max_epochs", epochs)
@@ -120,19 +121,19 @@ def _in_whole_epochs(config: DictConfig) -> None:
 
 
 def _refuse_another_optimizer(config: DictConfig, override: Override, key: str) -> None:
-    """Raise `ConfigError` for what an optimizer and its schedule cannot go on with.
+    """Raise `ConfigError` for a change that the state of optimizer or schedule does not allow.
 
-    Rates may change, and of a named optimizer weight decay and momentum.
+    Learning rates may change, and for an optimizer chosen by name weight decay and momentum, too.
     """
     group, _, name = key.partition(".")
     if group != "optimizer":
         return
-    free = {"lr", "fused"}
+    mutable = {"lr", "fused"}
     if config.optimizer.get("_target_") is None:
-        free |= {"weight_decay", "momentum"}
+        mutable |= {"weight_decay", "momentum"}
     if config.optimizer.get("schedule") in BY_STEP:
-        free |= {"warmup_steps"} | ({"schedule"} if override.value() in BY_STEP else set())
-    if name in free:
+        mutable |= {"warmup_steps"} | ({"schedule"} if override.value() in BY_STEP else set())
+    if name in mutable:
         return
     old = OmegaConf.select(config, key)
     if override.value() != (OmegaConf.to_container(old) if OmegaConf.is_config(old) else old):
@@ -156,18 +157,18 @@ def _apply(config: DictConfig, override: Override, key: str, path: Path) -> None
 
 
 def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
-    """Tell what differs from the configuration with which the run in `folder` was started.
+    """List the differences from the configuration with which the run in `folder` was started.
 
-    Keys that change no result are those that name no folder of a job (`conf/train.yaml`).
+    Keys that do not affect results (`no_result_keys`) are ignored.
 
     Raises:
-        ConfigError: a configuration of the run that cannot be read.
+        ConfigError: an unreadable configuration of the run.
     """
     path = folder / CONFIG
     if not path.is_file():
         return []
     try:
-        old, new = dotted(_begun(path)), dotted(content)
+        old, new = dotted(_read_original(path)), dotted(content)
     except ForeignError as error:
         raise ConfigError(f"{error}; restore the file, or start a run in a new folder") from None
     return [
@@ -180,7 +181,7 @@ def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
 
 @cache
 def no_result_keys() -> tuple[str, ...]:
-    """Return the patterns of keys that may change between two starts of a run."""
+    """Return the patterns of keys that may change when a run is resumed."""
     content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
     job = content["hydra"]["job"]["config"]
-    return (*_OF_A_START, *job["override_dirname"]["exclude_keys"])
+    return (*_START_KEYS, *job["override_dirname"]["exclude_keys"])

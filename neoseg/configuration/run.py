@@ -1,4 +1,4 @@
-"""`RunConfig`: everything that a training does, parsed once from `conf/train.yaml`."""
+"""`RunConfig`: all settings of a training run, parsed once from `conf/train.yaml`."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 Cluster = LocalSettings | SlurmSettings | None
 ANY_PATCH = [1, 1, 1]
-"""Stands in for a patch size that is wrong, while other keys are checked."""
+"""Placeholder for an invalid patch size, so that the other keys can still be checked."""
 
 
 class RunConfig(DataConfig):
-    """A run, from its cohorts to its scores. A key of `conf/train.yaml` is a field.
+    """A run, from its cohorts to its scores. Each key of `conf/train.yaml` is a field.
 
-    Checks across keys are validators of the field that comes last of them; each looks only at
-    fields that are right in themselves.
+    A check across several keys is a validator of the field declared last among them. It reads only
+    the earlier fields that are valid themselves.
     """
 
     name: str = Field(description="of the experiment; the arm in tables")
@@ -89,38 +89,38 @@ class RunConfig(DataConfig):
 
     @classmethod
     def completed(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Return the containers with the epochs that follow from `trainer.max_steps`."""
+        """Return the plain containers with `trainer.max_steps` converted to epochs."""
         return in_epochs(config)
 
     @field_validator("patches")
     @classmethod
-    def _something_is_trained_on(cls, patches: PatchSettings) -> PatchSettings:
+    def _check_stream_shares(cls, patches: PatchSettings) -> PatchSettings:
         require_a_share(patches)
         return patches
 
     @field_validator("augment")
     @classmethod
-    def _are_allowed(cls, asked: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
-        require_known(asked.targets, info.data.get("allow", ()))
-        return asked
+    def _check_transforms(cls, augment: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
+        require_known(augment.targets, info.data.get("allow", ()))
+        return augment
 
     @field_validator("network")
     @classmethod
-    def _network_fits_the_patch(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _check_network(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "patches" in info.data:
             check_network(raw, info.data["patches"].size, info.data.get("allow", ()))
         return raw
 
     @field_validator("loss")
     @classmethod
-    def _terms_fit_the_head(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _check_loss(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if {"labels", "head"} <= info.data.keys():
             _objective(raw, info)
         return raw
 
     @field_validator("teacher")
     @classmethod
-    def _a_teacher_has_settings(
+    def _check_teacher(
         cls, teacher: TeacherSettings | None, info: ValidationInfo
     ) -> TeacherSettings | None:
         if not {"labels", "head", "loss"} <= info.data.keys():
@@ -133,7 +133,7 @@ class RunConfig(DataConfig):
 
     @field_validator("predict_with")
     @classmethod
-    def _who_predicts_is_there(cls, choice: str, info: ValidationInfo) -> str:
+    def _check_predictor(cls, choice: str, info: ValidationInfo) -> str:
         teacher = info.data.get("teacher")
         if teacher is None or not {"labels", "head", "loss"} <= info.data.keys():
             return choice
@@ -142,19 +142,21 @@ class RunConfig(DataConfig):
 
     @field_validator("optimizer")
     @classmethod
-    def _can_be_made(cls, asked: OptimizerSettings, info: ValidationInfo) -> OptimizerSettings:
-        check_optimizer(asked, info.data.get("allow", ()))
-        return asked
+    def _check_optimizer(
+        cls, optimizer: OptimizerSettings, info: ValidationInfo
+    ) -> OptimizerSettings:
+        check_optimizer(optimizer, info.data.get("allow", ()))
+        return optimizer
 
     @field_validator("trainer")
     @classmethod
-    def _fits(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
+    def _check_trainer(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
         require_fit(trainer, info.data)
         return trainer
 
     @field_validator("window", mode="before")
     @classmethod
-    def _windows_are_patches(cls, raw: Any, info: ValidationInfo) -> Any:
+    def _set_window_size(cls, raw: Any, info: ValidationInfo) -> Any:
         if not isinstance(raw, dict):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
@@ -162,13 +164,13 @@ class RunConfig(DataConfig):
 
     @field_validator("init")
     @classmethod
-    def _there_is_a_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
+    def _check_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
         require_start(init, info.data.get("init_from"), info.data.get("recipe"))
         return init
 
     @field_validator("cluster")
     @classmethod
-    def _a_cluster_starts_every_process(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
+    def _check_cluster(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
         trainer = info.data.get("trainer")
         if isinstance(cluster, SlurmSettings) and trainer is not None:
             cluster.require_processes(trainer.devices, trainer.num_nodes, trainer.processes)
@@ -176,30 +178,30 @@ class RunConfig(DataConfig):
 
     @property
     def non_finite(self) -> NonFiniteSettings:
-        """What happens to a loss that is not a number."""
+        """How to handle a non-finite loss."""
         return NonFiniteSettings(on_nan=self.on_nan, max_skipped=self.max_skipped)
 
     def plan(self, cohort: Cohort | None = None) -> Plan:
-        """Plan as `DataConfig.plan`, and check that every item of a batch has scans.
+        """Plan as `DataConfig.plan` does, and check that every batch can be filled with scans.
 
         Raises:
-            DataError: nothing to train on, a batch too small for its streams, or a subject whose
-                id is in two splits.
-            ConfigError: what looks at the validation, without scans for it.
+            DataError: no training scans, a batch too small for its streams, or a subject id that
+                is in two splits.
+            ConfigError: a setting that needs validation scans, without any.
         """
         plan = super().plan(cohort)
-        wanted = {"early_stopping": self.early_stopping, "checkpoint.best": self.checkpoint.best}
+        needs = {"early_stopping": self.early_stopping, "checkpoint.best": self.checkpoint.best}
         if self.leaks != "namesakes":
             remedy = (
                 "give both to one split (split.file), or say in the configuration what they are: "
                 "leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
             )
             require_none(by_name(members_of(plan)), self.leaks, remedy)
-        check_plan(plan, self.patches, [k for k, v in wanted.items() if v], self.recipe.parts)
+        check_plan(plan, self.patches, [k for k, v in needs.items() if v], self.recipe.parts)
         return plan
 
     def input_channels(self, plan: Plan) -> int:
-        """Return what a network reads: images, and what tells which of them are there."""
+        """Return the number of input channels: the images and, if any, their availability flags."""
         policy, images = self.missing_modality, len(plan.modalities)
         return images if policy is None else policy.channels(images)
 
@@ -207,7 +209,7 @@ class RunConfig(DataConfig):
         """Build the networks, the head and the objective.
 
         Raises:
-            ConfigError, LossError, NetworkError: keys that do not fit each other.
+            ConfigError, LossError, NetworkError: keys that are incompatible with each other.
         """
         from neoseg.training.module import ModuleSpec, SegmentationModule
 
@@ -252,6 +254,6 @@ class RunConfig(DataConfig):
 
 
 def _objective(raw: dict[str, Any], info: ValidationInfo) -> Objective:
-    """Build the terms over the single leaves; raises `LossError`."""
+    """Build the loss terms for the label table without merged label sets; raises `LossError`."""
     space = LabelSpace.from_table(info.data["labels"])
     return Objective(raw, Codebook.build(space), info.data["head"], info.data.get("allow", ()))

@@ -1,4 +1,4 @@
-"""Whether a run has the teachers, peers and older networks that it asks for."""
+"""Check that a run has the teacher, peer and initial network that it requires."""
 
 from __future__ import annotations
 
@@ -20,22 +20,32 @@ def require_teacher(
     patch_size: Sequence[int],
     allow: Sequence[str],
 ) -> None:
-    """Raise `ConfigError` for a loss without the teacher that it needs, or a network without the
-    dropout that the teacher's doubt comes of (None: a network that is not known).
+    """Raise if a loss lacks its teacher, or if the network lacks dropout that a term relies on.
+
+    Args:
+        objective: loss of the run.
+        teacher: settings of the teacher, if any.
+        network: `conf/network` entry; None skips the check for dropout.
+        patch_size: voxels along X, Y, Z.
+        allow: packages whose classes may be used.
+
+    Raises:
+        ConfigError: no teacher.
+        NetworkError: no dropout, though a term estimates the teacher's uncertainty with it.
     """
     terms = objective.terms.items()
     if teacher is None:
-        needing = ", ".join(key for key, term in terms if term.needs_teacher)
-        what = f"and {needing} compares with one" if needing else "which a run keeps"
-        raise ConfigError(f"teacher is not set, {what}; choose teacher=ema")
-    asking = ", ".join(key for key, term in terms if term.needs_passes)
-    if asking and teacher.passes and network is not None:
-        why = f"{asking} asks how sure the teacher is, by passes with dropout"
+        teacher_terms = ", ".join(key for key, term in terms if term.needs_teacher)
+        reason = f"and {teacher_terms} compares with one" if teacher_terms else "which a run keeps"
+        raise ConfigError(f"teacher is not set, {reason}; choose teacher=ema")
+    pass_terms = ", ".join(key for key, term in terms if term.needs_passes)
+    if pass_terms and teacher.passes and network is not None:
+        why = f"{pass_terms} asks how sure the teacher is, by passes with dropout"
         require_dropout(network, patch_size, allow, why)
 
 
 def require_predictor(objective: Objective, teacher: TeacherSettings, choice: str) -> None:
-    """Raise `ConfigError` for a network that is to predict and that no term keeps."""
+    """Raise `ConfigError` if predictions need a teacher or peer that the loss does not have."""
     if choice == "teacher" and not (objective.needs_teacher or teacher.always):
         raise ConfigError(
             "predict_with is teacher, and no term of the loss keeps one; add mean_teacher to the "
@@ -48,7 +58,7 @@ def require_predictor(objective: Objective, teacher: TeacherSettings, choice: st
 
 
 def require_start(init: InitSettings, source: str | None, recipe: RecipeSettings | None) -> None:
-    """Raise `ConfigError` for a run that asks for a network to start from and names none."""
+    """Raise `ConfigError` if settings require an initial network, but `init_from` is null."""
     if source is not None:
         return
     if init != InitSettings():

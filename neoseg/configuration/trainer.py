@@ -1,4 +1,4 @@
-"""The arguments of the Lightning Trainer that a run may set, and what it must not be told."""
+"""Settings of the Lightning Trainer, and arguments of it that a run must not set."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "enable_checkpointing": (True, "set checkpoint.every_steps or checkpoint.best"),
     "barebones": (False, "set score=false pictures=0 logger=csv"),
 }
-"""Keys of the trainer with which a run could not be resumed exactly, would go by a validation of
-before, or that a run sets itself: the value that changes nothing, and what to use instead.
+"""Trainer keys that would prevent an exact resume, would rely on an outdated validation, or that a
+run sets itself: for each the neutral value, and what to use instead.
 """
 
 
 class TrainerSettings(Section):
-    """What a user writes in `conf/trainer/*.yaml`; further keys are those of `lightning.Trainer`.
+    """Settings of `conf/trainer/*.yaml`; further keys are arguments of `lightning.Trainer`.
 
-    Weights are always float32: a moving average in half precision would stand still.
+    Weights are always float32: in half precision, small updates of a moving average are lost.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -56,7 +56,7 @@ class TrainerSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _lightning_knows_the_keys(self) -> Self:
+    def _check_keys(self) -> Self:
         from lightning.pytorch import Trainer
 
         known = list(inspect.signature(Trainer.__init__).parameters)[1:]
@@ -68,31 +68,31 @@ class TrainerSettings(Section):
         ]
         wrong += [
             f"trainer.{key} is {extra[key]}; {instead} (trainer.{key}=null takes it back)"
-            for key, (usual, instead) in REFUSED.items()
-            if (type(found := extra.get(key, usual)), found) != (type(usual), usual)
-            and found is not None
+            for key, (neutral, instead) in REFUSED.items()
+            if (type(value := extra.get(key, neutral)), value) != (type(neutral), neutral)
+            and value is not None
         ]
         WrongKeysError.require_none(wrong)
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the trainer that were set, but for limits and callbacks.
+        """Return the trainer arguments that are set, except limits and callbacks.
 
-        Lightning's own limits (`max_time`, `max_steps`) end within an epoch, from where a run
-        cannot go on as if it had not stopped.
+        Lightning's own limits (`max_time`, `max_steps`) stop within an epoch, from where a run
+        cannot be resumed exactly.
         """
-        own = {"max_time", "max_steps", "callbacks", *REFUSED}
-        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k not in own}
+        excluded = {"max_time", "max_steps", "callbacks", *REFUSED}
+        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k not in excluded}
 
     @property
     def processes(self) -> int:
-        """Processes that work on a job together, as far as the keys give a number."""
+        """Total number of processes; `devices` without a number count as one per node."""
         count = len(self.devices) if isinstance(self.devices, list) else self.devices
         return max(count if isinstance(count, int) else 1, 1) * self.num_nodes
 
 
 def require_fit(trainer: TrainerSettings, others: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` where a trainer does not fit the other fields of a run, those there."""
+    """Raise `ConfigError` if the trainer conflicts with other fields of a run that are present."""
     require_callbacks(trainer.callbacks or (), others.get("allow", ()))
     if "patches" in others:
         require_shares(others["patches"].batch_size, trainer.processes)
@@ -101,7 +101,7 @@ def require_fit(trainer: TrainerSettings, others: Mapping[str, Any]) -> None:
 
 
 def require_shares(batch_size: int, devices: int) -> None:
-    """Raise `ConfigError` where devices cannot share the patches of a step evenly."""
+    """Raise `ConfigError` if the batch size is not a multiple of the number of devices."""
     if batch_size % devices:
         raise ConfigError(
             f"patches.batch_size is {batch_size}, the patches of a step over all devices, which "
@@ -112,7 +112,7 @@ def require_shares(batch_size: int, devices: int) -> None:
 
 
 def require_clipped(trainer: TrainerSettings, fused: bool) -> None:
-    """Raise `ConfigError` where a fused optimizer would keep gradients from being clipped."""
+    """Raise `ConfigError` if a fused optimizer would prevent gradient clipping."""
     if fused and trainer.precision == "16-mixed" and trainer.gradient_clip_val:
         raise ConfigError(
             "optimizer.fused is true with trainer.precision=16-mixed and "
@@ -123,20 +123,20 @@ def require_clipped(trainer: TrainerSettings, fused: bool) -> None:
 
 
 def in_epochs(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the plain containers of a run in which `trainer.max_steps` has become epochs.
+    """Return the plain containers of a run with `trainer.max_steps` converted to epochs.
 
-    There are as many as with `patches.steps_per_epoch`, which become a little shorter, so that the
-    last one ends with the last step, or less than a step an epoch behind it.
+    Their number follows from `patches.steps_per_epoch`, which is then reduced so that the last
+    epoch ends with the last step, or exceeds it by less than one step per epoch.
     """
     trainer, patches = config.get("trainer"), config.get("patches")
     if not isinstance(trainer, dict) or not isinstance(patches, dict):
         return config
     steps, epoch = trainer.get("max_steps"), patches.get("steps_per_epoch")
-    batches = trainer.get("accumulate_grad_batches", 1)
-    if any(type(number) is not int or number < 1 for number in (steps, epoch, batches)):
+    accumulated = trainer.get("accumulate_grad_batches", 1)
+    if any(type(number) is not int or number < 1 for number in (steps, epoch, accumulated)):
         return config
-    epochs = math.ceil(steps * batches / epoch)
-    epoch = math.ceil(steps / epochs) * batches
+    epochs = math.ceil(steps * accumulated / epoch)
+    epoch = math.ceil(steps / epochs) * accumulated
     return config | {
         "trainer": trainer | {"max_epochs": epochs},
         "patches": patches | {"steps_per_epoch": epoch},

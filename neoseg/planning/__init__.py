@@ -1,1 +1,1 @@
-"""Settings that fit the data and the machine, by fixed rules, and what they will cost."""
+"""Rule-based settings that suit the data and the machine, and an estimate of their cost."""

@@ -1,4 +1,4 @@
-"""What a training step costs: counted for a network, measured for this machine."""
+"""Memory and time of a training step: counted for a network, measured on this machine."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from neoseg.training.module import SegmentationModule
 from neoseg.training.optimisation import make_optimizer
 from neoseg.training.recipe import stages_of
 
-LONGEST, REPEATS = 2.0, 3
-"""Seconds of what is measured, about, and how often."""
+TARGET_SECONDS, REPEATS = 2.0, 3
+"""Approximate duration of a measured step in seconds, and number of measurements."""
 
-SPEED = 20e9
-"""Floating-point operations a second that a core does at least."""
+CORE_FLOPS = 20e9
+"""Lower bound of the floating-point operations per second of a core."""
 
-BASE = 700 << 20
+BASE_MEMORY = 700 << 20
 """Bytes of a process that has imported everything."""
 
-WEIGHTS, KEPT, LARGEST = 4.0, 1.0, 3.0
-"""Times that a step holds the weights (with gradients and two moments of the optimizer), what the
-forward pass keeps, and the largest of it (a gradient in and out, a copy of another layout)."""
+WEIGHT_COPIES, SAVED_COPIES, LARGEST_COPIES = 4.0, 1.0, 3.0
+"""Copies that a step holds at its peak: of the weights (with gradients and two moments of the
+optimizer), of the tensors saved for the backward pass, and of the largest of these (its input and
+output gradients, and a copy in another memory layout)."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One item through a network, forward and backward, in float32.
+    """Cost of the forward and backward pass of one item in float32.
 
     Attributes:
-        flops: multiplications and additions.
-        kept: bytes that the forward pass keeps for the backward one, logits among them.
-        largest: bytes of the largest of them.
+        flops: number of multiplications and additions.
+        kept: bytes saved for the backward pass, including the logits.
+        largest: bytes of the largest tensor among these.
         weights: bytes of the parameters.
     """
 
@@ -55,21 +56,23 @@ class Counted:
     weights: int
 
     def times(self, factor: float) -> Counted:
-        """Return the same for a patch of so many times the voxels."""
+        """Return the cost for a patch with `factor` times as many voxels."""
         largest = round(self.largest * factor)
         return Counted(self.flops * factor, round(self.kept * factor), largest, self.weights)
 
 
 def memory_of(counted: Counted, items: int, bytes_share: float = 1.0) -> float:
-    """Return the bytes at the peak of a training step.
+    """Return the peak memory of a training step in bytes.
 
     Args:
-        counted: for one item.
-        items: of a device.
-        bytes_share: of float32 that the network's activations have.
+        counted: cost of one item.
+        items: number of items per device.
+        bytes_share: size of the activations relative to float32.
     """
-    activations = items * bytes_share * (KEPT * counted.kept + LARGEST * counted.largest)
-    return BASE + WEIGHTS * counted.weights + activations
+    activations = (
+        items * bytes_share * (SAVED_COPIES * counted.kept + LARGEST_COPIES * counted.largest)
+    )
+    return BASE_MEMORY + WEIGHT_COPIES * counted.weights + activations
 
 
 def count_of(
@@ -79,51 +82,51 @@ def count_of(
     size: Sequence[int],
     allow: Sequence[str] = (),
 ) -> Counted:
-    """Count what a `conf/network` entry does with one item; nothing is computed.
+    """Count the cost of one item for a `conf/network` entry, on the meta device.
 
     Args:
         network: the entry.
-        channels: images that it reads.
-        outputs: logits that it gives.
+        channels: number of input channels.
+        outputs: number of output channels (logits).
         size: voxels of the patch.
-        allow: packages beside the known ones whose networks may be built.
+        allow: further packages whose networks may be built.
     """
-    kept: dict[int, tuple[int, Any]] = {}
+    saved: dict[int, tuple[int, Any]] = {}
 
-    def note(value: Tensor) -> Tensor:
+    def record(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
-        kept[storage._cdata] = storage.nbytes(), storage  # held, so that no number comes twice
+        saved[storage._cdata] = storage.nbytes(), storage  # held, so that no address is reused
         return value
 
     with torch.device("meta"):
-        built = build_network(network, channels, outputs, size, allow).train()
+        model = build_network(network, channels, outputs, size, allow).train()
         image = torch.empty(1, channels, *size)
-    weights = {value.untyped_storage()._cdata for value in built.parameters()}
+    weights = {value.untyped_storage()._cdata for value in model.parameters()}
     with (
         FlopCounterMode(display=False) as counter,
-        torch.autograd.graph.saved_tensors_hooks(note, lambda value: value),
+        torch.autograd.graph.saved_tensors_hooks(record, lambda value: value),
     ):
-        logits = built(image)
-    sizes = [nbytes for key, (nbytes, _) in kept.items() if key not in weights]
-    # The loss keeps the logits, too, and makes others like them.
+        logits = model(image)
+    sizes = [nbytes for key, (nbytes, _) in saved.items() if key not in weights]
+    # The loss saves the logits, too, and creates tensors of their size.
     logits = [logits] if torch.is_tensor(logits) else logits
-    sizes += [value.nbytes for value in logits if value.untyped_storage()._cdata not in kept]
+    sizes += [value.nbytes for value in logits if value.untyped_storage()._cdata not in saved]
     return Counted(
-        3.0 * counter.get_total_flops(),  # the backward pass has two products for each
+        3.0 * counter.get_total_flops(),  # the backward pass has two products for one
         sum(sizes),
         max(sizes),
-        sum(value.numel() * value.element_size() for value in built.parameters()),
+        sum(value.numel() * value.element_size() for value in model.parameters()),
     )
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a training is expected to cost.
+    """Expected cost of a training.
 
     Attributes:
-        memory: bytes at the peak of a process: of a GPU where it trains on one.
-        step: seconds.
-        steps: of all stages together.
+        memory: peak memory of a process in bytes; GPU memory if it trains on a GPU.
+        step: seconds per step.
+        steps: total number of steps over all stages.
     """
 
     memory: float
@@ -140,14 +143,14 @@ class Expected:
 
 
 def expected(run: RunConfig, plan: Plan) -> Expected:
-    """Predict memory and time of a run on this machine, by a few steps on a small patch.
+    """Predict memory and time of a run on this machine from a few steps on a small patch.
 
     Raises:
-        DataError: scans that cannot be used.
+        DataError: unusable scans.
     """
-    # A scan of each stream is enough, and those may be all that are prepared.
-    firsts = {item.stream: item for _, item in reversed(plan.of_split("train"))}.values()
-    data = run.data(plan.keeping(lambda item: item in firsts), False)
+    # One scan per stream is enough, and avoids preparing all of them.
+    first_items = {item.stream: item for _, item in reversed(plan.of_split("train"))}.values()
+    data = run.data(plan.keeping(lambda item: item in first_items), False)
     module = run.module(plan)
     data.with_teacher = module.objective.needs_teacher
     data.setup()
@@ -156,22 +159,22 @@ def expected(run: RunConfig, plan: Plan) -> Expected:
     channels, outputs = run.input_channels(plan), module.head.channels
     counted = count_of(run.network, channels, outputs, run.patches.size, run.allow)
     gpu, items = on_gpu(run), math.ceil(run.patches.batch_size / run.trainer.processes)
-    half = gpu and run.trainer.precision != "32-true"
+    half_precision = gpu and run.trainer.precision != "32-true"
     learners = len(module.learners)
-    held = replace(counted, kept=learners * counted.kept, weights=learners * counted.weights)
-    speed = SPEED * (1000 if gpu else torch.get_num_threads())
-    share = min(1.0, LONGEST * speed / (learners * counted.flops))
+    total = replace(counted, kept=learners * counted.kept, weights=learners * counted.weights)
+    speed = CORE_FLOPS * (1000 if gpu else torch.get_num_threads())
+    size_share = min(1.0, TARGET_SECONDS * speed / (learners * counted.flops))
     epochs = [stage.epochs or run.trainer.max_epochs or 0 for stage in stages_of(run.recipe)]
     steps = math.ceil(run.patches.steps_per_epoch / run.trainer.accumulate_grad_batches)
     return Expected(
-        memory_of(held, items, 0.5 if half else 1.0),
-        _seconds(run, module, dataset, items, share, "cuda" if gpu else "cpu"),
+        memory_of(total, items, 0.5 if half_precision else 1.0),
+        _seconds(run, module, dataset, items, size_share, "cuda" if gpu else "cpu"),
         steps * sum(epochs),
     )
 
 
 def on_gpu(run: RunConfig) -> bool:
-    """Tell whether a run trains on a GPU of this machine."""
+    """Return whether a run trains on a GPU of this machine."""
     return run.trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
@@ -183,20 +186,21 @@ def _seconds(
     share: float,
     device: str,
 ) -> float:
-    """Measure a step; one that takes long is told from an item, or from a part of one."""
-    alone = device == "cpu" and torch.get_num_threads() == 1
-    now = time.process_time if alone else time.perf_counter  # others may be at work here
+    """Measure a step; a long one is extrapolated from a single item, or from part of an item."""
+    single_thread = device == "cpu" and torch.get_num_threads() == 1
+    # CPU time excludes other processes on the machine.
+    read_clock = time.process_time if single_thread else time.perf_counter
 
     def clock() -> float:
         if device == "cuda":
             torch.cuda.synchronize()
-        return now()
+        return read_clock()
 
     def timed(size: Shape, items: int) -> float:
-        """Seconds of the passes for a batch, the least of some."""
-        cut = copy(dataset)
-        cut.patches = dataset.patches.model_copy(update={"size": size})
-        batch = collate([cut[0, item] for item in range(items)])
+        """Return the seconds of forward and backward pass for a batch, the minimum of repeats."""
+        small = copy(dataset)
+        small.patches = dataset.patches.model_copy(update={"size": size})
+        batch = collate([small[0, item] for item in range(items)])
         assert isinstance(batch, Batch)
         batch = batch.to(device).with_intensities()
         times: list[float] = []
@@ -204,20 +208,20 @@ def _seconds(
             start = clock()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
-                with torch.autocast(device, torch.bfloat16, enabled=half):
+                with torch.autocast(device, torch.bfloat16, enabled=half_precision):
                     loss = module.training_step(batch, 0)
                 loss.backward()
             times.append(clock() - start)
         return min(times)
 
-    half = run.trainer.precision != "32-true"
+    half_precision = run.trainer.precision != "32-true"
     module.to(device).train()
-    part = _smaller(run.patches.size, divisors_of(run.network), share)
-    passes, parts = timed(part, 1), items * math.prod(run.patches.size) / math.prod(part)
-    if 1 < parts <= 3 * LONGEST / passes:
+    part_size = _smaller(run.patches.size, divisors_of(run.network), share)
+    passes, parts = timed(part_size, 1), items * math.prod(run.patches.size) / math.prod(part_size)
+    if 1 < parts <= 3 * TARGET_SECONDS / passes:
         passes = timed(run.patches.size, items)
-    elif parts > 1:  # what the weights cost comes once a step, whatever its items
-        passes += (parts - 1) * max(0.0, timed(part, 2) - passes)
+    elif parts > 1:  # the cost of the weights occurs once per step
+        passes += (parts - 1) * max(0.0, timed(part_size, 2) - passes)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
     start = clock()
     optimizer.step()
@@ -230,12 +234,12 @@ def _seconds(
 
 
 def _smaller(size: Shape, divisors: Shape, share: float) -> Shape:
-    """Return about a share of a patch, of which no axis is shorter than twice what divides it."""
-    found = list(size)
-    while math.prod(found) > share * math.prod(size):
-        axes = [a for a in range(3) if found[a] > 2 * divisors[a]]
+    """Shrink a patch to about a share of its voxels; each axis keeps at least twice its divisor."""
+    shape = list(size)
+    while math.prod(shape) > share * math.prod(size):
+        axes = [a for a in range(3) if shape[a] > 2 * divisors[a]]
         if not axes:
             break
-        axis = max(axes, key=found.__getitem__)
-        found[axis] -= divisors[axis]
-    return found[0], found[1], found[2]
+        axis = max(axes, key=shape.__getitem__)
+        shape[axis] -= divisors[axis]
+    return shape[0], shape[1], shape[2]

@@ -1,4 +1,4 @@
-"""The rules: each decides one key, and says why."""
+"""Planning rules: each sets one key and gives the reason."""
 
 from __future__ import annotations
 
@@ -26,33 +26,36 @@ from neoseg.planning.topology import (
 )
 from neoseg.store.voxel_size import Size, shown
 
-ORGAN = 80.0
-"""Longest side in mm of scans that are crops already: a newborn's head is longer."""
+MAX_CROP_LENGTH = 80.0
+"""Scans shorter than this in mm are taken as cropped already: a newborn's head is longer."""
 
-CPU_PATCH, COARSEST = 16, 2.0
-"""On a CPU voxels grow until a patch holds this part of a scan, and at most so many times."""
+CPU_COVERAGE, MAX_COARSENING = 16, 2.0
+"""On a CPU, voxels are enlarged by up to `MAX_COARSENING` until a patch covers at least a
+`CPU_COVERAGE`th of a scan."""
 
 CPU_WIDTH, GPU_WIDTH = 16, 32
-LARGEST_SHARE = 0.05
-"""Of all training voxels that a batch may hold (nnU-Net)."""
+"""Channels of the first level of the network."""
 
-MOST_ITEMS = 32
-"""Of a batch on one device."""
+MAX_BATCH_SHARE = 0.05
+"""Largest share of all training voxels in a batch (nnU-Net)."""
+
+MAX_ITEMS = 32
+"""Largest number of items per device."""
 
 CPU_PASSES, GPU_PASSES = 40, 250
-"""Times that a training cuts as many patches as cover its scans."""
+"""Passes over the training scans, each with as many patches as are needed to cover them."""
 
-FEWEST, CPU_MOST, GPU_MOST = 1000, 10_000, 250_000
-"""Steps of a training; on a CPU at most a night's or two, on a GPU at most nnU-Net's."""
+MIN_STEPS, CPU_MAX_STEPS, GPU_MAX_STEPS = 1000, 10_000, 250_000
+"""Limits of the training steps: a night or two on a CPU, as many as nnU-Net on a GPU."""
 
-EPOCHS = 20
-VALIDATION = 0.2
-"""Validations of a training, and time that one may take of its epoch's."""
+VALIDATIONS = 20
+VALIDATION_SHARE = 0.2
+"""Number of validations, and maximum duration of one relative to the training of its epoch."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One key, its value and the reason."""
+    """A planned key with its value and the reason."""
 
     key: str
     value: Any
@@ -62,13 +65,13 @@ class Decision:
 def decide(
     run: RunConfig, found: Fingerprint, machine: Machine, given: Container[str]
 ) -> list[Decision]:
-    """Return what is decided, in the order of a configuration; keys that are given stay.
+    """Return the decisions in configuration order; given keys are not changed.
 
     Args:
-        run: with the values of the keys that are given.
-        found: what is known of the data.
-        machine: for which it is decided.
-        given: keys that somebody has set, also as part of a group.
+        run: configuration with the values of the given keys.
+        found: fingerprint of the data.
+        machine: machine to train on.
+        given: keys that are set explicitly, also as part of a group.
     """
     rules = _Rules(run, found, machine, given)
     return [decision for decision in rules.all() if decision.key not in given]
@@ -76,39 +79,39 @@ def decide(
 
 class _Rules:
     def __init__(
-        self, run: RunConfig, found: Fingerprint, machine: Machine, given: Container[str]
+        self, run: RunConfig, data: Fingerprint, machine: Machine, given: Container[str]
     ) -> None:
-        self.run, self.found, self.machine, self.given = run, found, machine, given
-        precision = run.trainer.precision != "32-true"
-        self.half = precision if "trainer.precision" in given else machine.gpu
-        # Of each device. The same for most arms of a sweep, so that they train alike.
-        self.items = math.ceil(max(2, found.streams) / machine.devices)
+        self.run, self.data, self.machine, self.given = run, data, machine, given
+        mixed_precision = run.trainer.precision != "32-true"
+        self.half = mixed_precision if "trainer.precision" in given else machine.gpu
+        # Minimum items per device: the same for most arms of a sweep, so that they are comparable.
+        self.items = math.ceil(max(2, data.streams) / machine.devices)
         self.counts: dict[str, tuple[Counted, int]] = {}
 
     def all(self) -> Iterator[Decision]:
-        found, machine = self.found, self.machine
+        data, machine = self.data, self.machine
         crop, why_crop = self._crop()
-        spacing, shape, tried, why_spacing = self._sizes(crop is not None)
-        batch, why_batch = self._batch(shape, tried)
-        per_epoch, epochs, why_steps = self._steps(shape, tried, batch)
+        spacing, shape, unet, why_spacing = self._sizes(crop is not None)
+        batch, why_batch = self._batch(shape, unet)
+        per_epoch, epochs, why_steps = self._steps(shape, unet, batch)
         scaled = ("percentile", "a CT: its brightness means something and has outliers")
         normal = ("zscore", "an MRI: by mean and deviation of each scan (nnU-Net)")
-        yield Decision("store.normalise", *(scaled if found.computed else normal))
+        yield Decision("store.normalise", *(scaled if data.computed else normal))
         yield Decision("store.spacing", list(spacing), why_spacing)
         yield Decision("store.crop_margin", crop, why_crop)
-        yield Decision("patches.size", list(tried.patch), self._why_patch(shape, tried))
+        yield Decision("patches.size", list(unet.patch), self._why_patch(shape, unet))
         yield Decision("patches.batch_size", batch, why_batch)
         yield Decision("patches.steps_per_epoch", per_epoch, why_steps)
         loaders = count_loaders(machine.cores // machine.devices or 1, machine.gpu)
         why = "processes a device: its cores up to 8 beside a GPU, a quarter of them without"
         yield Decision("patches.workers", loaders, why)
         why = (
-            f"{len(tried.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
+            f"{len(unet.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
             "and they are less than twice as long as the shortest (nnU-Net)"
         )
-        network = self._network(tried)
+        network = self._network(unet)
         if "summed" in network["net"]:
-            why += f"; heads of {found.leaves} classes at several of them, summed"
+            why += f"; heads of {data.leaves} classes at several of them, summed"
         yield Decision("network", network, why)
         if machine.gpu:
             why = "half the memory of float32, and faster on a GPU"
@@ -121,108 +124,109 @@ class _Rules:
         yield Decision("optimizer.warmup_steps", warmup, why)
 
     def _crop(self) -> tuple[float | None, str]:
-        longest = float(max(np.median(self.found.fields, axis=0)))
-        if longest < ORGAN and "store.crop_margin" not in self.given:
+        longest = float(max(np.median(self.data.fields, axis=0)))
+        if longest < MAX_CROP_LENGTH and "store.crop_margin" not in self.given:
             return None, f"scans of {longest:.0f} mm are crops already: they are kept whole"
         return self.run.store.crop_margin, "around the head, where a scan shows more (nnU-Net)"
 
     def _sizes(self, cropped: bool) -> tuple[Size, Shape, Topology, str]:
-        """Return the voxel size, the median shape in such voxels, and the patch."""
-        found, start = self.found, self.found.voxel_size
+        """Return the voxel size, the median shape in these voxels, the patch, and the reason."""
+        data, base = self.data, self.data.voxel_size
         why = "mm, the median of the scans, each of which keeps its size where it can (nnU-Net)"
         if "store.spacing" in self.given:
-            shape = found.shape(start, cropped)
-            return start, shape, self._patch(shape, start), ""
-        shape, axis = found.shape(start, cropped), int(np.argmax(start))
-        others = [a for a in range(3) if a != axis]
-        coarse = start[axis] > ANISOTROPY * max(start[a] for a in others)
-        if coarse and shape[axis] * ANISOTROPY < min(shape[a] for a in others):
-            # Of thick slices the finer ones, or they would be blurred further.
-            thin = float(np.percentile([s[axis] for s in found.spacings], 10))
-            thin = max(thin, *(start[a] for a in others))
-            start = _size([round(thin, 3) if a == axis else start[a] for a in range(3)])
-            why = f"mm, the median; across thick slices the finer tenth, {thin:.3g} mm (nnU-Net)"
-        for times in (1.0, 1.25, 1.5, 1.75, COARSEST):
-            spacing = _size([round(length * times, 3) for length in start])
-            shape = found.shape(spacing, cropped)
-            tried = self._patch(shape, spacing)
-            if self.machine.gpu or math.prod(tried.patch) * CPU_PATCH >= math.prod(shape):
+            shape = data.shape(base, cropped)
+            return base, shape, self._patch(shape, base), ""
+        shape, axis = data.shape(base, cropped), int(np.argmax(base))
+        finer = [a for a in range(3) if a != axis]
+        coarse = base[axis] > ANISOTROPY * max(base[a] for a in finer)
+        if coarse and shape[axis] * ANISOTROPY < min(shape[a] for a in finer):
+            # The finer tenth across thick slices, since the median would blur thin ones further.
+            fine = float(np.percentile([s[axis] for s in data.spacings], 10))
+            fine = max(fine, *(base[a] for a in finer))
+            base = _size([round(fine, 3) if a == axis else base[a] for a in range(3)])
+            why = f"mm, the median; across thick slices the finer tenth, {fine:.3g} mm (nnU-Net)"
+        for factor in (1.0, 1.25, 1.5, 1.75, MAX_COARSENING):
+            spacing = _size([round(length * factor, 3) for length in base])
+            shape = data.shape(spacing, cropped)
+            unet = self._patch(shape, spacing)
+            if self.machine.gpu or math.prod(unet.patch) * CPU_COVERAGE >= math.prod(shape):
                 break
-        if times > 1:
+        if factor > 1:
             why = (
-                f"mm, {times:g} times the scans' {shown(start)}: only so a patch that a CPU can "
-                f"afford holds a {CPU_PATCH}th of a scan, as nnU-Net's low resolution a quarter"
+                f"mm, {factor:g} times the scans' {shown(base)}: only so a patch that a CPU can "
+                f"afford holds a {CPU_COVERAGE}th of a scan, as nnU-Net's low resolution a quarter"
             )
-        return spacing, shape, tried, why
+        return spacing, shape, unet, why
 
     def _patch(self, shape: Shape, spacing: Size) -> Topology:
-        """Return the patch and its network, with what is given of them."""
+        """Return the largest affordable patch and its topology, unless they are given."""
         network = divisors_of(self.run.network) if "network" in self.given else None
         if "patches.size" in self.given:
             size = self.run.patches.size
             return topology(size, spacing, grow=False) if network is None else fixed(size, network)
-        return fitting(shape, spacing, lambda tried: self._fits(tried, self.items), network)
+        return fitting(shape, spacing, lambda unet: self._fits(unet, self.items), network)
 
-    def _network(self, tried: Topology) -> dict[str, Any]:
+    def _network(self, unet: Topology) -> dict[str, Any]:
         if "network" in self.given:
             return self.run.network
         width = GPU_WIDTH if self.machine.gpu else CPU_WIDTH
-        return tried.network(width, self.machine.gpu, self.found.leaves)
+        return unet.network(width, self.machine.gpu, self.data.leaves)
 
-    def _fits(self, tried: Topology, items: int) -> bool:
-        """Tell whether a step can be afforded; costs go with the voxels."""
-        network = self._network(tried)
+    def _fits(self, unet: Topology, items: int) -> bool:
+        """Return whether the machine affords a step; costs are proportional to the voxels."""
+        network = self._network(unet)
         if str(network) not in self.counts:
-            size = tried.patch
-            if len(tried.strides) > 1:  # else the network is given, and may want this very patch
-                size = _shape([2 * n for n in tried.divisors])
-            images, leaves = self.found.images, self.found.leaves
+            size = unet.patch
+            if len(unet.strides) > 1:  # else the network is given, and may need this very patch
+                size = _shape([2 * n for n in unet.divisors])
+            images, leaves = self.data.images, self.data.leaves
             counted = count_of(network, images, leaves, size, self.run.allow)
             self.counts[str(network)] = counted, math.prod(size)
         counted, voxels = self.counts[str(network)]
-        return self.machine.affords(
-            counted.times(math.prod(tried.patch) / voxels), items, self.half
-        )
+        return self.machine.affords(counted.times(math.prod(unet.patch) / voxels), items, self.half)
 
-    def _why_patch(self, shape: Shape, tried: Topology) -> str:
-        part = min(1.0, math.prod(tried.patch) / math.prod(shape))
+    def _why_patch(self, shape: Shape, unet: Topology) -> str:
+        share = min(1.0, math.prod(unet.patch) / math.prod(shape))
         limit = "memory" if self.machine.gpu else f"time of {self.machine.cores} cores"
-        if part == 1:
+        if share == 1:
             return f"the median scan of {list(shape)} voxels, as whole as the poolings allow"
-        return f"{part:.0%} of the median scan of {list(shape)}: what the {limit} affords"
+        return f"{share:.0%} of the median scan of {list(shape)}: what the {limit} affords"
 
-    def _batch(self, shape: Shape, tried: Topology) -> tuple[int, str]:
+    def _batch(self, shape: Shape, unet: Topology) -> tuple[int, str]:
         if "patches.batch_size" in self.given:
             return self.run.patches.batch_size, ""
-        least, devices = self.items, self.machine.devices
-        voxels = LARGEST_SHARE * self.found.train * math.prod(shape) / math.prod(tried.patch)
-        items = least
-        while items < min(MOST_ITEMS, voxels / devices) and self._fits(tried, items + 1):
+        min_items, devices = self.items, self.machine.devices
+        voxels = MAX_BATCH_SHARE * self.data.train * math.prod(shape) / math.prod(unet.patch)
+        items = min_items
+        while items < min(MAX_ITEMS, voxels / devices) and self._fits(unet, items + 1):
             items += 1
-        kind = "one of each stream, and at least two" if items == least else "what a step affords"
-        beside = "" if devices == 1 else f"; shared by {devices} devices"
-        return items * devices, f"{kind}; at most a twentieth of all voxels (nnU-Net){beside}"
-
-    def _steps(self, shape: Shape, tried: Topology, batch: int) -> tuple[int, int, str]:
-        """Return steps of an epoch, epochs, and why."""
-        found, patch = self.found, tried.patch
-        cover = found.train * max(1.0, math.prod(shape) / math.prod(patch))
-        passes = GPU_PASSES if self.machine.gpu else CPU_PASSES
-        most = GPU_MOST if self.machine.gpu else CPU_MOST
-        steps = min(max(FEWEST, round(passes * cover / batch)), most)
-        why = (
-            f"{found.train} scans are {cover:.0f} patches, {passes} times; {FEWEST} to {most} steps"
+        kind = (
+            "one of each stream, and at least two" if items == min_items else "what a step affords"
         )
-        asked = self.run.trainer.max_steps
-        if "trainer.max_steps" in self.given and asked is not None:
-            steps, why = asked, "trainer.max_steps"
+        sharing = "" if devices == 1 else f"; shared by {devices} devices"
+        return items * devices, f"{kind}; at most a twentieth of all voxels (nnU-Net){sharing}"
+
+    def _steps(self, shape: Shape, unet: Topology, batch: int) -> tuple[int, int, str]:
+        """Return the steps per epoch, the number of epochs, and the reason."""
+        data, patch = self.data, unet.patch
+        patches = data.train * max(1.0, math.prod(shape) / math.prod(patch))
+        passes = GPU_PASSES if self.machine.gpu else CPU_PASSES
+        step_limit = GPU_MAX_STEPS if self.machine.gpu else CPU_MAX_STEPS
+        steps = min(max(MIN_STEPS, round(passes * patches / batch)), step_limit)
+        why = (
+            f"{data.train} scans are {patches:.0f} patches, {passes} times; {MIN_STEPS} to "
+            f"{step_limit} steps"
+        )
+        max_steps = self.run.trainer.max_steps
+        if "trainer.max_steps" in self.given and max_steps is not None:
+            steps, why = max_steps, "trainer.max_steps"
         stride = [max(1.0, n * (1 - self.run.window.overlap)) for n in patch]
-        windows = found.val * math.prod(
+        windows = data.val * math.prod(
             1 + math.ceil(max(0, n - p) / s) for n, p, s in zip(shape, patch, stride, strict=True)
         )
-        # A prediction has one pass through the network where a step has three.
-        least = math.ceil(windows / (3 * batch * VALIDATION))
-        per_epoch = min(steps, max(math.ceil(steps / EPOCHS), least))
+        # Prediction has one pass through the network, a training step the cost of three.
+        min_per_epoch = math.ceil(windows / (3 * batch * VALIDATION_SHARE))
+        per_epoch = min(steps, max(math.ceil(steps / VALIDATIONS), min_per_epoch))
         if "patches.steps_per_epoch" in self.given:
             per_epoch = self.run.patches.steps_per_epoch
         epochs = math.ceil(steps / per_epoch)

@@ -1,4 +1,4 @@
-"""What of a cohort decides the settings: sizes, voxels, brightness, numbers."""
+"""Fingerprint of a cohort: the sizes, voxel sizes, intensities and counts that planning needs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from neoseg.progress import progress_bar
 from neoseg.store import DataError, read_volume
 from neoseg.store.voxel_size import Size
 
-READ = 16
-"""Scans at most whose sizes are looked at, evenly spread over the cohort."""
+MAX_SCANS = 16
+"""Largest number of scans that are inspected, evenly spread over the cohort."""
 
-AIR = -500.0
-"""Below this the darkest hundredth of a CT lies, in Hounsfield units; no MRI has such voxels."""
+CT_AIR = -500.0
+"""In a CT the first percentile is below this value (Hounsfield units), in an MRI it never is."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the rules go by.
+    """The properties of the data that the planning rules depend on.
 
     Attributes:
-        fields: mm of the scans of the first cohort that were looked at, along X, Y, Z.
-        heads: mm of what is left of them once they are cropped to the head.
-        spacings: mm of their voxels.
-        voxel_size: mm, the median of all scans.
-        train, val: scans.
-        streams: among which a batch is divided.
-        images: that a network reads.
-        leaves: structures, background included.
-        computed: whether the brightness is that of a CT.
+        fields: field of view of the inspected scans of the first cohort in mm along X, Y, Z.
+        heads: the same after cropping to the head.
+        spacings: their voxel sizes in mm.
+        voxel_size: median voxel size of all scans in mm.
+        train, val: number of training and validation scans.
+        streams: number of streams that share a batch.
+        images: number of input channels.
+        leaves: number of structures, including background.
+        computed: whether the scans are CTs (computed tomography).
     """
 
     fields: tuple[Size, ...]
@@ -49,16 +49,16 @@ class Fingerprint:
 
     @classmethod
     def of(cls, run: RunConfig, plan: Plan) -> Fingerprint:
-        """Look at some scans of a run, which are prepared where they are not yet.
+        """Inspect some scans of a run, preparing them if necessary.
 
         Raises:
-            DataError: scans that cannot be used.
+            DataError: unusable scans.
         """
         cohort = plan.sources[0].cohort
-        places = np.linspace(0, len(cohort.scans) - 1, min(READ, len(cohort.scans)))
-        chosen = [cohort.scans[place] for place in places.round().astype(int)]
-        with progress_bar("prepare", total=len(chosen)) as bar:
-            entries = run.open_store(cohort).prepare(cohort, chosen, bar.advance)
+        indices = np.linspace(0, len(cohort.scans) - 1, min(MAX_SCANS, len(cohort.scans)))
+        scans = [cohort.scans[place] for place in indices.round().astype(int)]
+        with progress_bar("prepare", total=len(scans)) as bar:
+            entries = run.open_store(cohort).prepare(cohort, scans, bar.advance)
         grids = [entry.geometry for entry in entries]
         crops = [[high - low for low, high in grid.crop] for grid in grids]
         spacings = tuple(grid.canonical_spacing for grid in grids)
@@ -73,11 +73,11 @@ class Fingerprint:
             len({item.stream for _, item in training}),
             run.input_channels(plan),
             plan.space.num_leaves,
-            all(_is_ct(scan) for scan in chosen[:3]),
+            all(_is_ct(scan) for scan in scans[:3]),
         )
 
     def shape(self, spacing: Sequence[float], cropped: bool) -> tuple[int, int, int]:
-        """Return the median shape in voxels of some size (mm)."""
+        """Return the median shape in voxels for a voxel size in mm."""
         extent = np.median(self.heads if cropped else self.fields, axis=0)
         x, y, z = np.maximum(1, np.rint(extent / np.asarray(spacing))).astype(int).tolist()
         return x, y, z
@@ -90,8 +90,8 @@ def _times(lengths: Sequence[int], spacing: Size) -> Size:
 
 def _is_ct(scan: Scan) -> bool:
     path = scan.images[0]
-    assert path is not None  # the first is always there
+    assert path is not None  # the first modality is never missing
     try:
-        return bool(np.percentile(read_volume(path).data, 1) < AIR)
-    except DataError:  # read otherwise by its cohort
+        return bool(np.percentile(read_volume(path).data, 1) < CT_AIR)
+    except DataError:  # its cohort reads it differently
         return False

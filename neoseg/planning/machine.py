@@ -1,4 +1,4 @@
-"""The machine for which a plan is made."""
+"""The resources of the machine that a plan is made for."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from neoseg.capacity import free_memory, usable_cores
 from neoseg.configuration.run import RunConfig
 from neoseg.planning.cost import Counted, memory_of, on_gpu
 
-CPU_STEP = 60e9
-"""Floating-point operations of a step that a core is given: about two seconds of it."""
+FLOPS_PER_CORE = 60e9
+"""Floating-point operations per step and core: about two seconds."""
 
-CPU_CORES = 16
-"""Cores that count; more hardly help a step of this size."""
+MAX_CORES = 16
+"""Largest number of cores considered; more hardly speed up a step of this size."""
 
-GPU_MEMORY = 24 << 30
-"""Bytes of a GPU at most that a step is made for, as nnU-Net's larger presets."""
+MAX_GPU_MEMORY = 24 << 30
+"""Largest GPU memory in bytes that a step is planned for, as in nnU-Net's larger presets."""
 
-SHARE = 0.8
-"""Of the memory at hand that a step may take."""
+MEMORY_SHARE = 0.8
+"""Share of the available memory that a step may use."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a step may use.
+    """Resources that are available to a training step.
 
     Attributes:
-        gpu: whether it is for one.
-        memory: bytes at hand for each device.
-        cores: of this machine.
-        devices: that share a step.
+        gpu: whether it runs on a GPU.
+        memory: available bytes per device.
+        cores: number of usable cores of this machine.
+        devices: number of devices that share a step.
     """
 
     gpu: bool
@@ -41,15 +41,15 @@ class Machine:
 
     @classmethod
     def of(cls, run: RunConfig) -> Machine:
-        """Return the machine as a run would use it."""
+        """Return the resources that a run would use on this machine."""
         gpu = on_gpu(run)
         memory = free_memory()
         if gpu:
-            memory = min(torch.cuda.get_device_properties(0).total_memory, GPU_MEMORY)
+            memory = min(torch.cuda.get_device_properties(0).total_memory, MAX_GPU_MEMORY)
         return cls(gpu, memory, usable_cores(), run.trainer.processes)
 
     def affords(self, counted: Counted, batch: int, half: bool) -> bool:
-        """Tell whether a device can do a step with so many items."""
-        if memory_of(counted, batch, 0.5 if half else 1.0) > SHARE * self.memory:
+        """Return whether a device can run a step with a batch of this size."""
+        if memory_of(counted, batch, 0.5 if half else 1.0) > MEMORY_SHARE * self.memory:
             return False
-        return self.gpu or counted.flops * batch <= CPU_STEP * min(self.cores, CPU_CORES)
+        return self.gpu or counted.flops * batch <= FLOPS_PER_CORE * min(self.cores, MAX_CORES)

@@ -1,4 +1,4 @@
-"""A plan: made for a configuration, and written with its reasons."""
+"""Make a plan for a configuration, and write it with its reasons."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Run = TypeVar("Run", bound=RunConfig)
 
 @dataclass(frozen=True)
 class Made(Generic[Run]):
-    """What was planned: the decisions, the run with them, and its annotation plan."""
+    """A plan: the decisions, the run configured with them, and its annotation plan."""
 
     decisions: tuple[Decision, ...]
     run: Run
     plan: Plan
 
     def text(self, title: str) -> str:
-        """Return the YAML, a reason behind each key."""
+        """Return the decisions as YAML, with the reason as comment after each key."""
         lines, groups = [f"# {title}"], dict[str, list[Decision]]()
         for decision in self.decisions:
             groups.setdefault(decision.key.partition(".")[0], []).append(decision)
@@ -53,14 +53,14 @@ class Made(Generic[Run]):
 
 
 def make(kind: type[Run], config: DictConfig, given: Given) -> Made[Run]:
-    """Plan a configuration whose patch and batch are provisional.
+    """Make a plan for a configuration whose patch and batch size are provisional.
 
     Raises:
-        ConfigError, CohortError, DataError: what keeps the run from starting.
+        ConfigError, CohortError, DataError: errors that prevent the run from starting.
     """
     run = kind.parse(config)
-    found = Fingerprint.of(run, super(RunConfig, run).plan())
-    decisions = tuple(decide(run, found, Machine.of(run), given))
+    fingerprint = Fingerprint.of(run, super(RunConfig, run).plan())
+    decisions = tuple(decide(run, fingerprint, Machine.of(run), given))
     planned = kind.parse(with_values(config, {d.key: d.value for d in decisions}))
     return Made(decisions, planned, planned.plan())
 
@@ -68,13 +68,13 @@ def make(kind: type[Run], config: DictConfig, given: Given) -> Made[Run]:
 def parse_planned(
     kind: type[Run], config: DictConfig, hydra: Any, folder: Path | None = None
 ) -> Run:
-    """Parse a configuration with its plan, which is made where it has to be.
+    """Parse a configuration with its plan, which is made first if necessary.
 
     Args:
-        kind: of configuration.
-        config: as composed.
-        hydra: its node of Hydra.
-        folder: of the run, which keeps what is planned.
+        kind: class of the configuration.
+        config: composed configuration.
+        hydra: its `hydra` node.
+        folder: run folder, in which a new plan is saved.
 
     Raises:
         ConfigError, CohortError, DataError: as `make`.
@@ -86,27 +86,27 @@ def parse_planned(
         if key:
             log.info("sizes are as configured, since %s is set; plan=always plans the others", key)
         return kind.parse(config)
-    made = make(kind, config, given)
+    result = make(kind, config, given)
     path = (folder or Path()) / PLAN_FILE
     if folder is not None and is_first_process():
         edited = override("plan", path)
-        write_text(path, made.text(f"Planned for this run; edit a copy and give it: {edited}"))
-    patches, trainer = made.run.patches, made.run.trainer
+        write_text(path, result.text(f"Planned for this run; edit a copy and give it: {edited}"))
+    patches, trainer = result.run.patches, result.run.trainer
     log.info(
         "planned: voxels of %s mm, patches of %s voxels, %d a step, %d steps%s",
-        shown(made.plan.sources[0].cohort.voxel_size or ()),
+        shown(result.plan.sources[0].cohort.voxel_size or ()),
         list(patches.size),
         patches.batch_size,
         patches.steps_per_epoch * (trainer.max_epochs or 0),
         "" if folder is None else f"; {path} says why",
     )
     if folder is not None and is_first_process():
-        log.info("expected: %s", expected(made.run, made.plan))
-    return made.run
+        log.info("expected: %s", expected(result.run, result.plan))
+    return result.run
 
 
 def _yaml(value: Any) -> str:
-    """Write a value: a mapping in lines, with lists in one line each, anything else in one."""
+    """Format a value as YAML: mappings in several lines, everything else in one line."""
     if isinstance(value, dict):
         lines = []
         for key, item in value.items():

@@ -1,4 +1,4 @@
-"""Patch and network from the shape of the scans, by the rules of nnU-Net.
+"""Choose patch size and U-Net topology from the shape of the scans by the rules of nnU-Net.
 
 Isensee et al., Nature Methods 18 (2021) 203-211, and nnU-Net's `ExperimentPlanner` and
 `get_pool_and_conv_props`.
@@ -12,31 +12,31 @@ from dataclasses import dataclass
 from typing import Any
 
 ANISOTROPY = 3.0
-"""Times by which one axis is coarser than the others where it is treated apart."""
+"""Ratio of voxel sizes above which the coarsest axis is treated separately."""
 
 SHORTEST = 4
-"""Voxels that an axis has at least at the bottom of the network."""
+"""Smallest length of an axis in voxels at the bottom of the network."""
 
-MOST_POOLINGS = 5
-WIDEST = 320
-"""Channels of the widest level in 3D."""
+MAX_POOLINGS = 5
+MAX_CHANNELS = 320
+"""Largest number of channels of a level in 3D."""
 
-SUMMED = "neoseg.networks.summed_heads.SummedHeads"
+SUMMED_HEADS = "neoseg.networks.summed_heads.SummedHeads"
 
-FIRST = 256**3
-"""Voxels of the patch from which the search starts."""
+START_VOXELS = 256**3
+"""Voxels of the patch with which the search starts."""
 
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A U-Net for a patch.
+    """Patch size and U-Net topology.
 
     Attributes:
         patch: voxels along X, Y, Z.
-        strides: of each level along X, Y, Z; those of the first are 1.
-        kernels: of the convolutions of each level.
+        strides: strides of each level along X, Y, Z; those of the first level are 1.
+        kernels: kernel sizes of the convolutions of each level.
     """
 
     patch: Shape
@@ -45,13 +45,14 @@ class Topology:
 
     @property
     def divisors(self) -> Shape:
-        """What the patch is a multiple of."""
+        """Divisors of the patch size along X, Y, Z: the products of the strides."""
         return _triple([math.prod(stride[a] for stride in self.strides) for a in range(3)])
 
     def network(self, width: int, deep: bool, classes: int) -> dict[str, Any]:
-        """Return a `conf/network` entry with so many channels at the first level.
+        """Return a `conf/network` entry with `width` channels at the first level.
 
-        More classes than those are told apart by heads at several levels, not by deep supervision.
+        If there are more classes than that, heads at several levels, whose logits are summed,
+        replace deep supervision.
         """
         levels = len(self.strides)
         x, y, z = self.divisors
@@ -61,13 +62,13 @@ class Topology:
             "kernel_size": [list(kernel) for kernel in self.kernels],
             "strides": [list(stride) for stride in self.strides],
             "upsample_kernel_size": [list(stride) for stride in self.strides[1:]],
-            "filters": [min(width << level, WIDEST) for level in range(levels)],
+            "filters": [min(width << level, MAX_CHANNELS) for level in range(levels)],
             "norm_name": ["INSTANCE", {"affine": True}],
             "act_name": ["leakyrelu", {"negative_slope": 0.01, "inplace": True}],
             "res_block": False,
         }
         if classes > width and levels > 2:
-            net |= {"_target_": SUMMED, "summed": min(3, levels - 1)}
+            net |= {"_target_": SUMMED_HEADS, "summed": min(3, levels - 1)}
         else:
             net["deep_supervision"] = deep and levels > 3
         if net.get("deep_supervision"):
@@ -76,21 +77,21 @@ class Topology:
 
 
 def topology(size: Sequence[int], spacing: Sequence[float], grow: bool = True) -> Topology:
-    """Return the U-Net for a patch, which grows to what its poolings divide.
+    """Return the U-Net topology for a patch, enlarged to a multiple of its divisors.
 
     An axis is halved while it stays at least 4 voxels long and its voxels are less than twice as
-    long as the shortest; its kernels are 1 until then.
+    long as the shortest. Its kernel size is 1 while its voxels are longer than that.
 
     Args:
-        size: of the patch in voxels.
-        spacing: of the voxels in mm.
-        grow: False keeps the patch as it is: what does not divide it is not halved.
+        size: patch size in voxels.
+        spacing: voxel size in mm.
+        grow: False keeps the patch size; axes of odd length are then not halved.
     """
     length, voxel = list(size), list(spacing)
     strides: list[Shape] = [(1, 1, 1)]
     kernels: list[Shape] = []
     kernel = [1, 1, 1]
-    while len(strides) <= MOST_POOLINGS:
+    while len(strides) <= MAX_POOLINGS:
         axes = [a for a in range(3) if length[a] >= 2 * SHORTEST and (grow or length[a] % 2 == 0)]
         axes = [a for a in axes if voxel[a] < 2 * min(voxel[b] for b in axes)]
         if not axes or (len(axes) == 1 and length[axes[0]] < 3 * SHORTEST):
@@ -103,15 +104,15 @@ def topology(size: Sequence[int], spacing: Sequence[float], grow: bool = True) -
         for axis in axes:
             length[axis], voxel[axis] = -(-length[axis] // 2), 2 * voxel[axis]
     kernels.append((3, 3, 3))
-    found = Topology(_triple(size), tuple(strides), tuple(kernels))
-    grown = [-(-n // d) * d for n, d in zip(size, found.divisors, strict=True)]
-    return Topology(_triple(grown), found.strides, found.kernels)
+    exact = Topology(_triple(size), tuple(strides), tuple(kernels))
+    grown = [-(-n // d) * d for n, d in zip(size, exact.divisors, strict=True)]
+    return Topology(_triple(grown), exact.strides, exact.kernels)
 
 
 def first_patch(shape: Sequence[int], spacing: Sequence[float]) -> Shape:
-    """Return a patch as long in mm along each axis, too large to train on, within the scan."""
+    """Return the initial patch: a cube in mm, too large to train on, clipped to the scan."""
     volume = math.prod(spacing)
-    lengths = [round((FIRST * volume) ** (1 / 3) / length) for length in spacing]
+    lengths = [round((START_VOXELS * volume) ** (1 / 3) / length) for length in spacing]
     return _triple([max(1, min(n, m)) for n, m in zip(lengths, shape, strict=True)])
 
 
@@ -121,34 +122,35 @@ def fitting(
     fits: Callable[[Topology], bool],
     divisors: Shape | None = None,
 ) -> Topology:
-    """Return the largest patch for which a step can be afforded, with its network.
+    """Return the largest affordable patch with its topology.
 
-    While it cannot, the axis that covers most of the scan becomes shorter by one multiple.
+    Until the patch is affordable, the axis that covers the largest share of the scan is shortened
+    by its divisor.
 
     Args:
-        shape: of the median scan in voxels.
-        spacing: of the voxels in mm.
-        fits: whether a step with a topology can be afforded.
-        divisors: of a network that is given.
+        shape: shape of the median scan in voxels.
+        spacing: voxel size in mm.
+        fits: returns whether a step with a topology is affordable.
+        divisors: divisors of a given network.
     """
-    found = topology(first_patch(shape, spacing), spacing)
+    candidate = topology(first_patch(shape, spacing), spacing)
     if divisors is not None:
-        found = fixed(found.patch, divisors)
+        candidate = fixed(candidate.patch, divisors)
     for _ in range(1000):
-        if fits(found):
+        if fits(candidate):
             break
-        steps = divisors or found.divisors
-        axes = [a for a in range(3) if found.patch[a] > max(steps[a], 2 * SHORTEST)]
+        steps = divisors or candidate.divisors
+        axes = [a for a in range(3) if candidate.patch[a] > max(steps[a], 2 * SHORTEST)]
         if not axes:
             break
-        axis = max(axes, key=lambda a: found.patch[a] / shape[a])
-        shorter = [n - steps[a] * (a == axis) for a, n in enumerate(found.patch)]
-        found = topology(shorter, spacing) if divisors is None else fixed(shorter, divisors)
-    return found
+        axis = max(axes, key=lambda a: candidate.patch[a] / shape[a])
+        shorter = [n - steps[a] * (a == axis) for a, n in enumerate(candidate.patch)]
+        candidate = topology(shorter, spacing) if divisors is None else fixed(shorter, divisors)
+    return candidate
 
 
 def fixed(size: Sequence[int], divisors: Shape) -> Topology:
-    """Return a patch, grown where it must be, for a network that is given."""
+    """Return the topology of a given network; the patch grows to a multiple of its divisors."""
     patch = [-(-n // d) * d for n, d in zip(size, divisors, strict=True)]
     return Topology(_triple(patch), (divisors,), ())
 
