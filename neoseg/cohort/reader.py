@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort.formats import dicom_line
-from neoseg.cohort.scan import Cohort, Scan, bare_id
+from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
 from neoseg.cohort.selection import Selection
 from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
@@ -119,13 +119,12 @@ def _with_not_drawn(
         except LabelError as error:
             problems.error("not_drawn", str(error))
             continue
-        remaining = {bare_id(str(name), "sub-") for name in ids}
+        known = {name for scan in scans for name in (scan.subject, bare_id(scan.id, "sub-"))}
+        listed = {id_in(str(name), known) for name in ids}
         for scan in scans:
-            names = {scan.subject, bare_id(scan.id, "sub-")} & remaining
-            if names:
+            if listed & {scan.subject, bare_id(scan.id, "sub-")}:
                 hidden[scan.id] |= leaves
-                remaining -= names
-        unknown = sorted(remaining - {scan.subject for scan in scans})
+        unknown = sorted(listed - known)
         if unknown:
             found = f"names {shorten(unknown)} for {structure}, which the cohort does not have"
             problems.warn("not_drawn", found, action="correct the ids, or take them out")

@@ -7,9 +7,14 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from neoseg.cohort.scan import Scan, bare_id
+from neoseg.cohort.scan import Scan, bare_id, id_in
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import Section
+
+
+def _is_named(subject: str, names: Collection[str]) -> bool:
+    """Return whether a list names a subject, as the cohort or as its files call it."""
+    return any(id_in(name, (subject,)) == subject for name in names)
 
 
 class Selection(Section):
@@ -33,12 +38,14 @@ class Selection(Section):
 
     def wants(self, subject: str) -> bool:
         """Return whether a subject (without `sub-`) passes `subjects` and `exclude`."""
-        listed = self.subjects is None or subject in self.subjects
-        return listed and subject not in self.exclude
+        listed = self.subjects is None or _is_named(subject, self.subjects)
+        return listed and not _is_named(subject, self.exclude)
 
     def check(self, known: Collection[str], problems: Problems) -> None:
         """Record listed subjects that do not exist (an error), and excluded ones (a warning)."""
-        unknown = sorted(set(self.subjects or ()) - set(known) - set(self.exclude))
+        listed = {id_in(name, known) for name in self.subjects or ()}
+        excluded = {id_in(name, known) for name in self.exclude}
+        unknown = sorted(listed - set(known) - excluded)
         if unknown:
             problems.error(
                 "subjects",
@@ -46,7 +53,7 @@ class Selection(Section):
                 f"ids such as {shorten(sorted(known), 3) or '(the cohort is empty)'}",
                 "correct the list; quote ids that look like numbers",
             )
-        unknown_excluded = sorted(set(self.exclude) - set(known))
+        unknown_excluded = sorted(excluded - set(known))
         if unknown_excluded:
             problems.warn(
                 "exclude",

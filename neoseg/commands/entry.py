@@ -109,7 +109,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
         problem = None
         try:
             arguments = in_order(name, sys.argv[1:])
-            _refuse_links(arguments)
+            _check_folders(name, arguments)
             sys.argv[1:] = with_quoted_paths(arguments)
             help_message = help_text(name, sys.argv[1:])
             if help_message is not None:
@@ -130,10 +130,14 @@ _WRITTEN = ("resume", "run", "output", "hydra.run.dir")
 """Keys whose values may be run folders, into which commands write."""
 
 
-def _refuse_links(arguments: Sequence[str]) -> None:
-    """Raise `ConfigError` if a link leads out of a run folder that an argument names.
+_OUTPUT_FOLDERS = ("phantom", "predict", "report")
+"""Commands whose output is the folder of Hydra's log file."""
 
-    This must come before Hydra opens its log file in the folder.
+
+def _check_folders(command: str, arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` if Hydra could not or must not write into a folder of an argument.
+
+    A link must not lead out of a run folder, and a file cannot hold the log file.
     """
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -143,6 +147,8 @@ def _refuse_links(arguments: Sequence[str]) -> None:
         for item in value.strip("[]").split(","):
             folder = Path(item.strip(" '\"")).expanduser()
             try:
+                if key == "output" and command in _OUTPUT_FOLDERS and folder.is_file():
+                    raise ConfigError(f"{folder} is a file, expected a folder; name another place")
                 if key in ("resume", "hydra.run.dir") or (folder / CONFIG).is_file():
                     require_no_link_out(folder)
             except ForeignError as error:

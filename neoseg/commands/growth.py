@@ -116,8 +116,14 @@ def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
         )
     problems = Problems()
     pipeline = pipeline_folder(folder)
-    folders, sessions = [pipeline, folder], [SessionFolder(*k, pipeline, {}) for k in wanted]
-    ages_by_key = read_ages(list(dict.fromkeys(folders)), sessions, bool, problems)
+    # All sessions of the people, since an age of a person with several is that of neither.
+    others = {
+        (subject, bare_id(path.name, "ses-"))
+        for subject in {key[0] for key in wanted}
+        for path in (pipeline / f"sub-{subject}").glob("ses-*")
+    }
+    sessions = [SessionFolder(*key, pipeline, {}) for key in sorted({*wanted, *others}, key=str)]
+    ages_by_key = read_ages(list(dict.fromkeys([pipeline, folder])), sessions, bool, problems)
     problems.settle("ages")
     ages = [getattr(ages_by_key.get(key), "scan", None) or math.nan for key in keys]
     if not np.isfinite(ages).any():

@@ -75,7 +75,8 @@ def main(config: DictConfig) -> None:
     log.info("%s", diagnosis.summary())
     log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:
-        log.info("next: python -m neoseg.train, or neoseg.plan before, with the same keys")
+        how = "" if command.annotation else ", and annotation=..., which says who is drawn how"
+        log.info("next: python -m neoseg.train (or neoseg.plan before) with the same keys%s", how)
         return
     if command.on_error == "skip" and diagnosis.usable:
         log.warning(

@@ -89,14 +89,16 @@ def _side_features(item: Examined, convention: Convention, leaves: Sequence[int]
     features = np.full((len(leaves), 5), np.nan)
     if not len(x):
         return features
-    middle, extent, whole = (x[0] + x[-1]) / 2, x[-1] - x[0] + 1, plane_counts[0][foreground].sum()
+    middle, whole = (x[0] + x[-1]) / 2, plane_counts[0][foreground].sum()
+    extent = (x[-1] - x[0] + 1) * item.entry.geometry.spacing[0]
     for row, leaf in enumerate(leaves):
         leaf_codes = [code for code, known in enumerate(sets) if known == frozenset([leaf])]
         planes = [counts[leaf_codes].sum(axis=0) for counts in plane_counts]
         if count := planes[0].sum():
             centre = np.array([np.arange(len(n)) @ n for n in planes]) / count
             right = (np.sign(np.arange(codes.shape[0]) - middle) * planes[0]).sum()
-            features[row] = [right / count, *(centre - [middle, 0, 0]) / extent, count / whole]
+            centre = (centre - [middle, 0, 0]) * item.entry.geometry.spacing
+            features[row] = [right / count, *centre / extent, count / whole]
     return features
 
 

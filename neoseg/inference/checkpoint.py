@@ -75,14 +75,17 @@ def _load(path: Path, within: Path | None = None, numbers: bool = False) -> Any:
         raise CheckpointError(f"{path} cannot be loaded, it may be damaged: {error}") from None
 
 
-def _require_stored(node: Any) -> None:
-    """Raise `UnpicklingError` for a tensor with more numbers than its storage."""
-    if isinstance(node, Tensor):
-        if node.numel() * node.element_size() > node.untyped_storage().nbytes():
-            raise pickle.UnpicklingError("a tensor repeats its numbers (stride 0)")
-    elif isinstance(node, dict | list | tuple):
-        for value in node.values() if isinstance(node, dict) else node:
-            _require_stored(value)
+def _require_stored(content: Any) -> None:
+    """Raise `UnpicklingError` if a tensor has more numbers than its storage."""
+    waiting, visited = [content], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Tensor):
+            if node.numel() * node.element_size() > node.untyped_storage().nbytes():
+                raise pickle.UnpicklingError("a tensor repeats its numbers (stride 0)")
+        elif isinstance(node, dict | list | tuple) and id(node) not in visited:
+            visited.add(id(node))  # containers can share content many times over
+            waiting += node.values() if isinstance(node, dict) else node
 
 
 WEIGHT_KEYS = ("network_weights", "state_dict", "model", "network")

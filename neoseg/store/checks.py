@@ -114,7 +114,8 @@ def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     count = data.size - int(np.count_nonzero(finite))
     if count:
         found = f"has {count} voxels that are NaN or infinite"
-        return one(path, found, "numbers", "repair or drop it", "not-finite")
+        action = "put 0 in their place (such as by fslmaths IN -nan OUT), or drop it"
+        return one(path, found, "numbers", action, "not-finite")
     return []
 
 

@@ -30,7 +30,7 @@ def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
         DataError: the mask is missing, unreadable, empty, or on another grid than the image of the
             file `reference`; of kind "mask".
     """
-    action = "repair it, or set store.foreground=head, which needs none"
+    action = "repair it (cut a probability map off at 0.5), or set store.foreground=head"
     if path is None:
         found = "has no brain mask, and the preparation asks for it (store.foreground=mask)"
         problem = Problem(str(reference), found, "one beside the image", action, "mask")
@@ -51,6 +51,9 @@ def check_mask(
     """Check that a mask shares the grid of the image and is not empty."""
     native = (mask.native_shape, mask.native_affine)
     problems = check_grid(path, *native, reference, shape, affine)
+    if (mask.data != np.rint(mask.data)).any():
+        found = f"has fractions ({mask.data.min():g} to {mask.data.max():g})"
+        problems.append(Problem(str(path), found, "a mask of whole numbers", kind="mask"))
     if not (mask.data > 0).any():
         problems.append(Problem(str(path), "is empty (nothing above 0)", "a brain", kind="mask"))
     return problems

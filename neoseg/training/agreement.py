@@ -7,7 +7,7 @@ from collections import ChainMap
 import torch
 from torch import Tensor, distributed
 
-from neoseg.labels import Codebook
+from neoseg.labels import Codebook, LabelSpace
 
 
 def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
@@ -33,6 +33,16 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
     hidden = (named == 0) & (joint.sum(0) @ (1 - known) > 0)
     size = (predicted * known.T).sum(1) + named
     return torch.where((size > 0) & ~hidden, 2 * overlap / size, torch.nan)
+
+
+def mean_of_classes(per_class: Tensor, space: LabelSpace) -> Tensor:
+    """Return the mean of values `[C]` over leaves other than background that have one.
+
+    If none has, as no annotation contains a single leaf, the mean is over super-classes.
+    """
+    leaves = [k for k in range(space.num_leaves) if k != space.background]
+    mean = per_class[leaves].nanmean()
+    return per_class[space.num_leaves :].nanmean() if mean.isnan() else mean
 
 
 def of_all_ranks(values: dict[int, Tensor]) -> list[Tensor]:

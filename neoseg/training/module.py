@@ -23,7 +23,7 @@ from neoseg.networks.outputs import heads_of
 from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training.agreement import class_dice, of_all_ranks
+from neoseg.training.agreement import class_dice, mean_of_classes, of_all_ranks
 from neoseg.training.optimisation import (
     OptimizerSettings,
     make_optimizer,
@@ -201,16 +201,10 @@ class SegmentationModule(L.LightningModule):
         return predictions[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean Dice per class and over leaves, over the scans of all ranks.
-
-        If no annotation has a leaf other than background, the mean is over super-classes.
-        """
+        """Log the mean Dice per class and over leaves, over the scans of all ranks."""
         for name, values in self._dice.items():
             per_class = torch.stack(of_all_ranks(values)).nanmean(dim=0)
-            leaves = [k for k in range(self.space.num_leaves) if k != self.space.background]
-            mean = per_class[leaves].nanmean()
-            if mean.isnan():
-                mean = per_class[self.space.num_leaves :].nanmean()
+            mean = mean_of_classes(per_class, self.space)
             self._log_dice(f"val/dice_{name}", mean)
             if name != self.predict_with:
                 continue
