@@ -91,7 +91,7 @@ def with_partners(
             if (image.path.parent, image.modality, image.rest) == (path.parent, name, first.rest)
             and image.space in spaces
         ]
-        if not candidates and "anat" in path.parts and path.name.startswith("sub-"):
+        if not candidates and path.parent.name == "anat" and path.name.startswith("sub-"):
             candidates = _nearest_of_session(path, first, images, name, spaces)
         best = max(
             candidates,
@@ -111,8 +111,16 @@ def _nearest_of_session(
 ) -> list[ImageName]:
     """Return the images of a modality in the session's folder whose other entities differ least.
 
-    As training pairs them: `acq-tse_T2w` with `acq-mprage_T1w`, but no two different runs.
+    So training pairs `acq-tse_T2w` with `acq-mprage_T1w`. None if the session has several scans of
+    the first modality (an image could belong to any of them), or if the runs differ.
     """
+    firsts = {
+        image.rest
+        for image in images
+        if (image.path.parent, image.modality) == (path.parent, first.modality)
+    }
+    if len(firsts) > 1:
+        return []
     own = entities_of("_".join(first.rest))
     ranked: dict[int, list[ImageName]] = {}
     for image in images:

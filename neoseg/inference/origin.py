@@ -51,7 +51,7 @@ class Origin:
                 return "same"
             same_run = content["run"] == self.run or content["weights"] == current["weights"]
             return "changed" if same_run else "other run"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "untold"
 
     def keep(self, target: Path, files: Sequence[Path | None]) -> None:

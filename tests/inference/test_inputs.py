@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,47 @@ def test_headers_without_voxels_are_told_of(
     assert found(tmp_path, modalities=["T2w"]) == [("a.nii.gz",)]
     assert "2 files such as " in caplog.text
     assert "b.mhd are left out" in caplog.text
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, "a_T2w", "b-T2w", "c", "c_mask", "d_FLAIR")
+    (tmp_path / "e_T2w.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "gone.nii.gz")
+    with caplog.at_level(logging.WARNING):
+        assert found(tmp_path, modalities=["T2w"]) == [("a_T2w.nii.gz",)]
+    assert re.search(r"1 files such as \S+e_T2w.nii.gz are links to nothing", caplog.text)
+    assert re.search(r"2 files such as \S+b-T2w.nii.gz are left out", caplog.text)
+
+
+def test_the_case_of_a_modality_does_not_count(tmp_path: Path) -> None:
+    make(tmp_path, "a_T2w", "b_t2w", "b_t1W")
+    assert found(tmp_path) == [("a_T2w.nii.gz", None), ("b_t2w.nii.gz", "b_t1W.nii.gz")]
+
+
+def test_links_to_folders_are_followed_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    root = make(tmp_path / "in", "a", ".git/annex/objects/MD5E-s1--b", ".hidden/c")
+    make(tmp_path / "elsewhere", "d")
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "round").symlink_to(root)
+    assert found(root, modalities=["T2w"]) == [("a.nii.gz",), ("more/d.nii.gz",)]
+
+
+def test_modalities_of_a_session_are_paired_as_in_training(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        *("sub-1/anat/sub-1_acq-tse_T2w", "sub-1/anat/sub-1_acq-mprage_T1w"),
+        *("sub-2/anat/sub-2_run-1_T2w", "sub-2/anat/sub-2_run-2_acq-mprage_T1w"),
+    )
+    assert found(tmp_path) == [
+        ("sub-1/anat/sub-1_acq-tse_T2w.nii.gz", "sub-1/anat/sub-1_acq-mprage_T1w.nii.gz"),
+        ("sub-2/anat/sub-2_run-1_T2w.nii.gz", None),
+    ]
+
+
+@pytest.mark.parametrize(("name", "told"), [("a_T1w", True), ("a_FLAIR", True), ("a_T2w", False)])
+def test_another_modality_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: bool
+) -> None:
+    path = make(tmp_path, name) / f"{name}.nii.gz"
+    with caplog.at_level(logging.WARNING):
+        find_scans(path, ["T2w"])
+    assert ("is taken as T2w, whatever its name says" in caplog.text) == told

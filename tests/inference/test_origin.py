@@ -52,3 +52,19 @@ def test_a_damaged_note_tells_nothing(
     target.write_text("labels")
     (tmp_path / "a_dseg.json").write_text(content)
     assert Origin("A", ("w",), "s").look(target, scan) == "untold"
+
+
+def test_a_scan_of_another_folder_with_the_same_name_is_another(tmp_path: Path) -> None:
+    target = tmp_path / "T2_dseg.nii.gz"
+    origin = Origin("A", ("w",), "s")
+    for person in ("one", "other", "copy"):
+        (tmp_path / person).mkdir()
+        (tmp_path / person / "T2.nii").write_text("other" if person == "other" else "one")
+    target.write_text("labels")
+    origin.keep(target, [tmp_path / "one" / "T2.nii"])
+    assert str(tmp_path) not in (tmp_path / "T2_dseg.json").read_text()
+    assert origin.look(target, [tmp_path / "other" / "T2.nii"]) == "other scan"
+    assert origin.look(target, [tmp_path / "copy" / "T2.nii"]) == "same"
+    target.write_text("drawn by hand")
+    assert origin.look(target, [tmp_path / "other" / "T2.nii"]) == "other scan"
+    assert origin.look(target, [tmp_path / "one" / "T2.nii"]) == "untold"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neoseg.labels import UNKNOWN, Codebook, LabelSpace, Protocol
-from neoseg.training.agreement import class_dice
+from neoseg.training.agreement import class_dice, mean_of_classes
 
 
 @pytest.fixture
@@ -23,16 +23,18 @@ def brute(leaves: np.ndarray, codes: np.ndarray, codebook: Codebook) -> list[flo
     """One voxel and class at a time, from the definition."""
     result = []
     for entry in codebook.space.classes:
-        both = predicted = true = 0
+        both = predicted = true = undecided = 0
         for leaf, code in zip(leaves.ravel().tolist(), codes.ravel().tolist(), strict=True):
             told = codebook.sets[code]
             if told & entry.leaves and not told <= entry.leaves:
+                undecided += 1
                 continue  # open: the annotation does not say
             is_true, is_predicted = told <= entry.leaves, leaf in entry.leaves
             both += is_true and is_predicted
             predicted += is_predicted
             true += is_true
-        result.append(2 * both / (predicted + true) if predicted + true else math.nan)
+        known = predicted + true > 0 and (true > 0 or not undecided)
+        result.append(2 * both / (predicted + true) if known else math.nan)
     return result
 
 
@@ -72,3 +74,26 @@ def test_hidden_children_do_not_count_but_their_parent_does(codebook: Codebook) 
     assert dice[[2, 3, 7]].isnan().all()
     assert dice[space.class_position("TCV")] == pytest.approx(2 * 3 / (3 + 4))
     assert dice[0] == 0.0  # predicted where the annotation says it is not
+
+
+def test_a_hidden_class_has_no_dice_and_leaves_the_mean(codebook: Codebook) -> None:
+    space = codebook.space
+    names = [entry.abbreviation for entry in space.classes]
+    cerebrum = space.class_position("TCV")
+    merged = next(n for n, s in enumerate(codebook.sets) if s == space.classes[cerebrum].leaves)
+    codes = torch.full((4, 4, 4), merged, dtype=torch.uint8)
+    leaves = torch.full((4, 4, 4), names.index("WM"))
+    leaves[0] = names.index("CSF")  # where the annotation knows that it is not
+    dice = class_dice(leaves, codes, codebook)
+    assert dice[names.index("WM")].isnan()
+    assert dice[names.index("CSF")] == 0
+    assert dice[cerebrum] == pytest.approx(2 * 48 / (48 + 64))
+    assert mean_of_classes(dice, space) == 0  # CSF is the one leaf with a truth
+
+
+def test_without_leaves_the_mean_is_over_super_classes(codebook: Codebook) -> None:
+    space = codebook.space
+    dice = torch.full((space.num_classes,), torch.nan)
+    dice[space.background] = 1.0
+    dice[space.class_position("TCV")] = 0.75
+    assert mean_of_classes(dice, space) == 0.75
