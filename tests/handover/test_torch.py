@@ -95,3 +95,20 @@ def test_a_network_that_cannot_be_exported_is_one_message(
     with pytest.raises(ConfigError, match=r"network '.*' cannot be written as a program"):
         write_program(tmp_path / "model.pt2", trained, {})
     assert not (tmp_path / "model.pt2").exists()
+
+
+def test_no_name_in_a_bundle_is_evaluated(tmp_path: Path) -> None:
+    bundle = pytest.importorskip("monai.bundle")
+    mark = tmp_path / "mark"
+    code = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
+    content = checkpoint()
+    content["hyper_parameters"]["labels"]["leaves"][1]["name"] = code
+    run = save(tmp_path / "run", content)
+    write_bundle(tmp_path / "bundle", TrainedNetwork.load(run, "cpu"), f"{code}\n")
+    config = bundle.ConfigParser()
+    config.read_meta(tmp_path / "bundle" / "configs" / "metadata.json")
+    config.read_config(tmp_path / "bundle" / "configs" / "inference.json")
+    config.parse()
+    parts = config.get_parsed_content("_meta_")
+    assert code in str(parts)
+    assert not mark.exists()

@@ -269,3 +269,58 @@ def test_settings_that_cannot_be_are_refused(canary: Any, key: str, value: Any) 
     spoilt(content["hyper_parameters"], key, value)
     run = save(canary.folder / "run", content)
     canary.refused(lambda: load(run))
+
+
+def archive_of(content: Any, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream, **options)
+    return stream.getvalue()
+
+
+def spoiled() -> dict[str, Any]:
+    content = checkpoint()
+    content["hyper_parameters"]["labels"]["name"] = "${oc.env:CANARY}"
+    return content
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda: (
+            archive_of(spoiled(), _use_new_zipfile_serialization=False) + archive_of(checkpoint())
+        ),
+        lambda: archive_of(spoiled()) + archive_of(checkpoint()),
+        lambda: b"\0" * 100 + archive_of(checkpoint()),
+        lambda: archive_of(checkpoint()) + b"x",
+    ],
+    ids=["an old pickle before it", "an archive before it", "zeros before it", "a byte behind it"],
+)
+def test_an_archive_has_one_meaning(canary: Any, spoil: Callable[[], bytes]) -> None:
+    run = save(canary.folder / "run", checkpoint())
+    (run / "checkpoints" / "last.ckpt").write_bytes(spoil())
+    assert "no archive as torch writes it" in canary.refused(
+        lambda: TrainedNetwork.load(run, "cpu")
+    )
+
+
+def test_a_tensor_is_as_large_as_what_the_file_holds(canary: Any) -> None:
+    content = checkpoint()
+    content["state_dict"]["more"] = torch.zeros(1).expand(2**40)
+    run = save(canary.folder / "run", content)
+    assert "repeats its numbers" in canary.refused(lambda: TrainedNetwork.load(run, "cpu"))
+
+
+@pytest.mark.parametrize("layer", ["BatchNorm3d", "GroupNorm"])
+def test_no_layer_is_larger_than_a_network(canary: Any, layer: str) -> None:
+    content = checkpoint()
+    more = {"_target_": f"torch.nn.{layer}", "num_features": 700_000_000, "affine": False}
+    content["hyper_parameters"]["network"]["net"]["more"] = more
+    run = save(canary.folder / "run", content)
+    assert "expected numbers up to" in canary.refused(lambda: TrainedNetwork.load(run, "cpu"))
+
+
+def test_a_window_fits_into_memory(canary: Any) -> None:
+    content = checkpoint()
+    content["hyper_parameters"]["patch_size"] = [1024, 1024, 1024]
+    run = save(canary.folder / "run", content)
+    assert "voxels, expected up to" in canary.refused(lambda: TrainedNetwork.load(run, "cpu"))
