@@ -10,6 +10,10 @@ import pandas as pd
 from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.table import SCAN
 from neoseg.findings.problems import shorten
+from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
+
+PLAN_FILE = "plan.yaml"
+"""What a run planned for itself, in its folder."""
 
 FEW_SUBJECTS = 5
 """Number of test subjects below which the report warns."""
@@ -21,6 +25,7 @@ def cautions(comparison: Comparison) -> list[str]:
     return [
         *_different_contents(frame),
         *_duplicate_runs(frame),
+        *_different_plans(comparison),
         *_few_subjects(comparison.summary),
     ]
 
@@ -73,6 +78,30 @@ def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:
                 "count as if they were several. Keep one of them, or give each a seed of its own "
                 "(seed='${annotation.draw}')."
             )
+
+
+def _different_plans(comparison: Comparison) -> Iterator[str]:
+    """Yield a warning if arms were trained with different sizes because each planned its own."""
+    if not any((run.path / PLAN_FILE).is_file() for run in comparison.runs.values()):
+        return
+    arms = comparison.frame.drop_duplicates("run").set_index("run")["arm"]
+    sizes: dict[str, set[str]] = {}
+    for name, run in comparison.runs.items():
+        try:
+            config = read_config(run.path / CONFIG)
+        except ForeignError:
+            continue
+        patch, batch = (value_at(config, f"patches.{key}") for key in ("size", "batch_size"))
+        lengths = "x".join(map(str, patch)) if isinstance(patch, list) else "?"
+        text = f"{run.record.get('steps')} steps of {batch} patches of {lengths}"
+        sizes.setdefault(str(arms[name]), set()).add(text)
+    if len({text for texts in sizes.values() for text in texts}) > 1:
+        listed = "; ".join(f"{arm}: {', '.join(sorted(texts))}" for arm, texts in sizes.items())
+        yield (
+            f"Arms were trained with different sizes, planned for each by itself ({listed}): "
+            "their scores differ by these as well as by the method. Give all of them one plan "
+            "(plan=FILE)."
+        )
 
 
 def _few_subjects(summary: pd.DataFrame) -> Iterator[str]:

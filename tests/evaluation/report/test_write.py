@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+import yaml
 from sweep import dice_of, write_run, write_sweep
 
 from neoseg.evaluation.report.compare import ReportSettings
@@ -126,6 +127,27 @@ def test_draws_that_are_one_training_are_told(tmp_path) -> None:
     write_report(tmp_path, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "2 runs of iuc, 5 % have the very same scores (0, 1)" in text.partition("## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("planned", "batches", "told"),
+    [(True, (2, 9), True), (True, (2, 2), False), (False, (2, 9), False)],
+)
+def test_arms_that_planned_other_sizes_are_told(
+    tmp_path, planned: bool, batches: tuple[int, int], told: bool
+) -> None:
+    for name, batch in zip(("a", "b"), batches, strict=True):
+        level = {"a": 0.6, "b": 0.7}[name]
+        run = write_run(tmp_path / name, dice_of(level, ("t1-1",)), name=name, views=False)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["patches"] = {"size": [32, 32, 32], "batch_size": batch}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        if planned:
+            (run / "plan.yaml").write_text("patches: {}")
+    write_report(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert ("a, 5 %: 20 steps of 2 patches of 32x32x32" in text) == told
+    assert ("b, 5 %: 20 steps of 9 patches of 32x32x32" in text) == told
 
 
 def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
