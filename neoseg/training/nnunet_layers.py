@@ -16,20 +16,20 @@ from torch.nn.functional import pad
 
 from neoseg.foreign import ForeignError
 
-_BLOCK = re.compile(
-    r"(encoder|decoder)\.stages\.(\d{1,3})\.(?:0\.)?convs\.(\d{1,3})\.(conv|norm)\.(\w+)"
-)
-_UP = re.compile(r"decoder\.(transpconvs|seg_layers)\.(\d{1,3})\.(\w+)")
+_N = r"(\d{1,3})"
+"""A number of a level or layer, short enough for a name of a stranger."""
+_BLOCK = re.compile(rf"(encoder|decoder)\.stages\.{_N}\.(?:0\.)?convs\.{_N}\.(conv|norm)\.(\w+)")
+_UP = re.compile(rf"decoder\.(transpconvs|seg_layers)\.{_N}\.(\w+)")
 
 _LAYER = r"((?:conv|norm)\.\w+)"
-_BLOCKS = r"encoder\.stages\.(\d{1,3})\.blocks\."
+_BLOCKS = rf"encoder\.stages\.{_N}\.blocks\."
 _RESIDUAL = (
     (rf"encoder\.stem\.convs\.0\.{_LAYER}", r"stem.\1"),
-    (rf"{_BLOCKS}(\d{1, 3})\.(conv[12])\.{_LAYER}", r"encoder.\1.\2.\3.\4"),
+    (rf"{_BLOCKS}{_N}\.(conv[12])\.{_LAYER}", r"encoder.\1.\2.\3.\4"),
     (rf"{_BLOCKS}0\.skip\.[01]\.{_LAYER}", r"encoder.\1.0.beside.\2"),
-    (rf"decoder\.stages\.(\d{1, 3})\.convs\.(\d{1, 3})\.{_LAYER}", r"decoder.\1.\2.\3"),
-    (r"decoder\.transpconvs\.(\d{1,3})\.(\w+)", r"up.\1.\2"),
-    (r"decoder\.seg_layers\.(\d{1,3})\.(\w+)", r"heads.\1.\2"),
+    (rf"decoder\.stages\.{_N}\.convs\.{_N}\.{_LAYER}", r"decoder.\1.\2.\3"),
+    (rf"decoder\.transpconvs\.{_N}\.(\w+)", r"up.\1.\2"),
+    (rf"decoder\.seg_layers\.{_N}\.(\w+)", r"heads.\1.\2"),
 )
 
 

@@ -12,8 +12,8 @@ STARTS = re.compile(r"^(?:python -m neoseg\.|neoseg )(\w+)(.*)$")
 
 ELSEWHERE = {
     "cluster=slurm": "tests/cluster, on a SLURM of its own",
-    "nnUNet_results": "tests/inference/test_nnunet.py, with a file made for it",
-    "nnssl": "tests/inference/test_nnunet_residual.py, with a file made for it",
+    "nnUNet_results": "tests/training/test_nnunet_weights.py, with a file made for it",
+    "nnssl": "tests/training/test_nnunet_residual_weights.py, with a file made for it",
     "--help": "tests/commands/test_command.py",
 }
 """What needs more than a few voxels, and where it is tried."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from small_module import make_module
-from test_nnunet import LABELS, read, saved
+from test_nnunet_weights import LABELS, read, saved
 from torch import Tensor
 from torch.nn import functional
 
