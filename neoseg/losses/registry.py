@@ -184,19 +184,19 @@ def _from_path(path: str, allow: Sequence[str]) -> type[LossTerm]:
     return term
 
 
-def _require_term(found: Any, where: str) -> type[LossTerm]:
-    if not (inspect.isclass(found) and issubclass(found, LossTerm)) or inspect.isabstract(found):
+def _require_term(term: Any, where: str) -> type[LossTerm]:
+    if not (inspect.isclass(term) and issubclass(term, LossTerm)) or inspect.isabstract(term):
         raise LossError(
-            f"loss term {where} is {found!r}, expected a class that derives from "
+            f"loss term {where} is {term!r}, expected a class that derives from "
             "neoseg.losses.LossTerm and defines its methods"
         )
-    heads = getattr(found, "heads", None)
+    heads = getattr(term, "heads", None)
     if not isinstance(heads, frozenset) or not heads:
         raise LossError(
-            f"loss term {where}: {found.__name__}.heads is {heads!r}, expected a frozenset such as "
+            f"loss term {where}: {term.__name__}.heads is {heads!r}, expected a frozenset such as "
             'frozenset({"multilabel"})'
         )
-    return found
+    return term
 
 
 def _location(term: type[LossTerm]) -> str:
