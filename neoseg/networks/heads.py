@@ -81,7 +81,7 @@ class Head(ABC):
         return leaves
 
     def _slabs(self, logits: Tensor) -> Iterator[tuple[slice, ...]]:
-        """Split batch and first spatial axis into pieces of at most a slab, or of a single plane."""
+        """Split batch and first spatial axis into pieces of at most a slab, or of one plane."""
         batch, _, *size = logits.shape
         item_values = self.space.num_classes
         for length in size:

@@ -27,10 +27,10 @@ def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Te
         same_dims = isinstance(head, Tensor) and head.dim() == image.dim()
         if not same_dims or (len(head), *head.shape[2:]) != (len(image), *image.shape[2:]):
             shape = f"of shape {list(head.shape)}" if isinstance(head, Tensor) else ""
-            expected = ", ".join(map(str, [len(image), "N", *image.shape[2:]]))
+            layout = ", ".join(map(str, [len(image), "N", *image.shape[2:]]))
             raise NetworkError(
                 f"{type(network).__name__} gives a {type(head).__name__} {shape}".rstrip()
-                + f" for an image of shape {list(image.shape)}, expected logits [{expected}] of its "
+                + f" for an image of shape {list(image.shape)}, expected logits [{layout}] of its "
                 "size, or in training a list of them, highest resolution first"
             )
     if not heads:
