@@ -122,7 +122,7 @@ def _file_message(error: OSError) -> str | None:
 
 
 def _shared_memory_error(error: BaseException) -> str | None:
-    """Return the message of the error, or of its nearest cause, that shared memory raised, if any."""
+    """Return the message of an error of shared memory among the error and its causes, if any."""
     cause: BaseException | None = error
     while cause is not None:
         text = without_traceback(str(cause))

@@ -77,7 +77,7 @@ def listed(messages: Iterable[str]) -> str:
 
 
 def own_errors(error: ValidationError) -> list[ErrorDetails]:
-    """Return the errors, without lists reported as too short because all their items are invalid."""
+    """Return the errors, without lists reported too short because all their items are invalid."""
     errors = error.errors()
     locations = [item["loc"] for item in errors]
     return [
@@ -99,7 +99,7 @@ _LIST_ERRORS = ("tuple_type", "list_type", "too_long")
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
     """Yield a message for each invalid key; for one that does not exist, with the nearest ones."""
     for item in own_errors(error):
-        # Locations also contain the names of union members; generic ones have brackets.
+        # Locations also contain names of union members, such as `list[int]`, which are dropped.
         path = [str(part) for part in item["loc"] if "[" not in str(part)]
         place = ".".join(part for part in (key, *path) if part)
         raised = item.get("ctx", {}).get("error")
