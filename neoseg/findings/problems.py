@@ -125,10 +125,10 @@ class Problems:
             }[on_error]
         )
         if self.errors and not tolerated:
-            number = len(self.errors)
-            noun = "problem" if number == 1 else "problems"
+            count = len(self.errors)
+            noun = "problem" if count == 1 else "problems"
             raise CohortError(
-                f"{subject} cannot be used, {number} {noun}:", self.errors, self.warnings
+                f"{subject} cannot be used, {count} {noun}:", self.errors, self.warnings
             )
         return (*self.errors, *self.warnings)
 

@@ -124,12 +124,10 @@ class Protocol:
                     f"protocol '{row.name}' merges '{name}', which is a single leaf; nothing would "
                     "be hidden: name a super-class or several leaves"
                 )
-            for earlier, earlier_leaves in merges[:number]:
-                if leaves & earlier_leaves and not (
-                    leaves <= earlier_leaves or earlier_leaves <= leaves
-                ):
+            for other_name, other_leaves in merges[:number]:
+                if leaves & other_leaves and not (leaves <= other_leaves or other_leaves <= leaves):
                     raise LabelError(
-                        f"protocol '{row.name}': '{earlier}' and '{name}' overlap and neither "
+                        f"protocol '{row.name}': '{other_name}' and '{name}' overlap and neither "
                         "contains the other; merge their union or keep them disjoint"
                     )
             for leaf in leaves:

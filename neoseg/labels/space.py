@@ -129,14 +129,14 @@ class LabelSpace:
             LabelClass(row.name, row.abbreviation, lookup[row.name.casefold()], row.color)
             for row in rows
         ]
-        seen: dict[LabelSet, str] = {}
+        name_of: dict[LabelSet, str] = {}
         for entry in classes:
-            if entry.leaves in seen:
+            if entry.leaves in name_of:
                 raise LabelError(
-                    f"label table '{table.name}': '{entry.name}' and '{seen[entry.leaves]}' are "
+                    f"label table '{table.name}': '{entry.name}' and '{name_of[entry.leaves]}' are "
                     "the same set of leaves; keep one of them"
                 )
-            seen[entry.leaves] = entry.name
+            name_of[entry.leaves] = entry.name
 
         position_of = {row.index: position for position, row in enumerate(table.leaves)}
         mirror = list(range(len(table.leaves)))
@@ -144,7 +144,7 @@ class LabelSpace:
             a, b = position_of[left], position_of[right]
             mirror[a], mirror[b] = b, a
         for entry in classes:
-            if frozenset(mirror[leaf] for leaf in entry.leaves) not in seen:
+            if frozenset(mirror[leaf] for leaf in entry.leaves) not in name_of:
                 raise LabelError(
                     f"label table '{table.name}': the mirror image of '{entry.name}' is not a "
                     "class; add the class for the other side or correct the mirror pairs"

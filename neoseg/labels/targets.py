@@ -57,11 +57,7 @@ class Targets:
         self.protocols = {protocol.name: protocol for protocol in (*built_in, *custom)}
         self.codebook = Codebook.build(
             space,
-            (
-                s
-                for protocol in self.protocols.values()
-                for s in self._convention_and_sets(protocol)[1]
-            ),
+            (s for protocol in self.protocols.values() for s in self._resolve(protocol)[1]),
         )
 
     def encode(
@@ -109,7 +105,7 @@ class Targets:
                 f"there is no protocol '{name}'; it can be {', '.join(self.protocols)}"
             )
         protocol = self.protocols[name]
-        convention, sets = self._convention_and_sets(protocol)
+        convention, sets = self._resolve(protocol)
         lookup = self.codebook.lookup(sets)
         codes: np.ndarray[Any, Any] = lookup[convention.encode(labels, "the label volume")]
         if protocol.slices is not None:
@@ -123,7 +119,7 @@ class Targets:
             hide_slices(codes, annotated, axis)
         return codes
 
-    def _convention_and_sets(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
+    def _resolve(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
         """Return the convention of volumes under a protocol, and the label set of each value."""
         convention = protocol.convention or self.convention
         return convention, [protocol.apply(leaves) for leaves in convention.sets]

@@ -56,15 +56,15 @@ class ClassMasked(SumTerm):
 
     def from_sums(self, sums: Sums) -> Tensor:
         """Return the weighted sum; 0 if no class is known."""
-        known = (self.membership >= 0).expand(len(sums.count), -1, -1)  # [B, C, R]
+        known_entries = (self.membership >= 0).expand(len(sums.count), -1, -1)  # [B, C, R]
         if self.level == "item":
             left_open = (self.membership < 0) & self.informed
             open_in_item = (sums.count.unsqueeze(1) * left_open).sum(-1, keepdim=True) > 0
-            known = known & ~open_in_item
-        voxels = sums.count.unsqueeze(1) * known
-        entropy = (sums.of("cross_entropy") * known).sum((1, 2))
+            known_entries = known_entries & ~open_in_item
+        voxels = sums.count.unsqueeze(1) * known_entries
+        entropy = (sums.of("cross_entropy") * known_entries).sum((1, 2))
         positive = self.membership == 1
-        probability = sums.of("probability") * known
+        probability = sums.of("probability") * known_entries
         intersection = (probability * positive).sum((0, 2))
         size = probability.sum((0, 2)) + (voxels * positive).sum((0, 2))
         dice_loss = 1 - soft_dice(intersection, size, self.smooth, self.smooth)

@@ -55,14 +55,14 @@ class Share(Section):
         except ValidationError as error:
             lines = []
             for item in error.errors():
-                place = ".".join(map(str, item["loc"]))
+                path = ".".join(map(str, item["loc"]))
                 hint = ""
                 if item["type"] == "extra_forbidden":
                     hint = nearest(str(item["loc"][-1]), Ramp.model_fields)
-                if place == "ramp.steps":
+                if path == "ramp.steps":
                     hint = (
                         "; a ramp is a share of the training, as in {share: 0.5}; a run that began "
                         "with steps can be segmented with, but not trained on"
                     )
-                lines.append(f"loss.{key}.{place} is {item['input']!r}: {item['msg']}{hint}")
+                lines.append(f"loss.{key}.{path} is {item['input']!r}: {item['msg']}{hint}")
             raise LossError("; ".join(lines)) from None

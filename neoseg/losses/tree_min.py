@@ -99,10 +99,10 @@ def _propagate_best(score: Tensor, order: list[int], neighbours: list[list[int]]
     start = torch.arange(len(order), dtype=torch.int16, device=score.device)
     index = start.view(shape).expand_as(score).clone()
     for c in order:
-        for other in neighbours[c]:
-            better = score[:, other] > score[:, c]
-            index[:, c] = torch.where(better, index[:, other], index[:, c])
-            score[:, c] = torch.maximum(score[:, other], score[:, c])
+        for neighbour in neighbours[c]:
+            better = score[:, neighbour] > score[:, c]
+            index[:, c] = torch.where(better, index[:, neighbour], index[:, c])
+            score[:, c] = torch.maximum(score[:, neighbour], score[:, c])
     return index
 
 

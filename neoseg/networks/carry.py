@@ -47,8 +47,8 @@ class HeadStart:
         there are none, the unions that contain it do.
         """
         itself = (self.hidden == 1) & (self.hidden.sum(1, keepdim=True) == 1)
-        found = (itself | ((self.hidden > 0) & ~itself.any(0))).double()
-        return (found / found.sum(0).clamp(min=1)).T
+        sharing = (itself | ((self.hidden > 0) & ~itself.any(0))).double()
+        return (sharing / sharing.sum(0).clamp(min=1)).T
 
 
 def head_start(old: Head, new: Head, carried: Sequence[Carried]) -> HeadStart:
