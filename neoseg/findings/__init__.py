@@ -1,1 +1,1 @@
-"""What is wrong with data, a configuration or the machine, and how it is told."""
+"""Problems with data, a configuration or the machine, and the messages that report them."""

@@ -1,6 +1,6 @@
-"""What ends a command and is no error of data or configuration: the machine gave out.
+"""Faults of the machine that end a command, as opposed to errors in data or configuration.
 
-Each such fault is told in one message that says what to do. The traceback goes into the log file.
+Each fault is reported in one message that says what to do. The traceback goes into the log file.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _TORCH_WRITE = re.compile(r"PytorchStreamWriter failed|file write failed")
 
 
 def fault_message(error: BaseException) -> str | None:
-    """Return what to tell the user of a fault of the machine, or None for any other error.
+    """Return the message to the user for a fault of the machine, or None for any other error.
 
-    Faults are: out of memory on a GPU, in main or in shared memory, limits of the user, a full
-    disk, a place that cannot be written, a file that went away, a broken disk or network drive, a
-    loader process or another process of the training that died.
+    Faults are: too little GPU, main or shared memory, limits of the user, a full disk, a path that
+    cannot be written, a file that disappeared, a broken disk or network drive, the death of a
+    loader process or of another process of the training.
     """
     text = str(error)
-    shared = _without_shared_memory(error)
+    shared = _shared_memory_error(error)
     if shared is not None:
         return (
             "shared memory (/dev/shm), through which processes hand on patches, is full or cannot "
@@ -84,69 +84,71 @@ def fault_message(error: BaseException) -> str | None:
     if isinstance(error, OSError) and _WORKERS_ERROR.match(text):
         return f"a process that loads patches failed: {without_traceback(text)}. {GO_ON}"
     if isinstance(error, OSError):
-        return _of_files(error)
+        return _file_message(error)
     if isinstance(error, RuntimeError) and _TORCH_WRITE.search(text):
         return f"a file could not be written, the disk may be full: {_first(text)}. {GO_ON}"
     return None
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether a disk has no more room, for whatever is written next as well."""
+    """Return whether an error means that the disk is full, so that later writes will fail too."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
-def _of_files(error: OSError) -> str | None:
-    place = error.filename2 or error.filename or _place_of(error)
-    where = f"{place}" if place else "a file"
+def _file_message(error: OSError) -> str | None:
+    """Return the message for a fault of the file system, or None for any other error."""
+    path = error.filename2 or error.filename or _path_of(error)
+    name = f"{path}" if path else "a file"
     if error.errno in _FULL:
         return (
-            f"{where} cannot be written: {error.strerror}. Make room, or set paths.runs, paths.data"
+            f"{name} cannot be written: {error.strerror}. Make room, or set paths.runs, paths.data"
             f" or output to another disk. {GO_ON}"
         )
     if error.errno in _FORBIDDEN:
         return (
-            f"{where} cannot be read or written: {error.strerror}. Correct its permissions, or set "
+            f"{name} cannot be read or written: {error.strerror}. Correct its permissions, or set "
             f"paths.runs, paths.data or output to a folder of your own. {GO_ON}"
         )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return (
-            f"{where} is not there, or no longer: {error.strerror}. Bring it back, or correct the "
+            f"{name} is not there, or no longer: {error.strerror}. Bring it back, or correct the "
             f"path. {GO_ON}"
         )
     if error.errno == errno.ENAMETOOLONG:
-        return f"{where} has too long a name for its file system; shorten it. {GO_ON}"
+        return f"{name} has too long a name for its file system; shorten it. {GO_ON}"
     if error.errno in _BROKEN:
-        return f"{where} cannot be read or written: {error.strerror}. Check the disk. {GO_ON}"
+        return f"{name} cannot be read or written: {error.strerror}. Check the disk. {GO_ON}"
     return None
 
 
-def _without_shared_memory(error: BaseException) -> str | None:
-    """Return the message of the error, or of one that led to it, that shared memory raised."""
-    found: BaseException | None = error
-    while found is not None:
-        text = without_traceback(str(found))
-        if isinstance(found, RuntimeError) and _SHARED.search(str(found)):
+def _shared_memory_error(error: BaseException) -> str | None:
+    """Return the message of an error of shared memory among the error and its causes, if any."""
+    cause: BaseException | None = error
+    while cause is not None:
+        text = without_traceback(str(cause))
+        if isinstance(cause, RuntimeError) and _SHARED.search(str(cause)):
             return text
-        if isinstance(found, OSError) and _went_through(found, _SEMAPHORES):
+        if isinstance(cause, OSError) and _went_through(cause, _SEMAPHORES):
             return text
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
 def _while_sharing(error: BaseException) -> bool:
-    """Tell whether a tensor was being fetched from another process, which then must be gone."""
+    """Return whether fetching a tensor from another process failed, which means that it died."""
     if not isinstance(error, OSError | EOFError):
         return False
     return _went_through(error, _SHARING)
 
 
 def _went_through(error: BaseException, modules: set[str]) -> bool:
+    """Return whether the traceback of an error has a frame in one of the modules."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") in modules for frame, _ in frames)
 
 
-def _place_of(error: BaseException) -> str:
-    """Return the nearest local `path` of the frames that the error went through, or ""."""
+def _path_of(error: BaseException) -> str:
+    """Return the path in the innermost frame of the traceback with a local path variable, or ""."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for name in ("path", "temporary", "target", "folder"):
             value = frame.f_locals.get(name)
@@ -156,30 +158,31 @@ def _place_of(error: BaseException) -> str:
 
 
 def note_traceback(log: logging.Logger, error: BaseException) -> None:
-    """Write the traceback of an error into the log files, and not on the screen."""
+    """Write the traceback of an error to the log files but not to the screen."""
     info = (type(error), error, error.__traceback__)
     note_in_files(log.makeRecord(log.name, logging.ERROR, __file__, 0, "in full:", (), info))
 
 
 def note_in_files(record: logging.LogRecord) -> None:
-    """Write a record into the log files, and not on the screen."""
+    """Write a record to the log files but not to the screen."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
 
 
 def wants_traceback() -> bool:
-    """Tell whether the user asked for tracebacks, as Hydra lets them."""
+    """Return whether the user requested tracebacks by HYDRA_FULL_ERROR."""
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
 def _first(text: str) -> str:
+    """Return the first line of a text."""
     lines = text.strip().splitlines()
     return lines[0].strip() if lines else ""
 
 
 def without_traceback(text: str) -> str:
-    """Return the message of an error that a loader process raised, without how it got there."""
+    """Return the message of an error that a loader process raised, without its traceback."""
     if not _WORKERS_ERROR.match(text):
         return text
     return _LINE_OF_ERROR.split(text)[-1].strip()

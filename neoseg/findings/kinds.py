@@ -1,4 +1,4 @@
-"""The kinds of problems that data can have, by a code that stays the same between versions."""
+"""Kinds of problems in data, identified by codes that stay the same between versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts in tables, as Markdown, LaTeX and cells, whatever characters they hold."""
+"""Escape any text for tables in Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from neoseg.files import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-_LONG = 45
-"""Rows from which a LaTeX table may break over pages."""
+_MAX_ROWS = 45
+"""Number of rows above which a LaTeX table may break across pages."""
 
 _LATEX = str.maketrans(
     {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "†": r"$\dagger$"}
@@ -27,10 +27,10 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 
 
 def cell(value: Any) -> Any:
-    """Return what a spreadsheet takes for text where it would take a text for a formula.
+    """Return a value that a spreadsheet does not interpret as a formula.
 
-    Numbers stay numbers, also those that are texts; `uncell` gives the text back, but for carriage
-    returns, which would begin a row.
+    Numbers stay numbers, including numbers as text. `uncell` restores the text, except for carriage
+    returns, which would start a new row and become spaces.
     """
     if not isinstance(value, str):
         return value
@@ -39,12 +39,12 @@ def cell(value: Any) -> Any:
 
 
 def uncell(text: str) -> str:
-    """Return the text of which `cell` has made a cell."""
+    """Return the text that `cell` escaped."""
     return text[1:] if re.match("' ?", text) and _FORMULA.match(text) else text
 
 
 def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a frame as CSV, its texts as `cell` has them, whole or not at all."""
+    """Write a frame as CSV atomically, with texts escaped by `cell`."""
     texts = {
         str(name): column.map(cell) for name, column in frame.items() if column.dtype.kind == "O"
     }
@@ -55,16 +55,16 @@ def write_csv(path: Path, frame: pd.DataFrame, float_format: str | None = None) 
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """Return any frame as a Markdown table, its cells as text.
+    """Return a frame as a Markdown table with escaped cells.
 
-    Cells cannot end the table, open a link or carry HTML; two-level columns are joined.
+    Cells cannot end the table, open a link or contain HTML; two-level columns are joined.
     """
     columns = [_joined(name) for name in frame.columns]
     return markdown_rows(columns, frame.itertuples(index=False), ":")
 
 
 def markdown_rows(columns: Sequence[str], rows: Iterable[Iterable[object]], align: str = "") -> str:
-    """Return rows as a Markdown table; with `align` ":" all but the first column stand right."""
+    """Return rows as a Markdown table; `align` ":" right-aligns all columns but the first."""
     rule = [" --- ", *[f" ---{align} "] * (len(columns) - 1)]
     cells = [[markdown_text(str(cell)) for cell in row] for row in (columns, *rows)]
     head, *body = (f"| {' | '.join(row)} |" for row in cells)
@@ -72,24 +72,24 @@ def markdown_rows(columns: Sequence[str], rows: Iterable[Iterable[object]], alig
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup; line breaks become spaces."""
+    """Escape what Markdown or HTML would interpret as markup; line breaks become spaces."""
     escaped = _MARKDOWN.sub(_escape, " ".join(text.split()))
     return escaped.replace("&", "&amp;")
 
 
 def _escape(match: re.Match[str]) -> str:
     mark = match[1]
-    # Inside words an underscore is text, and names are full of them.
+    # Markdown takes an underscore inside a word for text, and names have many.
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     inner = mark == "_" and before.isalnum() and after.isalnum()
     return mark if inner else f"\\{mark}"
 
 
 def latex(frame: pd.DataFrame, caption: str) -> str:
-    """Return a frame of text as a LaTeX table (booktabs; longtable where it is long).
+    """Return a frame of text as a LaTeX table (booktabs; longtable if it is long).
 
-    Two-level columns become a head of two lines, in which neighbours with one first level share
-    it. A row whose first cell is not empty starts a block where others are empty.
+    Two-level columns become a head of two lines, in which neighbours with the same first level
+    share one cell. If some rows have an empty first cell, each other row starts a block.
     """
     columns = f"l{'r' * (frame.shape[1] - 1)}"
     body = [_latex_row(list(row)) for row in frame.to_numpy()]
@@ -100,7 +100,7 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
             for number, (line, first) in enumerate(zip(body, starts, strict=True))
         ]
     head = [r"\toprule", *_latex_head(frame), r"\midrule"]
-    if len(frame) > _LONG:
+    if len(frame) > _MAX_ROWS:
         lines = [rf"\begin{{longtable}}{{{columns}}}", rf"\caption{{{latex_text(caption)}}}\\"]
         lines += [*head, r"\endhead", *body, r"\bottomrule", r"\end{longtable}"]
     else:
@@ -111,7 +111,9 @@ def latex(frame: pd.DataFrame, caption: str) -> str:
 
 
 def latex_text(text: object) -> str:
-    """Escape the characters that LaTeX reserves; line breaks become spaces, other marks nothing."""
+    """Escape the characters that LaTeX reserves; line breaks become spaces, and other control
+    characters are removed.
+    """
     plain = " ".join(str(text).split())
     return "".join(c for c in plain if c.isprintable()).translate(_LATEX)
 
@@ -129,12 +131,12 @@ def _latex_head(frame: pd.DataFrame) -> list[str]:
             spans[-1] = (name, spans[-1][1] + 1)
         else:
             spans.append((name, 1))
-    cells, rules, place = [], [], 1
+    cells, rules, column = [], [], 1
     for name, width in spans:
         cells.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(name)}}}" if name else "")
         if name:
-            rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
-        place += width
+            rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
+        column += width
     second = _latex_row(list(frame.columns.get_level_values(1)))
     return [" & ".join(cells) + r" \\", " ".join(rules), second]
 

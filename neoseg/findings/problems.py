@@ -1,4 +1,4 @@
-"""Collect what is wrong with a cohort, so that it is told in one go."""
+"""Collect the problems of a cohort, to report all of them at once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from neoseg.findings.kinds import KINDS
 log = logging.getLogger(__name__)
 
 OnError = Literal["stop", "skip", "collect"]
-"""What errors do: stop; skip those that name the scans which they concern, and these scans; or
-collect all that a cohort can be put together with, to be told later.
+"""How errors are handled: "stop" raises; "skip" leaves out the scans that errors name; "collect"
+tolerates every error with which a cohort can still be assembled, to be reported later.
 """
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: the file or key, what is there, what should be, and what to do about it.
+    """One problem: the file or key, what was found, what was expected, and what to do about it.
 
-    `kind` is a code of `KINDS`; `scans` are the ids of the scans that cannot be used because of
-    an error, empty where it concerns the whole cohort. Names out of files are shown as
-    `NeosegError` shows them, wherever the finding is written.
+    `kind` is a code in `KINDS`; `scans` are the ids of the scans that an error makes unusable, or
+    empty if it concerns the whole cohort. Control characters, as in names read from files, are
+    escaped as in `NeosegError`, wherever the problem is written.
     """
 
     where: str
@@ -47,24 +47,24 @@ class Problem:
 
     @property
     def sentence(self) -> str:
-        """Where, finding, expectation and remedy as one sentence."""
+        """Location, finding, expectation and remedy as one sentence."""
         expected = f", expected {self.expected}" if self.expected else ""
         return f"{self.where} {self.found}{expected}" + (f"; {self.action}" if self.action else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON."""
+        """Return plain containers, for JSON."""
         return asdict(self) | {"scans": list(self.scans)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Problem:
-        """Undo `to_dict`."""
+        """Return the problem of which `to_dict` returned `raw`."""
         return cls(**{**raw, "scans": tuple(raw["scans"])})
 
 
 class CohortError(NeosegError):
-    """A cohort, split or annotation plan that cannot be used; lists all errors that were found.
+    """A cohort, split or annotation plan that cannot be used; the message lists all errors.
 
-    `warnings` are what was found beside them.
+    `warnings` are the warnings recorded along with them.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class CohortError(NeosegError):
 
 @dataclass
 class Problems:
-    """Errors and warnings found so far."""
+    """Errors and warnings recorded so far."""
 
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -91,29 +91,32 @@ class Problems:
         kind: str = "setting",
         scans: Iterable[str] = (),
     ) -> None:
-        """Note something that the cohort, or only the named scans, cannot be used with."""
+        """Record a problem that makes the cohort, or only the named scans, unusable."""
         self.errors.append(Problem(str(where), found, expected, action, kind, tuple(scans)))
 
     def warn(
         self, where: object, found: str, expected: str = "", action: str = "", kind: str = "setting"
     ) -> None:
-        """Note something that the user should know but that stops nothing."""
+        """Record a problem that the user should know about but that stops nothing."""
         self.warnings.append(Problem(str(where), found, expected, action, kind, severity="warning"))
 
     def settle(
         self, subject: str, on_error: OnError = "stop", usable: bool = True
     ) -> tuple[Problem, ...]:
-        """Log the warnings and return them, with the errors that `on_error` puts up with.
+        """Log the warnings and return them, after the errors that `on_error` tolerates.
 
-        Nothing is logged where all is collected; `usable` tells whether anything could come of it.
+        Args:
+            subject: name of the cohort or plan in messages.
+            on_error: how errors are handled; with "collect" nothing is logged.
+            usable: whether a result could be assembled at all; if not, every error is fatal.
 
         Raises:
-            CohortError: with every error, if there are any others.
+            CohortError: lists every error, if any is not tolerated.
         """
         if on_error != "collect":
             for warning in self.warnings:
                 log.warning("%s: %s", subject, warning)
-        bearable = (
+        tolerated = (
             usable
             and {
                 "stop": not self.errors,
@@ -121,11 +124,11 @@ class Problems:
                 "collect": True,
             }[on_error]
         )
-        if self.errors and not bearable:
-            number = len(self.errors)
-            noun = "problem" if number == 1 else "problems"
+        if self.errors and not tolerated:
+            count = len(self.errors)
+            noun = "problem" if count == 1 else "problems"
             raise CohortError(
-                f"{subject} cannot be used, {number} {noun}:", self.errors, self.warnings
+                f"{subject} cannot be used, {count} {noun}:", self.errors, self.warnings
             )
         return (*self.errors, *self.warnings)
 
@@ -137,7 +140,7 @@ class Problems:
 
 
 def shorten(names: Iterable[object], limit: int = 8) -> str:
-    """Write names as a list of at most `limit`, with the number of the rest."""
-    shown = [str(name) for name in names]
-    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + more
+    """Return a text with at most `limit` of the names, and the number of the remaining ones."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

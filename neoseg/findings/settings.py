@@ -1,4 +1,4 @@
-"""Checking plain values against the settings that they become, a message for each wrong key."""
+"""Validate plain values against settings models, with a message for each invalid key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ConfigError(NeosegError):
 
 
 class WrongKeysError(NeosegError):
-    """Several messages about one section, for validators that find more than one."""
+    """Several messages about one section, for validators that find more than one problem."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(dict.fromkeys(lines))
@@ -26,40 +26,40 @@ class WrongKeysError(NeosegError):
 
     @classmethod
     def require_none(cls, lines: Iterable[str]) -> None:
-        """Raise where there is a line."""
+        """Raise if there are any lines."""
         error = cls(lines)
         if error.lines:
             raise error
 
 
 class Section(BaseModel):
-    """Keys that a user writes; those that do not exist are errors, values cannot be changed."""
+    """Keys that a user writes; unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def read(cls, raw: Any, key: str = "") -> Self:
-        """Check plain containers as `parse` does."""
+        """Validate plain containers, as `parse` does."""
         return parse(cls, raw, key)
 
 
 def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested containers by dotted keys; lists are values."""
-    found: dict[str, Any] = {}
+    """Flatten nested containers to dotted keys; lists are values."""
+    flat: dict[str, Any] = {}
     for key, value in content.items():
-        within = isinstance(value, dict)
-        found |= dotted(value, f"{prefix}{key}.") if within else {f"{prefix}{key}": value}
-    return found
+        nested = isinstance(value, dict)
+        flat |= dotted(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def parse(model: type[Settings], raw: Any, key: str = "") -> Settings:
-    """Check plain containers that stand under `key` ("" is the top level).
+    """Validate plain containers found under `key` ("" is the top level).
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: lists every invalid key.
     """
     try:
         return model.model_validate(raw)
@@ -68,81 +68,81 @@ def parse(model: type[Settings], raw: Any, key: str = "") -> Settings:
 
 
 def listed(messages: Iterable[str]) -> str:
-    """Write messages as one: alone as it is, several below a title."""
-    found = list(dict.fromkeys(messages))
-    if len(found) == 1:
-        return found[0]
-    lines = "\n".join(f"  - {text}" for text in found)
-    return f"the configuration has {len(found)} problems:\n{lines}"
+    """Join messages: a single one stays as it is, several are listed below a title."""
+    unique = list(dict.fromkeys(messages))
+    if len(unique) == 1:
+        return unique[0]
+    lines = "\n".join(f"  - {text}" for text in unique)
+    return f"the configuration has {len(unique)} problems:\n{lines}"
 
 
 def own_errors(error: ValidationError) -> list[ErrorDetails]:
-    """Return what is wrong, without lists said to be short because all their items are wrong."""
-    found = error.errors()
-    places = [item["loc"] for item in found]
+    """Return the errors, without lists reported too short because all their items are invalid."""
+    errors = error.errors()
+    locations = [item["loc"] for item in errors]
     return [
         item
-        for item in found
+        for item in errors
         if item["type"] != "too_short"
         or not any(
-            len(p) > len(item["loc"]) and p[: len(item["loc"])] == item["loc"] for p in places
+            len(p) > len(item["loc"]) and p[: len(item["loc"])] == item["loc"] for p in locations
         )
     ]
 
 
-LONGEST = 200
-"""Letters of a value that is shown: a whole label table would hide what is said of it."""
+MAX_SHOWN = 200
+"""Longest value shown in a message, in characters; a whole label table would hide the rest."""
 
-_OF_LISTS = ("tuple_type", "list_type", "too_long")
+_LIST_ERRORS = ("tuple_type", "list_type", "too_long")
 
 
 def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iterator[str]:
-    """Yield what is wrong with each key, of those that do not exist with the nearest that does."""
+    """Yield a message for each invalid key; for one that does not exist, with the nearest ones."""
     for item in own_errors(error):
-        # Names of the members of a union stand in the path, too.
+        # Locations also contain names of union members, such as `list[int]`, which are dropped.
         path = [str(part) for part in item["loc"] if "[" not in str(part)]
         place = ".".join(part for part in (key, *path) if part)
         raised = item.get("ctx", {}).get("error")
         if isinstance(raised, WrongKeysError):
             yield from raised.lines
         elif isinstance(raised, NeosegError):
-            yield str(raised)  # says itself which key
+            yield str(raised)  # names the key itself
         elif item["type"] == "extra_forbidden":
             near = nearest(path[-1], fields_at(model, path[:-1]))
             if "." in place:
                 yield f"{place} = {item['input']!r}: there is no such key{near}"
             else:
                 yield f"there is no key '{place}'{near}"
-        elif item["type"] in _OF_LISTS or _is_of_a_list(item):
-            yield _as_list(item, model, key, path[:-1] if _is_of_a_list(item) else path)
+        elif item["type"] in _LIST_ERRORS or _is_missing_item(item):
+            yield _list_message(item, model, key, path[:-1] if _is_missing_item(item) else path)
         elif item["type"] == "missing" or (len(path) == 1 and not key and item["input"] is None):
             yield f"{place} is not set; {_how_to_set(place)}"
-        elif path and len(repr(item["input"])) <= LONGEST:
+        elif path and len(repr(item["input"])) <= MAX_SHOWN:
             yield f"{place} = {item['input']!r}: {item['msg'] if raised is None else raised}"
         else:
             yield f"{place}: {item['msg'] if raised is None else raised}"
 
 
-def _is_of_a_list(item: ErrorDetails) -> bool:
+def _is_missing_item(item: ErrorDetails) -> bool:
     return item["type"] == "missing" and isinstance(item["loc"][-1], int)
 
 
-def _as_list(item: ErrorDetails, model: type[BaseModel], key: str, path: list[str]) -> str:
-    """Say how a list is written, and how many values it has where that is fixed."""
+def _list_message(item: ErrorDetails, model: type[BaseModel], key: str, path: list[str]) -> str:
+    """Return a message on how to write a list, with the number of its values if that is fixed."""
     place = ".".join(part for part in (key, *path) if part)
-    value, many = item["input"], _length(model, path)
+    value, length = item["input"], _length(model, path)
     given = [*value] if isinstance(value, list | tuple) else [value]
     if path[-1].isdigit():  # of a list of lists
         return f"{place} = {value!r}: {item['msg']}"
-    if many is None:
+    if length is None:
         how = item["msg"] if given == value else f"expected a list; write '{place}=[{value}]'"
         return f"{place} = {value!r}: {how}"
-    example = ",".join(map(str, [*given, *(given[-1:] or ["..."]) * many][:many]))
-    return f"{place} = {value!r}: expected {many} values; write '{place}=[{example}]'"
+    example = ",".join(map(str, [*given, *(given[-1:] or ["..."]) * length][:length]))
+    return f"{place} = {value!r}: expected {length} values; write '{place}=[{example}]'"
 
 
 def _length(model: type[BaseModel], path: Sequence[str]) -> int | None:
-    """Return how many values the tuple has that a path of keys leads to; None where it is open."""
+    """Return the length of the tuple at a path of keys; None if it is not fixed."""
     for part in path[:-1]:
         field = model.model_fields.get(part)
         model = next(_models(field.annotation), model) if field is not None else model
@@ -151,6 +151,7 @@ def _length(model: type[BaseModel], path: Sequence[str]) -> int | None:
 
 
 def _lengths(annotation: Any) -> Iterator[int]:
+    """Yield the lengths of the fixed tuples in an annotation, outermost first."""
     parts = get_args(annotation)
     if get_origin(annotation) is tuple and ... not in parts:
         yield len(parts)
@@ -165,13 +166,13 @@ def _how_to_set(key: str) -> str:
 
 
 def fields_at(model: type[BaseModel], path: list[str]) -> Iterable[str]:
-    """Return the keys of a model, or of the one below it that a path of keys leads to."""
+    """Return the keys of a model, or of the nested model at a path of keys."""
     for part in path:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
         field = fields.get(part)
-        below = next(_models(field.annotation), None) if field is not None else None
-        # A union puts names of its members into the path; they lead nowhere.
-        model = below or model
+        nested = next(_models(field.annotation), None) if field is not None else None
+        # Names of union members in the path are no fields and are skipped.
+        model = nested or model
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -183,7 +184,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def parse_settings(model: type[Settings], raw: Mapping[str, Any], source: str) -> Settings:
-    """Check `raw` against a settings model; raises `CohortError` that names every wrong key."""
+    """Validate `raw` against a settings model; raises `CohortError` that names each invalid key."""
     try:
         return model.model_validate(dict(raw))
     except ValidationError as error:

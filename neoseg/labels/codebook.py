@@ -1,4 +1,4 @@
-"""The codebook: the distinct label sets of a training cohort, one byte a voxel."""
+"""The codebook: the distinct label sets of a training cohort, one byte per voxel."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ UNKNOWN = 0
 """The code of a voxel about which nothing is known (all leaves), in every codebook."""
 
 MAX_CODES = 256
+"""Largest number of label sets in a codebook, as codes are bytes."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,24 @@ class Codebook:
 
     @property
     def plain_sets(self) -> tuple[tuple[int, ...], ...]:
-        """The rows as plain numbers, for a checkpoint."""
+        """The rows as tuples of leaf positions, for a checkpoint."""
         return tuple(tuple(sorted(leaves)) for leaves in self.sets)
 
     @classmethod
     def build(cls, space: LabelSpace, sets: Iterable[LabelSet] = ()) -> Codebook:
         """Collect `sets`, their mirror images, the single leaves and "unknown".
 
-        The order depends on the sets alone, not on the order in which they are given.
+        The order of rows depends only on the sets, not on the order in which they are given.
 
         Raises:
-            LabelError: for an empty label set, or for more than 256 distinct ones.
+            LabelError: an empty label set, or more than 256 distinct ones.
         """
-        wanted = set(sets)
-        if frozenset() in wanted:
+        all_sets = set(sets)
+        if frozenset() in all_sets:
             raise LabelError("a label set is empty: a voxel must be allowed at least one leaf")
         singles = [frozenset([leaf]) for leaf in range(space.num_leaves)]
-        wanted |= {space.mirrored(leaves) for leaves in wanted}
-        merged = sorted(wanted - set(singles) - {space.everything}, key=sorted)
+        all_sets |= {space.mirrored(leaves) for leaves in all_sets}
+        merged = sorted(all_sets - set(singles) - {space.everything}, key=sorted)
         rows = (space.everything, *singles, *merged)
         if len(rows) > MAX_CODES:
             raise LabelError(
@@ -71,8 +72,8 @@ class Codebook:
 
     @cached_property
     def membership(self) -> np.ndarray:
-        """Int8 `[R, C]`: 1 where the label set lies inside the class, 0 where they are disjoint,
-        -1 (unknown) otherwise.
+        """Int8 `[R, C]`: 1 if the label set is inside the class, 0 if they are disjoint, -1
+        (unknown) otherwise.
         """
         inside = self.rows.astype(np.int32) @ self.space.class_leaves.astype(np.int32).T
         size = self.rows.sum(axis=1, keepdims=True)
@@ -96,7 +97,7 @@ class Codebook:
         return {leaves: code for code, leaves in enumerate(self.sets)}
 
     def code(self, leaves: LabelSet) -> int:
-        """Return the row of a label set; raises `LabelError` where the codebook lacks it."""
+        """Return the row of a label set; raises `LabelError` if the codebook lacks it."""
         try:
             return self._codes[leaves]
         except KeyError:
@@ -104,7 +105,7 @@ class Codebook:
             raise LabelError(f"the codebook has no label set {{{names}}}") from None
 
     def lookup(self, sets: Sequence[LabelSet]) -> np.ndarray:
-        """Return uint8 `[256]` that maps position i to the code of `sets[i]`, the rest to 0."""
+        """Return uint8 `[256]` that maps i to the code of `sets[i]`, and further positions to 0."""
         table = np.full(MAX_CODES, UNKNOWN, dtype=np.uint8)
         table[: len(sets)] = [self.code(leaves) for leaves in sets]
         return table

@@ -1,4 +1,4 @@
-"""Conventions: what the integers of a data set's label files mean as label sets."""
+"""Conventions: the label sets that the integers in a data set's label files represent."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
 SMALLEST_VALUE, LARGEST_VALUE = -32768, 65535
-"""Label files hold at most 16-bit numbers here; every known table has far fewer."""
+"""Range of the integers in label files: 16 bits, signed or unsigned."""
 
 ROUNDING = 1e-3
-"""How far a label may lie from a whole number. Floats and scaled headers are off by rounding."""
+"""Largest distance of a label from an integer; floats and scaled headers have rounding errors."""
 
 Meaning = int | str | Iterable[int | str] | None
 
 
 @dataclass(frozen=True)
 class Convention:
-    """Sorted integers of a label file and the label set of each.
+    """The sorted integers of label files and the label set of each.
 
-    The position of an integer in `values` is its *stored code*: what the prepared store holds,
-    whichever protocol a run applies later.
+    The position of an integer in `values` is its *stored code*, which the prepared store contains
+    regardless of the protocol that a run applies later.
     """
 
     space: LabelSpace
@@ -34,23 +34,23 @@ class Convention:
 
     @classmethod
     def identity(cls, space: LabelSpace) -> Convention:
-        """Label files that hold the indices of the space's own leaves."""
+        """Return the convention of label files that contain the indices of the space's leaves."""
         return cls.from_mapping(space, {leaf.index: leaf.index for leaf in space.leaves})
 
     @classmethod
     def from_mapping(cls, space: LabelSpace, mapping: Mapping[int, Meaning]) -> Convention:
-        """Read `{integer: leaf, class, list of them, or null for "not annotated"}`.
+        """Parse `{integer: leaf, class, list of those, or null for "not annotated"}`.
 
         Raises:
-            LabelError: unknown names, an integer that is not whole or not of 16 bits, no entries,
-                or more than 256 of them.
+            LabelError: unknown names, a key that is not an integer of 16 bits, an empty label set,
+                no entries, or more than 256.
         """
         if not 1 <= len(mapping) <= 256:
             raise LabelError(f"a label convention needs 1 to 256 integers, found {len(mapping)}")
         entries: dict[int, LabelSet] = {}
         for value, meaning in mapping.items():
-            whole = isinstance(value, int | np.integer)
-            if not whole or not SMALLEST_VALUE <= value <= LARGEST_VALUE:
+            is_integer = isinstance(value, int | np.integer)
+            if not is_integer or not SMALLEST_VALUE <= value <= LARGEST_VALUE:
                 raise LabelError(
                     f"label value {value!r} must be a whole number from {SMALLEST_VALUE} to "
                     f"{LARGEST_VALUE}"
@@ -66,55 +66,56 @@ class Convention:
 
     @cached_property
     def _table(self) -> np.ndarray:
-        # One place more at each end, for whatever lies beyond.
+        """Int16: stored code by offset from the smallest value, -1 for values not in `values`."""
+        # One entry more at each end, to which values out of range are clipped.
         table = np.full(self.values[-1] - self.values[0] + 3, -1, dtype=np.int16)
         table[np.array(self.values) - self.values[0] + 1] = np.arange(len(self.values))
         return table
 
     def written(self, more: Iterable[int] = ()) -> str:
-        """Return the mapping as a command line has it, with `more` values that say nothing."""
+        """Return the mapping as written on a command line, with the values `more` as null."""
         names = {value: self.name(number) for number, value in enumerate(self.values)}
         names |= dict.fromkeys(more, "null")
         return "{" + ", ".join(f"{value}: {names[value]}" for value in sorted(names)) + "}"
 
     def name(self, code: int) -> str:
-        """Return what a stored code means, in the words that `from_mapping` reads."""
+        """Return the meaning of a stored code, as `from_mapping` reads it."""
         leaves = self.sets[code]
         return "null" if leaves == self.space.everything else self.space.plain_name(leaves)
 
     def encode(self, labels: np.ndarray, source: str) -> np.ndarray:
-        """Turn a volume of file integers (any dtype) into uint8 stored codes of the same shape.
+        """Convert a volume of file integers (any dtype) to uint8 stored codes of the same shape.
 
         Raises:
-            LabelError: naming `source` where values are further than `ROUNDING` from whole
-                numbers, or not of the convention.
+            LabelError: a value is further than `ROUNDING` from an integer, or not in the
+                convention; the message names `source`.
         """
         if labels.dtype.kind == "f":
-            whole = np.rint(labels)
-            bad = ~np.isclose(labels, whole, rtol=0, atol=ROUNDING) | ~np.isfinite(labels)
+            rounded = np.rint(labels)
+            bad = ~np.isclose(labels, rounded, rtol=0, atol=ROUNDING) | ~np.isfinite(labels)
             if bad.any():
                 first = float(labels[bad].ravel()[0])
                 raise LabelError(
                     f"{source} holds {first!r}, expected whole label numbers; it may be an image, "
                     "probabilities, or a label map resampled with interpolation"
                 )
-            labels = whole
+            labels = rounded
         labels = labels.astype(np.int64)
         table = self._table
-        found: np.ndarray = table[np.clip(labels - self.values[0] + 1, 0, len(table) - 1)]
-        if (found < 0).any():
-            odd = np.unique(labels[found < 0])
-            shown = ", ".join(map(str, odd[:8])) + (", …" if len(odd) > 8 else "")
+        codes: np.ndarray = table[np.clip(labels - self.values[0] + 1, 0, len(table) - 1)]
+        if (codes < 0).any():
+            unknown = np.unique(labels[codes < 0])
+            listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
             raise LabelError(
-                f"{source} holds label values outside the table '{self.space.name}': {shown} "
-                f"({int((found < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
+                f"{source} holds label values outside the table '{self.space.name}': {listed} "
+                f"({int((codes < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
                 "file or add the values to the cohort's `convention`"
             )
-        return found.astype(np.uint8)
+        return codes.astype(np.uint8)
 
 
 def _ranges(values: tuple[int, ...]) -> str:
-    """Write sorted integers shortly, as in "0-9, 12"."""
+    """Return sorted integers in short form, as in "0-9, 12"."""
     spans: list[list[int]] = []
     for value in values:
         if spans and value == spans[-1][1] + 1:

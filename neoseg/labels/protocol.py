@@ -1,4 +1,4 @@
-"""Annotation protocols: how deep an annotation goes."""
+"""Annotation protocols: how detailed an annotation is."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
 PLANE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Axis of a canonical (RAS+) array across which the slices of a plane are stacked."""
+"""Axis of a canonical (RAS+) array along which the slices of a plane are stacked."""
 
 Stream = Literal["full", "partial", "unlabelled"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
-"""How much is known of a scan, as shares of a batch tell it; a batch stores positions in these."""
+"""How much is known about a scan. Shares of a batch refer to these names, and a batch stores their
+positions.
+"""
 
 
 class SliceShare(Section):
-    """The annotation exists on some slices of one plane; elsewhere nothing is known.
+    """Restriction of an annotation to some slices of one plane; elsewhere nothing is known.
 
-    Without `share` it is on those in which the file shows a structure.
+    Without `share`, the annotated slices are those in which the file contains a structure.
     """
 
     plane: Literal["sagittal", "coronal", "axial"] = "axial"
@@ -35,11 +37,12 @@ class SliceShare(Section):
 
 
 class ProtocolRow(Section):
-    """What a user writes in `conf/annotation/*.yaml`.
+    """A protocol as written in `conf/annotation/*.yaml`.
 
-    By default a protocol simulates: it hides what the files tell. One that `describes` says what
-    they tell: a merged region has one value in them (of `convention`, else of the cohort's),
-    a structure that is missing is background, the annotated slices are those that show something.
+    By default a protocol simulates: it hides part of what the files contain. A protocol that
+    `describes` states what they contain: a merged region has one value in them (of `convention`, or
+    else of the cohort's), a missing structure is background, and the annotated slices are those
+    that contain a structure.
     """
 
     name: str = Field(min_length=1)
@@ -51,7 +54,7 @@ class ProtocolRow(Section):
     slices: SliceShare | None = None
 
     @model_validator(mode="after")
-    def _is_about_files_or_hides(self) -> ProtocolRow:
+    def _require_consistent_keys(self) -> ProtocolRow:
         if self.convention is not None and not self.describes:
             raise ValueError("a convention says what files hold; set describes: true beside it")
         if self.slices is not None and self.describes != (self.slices.share is None):
@@ -65,11 +68,11 @@ class ProtocolRow(Section):
 
 @dataclass(frozen=True)
 class Protocol:
-    """Maps each leaf to the label set that an annotation of this depth tells about it.
+    """Mapping from each leaf to the label set that such an annotation gives for it.
 
-    `sets[k]` holds leaf k. Merged leaves share one set; a missing structure shares one set with
-    the background, because where it was not drawn the file shows background. Whether it
-    `describes` files and their `convention` are as in `ProtocolRow`.
+    `sets[k]` contains leaf k. Merged leaves share one set; a missing structure shares one with the
+    background, because files contain background where it was not drawn. `describes` and
+    `convention` are as in `ProtocolRow`.
     """
 
     name: str
@@ -81,21 +84,21 @@ class Protocol:
 
     @classmethod
     def full(cls, space: LabelSpace) -> Protocol:
-        """Every leaf is known."""
+        """Return the protocol under which every leaf is known."""
         return cls("full", space, tuple(frozenset([k]) for k in range(space.num_leaves)))
 
     @classmethod
     def unlabelled(cls, space: LabelSpace) -> Protocol:
-        """Nothing is known."""
+        """Return the protocol under which nothing is known."""
         return cls("unlabelled", space, (space.everything,) * space.num_leaves)
 
     @classmethod
     def parse(cls, space: LabelSpace, raw: dict[str, Any]) -> Protocol:
-        """Resolve a protocol row against a space.
+        """Validate a protocol row and resolve its names in a space.
 
         Raises:
-            LabelError: unknown keys or names, a merge of a single leaf, merges that overlap
-                without one containing the other.
+            LabelError: unknown keys or names, a merge of a single leaf, merges that overlap without
+                one containing the other, or an unlabelled protocol that also hides structures.
         """
         try:
             row = ProtocolRow.model_validate(raw)
@@ -121,43 +124,45 @@ class Protocol:
                     f"protocol '{row.name}' merges '{name}', which is a single leaf; nothing would "
                     "be hidden: name a super-class or several leaves"
                 )
-            for other, others in merges[:number]:
-                if leaves & others and not (leaves <= others or others <= leaves):
+            for other_name, other_leaves in merges[:number]:
+                if leaves & other_leaves and not (leaves <= other_leaves or other_leaves <= leaves):
                     raise LabelError(
-                        f"protocol '{row.name}': '{other}' and '{name}' overlap and neither "
+                        f"protocol '{row.name}': '{other_name}' and '{name}' overlap and neither "
                         "contains the other; merge their union or keep them disjoint"
                     )
             for leaf in leaves:
                 sets[leaf] |= leaves
-        own = None if row.convention is None else Convention.from_mapping(space, row.convention)
-        return cls(row.name, space, tuple(sets), row.slices, row.describes, own)
+        convention = (
+            None if row.convention is None else Convention.from_mapping(space, row.convention)
+        )
+        return cls(row.name, space, tuple(sets), row.slices, row.describes, convention)
 
     def apply(self, leaves: LabelSet) -> LabelSet:
-        """Return what remains known of a label set."""
+        """Return what remains known of a label set under this protocol."""
         return frozenset().union(*(self.sets[leaf] for leaf in leaves))
 
     @property
     def stream(self) -> Stream:
-        """How much is known of a scan so annotated."""
+        """How much is known about a scan with this annotation."""
         if set(self.sets) == {self.space.everything}:
             return "unlabelled"
         return "full" if self.name == "full" else "partial"
 
     def denies(self, leaves: LabelSet) -> bool:
-        """Tell whether files that this describes cannot say so of a voxel."""
-        clear = self.space.background in leaves
-        return self.describes and not clear and self.apply(leaves) != leaves
+        """Return whether files that this protocol describes cannot contain a label set."""
+        has_background = self.space.background in leaves
+        return self.describes and not has_background and self.apply(leaves) != leaves
 
     @property
     def slice_axis(self) -> int:
-        """Axis of a canonical volume across which slices are annotated or not."""
+        """Axis of a canonical volume along which slices are annotated or not."""
         return 0 if self.slices is None else PLANE_AXIS[self.slices.plane]
 
     def annotated_slices(self, length: int, seed: Sequence[int]) -> np.ndarray | None:
-        """Bool `[length]`: the slices that carry the annotation, or None where all do.
+        """Return bool `[length]`: the annotated slices, or None if all are.
 
-        At least one slice is annotated. `seed` makes the choice of random slices a function of
-        the scan.
+        At least one slice is annotated. `seed` makes the choice of random slices a function of the
+        scan. None is also returned if the annotated slices depend on the volume; see `slices_of`.
         """
         if self.slices is None or self.slices.share is None:
             return None
@@ -173,18 +178,23 @@ class Protocol:
     def slices_of(
         self, codes: np.ndarray, codebook: Codebook, seed: Sequence[int]
     ) -> np.ndarray | None:
-        """Return `annotated_slices` of a volume `[X, Y, Z]` of codes before any is hidden."""
+        """Return the annotated slices of a volume `[X, Y, Z]` of codes, before any are hidden.
+
+        The result is that of `annotated_slices` or, without `share`, the slices with a structure.
+        """
         if self.slices is None or self.slices.share is not None:
             return self.annotated_slices(codes.shape[self.slice_axis], seed)
-        shows = ~codebook.rows[:, self.space.background]
-        found: np.ndarray = np.moveaxis(shows[codes], self.slice_axis, 0).any(axis=(1, 2))
-        return found
+        is_structure = ~codebook.rows[:, self.space.background]
+        annotated: np.ndarray = np.moveaxis(is_structure[codes], self.slice_axis, 0).any(
+            axis=(1, 2)
+        )
+        return annotated
 
 
 def hide_slices(codes: np.ndarray, annotated: np.ndarray | None, axis: int) -> None:
-    """Set `codes` (uint8 `[X, Y, Z]`) to unknown, in place, where a slice has no annotation.
+    """Set `codes` (uint8 `[X, Y, Z]`) to unknown, in place, in slices without annotation.
 
-    `annotated` is bool, along `axis`; None where all slices have one.
+    `annotated` is bool, along `axis`; None if all slices are annotated.
     """
     if annotated is not None:
         np.moveaxis(codes, axis, 0)[~annotated] = UNKNOWN

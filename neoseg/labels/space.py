@@ -12,13 +12,14 @@ import numpy as np
 
 from neoseg.labels.table import ClassRow, LabelError, LabelTable, Leaf
 
-_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
+_PLAIN_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z]\w*", re.ASCII | re.IGNORECASE)
 
-DEEPEST = 100
-"""Classes in classes; real tables have three levels."""
+MAX_DEPTH = 100
+"""Largest nesting depth of classes; real tables have three levels."""
 
 LabelSet = frozenset[int]
-"""Leaf positions that a voxel may be: `{7}` is certain, all leaves is "not annotated"."""
+"""Positions of the leaves that a voxel may be: `{7}` is certain, all leaves mean "not annotated".
+"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class LabelClass:
 class LabelSpace:
     """K leaves and C >= K classes over them.
 
-    Positions (0..K-1, 0..C-1) are used everywhere inside; the indices of label files appear only
-    where files are read and written.
+    Positions (0..K-1, 0..C-1) are used throughout the package; the indices of label files appear
+    only where files are read and written.
     """
 
     name: str
@@ -48,12 +49,12 @@ class LabelSpace:
 
     @property
     def num_leaves(self) -> int:
-        """K."""
+        """Number of leaves K."""
         return len(self.leaves)
 
     @property
     def num_classes(self) -> int:
-        """C, leaves included."""
+        """Number of classes C, including the leaves."""
         return len(self.classes)
 
     @property
@@ -71,7 +72,7 @@ class LabelSpace:
 
     @cached_property
     def class_mirror(self) -> tuple[int, ...]:
-        """The class that each class becomes when left and right are swapped."""
+        """Position of the class that each class becomes when left and right are swapped."""
         by_leaves = {entry.leaves: number for number, entry in enumerate(self.classes)}
         return tuple(by_leaves[self.mirrored(entry.leaves)] for entry in self.classes)
 
@@ -83,39 +84,39 @@ class LabelSpace:
         """Return the union of leaves and classes given by index, name or abbreviation.
 
         Raises:
-            LabelError: for a name that the table does not have, with the nearest ones it has.
+            LabelError: a name that the table does not have, with the nearest ones that it has.
         """
         if isinstance(names, int | str):
             names = [names]
-        found: set[int] = set()
+        leaves: set[int] = set()
         for name in names:
             key = str(name).casefold()
             if key not in self._lookup:
                 near = get_close_matches(key, self._lookup, n=3, cutoff=0.5)
                 hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
                 raise LabelError(f"label table '{self.name}' has no leaf or class '{name}'{hint}")
-            found |= self._lookup[key]
-        return frozenset(found)
+            leaves |= self._lookup[key]
+        return frozenset(leaves)
 
     def plain_name(self, leaves: LabelSet) -> str:
-        """Return a label set as a command line has it, for `label_set` to read."""
-        known = (entry.abbreviation for entry in self.classes if entry.leaves == leaves)
-        plain = next((name for name in known if _PLAIN.fullmatch(name)), None)
+        """Return a label set as written on a command line, readable by `label_set`."""
+        abbreviations = (entry.abbreviation for entry in self.classes if entry.leaves == leaves)
+        abbreviation = next((name for name in abbreviations if _PLAIN_NAME.fullmatch(name)), None)
         indices = sorted(self.leaves[leaf].index for leaf in leaves)
-        return plain or (str(indices[0]) if len(indices) == 1 else str(indices))
+        return abbreviation or (str(indices[0]) if len(indices) == 1 else str(indices))
 
     def class_position(self, name: int | str) -> int:
         """Return the position of a class (or leaf) among the C classes; raises `LabelError`."""
-        wanted = self.label_set(name)
-        return next(n for n, entry in enumerate(self.classes) if entry.leaves == wanted)
+        leaves = self.label_set(name)
+        return next(n for n, entry in enumerate(self.classes) if entry.leaves == leaves)
 
     @classmethod
     def from_table(cls, table: LabelTable) -> LabelSpace:
         """Resolve names, nested classes and mirror pairs.
 
         Raises:
-            LabelError: unknown or circular members, two classes with the same leaves, a class
-                whose mirror image is not a class.
+            LabelError: unknown or circular members, two classes with the same leaves, a class whose
+                mirror image is not a class, or a background that is not a leaf.
         """
         lookup: dict[str, LabelSet] = {}
         for position, row in enumerate(table.leaves):
@@ -128,14 +129,14 @@ class LabelSpace:
             LabelClass(row.name, row.abbreviation, lookup[row.name.casefold()], row.color)
             for row in rows
         ]
-        seen: dict[LabelSet, str] = {}
+        name_of: dict[LabelSet, str] = {}
         for entry in classes:
-            if entry.leaves in seen:
+            if entry.leaves in name_of:
                 raise LabelError(
-                    f"label table '{table.name}': '{entry.name}' and '{seen[entry.leaves]}' are "
+                    f"label table '{table.name}': '{entry.name}' and '{name_of[entry.leaves]}' are "
                     "the same set of leaves; keep one of them"
                 )
-            seen[entry.leaves] = entry.name
+            name_of[entry.leaves] = entry.name
 
         position_of = {row.index: position for position, row in enumerate(table.leaves)}
         mirror = list(range(len(table.leaves)))
@@ -143,7 +144,7 @@ class LabelSpace:
             a, b = position_of[left], position_of[right]
             mirror[a], mirror[b] = b, a
         for entry in classes:
-            if frozenset(mirror[leaf] for leaf in entry.leaves) not in seen:
+            if frozenset(mirror[leaf] for leaf in entry.leaves) not in name_of:
                 raise LabelError(
                     f"label table '{table.name}': the mirror image of '{entry.name}' is not a "
                     "class; add the class for the other side or correct the mirror pairs"
@@ -164,7 +165,7 @@ class LabelSpace:
 
 
 def _resolve_classes(table: LabelTable, lookup: dict[str, LabelSet]) -> None:
-    """Add the leaves of each class to `lookup`, members that are classes first."""
+    """Add the leaves of each class to `lookup`, resolving members that are classes first."""
     by_key: dict[str, ClassRow] = {}
     for row in table.classes:
         by_key[row.name.casefold()] = by_key[row.abbreviation.casefold()] = row
@@ -179,10 +180,10 @@ def _resolve_classes(table: LabelTable, lookup: dict[str, LabelSet]) -> None:
                 f"label table '{table.name}': class '{path[-1]}' has a member '{key}' that is "
                 f"neither a leaf nor a class (near: {', '.join(near) or 'none'})"
             )
-        if len(path) > DEEPEST:
+        if len(path) > MAX_DEPTH:
             raise LabelError(
                 f"label table '{table.name}': class '{row.name}' lies in {len(path)} others, "
-                f"expected at most {DEEPEST}"
+                f"expected at most {MAX_DEPTH}"
             )
         if row.name in path:
             raise LabelError(

@@ -1,4 +1,4 @@
-"""The label table: what a user writes down about the structures of a data set."""
+"""The label table: a user's description of the structures in a data set."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from neoseg.foreign import ForeignError, read_yaml
 
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
-GOLDEN = 0.618034
-"""Steps around the colours by which neighbours differ most, however many there are."""
+HUE_STEP = 0.618034
+"""Step of the hue between neighbouring indices, by the golden ratio, so that their colours differ
+clearly however many there are.
+"""
 
 
 class LabelError(NeosegError):
@@ -24,15 +26,15 @@ class LabelError(NeosegError):
 
 
 def colour_of(index: int) -> str:
-    """Return the colour of a structure that was given none; 0 is black."""
+    """Return the default colour of a structure; index 0 is black."""
     if index == 0:
         return "#000000"
-    parts = hsv_to_rgb(index * GOLDEN % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.15 * (index % 2))
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+    rgb = hsv_to_rgb(index * HUE_STEP % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.15 * (index % 2))
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
 
 
 def _printable(text: str) -> str:
-    """Return a name that stays on its line, wherever it is written; raises `ValueError`."""
+    """Return a name if it is printable; raises `ValueError`. Zero-width (non-)joiners may occur."""
     if not text.replace("\u200c", "").replace("\u200d", "").isprintable():
         raise ValueError(f"{text!r} has characters that cannot be printed; leave them out")
     return text
@@ -42,7 +44,7 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
 
 class Leaf(Section):
-    """One of K structures that exclude each other."""
+    """One of the K mutually exclusive structures."""
 
     index: int = Field(ge=0, le=65535, description="the integer in the label file")
     name: Name
@@ -68,8 +70,8 @@ class ClassRow(Section):
 class LabelTable(BaseModel):
     """Leaves, super-classes and left-right pairs, as written in `conf/labels/*.yaml`.
 
-    `background` names the leaf that stands for "none of the structures"; it is what lies outside
-    the field of view and what an annotator leaves where a structure was not drawn.
+    `background` names the leaf for "none of the structures": the label outside the field of view,
+    and where an annotator did not draw a structure.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +83,7 @@ class LabelTable(BaseModel):
     mirror: tuple[tuple[int, int], ...] = ()
 
     def _keys(self) -> list[set[str]]:
-        """What each leaf and class can be called; a leaf also by its index."""
+        """Return the names of each leaf and class; those of a leaf include its index."""
         leaves = [
             {str(row.index), row.name.casefold(), row.abbreviation.casefold()}
             for row in self.leaves
@@ -92,11 +94,11 @@ class LabelTable(BaseModel):
     def _names_are_unique(self) -> LabelTable:
         indices = Counter(leaf.index for leaf in self.leaves)
         names = Counter(key for keys in self._keys() for key in keys)
-        twice = [f"index {i}" for i, n in indices.items() if n > 1]
-        twice += [f"name '{key}'" for key, n in names.items() if n > 1]
-        if twice:
+        duplicates = [f"index {i}" for i, n in indices.items() if n > 1]
+        duplicates += [f"name '{key}'" for key, n in names.items() if n > 1]
+        if duplicates:
             raise ValueError(
-                f"label table '{self.name}' uses {', '.join(twice)} more than once; "
+                f"label table '{self.name}' uses {', '.join(duplicates)} more than once; "
                 "every index, name and abbreviation must be unique (case does not count)"
             )
         paired = Counter(index for pair in self.mirror for index in pair)
@@ -107,12 +109,12 @@ class LabelTable(BaseModel):
                 "of a leaf and stand in one pair only"
             )
         background = str(self.background).casefold()
-        clear = [
+        background_indices = [
             row.index
             for row, keys in zip(self.leaves, self._keys(), strict=False)
             if background in keys
         ]
-        if any(index in paired for index in clear):
+        if any(index in paired for index in background_indices):
             raise ValueError(
                 f"label table '{self.name}': mirror pairs the background '{self.background}', "
                 "which has no side; remove that pair"
@@ -121,10 +123,10 @@ class LabelTable(BaseModel):
 
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "label table") -> LabelTable:
-        """Check `raw` (plain containers).
+        """Validate `raw` (plain containers).
 
         Raises:
-            LabelError: naming `source` and every entry that is wrong.
+            LabelError: the table is invalid; the message names `source` and every invalid entry.
         """
         try:
             return cls.model_validate(raw)
@@ -137,7 +139,7 @@ class LabelTable(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> LabelTable:
-        """Read a YAML file; raises `LabelError` naming the file."""
+        """Read a table from a YAML file; raises `LabelError` that names the file."""
         try:
             return cls.parse(read_yaml(path), str(path))
         except ForeignError as error:

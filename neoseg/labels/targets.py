@@ -1,4 +1,4 @@
-"""Targets: a label volume and the protocol of its annotation become codes."""
+"""Targets: encode a label volume as codes, given the protocol of its annotation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Targets:
-    """Owns the codebook of all that its protocols can tell, and encodes label volumes with it.
+    """The codebook of all label sets of the given protocols; encodes label volumes with it.
 
     >>> targets = Targets(space, [{"name": "coarse", "merge": ["TCV"]}])
     >>> codes = targets.encode(labels, "coarse")  # of the same shape, uint8
@@ -28,13 +28,13 @@ class Targets:
 
     Args:
         space: the label space.
-        protocols: that volumes are annotated by, as `Protocol` or as in `conf/annotation`:
-            `{name, merge, missing, slices, unlabelled}`. "full" and "unlabelled" are always there.
-        convention: what the integers of the volumes mean, where their protocol has no convention
-            of its own; None: they are the indices of the label table's leaves.
+        protocols: of the annotations, as `Protocol` or as in `conf/annotation`: `{name, merge,
+            missing, slices, unlabelled}`. "full" and "unlabelled" are always available.
+        convention: meaning of the integers in volumes whose protocol has no convention of its own;
+            None if they are the indices of the label table's leaves.
 
     Raises:
-        LabelError: a protocol that cannot be, two of one name, or label sets that do not fit into
+        LabelError: an invalid protocol, two protocols of one name, or more label sets than fit into
             a byte.
     """
 
@@ -46,15 +46,18 @@ class Targets:
     ) -> None:
         self.space = space
         self.convention = convention or Convention.identity(space)
-        own = [p if isinstance(p, Protocol) else Protocol.parse(space, dict(p)) for p in protocols]
-        always = [Protocol.full(space), Protocol.unlabelled(space)]
-        names = [protocol.name for protocol in (*always, *own)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise LabelError(f"several protocols are called {', '.join(twice)}; rename them")
-        self.protocols = {protocol.name: protocol for protocol in (*always, *own)}
+        custom = [
+            p if isinstance(p, Protocol) else Protocol.parse(space, dict(p)) for p in protocols
+        ]
+        built_in = [Protocol.full(space), Protocol.unlabelled(space)]
+        names = [protocol.name for protocol in (*built_in, *custom)]
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise LabelError(f"several protocols are called {', '.join(duplicates)}; rename them")
+        self.protocols = {protocol.name: protocol for protocol in (*built_in, *custom)}
         self.codebook = Codebook.build(
-            space, (s for protocol in self.protocols.values() for s in self._told(protocol)[1])
+            space,
+            (s for protocol in self.protocols.values() for s in self._resolve(protocol)[1]),
         )
 
     def encode(
@@ -63,22 +66,22 @@ class Targets:
         protocol: str | Sequence[str] = "full",
         slice_seed: Sequence[int] = (0,),
     ) -> Volume:
-        """Return codes, uint8 of the shape of `labels`; a tensor stays on its device.
+        """Return uint8 codes of the shape of `labels`, for a tensor on its device.
 
         Args:
             labels: integers of a label file, `[*S]`; with several protocols `[B, *S]`.
             protocol: name of the protocol, or one name for each item of the batch.
-            slice_seed: of the slices that a protocol with random slices annotates.
+            slice_seed: seed for the slices of a protocol with random slices.
 
         Raises:
-            LabelError: values that the convention lacks, a protocol that is not among them, or a
-                volume without voxels.
+            LabelError: values that the convention lacks, an unknown protocol, a number of protocols
+                other than that of items, or a volume without voxels.
         """
         if isinstance(labels, np.ndarray):
             array = labels
         else:
-            given = labels.detach().cpu()
-            array = (given.float() if given.is_floating_point() else given).numpy()
+            tensor = labels.detach().cpu()
+            array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
         if not array.size:
             raise LabelError(f"the label volume is empty: {list(array.shape)}")
         if isinstance(protocol, str):
@@ -102,9 +105,9 @@ class Targets:
                 f"there is no protocol '{name}'; it can be {', '.join(self.protocols)}"
             )
         protocol = self.protocols[name]
-        meaning, told = self._told(protocol)
-        lookup = self.codebook.lookup(told)
-        codes: np.ndarray[Any, Any] = lookup[meaning.encode(labels, "the label volume")]
+        convention, sets = self._resolve(protocol)
+        lookup = self.codebook.lookup(sets)
+        codes: np.ndarray[Any, Any] = lookup[convention.encode(labels, "the label volume")]
         if protocol.slices is not None:
             if codes.ndim != 3:
                 raise LabelError(
@@ -112,11 +115,11 @@ class Targets:
                     f"{list(codes.shape)}"
                 )
             axis = protocol.slice_axis
-            shown = protocol.slices_of(codes, self.codebook, slice_seed)
-            hide_slices(codes, shown, axis)
+            annotated = protocol.slices_of(codes, self.codebook, slice_seed)
+            hide_slices(codes, annotated, axis)
         return codes
 
-    def _told(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
-        """Return what volumes under a protocol hold, and what it tells of each of their values."""
-        meaning = protocol.convention or self.convention
-        return meaning, [protocol.apply(known) for known in meaning.sets]
+    def _resolve(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
+        """Return the convention of volumes under a protocol, and the label set of each value."""
+        convention = protocol.convention or self.convention
+        return convention, [protocol.apply(leaves) for leaves in convention.sets]

@@ -1,4 +1,4 @@
-"""Label tables as other programs read them."""
+"""Write label tables in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neoseg.labels.table import LabelTable, Leaf
 
 
 def safe_names(leaves: Sequence[Leaf]) -> list[str]:
-    """Return names of letters, digits, `_`, `.` and `-`; where two are then alike, with indices."""
+    """Return names of letters, digits, `_`, `.` and `-`, with indices if they are not unique."""
     names = [re.sub(r"[^0-9A-Za-z_.-]+", "_", leaf.name).strip("_") or "_" for leaf in leaves]
     while len(set(names)) < len(names):
         names = [
@@ -22,12 +22,12 @@ def safe_names(leaves: Sequence[Leaf]) -> list[str]:
 
 
 def ending(kind: str) -> str:
-    """Return how the names of such files end."""
+    """Return the file name extension of a format in `KINDS`."""
     return ".ctbl" if kind == "slicer" else ".txt"
 
 
 def write_table(path: Path, table: LabelTable, kind: str) -> None:
-    """Write the leaves of a table as one of `KINDS`."""
+    """Write the leaves of a table in one of the formats in `KINDS`."""
     write_text(path, KINDS[kind](table))
 
 
@@ -40,9 +40,9 @@ def _freesurfer(table: LabelTable) -> str:
 def _itksnap(table: LabelTable) -> str:
     lines = []
     for leaf in _ordered(table):
-        shown = 0 if _is_background(table, leaf) else 1
+        visible = 0 if _is_background(table, leaf) else 1
         name = leaf.name.replace('"', "'").replace("\n", " ")
-        lines.append(f'{leaf.index:5} {_rgb(leaf)} {shown} {shown} {shown} "{name}"')
+        lines.append(f'{leaf.index:5} {_rgb(leaf)} {visible} {visible} {visible} "{name}"')
     return _text("# IDX R G B A VIS MSH LABEL", lines)
 
 
@@ -56,10 +56,10 @@ def _slicer(table: LabelTable) -> str:
 
 
 def _mrtrix(table: LabelTable) -> str:
-    """Number the structures from 1 on without gaps, as nodes of a connectome have to be.
+    """Number the structures from 1 without gaps, as required for the nodes of a connectome.
 
-    The background is 0 under its own name: `labelconvert` goes by names, and one that all tables
-    have, such as "Unknown", may be a structure's.
+    The background is 0 under its own name: `labelconvert` matches names, and a generic one such as
+    "Unknown" may be that of a structure.
     """
     rows = list(zip(_ordered(table), safe_names(_ordered(table)), strict=True))
     rows.sort(key=lambda row: not _is_background(table, row[0]))
@@ -78,7 +78,7 @@ KINDS: dict[str, Callable[[LabelTable], str]] = {
     "mrtrix": _mrtrix,
 }
 """FreeSurfer's lookup table, ITK-SNAP's label file, 3D Slicer's `.ctbl`, and the target table of
-mrtrix3's `labelconvert`, whose source is that of FreeSurfer.
+mrtrix3's `labelconvert`, whose source table is FreeSurfer's.
 """
 
 
@@ -87,12 +87,12 @@ def _ordered(table: LabelTable) -> list[Leaf]:
 
 
 def _is_background(table: LabelTable, leaf: Leaf) -> bool:
-    called = {str(leaf.index), leaf.name.casefold(), leaf.abbreviation.casefold()}
-    return str(table.background).casefold() in called
+    names = {str(leaf.index), leaf.name.casefold(), leaf.abbreviation.casefold()}
+    return str(table.background).casefold() in names
 
 
 def _rgb(leaf: Leaf) -> str:
-    return " ".join(str(int(leaf.color[place : place + 2], 16)) for place in (1, 3, 5))
+    return " ".join(str(int(leaf.color[start : start + 2], 16)) for start in (1, 3, 5))
 
 
 def _text(head: str, lines: Sequence[str]) -> str:

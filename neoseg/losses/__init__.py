@@ -1,4 +1,4 @@
-"""Loss terms on label sets, one a file, and the objective that sums them."""
+"""Loss terms on label sets, one per file, and the objective that sums them."""
 
 from neoseg.losses.build import describe
 from neoseg.losses.fused import Sums, SumTerm, VoxelTerm

@@ -1,4 +1,4 @@
-"""`python -m neoseg.losses`: list loss terms, a line each."""
+"""`python -m neoseg.losses`: list the loss terms, one per line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neoseg.losses.registry import LossError, names
 
 
 def line(term: TermDescription) -> str:
-    """One line: name, heads, what it is, and what it needs."""
+    """Return one line: name, heads, summary and requirements."""
     notes = [f"needs {name}" for name in term.needs]
     if not term.accepts_partial:
         notes.append("leaves partial labels out")
@@ -19,17 +19,17 @@ def line(term: TermDescription) -> str:
 
 
 def settings(term: TermDescription) -> list[str]:
-    """Each key with its default as on a command line, and what it means."""
+    """Return a line for each key: its default, as on a command line, and its description."""
     lines = []
     for name, value in term.settings.items():
-        shown = json.dumps(value, default=str).replace('"', "")
+        default = json.dumps(value, default=str).replace('"', "")
         note = f"  # {term.notes[name]}" if term.notes[name] else ""
-        lines.append(f"{'':20}   loss.{term.name}.{name}={shown}{note}")
+        lines.append(f"{'':20}   loss.{term.name}.{name}={default}{note}")
     return lines
 
 
 def main() -> None:
-    """Print the list."""
+    """Print the list of terms."""
     parser = argparse.ArgumentParser(
         prog="python -m neoseg.losses",
         description="List the loss terms: name, heads, what it is. Choose with 'loss=[a,b]'.",
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.names or names():
         try:
-            # Whoever types a path here trusts it.
+            # A path typed on the command line is trusted.
             (term,) = describe(name, allow=(name.partition(".")[0],))
         except LossError as error:
             print(f"{name:20} {error}")

@@ -1,4 +1,4 @@
-"""A loss term from its settings, and what a list of all terms shows."""
+"""Build a loss term from its settings, and describe the available terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neoseg.losses.term import LossTerm
 
 @dataclass(frozen=True)
 class TermDescription:
-    """What a list of the available terms shows; `notes` explain the `settings`, by their names."""
+    """Description of a loss term for listings; `notes` has an explanation for each setting."""
 
     name: str
     summary: str
@@ -34,11 +34,11 @@ def describe(*chosen: str, allow: Sequence[str] = ()) -> tuple[TermDescription, 
     """List terms with summary, heads and settings (with their defaults).
 
     Args:
-        chosen: names or dotted paths; all terms without any.
-        allow: packages in which dotted paths may lie.
+        chosen: names or dotted paths; all terms if empty.
+        allow: packages that dotted paths may refer to.
 
     Raises:
-        LossError: a term that cannot be found or imported.
+        LossError: a term cannot be found or imported.
     """
     return tuple(_describe(name, find_term(name, allow)) for name in chosen or names())
 
@@ -57,19 +57,19 @@ def make_term(
     key: str = "",
     allow: Sequence[str] = (),
 ) -> LossTerm:
-    """Build a term after checking its settings and the head against what it declares.
+    """Build a term after checking the head and the settings against its declarations.
 
     Args:
         name: the term, or the dotted path of its class.
         codebook: the label sets of the cohort.
         head: name of the network's head.
         settings: plain values, as in a `loss` entry without weight and ramp.
-        key: what error messages call the entry, `name` if empty.
-        allow: packages in which dotted paths may lie.
+        key: name of the entry in error messages, `name` if empty.
+        allow: packages that dotted paths may refer to.
 
     Raises:
-        LossError: unknown term or setting, a value that is missing or does not fit, a head that
-            the term does not accept, a class that cannot be made of them.
+        LossError: an unknown term or setting, a missing or invalid value, a head that the term
+            does not accept, or a class that cannot be instantiated with the settings.
     """
     term, key = find_term(name, allow), key or name
     if head not in term.heads:
@@ -78,13 +78,13 @@ def make_term(
             f"{' or '.join(sorted(term.heads))}, but the network's head is '{head}'; terms for "
             f"'{head}': {', '.join(terms_for(head)) or 'none'}"
         )
-    known, hints = settings_of(term), _hints(term)
+    parameters, hints = settings_of(term), _hints(term)
     values: dict[str, Any] = {}
     for setting, value in settings.items():
-        if setting not in known:
+        if setting not in parameters:
             raise LossError(
                 f"loss '{key}': the term '{name}' has no setting '{setting}'"
-                f"{nearest(setting, [*known, 'weight', 'ramp', 'term'])}"
+                f"{nearest(setting, [*parameters, 'weight', 'ramp', 'term'])}"
             )
         try:
             adapter = TypeAdapter(hints.get(setting, Any), config=ConfigDict(allow_inf_nan=False))
@@ -92,7 +92,7 @@ def make_term(
         except ValidationError as error:
             reasons = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
             raise LossError(f"loss.{key}.{setting} is {value!r}: {reasons}") from None
-    for setting, parameter in known.items():
+    for setting, parameter in parameters.items():
         if parameter.default is parameter.empty and setting not in values:
             raise LossError(f"loss.{key}.{setting} is missing; the term '{name}' has no default")
     try:
@@ -127,7 +127,7 @@ def _describe(name: str, term: type[LossTerm]) -> TermDescription:
         summary=(inspect.getdoc(term) or "").partition("\n")[0],
         heads=tuple(sorted(term.heads)),
         accepts_partial=term.accepts_partial,
-        needs=tuple(need for need, there in needs.items() if there),
+        needs=tuple(need for need, needed in needs.items() if needed),
         settings={"weight": 1.0, "ramp": term.ramp}
         | {key: p.default for key, p in settings_of(term).items()},
         notes={key: field.description or "" for key, field in Share.model_fields.items()}
@@ -136,6 +136,6 @@ def _describe(name: str, term: type[LossTerm]) -> TermDescription:
 
 
 def _note(hint: Any) -> str:
-    """Return the last description of an annotation."""
-    found = (part for part in getattr(hint, "__metadata__", ()) if isinstance(part, FieldInfo))
-    return next((part.description for part in reversed([*found]) if part.description), "")
+    """Return the last description in an annotation, "" if it has none."""
+    fields = (part for part in getattr(hint, "__metadata__", ()) if isinstance(part, FieldInfo))
+    return next((part.description for part in reversed([*fields]) if part.description), "")

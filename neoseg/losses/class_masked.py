@@ -1,4 +1,4 @@
-"""Class-masked BCE and batch Dice: each scan teaches the classes that it annotates."""
+"""Class-masked BCE and batch Dice: each scan trains only the classes that it annotates."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from neoseg.losses.term import MULTILABEL, PartWeight, Smooth, masked_mean
 
 
 class ClassMasked(SumTerm):
-    """Binary cross-entropy and soft Dice over the classes that an annotation knows.
+    """Binary cross-entropy and soft Dice over the annotated classes.
 
     loss = bce * BCE + dice * Dice (MultiTalent, Ulrich et al. 2023, arXiv 2303.14444). BCE sums,
-    over items and classes, the mean over an item's voxels (open entries count as 0); Dice sums
-    over the batch per class, and 1 - Dice over the classes with a known entry. So every class
-    pulls alike however many others there are. With `published: false` BCE is the mean over known
-    entries, Dice the mean over classes, which does not grow with their number. At `level` "item",
-    as published, a class that the label set of some voxel leaves open is masked in the whole item
-    (what a patch does not show open counts as annotated); at "voxel" it is masked in those
-    voxels. Voxels about which nothing is known are masked under both.
+    over items and classes, the mean over an item's voxels (open entries count as 0). Dice is
+    computed per class over the batch, and 1 - Dice is summed over the classes with a known entry.
+    Every class thus has the same weight, however many others there are. With `published: false`
+    BCE is the mean over known entries and Dice the mean over classes, which do not grow with the
+    number of classes. With `level` "item", as published, a class left open by the label set of any
+    voxel is masked in the whole item (a class that a patch nowhere leaves open counts as
+    annotated); with "voxel" it is masked in those voxels only. Voxels about which nothing is known
+    are masked in both cases.
     """
 
     heads = frozenset({MULTILABEL})
@@ -54,23 +55,23 @@ class ClassMasked(SumTerm):
         self.smooth = smooth
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the weighted sum; 0 where no class is known."""
-        known = (self.membership >= 0).expand(len(sums.count), -1, -1)  # [B, C, R]
+        """Return the weighted sum; 0 if no class is known."""
+        known_entries = (self.membership >= 0).expand(len(sums.count), -1, -1)  # [B, C, R]
         if self.level == "item":
             left_open = (self.membership < 0) & self.informed
-            seen = (sums.count.unsqueeze(1) * left_open).sum(-1, keepdim=True) > 0
-            known = known & ~seen
-        voxels = sums.count.unsqueeze(1) * known
-        entropy = (sums.of("cross_entropy") * known).sum((1, 2))
+            open_in_item = (sums.count.unsqueeze(1) * left_open).sum(-1, keepdim=True) > 0
+            known_entries = known_entries & ~open_in_item
+        voxels = sums.count.unsqueeze(1) * known_entries
+        entropy = (sums.of("cross_entropy") * known_entries).sum((1, 2))
         positive = self.membership == 1
-        prob = sums.of("probability") * known
-        both = (prob * positive).sum((0, 2))
-        size = prob.sum((0, 2)) + (voxels * positive).sum((0, 2))
-        overlap = 1 - soft_dice(both, size, self.smooth, self.smooth)
-        there = voxels.sum((0, 2)) > 0
+        probability = sums.of("probability") * known_entries
+        intersection = (probability * positive).sum((0, 2))
+        size = probability.sum((0, 2)) + (voxels * positive).sum((0, 2))
+        dice_loss = 1 - soft_dice(intersection, size, self.smooth, self.smooth)
+        has_known = voxels.sum((0, 2)) > 0
         bce, dice = self.weights
         if self.published:
             entropy = (entropy / sums.count.sum(1)).sum()
-            return bce * entropy + dice * torch.where(there, overlap, 0.0).sum()
+            return bce * entropy + dice * torch.where(has_known, dice_loss, 0.0).sum()
         entropy = entropy.sum() / voxels.sum().clamp(min=1)
-        return bce * entropy + dice * masked_mean(overlap, there)
+        return bce * entropy + dice * masked_mean(dice_loss, has_known)

@@ -20,12 +20,12 @@ Squared = Annotated[
 
 
 class Dice(SumTerm):
-    """Soft Dice loss at voxels whose leaf is known, mean over classes.
+    """Soft Dice loss at voxels whose leaf is known, averaged over classes.
 
     loss = 1 - (2 sum p x + s) / (sum p + sum x + s) per class, with p^2 in place of p if
     `squared` (Milletari et al. 2016, V-Net), as MONAI's DiceLoss. Multi-label heads: all C
-    classes with sigmoids; softmax heads: the K leaves. Voxels known only in part count neither
-    as prediction nor as truth. With `batch` the sums run over the whole batch; otherwise over an
+    classes with sigmoids; softmax heads: the K leaves. Partially known voxels count neither as
+    prediction nor as truth. With `batch` the sums run over the whole batch; otherwise over each
     item, and the mean is over the items that have a completely known voxel.
     """
 
@@ -52,7 +52,7 @@ class Dice(SumTerm):
         self.wanted = frozenset({"probability", "squared"} if squared else {"probability"})
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over classes (and items); 0 where no voxel is completely known."""
+        """Return the mean over classes (and items); 0 if no voxel is completely known."""
         sums = sums.pooled() if self.batch else sums
         if sums.head == MULTILABEL:
             positive, classes = self.membership == 1, self.classes
@@ -60,8 +60,12 @@ class Dice(SumTerm):
             positive = self.members
             classes = [c for c in self.classes if c < self.num_leaves]
         truth = positive & self.certain
-        both = (sums.of("probability") * truth).sum(-1)
-        size = (sums.of("squared" if self.squared else "probability") * self.certain).sum(-1)
-        true = sums.count @ truth.to(sums.count).T
-        loss = 1 - soft_dice(both, size + true, self.smooth, self.smooth)[:, classes].mean(1)
+        intersection = (sums.of("probability") * truth).sum(-1)
+        predicted_size = (sums.of("squared" if self.squared else "probability") * self.certain).sum(
+            -1
+        )
+        truth_size = sums.count @ truth.to(sums.count).T
+        loss = 1 - soft_dice(intersection, predicted_size + truth_size, self.smooth, self.smooth)[
+            :, classes
+        ].mean(1)
         return masked_mean(loss, (sums.count * self.certain).sum(1) > 0)

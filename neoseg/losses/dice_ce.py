@@ -14,8 +14,8 @@ class DiceCE(SumTerm):
     """Weighted sum of soft Dice and cross-entropy at voxels whose leaf is known.
 
     loss = dice * Dice + ce * mean over such voxels of -log p_leaf (as in nnU-Net, Isensee et al.
-    2021). A voxel known only in part is left out of both. For a multi-label head combine the
-    terms `bce` and `dice`.
+    2021). Partially known voxels are left out of both. For a multi-label head combine the terms
+    `bce` and `dice`.
     """
 
     heads = frozenset({SOFTMAX})
@@ -44,7 +44,7 @@ class DiceCE(SumTerm):
         self.wanted = self.dice.wanted | {"cross_entropy"}
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the weighted sum; 0 where no voxel is completely known."""
+        """Return the weighted sum; 0 if no voxel is completely known."""
         dice, ce = self.weights
         voxels = (sums.count * self.certain).sum()
         entropy = (sums.of("cross_entropy") * self.certain).sum() / voxels.clamp(min=1)

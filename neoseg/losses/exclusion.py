@@ -1,4 +1,4 @@
-"""Exclusion: a structure that is not annotated does not lie where another is annotated."""
+"""Exclusion: an unannotated structure must not overlap an annotated one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Exclusion(SumTerm):
 
         loss = dice * 2 sum e p_c / (sum e + sum p_c + s) + ce * mean over e of log(1 + p_c),
 
-    mean over such pairs of item and leaf, and over their voxels for the second part (Shi et al.
-    2021, arXiv 2007.03868). Generalised: unannotated is what some voxel's label set leaves open,
-    with a label set that is not everything; voxels about which nothing is known are left out. A
-    completely annotated item gives 0. p is the leaf's sigmoid or softmax.
+    where the first part is averaged over all such pairs of item and leaf, the second over the
+    voxels of all pairs (Shi et al. 2021, arXiv 2007.03868). Generalised: a leaf is unannotated in
+    an item if the label set of some voxel leaves it open without allowing every leaf; voxels about
+    which nothing is known are left out. A completely annotated item gives 0. p is the leaf's
+    sigmoid or softmax.
     """
 
     heads = frozenset({MULTILABEL, SOFTMAX})
@@ -39,14 +40,14 @@ class Exclusion(SumTerm):
         self.smooth = smooth
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the weighted sum; 0 where no annotation leaves a leaf open."""
+        """Return the weighted sum; 0 if no annotation leaves a leaf open."""
         p, log1p = (sums.of(name)[:, : self.num_leaves] for name in ("probability", "log1p"))
         merged = self.members & self.informed & ~self.certain
-        elsewhere = ~self.members & self.informed
+        excluded = ~self.members & self.informed
         pairs = sums.count @ merged.to(p).T > 0  # [B, K]
-        voxels = sums.count @ elsewhere.to(p).T
-        overlap = (p * elsewhere).sum(-1)
+        voxels = sums.count @ excluded.to(p).T
+        overlap = (p * excluded).sum(-1)
         size = voxels + (p * self.informed).sum(-1)
         dice = masked_mean(soft_dice(overlap, size, 0.0, self.smooth), pairs)
-        entropy = ((log1p * elsewhere).sum(-1) * pairs).sum() / (voxels * pairs).sum().clamp(min=1)
+        entropy = ((log1p * excluded).sum(-1) * pairs).sum() / (voxels * pairs).sum().clamp(min=1)
         return self.weights[0] * dice + self.weights[1] * entropy

@@ -1,4 +1,4 @@
-"""FixMatch: confident decisions on a weak view teach a strong view."""
+"""FixMatch: confident decisions on a weakly augmented view teach a strongly augmented one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Predict
 class FixMatch(DenseTerm):
     """Cross-entropy with the teacher's hard decisions where it is confident.
 
-    In each voxel the target is the most probable leaf of the label set, kept where its probability
-    reaches `threshold` (Sohn et al. 2020, arXiv 2001.07685). The probability is the teacher's
-    given that the label set is right: divided by the mass of the label set, so that 1 / |S| is no
-    knowledge; with sigmoids it is the softmax over S of the evidence that `CrossPseudo` describes.
-    Chosen entries that are not kept count as 0, as in the paper. With `augment=weak_strong` the
-    teacher sees the weak view and the student the strong one of what is not fully labelled, while
-    full labels come weakly changed, as without this term; in the paper partial labels do not
-    exist. `teacher.decay: 0` makes the teacher the network itself after the last step, as in the
-    paper. No gradient reaches it.
+    In each voxel the target is the most probable leaf of the label set, used if its probability
+    reaches `threshold` (Sohn et al. 2020, arXiv 2001.07685). This is the teacher's probability
+    given that the label set is correct: divided by the mass of the label set S, so that 1 / |S|
+    means no knowledge; for sigmoids, the softmax over S of the evidence described in `CrossPseudo`.
+    Chosen entries below the threshold count as 0, as in the paper. With `augment=weak_strong` the
+    teacher sees the weak view and the student the strong view of items that are not fully labelled;
+    fully labelled items are augmented weakly, as without this term (the paper has no partial
+    labels). With `teacher.decay: 0`, as in the paper, the teacher is the network itself after the
+    last step. No gradient reaches the teacher.
 
     `where` and `streams` choose entries and items as in `CrossPseudo`.
     """
@@ -48,8 +48,8 @@ class FixMatch(DenseTerm):
         self.streams = streams
 
     def compute(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the mean over the chosen entries or voxels; 0 where there is none."""
-        assert prediction.teacher is not None  # `check` has seen to it
+        """Return the mean over the chosen entries or voxels; 0 if there are none."""
+        assert prediction.teacher is not None  # guaranteed by `check`
         chosen = chosen_entries(self, prediction, codes, self.where, self.streams)
         evidence = allowed_evidence(self, prediction.teacher, prediction.head, codes)
         best, leaf = evidence.max(1)

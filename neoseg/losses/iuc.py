@@ -9,16 +9,16 @@ from neoseg.losses.term import MULTILABEL
 
 
 class IUC(SumTerm):
-    """Binary cross-entropy over the classes that are known, 0 for the others.
+    """Binary cross-entropy over known classes; unknown ones count as 0.
 
     With x_c in {0, 1, unknown} and y_c = sigmoid(logit_c),
 
         loss = mean over voxels of 1/N sum_{c known} -[x_c log y_c + (1 - x_c) log(1 - y_c)],
 
     where N counts all classes, unknown ones included, as in the paper (Kucheruk et al. 2025). x
-    is 1 where the voxel's label set lies inside the class, 0 where they are disjoint, unknown
+    is 1 if the voxel's label set is a subset of the class, 0 if they are disjoint, and unknown
     otherwise, for any hierarchy and any label set. With TCV = {cGM, WM, dGM} and its children
-    hidden, that is the paper's loss; on complete labels it is binary cross-entropy. The gradient
+    hidden, this is the paper's loss; on complete labels it is binary cross-entropy. The gradient
     at unknown entries is exactly 0.
     """
 
@@ -27,6 +27,6 @@ class IUC(SumTerm):
     wanted = frozenset({"cross_entropy"})
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over all entries `[B, C, *S]`, unknown ones counting as 0."""
+        """Return the mean over all entries `[B, C, *S]`; unknown ones count as 0."""
         entries = sums.count.sum() * self.class_leaves.shape[0]
         return sums.of("cross_entropy").sum() / entries

@@ -1,4 +1,4 @@
-"""Leaf-Dice: Dice over leaves where only certain voxels are true positives."""
+"""Leaf-Dice: Dice over leaves in which only voxels with a known leaf can be true positives."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class LeafDice(SumTerm):
 
     loss = 1 - 1/K sum_c 2 sum_i 1[S_i = {c}] p_ic / (sum_i 1[S_i = {c}] + sum_i p_ic^alpha + e)
     (Fidon et al. 2021, arXiv 2107.03846), i over the voxels of an item, or of the batch with
-    `batch`. As published, p_ic counts in the denominator also where S_i leaves c open (the term
-    is meant to be summed with marginal CE); `count_open: false` leaves those entries out, and
-    then their gradient through this sum is 0. Generalised: voxels about which nothing is known
-    are left out, and items that consist of them contribute 0.
+    `batch`. As published, p_ic counts in the denominator even where S_i leaves c open (the term
+    is meant to be summed with marginal CE); `count_open: false` leaves those entries out, so that
+    their gradient through this sum is 0. Generalised: voxels about which nothing is known are left
+    out, and items without other voxels contribute 0.
     """
 
     heads = frozenset({SOFTMAX})
@@ -45,14 +45,16 @@ class LeafDice(SumTerm):
         self.wanted = frozenset({"probability"} if alpha == 1 else {"probability", "squared"})
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
+        """Return the mean over items with a known voxel (or the loss of the batch); 0 if none."""
         sums = sums.pooled() if self.batch else sums
         truth = self.members & self.certain
         counted = self.informed.expand_as(self.members)
         if not self.count_open:
             counted = counted & (truth | ~self.members)
         hits = (sums.of("probability") * truth).sum(-1)
-        size = (sums.of("probability" if self.alpha == 1 else "squared") * counted).sum(-1)
-        true = sums.count @ truth.to(sums.count).T
-        loss = 1 - soft_dice(hits, size + true, 0.0, self.smooth).mean(-1)
+        predicted_size = (sums.of("probability" if self.alpha == 1 else "squared") * counted).sum(
+            -1
+        )
+        truth_size = sums.count @ truth.to(sums.count).T
+        loss = 1 - soft_dice(hits, predicted_size + truth_size, 0.0, self.smooth).mean(-1)
         return masked_mean(loss, (sums.count * self.informed).sum(1) > 0)

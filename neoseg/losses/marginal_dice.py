@@ -15,9 +15,9 @@ class MarginalDice(SumTerm):
     loss = 1 - 1/K sum_c 2 sum_i f_ic g_ic / (sum_i f_ic^alpha + sum_i g_ic^alpha + e), where g_ic
     is 1/|S_i| inside the label set S_i and 0 outside, and f_ic is the mean of p over S_i inside
     it and p_ic outside (Fidon et al. 2021, arXiv 2107.03846; alpha = 2). Sums run over an item,
-    or over the batch with `batch`. It says nothing about how mass is shared inside a label set.
-    Generalised: voxels about which nothing is known are left out, and items that consist of them
-    contribute 0.
+    or over the batch with `batch`. The loss does not depend on how mass is distributed inside a
+    label set. Generalised: voxels about which nothing is known are left out, and items without
+    other voxels contribute 0.
     """
 
     heads = frozenset({SOFTMAX})
@@ -39,16 +39,16 @@ class MarginalDice(SumTerm):
         )
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
+        """Return the mean over items with a known voxel (or the loss of the batch); 0 if none."""
         sums = sums.pooled() if self.batch else sums
         p, alpha = sums.of("probability"), self.alpha
         inside = (self.members & self.informed).to(p)  # [K, R]
         outside = (~self.members & self.informed).to(p)
         leaves = self.members.sum(0)
         mass = (p * inside).sum(1)  # [B, R]
-        both = (mass / leaves**2) @ inside.T
-        powers = mass if alpha == 1 else sums.of("squared_mass")
-        own = (powers + sums.count) / leaves**alpha @ inside.T
-        others = ((p if alpha == 1 else sums.of("squared")) * outside).sum(-1)
-        loss = 1 - soft_dice(both, own + others, 0.0, self.smooth).mean(-1)
+        intersection = (mass / leaves**2) @ inside.T
+        mass_power = mass if alpha == 1 else sums.of("squared_mass")
+        inside_size = (mass_power + sums.count) / leaves**alpha @ inside.T
+        outside_size = ((p if alpha == 1 else sums.of("squared")) * outside).sum(-1)
+        loss = 1 - soft_dice(intersection, inside_size + outside_size, 0.0, self.smooth).mean(-1)
         return masked_mean(loss, (sums.count * self.informed).sum(1) > 0)

@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of loss terms whose weights may change as it trains."""
+"""The objective: a weighted sum of loss terms whose weights may change during training."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Objective(nn.Module):
         loss = Objective({"iuc": {}, "dice": {"weight": 0.5}}, codebook, "multilabel")
         loss(logits, codes).backward()
 
-    Every term is evaluated at every step, also where its weight is 0 or its items are absent, so
-    that all ranks of a parallel run take one path.
+    Every term is evaluated at every step, even if its weight is 0 or the batch has no items for it,
+    so that all ranks of a distributed run take the same path.
 
     Attributes:
-        needs_teacher, needs_passes, needs_peer: whether any term compares with a teacher, asks how
-            sure it is, or compares with a second network.
-        accepts_partial: whether any term learns from voxels that are known in part.
+        needs_teacher, needs_passes, needs_peer: whether any term compares with a teacher, uses the
+            teacher's uncertainty, or compares with a second network.
+        accepts_partial: whether any term learns from partial labels without a teacher or peer.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class Objective(nn.Module):
     ) -> None:
         """Build the terms of `{key: {weight, ramp, term, **settings}}`.
 
-        A key is a term's name; to use one twice, choose keys and say `term:`. For the class of
-        another package say `_target_:` and its dotted path. An entry that is null is left out, so
+        A key is the name of a term; to use a term twice, choose other keys and set `term:`. For a
+        class of another package set `_target_:` to its dotted path. Null entries are skipped, so
         that a configuration can switch a term off.
 
         Args:
-            config: the terms; or their names alone.
+            config: the terms, or just their names.
             codebook: the label sets of the cohort.
             head: name of the network's head.
-            allow: packages in which a `_target_` may lie.
+            allow: packages that a `_target_` may refer to.
 
         Raises:
-            LossError: no terms, names or settings that do not exist, values that do not fit, a
-                term that does not accept the head, or a `_target_` outside `allow`.
+            LossError: no terms, unknown names or settings, invalid values, a term that does not
+                accept the head, or a `_target_` outside `allow`.
         """
         super().__init__()
         if not isinstance(config, Mapping):
@@ -72,10 +72,10 @@ class Objective(nn.Module):
             if not str(key).isidentifier():
                 raise LossError(f"loss '{key}': use a key of letters, digits and underscores")
             settings = dict(entry)
-            places = [settings.pop(place) for place in ("_target_", "term") if place in entry]
-            if len(places) == 2:
+            names = [settings.pop(option) for option in ("_target_", "term") if option in entry]
+            if len(names) == 2:
                 raise LossError(f"loss.{key} has both `term` and `_target_`; remove one of them")
-            name = str(places[0]) if places else key
+            name = str(names[0]) if names else key
             share = {field: settings.pop(field) for field in ("weight", "ramp") if field in entry}
             self._shares[key] = Share.parse(key, share)
             self.terms[key] = make_term(name, codebook, head, settings, key, allow)
@@ -90,10 +90,10 @@ class Objective(nn.Module):
         )
 
     def weights(self, progress: float) -> dict[str, float]:
-        """Return the weight of each term when `progress` (0 to 1) of the training is done.
+        """Return the weight of each term after a fraction `progress` (0 to 1) of the training.
 
         Raises:
-            ValueError: another progress.
+            ValueError: `progress` is outside 0 to 1.
         """
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is {progress}, expected the share of the training, 0 to 1")
@@ -113,7 +113,7 @@ class Objective(nn.Module):
         stream: Tensor | None = None,
         progress: float = 0.0,
     ) -> Tensor:
-        """Return the weighted sum, a scalar; the rest of the arguments is for terms that ask.
+        """Return the weighted sum, a scalar; the keyword arguments are for terms that need them.
 
         Args:
             logits: `[B, N, *S]`, N channels of the head.
@@ -121,7 +121,7 @@ class Objective(nn.Module):
             teacher, peer, teacher_mean, stream, progress: as in `Prediction`.
 
         Raises:
-            ValueError: shapes that do not fit, or something missing that a term needs.
+            ValueError: shapes do not match, or an input that a term needs is missing.
         """
         prediction = Prediction(
             logits, self.head, teacher, stream, peer, teacher_mean=teacher_mean, progress=progress
@@ -139,8 +139,8 @@ class Objective(nn.Module):
         for term in terms.values():
             term.check(prediction, codes)
         with torch.autocast(device_type=logits.device.type, enabled=False):
-            # One pass over the logits makes the sums for all terms that need some, another one
-            # the losses of all terms that are sums over voxels.
+            # One pass over the logits computes the sums for all `SumTerm`s, another one the losses
+            # of all `VoxelTerm`s.
             wanted = {name for t in terms.values() if isinstance(t, SumTerm) for name in t.wanted}
             sums = accumulate(prediction, codes, next(iter(terms.values())), wanted)
             values, parts = {}, {}
@@ -155,11 +155,11 @@ class Objective(nn.Module):
                 weights[key] * full_precision(value, logits) for key, value in values.items()
             ]
             if parts:
-                total, each = voxel_sums(logits, codes, list(parts.values()))
+                total, losses = voxel_sums(logits, codes, list(parts.values()))
                 weighted.append(full_precision(total, logits))
-                values |= dict(zip(parts, each, strict=True))
-        shown = {key: full_precision(values[key].detach(), logits) for key in terms}
-        return torch.stack(weighted).sum(), shown
+                values |= dict(zip(parts, losses, strict=True))
+        unweighted = {key: full_precision(values[key].detach(), logits) for key in terms}
+        return torch.stack(weighted).sum(), unweighted
 
     def _terms(self) -> list[LossTerm]:
         return list(self.terms.values())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Loss terms by name: a file of this folder each, and those of other packages and scripts."""
+"""Loss terms by name: one per file of this folder, and those of other packages and scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neoseg.findings.nearest import nearest
 from neoseg.losses.term import LossTerm
 
 GROUP = "neoseg.losses"
-"""Group of entry points in which an installed package declares its terms, name to class."""
+"""Entry point group in which installed packages declare their terms, name to class."""
 
 BUILT_IN = tuple(
     module.name
@@ -26,7 +26,7 @@ BUILT_IN = tuple(
     and not module.name.startswith("_")
     and module.name not in {"term", "registry", "share", "build", "objective"}
 )
-"""Names of the terms of this folder, in alphabetical order; a new file is here by being there."""
+"""Names of the terms of this folder, in alphabetical order; new files are found automatically."""
 
 _registered: dict[str, type[LossTerm]] = {}
 
@@ -44,16 +44,17 @@ def register_loss(term: str) -> Callable[[Term], Term]: ...
 
 
 def register_loss(term: Any) -> Any:
-    """Make a term of a script, a notebook or a package known by a name.
+    """Register a term of a script, a notebook or a package under a name.
 
-    `@register_loss("name")`, or `@register_loss` for the name of the file that defines the class.
-    What runs a second time, such as the cell of a notebook, replaces its own term.
+    Use `@register_loss("name")`, or `@register_loss` for the name of the file that defines the
+    class. Code that runs again, such as a notebook cell, replaces its own term.
 
     Raises:
-        LossError: no term, a name that is taken or no identifier, or none where there is no file.
+        LossError: the class is not a term, the name is taken or not an identifier, or no name is
+            given and the class is not defined in a file.
     """
     if isinstance(term, str):
-        return lambda found: _register(term, found)
+        return lambda term_class: _register(term, term_class)
     file = getattr(sys.modules.get(getattr(term, "__module__", "")), "__file__", None)
     if file is None:
         raise LossError(f"{term!r} stands in no file; name it, as in @register_loss('my_loss')")
@@ -61,33 +62,35 @@ def register_loss(term: Any) -> Any:
 
 
 def names() -> tuple[str, ...]:
-    """Names of all terms, in alphabetical order; nothing is imported."""
+    """Return the names of all terms, in alphabetical order, without importing them."""
     return tuple(sorted({*BUILT_IN, *_registered, *_declared().names}))
 
 
 def find_term(name: str, allow: Sequence[str] = ()) -> type[LossTerm]:
-    """Return the class of a term, and import it if need be.
+    """Return the class of a term, importing it if necessary.
 
     Args:
         name: one of `names()`, or the dotted path of a class.
-        allow: packages in which dotted paths may lie.
+        allow: packages that dotted paths may refer to.
 
     Raises:
-        LossError: a name that is not there (with the nearest that are) or that two terms have, a
-            class that cannot be imported, is no term or lies where it must not.
+        LossError: an unknown name (with the nearest known ones) or one that two terms share; a
+            class that cannot be imported, is not a term, or is outside the allowed packages.
     """
     if "." in name:
-        return _at_path(name, allow)
+        return _from_path(name, allow)
     owners: dict[str, Callable[[], type[LossTerm]]] = {}
     if name in BUILT_IN:
-        owners[f"neoseg.losses.{name}"] = lambda: _of_file(name)
+        owners[f"neoseg.losses.{name}"] = lambda: _from_file(name)
     registered = _registered.get(name)
     if registered is not None:
-        owners[_place(registered)] = lambda: registered
+        owners[_location(registered)] = lambda: registered
     for entry in _declared().select(name=name):
         # A package may declare a term and register it too.
-        if registered is None or _top(registered.__module__) != _top(entry.module):
-            owners[f"{entry.value} of the package '{_package(entry)}'"] = partial(_load, entry)
+        if registered is None or _top_package(registered.__module__) != _top_package(entry.module):
+            owners[f"{entry.value} of the package '{_package_of(entry)}'"] = partial(
+                _from_entry_point, entry
+            )
     if not owners:
         raise LossError(f"there is no loss term '{name}'{nearest(name, names())}")
     if len(owners) > 1:
@@ -99,38 +102,40 @@ def find_term(name: str, allow: Sequence[str] = ()) -> type[LossTerm]:
 
 
 def terms_for(head: str) -> tuple[str, ...]:
-    """Names of the terms that accept a head, without those that cannot be loaded."""
-    found = []
+    """Return the names of the terms that accept a head, skipping those that cannot be loaded."""
+    accepting = []
     for name in names():
         try:
             term = find_term(name)
         except LossError:
             continue
         if head in term.heads:
-            found.append(name)
-    return tuple(found)
+            accepting.append(name)
+    return tuple(accepting)
 
 
 @cache
 def _declared() -> EntryPoints:
-    """Entry points of the installed packages; nothing is imported."""
+    """Return the entry points of the installed packages, without importing them."""
     return entry_points(group=GROUP)
 
 
 def _register(name: str, term: Any) -> type[LossTerm]:
-    found = _require_term(term, f"@register_loss('{name}')")
+    term_class = _require_term(term, f"@register_loss('{name}')")
     if not name.isidentifier():
         raise LossError(f"loss term '{name}': use a name of letters, digits and underscores")
-    taken = f"neoseg.losses.{name}" if name in BUILT_IN else None
-    if name in _registered and _place(_registered[name]) != _place(found):
-        taken = _place(_registered[name])
-    if taken:
-        raise LossError(f"the loss term '{name}' of {_place(found)} is that of {taken} already")
-    _registered[name] = found
-    return found
+    owner = f"neoseg.losses.{name}" if name in BUILT_IN else None
+    if name in _registered and _location(_registered[name]) != _location(term_class):
+        owner = _location(_registered[name])
+    if owner:
+        raise LossError(
+            f"the loss term '{name}' of {_location(term_class)} is that of {owner} already"
+        )
+    _registered[name] = term_class
+    return term_class
 
 
-def _of_file(name: str) -> type[LossTerm]:
+def _from_file(name: str) -> type[LossTerm]:
     path = f"neoseg.losses.{name}"
     terms: list[type[LossTerm]] = [
         entry
@@ -145,62 +150,62 @@ def _of_file(name: str) -> type[LossTerm]:
     return terms[0]
 
 
-def _load(entry: EntryPoint) -> type[LossTerm]:
+def _from_entry_point(entry: EntryPoint) -> type[LossTerm]:
     try:
-        found = entry.load()
+        term = entry.load()
     except Exception as error:  # whatever a package may raise when it is imported
         raise LossError(
-            f"the loss term '{entry.name}' of the package '{_package(entry)}' ({entry.value}) "
+            f"the loss term '{entry.name}' of the package '{_package_of(entry)}' ({entry.value}) "
             f"cannot be imported: {type(error).__name__}: {error}; repair or uninstall the package"
         ) from error
-    return _require_term(found, f"'{entry.name}' of the package '{_package(entry)}'")
+    return _require_term(term, f"'{entry.name}' of the package '{_package_of(entry)}'")
 
 
-def _at_path(path: str, allow: Sequence[str]) -> type[LossTerm]:
+def _from_path(path: str, allow: Sequence[str]) -> type[LossTerm]:
     packages = ("neoseg.losses", *allow)
 
-    def require_inside(place: str) -> None:
-        if not any(f"{place}.".startswith(f"{package}.") for package in packages):
+    def require_inside(location: str) -> None:
+        if not any(f"{location}.".startswith(f"{package}.") for package in packages):
             raise LossError(
-                f"the loss term '{path}' lies in {place}, outside {', '.join(packages)}; if you "
-                f"trust that package, add allow=[{_top(place)}] to the command line"
+                f"the loss term '{path}' lies in {location}, outside {', '.join(packages)}; if you "
+                f"trust that package, add allow=[{_top_package(location)}] to the command line"
             )
 
     require_inside(path)
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        target = getattr(import_module(module), name)
     except Exception as error:  # whatever a module may raise when it is imported
         raise LossError(
             f"the loss term '{path}' cannot be imported: {type(error).__name__}: {error}"
         ) from error
-    term = _require_term(found, f"'{path}'")
-    require_inside(term.__module__)  # a path can leave its package by what that imports
+    term = _require_term(target, f"'{path}'")
+    require_inside(term.__module__)  # the path may name something imported from another package
     return term
 
 
-def _require_term(found: Any, where: str) -> type[LossTerm]:
-    if not (inspect.isclass(found) and issubclass(found, LossTerm)) or inspect.isabstract(found):
+def _require_term(term: Any, where: str) -> type[LossTerm]:
+    if not (inspect.isclass(term) and issubclass(term, LossTerm)) or inspect.isabstract(term):
         raise LossError(
-            f"loss term {where} is {found!r}, expected a class that derives from "
+            f"loss term {where} is {term!r}, expected a class that derives from "
             "neoseg.losses.LossTerm and defines its methods"
         )
-    heads = getattr(found, "heads", None)
+    heads = getattr(term, "heads", None)
     if not isinstance(heads, frozenset) or not heads:
         raise LossError(
-            f"loss term {where}: {found.__name__}.heads is {heads!r}, expected a frozenset such as "
+            f"loss term {where}: {term.__name__}.heads is {heads!r}, expected a frozenset such as "
             'frozenset({"multilabel"})'
         )
-    return found
+    return term
 
 
-def _place(term: type[LossTerm]) -> str:
+def _location(term: type[LossTerm]) -> str:
     return f"{term.__module__}:{term.__qualname__}"
 
 
-def _top(module: str) -> str:
+def _top_package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else _top(entry.module)
+def _package_of(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else _top_package(entry.module)

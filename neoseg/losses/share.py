@@ -1,4 +1,4 @@
-"""The part of an entry that belongs to the sum and not to its term: weight and ramp."""
+"""Settings of an entry that belong to the sum rather than to the term: weight and ramp."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from neoseg.losses.registry import LossError
 
 
 class Ramp(Section):
-    """How a weight grows from `start` on: full after `share` more, both shares of the training.
+    """Growth of a weight from `start`, to its full value a further `share` of the training later.
 
-    With t = (progress - start) / share limited to [0, 1]: sigmoid exp(-5 (1 - t)^2) (Laine & Aila
-    2017), linear t, constant 1. Before `start` the factor is 0. Yu et al. 2019 take the whole
-    training, Tarvainen & Valpola 2017 its first quarter.
+    Both are fractions of the training. With t = (progress - start) / share clipped to [0, 1], the
+    factor is exp(-5 (1 - t)^2) for "sigmoid" (Laine & Aila 2017), t for "linear", and 1 for
+    "constant"; before `start` it is 0. Yu et al. 2019 ramp up during the whole training, Tarvainen
+    & Valpola 2017 during its first quarter.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
@@ -26,7 +27,7 @@ class Ramp(Section):
     start: float = Field(default=0.0, ge=0, lt=1)
 
     def factor(self, progress: float) -> float:
-        """Return the share of the full weight when `progress` (0 to 1) of the training is done."""
+        """Return the factor of the weight after a fraction `progress` (0 to 1) of the training."""
         if progress < self.start:
             return 0.0
         t = min((progress - self.start) / self.share, 1.0)
@@ -36,7 +37,7 @@ class Ramp(Section):
 
 
 class Share(Section):
-    """The weight of a term in the sum, which may change while it trains."""
+    """Weight of a term in the sum, which may change during training."""
 
     weight: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="of the term in the sum"
@@ -48,20 +49,20 @@ class Share(Section):
 
     @classmethod
     def parse(cls, key: str, raw: Mapping[str, Any]) -> Share:
-        """Check what stands in the entry `loss.<key>`; raises `LossError` for every mistake."""
+        """Validate the entry `loss.<key>`; raises `LossError` that lists every mistake."""
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
             lines = []
             for item in error.errors():
-                place = ".".join(map(str, item["loc"]))
+                path = ".".join(map(str, item["loc"]))
                 hint = ""
                 if item["type"] == "extra_forbidden":
                     hint = nearest(str(item["loc"][-1]), Ramp.model_fields)
-                if place == "ramp.steps":
+                if path == "ramp.steps":
                     hint = (
                         "; a ramp is a share of the training, as in {share: 0.5}; a run that began "
                         "with steps can be segmented with, but not trained on"
                     )
-                lines.append(f"loss.{key}.{place} is {item['input']!r}: {item['msg']}{hint}")
+                lines.append(f"loss.{key}.{path} is {item['input']!r}: {item['msg']}{hint}")
             raise LossError("; ".join(lines)) from None

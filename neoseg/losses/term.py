@@ -1,4 +1,4 @@
-"""What every loss term shares: its inputs, the codebook's tables, and float32 arithmetic."""
+"""Base classes of loss terms: inputs, the codebook's tables, and float32 arithmetic."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Prediction:
         peer: the logits of a second network that learns beside this one, same shape.
         stream: uint8 `[B]`, position in `neoseg.labels.STREAMS` of each item.
         teacher_mean: mean probabilities of the teacher over several noisy passes, same shape, for
-            terms that ask how sure it is.
-        progress: share of the training that is done, for terms whose settings change with time.
+            terms that use its uncertainty.
+        progress: completed fraction of the training, for terms whose settings change over time.
     """
 
     logits: Tensor
@@ -60,24 +60,24 @@ class LossTerm(nn.Module, ABC):
 
     The settings of a term are the keyword arguments of its `__init__`, annotated so that a
     configuration can be checked against them; `Field(description=...)` explains them. The
-    codebook's tables are buffers outside the state: a checkpoint does not carry them and loads
-    under another codebook.
+    codebook's tables are non-persistent buffers: a checkpoint does not contain them and can be
+    loaded with another codebook.
     """
 
     heads: ClassVar[frozenset[str]]
-    """Names of the heads whose logits the term understands."""
+    """Names of the heads whose logits the term accepts."""
     accepts_partial: ClassVar[bool] = True
-    """Whether voxels known in part teach something. If not, the term leaves them out: a label
-    that is missing is not background."""
+    """Whether the term learns from partially known voxels. If not, it leaves them out: a missing
+    label is not background."""
     needs_teacher: ClassVar[bool] = False
-    """Whether `Prediction.teacher` must be there."""
+    """Whether `Prediction.teacher` is required."""
     needs_peer: ClassVar[bool] = False
-    """Whether `Prediction.peer` must be there."""
+    """Whether `Prediction.peer` is required."""
     needs_passes: ClassVar[bool] = False
-    """Whether `Prediction.teacher_mean` must be there."""
+    """Whether `Prediction.teacher_mean` is required."""
     ramp: ClassVar[Mapping[str, Any] | None] = None
-    """How the weight grows where a run chooses the term by its name; a literal, which can be read
-    without importing the term."""
+    """Ramp of the weight when a run chooses the term by name alone; a literal, so that it can be
+    read without importing the term."""
 
     membership: Tensor
     members: Tensor
@@ -91,7 +91,7 @@ class LossTerm(nn.Module, ABC):
         rows = codebook.rows
         size = rows.sum(axis=1)
         informed = size < codebook.space.num_leaves
-        # That a voxel lies in a class of all leaves is no news: unknown stays unknown.
+        # A class of all leaves contains even an unknown voxel, which still counts as open there.
         membership = np.where(informed[:, None], codebook.membership, np.int8(-1))
         self.add_table("membership", membership.T)  # [C, R] 1 in, 0 out, -1 open
         self.add_table("members", rows.T)  # [K, R] leaves that a code allows
@@ -101,20 +101,20 @@ class LossTerm(nn.Module, ABC):
 
     @property
     def num_leaves(self) -> int:
-        """K."""
+        """Number of leaves K."""
         return self.codebook.space.num_leaves
 
     def add_table(self, name: str, values: np.ndarray) -> None:
-        """Keep a table on the module's device, outside its state."""
+        """Register a table as a non-persistent buffer, which follows the module's device."""
         table = torch.from_numpy(np.array(values, order="C"))
         self.register_buffer(name, table, persistent=False)
 
     def forward(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return the scalar loss of `codes` uint8 `[B, *S]`, in float32 whatever the autocast.
+        """Return the scalar loss for `codes` uint8 `[B, *S]`, in full precision despite autocast.
 
         Raises:
-            ValueError: shapes that do not fit, a head that the term does not know, or something
-                missing from the prediction that the term needs.
+            ValueError: shapes do not match, the term does not accept the head, or the prediction
+                lacks an input that the term needs.
         """
         self.check(prediction, codes)
         with torch.autocast(device_type=prediction.logits.device.type, enabled=False):
@@ -126,7 +126,7 @@ class LossTerm(nn.Module, ABC):
         """Return the scalar loss; shapes are checked, autocast is off, logits are of any type."""
 
     def check(self, prediction: Prediction, codes: Tensor) -> None:
-        """Raise `ValueError` where prediction or codes are not what the term needs."""
+        """Raise `ValueError` if prediction or codes are not what the term needs."""
         name = type(self).__name__
         if prediction.head not in self.heads:
             raise ValueError(
@@ -138,32 +138,32 @@ class LossTerm(nn.Module, ABC):
         if not codes.numel():
             raise ValueError(f"{name}: the batch is empty: codes {tuple(codes.shape)}")
         channels = self.class_leaves.shape[0 if prediction.head == MULTILABEL else 1]
-        wanted = (codes.shape[0], channels, *codes.shape[1:])
-        if tuple(prediction.logits.shape) != wanted:
+        expected = (codes.shape[0], channels, *codes.shape[1:])
+        if tuple(prediction.logits.shape) != expected:
             raise ValueError(
                 f"{name}: codes of shape {tuple(codes.shape)} under the head '{prediction.head}' "
-                f"need logits of shape {wanted}, found {tuple(prediction.logits.shape)}"
+                f"need logits of shape {expected}, found {tuple(prediction.logits.shape)}"
             )
         if codes.device.type == "cpu" and int(codes.max()) >= self.codebook.size:
-            # Elsewhere the program would wait for the answer.
+            # On other devices reading the maximum would block the host.
             raise ValueError(
                 f"{name}: codes go up to {int(codes.max())}, and the codebook has "
                 f"{self.codebook.size}; encode label volumes by Targets"
             )
-        for needed, field, why in (
+        for needed, field, reason in (
             (self.needs_teacher, "teacher", "compares with a teacher"),
             (self.needs_peer, "peer", "compares with a second network"),
             (self.needs_passes, "teacher_mean", "asks how sure the teacher is"),
         ):
-            other = getattr(prediction, field)
+            value = getattr(prediction, field)
             if not needed:
                 continue
-            if other is None:
-                raise ValueError(f"{name} {why}, but the prediction has none; pass {field}=")
-            if other.shape != prediction.logits.shape:
+            if value is None:
+                raise ValueError(f"{name} {reason}, but the prediction has none; pass {field}=")
+            if value.shape != prediction.logits.shape:
                 raise ValueError(
-                    f"{name}: {field} must have the shape of the logits {wanted}, found "
-                    f"{tuple(other.shape)}"
+                    f"{name}: {field} must have the shape of the logits {expected}, found "
+                    f"{tuple(value.shape)}"
                 )
         if prediction.stream is not None and prediction.stream.shape != codes.shape[:1]:
             raise ValueError(
@@ -173,25 +173,25 @@ class LossTerm(nn.Module, ABC):
 
 
 class DenseTerm(LossTerm):
-    """A loss that is computed on whole tensors by autograd, such as those with a teacher.
+    """A loss that autograd computes on whole tensors, such as those with a teacher.
 
-    It costs several tensors of the logits' size; where a loss is a sum over voxels, or a
+    It needs several tensors of the logits' size. For losses that are a sum over voxels, or a
     function of such sums, see `neoseg.losses.fused`.
     """
 
     def evaluate(self, prediction: Prediction, codes: Tensor) -> Tensor:
-        """Return `compute` on full precision, with teacher and peer cut off from the graph."""
+        """Return `compute` in full precision, with teacher and peer detached from the graph."""
         logits = prediction.logits
 
-        def fixed(other: Tensor | None) -> Tensor | None:
-            return None if other is None else full_precision(other.detach(), logits)
+        def detached(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else full_precision(tensor.detach(), logits)
 
         full = replace(
             prediction,
             logits=full_precision(logits, logits),
-            teacher=fixed(prediction.teacher),
-            peer=fixed(prediction.peer),
-            teacher_mean=fixed(prediction.teacher_mean),
+            teacher=detached(prediction.teacher),
+            peer=detached(prediction.peer),
+            teacher_mean=detached(prediction.teacher_mean),
         )
         return self.compute(full, codes)
 
@@ -205,18 +205,18 @@ def look_up(table: Tensor, codes: Tensor) -> Tensor:
 
     A table `[R]` gives `[B, *S]`.
     """
-    found = table.index_select(-1, codes.flatten().int())
-    return found.view(*table.shape[:-1], *codes.shape).movedim(table.dim() - 1, 0)
+    columns = table.index_select(-1, codes.flatten().int())
+    return columns.view(*table.shape[:-1], *codes.shape).movedim(table.dim() - 1, 0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask` (same shape) holds; 0 with zero gradient where it never does.
+    """Return the mean of `values` where `mask` (same shape) is true; 0 with zero gradient if empty.
 
-    The arithmetic does not depend on the mask, so all ranks of a parallel run take one path.
+    The operations do not depend on the mask, so all ranks of a distributed run take the same path.
     """
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def full_precision(tensor: Tensor, logits: Tensor) -> Tensor:
-    """Float64 where the logits are, else float32."""
+    """Return `tensor` in float64 if the logits are, else in float32."""
     return tensor.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)

@@ -17,9 +17,9 @@ class Tversky(SumTerm):
 
     loss = 1 - (TP + s) / (TP + alpha FP + beta FN + s) (Salehi et al. 2017, arXiv 1706.05721; as
     in MONAI), mean over the item-class pairs (with `batch`: the classes) that have a known voxel.
-    alpha = beta = 0.5 is soft Dice. Classes are all C: sigmoids, or under a softmax head the sum
+    alpha = beta = 0.5 is soft Dice. All C classes count: sigmoids, or for a softmax head the sum
     over the class's leaves. Where the label set leaves a class open, the voxel counts for that
-    class neither as prediction nor as truth, so at a sigmoid the gradient there is exactly 0.
+    class neither as prediction nor as truth, so the gradient of a sigmoid there is exactly 0.
     """
 
     heads = frozenset({MULTILABEL, SOFTMAX})
@@ -40,16 +40,18 @@ class Tversky(SumTerm):
         self.smooth = smooth
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over pairs (classes) with a known voxel; 0 where there is none."""
+        """Return the mean over pairs (classes) with a known voxel; 0 if there are none."""
         sums = sums.pooled() if self.batch else sums
         probability = sums.of("probability")
         if sums.head == SOFTMAX:
             probability = self.class_leaves.to(probability) @ probability
         positive, negative = self.membership == 1, self.membership == 0
-        hit = (probability * positive).sum(-1)
-        false = (probability * negative).sum(-1)
-        missed = sums.count @ positive.to(probability).T - hit
+        true_positive = (probability * positive).sum(-1)
+        false_positive = (probability * negative).sum(-1)
+        false_negative = sums.count @ positive.to(probability).T - true_positive
         alpha, beta = self.weights
-        score = (hit + self.smooth) / (hit + alpha * false + beta * missed + self.smooth)
-        known = sums.count @ (positive | negative).to(probability).T > 0
-        return masked_mean(1 - score, known)
+        score = (true_positive + self.smooth) / (
+            true_positive + alpha * false_positive + beta * false_negative + self.smooth
+        )
+        has_known = sums.count @ (positive | negative).to(probability).T > 0
+        return masked_mean(1 - score, has_known)

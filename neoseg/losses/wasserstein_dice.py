@@ -1,4 +1,4 @@
-"""Generalised Wasserstein Dice: mistakes cost what the hierarchy says."""
+"""Generalised Wasserstein Dice: errors are weighted by distance in the hierarchy."""
 
 from __future__ import annotations
 
@@ -51,13 +51,17 @@ class WassersteinDice(SumTerm):
         self.batch = batch
         self.smooth = smooth
         space = codebook.space
-        between = leaf_distance(space) if distance == "hierarchy" else 1.0 - np.eye(self.num_leaves)
-        nearest = np.where(codebook.rows[:, None, :], between[None], np.inf).min(axis=2)
-        self.add_table("distance", nearest.T.astype(np.float32))  # [K, R]
+        leaf_distances = (
+            leaf_distance(space) if distance == "hierarchy" else 1.0 - np.eye(self.num_leaves)
+        )
+        set_distances = np.where(codebook.rows[:, None, :], leaf_distances[None], np.inf).min(
+            axis=2
+        )
+        self.add_table("distance", set_distances.T.astype(np.float32))  # [K, R]
         self.add_table("foreground", ~codebook.rows[:, space.background])  # [R]
 
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the mean over items with a known voxel (or the batch's loss); 0 without one."""
+        """Return the mean over items with a known voxel (or the loss of the batch); 0 if none."""
         sums = sums.pooled() if self.batch else sums
         p = sums.of("probability")
         cost = (self.distance.to(p) * p).sum(1) * self.informed  # [B, R]
@@ -67,13 +71,14 @@ class WassersteinDice(SumTerm):
 
 
 def leaf_distance(space: LabelSpace) -> np.ndarray:
-    """Float `[K, K]` in [0, 1]: the share of classes that two leaves do not have in common.
+    """Return float `[K, K]` in [0, 1]: the share of classes that two leaves do not have in common.
 
-    1 - |A & B| / |A | B|, A and B the classes that contain either leaf, the leaf itself included;
-    scaled so that the largest is 1. Zero on the diagonal, symmetric, and a metric (Jaccard).
+    This is 1 - |A & B| / |A | B|, with A and B the classes that contain the first and the second
+    leaf, including the leaf itself, scaled so that the largest distance is 1. Zero on the diagonal,
+    symmetric, and a metric (Jaccard distance).
     """
-    inside = space.class_leaves.astype(float)
-    common = inside.T @ inside
+    membership = space.class_leaves.astype(float)
+    common = membership.T @ membership
     size = np.diag(common)
     distance: np.ndarray = 1.0 - common / (size[:, None] + size[None, :] - common)
     distance /= distance.max()

@@ -25,9 +25,9 @@ class Weight(VoxelTerm):
     An unknown entry adds -[y log y + (1 - y) log(1 - y)] (Kucheruk et al. 2025). With the
     gradient flowing through the target, as in the paper's code, that is entropy minimisation;
     with `stop_gradient` the gradient there is exactly 0 and only the value changes. In general
-    an unknown class counts where the voxel's label set is not everything, super-classes
-    included. With TCV = {cGM, WM, dGM} hidden, that is the paper's loss; a voxel about which
-    nothing is known contributes 0.
+    an unknown class, including super-classes, counts if the voxel's label set is not everything.
+    With TCV = {cGM, WM, dGM} hidden, this is the paper's loss; a voxel about which nothing is
+    known contributes 0.
     """
 
     heads = frozenset({MULTILABEL})
@@ -38,12 +38,17 @@ class Weight(VoxelTerm):
 
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over all entries."""
-        own = logits.sigmoid()
-        return completed_sum(self, logits, codes, own.detach() if self.stop_gradient else own)
+        probability = logits.sigmoid()
+        return completed_sum(
+            self, logits, codes, probability.detach() if self.stop_gradient else probability
+        )
 
 
 def completed_sum(term: LossTerm, logits: Tensor, codes: Tensor, own: Tensor) -> Tensor:
-    """Sum of cross-entropy with the targets `own` at unknown classes of voxels not all unknown."""
+    """Return the summed cross-entropy, with the targets `own` for unknown classes.
+
+    Voxels about which nothing is known contribute 0.
+    """
     membership = look_up(term.membership, codes)
     return F.binary_cross_entropy_with_logits(
         logits,

@@ -17,8 +17,8 @@ class WNorm(VoxelTerm):
 
     The siblings of an unknown leaf are the leaves of the voxel's label set S (Kucheruk et al.
     2025: the children of TCV). In general an unknown super-class u gets the share of its leaves,
-    y'_u = sum over leaves in u and S of y' , and counts where S is not everything. With TCV =
-    {cGM, WM, dGM} hidden, that is the paper's loss; a voxel about which nothing is known
+    y'_u = sum of y' over the leaves in both u and S, and counts if S is not everything. With TCV =
+    {cGM, WM, dGM} hidden, this is the paper's loss; a voxel about which nothing is known
     contributes 0. y' is computed from log-probabilities, so no quotient underflows.
     """
 

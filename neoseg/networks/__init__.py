@@ -1,4 +1,4 @@
-"""Networks from configuration, and the heads that turn their channels into classes and leaves."""
+"""Networks built from configuration, and heads that map their channels to classes and leaves."""
 
 from neoseg.networks.build import (
     NetworkError,

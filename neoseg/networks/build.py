@@ -45,13 +45,13 @@ ALLOWED_TARGETS = (
     *(f"monai.networks.nets.{name}" for name in _MONAI),
     *(f"torch.nn.{name}" for name in _LAYERS),
 )
-"""Classes that a configuration, also one found in a checkpoint, may build; none of them loads
-weights that a setting names, or does anything else than compute."""
+"""Classes that a configuration, including one from a checkpoint, may instantiate; none of them
+loads weights named by a setting, or does anything but compute."""
 
 KEYS = {"name", "divisor", "net"}
 
-LARGEST = 2**16
-"""Number in the settings of a network."""
+MAX_NUMBER = 2**16
+"""Largest magnitude of a number in the settings of a network."""
 
 
 class NetworkError(NeosegError):
@@ -68,28 +68,28 @@ def build_network(
     """Build the network of `conf/network/<name>.yaml`.
 
     Args:
-        config: `name`; `divisor`, of which the patch must be a multiple along each axis, one number
-            or one an axis; `net`, a `_target_` with its settings, which also gets `in_channels` and
-            `out_channels`. A 2D network stands inside `neoseg.networks.slicewise.SliceWise`.
-        in_channels: modalities M.
-        out_channels: channels N of the head.
+        config: `name`; `divisor`, of which the patch size must be a multiple, one number or one per
+            axis; `net`, a `_target_` with its settings, which also gets `in_channels` and
+            `out_channels`. A 2D network is wrapped in `neoseg.networks.slicewise.SliceWise`.
+        in_channels: number of modalities M.
+        out_channels: number of head channels N.
         patch_size: voxels along X, Y, Z.
-        allow: packages beside `ALLOWED_TARGETS` that `_target_` may name.
+        allow: packages that `_target_` may refer to, in addition to `ALLOWED_TARGETS`.
 
     Returns:
-        A module `[B, M, X, Y, Z]` to logits `[B, N, X, Y, Z]`, or in training with deep
-        supervision to a list of logits, highest resolution first.
+        A module that maps `[B, M, X, Y, Z]` to logits `[B, N, X, Y, Z]` or, in training with deep
+        supervision, to a list of logits, highest resolution first.
 
     Raises:
-        NetworkError: a key or target that is wrong, or a patch size that does not fit, with the
-            nearest sizes that do.
+        NetworkError: an invalid key or target, or a patch size that does not fit, with the nearest
+            sizes that do.
     """
     name, divisors, net = _read(config)
     _require_allowed(name, net, allow)
     try:
         with data_only():
             network = build(net | {"in_channels": in_channels, "out_channels": out_channels})
-    except Exception as error:  # whatever its class may raise
+    except Exception as error:  # the class may raise anything
         raise NetworkError(
             f"network '{name}' cannot be built from {net['_target_']}: {error}; correct its "
             "settings under `network.net`"
@@ -105,17 +105,17 @@ def build_network(
 
 @contextmanager
 def weighing(weights: Mapping[str, Any]) -> Iterator[None]:
-    """Let networks that are built in the block have about as many weights as a checkpoint holds.
+    """Limit networks built within the block to about twice the number of weights in a checkpoint.
 
     Raises:
-        NetworkError: from `build_network`, before room is made for more.
+        NetworkError: from `build_network`, at the first weight beyond the limit.
     """
-    left = 2 * sum(getattr(value, "numel", int)() for value in weights.values()) + 2**16
+    remaining = 2 * sum(getattr(value, "numel", int)() for value in weights.values()) + 2**16
 
     def count(module: nn.Module, name: str, value: Tensor | None) -> None:
-        nonlocal left
-        left -= 0 if value is None else value.numel()
-        if left < 0:
+        nonlocal remaining
+        remaining -= 0 if value is None else value.numel()
+        if remaining < 0:
             raise ValueError("it has more weights than its checkpoint holds")
 
     hooks = (
@@ -135,7 +135,7 @@ def check_network(
     """Check a `conf/network` entry as `build_network` does, without building anything.
 
     Raises:
-        NetworkError: as `build_network`, and settings that a class does not have.
+        NetworkError: as `build_network`, or a setting that a class does not have.
     """
     name, divisors, net = _read(config)
     _require_allowed(name, net, allow)
@@ -152,43 +152,45 @@ def _require_allowed(name: str, net: Any, allow: Sequence[str]) -> None:
 
 
 def _require_settings(name: str, node: Any, place: str) -> None:
-    """Raise `NetworkError` for a key that the class of its `_target_` does not take."""
+    """Raise `NetworkError` for a key that the class of its `_target_` does not accept."""
     if not isinstance(node, dict):
         return
     if "_target_" in node:
-        known = signature(find_object(node["_target_"])).parameters
-        anything = any(p.kind is Parameter.VAR_KEYWORD for p in known.values())
+        parameters = signature(find_object(node["_target_"])).parameters
+        accepts_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         for key in node:
-            if key not in known and not anything and not str(key).startswith("_"):
+            if key not in parameters and not accepts_any and not str(key).startswith("_"):
                 raise NetworkError(
                     f"network '{name}': {node['_target_']} has no setting '{key}' "
-                    f"({place}.{key}){nearest(key, known)}"
+                    f"({place}.{key}){nearest(key, parameters)}"
                 )
-    for key, below in node.items():
-        _require_settings(name, below, f"{place}.{key}")
+    for key, child in node.items():
+        _require_settings(name, child, f"{place}.{key}")
 
 
 def divisors_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return what the patch must be a multiple of along X, Y, Z; raises `NetworkError`."""
+    """Return the divisors of the patch size along X, Y, Z; raises `NetworkError`."""
     divisor = config.get("divisor", 1)
-    found = [divisor] * 3 if isinstance(divisor, int) else divisor
-    whole = isinstance(found, list | tuple) and all(type(n) is int and n > 0 for n in found)
-    if not whole or len(found) != 3:
+    divisors = [divisor] * 3 if isinstance(divisor, int) else divisor
+    positive = isinstance(divisors, list | tuple) and all(
+        type(n) is int and n > 0 for n in divisors
+    )
+    if not positive or len(divisors) != 3:
         raise NetworkError(
             f"network '{config.get('name')}': divisor {divisor!r} must be a whole number from 1 "
             "up, or one for each of X, Y, Z: the product of the strides"
         )
-    return found[0], found[1], found[2]
+    return divisors[0], divisors[1], divisors[2]
 
 
 def _read(config: Mapping[str, Any]) -> tuple[str, tuple[int, int, int], dict[str, Any]]:
-    """Return name, divisors and net as plain containers."""
-    found = set(config)
-    if found != KEYS:
+    """Return name, divisors and `net` of a configuration after checking its keys."""
+    keys = set(config)
+    if keys != KEYS:
         raise NetworkError(
             f"a network configuration has the keys {', '.join(sorted(KEYS))}; "
-            f"missing: {', '.join(sorted(KEYS - found)) or 'none'}, "
-            f"unknown: {', '.join(sorted(map(str, found - KEYS))) or 'none'}"
+            f"missing: {', '.join(sorted(KEYS - keys)) or 'none'}, "
+            f"unknown: {', '.join(sorted(map(str, keys - KEYS))) or 'none'}"
         )
     name, net = config["name"], config["net"]
     if not isinstance(net, dict) or "_target_" not in net:
@@ -200,20 +202,20 @@ def _read(config: Mapping[str, Any]) -> tuple[str, tuple[int, int, int], dict[st
 
 
 def _require_small(name: str, node: Any) -> None:
-    """Raise `NetworkError` for a number for which some class might make room at once."""
+    """Raise `NetworkError` for a number so large that a class might allocate too much memory."""
     if isinstance(node, dict | list | tuple):
-        for below in node.values() if isinstance(node, dict) else node:
-            _require_small(name, below)
-    elif isinstance(node, int | float) and abs(node) > LARGEST:
+        for child in node.values() if isinstance(node, dict) else node:
+            _require_small(name, child)
+    elif isinstance(node, int | float) and abs(node) > MAX_NUMBER:
         raise NetworkError(
-            f"network '{name}': a setting is {node}, expected numbers up to {LARGEST}"
+            f"network '{name}': a setting is {node}, expected numbers up to {MAX_NUMBER}"
         )
 
 
 def _check_patch(
     name: str, divisors: tuple[int, int, int], size: tuple[int, ...], flat: bool
 ) -> None:
-    """Raise `NetworkError` where the network cannot take a patch of this size."""
+    """Raise `NetworkError` if the network does not accept patches of this size."""
     if len(size) != 3 or min(size) < 1:
         raise NetworkError(f"patch size {list(size)} must be three whole numbers from 1 up")
     ones = size.count(1)
@@ -229,16 +231,17 @@ def _check_patch(
             f"{list(size)}; enlarge the patch or choose a 2D network"
         )
     axes = [axis for axis in range(3) if not (flat and size[axis] == 1)]
-    wrong = [axis for axis in axes if size[axis] % divisors[axis]]
-    if wrong:
-        near = "; ".join(
-            f"{'XYZ'[a]} {size[a]}: use {_nearest(size[a], divisors[a])}" for a in wrong
+    wrong_axes = [axis for axis in axes if size[axis] % divisors[axis]]
+    if wrong_axes:
+        suggestions = "; ".join(
+            f"{'XYZ'[a]} {size[a]}: use {_nearest_multiples(size[a], divisors[a])}"
+            for a in wrong_axes
         )
-        alike = len(set(divisors)) == 1
-        multiple = divisors[0] if alike else f"{list(divisors)}, one of them"
+        uniform = len(set(divisors)) == 1
+        multiple = divisors[0] if uniform else f"{list(divisors)}, one of them"
         raise NetworkError(
             f"network '{name}' needs a patch that is a multiple of {multiple} along each axis, "
-            f"found {list(size)}; {near}"
+            f"found {list(size)}; {suggestions}"
         )
     if max(divisors) > 1 and all(size[axis] == divisors[axis] for axis in axes):
         raise NetworkError(
@@ -248,7 +251,7 @@ def _check_patch(
         )
 
 
-def _nearest(length: int, divisor: int) -> str:
-    """Write the multiples below and above, as in "48 or 64"."""
+def _nearest_multiples(length: int, divisor: int) -> str:
+    """Return the multiples below and above as text, as in "48 or 64"."""
     below = length // divisor * divisor
     return f"{below} or {below + divisor}" if below else str(divisor)

@@ -1,4 +1,4 @@
-"""What a network drops out at random while it trains."""
+"""Dropout layers of a network."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LAYERS = (
 
 
 def dropouts(network: nn.Module) -> list[nn.Module]:
-    """Return the layers that drop something out."""
+    """Return the dropout layers with a positive probability."""
     return [layer for layer in network.modules() if isinstance(layer, _LAYERS) and layer.p > 0]
 
 
 def require_dropout(
     config: Mapping[str, Any], patch_size: Sequence[int], allow: Sequence[str], why: str
 ) -> None:
-    """Raise `NetworkError` where a network drops out nothing; its weights take no memory here.
+    """Raise `NetworkError` if a network has no active dropout; its weights are not allocated.
 
     Args:
         config, patch_size, allow: as for `build_network`.
-        why: what needs dropout, the beginning of the message.
+        why: why dropout is needed, as the beginning of the message.
     """
     with torch.device("meta"):
         network = build_network(config, 1, 2, patch_size, allow)

@@ -1,4 +1,4 @@
-"""Heads: what the channels of a network mean, and how they become a map of leaves."""
+"""Heads: the meaning of a network's channels, and their decoding to a map of leaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECODINGS = ("hierarchy", "paper")
 """Rules that turn class channels into leaves; see `MultiLabelHead`."""
 
 SLAB_ELEMENTS = 2**23
-"""Largest number of values in a working copy (32 MiB in float32) while decoding."""
+"""Largest number of values in a temporary copy (32 MiB in float32) while decoding."""
 
 
 class Head(ABC):
@@ -29,7 +29,7 @@ class Head(ABC):
     name: ClassVar[str]
 
     def __init__(self, space: LabelSpace, decoding: str = "hierarchy") -> None:
-        _choose(decoding, DECODINGS, "decoding")
+        _require_choice(decoding, DECODINGS, "decoding")
         self.space = space
         self.decoding = decoding
 
@@ -43,34 +43,34 @@ class Head(ABC):
 
     @abstractmethod
     def _scores(self, logits: Tensor) -> Tensor:
-        """Turn `[B, N, *S]` into `[B, K, *S]`."""
+        """Map logits `[B, N, *S]` to leaf scores `[B, K, *S]`."""
 
     @abstractmethod
     def class_probabilities(self, logits: Tensor) -> Tensor:
         """Return `[B, C, *S]` in [0, 1], in the type of `logits`; differentiable.
 
         Raises:
-            ValueError: where the channels are not those of the head.
+            ValueError: the number of channels is not that of the head.
         """
 
     def leaf_scores(self, logits: Tensor) -> Tensor:
         """Return `[B, K, *S]`, whose argmax over K is the decision; see the head for its unit.
 
         Raises:
-            ValueError: where the channels are not those of the head.
+            ValueError: the number of channels is not that of the head.
         """
         self._check(logits)
         return self._scores(logits)
 
     @torch.no_grad()
     def decode(self, logits: Tensor) -> Tensor:
-        """Return uint8 `[B, *S]`: the position of the leaf that each voxel is.
+        """Return uint8 `[B, *S]`: the position of the leaf with the highest score in each voxel.
 
-        Half-precision logits are added up in float32. Extra memory is a few slabs (32 MiB
-        each) and the result, whatever the number of classes.
+        Half-precision logits are summed in float32. Extra memory is a few slabs (32 MiB each) and
+        the result, regardless of the number of classes.
 
         Raises:
-            ValueError: where the channels are not those of the head.
+            ValueError: the number of channels is not that of the head.
         """
         self._check(logits)
         leaves = torch.empty(
@@ -81,18 +81,18 @@ class Head(ABC):
         return leaves
 
     def _slabs(self, logits: Tensor) -> Iterator[tuple[slice, ...]]:
-        """Cut the batch and the first spatial axis so that no piece is larger than a slab."""
+        """Split batch and first spatial axis into pieces of at most a slab, or of one plane."""
         batch, _, *size = logits.shape
-        item = self.space.num_classes
+        item_values = self.space.num_classes
         for length in size:
-            item *= length
-        if batch * item <= SLAB_ELEMENTS or not size:
+            item_values *= length
+        if batch * item_values <= SLAB_ELEMENTS or not size:
             yield (slice(None),)
             return
-        planes = max(1, SLAB_ELEMENTS * size[0] // item)
-        for number in range(batch):
+        planes = max(1, SLAB_ELEMENTS * size[0] // item_values)
+        for item in range(batch):
             for start in range(0, size[0], planes):
-                yield slice(number, number + 1), slice(None), slice(start, start + planes)
+                yield slice(item, item + 1), slice(None), slice(start, start + planes)
 
     def _check(self, logits: Tensor) -> None:
         if logits.ndim < 2 or logits.shape[1] != self.channels:
@@ -114,29 +114,29 @@ class MultiLabelHead(Head):
     `decoding` turns the C channels z into one leaf:
 
     *hierarchy* (default) uses every channel. If a voxel is leaf k, its class indicators must be
-    the column k of the class-leaf table A [C, K]. With the channels as independent Bernoulli
-    variables the log-likelihood of that column is
+    column k of the class-leaf table A [C, K]. With the channels as independent Bernoulli variables
+    the log-likelihood of that column is
 
         sum_c A[c,k] log s(z_c) + (1 - A[c,k]) log(1 - s(z_c)) = sum_c A[c,k] z_c + const,
 
     because log s(z) - log(1 - s(z)) = z; the constant is the same for all leaves. So the score of
     a leaf is the sum of the logits of the classes that contain it, one matrix product, and its
     softmax over the leaves is the probability of each leaf given that exactly one is true. A leaf
-    gains where its super-classes agree with it and loses where they do not. Classes that contain
-    one another count as separate evidence.
+    gains if its super-classes agree with it and loses if they do not. Classes that contain each
+    other count as separate evidence.
 
-    *paper* (Kucheruk et al., MLHC 2025): the most probable of all C channels wins; where that is
-    a super-class, the most probable of its own leaves is taken. It compares channels that exclude
-    each other with channels that contain each other, so leaf and super-class evidence are never
-    added up: a voxel whose super-class and child are both probable goes to an outside leaf whose
-    channel is a little higher than either. Leaves outside the winner score minus infinity.
+    *paper* (Kucheruk et al., MLHC 2025): the most probable of all C channels wins; if it is a
+    super-class, the most probable of its leaves is taken. This compares channels that exclude each
+    other with channels that contain each other, and never adds up the evidence of a leaf and its
+    super-class: a voxel in which both are probable goes to an outside leaf whose channel is
+    slightly higher than either. Leaves outside the winner score minus infinity.
     """
 
     name = "multilabel"
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of classes C."""
         return self.space.num_classes
 
     def class_probabilities(self, logits: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class MultiLabelHead(Head):
 class SoftmaxHead(Head):
     """A softmax over the leaves: N = K channels; a class has the sum of its leaves' probabilities.
 
-    Leaf scores are the logits themselves: the super-classes add nothing that they do not hold.
+    Leaf scores are the logits themselves, since super-classes add no information.
     """
 
     name = "softmax"
@@ -174,7 +174,7 @@ class SoftmaxHead(Head):
 
     @property
     def channels(self) -> int:
-        """K."""
+        """Number of leaves K."""
         return self.space.num_leaves
 
     def class_probabilities(self, logits: Tensor) -> Tensor:
@@ -183,12 +183,12 @@ class SoftmaxHead(Head):
         count = self.channels
         if self.space.num_classes == count:
             return logits.softmax(dim=1)
-        # Filled piece by piece: joining leaves and classes at the end would copy the leaves.
+        # Filled slab by slab: concatenating leaves and classes at the end would copy the leaves.
         result = logits.new_empty(len(logits), self.space.num_classes, *logits.shape[2:])
         for slab in self._slabs(logits):
             leaves = logits[slab].float().softmax(dim=1)
             classes = _product(self._table(leaves, slice(count, None)), leaves)
-            # Rounding may lift a sum of many leaves above one.
+            # Rounding may raise a sum of many leaves above 1.
             result[slab] = torch.cat([leaves, classes.clamp(max=1)], dim=1).to(logits.dtype)
         return result
 
@@ -203,19 +203,20 @@ def make_head(name: str, space: LabelSpace, decoding: str = "hierarchy") -> Head
     """Build the head `name` ("multilabel" or "softmax") over a label space.
 
     Raises:
-        ValueError: for an unknown head or decoding, or a decoding that the head does not have.
+        ValueError: an unknown head or decoding, or a decoding that the head does not support.
     """
-    _choose(name, tuple(HEADS), "head")
+    _require_choice(name, tuple(HEADS), "head")
     return HEADS[name](space, decoding)
 
 
-def _choose(value: str, choices: tuple[str, ...], what: str) -> None:
+def _require_choice(value: str, choices: tuple[str, ...], what: str) -> None:
+    """Raise `ValueError` if `value` is not among `choices`; `what` names it in the message."""
     if value not in choices:
         raise ValueError(f"{what} '{value}' does not exist{nearest(value, choices)}")
 
 
 def _product(table: Tensor, values: Tensor) -> Tensor:
-    """Multiply `[m, n]` with the channels of `[B, n, *S]`, giving `[B, m, *S]`."""
+    """Multiply `table` `[m, n]` by the channels of `[B, n, *S]`, giving `[B, m, *S]`."""
     batch, _, *size = values.shape
     return (table @ values.reshape(batch, values.shape[1], -1)).reshape(batch, -1, *size)
 

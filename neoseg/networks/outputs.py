@@ -1,4 +1,4 @@
-"""What a network may give, whoever has written it."""
+"""Validate the output of a network, including networks of other packages."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Te
     """Return the logits of a network as a list, highest resolution first.
 
     Args:
-        network: named in errors.
-        output: what it gave: logits, or in training a list or tuple of them, each enlarged to the
-            size of the image.
-        image: what it was given, `[B, M, *S]`.
+        network: named in error messages.
+        output: of the network: logits, or in training a list or tuple of logits, each upsampled to
+            the size of the image.
+        image: input of the network, `[B, M, *S]`.
 
     Raises:
-        NetworkError: anything else.
+        NetworkError: the output is anything else.
     """
     heads = list(output) if isinstance(output, list | tuple) else [output]
     for head in heads:
-        fits = isinstance(head, Tensor) and head.dim() == image.dim()
-        if not fits or (len(head), *head.shape[2:]) != (len(image), *image.shape[2:]):
-            found = f"of shape {list(head.shape)}" if isinstance(head, Tensor) else ""
-            wanted = ", ".join(map(str, [len(image), "N", *image.shape[2:]]))
+        same_dims = isinstance(head, Tensor) and head.dim() == image.dim()
+        if not same_dims or (len(head), *head.shape[2:]) != (len(image), *image.shape[2:]):
+            shape = f"of shape {list(head.shape)}" if isinstance(head, Tensor) else ""
+            layout = ", ".join(map(str, [len(image), "N", *image.shape[2:]]))
             raise NetworkError(
-                f"{type(network).__name__} gives a {type(head).__name__} {found}".rstrip()
-                + f" for an image of shape {list(image.shape)}, expected logits [{wanted}] of its "
+                f"{type(network).__name__} gives a {type(head).__name__} {shape}".rstrip()
+                + f" for an image of shape {list(image.shape)}, expected logits [{layout}] of its "
                 "size, or in training a list of them, highest resolution first"
             )
     if not heads:

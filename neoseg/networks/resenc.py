@@ -1,4 +1,4 @@
-"""nnU-Net's U-Net with a residual encoder, which MONAI has not."""
+"""nnU-Net's U-Net with a residual encoder, which MONAI lacks."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ ONE = (1, 1, 1)
 class ResEncUNet(nn.Module):
     """The `ResidualEncoderUNet` of Isensee et al., MICCAI 2024 (arXiv 2404.09556).
 
-    A level of the encoder is a row of blocks of two convolutions. What passes beside them is
-    averaged where the level shrinks and convolved by single voxels where it widens (ResNet-D, He et
-    al. 2019). The decoder has plain convolutions. Weights start as nnU-Net's: He et al., each block
-    at first the identity. Why it is here: MONAI's `DynUNet` has one block a level and shrinks what
-    passes by stride, which is another function; the package that nnU-Net takes it from brings two
-    further ones along for these few lines, and its networks keep every weight under three names.
+    An encoder level is a sequence of residual blocks of two convolutions. The shortcut is
+    average-pooled where the level downsamples and has a 1x1x1 convolution where it widens
+    (ResNet-D, He et al. 2019). The decoder has plain convolutions. Weights are initialised as by
+    nnU-Net: He et al., with each block an identity at first. MONAI's `DynUNet` is no substitute: it
+    has one block per level and a strided shortcut, which is another function. The package that
+    nnU-Net takes the network from needs two further ones for these few lines, and its networks
+    store every weight under three names.
 
     Args:
-        in_channels, out_channels: images M and logits N.
-        filters: channels of each level, the highest resolution first.
-        blocks: of each level of the encoder.
-        kernel_size: of the convolutions, one number, or for each level one, or three for X, Y, Z.
-        strides: likewise, of each level relative to the one above it. Those of the first are 1, and
-            with a single number are left at that.
-        decoder_convs: convolutions of each level of the decoder.
+        in_channels, out_channels: numbers of images M and logits N.
+        filters: channels of each level, highest resolution first.
+        blocks: number of blocks of each encoder level.
+        kernel_size: of the convolutions: one number, or for each level one, or three for X, Y, Z.
+        strides: likewise, of each level relative to the one above it. The first level has stride 1,
+            also if a single number is given.
+        decoder_convs: convolutions per decoder level.
         dropout: probability after each convolution but the second of a block; None for none.
-        deep_supervision: whether training gives a list of logits, highest resolution first, those
-            of coarser levels enlarged (nearest neighbour).
-        deep_supr_num: coarser levels that have logits then.
+        deep_supervision: whether training returns a list of logits, highest resolution first, those
+            of coarser levels upsampled (nearest neighbour).
+        deep_supr_num: number of coarser levels that have logits with deep supervision.
 
     Raises:
         ValueError: lists of different lengths, or more logits than the decoder has levels.
@@ -61,45 +62,47 @@ class ResEncUNet(nn.Module):
         if isinstance(strides, int):
             steps[:1] = [ONE]
         lengths = {"blocks": blocks, "kernel_size": kernels, "strides": steps}
-        for key, found in lengths.items():
-            if len(found) != levels:
-                raise ValueError(f"{key} has {len(found)} levels, filters {levels}")
-        more = deep_supr_num if deep_supervision else 0
-        if levels < 2 or not 0 <= more <= levels - 2:
-            raise ValueError(f"{levels} levels with deep_supr_num={more}, at most {levels - 2}")
+        for key, values in lengths.items():
+            if len(values) != levels:
+                raise ValueError(f"{key} has {len(values)} levels, filters {levels}")
+        coarser = deep_supr_num if deep_supervision else 0
+        if levels < 2 or not 0 <= coarser <= levels - 2:
+            raise ValueError(f"{levels} levels with deep_supr_num={coarser}, at most {levels - 2}")
         self.stem = _convolution(in_channels, filters[0], kernels[0], dropout=dropout)
-        read = filters[0]
+        in_width = filters[0]
         encoder = []
         for width, count, kernel, step in zip(filters, blocks, kernels, steps, strict=True):
-            more_of_it = (_Block(width, width, kernel, ONE, dropout) for _ in range(1, count))
-            encoder.append(nn.Sequential(_Block(read, width, kernel, step, dropout), *more_of_it))
-            read = width
+            further_blocks = (_Block(width, width, kernel, ONE, dropout) for _ in range(1, count))
+            encoder.append(
+                nn.Sequential(_Block(in_width, width, kernel, step, dropout), *further_blocks)
+            )
+            in_width = width
         up, decoder = [], []
         for level in range(levels - 2, -1, -1):
             width, step = filters[level], steps[level + 1]
             up.append(nn.ConvTranspose3d(filters[level + 1], width, step, step))
             widths = [2 * width, *[width] * decoder_convs]
-            row = (
+            convolutions = (
                 _convolution(before, after, kernels[level], dropout=dropout)
                 for before, after in pairwise(widths)
             )
-            decoder.append(nn.Sequential(*row))
+            decoder.append(nn.Sequential(*convolutions))
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.up = nn.ModuleList(up)
-        self.heads = nn.ModuleList(nn.Conv3d(n, out_channels, 1) for n in filters[: 1 + more])
-        self.apply(_start)
+        self.heads = nn.ModuleList(nn.Conv3d(n, out_channels, 1) for n in filters[: 1 + coarser])
+        self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Return logits `[B, N, X, Y, Z]` for `[B, M, X, Y, Z]`, in training a list of them."""
         features = self.stem(image)
         skips: list[Tensor] = []
-        for row in self.encoder:
-            features = row(features)
+        for level_layers in self.encoder:
+            features = level_layers(features)
             skips.append(features)
         skips.pop()
         logits: list[Tensor] = []
-        for up, row in zip(self.up, self.decoder, strict=True):
-            features = row(torch.cat([up(features), skips.pop()], dim=1))
+        for up, level_layers in zip(self.up, self.decoder, strict=True):
+            features = level_layers(torch.cat([up(features), skips.pop()], dim=1))
             level = len(skips)
             if level == 0 or (self.training and level < len(self.heads)):
                 logits.append(self.heads[level](features))
@@ -109,7 +112,7 @@ class ResEncUNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions, added to what passes beside them: `[B, C, *S]` to `[B, D, *S / stride]`."""
+    """Residual block of two convolutions: `[B, C, *S]` to `[B, D, *S / stride]`."""
 
     def __init__(
         self, before: int, width: int, kernel: Triple, stride: Triple, dropout: float | None
@@ -118,14 +121,16 @@ class _Block(nn.Module):
         self.conv1 = _convolution(before, width, kernel, stride, dropout)
         self.conv2 = _convolution(width, width, kernel, active=False)
         self.pool = nn.AvgPool3d(stride) if max(stride) > 1 else nn.Identity()
-        own = before == width
-        self.beside = nn.Identity() if own else _convolution(before, width, ONE, active=False)
+        same_width = before == width
+        self.beside = (
+            nn.Identity() if same_width else _convolution(before, width, ONE, active=False)
+        )
         self.act = nn.LeakyReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        added: Tensor = self.conv2(self.conv1(features))
-        added += self.beside(self.pool(features))
-        result: Tensor = self.act(added)
+        total: Tensor = self.conv2(self.conv1(features))
+        total += self.beside(self.pool(features))
+        result: Tensor = self.act(total)
         return result
 
 
@@ -137,7 +142,7 @@ def _convolution(
     dropout: float | None = None,
     active: bool = True,
 ) -> nn.Sequential:
-    """Return a convolution and its norm, which would take a bias away again."""
+    """Return a convolution without bias, which the normalisation after it would cancel."""
     pad = _triple([n // 2 for n in kernel])
     convolution = nn.Conv3d(before, width, kernel, stride, pad, bias=False)
     layers: dict[str, nn.Module] = {"conv": convolution}
@@ -149,7 +154,8 @@ def _convolution(
     return nn.Sequential(OrderedDict(layers))
 
 
-def _start(module: nn.Module) -> None:
+def _initialise(module: nn.Module) -> None:
+    """Initialise a module as nnU-Net does, so that residual blocks start as identities."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, a=0.01)
         if module.bias is not None:

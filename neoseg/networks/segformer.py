@@ -11,13 +11,13 @@ from torch.nn import functional
 class SegFormer(nn.Module):
     """SegFormer (Xie et al., NeurIPS 2021), randomly initialised: `[B, M, Y, Z]` to `[B, N, Y, Z]`.
 
-    The default is B0. Other sizes are reached by the settings of `transformers.SegformerConfig`
-    (`depths`, `hidden_sizes`, `decoder_hidden_size`, ...). Nothing is downloaded. The decoder
-    works at a quarter of the resolution, its logits are enlarged bilinearly.
+    The default is B0. Other sizes are configured by the settings of `transformers.SegformerConfig`
+    (`depths`, `hidden_sizes`, `decoder_hidden_size`, ...). Nothing is downloaded. The decoder works
+    at a quarter of the resolution; its logits are upsampled bilinearly.
 
     Raises:
-        ImportError: where transformers is not installed.
-        ValueError: for a setting that `SegformerConfig` does not have.
+        ImportError: transformers is not installed.
+        ValueError: a setting that `SegformerConfig` does not have.
     """
 
     def __init__(self, in_channels: int, out_channels: int, **settings: Any) -> None:
@@ -30,18 +30,18 @@ class SegFormer(nn.Module):
                 f"pip install 'neoseg[segformer]' ({error})"
             ) from error
         channels: dict[str, Any] = {"num_channels": in_channels, "num_labels": out_channels}
-        known = set(SegformerConfig().to_dict()) - set(channels)
-        wrong = sorted(set(settings) - known)
-        if wrong:
+        allowed = set(SegformerConfig().to_dict()) - set(channels)
+        unknown = sorted(set(settings) - allowed)
+        if unknown:
             raise ValueError(
-                f"SegFormer has no setting {', '.join(wrong)}; see transformers.SegformerConfig, "
+                f"SegFormer has no setting {', '.join(unknown)}; see transformers.SegformerConfig, "
                 "for example depths, hidden_sizes, decoder_hidden_size, drop_path_rate"
             )
         config = SegformerConfig(**settings, **channels)
         self.network = SegformerForSemanticSegmentation(config)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits of the image's size."""
+        """Return logits at the resolution of the image."""
         logits = self.network(pixel_values=image).logits
         return functional.interpolate(
             logits, size=image.shape[2:], mode="bilinear", align_corners=False

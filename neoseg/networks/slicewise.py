@@ -1,4 +1,4 @@
-"""A 2D network that sees the slices of a 3D batch."""
+"""Apply a 2D network to the slices of a 3D batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from neoseg.networks.deep_supervision import with_head_list
 class SliceWise(nn.Module):
     """Wrap a 2D network so that it maps `[B, M, 1, Y, Z]` to `[B, N, 1, Y, Z]`.
 
-    The axis of length one may be any of the three: it is the axis across which the slices are
-    stacked, and the network sees the other two in their order.
+    The axis of length 1 may be any of the three: it is the axis along which the slices are stacked,
+    and the network gets the other two in their order.
 
     Args:
-        network: makes the 2D network from `in_channels` and `out_channels` (`_partial_: true`).
+        network: builds the 2D network from `in_channels` and `out_channels` (`_partial_: true`).
         in_channels: image channels M.
         out_channels: logit channels N.
     """
@@ -36,7 +36,7 @@ class SliceWise(nn.Module):
         """Return logits of the image's size, or a list of them under deep supervision.
 
         Raises:
-            ValueError: where `image` is not `[B, M, X, Y, Z]` with exactly one axis of length 1.
+            ValueError: `image` is not `[B, M, X, Y, Z]` with exactly one axis of length 1.
         """
         axes = [axis for axis in range(2, image.ndim) if image.shape[axis] == 1]
         if image.ndim != 5 or len(axes) != 1:

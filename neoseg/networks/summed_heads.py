@@ -1,4 +1,4 @@
-"""A U-Net whose levels each say what a voxel is, and are summed."""
+"""A U-Net that sums the logits of heads at several levels."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch.nn.functional import interpolate
 
 
 class SummedHeads(DynUNet):
-    """MONAI's `DynUNet` with a head at several levels, whose logits are enlarged and summed.
+    """MONAI's `DynUNet` with heads at several levels, whose logits are upsampled and summed.
 
     logits = head_0(x_0) + up(head_1(x_1) + up(head_2(x_2) + ...)), x_l the features of the
     decoder's level l (Kayalibay et al. 2017, arXiv 1701.03056; Isensee et al. 2018, arXiv
-    1802.10508). A single head tells N classes apart from as many numbers as the first level has
-    channels; here which structure it is can be said by the coarse levels, and where its border
-    is by the fine ones. Worth its time where the classes are more than those channels.
+    1802.10508). A single head separates N classes with only as many features as the first level has
+    channels; here the coarse levels can identify a structure and the fine ones locate its border.
+    Worth the extra time if there are more classes than those channels.
 
     Args:
-        summed: levels that have a head, from the highest resolution down; at least 1.
-        settings: as `DynUNet`, without deep supervision, which the sum replaces.
+        summed: number of levels with a head, from the highest resolution down; at least 1.
+        settings: as for `DynUNet`, without deep supervision, which the sum replaces.
 
     Raises:
-        ValueError: more heads than the decoder has levels, or deep supervision.
+        ValueError: no head, more heads than the decoder has levels, or deep supervision.
     """
 
     def __init__(self, *, summed: int = 3, **settings: Any) -> None:
@@ -37,7 +37,7 @@ class SummedHeads(DynUNet):
         self.coarse_heads = nn.ModuleList(
             convolution(self.filters[level], self.out_channels, 1) for level in range(1, summed)
         )
-        del self.skip_layers  # the same layers under a second name
+        del self.skip_layers  # holds the same layers under second names
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits `[B, N, *S]` for `[B, M, *S]`."""
@@ -51,7 +51,11 @@ class SummedHeads(DynUNet):
         for up in self.upsamples:
             features = up(features, skips.pop())
             if len(skips) < len(heads):
-                here = heads[len(skips)](features)
-                logits = here if logits is None else here + interpolate(logits, here.shape[2:])
+                level_logits = heads[len(skips)](features)
+                logits = (
+                    level_logits
+                    if logits is None
+                    else level_logits + interpolate(logits, level_logits.shape[2:])
+                )
         assert logits is not None
         return logits

@@ -1,4 +1,4 @@
-"""The 2D U-Net of Kucheruk et al., MLHC 2025, and its learnt input normalisation."""
+"""The 2D U-Net of Kucheruk et al., MLHC 2025, and a learnt input normalisation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from torch import Tensor, nn
 
 
 class InputNormalisation(nn.Module):
-    """Subtract the mean and divide by the deviation of the training images, per modality.
+    """Subtract the mean and divide by the standard deviation of the training images, per modality.
 
-    The statistics are not batch statistics: every image that passes in training mode is merged
-    into the running count, mean and variance of all images so far (Chan et al. 1979), and the
-    same figures are used to normalise in training and in evaluation. So training and prediction
-    see the same function, unlike with `BatchNorm2d(affine=False, momentum=None)`, which
-    normalises by the batch at hand while it trains; one slice of background in a batch would
-    change the contrast of the others. No separate pass over the data is needed, the figures
-    settle within some hundred batches, and they are buffers, so they are in the checkpoint.
-    Before any image was seen the module changes nothing.
+    These are not batch statistics: every image seen in training mode is merged into the running
+    count, mean and variance of all images so far (Chan et al. 1979), which normalise both in
+    training and in evaluation. Training and prediction thus use the same function, unlike
+    `BatchNorm2d(affine=False, momentum=None)`, which normalises by the current batch in training,
+    so that one slice of background would change the contrast of the others. No separate pass over
+    the data is needed, the statistics settle within some hundred batches, and as buffers they are
+    in the checkpoint. Before the first image the module is the identity, up to `epsilon`.
 
     Shapes: `[B, M, *S]` to the same.
     """
@@ -44,12 +43,13 @@ class InputNormalisation(nn.Module):
 
     @torch.no_grad()
     def _merge(self, image: Tensor) -> None:
+        """Merge a batch of images into the running statistics."""
         axes = [axis for axis in range(image.ndim) if axis != 1]
         variance, mean = torch.var_mean(image, dim=axes, correction=0)
         total = self.count + image.shape[0]
         share = image.shape[0] / total
         step = mean - self.mean
-        # With an empty history share is 1: the initial mean and variance leave no trace.
+        # For the first batch `share` is 1, so the initial mean and variance have no effect.
         self.variance.copy_(
             (1 - share) * self.variance + share * variance + share * (1 - share) * step.square()
         )
@@ -60,14 +60,14 @@ class InputNormalisation(nn.Module):
 class UNet2d(nn.Module):
     """The paper's U-Net: `[B, M, Y, Z]` to logits `[B, N, Y, Z]`.
 
-    Each level is two 3x3 convolutions with batch normalisation and ReLU; levels are joined by
-    2x2 max-pooling and 2x2 transposed convolution, with skip connections by concatenation and a
-    1x1 convolution at the end. Y and Z must be multiples of 2^(levels - 1).
+    Each level has two 3x3 convolutions with batch normalisation and ReLU; levels are connected by
+    2x2 max pooling and 2x2 transposed convolutions, with concatenated skip connections and a final
+    1x1 convolution. Y and Z must be multiples of 2^(levels - 1).
 
     With the paper's 5 levels of 16 to 256 filters, one image channel and 11 logits this has
-    1 942 459 parameters; the paper says 1.94 million. A convolution that batch normalisation
-    follows has no bias, since the normalisation cancels it; with these biases (1 472) it would
-    be 1 943 931, the same function and the same 1.94 million.
+    1 942 459 parameters; the paper reports 1.94 million. Convolutions followed by batch
+    normalisation have no bias, since the normalisation cancels it; with these biases (1 472) there
+    would be 1 943 931, for the same function and the same 1.94 million.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class UNet2d(nn.Module):
         self.logits = nn.Conv2d(filters[0], out_channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits of the image's size."""
+        """Return logits at the resolution of the image."""
         features = self.encoder[0](self.normalisation(image))
         skips = []
         for block in self.encoder[1:]:

@@ -1,4 +1,4 @@
-"""Networks whose last layers grow with the square of the number of classes."""
+"""Detect networks whose last layers grow with the square of the number of classes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 from torch import nn
 
-MANY = 32
-"""Classes from which a convolution from all to all of them is most of a training step."""
+MAX_CLASSES = 32
+"""Number of classes above which a convolution from all to all of them dominates a training step."""
 
 
 def wide_end(network: nn.Module, classes: int) -> str | None:
-    """Return what to say of a network that convolves all classes with all at every voxel."""
+    """Return a warning if a network convolves all classes with all at every voxel, else None."""
     for layer in network.modules():
         if not isinstance(layer, nn.Conv3d) or math.prod(layer.kernel_size) == 1:
             continue
-        if layer.in_channels == layer.out_channels == classes > MANY:
+        if layer.in_channels == layer.out_channels == classes > MAX_CLASSES:
             size = "x".join(map(str, layer.kernel_size))
             return (
                 f"the network ends in a {size} convolution from {classes} to {classes} channels at "

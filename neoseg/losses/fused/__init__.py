@@ -1,7 +1,7 @@
-"""Losses without volumes of one-hot labels or probabilities: two passes in slabs of voxels.
+"""Losses without volumes of one-hot labels or probabilities, in two passes over slabs of voxels.
 
 `SumTerm` is for losses that are functions of sums over voxels (Dice-like, cross-entropy-like),
-`VoxelTerm` for losses that are a sum of one function of each voxel.
+`VoxelTerm` for losses that sum one function over all voxels.
 """
 
 from neoseg.losses.fused.sums import Sums, accumulate

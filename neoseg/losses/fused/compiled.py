@@ -1,4 +1,4 @@
-"""Compiles a function of one slab for accelerators, and does without where that fails."""
+"""Compile functions of one slab for accelerators, with an uncompiled fallback."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _broken: set[str] = set()
-"""Devices on which compiling failed; they are not tried again."""
+"""Device types on which compilation failed; it is not tried there again."""
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` for tensors on an accelerator, so that a slab is read once.
 
-    That happens at the first such call; torch.compile takes seconds to import. Where it cannot
-    (no Triton, no C compiler), the function runs as it is, with the same values, after one note
-    in the log.
+    Compilation is deferred to the first such call, as torch.compile takes seconds to import. If it
+    fails (no Triton, no C compiler), the function runs uncompiled, with the same values, after one
+    warning in the log.
     """
 
     @functools.cache
@@ -33,21 +33,21 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        first = args[0]
-        assert isinstance(first, Tensor)
-        kind = first.device.type
-        if not compiles_on(kind) or kind in _broken:
+        slab = args[0]
+        assert isinstance(slab, Tensor)
+        device_type = slab.device.type
+        if not compiles_on(device_type) or device_type in _broken:
             return function(*args, **kwargs)
         try:
             return fast()(*args, **kwargs)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a compiler may raise
-            _broken.add(kind)
+        except Exception as error:  # a compiler may raise anything
+            _broken.add(device_type)
             log.warning(
                 "torch.compile failed on %s (%s: %s); the losses run uncompiled, with the same "
                 "values, several times slower",
-                kind,
+                device_type,
                 type(error).__name__,
                 str(error).partition("\n")[0],
             )
@@ -57,5 +57,5 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def compiles_on(device_type: str) -> bool:
-    """Whether functions of a slab are compiled there; CPUs have the kernels in C."""
+    """Return whether slab functions are compiled on a device type; CPUs have the C kernels."""
     return device_type == "cuda"

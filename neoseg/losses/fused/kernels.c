@@ -1,12 +1,12 @@
 /* The two passes over float32 logits, for a range of voxels, one voxel at a time.
  *
  * Logits are channel-first: channel n of voxel v is z[n * stride + v]. A tile of voxels is
- * transposed first, so that all channels of a voxel lie together, padded to `width`, a multiple of
- * LANES; tables by code have `width` columns too. Sums are kept in float32 for a block of voxels, then added to double.
- * Plain loops are left to the compiler to vectorise, which it may do for sums only if told that
- * their order does not matter (-fassociative-math).
+ * transposed first, so that the channels of a voxel are contiguous, padded to `width`, a multiple
+ * of LANES; tables by code have `width` columns too. Sums are accumulated in float32 for a block of
+ * voxels, then added to double. Plain loops are left to the compiler to vectorise, which it may do
+ * for sums only if their order is declared irrelevant (-fassociative-math).
  *
- * A pointer to sums or slopes that nobody wants is NULL.
+ * Pointers to sums or slopes that are not requested are NULL.
  */
 #include <math.h>
 #include <stdint.h>
@@ -18,7 +18,7 @@
 #define LOWEST (-80.0f) /* log P below which P is too small to be divided by */
 #define LEAST (-1e30f)  /* no logarithm is lower, so that sums stay finite: see LARGEST in slabs.py */
 
-/* Eight floats, wherever they lie; GCC and Clang turn operators on them into vector code. */
+/* Eight floats of any alignment; GCC and Clang turn operators on them into vector code. */
 typedef float floats __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(32), aligned(4), may_alias));
 #define LANES 8
@@ -95,7 +95,7 @@ static inline float raise(float *row, float shift, int64_t width)
     return total;
 }
 
-/* Log of the sum of e^z over the leaves in the set, for a voxel of which P is tiny. */
+/* Log of the sum of e^z over the leaves in the set, for a voxel whose P is tiny. */
 static float log_sum_inside(const float *z, int64_t stride, const float *set, int64_t channels)
 {
     float top = -INFINITY, total = 0;
@@ -151,7 +151,7 @@ static float *zeros(int64_t size)
 
 /* Sums by code of p = softmax(z), p^2, -log P and P^2; P is the mass of the code's leaves.
  * `sets` is 1 at the leaves of a code; for the code of all leaves `informed` is 0 and P is 1.
- * Returns 0, or 1 if there is no memory. */
+ * Returns 0, or 1 if memory cannot be allocated. */
 int softmax_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t first, int64_t last,
                  int64_t channels, int64_t width, int64_t num_codes, const float *sets,
                  const uint8_t *informed, double *probability, double *squared,
@@ -161,7 +161,7 @@ int softmax_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t f
     float *tile = zeros(TILE * width), *sum1 = zeros(size), *sum2 = zeros(size), top[TILE];
     int failed = !tile || !sum1 || !sum2;
     for (int64_t i = 0; !failed && i < TILE * width; i++)
-        tile[i] = -INFINITY; /* what pads a row has no probability */
+        tile[i] = -INFINITY; /* padding has probability 0 */
     for (int64_t start = first; !failed && start < last; start += TILE) {
         int64_t count = last - start < TILE ? last - start : TILE;
         find_largest(top, z + start, stride, count, channels);
@@ -213,7 +213,7 @@ int softmax_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t f
     return failed;
 }
 
-/* Gradient of z from the slopes of the sums above. */
+/* Gradient of z, given the slopes of the sums above. */
 int softmax_gradient(const float *z, const uint8_t *codes, int64_t stride, int64_t first,
                      int64_t last, int64_t channels, int64_t width, const float *sets,
                      const uint8_t *informed, const float *probability, const float *squared,
@@ -273,8 +273,8 @@ int softmax_gradient(const float *z, const uint8_t *codes, int64_t stride, int64
     return failed;
 }
 
-/* Sums by code of y = sigmoid(z), y^2, and of the cross-entropy with `sign`: 1 where the code lies
- * in the class, -1 where they are disjoint, 0 where the class is open and adds nothing. */
+/* Sums by code of y = sigmoid(z), y^2, and of the cross-entropy with `sign`: 1 if the code is
+ * inside the class, -1 if they are disjoint, 0 if the class is open and adds nothing. */
 int sigmoid_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t first, int64_t last,
                  int64_t channels, int64_t width, int64_t num_codes, const float *sign,
                  double *probability, double *squared, double *cross_entropy)
@@ -313,7 +313,7 @@ int sigmoid_sums(const float *z, const uint8_t *codes, int64_t stride, int64_t f
     return failed;
 }
 
-/* Gradient of z from the slopes of the sums above; all three are given, 0 where not wanted. */
+/* Gradient of z, given the slopes of the sums above; slopes that are not requested are 0. */
 int sigmoid_gradient(const float *z, const uint8_t *codes, int64_t stride, int64_t first,
                      int64_t last, int64_t channels, int64_t width, const float *sign,
                      const float *probability, const float *squared, const float *cross_entropy,

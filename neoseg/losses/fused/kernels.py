@@ -1,4 +1,4 @@
-"""The same passes in C, for float32 on a CPU: compiled on first use, on ranges, in threads."""
+"""The passes in C for float32 on a CPU, compiled on first use and run on ranges in threads."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from neoseg.losses.fused.slabs import empty_gradient
 _SOURCE = Path(__file__).with_name("kernels.c")
 
 _LANES = 8
+"""Values in a vector of the kernels; channels are padded to a multiple of it."""
+
 _RANGE = 2**15
-"""Voxels of one call. It does not depend on the number of threads, and so neither do the sums."""
+"""Voxels per kernel call, independent of the number of threads, so that the sums are as well."""
 
 
 def usable(logits: Tensor, wanted: tuple[str, ...]) -> bool:
-    """Whether the kernels can do it: float32 on a CPU, sums that they know, and a compiler."""
+    """Return whether the kernels apply: float32 on a CPU, supported sums, and a C compiler."""
     return (
         logits.device.type == "cpu"
         and logits.dtype == torch.float32
@@ -38,18 +40,18 @@ def _kernels() -> ctypes.CDLL | None:
 
 @dataclass(frozen=True)
 class _Call:
-    """Logits `[B, N, V]` and codes `[B, V]`, contiguous, and what all kernels take."""
+    """Contiguous logits `[B, N, V]` and codes `[B, V]`, and the arguments common to all kernels."""
 
     logits: Tensor
     codes: Tensor
 
     @property
     def width(self) -> int:
-        """Channels, and what fills up the last lanes."""
+        """Number of channels, padded to whole vectors."""
         return -(-self.logits.shape[1] // _LANES) * _LANES
 
     def ranges(self) -> list[tuple[int, int, int]]:
-        """(item, first voxel, voxel after the last)."""
+        """Return (item, first voxel, voxel after the last) of each kernel call."""
         batch, _, voxels = self.logits.shape
         return [
             (item, start, min(start + _RANGE, voxels))
@@ -58,38 +60,42 @@ class _Call:
         ]
 
     def head(self, item: int, first: int, last: int) -> tuple[object, ...]:
-        """Arguments that all kernels begin with."""
+        """Return the leading arguments of all kernels."""
         _, channels, voxels = self.logits.shape
         numbers = map(ctypes.c_int64, (voxels, first, last, channels, self.width))
         return address(self.logits[item]), address(self.codes[item]), *numbers
 
     def table(self, values: Tensor) -> Tensor:
-        """Float32 `[..., R, width]` from `[..., N, R]`."""
+        """Transpose and pad `[..., N, R]` to float32 `[..., R, width]`."""
         rows = values.transpose(-1, -2).float()
         return torch.nn.functional.pad(rows, (0, self.width - rows.shape[-1])).contiguous()
 
     def run(self, name: str, arguments: Callable[[int, int], tuple[object, ...]]) -> None:
-        """Call the kernel `name` for all ranges; arguments(number of the range, item) follow."""
+        """Call the kernel `name` on all ranges, with `arguments(number of the range, item)` last.
+
+        Raises:
+            MemoryError: a kernel could not allocate its sums.
+        """
         kernel = getattr(_kernels(), name)
 
-        def work(number: int, place: tuple[int, int, int]) -> int:
-            return int(kernel(*self.head(*place), *arguments(number, place[0])))
+        def work(number: int, bounds: tuple[int, int, int]) -> int:
+            return int(kernel(*self.head(*bounds), *arguments(number, bounds[0])))
 
         ranges = self.ranges()
         threads = min(torch.get_num_threads(), len(ranges))
-        over = map if threads < 2 else _pool(threads).map
-        if any(list(over(work, range(len(ranges)), ranges))):
+        mapper = map if threads < 2 else _pool(threads).map
+        if any(list(mapper(work, range(len(ranges)), ranges))):
             raise MemoryError("no memory for the sums of a loss; use a smaller patch or batch")
 
     def by_item(self, totals: Tensor) -> Tensor:
-        """Add the ranges of each item: `[ranges, ...]` -> `[B, ...]`."""
-        each = len(totals) // len(self.logits)
-        return totals.view(len(self.logits), each, *totals.shape[1:]).sum(1)
+        """Sum over the ranges of each item: `[ranges, ...]` -> `[B, ...]`."""
+        per_item = len(totals) // len(self.logits)
+        return totals.view(len(self.logits), per_item, *totals.shape[1:]).sum(1)
 
 
 @dataclass(frozen=True)
 class NativeSoftmax:
-    """The passes of a softmax head; members bool `[K, R]`."""
+    """The passes of a softmax head; `members` is bool `[K, R]`."""
 
     members: Tensor
 
@@ -100,7 +106,7 @@ class NativeSoftmax:
     def sums(
         self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the sums, and log-sum-exp `[B, V]` and log P `[B, V]` (empty if not needed)."""
+        """Return the sums, and log-sum-exp `[B, V]` with log P `[B, V]` (empty if not needed)."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sets, informed = self._sets(call)
         batch, channels, voxels = logits.shape
@@ -108,22 +114,27 @@ class NativeSoftmax:
         log_total = torch.empty(batch, voxels)
         log_mass = torch.empty(batch, voxels if with_mass else 0)
         ranges, num_codes = len(call.ranges()), self.members.shape[1]
-        shape = {True: (ranges, num_codes, call.width), False: (ranges, num_codes)}
-        parts = {name: torch.zeros(shape[name in _TABLES], dtype=torch.float64) for name in wanted}
+        shapes = {True: (ranges, num_codes, call.width), False: (ranges, num_codes)}
+        parts = {
+            name: torch.zeros(shapes[name in _PER_CHANNEL], dtype=torch.float64) for name in wanted
+        }
 
         def arguments(number: int, item: int) -> tuple[object, ...]:
             return (
                 ctypes.c_int64(num_codes),
                 address(sets),
                 address(informed),
-                *(address(parts[name][number] if name in parts else None) for name in _SOFTMAX),
+                *(
+                    address(parts[name][number] if name in parts else None)
+                    for name in _SOFTMAX_SUMS
+                ),
                 address(log_total[item]),
                 address(log_mass[item] if with_mass else None),
             )
 
         call.run("softmax_sums", arguments)
         sums = {name: call.by_item(value) for name, value in parts.items()}
-        for name in _TABLES & sums.keys():
+        for name in _PER_CHANNEL & sums.keys():
             sums[name] = sums[name][..., :channels].transpose(-1, -2)
         return sums, [log_total, log_mass]
 
@@ -135,11 +146,11 @@ class NativeSoftmax:
         log_total: Tensor,
         log_mass: Tensor,
     ) -> Tensor:
-        """Return the gradient of the logits from that of the sums."""
+        """Return the gradient of the logits, given the gradient `slope` of the sums."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sets, informed = self._sets(call)
         tables = {
-            name: call.table(value) if name in _TABLES else value.float().contiguous()
+            name: call.table(value) if name in _PER_CHANNEL else value.float().contiguous()
             for name, value in slope.items()
         }
         gradient = empty_gradient(logits)
@@ -148,7 +159,10 @@ class NativeSoftmax:
             return (
                 address(sets),
                 address(informed),
-                *(address(tables[name][item] if name in tables else None) for name in _SOFTMAX),
+                *(
+                    address(tables[name][item] if name in tables else None)
+                    for name in _SOFTMAX_SUMS
+                ),
                 address(log_total[item]),
                 address(log_mass[item] if log_mass.numel() else None),
                 address(gradient[item]),
@@ -160,18 +174,18 @@ class NativeSoftmax:
 
 @dataclass(frozen=True)
 class NativeSigmoid:
-    """The passes of a multi-label head; membership int8 `[C, R]`."""
+    """The passes of a multi-label head; `membership` is int8 `[C, R]`."""
 
     membership: Tensor
 
     def _sign(self, call: _Call) -> Tensor:
-        side = 2 * self.membership.float() - 1
-        return call.table(side.masked_fill(self.membership < 0, 0.0))
+        sign = 2 * self.membership.float() - 1
+        return call.table(sign.masked_fill(self.membership < 0, 0.0))
 
     def sums(
         self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the sums; nothing is kept for the gradient."""
+        """Return the sums, and an empty list, since the gradient needs no saved values."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sign, num_codes = self._sign(call), self.membership.shape[1]
         shape = (len(call.ranges()), num_codes, call.width)
@@ -181,7 +195,10 @@ class NativeSigmoid:
             return (
                 ctypes.c_int64(num_codes),
                 address(sign),
-                *(address(parts[name][number] if name in parts else None) for name in _SIGMOID),
+                *(
+                    address(parts[name][number] if name in parts else None)
+                    for name in _SIGMOID_SUMS
+                ),
             )
 
         call.run("sigmoid_sums", arguments)
@@ -190,17 +207,17 @@ class NativeSigmoid:
         return sums, []
 
     def gradient(self, logits: Tensor, codes: Tensor, slope: Mapping[str, Tensor]) -> Tensor:
-        """Return the gradient of the logits from that of the sums."""
+        """Return the gradient of the logits, given the gradient `slope` of the sums."""
         call = _Call(logits.contiguous(), codes.contiguous())
         sign = self._sign(call)
-        nothing = torch.zeros(len(logits), *self.membership.shape)
-        tables = {name: call.table(slope.get(name, nothing)) for name in _SIGMOID}
+        zeros = torch.zeros(len(logits), *self.membership.shape)
+        tables = {name: call.table(slope.get(name, zeros)) for name in _SIGMOID_SUMS}
         gradient = empty_gradient(logits)
 
         def arguments(number: int, item: int) -> tuple[object, ...]:
             return (
                 address(sign),
-                *(address(tables[name][item]) for name in _SIGMOID),
+                *(address(tables[name][item]) for name in _SIGMOID_SUMS),
                 address(gradient[item]),
             )
 
@@ -208,10 +225,10 @@ class NativeSigmoid:
         return gradient
 
 
-_SOFTMAX = ("probability", "squared", "cross_entropy", "squared_mass")
-_SIGMOID = ("probability", "squared", "cross_entropy")
-_TABLES = frozenset({"probability", "squared"})
-"""Sums of a softmax head that have a value for each class."""
+_SOFTMAX_SUMS = ("probability", "squared", "cross_entropy", "squared_mass")
+_SIGMOID_SUMS = ("probability", "squared", "cross_entropy")
+_PER_CHANNEL = frozenset({"probability", "squared"})
+"""Sums of a softmax head that have one value per channel; the others have one per code."""
 
 
 @cache

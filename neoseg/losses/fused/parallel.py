@@ -1,4 +1,4 @@
-"""Sums of all ranks: the loss of a distributed batch is the loss of the whole batch."""
+"""Sums over all ranks, so that the loss of a distributed batch is that of the whole batch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from neoseg.losses.fused.slabs import differentiable_once
 
 
 def world_size() -> int:
-    """Number of processes that train together, 1 outside distributed training."""
+    """Return the number of processes that train together, 1 outside distributed training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def from_all_ranks(value: Tensor) -> Tensor:
-    """Concatenate `[B, ...]` of all ranks along the items, in the order of ranks.
+    """Concatenate `[B, ...]` of all ranks along the items, in rank order.
 
-    All ranks must call it together, with the same shape. The gradient of a rank's own items is
-    summed over all ranks; DistributedDataParallel then averages over them, which leaves the
-    gradient of one process with the whole batch.
+    All ranks must call this together, with the same shape. The gradient of each rank's items is
+    summed over all ranks; DistributedDataParallel then averages over ranks, which yields the
+    gradient of a single process with the whole batch.
     """
     return value if world_size() == 1 else _gather(value)
 
 
 def largest_of_all_ranks(value: Tensor) -> Tensor:
-    """Return the elementwise largest of a tensor of all ranks, which must call it together.
+    """Return the elementwise maximum of a tensor over all ranks, which must call this together.
 
-    Lightning's `reduce` lets the program wait for everything that is queued on a GPU.
+    Lightning's `reduce` would block the host until all work queued on the GPU is done.
     """
     if world_size() == 1:
         return value
@@ -50,10 +50,10 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, slope: Tensor) -> Tensor:
-        total = slope.contiguous().clone()
-        dist.all_reduce(total)
+        gradient = slope.contiguous().clone()
+        dist.all_reduce(gradient)
         start = dist.get_rank() * ctx.items
-        return total[start : start + ctx.items]
+        return gradient[start : start + ctx.items]
 
 
 _gather: Callable[[Tensor], Tensor] = _Gather.apply

@@ -21,14 +21,14 @@ from neoseg.losses.fused.slabs import (
 
 @dataclass(frozen=True)
 class Passes:
-    """What differs between heads; a slab is logits `[N, n]`, with codes int64 `[n]`.
+    """The head-specific part of the two passes; a slab is logits `[N, n]`, with codes int64 `[n]`.
 
     Attributes:
         native: the passes in C.
-        by_code: names of the sums that have one value a code, `[B, R]`; others are `[B, N, R]`.
-        kept: values of a voxel that the first pass keeps for the second.
-        sums: (slab, codes, table, wanted) to the sums, and each kept value `[n]`.
-        gradient: (slab, codes, table, slope, *kept) to the gradient of the slab.
+        by_code: names of the sums with one value per code, `[B, R]`; the others are `[B, N, R]`.
+        kept: number of values per voxel that the first pass saves for the second.
+        sums: maps (slab, codes, table, wanted) to the sums, and the saved values, each `[n]`.
+        gradient: maps (slab, codes, table, slope, *saved values) to the gradient of the slab.
     """
 
     native: type[NativeSigmoid] | type[NativeSoftmax]
@@ -41,9 +41,9 @@ class Passes:
 
 
 class HeadSums(torch.autograd.Function):
-    """Sums over the voxels of each item and code; a tensor for each name of `wanted`.
+    """Sums over the voxels of each item and code, one tensor for each name in `wanted`.
 
-    Forward reads the logits once, backward once more and writes their gradient.
+    Forward reads the logits once; backward reads them once more and writes their gradient.
     """
 
     @staticmethod
@@ -55,26 +55,28 @@ class HeadSums(torch.autograd.Function):
         table: Tensor,
         wanted: tuple[str, ...],
     ) -> tuple[Tensor, ...]:
-        """Accumulate; logits `[B, N, V]`, codes uint8 `[B, V]`, table `[N, R]` of the head."""
+        """Return the sums of logits `[B, N, V]`, codes uint8 `[B, V]`, and the head's table
+        `[N, R]`.
+        """
         if usable(logits, wanted):
-            sums, kept = passes.native(table).sums(logits, codes, wanted)
+            sums, saved = passes.native(table).sums(logits, codes, wanted)
         else:
-            sums, kept = _accumulate(passes, logits, codes, table, wanted)
-        ctx.save_for_backward(logits, codes, table, *kept)
+            sums, saved = _accumulate(passes, logits, codes, table, wanted)
+        ctx.save_for_backward(logits, codes, table, *saved)
         ctx.passes, ctx.wanted = passes, wanted
         return tuple(sums[name] for name in wanted)
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient of the logits, from the gradients of the sums."""
-        logits, codes, table, *kept = ctx.saved_tensors
+        """Return the gradient of the logits, given the gradients of the sums."""
+        logits, codes, table, *saved = ctx.saved_tensors
         work = working_type(logits)
         slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
         if usable(logits, ctx.wanted):
-            gradient = ctx.passes.native(table).gradient(logits, codes, slope, *kept)
+            gradient = ctx.passes.native(table).gradient(logits, codes, slope, *saved)
         else:
-            gradient = _spread(ctx.passes, logits, codes, table, slope, kept)
+            gradient = _logit_gradient(ctx.passes, logits, codes, table, slope, saved)
         return None, gradient, None, None, None
 
 
@@ -84,34 +86,36 @@ head_sums: Callable[..., tuple[Tensor, ...]] = HeadSums.apply
 def _accumulate(
     passes: Passes, logits: Tensor, codes: Tensor, table: Tensor, wanted: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return the sums by name, and the values `[B, V]` saved for the gradient."""
     batch, channels, voxels = logits.shape
-    kind, num_codes = total_type(logits.device), table.shape[1]
+    dtype, num_codes = total_type(logits.device), table.shape[1]
     sums = {}
     for name in wanted:
         shape = (batch, num_codes) if name in passes.by_code else (batch, channels, num_codes)
-        sums[name] = torch.zeros(shape, dtype=kind, device=logits.device)
-    kept = [
+        sums[name] = torch.zeros(shape, dtype=dtype, device=logits.device)
+    saved = [
         torch.empty(batch, voxels, dtype=working_type(logits), device=logits.device)
         for _ in range(passes.kept)
     ]
     for item, part in slabs(logits):
         slab, code = logits[item, :, part], codes[item, part].long()
-        found, values = passes.sums(slab, code, table, wanted)
-        for target, value in zip(kept, values, strict=True):
+        slab_sums, values = passes.sums(slab, code, table, wanted)
+        for target, value in zip(saved, values, strict=True):
             target[item, part] = value
-        for name, value in zip(wanted, found, strict=True):
+        for name, value in zip(wanted, slab_sums, strict=True):
             sums[name][item] += value
-    return sums, kept
+    return sums, saved
 
 
-def _spread(
+def _logit_gradient(
     passes: Passes,
     logits: Tensor,
     codes: Tensor,
     table: Tensor,
     slope: Mapping[str, Tensor],
-    kept: list[Tensor],
+    saved: list[Tensor],
 ) -> Tensor:
+    """Return the gradient of the logits, slab by slab, given the gradient `slope` of the sums."""
     gradient = empty_gradient(logits)
     for item, part in slabs(logits):
         gradient[item, :, part] = passes.gradient(
@@ -119,6 +123,6 @@ def _spread(
             codes[item, part].long(),
             table,
             {name: value[item] for name, value in slope.items()},
-            *(values[item, part] for values in kept),
+            *(values[item, part] for values in saved),
         )
     return gradient

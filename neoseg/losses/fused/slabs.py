@@ -11,22 +11,24 @@ import torch
 from torch import Tensor
 
 _SLAB_VALUES = {"cpu": 2**18}
-"""Values of a slab: on a CPU about what its second-level cache holds (1 MiB of float32)."""
+"""Values in a slab by device type: on a CPU about its second-level cache (1 MiB of float32)."""
+
 _SLAB_VALUES_ELSEWHERE = 2**23
+"""Values in a slab on other devices."""
 
 LARGEST = 1e30
-"""Largest cross-entropy and logit that count: sums of more would leave float32."""
+"""Bound to which cross-entropies and logits are clamped, so that their sums stay in float32."""
 
 MOMENTS: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "probability": (lambda p: p, lambda p, slope: slope),
     "squared": (torch.square, lambda p, slope: 2 * p * slope),
     "log1p": (torch.log1p, lambda p, slope: slope / (1 + p)),
 }
-"""Functions of a probability p that are summed, and the chain rule of each: (p, dL/df) -> dL/dp."""
+"""Functions f(p) of a probability that are summed, each with its chain rule (p, dL/df) -> dL/dp."""
 
 
 def slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
-    """Yield (item, voxels) so that all of `[B, N, V]` is covered in small pieces."""
+    """Yield (item, voxels) of small pieces that together cover `[B, N, V]`."""
     batch, channels, voxels = logits.shape
     values = _SLAB_VALUES.get(logits.device.type, _SLAB_VALUES_ELSEWHERE)
     length = max(values // channels // 64 * 64, 256)
@@ -36,30 +38,32 @@ def slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def working_type(logits: Tensor) -> torch.dtype:
-    """Float64 stays, everything else is computed in float32."""
+    """Return the type of the arithmetic: float64 for float64, float32 for everything else."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
 def total_type(device: torch.device) -> torch.dtype:
-    """Number type of sums over many slabs."""
+    """Return the type of sums over many slabs: float64, except on MPS, which lacks it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Compute a gradient without a graph, and tell whoever differentiates it.
+    """Compute a gradient without a graph, and raise `RuntimeError` if it is differentiated.
 
-    PyTorch's decorator of this kind takes it for a constant where the slope is one.
+    PyTorch's `once_differentiable` silently treats the gradient as a constant if the incoming
+    gradient is one.
     """
 
     @wraps(backward)
     def wrapper(ctx: Any, *slopes: Tensor) -> Any:
         with torch.no_grad():
-            found = backward(ctx, *slopes)
+            gradients = backward(ctx, *slopes)
         if not torch.is_grad_enabled():  # without create_graph, as in any training
-            return found
-        each = found if isinstance(found, tuple) else (found,)
+            return gradients
+        as_tuple = gradients if isinstance(gradients, tuple) else (gradients,)
         return tuple(
-            None if value is None else _refuse(value.detach().requires_grad_()) for value in each
+            None if value is None else _refuse(value.detach().requires_grad_())
+            for value in as_tuple
         )
 
     return wrapper
@@ -82,10 +86,10 @@ _refuse: Callable[[Tensor], Tensor] = _Refuse.apply
 
 
 def empty_gradient(logits: Tensor) -> Tensor:
-    """Return uninitialised memory for a gradient, contiguous.
+    """Return a contiguous, uninitialised tensor for the gradient of `logits`.
 
-    On Linux NumPy asks the system for large pages; getting a gradient of 88 classes in small ones
-    takes as long as computing it.
+    On Linux NumPy requests huge pages; allocating the gradient of 88 classes in small pages takes
+    as long as computing it.
     """
     if logits.device.type != "cpu":
         return torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
@@ -94,10 +98,10 @@ def empty_gradient(logits: Tensor) -> Tensor:
 
 
 def sum_by_code(values: Tensor, codes: Tensor, num_codes: int) -> Tensor:
-    """Sum the columns of `[X, n]` that have the same code, int64 `[n]`: `[X, R]`."""
+    """Sum the columns of `values` `[X, n]` with the same code, int64 `[n]`, giving `[X, R]`."""
     if values.device.type == "cpu":
         total = values.new_zeros(values.shape[0], num_codes)
         return total.index_add_(1, codes, values)
-    # Elsewhere many threads would wait for the same few sums, in an order that changes.
-    each = torch.arange(num_codes, device=codes.device)
-    return values @ (codes.unsqueeze(1) == each).to(values)
+    # On other devices many threads would contend for few sums, in an order that varies.
+    all_codes = torch.arange(num_codes, device=codes.device)
+    return values @ (codes.unsqueeze(1) == all_codes).to(values)

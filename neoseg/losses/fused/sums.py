@@ -1,4 +1,4 @@
-"""The sums of a batch by item and code, from which Dice-like and CE-like losses follow."""
+"""Sums of a batch by item and code, from which Dice-like and CE-like losses are computed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from neoseg.losses.term import MULTILABEL, LossTerm, Prediction
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the voxels of item b whose code is r, float64; None where nobody wanted them.
+    """Sums over the voxels of item b whose code is r, float64; None if not requested.
 
-    Under distributed training the items are those of all ranks, so that a loss computed from
-    them is the loss of the whole batch, on each rank.
+    In distributed training the items are those of all ranks, so that a loss computed from them is,
+    on each rank, the loss of the whole batch.
 
     Attributes:
         head: name of the head; N = C for "multilabel", N = K for "softmax".
-        count: voxels, `[B, R]`.
+        count: number of voxels, `[B, R]`.
         probability, squared, log1p: of p, p^2 and log(1 + p), `[B, N, R]`.
         cross_entropy: softmax: of -log P, P the mass of the label set, `[B, R]`; multi-label: of
             each class's cross-entropy with its membership, open classes 0, `[B, C, R]`.
@@ -54,7 +54,7 @@ class Sums:
         """Return a sum by name.
 
         Raises:
-            KeyError: if it was not among those wanted.
+            KeyError: the sum was not requested.
         """
         value: Tensor | None = getattr(self, name)
         if value is None:
@@ -63,22 +63,22 @@ class Sums:
 
 
 SUMS = frozenset(field.name for field in fields(Sums)) - {"head", "count"}
-"""Names that a term may want."""
+"""Names of the sums that a term may request in `wanted`."""
 
 
 def accumulate(
     prediction: Prediction, codes: Tensor, term: LossTerm, wanted: Iterable[str]
 ) -> Sums:
-    """Sum over voxels in one pass over the logits; differentiable once, by a second pass.
+    """Sum over voxels in one pass over the logits; differentiable once, in a second pass.
 
-    Beyond the logits and their gradient this needs a slab of voxels and two values a voxel.
+    Memory beyond the logits and their gradient: a slab of voxels and at most two values per voxel.
 
     Args:
         prediction: logits `[B, N, *S]` of any floating type (the arithmetic is in float32 or
             float64), and their head.
         codes: uint8 `[B, *S]`.
-        term: any term of the objective; its tables tell what the codes mean.
-        wanted: names of `SUMS`; without any only voxels are counted.
+        term: any term of the objective; its tables define the codes.
+        wanted: names in `SUMS`; if empty, voxels are only counted.
     """
     logits = prediction.logits
     values = [count_codes(codes, term.codebook.size)]
@@ -95,24 +95,24 @@ def accumulate(
 
 
 def count_codes(codes: Tensor, num_codes: int) -> Tensor:
-    """Number of voxels of each code: uint8 `[B, *S]` -> float64 `[B, R]`."""
-    flat, kind = codes.flatten(1), total_type(codes.device)
+    """Count the voxels of each code: uint8 `[B, *S]` -> float64 `[B, R]`."""
+    flat, dtype = codes.flatten(1), total_type(codes.device)
     if not counts_itself(codes.device):
-        total = torch.zeros(len(flat), num_codes, dtype=kind, device=codes.device)
+        total = torch.zeros(len(flat), num_codes, dtype=dtype, device=codes.device)
         for item, part in slabs(flat.unsqueeze(1).expand(-1, num_codes, -1)):
             total[item] += _count_of_slab(flat[item, part], num_codes)
         return total
     offset = torch.arange(len(flat)).unsqueeze(1) * num_codes
     count = torch.bincount((flat.long() + offset).flatten(), minlength=len(flat) * num_codes)
-    return count.view(len(flat), num_codes).to(kind)
+    return count.view(len(flat), num_codes).to(dtype)
 
 
 def counts_itself(device: torch.device) -> bool:
-    """Whether bincount is of use: elsewhere the program waits while it is told the largest code."""
+    """Return whether to use bincount, which blocks the host on accelerators."""
     return device.type == "cpu"
 
 
 @compiled
 def _count_of_slab(codes: Tensor, num_codes: int) -> Tensor:
-    """Voxels of each code `[R]` among codes `[n]`."""
+    """Count the voxels of each code `[R]` among codes `[n]`."""
     return (torch.arange(num_codes, device=codes.device).unsqueeze(1) == codes).sum(1)

@@ -1,4 +1,4 @@
-"""The two kinds of loss term that never hold volumes of probabilities."""
+"""The two kinds of loss term that never allocate volumes of probabilities."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from neoseg.losses.term import LossTerm, Prediction
 class SumTerm(LossTerm):
     """A loss that is a function of the sums of a batch.
 
-    An objective makes the sums that its terms want once, for all of them.
+    An objective computes the sums that its terms request once, for all of them.
     """
 
     wanted: frozenset[str]
-    """Names of the sums (see `Sums`); may depend on the settings."""
+    """Names of the requested sums (see `Sums`); may depend on the settings."""
 
     @abstractmethod
     def from_sums(self, sums: Sums) -> Tensor:
-        """Return the scalar loss, in the sums' number type."""
+        """Return the scalar loss, in the type of the sums."""
 
     def evaluate(self, prediction: Prediction, codes: Tensor) -> Tensor:
         """Return the scalar loss of this term alone."""
@@ -31,21 +31,21 @@ class SumTerm(LossTerm):
 
 
 class VoxelTerm(LossTerm):
-    """A loss that is a sum of one function of each voxel, divided by a count."""
+    """A loss that sums one function over all voxels and divides by a count."""
 
     @abstractmethod
     def total(self, logits: Tensor, codes: Tensor) -> Tensor:
         """Return the sum over voxels; logits `[1, N, n]` in full precision, codes `[1, n]`."""
 
     def divisor(self, count: Tensor) -> Tensor:
-        """Return what the sum is divided by, given the voxels of each code `[B, R]`.
+        """Return the divisor of the sum, given the number of voxels of each code `[B, R]`.
 
-        By default the number of entries of a multi-label head.
+        By default this is the number of entries of a multi-label head.
         """
         return count.sum() * self.class_leaves.shape[0]
 
     def part(self, count: Tensor, weight: float = 1.0) -> VoxelPart:
-        """Describe the term to `voxel_sums`, given the voxels of each code, of all ranks."""
+        """Return the term as a part for `voxel_sums`, given the voxels per code of all ranks."""
         # Gradients are averaged over ranks, and the divisor counts the voxels of all of them.
         return VoxelPart(self.total, world_size() / self.divisor(count).clamp(min=1), weight)
 
@@ -57,5 +57,8 @@ class VoxelTerm(LossTerm):
 
 
 def soft_dice(both: Tensor, size: Tensor, above: float, below: float) -> Tensor:
-    """Return (2 both + above) / (size + below): overlap of two soft sets, size that of both."""
+    """Return (2 both + above) / (size + below).
+
+    `both` is the intersection of two soft sets, `size` the sum of their sizes.
+    """
     return (2 * both + above) / (size + below)

@@ -1,4 +1,4 @@
-"""Losses that are a sum of one function of each voxel: value and gradient in one pass."""
+"""Losses that sum one function over all voxels: value and gradient in one pass."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VoxelPart:
 
     Attributes:
         total: maps logits `[1, N, n]` and codes `[1, n]` to the sum over these voxels.
-        scale: what the sum is multiplied with to give the loss, a scalar without gradient.
+        scale: factor from the sum to the loss, a scalar without gradient.
         weight: of the loss in the weighted sum.
     """
 
@@ -37,8 +37,8 @@ class VoxelPart:
 def voxel_sums(logits: Tensor, codes: Tensor, parts: Sequence[VoxelPart]) -> tuple[Tensor, Tensor]:
     """Return the weighted sum of the losses, and each loss `[parts]` without a gradient.
 
-    Because the weights are known beforehand, the gradient of the sum is made together with its
-    value, slab by slab; nothing else of the logits' size is kept.
+    Because the weights are known in advance, the gradient of the sum is computed together with its
+    value, slab by slab; nothing else of the logits' size is saved.
 
     Args:
         logits: `[B, N, *S]`, any floating type; the arithmetic is in float32 or float64.
@@ -55,10 +55,10 @@ class _VoxelSums(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         with_gradient = ctx.needs_input_grad[0]
         gradient = empty_gradient(logits) if with_gradient else None
-        kind = total_type(logits.device)
-        scales = torch.stack([part.scale.to(kind) for part in parts])
-        # As a tensor, the weights would be copied to an accelerator, which the program waits for.
-        weighted = _times(scales, parts)
+        dtype = total_type(logits.device)
+        scales = torch.stack([part.scale.to(dtype) for part in parts])
+        # Weights stay numbers: copying a tensor of them to an accelerator would block the host.
+        weighted = _weighted(scales, parts)
         unit = _unit(weighted, logits)
         weighted /= unit
         values = torch.zeros_like(scales)
@@ -67,15 +67,15 @@ class _VoxelSums(torch.autograd.Function):
             code = codes[item : item + 1, voxels]
             with torch.set_grad_enabled(with_gradient):
                 slab = slab.clamp(-LARGEST, LARGEST).detach().requires_grad_(with_gradient)
-                found = torch.stack([part.total(slab, code) for part in parts])
-                objective = (found * weighted.to(found)).sum()
+                totals = torch.stack([part.total(slab, code) for part in parts])
+                objective = (totals * weighted.to(totals)).sum()
             if gradient is not None:
                 gradient[item, :, voxels] = torch.autograd.grad(objective, slab)[0][0]
-            values += found.detach()
+            values += totals.detach()
         values *= scales
         ctx.save_for_backward(gradient, unit)
         ctx.mark_non_differentiable(values)
-        return _times(values, parts).sum(), values
+        return _weighted(values, parts).sum(), values
 
     @staticmethod
     @differentiable_once
@@ -83,26 +83,28 @@ class _VoxelSums(torch.autograd.Function):
         gradient, unit = ctx.saved_tensors
         if gradient.dtype != torch.float16:
             return gradient * slope.to(gradient), None, None
-        factor, found = (slope * unit).float(), empty_gradient(gradient)
-        for item, voxels in slabs(gradient):  # as float16 may not hold the factor
-            found[item, :, voxels] = gradient[item, :, voxels].float() * factor
-        return found, None, None
+        factor, scaled = (slope * unit).float(), empty_gradient(gradient)
+        for item, voxels in slabs(gradient):  # in float32, as the factor may overflow float16
+            scaled[item, :, voxels] = gradient[item, :, voxels].float() * factor
+        return scaled, None, None
 
 
 def _unit(weighted: Tensor, logits: Tensor) -> Tensor:
-    """Return what the kept gradient is counted in: 1, where the logits' type holds small numbers.
+    """Return the unit of the saved gradient: 1 unless the logits are float16.
 
-    In float16 a voxel's share of a mean would be 0 before the slope, which scales it, is known.
-    Powers of two round nothing, and so do those of a scaler of gradients.
+    In float16 a voxel's share of a mean would underflow to 0 before the incoming gradient, which
+    scales it, is known. The unit is a power of two, as are the factors of a gradient scaler, so
+    that multiplying by it rounds nothing.
     """
-    one = torch.ones_like(weighted[0])
+    unit = torch.ones_like(weighted[0])
     if logits.dtype != torch.float16:
-        return one
+        return unit
     largest = weighted.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-    return torch.ldexp(one, torch.frexp(largest).exponent)
+    return torch.ldexp(unit, torch.frexp(largest).exponent)
 
 
-def _times(values: Tensor, parts: Sequence[VoxelPart]) -> Tensor:
+def _weighted(values: Tensor, parts: Sequence[VoxelPart]) -> Tensor:
+    """Multiply `values` `[parts]` by the weights of the parts."""
     pairs = zip(values.unbind(), parts, strict=True)
     return torch.stack([value * part.weight for value, part in pairs])
 
