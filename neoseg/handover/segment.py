@@ -31,6 +31,20 @@ def limited(data: Any) -> Any:
     return np.clip(data, np.float32(low - span), np.float32(high + span))
 
 
+def without_padding(data: Any) -> Any:
+    """Return the smallest box of a volume outside of which all voxels equal the first one."""
+    content = data != data.flat[0]
+    if not content.any():
+        return data
+    planes = [np.flatnonzero(content.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return data[tuple(slice(place[0], place[-1] + 1) for place in planes)]
+
+
+def head_of(data: Any) -> Any:
+    """Return where an image is above its mean, constant borders apart."""
+    return data > without_padding(data).mean(dtype=float)
+
+
 def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
     """Normalise the intensities of an image by its foreground `inside`."""
     head = data[inside]
@@ -41,7 +55,8 @@ def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
         std = data.std(dtype=float) if std == 0 or std < 1e-6 * (high - low) else std
         return np.clip((data - np.float32(mean)) / np.float32(std), -6e4, 6e4)
     if how == "percentile":
-        low, high = float(np.percentile(reference, 0.5)), float(np.percentile(head, 99.5))
+        content = head if masked else without_padding(data)
+        low, high = float(np.percentile(content, 0.5)), float(np.percentile(head, 99.5))
     result = (data - low) / (high - low if high > low else 1e-6)
     return result if how == "minmax" and not masked else np.clip(result, 0, 1)
 
@@ -96,7 +111,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     first = limited(first)
     brain = read(mask)[1] > 0 if mask else None
     size = np.linalg.norm(image.affine[:3, :3], axis=0).round(5)
-    inside, box = first > first.mean(dtype=float) if brain is None else brain, []
+    inside, box = head_of(first) if brain is None else brain, []
     for axis, length in enumerate(first.shape):
         hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
         whole = told["crop_margin"] is None or not hit.size
@@ -109,7 +124,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     channels = []
     for path in paths:
         data = limited(read(path)[1])
-        head = data > data.mean(dtype=float) if brain is None else brain
+        head = head_of(data) if brain is None else brain
         normalised = scaled(data, told["normalise"], head, masked)[tuple(box)]
         channels.append(resample(normalised, grid, smooth=True))
     channels += [np.ones_like(channels[0])] * told["flags"]

@@ -18,9 +18,24 @@ MAX_Z = 6e4
 
 
 def head_of(data: np.ndarray) -> np.ndarray:
-    """Return a mask of voxels above the mean: the head, or the brain if skull-stripped."""
-    bright: np.ndarray = data > data.mean(dtype=np.float64)
+    """Return a mask of voxels above the mean: the head, or the brain if skull-stripped.
+
+    Constant borders are ignored, so that the result does not depend on how far an image is padded.
+    """
+    bright: np.ndarray = data > _without_padding(data).mean(dtype=np.float64)
     return bright
+
+
+def _without_padding(data: np.ndarray) -> np.ndarray:
+    """Return the smallest box of a volume outside of which all voxels equal the first one."""
+    content = data != data.flat[0]
+    occupied = [content.any(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    if not occupied[0].any():
+        return data
+    places = (np.flatnonzero(planes) for planes in occupied)
+    box = tuple(slice(place[0], place[-1] + 1) for place in places)
+    inside: np.ndarray = data[box]
+    return inside
 
 
 def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
@@ -86,8 +101,8 @@ def voxels_of(length: float, spacing: float) -> int:
 def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> np.ndarray:
     """Normalise one channel; "zscore" and the upper percentile use the voxels `inside` only.
 
-    Minimum, maximum and the lower percentile are taken over the whole image, or over `inside` if
-    `masked`; in that case voxels outside are clipped to the range.
+    Minimum, maximum and the lower percentile (without constant borders) are taken over the whole
+    image, or over `inside` if `masked`; in that case voxels outside are clipped to the range.
     """
     foreground = data[inside]
     reference = foreground if masked else data
@@ -97,7 +112,8 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
         scaled = (data - low) / (high - low if high > low else 1e-6)
         return np.clip(scaled, 0.0, 1.0) if masked else scaled
     if how == "percentile":
-        bottom, top = float(np.percentile(reference, 0.5)), float(np.percentile(foreground, 99.5))
+        content = foreground if masked else _without_padding(data)
+        bottom, top = float(np.percentile(content, 0.5)), float(np.percentile(foreground, 99.5))
         span = top - bottom if top > bottom else 1e-6
         return np.clip((data - bottom) / span, 0.0, 1.0).astype(np.float32)
     mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))

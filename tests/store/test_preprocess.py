@@ -84,9 +84,9 @@ def test_outside_the_crop_is_fill(tmp_path: Path) -> None:
 
 def test_the_crop_is_the_bright_box_and_its_margin(tmp_path: Path) -> None:
     image = np.zeros((20, 30, 40), np.float32)
-    image[5:9, 10:13, 20:30] = 100  # the mean is 0.5
-    image[4, 12, 20] = 0.8
-    image[2, 2, 2] = 0.3
+    image[5:9, 10:13, 20:30] = 100  # the mean is 5.6 between here and the faintest voxel
+    image[4, 12, 20] = 8
+    image[2, 2, 2] = 3
     path = save(tmp_path / "a.nii.gz", image)
     for margin, pads in ((0.0, (0, 0, 0)), (2.4, (3, 3, 2)), (100.0, (100, 100, 100))):
         _, geometry = prepare_images([path], PrepareSettings(crop_margin=margin))
@@ -324,3 +324,17 @@ def test_a_voxel_far_beyond_all_others_changes_neither_crop_nor_contrast(
     differing = np.abs(array - straight) > 0.05
     assert differing.sum() <= 1
     assert "has 1 voxel far beyond all others" in caplog.text
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0])
+def test_air_around_the_image_changes_nothing(tmp_path: Path, value: float) -> None:
+    pads = [(30, 4), (0, 50), (7, 7)]
+    padded = np.pad(IMAGE, pads, constant_values=value)
+    affine = AFFINE.copy()
+    affine[:3, 3] -= AFFINE[:3, :3] @ [low for low, _ in pads]
+    path = save(tmp_path / "padded.nii.gz", padded, affine)
+    for settings in ({}, {"normalise": "percentile"}, {"spacing": [1.5, 1.5, 1.5]}):
+        alone, geometry = prepared(tmp_path, crop_margin=0.0, **settings)
+        inside, other = prepare_images([path], PrepareSettings(crop_margin=0.0, **settings))
+        np.testing.assert_allclose(inside, alone, atol=1e-5)
+        np.testing.assert_allclose(other.prepared_affine, geometry.prepared_affine, atol=1e-5)
