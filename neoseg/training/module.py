@@ -24,6 +24,7 @@ from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.patches.volumes import VolumeSample
 from neoseg.training.agreement import class_dice, mean_of_classes, of_all_ranks
+from neoseg.training.onednn import exact_convolutions
 from neoseg.training.optimisation import (
     OptimizerSettings,
     make_optimizer,
@@ -135,7 +136,8 @@ class SegmentationModule(L.LightningModule):
         begin_step(self.spec.compile)
         batch = complete_batch(batch)  # after everything that changes images
         image = batch.image
-        outputs = {name: heads_of(net, net(image), image) for name, net in self.learners.items()}
+        with exact_convolutions(image.device):
+            outputs = {n: heads_of(net, net(image), image) for n, net in self.learners.items()}
         teacher, teacher_mean = self._teacher_outputs(batch)
         losses = []
         for name, heads in outputs.items():
