@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -178,6 +178,44 @@ def on_gpu(run: RunConfig) -> bool:
     return run.trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
+@dataclass(frozen=True)
+class _StepTimer:
+    """Measure parts of a training step on a device; `clock` returns seconds."""
+
+    module: SegmentationModule
+    dataset: PatchDataset
+    device: str
+    half_precision: bool
+    clock: Callable[[], float]
+
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Return how long `work` takes."""
+        start = self._now()
+        work()
+        return self._now() - start
+
+    def passes(self, size: Shape, items: int) -> float:
+        """Return the seconds of forward and backward pass for a batch, the minimum of repeats."""
+        small = copy(self.dataset)
+        small.patches = self.dataset.patches.model_copy(update={"size": size})
+        batch = collate([small[0, item] for item in range(items)])
+        assert isinstance(batch, Batch)
+        batch = batch.to(self.device).with_intensities()
+        return min(self.seconds(lambda: self._learn_from(batch)) for _ in range(REPEATS))
+
+    def _learn_from(self, batch: Batch) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.half_precision):
+                loss = self.module.training_step(batch, 0)
+            loss.backward()
+
+    def _now(self) -> float:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return self.clock()
+
+
 def _seconds(
     run: RunConfig,
     module: SegmentationModule,
@@ -189,46 +227,19 @@ def _seconds(
     """Measure a step; a long one is extrapolated from a single item, or from part of an item."""
     single_thread = device == "cpu" and torch.get_num_threads() == 1
     # CPU time excludes other processes on the machine.
-    read_clock = time.process_time if single_thread else time.perf_counter
-
-    def clock() -> float:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return read_clock()
-
-    def timed(size: Shape, items: int) -> float:
-        """Return the seconds of forward and backward pass for a batch, the minimum of repeats."""
-        small = copy(dataset)
-        small.patches = dataset.patches.model_copy(update={"size": size})
-        batch = collate([small[0, item] for item in range(items)])
-        assert isinstance(batch, Batch)
-        batch = batch.to(device).with_intensities()
-        times: list[float] = []
-        while len(times) < REPEATS:
-            start = clock()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
-                with torch.autocast(device, torch.bfloat16, enabled=half_precision):
-                    loss = module.training_step(batch, 0)
-                loss.backward()
-            times.append(clock() - start)
-        return min(times)
-
-    half_precision = run.trainer.precision != "32-true"
+    clock = time.process_time if single_thread else time.perf_counter
+    timer = _StepTimer(module, dataset, device, run.trainer.precision != "32-true", clock)
     module.to(device).train()
-    part_size = _smaller(run.patches.size, divisors_of(run.network), share)
-    passes, parts = timed(part_size, 1), items * math.prod(run.patches.size) / math.prod(part_size)
+    size = run.patches.size
+    part_size = _smaller(size, divisors_of(run.network), share)
+    passes, parts = timer.passes(part_size, 1), items * math.prod(size) / math.prod(part_size)
     if 1 < parts <= 3 * TARGET_SECONDS / passes:
-        passes = timed(run.patches.size, items)
+        passes = timer.passes(size, items)
     elif parts > 1:  # the cost of the weights occurs once per step
-        passes += (parts - 1) * max(0.0, timed(part_size, 2) - passes)
+        passes += (parts - 1) * max(0.0, timer.passes(part_size, 2) - passes)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
-    start = clock()
-    optimizer.step()
-    update = clock() - start
-    start = clock()
-    dataset[1, 0]
-    data = (clock() - start) * items
+    update = timer.seconds(lambda: optimizer.step())
+    data = timer.seconds(lambda: dataset[1, 0]) * items
     loaders = run.patches.workers or 0
     return max(passes + update, data / loaders) if loaders else passes + update + data
 
