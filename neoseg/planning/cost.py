@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.networks import build_network, divisors_of
-from neoseg.patches.batch import Batch, collate
 from neoseg.patches.dataset import PatchDataset
+from neoseg.planning.step_timer import StepTimer
 from neoseg.planning.topology import Shape
 from neoseg.training.module import SegmentationModule
 from neoseg.training.optimisation import make_optimizer
 from neoseg.training.recipe import stages_of
 
-TARGET_SECONDS, REPEATS = 2.0, 3
-"""Approximate duration of a measured step in seconds, and number of measurements."""
+TARGET_SECONDS = 2.0
+"""Approximate duration of a measured step."""
 
 CORE_FLOPS = 20e9
 """Lower bound of the floating-point operations per second of a core."""
@@ -178,44 +176,6 @@ def on_gpu(run: RunConfig) -> bool:
     return run.trainer.accelerator != "cpu" and torch.cuda.is_available()
 
 
-@dataclass(frozen=True)
-class _StepTimer:
-    """Measure parts of a training step on a device; `clock` returns seconds."""
-
-    module: SegmentationModule
-    dataset: PatchDataset
-    device: str
-    half_precision: bool
-    clock: Callable[[], float]
-
-    def seconds(self, work: Callable[[], object]) -> float:
-        """Return how long `work` takes."""
-        start = self._now()
-        work()
-        return self._now() - start
-
-    def passes(self, size: Shape, items: int) -> float:
-        """Return the seconds of forward and backward pass for a batch, the minimum of repeats."""
-        small = copy(self.dataset)
-        small.patches = self.dataset.patches.model_copy(update={"size": size})
-        batch = collate([small[0, item] for item in range(items)])
-        assert isinstance(batch, Batch)
-        batch = batch.to(self.device).with_intensities()
-        return min(self.seconds(lambda: self._learn_from(batch)) for _ in range(REPEATS))
-
-    def _learn_from(self, batch: Batch) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.half_precision):
-                loss = self.module.training_step(batch, 0)
-            loss.backward()
-
-    def _now(self) -> float:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        return self.clock()
-
-
 def _seconds(
     run: RunConfig,
     module: SegmentationModule,
@@ -228,7 +188,7 @@ def _seconds(
     single_thread = device == "cpu" and torch.get_num_threads() == 1
     # CPU time excludes other processes on the machine.
     clock = time.process_time if single_thread else time.perf_counter
-    timer = _StepTimer(module, dataset, device, run.trainer.precision != "32-true", clock)
+    timer = StepTimer(module, dataset, device, run.trainer.precision != "32-true", clock)
     module.to(device).train()
     size = run.patches.size
     part_size = _smaller(size, divisors_of(run.network), share)
