@@ -132,7 +132,7 @@ def _cost(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hide_subjects(card: dict[str, Any]) -> None:
-    """Drop what a card says of single scans and of changes, in place."""
+    """Reduce skipped scans to their kinds and changes to their number, in place."""
     data, training = card["data"], card["training"]
     data["skipped"] = [{k: row.get(k) for k in ("cohort", "kind")} for row in data["skipped"]]
     if "changed_on_the_way" in training:
