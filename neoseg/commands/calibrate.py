@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Literal
 
 from omegaconf import DictConfig
@@ -50,14 +51,14 @@ def main(config: DictConfig) -> None:
     segmenter, modalities = command.load()
     origin = command.origin()
     folder = place_of(command.run[0], origin)
-    chosen = _chosen(command, modalities)
-    cohorts = {cohort.name: cohort for cohort, _ in chosen.values()}
+    scans = _scans_to_observe(command, modalities)
+    cohorts = {cohort.name: cohort for cohort, _ in scans.values()}
     codebooks = {
         name: codebook_of(cohort.scans, cohort.convention) for name, cohort in cohorts.items()
     }
     observations = []
-    with progress_bar("observe", total=len(chosen)) as bar:
-        for name, (cohort, scan) in chosen.items():
+    with progress_bar("observe", total=len(scans)) as bar:
+        for name, (cohort, scan) in scans.items():
             files = [digest_of(p) for p in (*scan.images, scan.label, scan.mask) if p is not None]
             digest = digest_of_content([files, [sorted(s) for s in scan.sets(cohort.convention)]])
             observation = read(folder, name, segmenter.head.space, digest)
@@ -82,7 +83,7 @@ def main(config: DictConfig) -> None:
     log.info("calibrated on %d scans, kept in %s", len(observations), folder)
 
 
-def _chosen(
+def _scans_to_observe(
     command: CalibrateConfig, modalities: tuple[str, ...]
 ) -> dict[str, tuple[Cohort, Scan]]:
     """Return the chosen scans and their cohorts by scan name; raises `ConfigError`."""
@@ -93,33 +94,14 @@ def _chosen(
         for scan in source.split.scans(source.cohort.scans, command.part)
         if scan.label is not None
     }
-    people = sorted({scan.subject for _, scan in scans.values()})
-    if command.subjects is not None:
-        unknown = sorted(set(command.subjects) - set(people))
-        if unknown:
-            raise ConfigError(f"subjects names {unknown}, who have no labels in {command.part}")
-        people = sorted(command.subjects)
-    count = max(1, round(command.fraction * len(people)))
-    selected = set(shuffled(people, "calibrate", command.draw)[:count])
-    scans = {name: pair for name, pair in scans.items() if pair[1].subject in selected}
+    people = _chosen_people(command, {scan.subject for _, scan in scans.values()})
+    scans = {name: pair for name, pair in scans.items() if pair[1].subject in people}
     if not scans:
         raise ConfigError(
             f"the {command.part} part of the run has no labelled scan; take part=test with a "
             "fraction, and evaluate on the others"
         )
-    by_cohort = load_config(command.run[0]).get("leaks") == "namesakes"
-    trained, calibrating = (
-        {(m.scan.cohort if by_cohort else "", m.person) for m in members}
-        for members in (
-            [m for run in command.run for m in seen_by(run) if m.part == "train"],
-            [Member(scan, command.part) for _, scan in scans.values()],
-        )
-    )
-    if trained & calibrating:
-        raise ConfigError(
-            f"{len(trained & calibrating)} of these people were in the training of one "
-            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
-        )
+    _require_untrained(command, [scan for _, scan in scans.values()])
     if command.part == "val":
         best = [run.name for run in command.run if predicting_checkpoint(run).name == BEST]
         if best:
@@ -129,6 +111,35 @@ def _chosen(
                 ", ".join(best),
             )
     return scans
+
+
+def _chosen_people(command: CalibrateConfig, labelled: set[str]) -> set[str]:
+    """Return the people of the command, or of all that are labelled, by its fraction and draw."""
+    people = sorted(labelled)
+    if command.subjects is not None:
+        unknown = sorted(set(command.subjects) - labelled)
+        if unknown:
+            raise ConfigError(f"subjects names {unknown}, who have no labels in {command.part}")
+        people = sorted(command.subjects)
+    count = max(1, round(command.fraction * len(people)))
+    return set(shuffled(people, "calibrate", command.draw)[:count])
+
+
+def _require_untrained(command: CalibrateConfig, scans: Sequence[Scan]) -> None:
+    """Raise `ConfigError` for scans of people in the training of a run."""
+    by_cohort = load_config(command.run[0]).get("leaks") == "namesakes"
+    trained, calibrating = (
+        {(m.scan.cohort if by_cohort else "", m.person) for m in members}
+        for members in (
+            [m for run in command.run for m in seen_by(run) if m.part == "train"],
+            [Member(scan, command.part) for scan in scans],
+        )
+    )
+    if trained & calibrating:
+        raise ConfigError(
+            f"{len(trained & calibrating)} of these people were in the training of one "
+            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
+        )
 
 
 def observe(

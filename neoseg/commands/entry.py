@@ -71,24 +71,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
     """
 
     def work(config: DictConfig) -> object:
-        quieten()
-        find_code_beside(HydraConfig.get())
-        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-        if name == "train" and is_first_process():  # importing libraries can take long
-            log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
-            log.info("loading PyTorch and Lightning; on a busy machine that takes a minute")
-        try:
-            main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
-            return main(config)
-        except Exception as error:
-            if not (sweeping and keep_going):
-                _exit_with_message(error)  # within the job, or Hydra would print its overrides
-                raise
-            message = _message_of(error)
-            log.error("%s", message or error, exc_info=message is None)
-            if in_submitit():
-                sys.exit(1)
-            return float("nan")
+        return _work(config, name, keep_going)
 
     work.__module__ = f"neoseg.{name}"  # Hydra names the log file after it
     launch = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)
@@ -96,34 +79,59 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
 
     def start() -> None:
         try:
-            _start()
+            _start(name, main)
         except KeyboardInterrupt:
             log.error("interrupted: what is done is kept; the same command goes on from there")
             sys.exit(128 + signal.SIGINT)
 
-    def _start() -> None:
-        name_user()
-        quieten()
-        guard_hydra(_exit_with_message)
-        register_plugins()
-        problem = None
-        try:
-            arguments = in_order(name, sys.argv[1:])
-            _check_folders(name, arguments)
-            sys.argv[1:] = with_quoted_paths(arguments)
-            help_message = help_text(name, sys.argv[1:])
-            if help_message is not None:
-                print(help_message)
-                return
-            problem = explain_arguments(name, sys.argv[1:])
-        except ConfigError as error:
-            problem = str(error)
-        if problem is not None:
-            sys.stderr.write(f"{problem}\n")
-            sys.exit(2)
-        main()
-
     return start
+
+
+def _start(name: str, main: Callable[[], None]) -> None:
+    """Check the arguments of a command, and answer a call for help or give them to Hydra."""
+    name_user()
+    quieten()
+    guard_hydra(_exit_with_message)
+    register_plugins()
+    help_message, problem = None, None
+    try:
+        arguments = in_order(name, sys.argv[1:])
+        _check_folders(name, arguments)
+        sys.argv[1:] = with_quoted_paths(arguments)
+        help_message = help_text(name, sys.argv[1:])
+        if help_message is None:
+            problem = explain_arguments(name, sys.argv[1:])
+    except ConfigError as error:
+        problem = str(error)
+    if problem is not None:
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(2)
+    if help_message is not None:
+        print(help_message)
+        return
+    main()
+
+
+def _work(config: DictConfig, name: str, keep_going: bool) -> object:
+    """Run a command with its configuration; see `command` for what becomes of errors."""
+    quieten()
+    find_code_beside(HydraConfig.get())
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    if name == "train" and is_first_process():  # importing libraries can take long
+        log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
+        log.info("loading PyTorch and Lightning; on a busy machine that takes a minute")
+    try:
+        main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
+        return main(config)
+    except Exception as error:
+        if not (sweeping and keep_going):
+            _exit_with_message(error)  # within the job, or Hydra would print its overrides
+            raise
+        message = _message_of(error)
+        log.error("%s", message or error, exc_info=message is None)
+        if in_submitit():
+            sys.exit(1)
+        return float("nan")
 
 
 _WRITTEN = ("resume", "run", "output", "hydra.run.dir")

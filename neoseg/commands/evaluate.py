@@ -27,7 +27,8 @@ from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.segmenter import segmenter_of
+from neoseg.inference.model import ModelSpec
+from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import load_config, tell_elsewhere, warn_of_unfinished
@@ -78,6 +79,16 @@ class EvaluateConfig(CommandConfig):
             raise ConfigError(f"output = '{self.output}': {error}") from None
         return self
 
+    @property
+    def usual_part(self) -> Part:
+        """The scans that are scored unless `part` names others."""
+        return "test" if self.cohort is None else "all"
+
+    @property
+    def chosen_part(self) -> Part:
+        """The scans to score."""
+        return self.part or self.usual_part
+
     def data(self) -> DataConfig:
         """Return the cohorts and the split of the run, or those that the command selects.
 
@@ -105,28 +116,8 @@ def main(config: DictConfig) -> None:
     spec = trained.spec
     # Use the voxel size of the run, whatever that of the cohort.
     data = data.model_copy(update={"store": spec.prepare})
-    is_other = command.cohort is not None
-    with progress_bar("phantom") as bar:
-        read = data.read_cohort if is_other else data.usable_cohort
-        cohort = read(progress=bar.update_to)
-    cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
-    default_part: Part = "all" if is_other else "test"
-    part = command.part or default_part
-    if is_other:
-        cohorts = [(cohort, None if part == "all" else split_of(cohort, data.split))]
-    else:
-        plan = data.plan(cohort)
-        plan = plan if command.split is not None else as_trained(plan, run)
-        cohorts = [(source.cohort, source.split) for source in plan.sources]
-    parts = [
-        Scored(c, c.scans if split is None else _of_part(c.scans, split, part))
-        for c, split in cohorts
-    ]
-    if is_other or command.split is not None:
-        parts = [_unseen(scored, run, command.seen) for scored in parts]
-    if is_other:
-        parts = [_readable(scored, spec.prepare, command.on_error) for scored in parts]
-    name = "+".join(part.cohort.name for part in parts)
+    parts, part = _parts_to_score(command, data, spec), command.chosen_part
+    name = "+".join(scored.cohort.name for scored in parts)
     if not any(scored.is_labelled for scored in parts):
         raise ConfigError(
             f"there is nothing to score: of {sum(len(p.scans) for p in parts)} scans of '{name}' "
@@ -134,18 +125,12 @@ def main(config: DictConfig) -> None:
             "neoseg.predict"
         )
     # Scores of a non-default part have a separate folder.
-    folder_name = name if part == default_part else f"{name}_{part}"
+    folder_name = name if part == command.usual_part else f"{name}_{part}"
     output = command.output or run / "evaluation" / folder_name
     window = {**command.window, "voxel_size": command.voxel_size}
     segmenter = segmenter_of(spec, trained.network, trained.device, **window)
-    settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
-    settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    digests = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
-    if output.resolve() != run.resolve():
-        if not command.overwrite:
-            require_own(output, digests)
-        keep(output, digests)
-    with progress_bar("score", total=sum(len(part.scans) for part in parts)) as bar:
+    _claim(output, command, parts, segmenter)
+    with progress_bar("score", total=sum(len(scored.scans) for scored in parts)) as bar:
         table = score_cohorts(
             segmenter,
             parts,
@@ -158,6 +143,48 @@ def main(config: DictConfig) -> None:
         )
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
+
+
+def _parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) -> list[Scored]:
+    """Return the chosen scans of each cohort; of another cohort or split, those fit to score.
+
+    Raises:
+        DataError: scans of people that the run was trained on, or labels that cannot be read.
+    """
+    is_other, part = command.cohort is not None, command.chosen_part
+    with progress_bar("phantom") as bar:
+        read = data.read_cohort if is_other else data.usable_cohort
+        cohort = read(progress=bar.update_to)
+    cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
+    if is_other:
+        split = None if part == "all" else split_of(cohort, data.split)
+        scans = cohort.scans if split is None else _of_part(cohort.scans, split, part)
+        scored = _unseen(Scored(cohort, scans), command.run, command.seen)
+        return [_readable(scored, spec.prepare, command.on_error)]
+    plan = data.plan(cohort)
+    plan = plan if command.split is not None else as_trained(plan, command.run)
+    parts = [Scored(s.cohort, _of_part(s.cohort.scans, s.split, part)) for s in plan.sources]
+    if command.split is None:
+        return parts
+    return [_unseen(scored, command.run, command.seen) for scored in parts]
+
+
+def _claim(
+    output: Path, command: EvaluateConfig, parts: Sequence[Scored], segmenter: Segmenter
+) -> None:
+    """Record in `output`, unless it is the run itself, what its scores are computed from.
+
+    Raises:
+        ConfigError: it has scores of other inputs, and the command does not overwrite them.
+    """
+    run = command.run
+    settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
+    settings["window"]["voxel_size"] = segmenter.prepare.spacing
+    digests = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    if output.resolve() != run.resolve():
+        if not command.overwrite:
+            require_own(output, digests)
+        keep(output, digests)
 
 
 def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,7 +23,9 @@ from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_json, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.labels import Codebook
+from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.segmenter import Segmenter
+from neoseg.labels import Codebook, Protocol
 from neoseg.progress import progress_bar
 from neoseg.store import DataError
 from neoseg.trust.annotation_plan import Choice, choose, reason
@@ -48,6 +51,47 @@ class PlanAnnotationConfig(PredictingConfig):
     curve: Path | None = None
 
 
+@dataclass(frozen=True)
+class DoubtMeter:
+    """Measure the doubt in scans; `folder` keeps what is measured for the next plan."""
+
+    segmenter: Segmenter | Ensemble
+    codebook: Codebook
+    depths: Mapping[str, Protocol]
+    folder: Path
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, Doubt]]:
+        """Return each scan that can be segmented with its doubt, and warn of the others."""
+        measured = []
+        with progress_bar("doubt", total=len(candidates)) as bar:
+            for scan in candidates:
+                try:
+                    measured.append((scan, self._doubt_in(scan)))
+                except DataError as error:
+                    log.warning("%s is left out of the plan: %s", scan.name, error)
+                bar.advance(scan.name)
+        return measured
+
+    def _doubt_in(self, scan: Candidate) -> Doubt:
+        """Return the doubt in a scan, from its file if that is of the same inputs."""
+        key = self._key(scan)
+        path = self.folder / f"{digest_of_content(scan.name)}.json"
+        kept = read_kept(path, self.folder, key, lambda raw: Doubt.from_plain(raw["seen"]))
+        if kept is not None:
+            return kept
+        watch = DoubtWatch(self.codebook, self.depths, scan.known)
+        segmentation = self.segmenter.segment(scan.images, mask=scan.mask, watch=watch)
+        doubt = watch.doubt(scan.name, segmentation)
+        write_json(path, {"made_of": key, "seen": vars(doubt)})
+        return doubt
+
+    def _key(self, scan: Candidate) -> str:
+        """Return the digest of all that the doubt in a scan depends on, besides the networks."""
+        sets = [sorted(map(sorted, p.sets)) for p in (scan.protocol, *self.depths.values())]
+        slices = [str(scan.protocol.slices), sorted(self.depths)]
+        return digest_of_content([[digest_of(path) for path in scan.files], *sets, slices])
+
+
 def main(config: DictConfig) -> None:
     """Measure the doubt in each scan of the pool unless it is cached, and write a plan."""
     command = PlanAnnotationConfig.parse(config)
@@ -63,52 +107,26 @@ def main(config: DictConfig) -> None:
     plan, codebook = None, Codebook.build(space)
     if command.pool is None:
         plan = command.plan(modalities)
-        codebook, pool = plan.codebook, of_run(plan)
+        codebook, candidates = plan.codebook, of_run(plan)
     else:
-        pool = of_files(command.run[0], command.pool, modalities, command.desc, space)
-    if not pool:
+        candidates = of_files(command.run[0], command.pool, modalities, command.desc, space)
+    if not candidates:
         raise ConfigError(
             "every training scan of the run is annotated in full; name others with pool=DIR"
         )
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
-    folder = place_of(command.run[0], command.origin())
-    doubts, measured = list[Doubt](), list[Candidate]()
-    with progress_bar("doubt", total=len(pool)) as bar:
-        for scan in pool:
-            key = digest_of_content(
-                [
-                    [digest_of(path) for path in scan.files],
-                    *([sorted(map(sorted, p.sets)) for p in (scan.protocol, *depths.values())]),
-                    [str(scan.protocol.slices), sorted(depths)],
-                ]
-            )
-            cache_file = folder / "doubt" / f"{digest_of_content(scan.name)}.json"
-            doubt = read_kept(
-                cache_file, cache_file.parent, key, lambda raw: Doubt.from_plain(raw["seen"])
-            )
-            if doubt is None:
-                watch = DoubtWatch(codebook, depths, scan.known)
-                try:
-                    segmentation = segmenter.segment(scan.images, mask=scan.mask, watch=watch)
-                except DataError as error:
-                    log.warning("%s is left out of the plan: %s", scan.name, error)
-                    bar.advance(scan.name)
-                    continue
-                doubt = watch.doubt(scan.name, segmentation)
-                write_json(cache_file, {"made_of": key, "seen": vars(doubt)})
-            doubts.append(doubt)
-            measured.append(scan)
-            bar.advance(scan.name)
-    pool = measured
-    if not pool:
+    folder = place_of(command.run[0], command.origin()) / "doubt"
+    measured = DoubtMeter(segmenter, codebook, depths, folder).measure(candidates)
+    if not measured:
         raise ConfigError("no scan of the pool can be segmented; what is wrong with each is above")
     worth = {} if fitted is None else worth_of(*fitted)
     slices = (command.minutes.slice, command.slices)
     actions = [
         actions_of(scan.protocol, doubt, depths, minutes, *slices, worth)
-        for scan, doubt in zip(pool, doubts, strict=True)
+        for scan, doubt in measured
     ]
+    pool, doubts = [scan for scan, _ in measured], [doubt for _, doubt in measured]
     choices = choose(doubts, actions, command.budget)
     if not choices:
         raise ConfigError(

@@ -56,57 +56,14 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
             f"{run} has no run.json and config.yaml that can be read: {error}"
         ) from None
     scores = read_scores(run / "scores.csv") if (run / "scores.csv").is_file() else None
-    annotation = _get(record, "annotation", {})
     counts = protocol_counts(run / "annotation.csv")
-    share = share_of_full(run, config)
     partial = any(row["split"] == "train" and row["stream"] != "full" for row in counts)
-    card = {
+    card: dict[str, Any] = {
         "run": name or run.resolve().name,
         "experiment": _get(config, "name"),
-        "data": {
-            "cohort": _cohorts(config),
-            "modalities": _get(config, "cohort.modalities"),
-            "fingerprint": _get(record, "data"),
-            "labels": _get(config, "labels.name"),
-            "full_fraction": NA if share is None else share,
-            "draw": _get(config, "annotation.draw"),
-            "label_budget": label_budget(run / "annotation.csv") or NA,
-            "scans": counts,
-            "full_subjects": full_subjects(counts),
-            "validation": _get(config, "annotation.validation"),
-            "merged_label_sets": _get(annotation, "merged_label_sets", []),
-            "skipped": _get(annotation, "skipped", []),
-        },
-        "training": {
-            "seed": _get(record, "seed", _get(config, "seed")),
-            "steps": _get(record, "steps"),
-            "network": _get(config, "network.name"),
-            "parameters": _get(record, "parameters"),
-            **(
-                {
-                    "started_from": _get(record, "init.from"),
-                    "fingerprint_of_its_weights": _get(record, "init.fingerprint"),
-                }
-                if _get(record, "init", None)
-                else {}
-            ),
-            "head": _get(config, "head"),
-            "loss": list(_get(config, "loss", {})),
-            "recipe": _get(config, "recipe.kind"),
-            **({"changed_on_the_way": changes} if (changes := _get(record, "changes", [])) else {}),
-            "predicts": _get(record, "predict_with"),
-        },
-        "cost": {
-            "device": _get(record, "device"),
-            "seconds": _get(record, "seconds"),
-            "step_seconds": _get(record, "step_seconds"),
-            "data_wait_share": _get(record, "data_wait_share"),
-            "peak_memory_gib": _get(record, "peak_memory_gib"),
-            "peak_gpu_memory_gib": _get(record, "peak_gpu_memory_gib"),
-            "energy_joules": {
-                kind: _get(record, f"energy_joules.{kind}") for kind in ("processors", "gpus")
-            },
-        },
+        "data": _data(run, config, record, counts),
+        "training": _training(config, record),
+        "cost": _cost(record),
         "software": {
             "versions": _get(record, "versions", {}),
             "git": _get(record, "git"),
@@ -120,14 +77,66 @@ def run_card(run: Path, name: str | None = None, privacy: Privacy = "none") -> d
     configured = _get(config, "privacy", "none")
     privacy = max(privacy, configured if configured in levels else levels[-1], key=levels.index)
     if privacy == "subjects":
-        card["data"]["skipped"] = [
-            {"cohort": row.get("cohort"), "kind": row.get("kind")}
-            for row in card["data"]["skipped"]
-        ]
-        if "changed_on_the_way" in card["training"]:
-            card["training"]["changed_on_the_way"] = _count(len(changes), "change")
+        _hide_subjects(card)
     plain: dict[str, Any] = shared(_plain(card), privacy, [str(run), str(run.resolve())])
     return plain
+
+
+def _data(
+    run: Path, config: dict[str, Any], record: dict[str, Any], counts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what the run was trained on, with the scans of each protocol in `counts`."""
+    share = share_of_full(run, config)
+    return {
+        "cohort": _cohorts(config),
+        "modalities": _get(config, "cohort.modalities"),
+        "fingerprint": _get(record, "data"),
+        "labels": _get(config, "labels.name"),
+        "full_fraction": NA if share is None else share,
+        "draw": _get(config, "annotation.draw"),
+        "label_budget": label_budget(run / "annotation.csv") or NA,
+        "scans": counts,
+        "full_subjects": full_subjects(counts),
+        "validation": _get(config, "annotation.validation"),
+        "merged_label_sets": _get(record, "annotation.merged_label_sets", []),
+        "skipped": _get(record, "annotation.skipped", []),
+    }
+
+
+def _training(config: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return how the run was trained, from other weights or changed on the way if it was."""
+    origin, changes = {}, _get(record, "changes", [])
+    if _get(record, "init", None):
+        origin["started_from"] = _get(record, "init.from")
+        origin["fingerprint_of_its_weights"] = _get(record, "init.fingerprint")
+    return {
+        "seed": _get(record, "seed", _get(config, "seed")),
+        "steps": _get(record, "steps"),
+        "network": _get(config, "network.name"),
+        "parameters": _get(record, "parameters"),
+        **origin,
+        "head": _get(config, "head"),
+        "loss": list(_get(config, "loss", {})),
+        "recipe": _get(config, "recipe.kind"),
+        **({"changed_on_the_way": changes} if changes else {}),
+        "predicts": _get(record, "predict_with"),
+    }
+
+
+def _cost(record: dict[str, Any]) -> dict[str, Any]:
+    """Return device, time, memory and energy of the run."""
+    times = ("seconds", "step_seconds", "data_wait_share")
+    keys = ("device", *times, "peak_memory_gib", "peak_gpu_memory_gib")
+    energy = {kind: _get(record, f"energy_joules.{kind}") for kind in ("processors", "gpus")}
+    return {key: _get(record, key) for key in keys} | {"energy_joules": energy}
+
+
+def _hide_subjects(card: dict[str, Any]) -> None:
+    """Reduce skipped scans to their kinds and changes to their number, in place."""
+    data, training = card["data"], card["training"]
+    data["skipped"] = [{k: row.get(k) for k in ("cohort", "kind")} for row in data["skipped"]]
+    if "changed_on_the_way" in training:
+        training["changed_on_the_way"] = _count(len(training["changed_on_the_way"]), "change")
 
 
 def write_card(

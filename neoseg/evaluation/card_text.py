@@ -16,9 +16,7 @@ _NA = "n/a"
 
 def card_markdown(card: dict[str, Any]) -> str:
     """Return the card as Markdown: the facts of its JSON, with the configuration last."""
-    data, training, cost, software = (card[k] for k in ("data", "training", "cost", "software"))
-    energy = cost["energy_joules"]
-    used = [f"{kind} {_energy(joules)}" for kind, joules in energy.items() if joules != _NA]
+    software = card["software"]
     lines = [
         f"# Run {markdown_text(card['run'])}",
         "",
@@ -26,6 +24,33 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         *(f"- {markdown_text(text)}" for text in card["limits"]),
         "",
+        *_data(card["data"]),
+        "## Training",
+        "",
+        *_facts(experiment=card["experiment"], **card["training"]),
+        "",
+        *_cost(card["cost"]),
+        "",
+        "## Scores",
+        "",
+        _scores(card["scores"]),
+        "## Software",
+        "",
+        *_facts(git=software["git"], **software["versions"]),
+        "",
+        *_indented(software["command"]),
+        "",
+        "## Configuration",
+        "",
+        *_indented(yaml.safe_dump(card["config"], sort_keys=False, allow_unicode=True)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _data(data: dict[str, Any]) -> list[str]:
+    """Return the section on the scans and labels, with tables that end in an empty line."""
+    return [
         "## Data",
         "",
         *_facts(
@@ -43,10 +68,14 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         _frame(data["scans"], "No table of annotations."),
         *([_frame(data["skipped"], ""), ""] if data["skipped"] else []),
-        "## Training",
-        "",
-        *_facts(experiment=card["experiment"], **training),
-        "",
+    ]
+
+
+def _cost(cost: dict[str, Any]) -> list[str]:
+    """Return the section on time, memory and energy."""
+    energy = cost["energy_joules"]
+    used = [f"{kind} {_energy(joules)}" for kind, joules in energy.items() if joules != _NA]
+    return [
         "## Cost",
         "",
         *_facts(
@@ -61,22 +90,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         "Time and energy are those of all starts of the run; energy is that of the whole devices, "
         "on the machine of the first process.",
-        "",
-        "## Scores",
-        "",
-        _scores(card["scores"]),
-        "## Software",
-        "",
-        *_facts(git=software["git"], **software["versions"]),
-        "",
-        *_indented(software["command"]),
-        "",
-        "## Configuration",
-        "",
-        *_indented(yaml.safe_dump(card["config"], sort_keys=False, allow_unicode=True)),
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _facts(**facts: Any) -> list[str]:

@@ -120,79 +120,106 @@ def score_scan(
     Raises:
         ValueError: if shapes differ, values are out of range, or a spacing is not positive.
     """
-    space = codebook.space
     _check(prediction, truth_codes, codebook, spacing_mm)
-    # All overlaps and volumes follow from the joint histogram of codes and leaves.
-    joint = np.bincount(
-        (truth_codes.astype(np.int32) * space.num_leaves + prediction).ravel(),
-        minlength=codebook.size * space.num_leaves,
-    ).reshape(codebook.size, space.num_leaves)
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
-    shape = np.array(truth_codes.shape)
-    diagonal_mm = float(np.linalg.norm(shape * np.asarray(spacing_mm)))
-    diagonal_voxels = float(np.linalg.norm(shape))
-    leaf_boxes = find_objects(prediction.astype(np.int32) + 1, max_label=space.num_leaves)
-    code_boxes = find_objects(truth_codes.astype(np.int32) + 1, max_label=codebook.size)
+    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm)
+    return [
+        maps.score(number, known, distances and known == 1, nsd_tolerance)
+        for number, known in scorable_classes(maps.joint.sum(axis=1), codebook).items()
+    ]
 
-    scores = []
-    for number, known in scorable_classes(joint.sum(axis=1), codebook).items():
-        entry = space.classes[number]
-        leaves = space.class_leaves[number]
-        member = codebook.membership[:, number]
+
+@dataclass(frozen=True)
+class _Maps:
+    """Prediction and truth of a scan, with what the scores of its classes are computed from.
+
+    Attributes:
+        joint: `[R, K]`, voxels of each code and leaf, from which overlaps and volumes follow.
+        leaf_boxes, code_boxes: bounding box of each leaf and each code, None without voxels.
+    """
+
+    prediction: np.ndarray
+    truth_codes: np.ndarray
+    codebook: Codebook
+    spacing_mm: Sequence[float]
+    joint: np.ndarray
+    leaf_boxes: list[tuple[slice, ...] | None]
+    code_boxes: list[tuple[slice, ...] | None]
+
+    @classmethod
+    def of(
+        cls,
+        prediction: np.ndarray,
+        truth_codes: np.ndarray,
+        codebook: Codebook,
+        spacing_mm: Sequence[float],
+    ) -> _Maps:
+        size, num_leaves = codebook.size, codebook.space.num_leaves
+        joint = np.bincount(
+            (truth_codes.astype(np.int32) * num_leaves + prediction).ravel(),
+            minlength=size * num_leaves,
+        ).reshape(size, num_leaves)
+        leaf_boxes = find_objects(prediction.astype(np.int32) + 1, max_label=num_leaves)
+        code_boxes = find_objects(truth_codes.astype(np.int32) + 1, max_label=size)
+        maps = (prediction, truth_codes, codebook, spacing_mm)
+        return cls(*maps, joint, leaf_boxes, code_boxes)
+
+    def score(self, number: int, known: float, on_surfaces: bool, tolerance: float) -> ClassScore:
+        """Score the class `number`, which is known on a share of the voxels."""
+        space = self.codebook.space
+        entry, leaves = space.classes[number], space.class_leaves[number]
+        member = self.codebook.membership[:, number]
         codes = member == 1
-        truth_n = int(joint[codes].sum())
-        prediction_n = int(joint[np.ix_(member != -1, leaves)].sum())
-        overlap = int(joint[np.ix_(codes, leaves)].sum())
-        on_surfaces = distances and known == 1
-        values = empty_scores(truth_n > 0, prediction_n > 0, diagonal_mm, diagonal_voxels)
+        truth_n = int(self.joint[codes].sum())
+        prediction_n = int(self.joint[np.ix_(member != -1, leaves)].sum())
+        values = empty_scores(truth_n > 0, prediction_n > 0, *self._diagonals())
         if values is None:
-            total = truth_n + prediction_n
+            overlap, total = int(self.joint[np.ix_(codes, leaves)].sum()), truth_n + prediction_n
             values = {"dice": 2 * overlap / total, "paper_dice": (2 * overlap + 1) / (total + 1)}
             if on_surfaces:
-                boxes = [leaf_boxes[k] for k in np.flatnonzero(leaves)]
-                boxes += [code_boxes[k] for k in np.flatnonzero(codes)]
-                box = joint_box(boxes)
-                masks = leaves[prediction[box]], codes[truth_codes[box]]
-                values |= _distances(*masks, spacing_mm, nsd_tolerance)
+                values |= self._surface_scores(leaves, codes, tolerance)
         if not on_surfaces:
             values |= dict.fromkeys(_ON_SURFACES, _NA)
-        scores.append(
-            ClassScore(
-                name=entry.name,
-                abbreviation=entry.abbreviation,
-                is_leaf=number < space.num_leaves,
-                truth_ml=truth_n * voxel_ml,
-                prediction_ml=prediction_n * voxel_ml,
-                missed=truth_n > 0 and prediction_n == 0,
-                invented=prediction_n > 0 and truth_n == 0,
-                nsd_tolerance=nsd_tolerance,
-                known=known,
-                **values,
-            )
+        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
+        return ClassScore(
+            name=entry.name,
+            abbreviation=entry.abbreviation,
+            is_leaf=number < space.num_leaves,
+            truth_ml=truth_n * voxel_ml,
+            prediction_ml=prediction_n * voxel_ml,
+            missed=truth_n > 0 and prediction_n == 0,
+            invented=prediction_n > 0 and truth_n == 0,
+            nsd_tolerance=tolerance,
+            known=known,
+            **values,
         )
-    return scores
 
+    def _diagonals(self) -> tuple[float, float]:
+        """Return the diagonal of the volume in mm and in voxels."""
+        shape = np.array(self.truth_codes.shape)
+        in_mm = np.linalg.norm(shape * np.asarray(self.spacing_mm))
+        return float(in_mm), float(np.linalg.norm(shape))
 
-def _distances(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    spacing_mm: Sequence[float],
-    tolerance: float,
-) -> dict[str, float]:
-    surfaces = surface_distances(prediction, truth, spacing_mm)
-    mean = float(np.mean(spacing_mm))
-    # On an isotropic grid, voxel sizes read from an affine differ by rounding.
-    if np.allclose(spacing_mm, mean, rtol=1e-5, atol=0):
-        in_voxels = surfaces.hausdorff / mean
-    else:
-        in_voxels = surface_distances(prediction, truth, (1.0, 1.0, 1.0)).hausdorff
-    return {
-        "hd95": surfaces.percentile(95),
-        "hd": surfaces.hausdorff,
-        "assd": surfaces.average,
-        "nsd": surface_dice(prediction, truth, spacing_mm, tolerance),
-        "paper_hd_voxels": in_voxels,
-    }
+    def _surface_scores(
+        self, leaves: np.ndarray, codes: np.ndarray, tolerance: float
+    ) -> dict[str, float]:
+        """Return the scores of the surfaces of a class, given its leaves and codes as masks."""
+        boxes = [self.leaf_boxes[k] for k in np.flatnonzero(leaves)]
+        box = joint_box(boxes + [self.code_boxes[k] for k in np.flatnonzero(codes)])
+        prediction, truth = leaves[self.prediction[box]], codes[self.truth_codes[box]]
+        surfaces = surface_distances(prediction, truth, self.spacing_mm)
+        mean = float(np.mean(self.spacing_mm))
+        # On an isotropic grid, voxel sizes read from an affine differ by rounding.
+        if np.allclose(self.spacing_mm, mean, rtol=1e-5, atol=0):
+            in_voxels = surfaces.hausdorff / mean
+        else:
+            in_voxels = surface_distances(prediction, truth, (1.0, 1.0, 1.0)).hausdorff
+        return {
+            "hd95": surfaces.percentile(95),
+            "hd": surfaces.hausdorff,
+            "assd": surfaces.average,
+            "nsd": surface_dice(prediction, truth, self.spacing_mm, tolerance),
+            "paper_hd_voxels": in_voxels,
+        }
 
 
 def joint_box(boxes: Iterable[tuple[slice, ...] | None]) -> tuple[slice, ...]:

@@ -14,21 +14,18 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.cohort import Scan
-from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
+from neoseg.evaluation.score_files import ScoreFiles
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame, write_scores
-from neoseg.evaluation.view import VIEWS, make_view, write_view
 from neoseg.findings.settings import Section
 from neoseg.inference.blending import Region
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.derivative import write_derivative
-from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmentation import Segmentation
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Convention, hide_slices
 from neoseg.networks import Head
-from neoseg.store import Geometry, prepare_labels, read_volume
+from neoseg.store import Geometry, prepare_labels
 from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
@@ -85,25 +82,15 @@ def score_scans(
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
     if not labelled:
         raise ValueError("none of the scans to score has a label file")
-    warned = False
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
-    frames = []
+    files = ScoreFiles(output, codebook, provenance, settings.views)
+    frames, is_warned = [], False
     for number, scan in enumerate(labelled):
         scorer = _ScanScorer(scan, convention, codebook, segmenter.head, settings)
         segmentation = segmenter.segment(scan.images, scorer, mask=scan.mask)
         truth = scorer.truth(segmentation.geometry)
         scores = scorer.scores(segmentation, truth)
-        voxel_mm = max(segmentation.geometry.canonical_spacing)
-        if settings.nsd_tolerance < voxel_mm * (1 - _ROUNDING) and not warned:
-            warned = True
-            log.warning(
-                "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
-                "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
-                "with others at this voxel size, or set a tolerance of a voxel or more",
-                settings.nsd_tolerance,
-                scan.id,
-                voxel_mm,
-            )
+        is_warned = is_warned or _warn_of_voxels(scan, segmentation, settings.nsd_tolerance)
         frames.append(
             score_frame(
                 scores,
@@ -116,26 +103,31 @@ def score_scans(
             )
         )
         if number == 0:
-            _delete_outputs(output)
-        _write(segmentation, scan, truth, codebook, output, provenance, settings.views)
+            files.clear()
+        files.write(scan, segmentation, truth)
         if number in drawn:
-            dice = np.array([score.dice for score in scores if score.is_leaf])
-            write_overlay(
-                output / "pictures" / f"{scan.id}.png",
-                segmentation.image,
-                segmentation.prepared_leaves,
-                prepare_labels(truth, segmentation.geometry),
-                codebook,
-                segmentation.geometry.spacing,
-                scan=scan.id,
-                scan_age=scan.scan_age,
-                mean_dice=float(np.nanmean(dice)) if np.isfinite(dice).any() else None,
-            )
+            files.draw(scan, segmentation, truth, scores)
         if progress is not None:
             progress(scan.id)
     table = pd.concat(frames, ignore_index=True)
     write_scores(output / "scores.csv", table)
     return table
+
+
+def _warn_of_voxels(scan: Scan, segmentation: Segmentation, tolerance: float) -> bool:
+    """Return whether voxels are larger than the tolerance of surface Dice; warn if they are."""
+    voxel_mm = max(segmentation.geometry.canonical_spacing)
+    is_coarse = tolerance < voxel_mm * (1 - _ROUNDING)
+    if is_coarse:
+        log.warning(
+            "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
+            "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
+            "with others at this voxel size, or set a tolerance of a voxel or more",
+            tolerance,
+            scan.id,
+            voxel_mm,
+        )
+    return is_coarse
 
 
 def codebook_of(scans: Sequence[Scan], convention: Convention) -> Codebook:
@@ -168,17 +160,6 @@ def hidden_classes(codebook: Codebook) -> list[str]:
     is_open = (merged == -1).any(axis=0)
     classes = zip(codebook.space.classes, is_open, strict=True)
     return [entry.abbreviation for entry, is_hidden in classes if is_hidden]
-
-
-def _delete_outputs(output: Path) -> None:
-    """Delete the outputs of an earlier pass, so that views and scores of a folder match.
-
-    Without `scores.csv`, an interrupted pass is not mistaken for a finished one.
-    """
-    for path in [output / "scores.csv", *(output / VIEWS).glob("*.npz")]:
-        path.unlink(missing_ok=True)
-    for path in (output / "pictures").glob("*.png"):
-        path.unlink(missing_ok=True)
 
 
 class _ScanScorer:
@@ -227,25 +208,3 @@ class _ScanScorer:
             for score in scores
             for position in [classes.index(score.abbreviation)]
         ]
-
-
-def _write(
-    segmentation: Segmentation,
-    scan: Scan,
-    truth: np.ndarray,
-    codebook: Codebook,
-    output: Path,
-    provenance: Provenance,
-    with_view: bool,
-) -> None:
-    source = scan.images[0]
-    assert source is not None
-    segmentations = output / "segmentations"
-    native = segmentation.native
-    write_derivative(segmentations, source, native, codebook.space, provenance, scan.id)
-    if with_view:
-        spacing = segmentation.geometry.canonical_spacing
-        image = read_volume(source).data
-        view = make_view(scan.id, image, truth, segmentation.leaves, codebook, spacing)
-        files = [digest_of(path) for path in (source, scan.label) if path is not None]
-        write_view(output / VIEWS, replace(view, files=digest_of_content(files)))

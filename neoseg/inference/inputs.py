@@ -12,13 +12,8 @@ from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.nnunet import channels_of
-from neoseg.inference.image_names import (
-    CORRECTED,
-    ImageName,
-    ScanFiles,
-    parse_all,
-    with_partners,
-)
+from neoseg.inference.image_choice import choose_desc, in_space
+from neoseg.inference.image_names import ImageName, ScanFiles, parse_all, with_partners
 from neoseg.store import DataError
 
 log = logging.getLogger(__name__)
@@ -72,15 +67,44 @@ def find_scans(
         DataError: `path` does not exist, has no image, or several candidates for a scan.
     """
     if path.is_file():
-        beside = [file for file in path.parent.iterdir() if is_volume(file)]
-        channels = channels_of([path, *beside], modalities)
-        _warn_of_modality([path], modalities, channels)
-        images = parse_all(beside, modalities, channels)
-        return [with_partners(path, images, modalities, channels)]
+        return [_scan_of_file(path, modalities)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give a file or a folder as input")
     trees = (path / folder for folder in PIPELINE_FOLDERS)
     base = next((folder for folder in trees if has_subjects(folder)), None)
+    files = _volumes_in(path, base)
+    channels = channels_of(files, modalities)
+    images = parse_all(files, modalities, channels)
+    firsts = [image for image in images if image.modality == modalities[0]]
+    chosen = choose_desc(firsts if base is None else in_space(firsts, space), desc, usual)
+    if chosen and base is None:
+        _warn_of_unnamed(files, images, modalities[0])
+    if chosen:
+        return [with_partners(image.path, images, modalities, channels) for image in chosen]
+    if base is not None or desc is not None:
+        expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
+        raise DataError(
+            f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "
+            "trained on; name a file, or the folder that holds such images"
+        )
+    plain = _plain_collection(path, files, modalities, channels)
+    return [with_partners(file, images, modalities, channels) for file in plain]
+
+
+def _scan_of_file(path: Path, modalities: Sequence[str]) -> ScanFiles:
+    """Return the scan whose first modality is a file, with its partners in the same folder."""
+    beside = [file for file in path.parent.iterdir() if is_volume(file)]
+    channels = channels_of([path, *beside], modalities)
+    _warn_of_modality([path], modalities, channels)
+    return with_partners(path, parse_all(beside, modalities, channels), modalities, channels)
+
+
+def _volumes_in(path: Path, base: Path | None) -> list[Path]:
+    """Return the volumes in the BIDS sessions of `base`, or anywhere below `path`, sorted.
+
+    Raises:
+        DataError: there are none.
+    """
     if base is None:
         candidates = list(_files_below(path))
     else:
@@ -107,28 +131,25 @@ def find_scans(
             if line
             else f"{base or path} has no file that ends in {' or '.join(ENDINGS)}"
         )
-    channels = channels_of(files, modalities)
-    images = parse_all(files, modalities, channels)
-    firsts = [image for image in images if image.modality == modalities[0]]
-    chosen = _choose_desc(firsts if base is None else _in_space(firsts, space), desc, usual)
-    if chosen and base is None:
-        _warn_of_unnamed(files, images, modalities[0])
-    if chosen:
-        return [with_partners(image.path, images, modalities, channels) for image in chosen]
-    if base is not None or desc is not None:
-        expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
-        raise DataError(
-            f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "
-            "trained on; name a file, or the folder that holds such images"
-        )
+    return files
+
+
+def _plain_collection(
+    path: Path, files: Sequence[Path], modalities: Sequence[str], channels: Mapping[str, str]
+) -> list[Path]:
+    """Return the files that are scans in a folder where no name states the first modality.
+
+    Raises:
+        DataError: there are none.
+    """
     others = tuple(f"_{modality}" for modality in modalities[1:])
-    images_alone = [file for file in files if not stem_of(file).endswith(others)]
-    plain = [file for file in images_alone if not _is_label_map(file)]
-    if len(plain) < len(images_alone):
+    images = [file for file in files if not stem_of(file).endswith(others)]
+    plain = [file for file in images if not _is_label_map(file)]
+    if len(plain) < len(images):
         log.warning(
             "%d files such as %s are left out: by their names they are label maps or masks",
-            len(images_alone) - len(plain),
-            next(filter(_is_label_map, images_alone)),
+            len(images) - len(plain),
+            next(filter(_is_label_map, images)),
         )
     _warn_of_modality(plain, modalities, channels)
     if not plain:
@@ -136,59 +157,13 @@ def find_scans(
             f"{path} has {len(files)} volumes, and by their names all are label maps, masks or "
             "images of other modalities; name a file to segment it nevertheless"
         )
-    return [with_partners(file, images, modalities, channels) for file in plain]
+    return plain
 
 
 def _is_label_map(file: Path) -> bool:
     """Return whether the last word of a name is that of a label map, a mask or our other maps."""
     words = re.findall(r"[a-z]+", stem_of(file).lower())
     return bool(words) and words[-1] in NO_SCANS
-
-
-def _in_space(images: Sequence[ImageName], space: str | None) -> list[ImageName]:
-    """Keep the images of each scan in the preferred space, else the native ones, else all."""
-    spaces: dict[tuple[Path, tuple[str, ...]], set[str | None]] = {}
-    for image in images:
-        spaces.setdefault((image.path.parent, image.rest), set()).add(image.space)
-    kept = []
-    for image in images:
-        available = spaces[image.path.parent, image.rest]
-        best = next((name for name in (space, None) if name in available), image.space)
-        if image.space == best:
-            kept.append(image)
-    if len(kept) < len(images):
-        removed = len(images) - len(kept)
-        log.info("%d images are other spaces' copies of a scan and are left out", removed)
-    return kept
-
-
-def _choose_desc(
-    images: Sequence[ImageName], desc: str | None, usual: str | None
-) -> list[ImageName]:
-    """Return one image of each scan."""
-    names = [desc] if desc else [*([usual] if usual else []), CORRECTED, "none"]
-    preferred = [None if name == "none" else name for name in names]
-    scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, ImageName]] = {}
-    for image in images:
-        by_desc = scans.setdefault((image.path.parent, image.space, image.rest), {})
-        if image.desc in by_desc:  # both .nii and .nii.gz exist
-            log.warning("%s is left out, as %s has its name", by_desc[image.desc].path, image.path)
-        by_desc[image.desc] = image
-    chosen, ambiguous = [], []
-    for by_desc in scans.values():
-        best = next((by_desc[name] for name in preferred if name in by_desc), None)
-        if best is None and desc is None:
-            best = next(iter(by_desc.values()))
-            if len(by_desc) > 1:
-                ambiguous.append("  " + ", ".join(str(image.path) for image in by_desc.values()))
-        if best is not None:
-            chosen.append(best)
-    if ambiguous:
-        raise DataError(
-            f"{len(ambiguous)} scans have several images that would do; choose with desc=NAME:\n"
-            + "\n".join(ambiguous[:5])
-        )
-    return sorted(chosen, key=lambda image: image.path)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,73 +66,84 @@ def write_overlay(
     Raises:
         ValueError: the shapes differ.
     """
-    # Imported here, so that predictions without pictures need not wait for it.
-    from matplotlib.colors import to_rgb
-    from matplotlib.figure import Figure
-
     shapes = {image.shape, prediction.shape}
     shapes |= set() if truth_codes is None else {truth_codes.shape}
     if len(shapes) > 1 or image.ndim != 3:
         raise ValueError(f"image, truth and prediction must be volumes of one shape: {shapes}")
-    space = codebook.space
     # A predicted leaf is drawn as the code of that leaf alone, which is its position + 1.
     codes = prediction.astype(np.int32) + 1
     reference = codes if truth_codes is None else truth_codes
-    background = space.background + 1
+    background = codebook.space.background + 1
     labelled = labelled_in(reference, background) | (codes != background)
     box = box_of(labelled, spacing)
     image, prediction, codes, reference = (v[box] for v in (image, prediction, codes, reference))
     truth_codes = None if truth_codes is None else reference
-    middle = centre_of(reference, background)
-    if centre is not None:
-        limits = ((part.start, part.stop - part.start - 1) for part in box)
-        pairs = zip(centre, limits, strict=True)
-        middle = tuple(min(max(c - first, 0), last) for c, (first, last) in pairs)
+    middle = centre_of(reference, background) if centre is None else _within(box, centre)
     palette, visible = palette_of(codebook)
     grey = grey_in(image, grey_window(image))
-
-    rows: list[tuple[str, np.ndarray | None]] = [("image", None)]
-    if truth_codes is not None:
-        rows.append(("truth", truth_codes))
-    rows.append(("prediction", codes))
-    if truth_codes is not None:
-        rows.append(("disagreement", ~codebook.rows[truth_codes, prediction]))
-
-    extent = np.array(image.shape) * np.asarray(spacing)
-    widths = [extent[1], extent[0], extent[0]]
-    height = max(extent[2], extent[1])
-    figure = Figure(
-        figsize=(8.4, 0.9 + 7.6 * len(rows) * height / sum(widths)),
-        layout="constrained",
-        facecolor="black",
-    )
-    panels = figure.subplots(len(rows), 3, width_ratios=widths, squeeze=False)
-    used: dict[int, int] = {}
+    rows = _rows_of(prediction, codes, truth_codes, codebook)
+    figure, panels = _make_panels(len(rows), np.array(image.shape) * np.asarray(spacing))
+    used = Counter[int]()
     for number, (name, overlay) in enumerate(rows):
-        line = panels[number]
-        for axis, axes in enumerate(line):
+        for axis, axes in enumerate(panels[number]):
             picture = np.repeat(cut(grey, axis, middle[axis])[..., None], 3, axis=-1)
             if overlay is not None:
-                layer = cut(overlay, axis, middle[axis])
-                if layer.dtype == bool:
-                    paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
-                else:
-                    paint(picture, visible[layer], palette[layer][visible[layer]])
-                    for code, count in zip(*np.unique(layer, return_counts=True), strict=True):
-                        used[int(code)] = used.get(int(code), 0) + int(count)
+                used += _paint_layer(picture, cut(overlay, axis, middle[axis]), palette, visible)
             show_plane(axes, picture, axis, spacing)
             if number == 0:
                 _label_plane(axes, axis)
                 if centre is not None:
-                    across, up = (middle[other] for other in range(3) if other != axis)
-                    axes.axvline(across, color=WRONG, linewidth=0.6)
-                    axes.axhline(picture.shape[0] - 1 - up, color=WRONG, linewidth=0.6)
-        line[0].set_ylabel(name, color="white", fontsize=11)
+                    _mark(axes, axis, middle, picture.shape[0])
+        panels[number, 0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_make_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _add_legend(figure, used, visible, palette, codebook, wrong=truth_codes is not None)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
     return path
+
+
+def _within(box: Sequence[slice], centre: Sequence[int]) -> tuple[int, ...]:
+    """Return the voxel of a box that is nearest to `centre`, counted from the box's corner."""
+    return tuple(
+        min(max(c - part.start, 0), part.stop - part.start - 1)
+        for c, part in zip(centre, box, strict=True)
+    )
+
+
+def _rows_of(
+    prediction: np.ndarray, codes: np.ndarray, truth_codes: np.ndarray | None, codebook: Codebook
+) -> list[tuple[str, np.ndarray | None]]:
+    """Return the name of each row and its layer over the image: codes, or a mask of errors."""
+    if truth_codes is None:
+        return [("image", None), ("prediction", codes)]
+    wrong = ~codebook.rows[truth_codes, prediction]
+    return [("image", None), ("truth", truth_codes), ("prediction", codes), ("disagreement", wrong)]
+
+
+def _make_panels(rows: int, extent: np.ndarray) -> tuple[Figure, np.ndarray]:
+    """Return a black figure and its axes `[rows, 3]`, for planes of a volume of `extent` mm."""
+    # Imported here, so that predictions without pictures need not wait for it.
+    from matplotlib.figure import Figure
+
+    widths = [extent[1], extent[0], extent[0]]
+    height = max(extent[2], extent[1])
+    size = (8.4, 0.9 + 7.6 * rows * height / sum(widths))
+    figure = Figure(figsize=size, layout="constrained", facecolor="black")
+    return figure, figure.subplots(rows, 3, width_ratios=widths, squeeze=False)
+
+
+def _paint_layer(
+    picture: np.ndarray, layer: np.ndarray, palette: np.ndarray, visible: np.ndarray
+) -> Counter[int]:
+    """Paint a slice of codes or a mask of errors over a picture; return the pixels of each code."""
+    from matplotlib.colors import to_rgb
+
+    if layer.dtype == bool:
+        paint(picture, layer, np.array(to_rgb(WRONG)), 0.85)
+        return Counter()
+    paint(picture, visible[layer], palette[layer][visible[layer]])
+    codes, counts = np.unique(layer, return_counts=True)
+    return Counter(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
 
 
 def palette_of(codebook: Codebook) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +179,13 @@ def _label_plane(axes: Axes, axis: int) -> None:
         )
 
 
+def _mark(axes: Axes, axis: int, middle: Sequence[int], rows: int) -> None:
+    """Mark the voxel `middle` with a cross in a slice across `axis` that has so many pixel rows."""
+    across, up = (middle[other] for other in range(3) if other != axis)
+    axes.axvline(across, color=WRONG, linewidth=0.6)
+    axes.axhline(rows - 1 - up, color=WRONG, linewidth=0.6)
+
+
 def _make_title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
     parts = [scan] if scan else []
     if scan_age is not None and np.isfinite(scan_age):
@@ -178,7 +197,7 @@ def _make_title(scan: str, scan_age: float | None, mean_dice: float | None) -> s
 
 def _add_legend(
     figure: Figure,
-    used: dict[int, int],
+    used: Counter[int],
     visible: np.ndarray,
     palette: np.ndarray,
     codebook: Codebook,
@@ -187,7 +206,7 @@ def _add_legend(
     """Add a legend of the drawn codes in table order, of the largest if there are too many."""
     from matplotlib.patches import Patch
 
-    codes = [code for code in sorted(used, key=used.__getitem__, reverse=True) if visible[code]]
+    codes = [code for code, _ in used.most_common() if visible[code]]
     listed = sorted(codes[:_MAX_LEGEND])
     names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}
     handles = []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.networks import build_network, divisors_of
-from neoseg.patches.batch import Batch, collate
 from neoseg.patches.dataset import PatchDataset
+from neoseg.planning.step_timer import StepTimer
 from neoseg.planning.topology import Shape
 from neoseg.training.module import SegmentationModule
 from neoseg.training.optimisation import make_optimizer
 from neoseg.training.recipe import stages_of
 
-TARGET_SECONDS, REPEATS = 2.0, 3
-"""Approximate duration of a measured step in seconds, and number of measurements."""
+TARGET_SECONDS = 2.0
+"""Approximate duration of a measured step."""
 
 CORE_FLOPS = 20e9
 """Lower bound of the floating-point operations per second of a core."""
@@ -189,46 +187,19 @@ def _seconds(
     """Measure a step; a long one is extrapolated from a single item, or from part of an item."""
     single_thread = device == "cpu" and torch.get_num_threads() == 1
     # CPU time excludes other processes on the machine.
-    read_clock = time.process_time if single_thread else time.perf_counter
-
-    def clock() -> float:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return read_clock()
-
-    def timed(size: Shape, items: int) -> float:
-        """Return the seconds of forward and backward pass for a batch, the minimum of repeats."""
-        small = copy(dataset)
-        small.patches = dataset.patches.model_copy(update={"size": size})
-        batch = collate([small[0, item] for item in range(items)])
-        assert isinstance(batch, Batch)
-        batch = batch.to(device).with_intensities()
-        times: list[float] = []
-        while len(times) < REPEATS:
-            start = clock()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Lightning's: there is no trainer to log to
-                with torch.autocast(device, torch.bfloat16, enabled=half_precision):
-                    loss = module.training_step(batch, 0)
-                loss.backward()
-            times.append(clock() - start)
-        return min(times)
-
-    half_precision = run.trainer.precision != "32-true"
+    clock = time.process_time if single_thread else time.perf_counter
+    timer = StepTimer(module, dataset, device, run.trainer.precision != "32-true", clock)
     module.to(device).train()
-    part_size = _smaller(run.patches.size, divisors_of(run.network), share)
-    passes, parts = timed(part_size, 1), items * math.prod(run.patches.size) / math.prod(part_size)
+    size = run.patches.size
+    part_size = _smaller(size, divisors_of(run.network), share)
+    passes, parts = timer.passes(part_size, 1), items * math.prod(size) / math.prod(part_size)
     if 1 < parts <= 3 * TARGET_SECONDS / passes:
-        passes = timed(run.patches.size, items)
+        passes = timer.passes(size, items)
     elif parts > 1:  # the cost of the weights occurs once per step
-        passes += (parts - 1) * max(0.0, timed(part_size, 2) - passes)
+        passes += (parts - 1) * max(0.0, timer.passes(part_size, 2) - passes)
     optimizer = make_optimizer(run.optimizer, module.parameters(), run.allow)
-    start = clock()
-    optimizer.step()
-    update = clock() - start
-    start = clock()
-    dataset[1, 0]
-    data = (clock() - start) * items
+    update = timer.seconds(lambda: optimizer.step())
+    data = timer.seconds(lambda: dataset[1, 0]) * items
     loaders = run.patches.workers or 0
     return max(passes + update, data / loaders) if loaders else passes + update + data
 

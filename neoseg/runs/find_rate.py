@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.files import write_json
-from neoseg.runs.stage import prepared_data
+from neoseg.runs.stage_data import prepared_data
 from neoseg.runs.start import warm_start
 from neoseg.runs.trainer import make_trainer
 from neoseg.training.checkpoint import StepSeed

@@ -8,17 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from neoseg import __version__
 from neoseg.cohort import Plan
-from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
-from neoseg.digests import digest_of, digest_of_content
 from neoseg.doctor.examination import findings_of_plan
 from neoseg.files import write_json
-from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
@@ -27,19 +22,13 @@ from neoseg.inference.checkpoint import (
     predicting_checkpoint,
     read_checkpoint,
 )
-from neoseg.inference.dataset import Provenance
-from neoseg.inference.segmenter import segmenter_of
-from neoseg.inference.trained import TrainedNetwork
-from neoseg.labelling.atlas import AtlasLabeller
-from neoseg.labelling.pseudo import Labeller, PseudoLabeller
-from neoseg.labels import STREAMS
 from neoseg.networks.wide_end import wide_end
 from neoseg.patches.datamodule import MixedDataModule
-from neoseg.patches.pseudo import needs_prediction
 from neoseg.processes import is_first_process
-from neoseg.progress import progress_bar
 from neoseg.runs.people import write_images
-from neoseg.runs.start import source_labeller, warm_start
+from neoseg.runs.pseudo_labels import make_pseudo_labels
+from neoseg.runs.stage_data import prepared_data
+from neoseg.runs.start import warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.module import SegmentationModule
@@ -66,10 +55,7 @@ def run_stage(
     if not stage.last and stage.marker(folder).is_file():
         return None
     if run.recipe.kind != "single":
-        description = "pseudo-labels" if stage.predicts else "first training"
-        if run.recipe.kind == "folds":
-            description = "all subjects" if stage.fold is None else f"without fold {stage.fold + 1}"
-        log.info("stage %s: %s", stage.name, description)
+        log.info("stage %s: %s", stage.name, _purpose(run, stage))
     trainer = stage_trainer(run, folder, stage)
     L.seed_everything(stage.initial_seed(run.seed), workers=True, verbose=False)
     module = run.module(plan)
@@ -80,7 +66,7 @@ def run_stage(
     resuming = checkpoint.is_file()
     # A resumed run must not depend on the network of `init_from`, which may be gone by then.
     if codes is not None and not (resuming and not before and run.recipe.teacher == "source"):
-        _make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device)
+        make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device)
         if before:
             _load_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 
@@ -88,9 +74,8 @@ def run_stage(
     augment = data.augment
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
-        mirrored = augment.spatial is not None and augment.spatial.flip > 0
-        for problem in [] if resuming else findings_of_plan(data.annotated, data.store, mirrored):
-            log.warning("%s", problem)
+        if not resuming:
+            _warn_of_data(data)
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
@@ -99,16 +84,7 @@ def run_stage(
     if resuming:
         require_fitting(checkpoint, module)
         log.info("going on from %s", checkpoint)
-    try:
-        with warnings.catch_warnings():
-            # Lightning is unaware that the sampler starts at the right step.
-            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
-            trainer.fit(module, data, ckpt_path=checkpoint if resuming else None, weights_only=True)
-    except BaseException as error:
-        close_runs(trainer.loggers, failed=True)
-        if isinstance(error, MisconfigurationException):
-            raise ConfigError(f"Lightning refuses the training: {error}") from error
-        raise
+    _fit(trainer, module, data, checkpoint if resuming else None)
     if not stage.last:
         close_runs(trainer.loggers)
     if not stage.last and trainer.is_global_zero and not trainer.interrupted:
@@ -117,6 +93,37 @@ def run_stage(
     if stage.last and not trainer.interrupted:
         _load_best(stage.folder(folder), module)
     return module, trainer
+
+
+def _purpose(run: RunConfig, stage: Stage) -> str:
+    """Return what a stage of a recipe of several trains with."""
+    if run.recipe.kind == "folds":
+        return "all subjects" if stage.fold is None else f"without fold {stage.fold + 1}"
+    return "pseudo-labels" if stage.predicts else "first training"
+
+
+def _warn_of_data(data: MixedDataModule) -> None:
+    """Log what the examination of the prepared scans finds."""
+    spatial = data.augment.spatial
+    mirrored = spatial is not None and spatial.flip > 0
+    for problem in findings_of_plan(data.annotated, data.store, mirrored):
+        log.warning("%s", problem)
+
+
+def _fit(
+    trainer: L.Trainer, module: SegmentationModule, data: MixedDataModule, checkpoint: Path | None
+) -> None:
+    """Train from a checkpoint or from the start; tell the loggers if that fails."""
+    try:
+        with warnings.catch_warnings():
+            # Lightning is unaware that the sampler starts at the right step.
+            warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except BaseException as error:
+        close_runs(trainer.loggers, failed=True)
+        if isinstance(error, MisconfigurationException):
+            raise ConfigError(f"Lightning refuses the training: {error}") from error
+        raise
 
 
 def _load_best(folder: Path, module: SegmentationModule) -> None:
@@ -152,82 +159,3 @@ def require_fitting(checkpoint: Path, module: SegmentationModule) -> None:
             f"{ours.get(name, 'absent')} here; bring network, head, loss and teacher back to what "
             "they were, or start a run in a new folder"
         )
-
-
-def prepared_data(run: RunConfig, plan: Plan, stage: Stage, with_teacher: bool) -> MixedDataModule:
-    """Return the prepared data of a stage, without its pseudo-labels."""
-    if stage.data != "all":  # the codebook does not change
-        plan = plan.keeping(lambda item: item.split != "train" or item.stream == "full")
-    if stage.fold is not None:
-        folds = fold_of_each(plan, run.recipe.folds, run.recipe.draw)
-        plan = without_fold(plan, folds, stage.fold)
-    data = _prepared(run, plan, with_teacher)
-    data.first_step = stage.first_step(run.patches.steps_per_epoch)
-    return data
-
-
-def _make_pseudo_labels(
-    run: RunConfig,
-    folder: Path,
-    plan: Plan,
-    before: Sequence[Stage],
-    codes: Path,
-    device: torch.device,
-) -> None:
-    """Make pseudo-labels for what the annotations of the training scans leave open."""
-    data = _prepared(run, plan, with_teacher=False)
-    data.setup()
-    scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
-    settings = (plan.codebook, run.recipe.min_confidence, data.store.settings.locations)
-    labeller: Labeller
-    if before:
-        teacher_folders = [earlier.folder(folder) for earlier in before]
-        teachers = [
-            TrainedNetwork.load(path, str(device), allow=run.allow) for path in teacher_folders
-        ]
-        weights = digest_of_content(
-            [digest_of(predicting_checkpoint(path)) for path in teacher_folders]
-        )
-        segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
-        labeller = PseudoLabeller(*settings, weights, segmenters)
-    elif run.recipe.teacher == "source":
-        labeller = source_labeller(run, plan, settings, device)
-    else:
-        atlases = tuple(scan for scan in data.train if STREAMS[scan.stream] == "full")
-        if not atlases:
-            raise ConfigError(
-                "recipe.teacher is atlas, which needs at least one fully labelled training scan, "
-                f"found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or choose "
-                "recipe.teacher=partial"
-            )
-        atlas_keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
-        options = (run.recipe.atlases, run.recipe.intensities)
-        weights = digest_of_content(["atlas", *options, atlas_keys])
-        labeller = AtlasLabeller(*settings, weights, atlases, *options, device)
-    with progress_bar("label", total=len(scans)) as bar:
-        provenance = Provenance("neoseg", __version__, folder.name)
-        for number, source in enumerate(plan.sources):
-            source_scans = [scan for scan in scans if scan.source == number]
-            labels = plan.folder(codes, source)
-            preview_folder = plan.folder(folder / "pseudo_labels", source)
-            labeller.label(source_scans, labels, preview_folder, provenance, bar.advance)
-
-
-def _full_elsewhere(plan: Plan) -> str:
-    """Name fully labelled scans outside the training split, and how to move them there."""
-    scans = (scan for source in plan.sources for scan in source.cohort.scans)
-    subjects = {s.subject for s in scans if s.annotation and s.annotation.stream == "full"}
-    if not subjects:
-        return ""
-    hint = "put some into training with split=file split.file=FILE, or try another split.seed"
-    return f" (those of {shorten(sorted(subjects))} are for validation or test: {hint})"
-
-
-def _prepared(run: RunConfig, plan: Plan, with_teacher: bool) -> MixedDataModule:
-    if not run.score:  # test scans will not be needed
-        plan = plan.keeping(lambda item: item.split != "test")
-    with progress_bar("prepare", total=len(plan.assignments)) as bar:
-        data = run.data(plan, with_teacher, bar.advance)
-        data.prepare_data()
-    data.progress = None
-    return data

@@ -36,7 +36,7 @@ from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import AHEAD, MixedDataModule
-from neoseg.runs.stage import prepared_data
+from neoseg.runs.stage_data import prepared_data
 from neoseg.training.recipe import Stage
 
 LIMIT = 1.05

@@ -89,7 +89,7 @@ def measured(run: Any, plan: Any) -> dict[str, Any]:
     import lightning as L
     from lightning.pytorch.callbacks import Callback
 
-    from neoseg.runs.stage import prepared_data
+    from neoseg.runs.stage_data import prepared_data
     from neoseg.runs.trainer import stage_trainer
     from neoseg.training.recipe import stages_of
 

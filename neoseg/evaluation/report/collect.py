@@ -87,45 +87,68 @@ def collect(
             and seed.
     """
     run_filter = _RunFilter(experiments, fractions)
-    frames: list[pd.DataFrame] = []
-    runs: list[FinishedRun] = []
+    finished: list[_Finished] = []
     unfinished: list[Unfinished] = []
-    configs: list[dict[str, Any]] = []
-    table: list[dict[str, str | float]] = []
     for path in find_runs(folder):
-        missing = [name for name in _REQUIRED if not (path / name).is_file()]
-        failure = failure_of(path)
         try:
-            if failure is not None and not (path / "config.yaml").is_file():
-                raise ReportError(f"failed: {failure}")
-            config = read_config(path / "config.yaml")
-            keys = _run_keys(config, path)
-            if keys not in run_filter:
-                continue
-            if missing:
-                reason = f"no {' and no '.join(missing)}"
-                raise ReportError(reason if failure is None else f"failed: {failure}")
-            record, frame = read_run(path, config)
+            run = _read(path, folder, run_filter)
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
             continue
-        name = path.relative_to(folder).as_posix()
-        name = path.resolve().name if name == "." else name
-        keys["run"] = name
-        runs.append(FinishedRun(path, name, record))
-        configs.append(config)
-        table.append(keys)
-        frames.append(frame)
+        if run is not None:
+            finished.append(run)
     run_filter.check(folder)
-    if not frames:
+    if not finished:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
-    _name_arms(table, configs, ignore)
+    runs, frames = tuple(run.run for run in finished), [run.frame for run in finished]
+    table = [run.keys for run in finished]
+    _name_arms(table, [run.config for run in finished], ignore)
     for keys, changed in zip(table, tell_apart(runs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
     _require_distinct(table)
+    scores = _joined(frames, table)
+    _unify_facts(scores)
+    return Collected(scores, runs, tuple(unfinished))
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run: its configuration, its values of `RUN_COLUMNS`, and its scores."""
+
+    run: FinishedRun
+    config: dict[str, Any]
+    keys: dict[str, str | float]
+    frame: pd.DataFrame
+
+
+def _read(path: Path, folder: Path, run_filter: _RunFilter) -> _Finished | None:
+    """Read a run below `folder`; return None if the filter leaves it out.
+
+    Raises:
+        ValueError: if it is not finished, or a file cannot be read.
+    """
+    missing = [name for name in _REQUIRED if not (path / name).is_file()]
+    failure = failure_of(path)
+    if failure is not None and not (path / "config.yaml").is_file():
+        raise ReportError(f"failed: {failure}")
+    config = read_config(path / "config.yaml")
+    keys = _run_keys(config, path)
+    if not run_filter.accepts(keys):
+        return None
+    if missing:
+        reason = f"no {' and no '.join(missing)}"
+        raise ReportError(reason if failure is None else f"failed: {failure}")
+    record, frame = read_run(path, config)
+    name = path.relative_to(folder).as_posix()
+    name = path.resolve().name if name == "." else name
+    return _Finished(FinishedRun(path, name, record), config, keys | {"run": name}, frame)
+
+
+def _joined(frames: list[pd.DataFrame], table: list[dict[str, str | float]]) -> pd.DataFrame:
+    """Return the scores of all runs in one frame that begins with `RUN_COLUMNS`."""
     for frame, keys in zip(frames, table, strict=True):
         for column in {*RUN_COLUMNS, "arm"} & {*frame.columns}:
             del frame[column]
@@ -134,8 +157,7 @@ def collect(
     scores = pd.concat(frames, ignore_index=True)
     if scores["cohort"].nunique() > 1:
         scores["subject"] = scores["cohort"] + "/" + scores["subject"]
-    _unify_facts(scores)
-    return Collected(scores, tuple(runs), tuple(unfinished))
+    return scores
 
 
 class _RunFilter:
@@ -147,7 +169,8 @@ class _RunFilter:
         self.requested = {"experiment": experiments, "full_fraction": fractions}
         self.available: dict[str, set[str | float]] = {key: set() for key in self.requested}
 
-    def __contains__(self, keys: Mapping[str, str | float]) -> bool:
+    def accepts(self, keys: Mapping[str, str | float]) -> bool:
+        """Return whether a run with these keys is requested, and record its values."""
         fits = True
         for key, requested in self.requested.items():
             self.available[key].add(keys[key])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -150,20 +152,24 @@ def compare_arms(
     result = result[result["scans"] > 0].join(classes, on="abbreviation")
     headline = result["hidden"] | result["abbreviation"].isin(MEANS)
     result["family"] = result["family"].where(headline, EXPLORATORY)
-    in_dice = (result["family"] == WITH_FULL) & (result["metric"] == "dice")
-    chosen = result["family"] != EXPLORATORY
-    for name, selected in (("", chosen), ("noninferior_", in_dice), ("equivalent_", in_dice)):
-        p = result[f"{name}p"].where(selected)
-        if name:
-            result[f"{name}p"] = p
-        result[f"{name}holm"] = p.groupby(
-            [result["metric"], result["age_group"], result["family"]]
-        ).transform(lambda family: holm(family.to_numpy()))
+    _add_holm(result)
     rank = {name: number for number, name in enumerate(classes.index)}
     order = result["abbreviation"].map(rank) + len(rank) * result["metric"].map(TESTED.index)
     pair = result.groupby(["age_group", "first", "second"], sort=False).ngroup()
     result = result.assign(order=order, pair=pair).sort_values(["pair", "order"], kind="stable")
     return result.reindex(columns=list(_COLUMNS)).reset_index(drop=True)
+
+
+def _add_holm(result: pd.DataFrame) -> None:
+    """Add the corrected p of the families, in place; keep those against a margin for Dice alone."""
+    within = [result["metric"], result["age_group"], result["family"]]
+    in_dice = (result["family"] == WITH_FULL) & (result["metric"] == "dice")
+    result["noninferior_p"] = result["noninferior_p"].where(in_dice)
+    result["equivalent_p"] = result["equivalent_p"].where(in_dice)
+    for name in ("", "noninferior_", "equivalent_"):
+        p = result[f"{name}p"].where(result["family"] != EXPLORATORY)
+        corrected = p.groupby(within).transform(lambda family: holm(family.to_numpy()))
+        result[f"{name}holm"] = corrected
 
 
 def _full_arm(
@@ -179,13 +185,15 @@ def _full_arm(
     return arms if len(arms) == 1 else []
 
 
+def _common(indices: Iterable[pd.Index]) -> pd.Index:
+    """Return the entries that all indices have, in the order of the first."""
+    return reduce(lambda first, other: first.intersection(other, sort=False), indices)
+
+
 def _compare_pair(arms: list[pd.DataFrame], level: float, seed: int, margin: float) -> pd.DataFrame:
     """Compare the first two tables of `draw_means`; an optional third is full supervision."""
     means = [arm.groupby(level=list(SCAN[:2]), sort=False).mean() for arm in arms]
-    scans, columns = means[0].index, means[0].columns
-    for mean in means[1:]:
-        scans = scans.intersection(mean.index, sort=False)
-        columns = columns.intersection(mean.columns, sort=False)
+    scans, columns = _common(mean.index for mean in means), _common(mean.columns for mean in means)
     subjects = scans.get_level_values("subject").to_numpy().astype(str)
     draws = [[str(draw) for draw in arm.index.unique("draw")] for arm in arms]
     tables = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -77,50 +77,48 @@ def write_report(
 
 def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
     """Write the figures for which the runs have data; return name -> caption."""
-    frame, summary = comparison.frame, comparison.summary
-    arms = frame.drop_duplicates("run")
-    curves = {name: read_curves(run.path / _CURVES) for name, run in comparison.runs.items()}
-    makers: dict[str, tuple[str, Callable[[], Figure | None]]] = {
-        "dice": (
-            "Dice per structure and arm; whiskers are intervals over subjects.",
-            lambda: bar_figure(summary),
-        ),
-        "hd95": (
-            "HD95 per structure and arm; whiskers are intervals over subjects.",
-            lambda: bar_figure(summary, "hd95"),
-        ),
-        "share": (
-            "Dice against the share of fully labelled subjects.",
-            lambda: share_figure(summary),
-        ),
-        "age": (
-            "Dice of each test scan, averaged over draws, against the age at the scan.",
-            lambda: age_figure(scan_means(frame)),
-        ),
-        "curves": (
-            "Learning curves: runs faint, the mean of an arm strong. Losses of arms with different "
-            "objectives cannot be compared.",
-            lambda: learning_curves(curves, arms),
-        ),
-        "expected": (
-            "Dice that calibrated networks expect of a scan, before calibration corrects it, and "
-            "the true one: how far they know their failures.",
-            lambda: expected_figure(
-                {name: read_expected(run.path) for name, run in comparison.runs.items()}, arms
-            ),
-        ),
-        "structures": (
-            "Mean Dice of every structure and arm, all scans.",
-            lambda: heat_map(summary),
-        ),
-    }
     written = {}
-    for name, (title, make) in makers.items():
-        figure = make()
+    for name, caption, figure in _figures(comparison):
         if figure is not None:
             _save(figure, output / f"{name}.png", output / f"{name}.pdf")
-            written[name] = title
+            written[name] = caption
     return written
+
+
+def _figures(comparison: Comparison) -> Iterator[tuple[str, str, Figure | None]]:
+    """Yield name and caption of each figure, and the figure if the runs have data for it."""
+    frame, summary = comparison.frame, comparison.summary
+    arms = frame.drop_duplicates("run")
+    paths = {name: run.path for name, run in comparison.runs.items()}
+    yield (
+        "dice",
+        "Dice per structure and arm; whiskers are intervals over subjects.",
+        bar_figure(summary),
+    )
+    yield (
+        "hd95",
+        "HD95 per structure and arm; whiskers are intervals over subjects.",
+        bar_figure(summary, "hd95"),
+    )
+    yield "share", "Dice against the share of fully labelled subjects.", share_figure(summary)
+    yield (
+        "age",
+        "Dice of each test scan, averaged over draws, against the age at the scan.",
+        age_figure(scan_means(frame)),
+    )
+    yield (
+        "curves",
+        "Learning curves: runs faint, the mean of an arm strong. Losses of arms with different "
+        "objectives cannot be compared.",
+        learning_curves({name: read_curves(path / _CURVES) for name, path in paths.items()}, arms),
+    )
+    yield (
+        "expected",
+        "Dice that calibrated networks expect of a scan, before calibration corrects it, and "
+        "the true one: how far they know their failures.",
+        expected_figure({name: read_expected(path) for name, path in paths.items()}, arms),
+    )
+    yield "structures", "Mean Dice of every structure and arm, all scans.", heat_map(summary)
 
 
 def _write_plate(comparison: Comparison, output: Path) -> None:

@@ -1,0 +1,62 @@
+"""Choose among the images of a scan that differ in `space-` and `desc-`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from neoseg.inference.image_names import CORRECTED, ImageName
+from neoseg.store import DataError
+
+log = logging.getLogger(__name__)
+
+
+def in_space(images: Sequence[ImageName], space: str | None) -> list[ImageName]:
+    """Keep the images of each scan in the preferred space, else the native ones, else all."""
+    spaces: dict[tuple[Path, tuple[str, ...]], set[str | None]] = {}
+    for image in images:
+        spaces.setdefault((image.path.parent, image.rest), set()).add(image.space)
+    kept = []
+    for image in images:
+        available = spaces[image.path.parent, image.rest]
+        best = next((name for name in (space, None) if name in available), image.space)
+        if image.space == best:
+            kept.append(image)
+    if len(kept) < len(images):
+        removed = len(images) - len(kept)
+        log.info("%d images are other spaces' copies of a scan and are left out", removed)
+    return kept
+
+
+def choose_desc(
+    images: Sequence[ImageName], desc: str | None, usual: str | None
+) -> list[ImageName]:
+    """Return one image of each scan, sorted; for the arguments see `inputs.find_scans`.
+
+    Raises:
+        DataError: scans have several images, of which none is preferred.
+    """
+    names = [desc] if desc else [*([usual] if usual else []), CORRECTED, "none"]
+    preferred = [None if name == "none" else name for name in names]
+    scans: dict[tuple[Path, str | None, tuple[str, ...]], dict[str | None, ImageName]] = {}
+    for image in images:
+        by_desc = scans.setdefault((image.path.parent, image.space, image.rest), {})
+        if image.desc in by_desc:  # both .nii and .nii.gz exist
+            log.warning("%s is left out, as %s has its name", by_desc[image.desc].path, image.path)
+        by_desc[image.desc] = image
+    chosen, ambiguous = [], []
+    for by_desc in scans.values():
+        best = next((by_desc[name] for name in preferred if name in by_desc), None)
+        if best is None and desc is None:
+            best = next(iter(by_desc.values()))
+            if len(by_desc) > 1:
+                ambiguous.append("  " + ", ".join(str(image.path) for image in by_desc.values()))
+        if best is not None:
+            chosen.append(best)
+    if ambiguous:
+        raise DataError(
+            f"{len(ambiguous)} scans have several images that would do; choose with desc=NAME:\n"
+            + "\n".join(ambiguous[:5])
+        )
+    return sorted(chosen, key=lambda image: image.path)

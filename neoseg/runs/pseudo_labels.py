@@ -1,0 +1,95 @@
+"""Make the pseudo-labels of a stage, by the networks that its recipe names or by atlases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from neoseg import __version__
+from neoseg.cohort import Plan
+from neoseg.configuration.run import RunConfig
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.findings.problems import shorten
+from neoseg.findings.settings import ConfigError
+from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import segmenter_of
+from neoseg.inference.trained import TrainedNetwork
+from neoseg.labelling.atlas import AtlasLabeller
+from neoseg.labelling.pseudo import Labeller, PseudoLabeller
+from neoseg.labels import STREAMS
+from neoseg.patches.datamodule import MixedDataModule
+from neoseg.patches.pseudo import needs_prediction
+from neoseg.progress import progress_bar
+from neoseg.runs.stage_data import prepared
+from neoseg.runs.start import source_labeller
+from neoseg.training.recipe import Stage
+
+
+def make_pseudo_labels(
+    run: RunConfig,
+    folder: Path,
+    plan: Plan,
+    before: Sequence[Stage],
+    codes: Path,
+    device: torch.device,
+) -> None:
+    """Make pseudo-labels for what the annotations of the training scans leave open."""
+    data = prepared(run, plan, with_teacher=False)
+    data.setup()
+    scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
+    labeller = _labeller(run, folder, plan, before, data, device)
+    with progress_bar("label", total=len(scans)) as bar:
+        provenance = Provenance("neoseg", __version__, folder.name)
+        for number, source in enumerate(plan.sources):
+            source_scans = [scan for scan in scans if scan.source == number]
+            labels = plan.folder(codes, source)
+            preview_folder = plan.folder(folder / "pseudo_labels", source)
+            labeller.label(source_scans, labels, preview_folder, provenance, bar.advance)
+
+
+def _labeller(
+    run: RunConfig,
+    folder: Path,
+    plan: Plan,
+    before: Sequence[Stage],
+    data: MixedDataModule,
+    device: torch.device,
+) -> Labeller:
+    """Return what makes the pseudo-labels: earlier stages, another run's network, or atlases.
+
+    Raises:
+        ConfigError: no training scan can be an atlas.
+    """
+    settings = (plan.codebook, run.recipe.min_confidence, data.store.settings.locations)
+    if before:
+        folders = [earlier.folder(folder) for earlier in before]
+        teachers = [TrainedNetwork.load(path, str(device), allow=run.allow) for path in folders]
+        weights = digest_of_content([digest_of(predicting_checkpoint(path)) for path in folders])
+        segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
+        return PseudoLabeller(*settings, weights, segmenters)
+    if run.recipe.teacher == "source":
+        return source_labeller(run, plan, settings, device)
+    atlases = tuple(scan for scan in data.train if STREAMS[scan.stream] == "full")
+    if not atlases:
+        raise ConfigError(
+            "recipe.teacher is atlas, which needs at least one fully labelled training scan, "
+            f"found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or choose "
+            "recipe.teacher=partial"
+        )
+    keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
+    options = (run.recipe.atlases, run.recipe.intensities)
+    weights = digest_of_content(["atlas", *options, keys])
+    return AtlasLabeller(*settings, weights, atlases, *options, device)
+
+
+def _full_elsewhere(plan: Plan) -> str:
+    """Name fully labelled scans outside the training split, and how to move them there."""
+    scans = (scan for source in plan.sources for scan in source.cohort.scans)
+    subjects = {s.subject for s in scans if s.annotation and s.annotation.stream == "full"}
+    if not subjects:
+        return ""
+    hint = "put some into training with split=file split.file=FILE, or try another split.seed"
+    return f" (those of {shorten(sorted(subjects))} are for validation or test: {hint})"
