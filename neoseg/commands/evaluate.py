@@ -30,7 +30,7 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, tell_elsewhere, warn_of_unfinished
+from neoseg.runs.loading import data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
@@ -84,16 +84,11 @@ class EvaluateConfig(CommandConfig):
         Only the data section of the run's configuration is parsed, so that its losses and its
         optimizer need not be installed.
         """
-        trained = load_config(self.run)
-        content = {key: trained[key] for key in DataConfig.model_fields if key in trained}
         annotation = self.annotation
         if self.cohort is not None and annotation is None:  # the run's is of other subjects
             annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
-        if self.cohort is None:
-            tell_elsewhere(self.run, trained)
-        selected = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
-        content |= {key: value for key, value in selected.items() if value is not None}
-        return DataConfig.parse(content | {"allow": list(self.allow)})
+        changes = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
+        return data_of(self.run, self.allow, **changes)
 
 
 def main(config: DictConfig) -> None:
