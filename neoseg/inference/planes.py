@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from neoseg.labels import UNKNOWN, Codebook
 from neoseg.store.foreground import crop_box
@@ -102,14 +103,10 @@ def labelled_in(codes: np.ndarray, background: int) -> np.ndarray:
 def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
     """Return the centre of mass of labelled voxels, or the middle of the volume without any."""
     labelled = labelled_in(codes, background)
-    centre = []
-    for axis, length in enumerate(codes.shape):
-        others = tuple(other for other in range(3) if other != axis)
-        profile = labelled.sum(axis=others)
-        total = profile.sum()
-        middle = (profile * np.arange(length)).sum() / total if total else (length - 1) / 2
-        centre.append(round(float(middle)))
-    return centre[0], centre[1], centre[2]
+    middle = [(length - 1) / 2 for length in codes.shape]
+    centre = ndimage.center_of_mass(labelled) if labelled.any() else middle
+    x, y, z = (round(float(value)) for value in centre)
+    return x, y, z
 
 
 def box_of(labelled: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
