@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.plan import Plan
-from neoseg.configuration.command_config import CommandConfig
-from neoseg.findings.settings import ConfigError
+from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
@@ -24,18 +22,11 @@ class PredictingConfig(CommandConfig):
     """The runs of an ensemble, and settings of their prediction."""
 
     allow: tuple[str, ...] = ()
-    run: tuple[Path, ...] = Field(min_length=1)
+    run: RunFolders
     predict_with: str | None = None
     device: str = "auto"
     voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _run_as_list(cls, run: Any) -> Any:
-        if isinstance(run, list) and not run:
-            raise ConfigError("run is an empty list; name one run folder or more")
-        return [run] if isinstance(run, str) else run
 
     @property
     def made_by(self) -> str:
