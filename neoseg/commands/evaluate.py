@@ -101,9 +101,7 @@ def main(config: DictConfig) -> None:
     # Use the voxel size of the run, whatever that of the cohort.
     data = data.model_copy(update={"store": spec.prepare})
     is_other = command.cohort is not None
-    with progress_bar("phantom") as bar:
-        read = data.read_cohort if is_other else data.usable_cohort
-        cohort = read(progress=bar.update_to)
+    cohort = data.read_cohort() if is_other else data.usable_cohort()
     cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
     default_part: Part = "all" if is_other else "test"
     part = command.part or default_part

@@ -12,7 +12,6 @@ from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
-from neoseg.progress import progress_bar
 from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
@@ -50,8 +49,7 @@ class PredictingConfig(CommandConfig):
     def plan(self, modalities: tuple[str, ...]) -> Plan:
         """Return the annotation plan with which the first run was trained."""
         data = data_of(self.run[0], self.allow)
-        with progress_bar("phantom") as bar:
-            cohort = data.usable_cohort(bar.update_to)
+        cohort = data.usable_cohort()
         plan = data.plan(with_modalities(cohort, modalities, data.missing_modality))
         return as_trained(plan, self.run[0])
 
