@@ -122,8 +122,7 @@ class LabelSpace:
         """
         lookup: dict[str, LabelSet] = {}
         for position, row in enumerate(table.leaves):
-            for key in (str(row.index), row.name, row.abbreviation):
-                lookup[key.casefold()] = frozenset([position])
+            lookup |= dict.fromkeys(row.spellings, frozenset([position]))
         _resolve_classes(table, lookup)
 
         rows: list[Leaf | ClassRow] = [*table.leaves, *table.classes]
