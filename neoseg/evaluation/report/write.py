@@ -23,8 +23,7 @@ from neoseg.evaluation.report.trends import age_figure, learning_curves, read_cu
 from neoseg.files import replacing, write_bytes, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
-
-_CURVES = "metrics.csv"
+from neoseg.tracking.curves import METRICS
 
 
 def write_report(
@@ -79,7 +78,7 @@ def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
     """Write the figures for which the runs have data; return name -> caption."""
     frame, summary = comparison.frame, comparison.summary
     arms = frame.drop_duplicates("run")
-    curves = {name: read_curves(run.path / _CURVES) for name, run in comparison.runs.items()}
+    curves = {name: read_curves(run.path / METRICS) for name, run in comparison.runs.items()}
     makers: dict[str, tuple[str, Callable[[], Figure | None]]] = {
         "dice": (
             "Dice per structure and arm; whiskers are intervals over subjects.",
