@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from neoseg.findings.settings import ConfigError, WrongKeysError, parse
+from neoseg.findings.settings import ConfigError, WrongKeysError
 from neoseg.training.optimisation import (
     AUTO,
     OptimizerSettings,
@@ -155,7 +155,7 @@ class Halving(torch.optim.lr_scheduler.StepLR):
 
 
 def read(raw: dict[str, Any]) -> OptimizerSettings:
-    return parse(OptimizerSettings, raw, "optimizer")
+    return OptimizerSettings.read(raw, "optimizer")
 
 
 def test_any_class_of_torch_with_any_of_its_arguments() -> None:
