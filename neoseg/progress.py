@@ -27,6 +27,16 @@ MIN_INTERVAL = 10.0
 """Seconds between two log lines without a terminal; longer when the work takes long."""
 
 
+def duration(seconds: float) -> str:
+    """Format a duration with a unit of suitable size."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes / 60:.1f} h"
+
+
 class Lines:
     """Progress without a terminal: log lines at the start, at intervals, and at the end."""
 

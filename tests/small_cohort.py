@@ -12,7 +12,8 @@ import pytest
 from neoseg.augment.intensity import IntensitySettings
 from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.warp import SpatialSettings
-from neoseg.cohort import Assignment, Cohort, Scan
+from neoseg.cohort import Assignment, Cohort, Scan, Source, Split
+from neoseg.cohort.split import SPLITS
 from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
 from neoseg.patches.datamodule import MixedDataModule, Plan
 from neoseg.patches.dataset import PatchSettings
@@ -123,11 +124,13 @@ def annotate_cohort(
         "unlabelled": Protocol.unlabelled(space),
     }
     splits = splits or ["train"] * len(streams)
-    assignments = [
+    assignments = tuple(
         Assignment(scan.subject, scan.session, split, stream, stream)  # type: ignore[arg-type]
         for scan, stream, split in zip(cohort.scans, streams, splits, strict=True)
-    ]
-    return Plan.of_cohort(cohort, assignments, protocols)
+    )
+    parts = ({item.subject for item in assignments if item.split == name} for name in SPLITS)
+    split = Split(*(tuple(sorted(subjects)) for subjects in parts))
+    return Plan.of([Source(cohort, split, assignments, protocols)])
 
 
 def make_data(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from inspect import Parameter, signature
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neoseg.buildable import TRANSFORMS, TargetError, is_class, require_targets
 from neoseg.errors import NeosegError
+from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError
 from neoseg.processes import one_thread
 
@@ -83,11 +83,9 @@ class TorchioTransform(BaseModel):
         if self.name is None:
             return self  # `require_known` decides whether its package may be imported
         if self.name not in NAMES:
-            near = get_close_matches(self.name, NAMES, n=2, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(
-                f"'{self.name}' is not one of TorchIO's intensity transforms{hint} "
-                f"(known: {', '.join(NAMES)})"
+                f"'{self.name}' is not one of TorchIO's intensity transforms"
+                f"{nearest(self.name, NAMES)}"
             )
         make(self)
         return self
@@ -115,11 +113,7 @@ def make(transform: TorchioTransform) -> Any:
     accepted = [item.name for item in parameters if item.kind not in variadic and item.name != "p"]
     for key in transform.arguments:
         if key not in accepted:
-            near = get_close_matches(key, accepted, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise TransformError(
-                f"{name} has no argument '{key}'{hint} (known: {', '.join(accepted)})"
-            )
+            raise TransformError(f"{name} has no argument '{key}'{nearest(key, accepted)}")
     try:
         return kind(p=transform.p, **transform.arguments)
     except (TypeError, ValueError) as error:

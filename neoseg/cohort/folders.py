@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def _check_links(root: Path, sessions: Sequence[SessionFolder], problems: Proble
 
 
 def _check_duplicates(sessions: Sequence[SessionFolder], problems: Problems) -> None:
-    """Record sessions in the same folder, and ids that differ only in case or leading zeros."""
+    """Record sessions in the same folder, and scans beside the sessions of their subject."""
     by_folder: dict[Path, SessionFolder] = {}
     for item in sessions:
         first = by_folder.setdefault(item.path.resolve(), item)
@@ -114,10 +113,7 @@ def _check_duplicates(sessions: Sequence[SessionFolder], problems: Problems) -> 
                 "duplicate-scan",
                 [item.id],
             )
-    ids_by_key: dict[tuple[str, str | None], set[str]] = defaultdict(set)
     for item in sessions:
-        session = None if item.session is None else _normalized_id(item.session)
-        ids_by_key[_normalized_id(item.subject), session].add(item.id)
         if item.session is None and any(s.subject == item.subject and s.session for s in sessions):
             problems.warn(
                 item.path,
@@ -126,19 +122,6 @@ def _check_duplicates(sessions: Sequence[SessionFolder], problems: Problems) -> 
                 "it counts as a session of its own; move it away if it is a copy",
                 "duplicate-scan",
             )
-    for ids in ids_by_key.values():
-        if len(ids) > 1:
-            problems.warn(
-                ", ".join(sorted(ids)),
-                "have names that differ in case or leading zeros alone",
-                "one name for each scan",
-                "they count as different scans; exclude one if they are copies",
-                "duplicate-scan",
-            )
-
-
-def _normalized_id(name: str) -> str:
-    return name.casefold().lstrip("0")
 
 
 def _images(folder: Path, scan: str, problems: Problems) -> dict[str, Path]:

@@ -123,15 +123,6 @@ class Plan:
             raise CohortError("the cohorts of a run cannot be told apart:", [problem])
         return cls(ordered, _codebook(ordered))
 
-    @classmethod
-    def of_cohort(
-        cls, cohort: Cohort, assignments: Sequence[Assignment], protocols: Mapping[str, Protocol]
-    ) -> Plan:
-        """Return the plan of a single cohort; the split is derived from the assignments."""
-        parts = {name: {a.subject for a in assignments if a.split == name} for name in SPLITS}
-        split = Split(*(tuple(sorted(parts[name])) for name in SPLITS))
-        return cls.of([Source(cohort, split, tuple(assignments), protocols)])
-
     @property
     def space(self) -> LabelSpace:
         """The label space that all cohorts share."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -132,13 +133,16 @@ def _with_not_drawn(
 
 
 def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
-    """Warn of subjects whose ids differ only in leading zeros, case or a trailing ".0"."""
-    groups: dict[str, set[str]] = {}
+    """Warn of subjects, and of a subject's sessions, whose ids differ only as spellings do."""
+    subjects, sessions = (
+        defaultdict[str, set[str]](set),
+        defaultdict[tuple[str, str], set[str]](set),
+    )
     for scan in scans:
-        normalized = scan.subject.casefold().removesuffix(".0").lstrip("0")
-        groups.setdefault(normalized, set()).add(scan.subject)
-    similar = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
-    if similar:
+        subjects[_normalized_id(scan.subject)].add(scan.subject)
+        if scan.session is not None:
+            sessions[scan.subject, _normalized_id(scan.session)].add(scan.id)
+    if similar := _several(subjects.values()):
         problems.warn(
             "subjects",
             f"{shorten(similar)} differ in zeros or capitals alone",
@@ -147,6 +151,23 @@ def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
             "give all files and rows the same id",
             "alike-ids",
         )
+    if similar := _several(sessions.values()):
+        problems.warn(
+            "sessions",
+            f"{shorten(similar)} differ in zeros or capitals alone",
+            "one name for each session",
+            "they count as different scans; exclude one if they are copies",
+            "duplicate-scan",
+        )
+
+
+def _normalized_id(name: str) -> str:
+    """Return an id without leading zeros, capitals and a trailing ".0"."""
+    return name.casefold().removesuffix(".0").lstrip("0")
+
+
+def _several(groups: Iterable[set[str]]) -> list[str]:
+    return [" and ".join(sorted(names)) for names in groups if len(names) > 1]
 
 
 def note_unlabelled(scans: Sequence[Scan], what: str, problems: Problems) -> None:

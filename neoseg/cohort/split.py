@@ -101,12 +101,8 @@ def make_split(
     fraction of 0 gives an empty part; every other part gets at least one subject.
 
     Raises:
-        CohortError: the fractions do not add up to 1, or there are fewer subjects than parts.
+        CohortError: there are fewer subjects than parts.
     """
-    title = "the cohort cannot be split:"
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        expected = "three numbers from 0 up that add up to 1"
-        raise CohortError(title, [Problem("fractions", f"found {list(fractions)}", expected)])
     strata = subject_strata(scans)
     parts = sum(fraction > 0 for fraction in fractions)
     if len(strata) < parts:
@@ -116,7 +112,7 @@ def make_split(
             "at least one subject for each part",
             "add subjects, or set the fraction of a part to 0",
         )
-        raise CohortError(title, [problem])
+        raise CohortError("the cohort cannot be split:", [problem])
 
     totals = _totals(len(strata), fractions)
     order = [

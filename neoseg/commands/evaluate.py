@@ -31,7 +31,7 @@ from neoseg.inference.model import ModelSpec
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config, tell_elsewhere, warn_of_unfinished
+from neoseg.runs.loading import data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
@@ -95,16 +95,11 @@ class EvaluateConfig(CommandConfig):
         Only the data section of the run's configuration is parsed, so that its losses and its
         optimizer need not be installed.
         """
-        trained = load_config(self.run)
-        content = {key: trained[key] for key in DataConfig.model_fields if key in trained}
         annotation = self.annotation
         if self.cohort is not None and annotation is None:  # the run's is of other subjects
             annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
-        if self.cohort is None:
-            tell_elsewhere(self.run, trained)
-        selected = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
-        content |= {key: value for key, value in selected.items() if value is not None}
-        return DataConfig.parse(content | {"allow": list(self.allow)})
+        changes = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
+        return data_of(self.run, self.allow, **changes)
 
 
 def main(config: DictConfig) -> None:
@@ -152,9 +147,7 @@ def _parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) 
         DataError: scans of people that the run was trained on, or labels that cannot be read.
     """
     is_other, part = command.cohort is not None, command.chosen_part
-    with progress_bar("phantom") as bar:
-        read = data.read_cohort if is_other else data.usable_cohort
-        cohort = read(progress=bar.update_to)
+    cohort = data.read_cohort() if is_other else data.usable_cohort()
     cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
     if is_other:
         split = None if part == "all" else split_of(cohort, data.split)

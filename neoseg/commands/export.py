@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
-from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.configuration.outputs import as_file, as_own_folder
 from neoseg.errors import NeosegError
 from neoseg.findings.privacy import Privacy
@@ -30,7 +30,7 @@ _ENDINGS = {"neoseg": ENDING, "onnx": ".onnx", "torch_export": ".pt2", "monai_bu
 class ExportConfig(CommandConfig):
     """Schema of `conf/export.yaml`."""
 
-    run: tuple[Path, ...] = Field(min_length=1)
+    run: RunFolders
     format: Literal["neoseg", "onnx", "torch_export", "monai_bundle"] = "neoseg"
     output: Path
     predict_with: str | None = None
@@ -38,11 +38,6 @@ class ExportConfig(CommandConfig):
     privacy: Privacy = "subjects"
     allow: tuple[str, ...] = ()
     overwrite: bool = False
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _run_as_list(cls, run: Any) -> Any:
-        return [run] if isinstance(run, str) else run
 
     @field_validator("output")
     @classmethod

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from omegaconf import DictConfig
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from neoseg.cohort.formats import ending_of
 from neoseg.cohort.named import read_named
-from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.command_config import SEVERAL, CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.errors import printable
 from neoseg.files import write_text
@@ -34,15 +34,10 @@ class LabelsConfig(CommandConfig):
     """Schema of `conf/labels.yaml`."""
 
     source: Path = Field(alias="from")
-    only: tuple[Path, ...] = ()
+    only: Annotated[tuple[Path, ...], SEVERAL] = ()
     output: OutputFile
     format: Literal["neoseg", "freesurfer", "itksnap", "slicer", "mrtrix"] = "neoseg"
     overwrite: bool = False
-
-    @field_validator("only", mode="before")
-    @classmethod
-    def _files_as_list(cls, files: object) -> object:
-        return [] if files is None else [files] if isinstance(files, str) else files
 
     @model_validator(mode="after")
     def _check_output(self) -> LabelsConfig:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from pydantic import field_validator
 
-from neoseg.configuration.outputs import OutputFile
+from neoseg.configuration.outputs import OutputFile, ending_in
 from neoseg.configuration.planned import Given, provisional
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
@@ -29,15 +29,8 @@ SEAL = "# As written: "
 class PlanConfig(RunConfig):
     """Schema of `conf/plan.yaml`: a training, and the file for its plan."""
 
-    output: OutputFile
+    output: Annotated[OutputFile, ending_in(".yaml", ".yml")]
     overwrite: bool = False
-
-    @field_validator("output")
-    @classmethod
-    def _check_output(cls, output: Path) -> Path:
-        if output.suffix.lower() not in (".yaml", ".yml"):
-            raise ConfigError(f"output is {output}, expected a file that ends in .yaml")
-        return output
 
 
 def _sealed(text: str) -> str:

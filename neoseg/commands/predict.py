@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
 
 from neoseg import __version__
 from neoseg.commands.predicting import PredictingConfig
+from neoseg.configuration.command_config import SEVERAL
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
@@ -104,13 +105,15 @@ class PredictConfig(PredictingConfig):
     input: Path
     output: OutputFolder
     desc: str | None = None
-    probseg: tuple[str, ...] = ()
+    probseg: Annotated[tuple[str, ...], SEVERAL] = ()
     sets: float | None = Field(default=None, gt=0, lt=1)
     sets_for: Literal["scan", "structure"] = "scan"
     trust: float | None = Field(default=None, gt=0, lt=1)
     overwrite: bool = False
     picture: bool = True
-    tables: tuple[Literal["freesurfer", "itksnap", "slicer", "mrtrix"], ...] = ()
+    tables: Annotated[
+        tuple[Literal["freesurfer", "itksnap", "slicer", "mrtrix"], ...], SEVERAL
+    ] = ()
 
     @field_validator("input", mode="before")
     @classmethod
@@ -118,11 +121,6 @@ class PredictConfig(PredictingConfig):
         if isinstance(value, list):
             raise ConfigError("input is a list; name one file, or a folder that holds them all")
         return value
-
-    @field_validator("probseg", "tables", mode="before")
-    @classmethod
-    def _names_as_list(cls, names: Any) -> Any:
-        return [] if names is None else names if isinstance(names, list) else [names]
 
 
 def main(config: DictConfig) -> None:

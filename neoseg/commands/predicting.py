@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.plan import Plan
-from neoseg.configuration.command_config import CommandConfig
-from neoseg.findings.settings import ConfigError
+from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
-from neoseg.progress import progress_bar
 from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
@@ -24,18 +21,11 @@ class PredictingConfig(CommandConfig):
     """The runs of an ensemble, and settings of their prediction."""
 
     allow: tuple[str, ...] = ()
-    run: tuple[Path, ...] = Field(min_length=1)
+    run: RunFolders
     predict_with: str | None = None
     device: str = "auto"
     voxel_size: VoxelSize | None = None
     window: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _run_as_list(cls, run: Any) -> Any:
-        if isinstance(run, list) and not run:
-            raise ConfigError("run is an empty list; name one run folder or more")
-        return [run] if isinstance(run, str) else run
 
     @property
     def made_by(self) -> str:
@@ -59,8 +49,7 @@ class PredictingConfig(CommandConfig):
     def plan(self, modalities: tuple[str, ...]) -> Plan:
         """Return the annotation plan with which the first run was trained."""
         data = data_of(self.run[0], self.allow)
-        with progress_bar("phantom") as bar:
-            cohort = data.usable_cohort(bar.update_to)
+        cohort = data.usable_cohort()
         plan = data.plan(with_modalities(cohort, modalities, data.missing_modality))
         return as_trained(plan, self.run[0])
 

@@ -59,8 +59,7 @@ def main(config: DictConfig) -> None:
     root, plan = command.paths.data / "store", command.planner()
     name = command.cohort.name or "cohort"
     try:
-        with progress_bar("phantom") as bar:
-            cohort = command.read_cohort("collect", bar.update_to)
+        cohort = command.read_cohort("collect")
     except CohortError as error:
         diagnosis = Diagnosis.of_error(name, error)
     else:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from dataclasses import fields, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.findings.settings import ConfigError
@@ -52,7 +50,7 @@ def main(config: DictConfig) -> None:
     for index, (item, scan) in enumerate(
         zip(kept.about["items"], kept.about["scans"], strict=True)
     ):
-        batch = _part(kept.batch, index)
+        batch = kept.batch.map_tensors(itemgetter(slice(index, index + 1)))
         low, high = float(batch.image.min()), float(batch.image.max())
         intensities = (
             f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "holds no numbers"
@@ -79,14 +77,6 @@ def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
     for name, value in module.named_buffers():
         value.copy_(buffers[name])
     return loss
-
-
-def _part(batch: Batch, index: int) -> Batch:
-    values = {item.name: getattr(batch, item.name) for item in fields(batch)}
-    tensors: dict[str, Any] = {
-        n: v[index : index + 1] for n, v in values.items() if isinstance(v, Tensor)
-    }
-    return replace(batch, **tensors)
 
 
 def _checkpoint(patch: Path) -> Path:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
+from typing import Annotated
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from neoseg.augment import AugmentSettings
 from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.commands.gallery import Panel, Sample, write_sheet
-from neoseg.configuration.outputs import OutputFile
+from neoseg.configuration.outputs import OutputFile, ending_in
 from neoseg.configuration.run import RunConfig
-from neoseg.findings.settings import ConfigError
 from neoseg.labels import STREAMS
 from neoseg.losses import Objective
 from neoseg.patches.dataset import PatchDataset
@@ -29,16 +28,9 @@ log = logging.getLogger(__name__)
 class SheetConfig(RunConfig):
     """Schema of `conf/sheet.yaml`: a training, and which of its patches are drawn."""
 
-    output: OutputFile
+    output: Annotated[OutputFile, ending_in(".png")]
     samples: int = Field(default=6, ge=1)
     first_step: int = Field(default=0, ge=0)
-
-    @field_validator("output")
-    @classmethod
-    def _check_output(cls, output: Path) -> Path:
-        if output.suffix.lower() != ".png":
-            raise ConfigError(f"output is {output}, expected a file that ends in .png")
-        return output
 
 
 def main(config: DictConfig) -> None:

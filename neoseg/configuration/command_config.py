@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from neoseg.configuration.overrides import unset_keys
 from neoseg.findings.settings import ConfigError, Section, listed
+
+
+def _as_list(value: Any) -> Any:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _require_runs(runs: Any) -> Any:
+    if isinstance(runs, list) and not runs:
+        raise ConfigError("run is an empty list; name one run folder or more")
+    return [runs] if isinstance(runs, str) else runs
+
+
+SEVERAL = BeforeValidator(_as_list)
+"""Of a tuple: a single value stands for a list of it, and null for an empty one."""
+
+RunFolders = Annotated[tuple[Path, ...], Field(min_length=1), BeforeValidator(_require_runs)]
+"""One trained run or several."""
 
 
 class CommandConfig(Section):

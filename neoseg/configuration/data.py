@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -109,9 +109,7 @@ class CohortConfig(CommandConfig):
         """
         return Store(self.paths.data / "store", self.preparation(cohort))
 
-    def read_cohort(
-        self, on_error: OnError = "stop", progress: Callable[[int, int], None] | None = None
-    ) -> Cohort:
+    def read_cohort(self, on_error: OnError = "stop") -> Cohort:
         """Read the first cohort and apply the policy for missing modalities.
 
         The cohort also has the annotation protocol of each scan, if one is named, and the voxel
@@ -119,12 +117,12 @@ class CohortConfig(CommandConfig):
 
         Args:
             on_error: how readers handle errors; they check file names and tables only.
-            progress: called with the number of finished scans and the total.
 
         Raises:
             ConfigError, CohortError: as `Reader.read_cohort`.
         """
-        cohort = self.cohort.read_cohort(self.space, on_error, progress)
+        with progress_bar("phantom") as bar:
+            cohort = self.cohort.read_cohort(self.space, on_error, bar.update_to)
         if self.annotation is not None:
             cohort = with_annotation(cohort, self.annotation, on_error)
         cohort = with_modalities(cohort, cohort.modalities, self.missing_modality)
@@ -174,13 +172,13 @@ class DataConfig(CohortConfig):
         )
         return extras
 
-    def usable_cohort(self, progress: Callable[[int, int], None] | None = None) -> Cohort:
+    def usable_cohort(self) -> Cohort:
         """Read the first cohort; with `on_error=skip`, prepare it and drop scans with errors.
 
         Raises:
             ConfigError, CohortError: as `read_cohort`, or no scan is left.
         """
-        cohort = self.read_cohort(self.on_error, progress)
+        cohort = self.read_cohort(self.on_error)
         return self._without_bad_scans(cohort, self.open_store(cohort))
 
     def plan(self, cohort: Cohort | None = None) -> Plan:
@@ -194,8 +192,7 @@ class DataConfig(CohortConfig):
             LabelError: protocols that name unknown structures, or too many label sets.
         """
         if cohort is None:
-            with progress_bar("phantom") as bar:
-                cohort = self.usable_cohort(bar.update_to)
+            cohort = self.usable_cohort()
         first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
         return Plan.of([first, *self._extra_sources(cohort)])
 

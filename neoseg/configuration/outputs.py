@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG
 
 _RUN_CONTENT = ("split.csv", "run.json", "checkpoints")
@@ -47,6 +48,17 @@ def as_file(path: Path) -> Path:
         raise ValueError("is a folder, expected a file to write; name one in it")
     _require_place(path.absolute().parent)  # an existing file is replaced in it
     return path
+
+
+def ending_in(*endings: str) -> AfterValidator:
+    """Return a validator of the ending of a file, whatever its capitals; names the first."""
+
+    def check(path: Path) -> Path:
+        if path.suffix.lower() not in endings:
+            raise ConfigError(f"output is {path}, expected a file that ends in {endings[0]}")
+        return path
+
+    return AfterValidator(check)
 
 
 AnyFolder = Annotated[Path, AfterValidator(as_folder)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neoseg.findings.settings import ConfigError
+from neoseg.inference.model import chosen
 from neoseg.losses import Objective
 from neoseg.networks.dropout import require_dropout
 from neoseg.training.parts import InitSettings
@@ -46,15 +47,12 @@ def require_teacher(
 
 def require_predictor(objective: Objective, teacher: TeacherSettings, choice: str) -> None:
     """Raise `ConfigError` if predictions need a teacher or peer that the loss does not have."""
-    if choice == "teacher" and not (objective.needs_teacher or teacher.always):
-        raise ConfigError(
-            "predict_with is teacher, and no term of the loss keeps one; add mean_teacher to the "
-            "loss or set teacher.always=true"
-        )
-    if choice == "peer" and not objective.needs_peer:
-        raise ConfigError(
-            "predict_with is peer, and no term of the loss trains one; add cross_pseudo"
-        )
+    has_teacher = objective.needs_teacher or teacher.always
+    there = ["student", *["teacher"] * has_teacher, *["peer"] * objective.needs_peer]
+    try:
+        chosen(choice, there)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def require_start(init: InitSettings, source: str | None, recipe: RecipeSettings | None) -> None:

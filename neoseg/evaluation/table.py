@@ -163,14 +163,14 @@ def of_age(frame: pd.DataFrame, group: str) -> pd.DataFrame:
     return frame if group == "all" else frame[frame["age_group"] == group]
 
 
-def summarise(scores: pd.DataFrame, by: Sequence[str] = ("abbreviation",)) -> pd.DataFrame:
-    """Return one row per group, in order of first appearance.
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per structure, in order of first appearance.
 
     For each metric: `<metric>_mean`, `_std` (n - 1), `_median` and `_n`, the number of scans to
     which it applies; then `misses` and `inventions`, the numbers of scans in which the class was
     missed or invented.
     """
-    grouped = scores.groupby(list(by), sort=False, dropna=False)
+    grouped = scores.groupby("abbreviation", sort=False, dropna=False)
     table = grouped[list(METRICS)].agg(["mean", "std", "median", "count"])
     pairs: Iterable[Any] = table.columns
     table.columns = [f"{m}_{'n' if how == 'count' else how}" for m, how in pairs]

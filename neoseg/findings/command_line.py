@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 
 
@@ -14,13 +13,6 @@ def override(key: str, value: object) -> str:
 def command(name: str, *overrides: str) -> str:
     """Return the command line of a neoseg command with settings quoted by `override`."""
     return " ".join(["python -m neoseg." + name, *overrides])
-
-
-def plain(text: str) -> str:
-    """Return a text as a value within `[...]` or `{...}`, in quotes if Hydra needs them."""
-    if text.lower() in ("null", "true", "false", "nan", "inf"):
-        return quoted(text)
-    return text if re.fullmatch(r"[^\W\d][\w.-]*(?: [\w.-]+)*", text, re.ASCII) else quoted(text)
 
 
 def quoted(value: str) -> str:

@@ -39,8 +39,15 @@ class Section(BaseModel):
 
     @classmethod
     def read(cls, raw: Any, key: str = "") -> Self:
-        """Validate plain containers, as `parse` does."""
-        return parse(cls, raw, key)
+        """Validate plain containers found under `key` ("" is the top level).
+
+        Raises:
+            ConfigError: lists every invalid key.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(listed(wrong_keys(error, cls, key))) from None
 
 
 def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -50,21 +57,6 @@ def dotted(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, dict)
         flat |= dotted(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return flat
-
-
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
-def parse(model: type[Settings], raw: Any, key: str = "") -> Settings:
-    """Validate plain containers found under `key` ("" is the top level).
-
-    Raises:
-        ConfigError: lists every invalid key.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(listed(wrong_keys(error, model, key))) from None
 
 
 def listed(messages: Iterable[str]) -> str:
@@ -181,6 +173,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in get_args(annotation):
         yield from _models(part)
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def parse_settings(model: type[Settings], raw: Mapping[str, Any], source: str) -> Settings:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from neoseg.labels import UNKNOWN, Codebook
+from neoseg.store.foreground import crop_box
 
 PLANES = (("sagittal", ("P", "A")), ("coronal", ("L", "R")), ("axial", ("L", "R")))
 """Name of the plane across each canonical axis, and directions at its left and right edge."""
@@ -101,27 +103,16 @@ def labelled_in(codes: np.ndarray, background: int) -> np.ndarray:
 def centre_of(codes: np.ndarray, background: int) -> tuple[int, int, int]:
     """Return the centre of mass of labelled voxels, or the middle of the volume without any."""
     labelled = labelled_in(codes, background)
-    centre = []
-    for axis, length in enumerate(codes.shape):
-        others = tuple(other for other in range(3) if other != axis)
-        profile = labelled.sum(axis=others)
-        total = profile.sum()
-        middle = (profile * np.arange(length)).sum() / total if total else (length - 1) / 2
-        centre.append(round(float(middle)))
-    return centre[0], centre[1], centre[2]
+    middle = [(length - 1) / 2 for length in codes.shape]
+    centre = ndimage.center_of_mass(labelled) if labelled.any() else middle
+    x, y, z = (round(float(value)) for value in centre)
+    return x, y, z
 
 
 def box_of(labelled: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
     """Return the bounding box of a mask with a margin of 8 mm; everything if it is empty."""
-    box = []
-    for axis, length in enumerate(labelled.shape):
-        inside = np.flatnonzero(labelled.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not inside.size:
-            return tuple(slice(0, n) for n in labelled.shape)
-        margin = round(_MARGIN_MM / spacing[axis])
-        start, stop = int(inside[0]) - margin, int(inside[-1]) + 1 + margin
-        box.append(slice(max(0, start), min(length, stop)))
-    return tuple(box)
+    affine = np.diag([*spacing, 1.0])
+    return tuple(slice(*ends) for ends in crop_box(labelled, affine, _MARGIN_MM))
 
 
 def colours_of(codebook: Codebook) -> list[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from neoseg.labels.space import LabelSet, LabelSpace
+from neoseg.labels.space import LabelSet, LabelSpace, table_of_leaves
 from neoseg.labels.table import LabelError
 
 UNKNOWN = 0
@@ -65,10 +65,7 @@ class Codebook:
     @cached_property
     def rows(self) -> np.ndarray:
         """Bool `[R, K]`: the leaves that each code allows."""
-        table = np.zeros((self.size, self.space.num_leaves), dtype=bool)
-        for code, leaves in enumerate(self.sets):
-            table[code, sorted(leaves)] = True
-        return table
+        return table_of_leaves(self.sets, self.space.num_leaves)
 
     @cached_property
     def membership(self) -> np.ndarray:

@@ -22,6 +22,12 @@ LabelSet = frozenset[int]
 """
 
 
+def table_of_leaves(sets: Iterable[LabelSet], leaves: int) -> np.ndarray:
+    """Return bool `[S, K]`: which of K leaves are in each of S label sets."""
+    rows = [[leaf in members for leaf in range(leaves)] for members in sets]
+    return np.array(rows, dtype=bool).reshape(-1, leaves)
+
+
 @dataclass(frozen=True)
 class LabelClass:
     """A named set of leaves. The first K classes of a space are its leaves, in order."""
@@ -65,10 +71,7 @@ class LabelSpace:
     @cached_property
     def class_leaves(self) -> np.ndarray:
         """Bool `[C, K]`: leaf k belongs to class c."""
-        table = np.zeros((self.num_classes, self.num_leaves), dtype=bool)
-        for row, entry in enumerate(self.classes):
-            table[row, sorted(entry.leaves)] = True
-        return table
+        return table_of_leaves((entry.leaves for entry in self.classes), self.num_leaves)
 
     @cached_property
     def class_mirror(self) -> tuple[int, ...]:
@@ -120,8 +123,7 @@ class LabelSpace:
         """
         lookup: dict[str, LabelSet] = {}
         for position, row in enumerate(table.leaves):
-            for key in (str(row.index), row.name, row.abbreviation):
-                lookup[key.casefold()] = frozenset([position])
+            lookup |= dict.fromkeys(row.spellings, frozenset([position]))
         _resolve_classes(table, lookup)
 
         rows: list[Leaf | ClassRow] = [*table.leaves, *table.classes]

@@ -55,6 +55,11 @@ class Leaf(Section):
         description="in pictures and tables; without one, one of its own",
     )
 
+    @property
+    def spellings(self) -> set[str]:
+        """What the leaf can be called, in lower case: index, name and abbreviation."""
+        return {str(self.index), self.name.casefold(), self.abbreviation.casefold()}
+
 
 class ClassRow(Section):
     """A super-class: a named set of leaves."""
@@ -82,18 +87,16 @@ class LabelTable(BaseModel):
     classes: tuple[ClassRow, ...] = ()
     mirror: tuple[tuple[int, int], ...] = ()
 
-    def _keys(self) -> list[set[str]]:
-        """Return the names of each leaf and class; those of a leaf include its index."""
-        leaves = [
-            {str(row.index), row.name.casefold(), row.abbreviation.casefold()}
-            for row in self.leaves
-        ]
-        return leaves + [{c.name.casefold(), c.abbreviation.casefold()} for c in self.classes]
+    def is_background(self, leaf: Leaf) -> bool:
+        """Return whether a leaf stands for "none of the structures"."""
+        return str(self.background).casefold() in leaf.spellings
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> LabelTable:
         indices = Counter(leaf.index for leaf in self.leaves)
-        names = Counter(key for keys in self._keys() for key in keys)
+        spellings = [leaf.spellings for leaf in self.leaves]
+        spellings += [{row.name.casefold(), row.abbreviation.casefold()} for row in self.classes]
+        names = Counter(name for each in spellings for name in each)
         duplicates = [f"index {i}" for i, n in indices.items() if n > 1]
         duplicates += [f"name '{key}'" for key, n in names.items() if n > 1]
         if duplicates:
@@ -108,13 +111,7 @@ class LabelTable(BaseModel):
                 f"label table '{self.name}': mirror names {wrong}, each of which must be the index "
                 "of a leaf and stand in one pair only"
             )
-        background = str(self.background).casefold()
-        background_indices = [
-            row.index
-            for row, keys in zip(self.leaves, self._keys(), strict=False)
-            if background in keys
-        ]
-        if any(index in paired for index in background_indices):
+        if any(leaf.index in paired for leaf in self.leaves if self.is_background(leaf)):
             raise ValueError(
                 f"label table '{self.name}': mirror pairs the background '{self.background}', "
                 "which has no side; remove that pair"

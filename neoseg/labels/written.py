@@ -40,7 +40,7 @@ def _freesurfer(table: LabelTable) -> str:
 def _itksnap(table: LabelTable) -> str:
     lines = []
     for leaf in _ordered(table):
-        visible = 0 if _is_background(table, leaf) else 1
+        visible = 0 if table.is_background(leaf) else 1
         name = leaf.name.replace('"', "'").replace("\n", " ")
         lines.append(f'{leaf.index:5} {_rgb(leaf)} {visible} {visible} {visible} "{name}"')
     return _text("# IDX R G B A VIS MSH LABEL", lines)
@@ -49,7 +49,7 @@ def _itksnap(table: LabelTable) -> str:
 def _slicer(table: LabelTable) -> str:
     rows = zip(_ordered(table), safe_names(_ordered(table)), strict=True)
     lines = [
-        f"{leaf.index} {name} {_rgb(leaf)} {0 if _is_background(table, leaf) else 255}"
+        f"{leaf.index} {name} {_rgb(leaf)} {0 if table.is_background(leaf) else 255}"
         for leaf, name in rows
     ]
     return _text(f"# Color table file {table.name}\n# {len(lines)} values", lines)
@@ -62,7 +62,7 @@ def _mrtrix(table: LabelTable) -> str:
     "Unknown" may be that of a structure.
     """
     rows = list(zip(_ordered(table), safe_names(_ordered(table)), strict=True))
-    rows.sort(key=lambda row: not _is_background(table, row[0]))
+    rows.sort(key=lambda row: not table.is_background(row[0]))
     lines = [
         f"{number} {re.sub(r'[^0-9A-Za-z_.-]+', '_', leaf.abbreviation)} {name} {_rgb(leaf)} "
         f"{255 if number else 0}"
@@ -84,11 +84,6 @@ mrtrix3's `labelconvert`, whose source table is FreeSurfer's.
 
 def _ordered(table: LabelTable) -> list[Leaf]:
     return sorted(table.leaves, key=lambda leaf: leaf.index)
-
-
-def _is_background(table: LabelTable, leaf: Leaf) -> bool:
-    names = {str(leaf.index), leaf.name.casefold(), leaf.abbreviation.casefold()}
-    return str(table.background).casefold() in names
 
 
 def _rgb(leaf: Leaf) -> str:

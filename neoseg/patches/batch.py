@@ -57,13 +57,14 @@ class Batch:
         return self._moved(lambda tensor: sent_beside(tensor, device))
 
     def _moved(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        return replace(self._map(function), noise_seed=self.noise_seed)
+        return replace(self.map_tensors(function), noise_seed=self.noise_seed)
 
     def pin_memory(self) -> Batch:
         """Pin every tensor for asynchronous copies to an accelerator."""
-        return self._map(Tensor.pin_memory)
+        return self.map_tensors(Tensor.pin_memory)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to every tensor that it has."""
         members = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors: dict[str, Any] = {
             k: function(v) for k, v in members.items() if isinstance(v, Tensor)

@@ -49,16 +49,9 @@ class MixedDataModule(L.LightningDataModule):
         seed: int,
         with_teacher: bool = False,
         progress: Callable[[str], None] | None = None,
-        first_step: int = 0,
-        pseudo_labels: Path | None = None,
         missing_modality: MissingModality | None = None,
         leaks: Leaks = "stop",
     ) -> None:
-        """Store the arguments; two of them are for later stages of a recipe.
-
-        `first_step` is the number of the stage's first step in the patch stream, a multiple of the
-        steps per epoch; `pseudo_labels` is a folder of codes that replace those of a scan.
-        """
         super().__init__()
         self.annotated = annotated
         self.store = store
@@ -67,8 +60,10 @@ class MixedDataModule(L.LightningDataModule):
         self.seed = seed
         self.with_teacher = with_teacher
         self.progress = progress
-        self.first_step = first_step
-        self.pseudo_labels = pseudo_labels
+        self.first_step = 0
+        """Number of the stage's first step in the patch stream, a multiple of those per epoch."""
+        self.pseudo_labels: Path | None = None
+        """Folder of codes that replace those of a scan."""
         self.missing_modality = missing_modality
         self.leaks = leaks
         self.members: list[Member] = []

@@ -18,6 +18,7 @@ from neoseg.networks import build_network, divisors_of
 from neoseg.patches.dataset import PatchDataset
 from neoseg.planning.step_timer import StepTimer
 from neoseg.planning.topology import Shape
+from neoseg.progress import duration
 from neoseg.training.module import SegmentationModule
 from neoseg.training.optimisation import make_optimizer
 from neoseg.training.recipe import stages_of
@@ -132,11 +133,9 @@ class Expected:
     steps: int
 
     def __str__(self) -> str:
-        hours = self.step * self.steps / 3600
-        time = f"{hours:.1f} h" if hours >= 1.5 else f"{hours * 60:.0f} min"
         return (
-            f"{self.memory / 2**30:.1f} GiB at the peak, {self.step:.3g} s a step, {time} for "
-            f"{self.steps} steps without validation"
+            f"{self.memory / 2**30:.1f} GiB at the peak, {self.step:.3g} s a step, "
+            f"{duration(self.step * self.steps)} for {self.steps} steps without validation"
         )
 
 

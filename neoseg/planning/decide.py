@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from neoseg.planning.topology import (
     fitting,
     fixed,
     topology,
+    triple,
 )
 from neoseg.store.voxel_size import Size, shown
 
@@ -143,10 +144,10 @@ class _Rules:
             # The finer tenth across thick slices, since the median would blur thin ones further.
             fine = float(np.percentile([s[axis] for s in data.spacings], 10))
             fine = max(fine, *(base[a] for a in finer))
-            base = _size([round(fine, 3) if a == axis else base[a] for a in range(3)])
+            base = triple([round(fine, 3) if a == axis else base[a] for a in range(3)])
             why = f"mm, the median; across thick slices the finer tenth, {fine:.3g} mm (nnU-Net)"
         for factor in (1.0, 1.25, 1.5, 1.75, MAX_COARSENING):
-            spacing = _size([round(length * factor, 3) for length in base])
+            spacing = triple([round(length * factor, 3) for length in base])
             shape = data.shape(spacing, cropped)
             unet = self._patch(shape, spacing)
             if self.machine.gpu or math.prod(unet.patch) * CPU_COVERAGE >= math.prod(shape):
@@ -178,7 +179,7 @@ class _Rules:
         if str(network) not in self.counts:
             size = unet.patch
             if len(unet.strides) > 1:  # else the network is given, and may need this very patch
-                size = _shape([2 * n for n in unet.divisors])
+                size = triple([2 * n for n in unet.divisors])
             images, leaves = self.data.images, self.data.leaves
             counted = count_of(network, images, leaves, size, self.run.allow)
             self.counts[str(network)] = counted, math.prod(size)
@@ -233,13 +234,3 @@ class _Rules:
         if "trainer.max_epochs" in self.given and self.run.trainer.max_epochs:
             epochs = self.run.trainer.max_epochs
         return per_epoch, epochs, why
-
-
-def _size(values: Sequence[float]) -> Size:
-    x, y, z = values
-    return x, y, z
-
-
-def _shape(values: Sequence[int]) -> Shape:
-    x, y, z = values
-    return x, y, z

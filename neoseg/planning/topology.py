@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 ANISOTROPY = 3.0
 """Ratio of voxel sizes above which the coarsest axis is treated separately."""
@@ -27,6 +27,7 @@ START_VOXELS = 256**3
 """Voxels of the patch with which the search starts."""
 
 Shape = tuple[int, int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Topology:
     @property
     def divisors(self) -> Shape:
         """Divisors of the patch size along X, Y, Z: the products of the strides."""
-        return _triple([math.prod(stride[a] for stride in self.strides) for a in range(3)])
+        return triple([math.prod(stride[a] for stride in self.strides) for a in range(3)])
 
     def network(self, width: int, deep: bool, classes: int) -> dict[str, Any]:
         """Return a `conf/network` entry with `width` channels at the first level.
@@ -99,21 +100,21 @@ def topology(size: Sequence[int], spacing: Sequence[float], grow: bool = True) -
         kernel = [
             3 if k == 3 or v < 2 * min(voxel) else 1 for k, v in zip(kernel, voxel, strict=True)
         ]
-        kernels.append(_triple(kernel))
-        strides.append(_triple([2 if a in axes else 1 for a in range(3)]))
+        kernels.append(triple(kernel))
+        strides.append(triple([2 if a in axes else 1 for a in range(3)]))
         for axis in axes:
             length[axis], voxel[axis] = -(-length[axis] // 2), 2 * voxel[axis]
     kernels.append((3, 3, 3))
-    exact = Topology(_triple(size), tuple(strides), tuple(kernels))
+    exact = Topology(triple(size), tuple(strides), tuple(kernels))
     grown = [-(-n // d) * d for n, d in zip(size, exact.divisors, strict=True)]
-    return Topology(_triple(grown), exact.strides, exact.kernels)
+    return Topology(triple(grown), exact.strides, exact.kernels)
 
 
 def first_patch(shape: Sequence[int], spacing: Sequence[float]) -> Shape:
     """Return the initial patch: a cube in mm, too large to train on, clipped to the scan."""
     volume = math.prod(spacing)
     lengths = [round((START_VOXELS * volume) ** (1 / 3) / length) for length in spacing]
-    return _triple([max(1, min(n, m)) for n, m in zip(lengths, shape, strict=True)])
+    return triple([max(1, min(n, m)) for n, m in zip(lengths, shape, strict=True)])
 
 
 def fitting(
@@ -152,9 +153,10 @@ def fitting(
 def fixed(size: Sequence[int], divisors: Shape) -> Topology:
     """Return the topology of a given network; the patch grows to a multiple of its divisors."""
     patch = [-(-n // d) * d for n, d in zip(size, divisors, strict=True)]
-    return Topology(_triple(patch), (divisors,), ())
+    return Topology(triple(patch), (divisors,), ())
 
 
-def _triple(values: Sequence[int]) -> Shape:
+def triple(values: Sequence[T]) -> tuple[T, T, T]:
+    """Return a value for each axis as a tuple of fixed length."""
     x, y, z = values
     return x, y, z

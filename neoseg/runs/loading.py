@@ -30,11 +30,16 @@ def load_config(run: Path) -> dict[str, Any]:
         raise ConfigError(str(error)) from None
 
 
-def data_of(run: Path, allow: Sequence[str] = ()) -> DataConfig:
-    """Return the part of a run's configuration that defines its scans; raises `ConfigError`."""
+def data_of(run: Path, allow: Sequence[str] = (), **changes: Any) -> DataConfig:
+    """Return the part of a run's configuration that defines its scans; raises `ConfigError`.
+
+    `changes` replace sections of it; None keeps that of the run.
+    """
     content = load_config(run)
-    tell_elsewhere(run, content)
+    if changes.get("cohort") is None:
+        tell_elsewhere(run, content)
     selected = {key: content[key] for key in DataConfig.model_fields if key in content}
+    selected |= {key: value for key, value in changes.items() if value is not None}
     return DataConfig.parse(selected | {"allow": list(allow)})
 
 

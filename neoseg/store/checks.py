@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 
 from neoseg.findings.problems import Problem
@@ -77,7 +78,7 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
             "absent-affine",
         )
     affine = np.asarray(image.affine, dtype=np.float64)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = voxel_sizes(affine)
     finite = bool(np.isfinite(affine).all())
     if not finite or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
         return one(

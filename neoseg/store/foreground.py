@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from neoseg.findings.problems import Problem
 from neoseg.store.checks import check_grid
@@ -78,7 +79,7 @@ def crop_box(inside: np.ndarray, affine: np.ndarray, margin: float | None) -> li
     """Return the bounding box of `inside` with a margin in mm; axes in full if it is empty."""
     if margin is None:
         return [(0, length) for length in inside.shape]
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_sizes(affine)
     box = []
     for axis, length in enumerate(inside.shape):
         occupied = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
 from neoseg.findings.problems import Problem
@@ -104,7 +105,7 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
     ends = [(0, max(0, length - 1)) for length in (*shape, 1, 1, 1)[:3]]
     corners = np.array([[*corner, 1] for corner in product(*ends)]).T
     gap = float(np.linalg.norm(((sform - qform) @ corners)[:3], axis=0).max())
-    if not flipped and gap <= MAX_SHIFT * np.linalg.norm(sform[:3, :3], axis=0).min():
+    if not flipped and gap <= MAX_SHIFT * voxel_sizes(sform).min():
         return []
     fix = "image.set_qform(image.get_sform(), 1) or image.set_sform(image.get_qform(), 1)"
     return one(
@@ -125,7 +126,7 @@ def _check_sizes(path: Path, stored: Any, affine: np.ndarray) -> list[Problem]:
     problems = []
     code = int(stored["xyzt_units"]) & 7
     unit = UNITS.get(code, f"a unit that does not exist ({code})")
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = voxel_sizes(affine)
     written = " x ".join(f"{size:.3g}" for size in sizes)
     if unit != "mm":
         problems += one(

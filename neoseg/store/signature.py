@@ -11,6 +11,7 @@ import base64
 from collections.abc import Sequence
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from neoseg.store.foreground import head_of
@@ -37,7 +38,7 @@ def signature_of(volume: Volume) -> str:
     centre = positions.mean(0) + volume.affine[:3, 3]
     reach = HALF_WIDTH * float(positions.std(0).mean()) or 1.0
     ticks = np.linspace(-reach, reach, POINTS)
-    step = (ticks[1] - ticks[0]) / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    step = (ticks[1] - ticks[0]) / voxel_sizes(volume.affine)
     smooth = ndimage.gaussian_filter(volume.data.astype(np.float32), 0.5 * step, mode="nearest")
     points = np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij")).reshape(3, -1)
     to_voxels = np.linalg.inv(volume.affine)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 from pydantic import AfterValidator, BeforeValidator
 
 from neoseg.cohort import Cohort, Problem
@@ -53,7 +54,7 @@ def sizes_of(affine: np.ndarray) -> Size:
 
     Oblique affines in single precision give sizes such as 1.99999998 mm.
     """
-    x, y, z = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0).round(5).tolist()
+    x, y, z = voxel_sizes(np.asarray(affine, dtype=np.float64)).round(5).tolist()
     return x, y, z
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from neoseg.progress import duration
 from neoseg.sweeps.jobs import Job, State, seconds_per_step
 
 
@@ -67,13 +68,3 @@ def wide_console() -> Console:
     """Return a console that does not truncate lines if the output is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
-
-
-def duration(seconds: float) -> str:
-    """Format a duration with a unit of suitable size."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes / 60:.1f} h"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
@@ -63,19 +63,11 @@ def make_class(
             if name not in names
         )
 
-    def accepted(subset: Mapping[str, Any]) -> bool:
-        try:
-            kind(first, **subset)
-        except Exception:  # a class may raise anything
-            return False
-        return True
-
     try:
         instance: Made = kind(first, **arguments)
-    except Exception as error:
-        # The arguments to correct are those without which there would be no error.
-        without = {name: {k: v for k, v in arguments.items() if k != name} for name in arguments}
-        culprits = [name for name in without if accepted(without[name])] or list(arguments)
-        causes = ", ".join(f"{key}.{name} = {arguments[name]!r}" for name in culprits)
-        raise ConfigError(f"{causes or key}: {target} cannot be made: {error}") from error
+    except Exception as error:  # a class may raise anything
+        given = (
+            ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "its defaults"
+        )
+        raise ConfigError(f"{key}: {target} cannot be made with {given}: {error}") from error
     return instance

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from neoseg.labels import LabelSpace
-from neoseg.labels.space import LabelClass
+from neoseg.labels.space import LabelClass, table_of_leaves
 
 UNKNOWN = "unknown"
 GREY = "#808080"
@@ -65,10 +65,7 @@ class Chains:
     @property
     def members(self) -> np.ndarray:
         """Bool `[A, K]`: the leaves of each answer."""
-        table = np.zeros((len(self.answers), self.space.num_leaves), dtype=bool)
-        for row, entry in enumerate(self.answers):
-            table[row, sorted(entry.leaves)] = True
-        return table
+        return table_of_leaves((entry.leaves for entry in self.answers), self.space.num_leaves)
 
     def doubts(self, probabilities: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return each voxel's decided leaf, and the probability outside of its chain's answers.

@@ -67,11 +67,11 @@ def test_lengths_are_in_millimetres() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"name": "RandomMotoin"}, "did you mean RandomMotion"),
+        ({"name": "RandomMotoin"}, "; did you mean 'RandomMotion'"),
         ({"name": "RandomAffine"}, "not one of TorchIO's intensity transforms"),
-        ({"name": "Lambda"}, "known: Blur, Clamp"),
+        ({"name": "Lambda"}, "; it can be Blur, Clamp"),
         ({"name": "os.system"}, "not one of TorchIO's"),
-        ({"name": "RandomMotion", "degres": 3}, "no argument 'degres'; did you mean degrees"),
+        ({"name": "RandomMotion", "degres": 3}, "no argument 'degres'; did you mean 'degrees'"),
         ({"name": "RandomNoise", "std": "much"}, "RandomNoise: .*std"),
         ({"name": "RandomNoise", "p": 1.5}, "less than or equal to 1"),
         ({"p": 0.5}, "Field required"),
@@ -184,7 +184,7 @@ def test_a_transform_of_another_package_is_imported_at_its_first_patch() -> None
         ("random", {}, r"is no subclass of torchio\.Transform"),
         ("Turned", {}, "moves voxels"),
         ("Brighter", {}, "cannot be imported .*Brighter"),
-        ("Darker", {"mots": 1}, "no argument 'mots'; did you mean most"),
+        ("Darker", {"mots": 1}, "no argument 'mots'; did you mean 'most'"),
         ("Halved", {}, r"made \(2, 6, 13, 14\) of a patch \(2, 12, 13, 14\)"),
     ],
 )

@@ -21,6 +21,21 @@ def make_bids(root: Path, files: tuple[str, ...] = FILES) -> None:
     add_table(root / "participants.tsv", "participant_id scan_age", "sub-01 28.1", "sub-02 38")
 
 
+def test_alike_ids_are_told_once(tmp_path: Path, drawem9: LabelSpace) -> None:
+    for subject, session in (("01", "a"), ("1", "b"), ("02", "1"), ("02", "01")):
+        add_scan(tmp_path, subject, session, FILES)
+    problems = read_bids(tmp_path, drawem9).problems
+    found = [(p.kind, p.where, p.found) for p in problems if "alone" in p.found]
+    assert found == [
+        ("alike-ids", "subjects", "01 and 1 differ in zeros or capitals alone"),
+        (
+            "duplicate-scan",
+            "sessions",
+            "sub-02_ses-01 and sub-02_ses-1 differ in zeros or capitals alone",
+        ),
+    ]
+
+
 def test_the_real_scans(real_scans: Path, fidon8: LabelSpace) -> None:
     cohort = read_bids(real_scans, fidon8, name="fetal")
     assert len(cohort.scans) == 15

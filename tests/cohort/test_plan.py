@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cohort_scans import make_scan, make_scans
 
-from neoseg.cohort import Cohort, CohortError, Plan, Scan, Source, Split
+from neoseg.cohort import Cohort, CohortError, Plan, Scan, Source
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation, read_plan, write_plan
 from neoseg.cohort.split import make_split, read_split, write_splits
 from neoseg.findings.settings import parse_settings
@@ -148,10 +148,3 @@ def test_keeping_leaves_the_codebook(space: LabelSpace) -> None:
     full = whole.keeping(lambda item: item.stream == "full")
     assert full.codebook == whole.codebook
     assert 0 < len(full.assignments) < len(whole.assignments)
-
-
-def test_a_plan_alone_tells_the_split(space: LabelSpace) -> None:
-    part = source(space, "a", make_scans(preterm=10))
-    found = Plan.of_cohort(part.cohort, part.assignments, part.protocols)
-    assert found.sources[0].split == part.split
-    assert isinstance(found.sources[0].split, Split)

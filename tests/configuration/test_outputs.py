@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 from neoseg.configuration.outputs import OutputFile, OutputFolder
-from neoseg.findings.settings import ConfigError, parse
+from neoseg.findings.settings import ConfigError, Section
 
 
-class Wanted(BaseModel):
+class Wanted(Section):
     folder: OutputFolder | None = None
     file: OutputFile | None = None
 
@@ -21,9 +20,9 @@ def test_what_is_there_or_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "a.csv").touch()
     for place in (tmp_path / "there", tmp_path / "new" / "below"):
-        assert parse(Wanted, {"folder": str(place)}).folder == place
+        assert Wanted.read({"folder": str(place)}).folder == place
     for place in (tmp_path / "a.csv", tmp_path / "new" / "b.csv"):
-        assert parse(Wanted, {"file": str(place)}).file == place
+        assert Wanted.read({"file": str(place)}).file == place
 
 
 def test_what_cannot_be_written_is_told_with_its_key(tmp_path: Path) -> None:
@@ -31,7 +30,7 @@ def test_what_cannot_be_written_is_told_with_its_key(tmp_path: Path) -> None:
     file.touch()
     run.mkdir()
     (run / "config.yaml").touch()
-    assert parse(Wanted, {"folder": str(run)}).folder == run
+    assert Wanted.read({"folder": str(run)}).folder == run
     (run / "split.csv").touch()
     for key, place, told in (
         ("folder", file, f"folder = '{file}': is a file, expected a folder"),
@@ -41,16 +40,16 @@ def test_what_cannot_be_written_is_told_with_its_key(tmp_path: Path) -> None:
         ("file", file / "x", f"file = '{file}/x': is a file, expected a folder"),
     ):
         with pytest.raises(ConfigError, match=told):
-            parse(Wanted, {key: str(place)})
+            Wanted.read({key: str(place)})
 
 
 def test_a_file_is_replaced_whatever_its_own_mode(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch(mode=0o444)
-    assert parse(Wanted, {"file": str(tmp_path / "a.csv")}).file == tmp_path / "a.csv"
+    assert Wanted.read({"file": str(tmp_path / "a.csv")}).file == tmp_path / "a.csv"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match=f"{tmp_path} may not be written to"):
-        parse(Wanted, {"folder": str(tmp_path / "new")})
+        Wanted.read({"folder": str(tmp_path / "new")})

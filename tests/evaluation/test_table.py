@@ -89,9 +89,6 @@ def test_summary_leaves_out_what_does_not_apply_and_counts_misses(frame) -> None
     assert table.loc["CSF", ["dice_n", "misses", "inventions"]].tolist() == [2, 1, 0]
     assert table.loc["LR", ["dice_n", "hd95_n", "misses"]].tolist() == [1, 0, 0]
     assert table.loc["LR", "dice_mean"] == 0.5
-    apart = summarise(frame, by=["age_group", "abbreviation"])
-    assert len(apart) == 4
-    assert apart.loc[0, "dice_mean"] == pytest.approx(0.3)
 
 
 def test_overview_has_ages_apart_and_marks_hidden_classes(frame) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.configuration.path_values import with_quoted_paths
-from neoseg.findings.command_line import command, override, plain
+from neoseg.findings.command_line import command, override
 from neoseg.labels import Convention, LabelSpace
 
 PACKAGE = Path(__file__).resolve().parents[2] / "neoseg"
@@ -48,13 +48,6 @@ def test_a_command_names_the_folder_that_it_means(shell: str, name: str, tmp_pat
     assert words[:3] == ["python", "-m", "neoseg.train"]
     (line,) = with_quoted_paths(words[3:])
     assert OverridesParser.create().parse_override(line).value() == str(folder)
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("text", [*NAMES, "cGM", "Left part", "true", "null", "1", 'a "b" c'])
-def test_a_value_within_brackets_is_the_text(shell: str, text: str) -> None:
-    (line,) = typed(shell, override("key", f"[{plain(text)}]"))
-    assert OverridesParser.create().parse_override(line).value() == [text]
 
 
 def test_a_convention_is_written_as_it_is_read(space: LabelSpace) -> None:

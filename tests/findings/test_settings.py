@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, model_validator
+from pydantic import model_validator
 
-from neoseg.findings.settings import ConfigError, parse
+from neoseg.findings.settings import ConfigError, Section
 from neoseg.store.voxel_size import VoxelSize
 
 
-class Inner(BaseModel):
+class Inner(Section):
     size: tuple[int, int, int] = (1, 1, 1)
     names: tuple[str, ...] = ()
     who: tuple[str | int, ...] | Path | None = None
@@ -25,7 +25,7 @@ class Inner(BaseModel):
         return self
 
 
-class Outer(BaseModel):
+class Outer(Section):
     patches: Inner
 
 
@@ -53,5 +53,5 @@ class Outer(BaseModel):
 )
 def test_lists(raw: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse(Outer, {"patches": raw})
+        Outer.read({"patches": raw})
     assert str(caught.value).startswith(told)

@@ -182,9 +182,8 @@ def test_pseudo_labels_of_one_name_stay_apart(data: MixedDataModule, tmp_path: P
         codes = np.full(scan.entry.shape, number, np.uint8)
         folder = data.annotated.folder(tmp_path, data.annotated.sources[scan.source])
         write_pseudo_labels(scan, PseudoLabels(codes, codes, codes), folder, 50)
-    later = MixedDataModule(
-        data.annotated, data.store, data.patches, data.augment, 0, pseudo_labels=tmp_path
-    )
+    later = MixedDataModule(data.annotated, data.store, data.patches, data.augment, 0)
+    later.pseudo_labels = tmp_path
     later.setup()
     assert np.unique(later.train[1].entry.codes[:]).tolist() == [1]
     assert np.unique(later.train[4].entry.codes[:]).tolist() == [4]

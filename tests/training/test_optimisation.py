@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from neoseg.findings.settings import ConfigError, WrongKeysError, parse
+from neoseg.findings.settings import ConfigError, WrongKeysError
 from neoseg.training.optimisation import (
     AUTO,
     OptimizerSettings,
@@ -155,7 +155,7 @@ class Halving(torch.optim.lr_scheduler.StepLR):
 
 
 def read(raw: dict[str, Any]) -> OptimizerSettings:
-    return parse(OptimizerSettings, raw, "optimizer")
+    return OptimizerSettings.read(raw, "optimizer")
 
 
 def test_any_class_of_torch_with_any_of_its_arguments() -> None:
@@ -216,7 +216,11 @@ def test_plateau_as_a_class_waits_for_a_better_dice_and_may_warm_up() -> None:
     [
         (NADAM | {"betaz": [0.9, 0.9]}, "optimizer.betaz = .*NAdam has no such.*mean 'betas'"),
         (NADAM | {"warmup": 3}, "optimizer.warmup = 3: .*NAdam has no such argument"),
-        (NADAM | {"betas": [2, 0.9], "eps": 1e-3}, r"optimizer.betas = \[2, 0.9\]: .*cannot be"),
+        (
+            NADAM | {"betas": [2, 0.9], "eps": 1e-3},
+            r"^optimizer: torch\.optim\.NAdam cannot be made with lr=0\.002, "
+            r"betas=\[2, 0\.9\], eps=0\.001: Invalid beta parameter at index 0: 2",
+        ),
         (NADAM | {"name": "adam"}, "optimizer.name is adam, beside a _target_"),
         ({"lr": 0.1}, "optimizer.name is not set"),
         ({"name": "adam", "lr": 0.1, "wait": 2}, "optimizer.wait = 2: there is no such key"),
@@ -232,7 +236,8 @@ def test_plateau_as_a_class_waits_for_a_better_dice_and_may_warm_up() -> None:
         ),
         (
             NADAM | {"schedule": ONE_CYCLE | {"pct_start": 2.0}},
-            "optimizer.schedule.pct_start = 2.0: .*OneCycleLR cannot be made",
+            r"^optimizer\.schedule: .*OneCycleLR cannot be made with max_lr=0\.1, .*"
+            r"pct_start=2\.0: .*pct_start",
         ),
         (
             NADAM | {"schedule": {"_target_": f"{SCHEDULER}.CosineAnnealingLR", "T_max": "x"}},

@@ -84,7 +84,7 @@ def prepare(folder: Path) -> None:
 def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
     """Return the training patches of the scan, as a training makes them."""
     from neoseg.augment import AugmentSettings
-    from neoseg.cohort import Assignment, Cohort, Plan, Scan
+    from neoseg.cohort import Assignment, Cohort, Plan, Scan, Source, Split
     from neoseg.configuration.config import CONFIG_DIR
     from neoseg.labels import Convention, LabelSpace, LabelTable, Protocol
     from neoseg.patches.datamodule import MixedDataModule
@@ -104,9 +104,10 @@ def dataset_of(folder: Path, augment: dict[str, Any]) -> Any:
         cohort="benchmark",
     )
     cohort = Cohort("benchmark", (scan,), Convention.identity(space), ("T2w",))
-    plan = [Assignment("01", None, "train", "full", "full")]
+    plan = (Assignment("01", None, "train", "full", "full"),)
+    split = Split(("01",), (), ())
     data = MixedDataModule(
-        Plan.of_cohort(cohort, plan, {"full": Protocol.full(space)}),
+        Plan.of([Source(cohort, split, plan, {"full": Protocol.full(space)})]),
         Store(folder / "store", PrepareSettings(crop_margin=None)),
         PatchSettings(size=PATCH, batch_size=1, workers=0),
         AugmentSettings.model_validate(augment),

@@ -14,7 +14,7 @@ from pathlib import Path
 from table import one_phantom
 
 from neoseg.augment import AugmentSettings
-from neoseg.cohort import Assignment, Plan
+from neoseg.cohort import Assignment, Plan, Source, Split
 from neoseg.labels import Protocol
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchSettings
@@ -30,7 +30,8 @@ def load(options: argparse.Namespace) -> None:
     cohort = replace(cohort, scans=scans, modalities=("T2w",))
     space = cohort.convention.space
     plan = [Assignment(s.subject, s.session, "train", "full", "full", cohort.name) for s in scans]
-    annotated = Plan.of_cohort(cohort, plan, {"full": Protocol.full(space)})
+    split = Split(tuple(scan.subject for scan in scans), (), ())
+    annotated = Plan.of([Source(cohort, split, tuple(plan), {"full": Protocol.full(space)})])
     patches = PatchSettings(
         size=(48, 48, 48),
         batch_size=2,

@@ -33,11 +33,10 @@ TISSUES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """One structure; `side` is L, R, or M if unpaired; `contrast` is a key of `contrast.MEANS`."""
+    """One structure; `contrast` is a key of `contrast.MEANS`."""
 
     index: int
     name: str
-    side: str
     tissue: int
     contrast: str
 
@@ -115,8 +114,7 @@ def structures() -> tuple[Structure, ...]:
             is_paired = row["left"] != row["right"]
             for side in ("left", "right") if is_paired else ("left",):
                 index, name = int(row[side]), row["name"].replace("*", side)
-                code = side[0].upper() if is_paired else "M"
-                parsed.append(Structure(index, name, code, int(row["tissue"]), row["contrast"]))
+                parsed.append(Structure(index, name, int(row["tissue"]), row["contrast"]))
     return tuple(sorted(parsed, key=lambda structure: structure.index))
 
 

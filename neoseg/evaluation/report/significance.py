@@ -101,20 +101,11 @@ def anova(groups: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         Two arrays `[m]`; NaN if a group is empty, if no group has two values, or if all values are
         equal.
     """
-    counts = np.array([(~np.isnan(group)).sum(axis=0) for group in groups])
-    f, p = np.full((2, counts.shape[1]), np.nan)
-    possible = (counts > 0).all(axis=0) & (counts > 1).any(axis=0)
-    complete = (counts == [[len(group)] for group in groups]).all(axis=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant groups: visible in the result
-        together = possible & complete
-        if together.any():
-            result = stats.f_oneway(*(group[:, together] for group in groups), axis=0)
-            f[together], p[together] = result.statistic, result.pvalue
-        for column in np.flatnonzero(possible & ~complete):
-            samples = [group[~np.isnan(group[:, column]), column] for group in groups]
-            f[column], p[column] = stats.f_oneway(*samples)
-    return f, p
+        warnings.simplefilter("ignore")  # constant and empty groups: visible in the result
+        result = stats.f_oneway(*groups, axis=0, nan_policy="omit")
+    columns = groups[0].shape[1]  # f_oneway gives a single NaN for groups of one row
+    return np.full(columns, result.statistic), np.full(columns, result.pvalue)
 
 
 def cohens_d(differences: np.ndarray) -> np.ndarray:

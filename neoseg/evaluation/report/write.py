@@ -23,8 +23,7 @@ from neoseg.evaluation.report.trends import age_figure, learning_curves, read_cu
 from neoseg.files import replacing, write_bytes, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
-
-_CURVES = "metrics.csv"
+from neoseg.tracking.curves import METRICS
 
 
 def write_report(
@@ -110,7 +109,7 @@ def _figures(comparison: Comparison) -> Iterator[tuple[str, str, Figure | None]]
         "curves",
         "Learning curves: runs faint, the mean of an arm strong. Losses of arms with different "
         "objectives cannot be compared.",
-        learning_curves({name: read_curves(path / _CURVES) for name, path in paths.items()}, arms),
+        learning_curves({name: read_curves(path / METRICS) for name, path in paths.items()}, arms),
     )
     yield (
         "expected",
