@@ -12,11 +12,6 @@ from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import Section
 
 
-def _is_named(subject: str, names: Collection[str]) -> bool:
-    """Return whether a list names a subject, as the cohort or as its files call it."""
-    return any(id_in(name, (subject,)) == subject for name in names)
-
-
 class Selection(Section):
     """Filters common to all cohorts; ids with or without `sub-`.
 
@@ -38,14 +33,12 @@ class Selection(Section):
 
     def wants(self, subject: str) -> bool:
         """Return whether a subject (without `sub-`) passes `subjects` and `exclude`."""
-        listed = self.subjects is None or _is_named(subject, self.subjects)
-        return listed and not _is_named(subject, self.exclude)
+        listed = self.subjects is None or subject in self.subjects
+        return listed and subject not in self.exclude
 
     def check(self, known: Collection[str], problems: Problems) -> None:
         """Record listed subjects that do not exist (an error), and excluded ones (a warning)."""
-        listed = {id_in(name, known) for name in self.subjects or ()}
-        excluded = {id_in(name, known) for name in self.exclude}
-        unknown = sorted(listed - set(known) - excluded)
+        unknown = sorted(set(self.subjects or ()) - set(known) - set(self.exclude))
         if unknown:
             problems.error(
                 "subjects",
@@ -53,7 +46,16 @@ class Selection(Section):
                 f"ids such as {shorten(sorted(known), 3) or '(the cohort is empty)'}",
                 "correct the list; quote ids that look like numbers",
             )
-        unknown_excluded = sorted(excluded - set(known))
+        unknown_excluded = sorted(set(self.exclude) - set(known))
+        respelled = {name: id_in(name, known) for name in unknown_excluded}
+        if meant := {name: found for name, found in respelled.items() if found in known}:
+            problems.error(
+                "exclude",
+                f"names {shorten(meant)}, which the cohort calls {shorten(meant.values())}",
+                "ids as the cohort has them",
+                "correct the list; nobody is left out for these names",
+            )
+        unknown_excluded = [name for name in unknown_excluded if name not in meant]
         if unknown_excluded:
             problems.warn(
                 "exclude",

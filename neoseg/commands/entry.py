@@ -134,9 +134,8 @@ def _work(config: DictConfig, name: str, keep_going: bool) -> object:
         return float("nan")
 
 
-_WRITTEN = ("resume", "run", "output", "hydra.run.dir")
-"""Keys whose values may be run folders, into which commands write."""
-
+_WRITTEN = ("resume", "run", "output", "hydra.run.dir", "hydra.sweep.dir")
+"""Keys whose values may be run folders, or lie in one, into which commands write."""
 
 _OUTPUT_FOLDERS = ("phantom", "predict", "report")
 """Commands whose output is the folder of Hydra's log file."""
@@ -152,16 +151,19 @@ def _check_folders(command: str, arguments: Sequence[str]) -> None:
         key = key.lstrip("+")
         if key not in _WRITTEN:
             continue
-        for item in value.strip("[]").split(","):
-            folder = Path(item.strip(" '\"")).expanduser()
+        for text in (value, *value.strip("[]").split(",")):
             try:
+                folder = Path(text.strip(" '\"")).expanduser().absolute()
                 if key == "output" and command in _OUTPUT_FOLDERS and folder.is_file():
                     raise ConfigError(f"{folder} is a file, expected a folder; name another place")
-                if key in ("resume", "hydra.run.dir") or (folder / CONFIG).is_file():
+                if key == "resume" and folder.is_dir():
                     require_no_link_out(folder)
+                for place in (folder, *folder.parents):
+                    if (place / CONFIG).is_file() and (place / "split.csv").is_file():
+                        require_no_link_out(place)
             except ForeignError as error:
                 raise ConfigError(str(error)) from None
-            except OSError:  # the name is too long
+            except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
                 continue
 
 

@@ -21,8 +21,8 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import AnyFolder, as_own_folder
 from neoseg.evaluation.cohorts import Scored, score_cohorts
-from neoseg.evaluation.kept import keep, require_own, told_of
 from neoseg.evaluation.overview import rich_table
+from neoseg.evaluation.provenance import evaluation_inputs, record_inputs, require_same_inputs
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
@@ -173,11 +173,11 @@ def _claim(
     run = command.run
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    digests = told_of(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    digests = evaluation_inputs(run.resolve().name, predicting_checkpoint(run), parts, settings)
     if output.resolve() != run.resolve():
         if not command.overwrite:
-            require_own(output, digests)
-        keep(output, digests)
+            require_same_inputs(output, digests)
+        record_inputs(output, digests)
 
 
 def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:

@@ -18,7 +18,7 @@ from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.planning.make import parse_planned
 from neoseg.processes import in_submitit, is_first_process
-from neoseg.runs.loading import tell_elsewhere
+from neoseg.runs.loading import warn_of_relative_paths
 from neoseg.runs.run import train
 from neoseg.training.stopping import requeue
 
@@ -42,7 +42,7 @@ def main(config: DictConfig) -> float:
             run = parse_planned(RunConfig, config, hydra, folder)
     else:
         run = resumed(folder, list(hydra.overrides.task), config.allow)
-        tell_elsewhere(folder, run.content)
+        warn_of_relative_paths(folder, run.content)
     try:
         return train(run, folder, resuming=config.resume is not None)
     except SIGTERMException as end:

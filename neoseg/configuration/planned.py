@@ -53,7 +53,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         require_values(content, str(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
-    if unexpected := sorted(set(content) - _PLANNED_GROUPS):
+    if unexpected := sorted(map(str, set(content) - _PLANNED_GROUPS)):
         raise ConfigError(
             f"plan={path} sets '{unexpected[0]}', expected sizes and steps alone "
             f"({', '.join(sorted(_PLANNED_GROUPS))}); give it on the command line"

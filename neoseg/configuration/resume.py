@@ -89,10 +89,10 @@ def _disable_services(config: DictConfig, given: Collection[str], run: Path) -> 
         ("logger.wandb.mode", mode if mode == "online" else None, "offline"),
         ("logger.mlflow.uri", uri, None),
     ):
-        if value is not None and key not in given:
+        if value is not None and not any(f"{key}.".startswith(f"{one}.") for one in given):
             OmegaConf.update(config, key, local)
             log.warning(
-                "%s sent its curves to a service (%s=%s); they stay in the run folder unless the "
+                "%s sent its curves elsewhere (%s=%s); they stay in the run folder unless the "
                 "command says so again: add %s=%s",
                 *(run, key, value, key, value),
             )

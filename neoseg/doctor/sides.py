@@ -12,7 +12,7 @@ from neoseg.cohort import Cohort, Problem
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten
 from neoseg.labels import Convention
-from neoseg.store.checks import some_of
+from neoseg.store.checks import sampled
 from neoseg.store.examined import Examined
 
 MAX_SCANS = 5
@@ -79,7 +79,7 @@ def _side_features(item: Examined, convention: Convention, leaves: Sequence[int]
     """
     assert item.entry is not None
     sets = item.scan.meaning(convention).sets
-    codes = some_of(item.entry.read_codes()).astype(np.intp)
+    codes = sampled(item.entry.read_codes()).astype(np.intp)
     plane_counts = [  # number of voxels of each code in each plane, per axis
         np.bincount((codes * n + place).ravel(), minlength=len(sets) * n).reshape(-1, n)
         for n, place in zip(codes.shape, np.ogrid[tuple(map(slice, codes.shape))], strict=True)

@@ -66,12 +66,14 @@ def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
 def share_of_full(run: Path, config: Any) -> float | None:
     """Return the share of training subjects with full labels; None if the run has no such key.
 
-    This is the share that was asked for (`annotation.full_fraction`) if it gives as many subjects
-    as there are. It gives others if the subjects were named, or if they are few.
+    This is the share that was asked for (`annotation.full_fraction`), unless the subjects were
+    named (`annotation.full`, `annotation.file`): then it is theirs among the training subjects.
     """
     asked = value_at(config, "annotation.full_fraction")
     if isinstance(asked, bool) or not isinstance(asked, int | float):
         return None
+    if not any(value_at(config, f"annotation.{key}") for key in ("full", "file")):
+        return float(asked)
     first = value_at(config, "cohort.name")
     tables = []
     for name in ("split.csv", "annotation.csv"):
@@ -84,9 +86,7 @@ def share_of_full(run: Path, config: Any) -> float | None:
     train = {row.get("subject") for row in tables[0] if row.get("split") == "train"}
     of_train = [row for row in tables[1] if row.get("split") == "train"]
     full = {row.get("subject") for row in of_train if row.get("stream") == "full"}
-    if not train or abs(len(full) - asked * len(train)) <= 0.5:
-        return float(asked)
-    return round(len(full) / len(train), 3)
+    return round(len(full) / len(train), 3) if train else float(asked)
 
 
 def budget_note(counts: list[dict[str, Any]]) -> list[str]:

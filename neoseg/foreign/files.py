@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from neoseg.errors import NeosegError
+
+_OF_WANDB = re.compile(r"(.+/)?wandb/[^/]*run-[^/]+/logs/debug-core\.log")
+"""A link into the home folder that W&B makes in each of its runs, and opens no more later."""
 
 LARGEST = 4 * 2**20
 """Largest configuration in bytes; real ones have about ten thousand."""
@@ -68,7 +72,7 @@ def require_no_link_out(folder: Path) -> None:
     base = folder.resolve()
     for place, folders, files in os.walk(folder):
         for path in (Path(place, name) for name in (*folders, *files)):
-            if not path.is_symlink():
+            if not path.is_symlink() or _OF_WANDB.fullmatch(path.relative_to(folder).as_posix()):
                 continue
             try:
                 inside = path.resolve().is_relative_to(base)

@@ -82,7 +82,7 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
                 "format=neoseg takes every network"
             ) from error
         model = onnx.load(temporary)
-        onnx.helper.set_model_props(model, {"neoseg": json.dumps(told_of(trained)), **more})
+        onnx.helper.set_model_props(model, {"neoseg": json.dumps(model_settings(trained)), **more})
         onnx.checker.check_model(model)
         onnx.save(model, temporary)
     script = path.with_name(SCRIPT)
@@ -90,7 +90,7 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
     return script
 
 
-def told_of(trained: TrainedNetwork) -> dict[str, Any]:
+def model_settings(trained: TrainedNetwork) -> dict[str, Any]:
     """Return preparation, windows and decoding in the form that the script reads."""
     spec = trained.spec
     head, window, prepare = spec.make_head(), spec.window, spec.prepare

@@ -32,17 +32,22 @@ def limited(data: Any) -> Any:
 
 
 def without_padding(data: Any) -> Any:
-    """Return the smallest box of a volume outside of which all voxels equal the first one."""
-    content = data != data.flat[0]
-    if not content.any():
-        return data
-    planes = [np.flatnonzero(content.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return data[tuple(slice(place[0], place[-1] + 1) for place in planes)]
+    """Return a volume without the constant planes at each of its six faces."""
+    box = []
+    for axis in range(3):
+        others = tuple({0, 1, 2} - {axis})
+        low, high = data.min(axis=others), data.max(axis=others)
+        first, last = ((low == high) & (low == low[end]) for end in (0, -1))
+        if first.all():
+            return data
+        box.append(slice(int(first.argmin()), len(low) - int(last[::-1].argmin())))
+    return data[tuple(box)]
 
 
 def head_of(data: Any) -> Any:
     """Return where an image is above its mean, constant borders apart."""
-    return data > without_padding(data).mean(dtype=float)
+    bright = data > without_padding(data).mean(dtype=float)
+    return bright if bright.any() else data > data.mean(dtype=float)
 
 
 def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:

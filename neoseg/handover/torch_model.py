@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from neoseg import __version__
 from neoseg.files import replacing, write_json, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.handover.onnx_model import SCRIPT, First, flags, told_of
+from neoseg.handover.onnx_model import SCRIPT, First, flags, model_settings
 from neoseg.inference.trained import TrainedNetwork
 
-TOLD = "neoseg.json"
+SETTINGS_FILE = "neoseg.json"
 """File with preparation, windows and decoding, in a bundle's `configs` and in a program."""
 
 
@@ -36,7 +36,7 @@ class _MirrorAveraged(nn.Module):
 
 def _window_network(trained: TrainedNetwork) -> tuple[nn.Module, Tensor, dict[str, Any]]:
     """Return a module that maps a window to logits, an example window, and the settings."""
-    settings, spec = told_of(trained), trained.spec
+    settings, spec = model_settings(trained), trained.spec
     network: nn.Module = First(trained.network)
     if settings["mirror"] is not None:
         network = _MirrorAveraged(network, settings["mirror"])
@@ -57,7 +57,7 @@ def write_program(path: Path, trained: TrainedNetwork, more: dict[str, str]) -> 
         ConfigError: the network cannot be exported.
     """
     network, example, settings = _window_network(trained)
-    texts = {TOLD: json.dumps(settings), **more}
+    texts = {SETTINGS_FILE: json.dumps(settings), **more}
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -90,7 +90,7 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
     write_text(folder / "docs" / "README.md", _readme(trained))
     write_text(folder / "LICENSE", licence.rstrip() + "\n")
     for name, content in (
-        (TOLD, settings),
+        (SETTINGS_FILE, settings),
         ("inference.json", _inference_config(settings)),
         ("metadata.json", _escape_code(_bundle_metadata(trained, licence))),
     ):
@@ -112,7 +112,8 @@ def _inference_config(settings: dict[str, Any]) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/segmentations'",
         "steps": f"$runpy.run_path(@bundle_root + '/scripts/{SCRIPT}')",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "told": f"$json.loads(pathlib.Path(@bundle_root, 'configs', '{TOLD}').read_text())",
+        "told": "$json.loads("
+        f"pathlib.Path(@bundle_root, 'configs', '{SETTINGS_FILE}').read_text())",
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)",
         "dataset": {
             "_target_": "Dataset",

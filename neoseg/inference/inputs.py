@@ -78,7 +78,8 @@ def find_scans(
     firsts = [image for image in images if image.modality == modalities[0]]
     chosen = choose_desc(firsts if base is None else in_space(firsts, space), desc, usual)
     if chosen and base is None:
-        _warn_of_unnamed(files, images, modalities[0])
+        named = [file for file in files if stem_of(file).rpartition("_")[2] not in channels]
+        _warn_of_unnamed(named, images, modalities[0])
     if chosen:
         return [with_partners(image.path, images, modalities, channels) for image in chosen]
     if base is not None or desc is not None:

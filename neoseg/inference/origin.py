@@ -12,6 +12,7 @@ from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_json
 from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.store.fingerprint import LAYOUT
 
 Known = Literal["absent", "same", "changed", "other run", "other scan", "untold"]
 
@@ -28,7 +29,7 @@ class Origin:
     def of(cls, name: str, runs: Sequence[Path], settings: Mapping[str, Any]) -> Origin:
         """Return the origin for an ensemble of runs; `settings` are all that affect the result."""
         weights = (digest_of(predicting_checkpoint(run)) for run in runs)
-        return cls(name, tuple(sorted(weights)), digest_of_content(settings))
+        return cls(name, tuple(sorted(weights)), digest_of_content([LAYOUT, settings]))
 
     def look(self, target: Path, files: Sequence[Path | None]) -> Known:
         """Return whether a label file is what these networks would produce from `files`.
@@ -76,7 +77,9 @@ class Origin:
 
 def _place_of(files: Sequence[Path | None]) -> str:
     """Return a digest of the path of the first image, which does not disclose the path."""
-    return digest_of_content([str(path.resolve()) for path in files if path is not None][:1])
+    return digest_of_content(
+        [str(path.parent.resolve() / path.name) for path in files if path is not None][:1]
+    )
 
 
 def is_counted(target: Path) -> bool:

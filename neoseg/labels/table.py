@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from colorsys import hsv_to_rgb
 from pathlib import Path
@@ -34,8 +35,13 @@ def colour_of(index: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a name if it is printable; raises `ValueError`. Zero-width (non-)joiners may occur."""
-    if not text.replace("\u200c", "").replace("\u200d", "").isprintable():
+    """Return a name unless it has control characters; raises `ValueError`.
+
+    Spaces of all kinds, joiners and marks of direction belong to the writing of some languages;
+    what reorders or breaks a line, or moves a terminal's cursor, does not.
+    """
+    kinds = {unicodedata.category(letter) for letter in text}
+    if kinds & {"Cc", "Cs", "Zl", "Zp"} or set(text) & set("\u202a\u202b\u202c\u202d\u202e"):
         raise ValueError(f"{text!r} has characters that cannot be printed; leave them out")
     return text
 

@@ -50,7 +50,7 @@ loads weights named by a setting, or does anything but compute."""
 
 KEYS = {"name", "divisor", "net"}
 
-MAX_NUMBER = 2**16
+MAX_NUMBER = 2**20
 """Largest magnitude of a number in the settings of a network."""
 
 

@@ -37,13 +37,13 @@ def data_of(run: Path, allow: Sequence[str] = (), **changes: Any) -> DataConfig:
     """
     content = load_config(run)
     if changes.get("cohort") is None:
-        tell_elsewhere(run, content)
+        warn_of_relative_paths(run, content)
     selected = {key: content[key] for key in DataConfig.model_fields if key in content}
     selected |= {key: value for key, value in changes.items() if value is not None}
     return DataConfig.parse(selected | {"allow": list(allow)})
 
 
-def tell_elsewhere(run: Path, content: Mapping[str, Any]) -> None:
+def warn_of_relative_paths(run: Path, content: Mapping[str, Any]) -> None:
     """Warn about relative paths in a run's configuration that do not exist in the current folder.
 
     A phantom's root is ignored, since a missing phantom is generated.

@@ -30,7 +30,7 @@ def rise(values: Sequence[float]) -> float:
     return (sum(values[-part:]) - sum(values[-2 * part : -part])) / part
 
 
-def tell_whether_longer(run: RunConfig, folder: Path, epochs: int) -> None:
+def advise_on_length(run: RunConfig, folder: Path, epochs: int) -> None:
     """Log how to continue a training that hit its time limit, or whose validation Dice still rose.
 
     Args:

@@ -45,7 +45,7 @@ from neoseg.runs.trainer import sweeping
 from neoseg.store.store import Store
 from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
-from neoseg.training.telling import PICTURE
+from neoseg.training.progress_lines import PICTURE
 
 log = logging.getLogger(__name__)
 

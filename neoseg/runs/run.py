@@ -19,7 +19,7 @@ from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
 from neoseg.runs.folds import score_out_of_fold
-from neoseg.runs.longer import goes_on, tell_whether_longer
+from neoseg.runs.longer import advise_on_length, goes_on
 from neoseg.runs.origin import require_same, write_origin
 from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
@@ -84,7 +84,7 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
         if run.score:
             score_out_of_fold(run, folder, plan, trainer.strategy.root_device)
         dice = conclude(run, folder, module, plan, trainer, effort)
-        tell_whether_longer(run, folder, trainer.current_epoch)
+        advise_on_length(run, folder, trainer.current_epoch)
         return dice
     except BaseException:
         close_runs(trainer.loggers, failed=True)

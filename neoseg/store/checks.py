@@ -129,7 +129,7 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     return one(path, found, "an image", "drop it", "constant-image")
 
 
-def some_of(volume: np.ndarray) -> np.ndarray:
+def sampled(volume: np.ndarray) -> np.ndarray:
     """Return a view of about `SAMPLE_SIZE` voxels, evenly spaced along each axis."""
     step = math.ceil((volume.size / SAMPLE_SIZE) ** (1 / volume.ndim))
     return volume[(slice(None, None, step),) * volume.ndim]
@@ -148,7 +148,7 @@ def check_another(
 
 def check_values_of_image(path: Path, data: np.ndarray) -> list[Problem]:
     """Warn if an image has so few distinct values that it may be a label map or a mask."""
-    values = np.unique(some_of(data))
+    values = np.unique(sampled(data))
     if len(values) > MAX_LABEL_VALUES or data.size < MIN_VOXELS:
         return []
     found = f"holds the values {', '.join(f'{value:g}' for value in values)} alone"
@@ -162,7 +162,7 @@ def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Probl
     Such voxels would dominate mean and standard deviation, and with them crop and contrast. They
     are clipped to one range beyond the `USUAL` percentiles; other images are returned unchanged.
     """
-    sample = some_of(data)
+    sample = sampled(data)
     low, high = (float(value) for value in np.percentile(sample, USUAL))
     span = high - low
     far = int(np.count_nonzero((data > high + FAR * span) | (data < low - FAR * span)))

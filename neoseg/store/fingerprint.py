@@ -10,8 +10,8 @@ from neoseg.labels import Convention
 from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings
 
-LAYOUT = 6
-"""Version of the entry layout; raise it when older entries can no longer be read."""
+LAYOUT = 7
+"""Version of the entries; raise it when older ones cannot be read or hold other intensities."""
 
 
 def fingerprint(scan: Scan, convention: Convention, settings: PrepareSettings) -> str:

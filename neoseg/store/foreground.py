@@ -24,18 +24,22 @@ def head_of(data: np.ndarray) -> np.ndarray:
     Constant borders are ignored, so that the result does not depend on how far an image is padded.
     """
     bright: np.ndarray = data > _without_padding(data).mean(dtype=np.float64)
+    if not bright.any():  # within the borders it is constant
+        bright = data > data.mean(dtype=np.float64)
     return bright
 
 
 def _without_padding(data: np.ndarray) -> np.ndarray:
-    """Return the smallest box of a volume outside of which all voxels equal the first one."""
-    content = data != data.flat[0]
-    occupied = [content.any(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    if not occupied[0].any():
-        return data
-    places = (np.flatnonzero(planes) for planes in occupied)
-    box = tuple(slice(place[0], place[-1] + 1) for place in places)
-    inside: np.ndarray = data[box]
+    """Return a volume without the constant planes at each of its six faces."""
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        low, high = data.min(axis=others), data.max(axis=others)
+        first, last = ((low == high) & (low == low[end]) for end in (0, -1))
+        if first.all():
+            return data
+        box.append(slice(int(first.argmin()), len(low) - int(last[::-1].argmin())))
+    inside: np.ndarray = data[tuple(box)]
     return inside
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
-from neoseg.store.checks import check_grid, one, some_of
+from neoseg.store.checks import check_grid, one, sampled
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
 from neoseg.store.label_checks import (
@@ -63,7 +63,7 @@ def read_scan(
         brain = brain_of(volumes, scan.images, settings, scan.mask)
         image, geometry = prepare_volumes(volumes, settings, brain)
         record["geometry"] = asdict(geometry)
-        samples = [None if v is None else some_of(v.data).copy() for v in volumes]
+        samples = [None if v is None else sampled(v.data).copy() for v in volumes]
         del volumes
     except DataError as error:
         problems += error.problems or [Problem(scan.id, str(error), kind="missing-image")]
@@ -74,7 +74,7 @@ def read_scan(
             meaning = scan.meaning(convention)
             if geometry is not None:
                 problems += check_kept(scan.label, codes, geometry.crop, settings, meaning)
-            label = np.array(meaning.values)[some_of(codes)]
+            label = np.array(meaning.values)[sampled(codes)]
             for path, data in zip(scan.images, samples, strict=False):
                 # Only a sample is compared; if it has several structures, equality is no accident.
                 if path and data is not None and np.ptp(label) and np.array_equal(data, label):

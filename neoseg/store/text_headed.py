@@ -106,7 +106,7 @@ def read_voxels(path: Path, header: TextHeader) -> np.ndarray:
     with opened(path, MAX_BYTES) as stream:
         stream.seek(header.begin)
         # Packed ones are not longer than this; of others one byte too many tells enough.
-        raw = stream.read(header.size + max(2**16, header.size >> 8) + 1)
+        raw = stream.read(header.size + max(2**16, header.size >> 4) + 1)
     if header.packed:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
         unpacked = unpacker.decompress(raw, header.size + 1)

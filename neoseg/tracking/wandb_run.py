@@ -136,10 +136,11 @@ class WandbRun(ServiceRun):
     def _open(self) -> None:
         if self._run is not None:
             return
-        if Path(CONFIG).is_file() and Path("wandb", "settings").exists():
+        settings = any(Path(folder, "settings").exists() for folder in ("wandb", ".wandb"))
+        if settings and Path(CONFIG).is_file() and Path("split.csv").is_file():
             # W&B would read there which server gets the key and the curves.
             raise LoggerError(
-                f"{Path.cwd()} is a run folder with settings of W&B (wandb/settings); start the "
+                f"{Path.cwd()} is a run folder with settings of W&B; start the "
                 "command in another folder"
             )
         import wandb

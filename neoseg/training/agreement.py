@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -35,14 +36,38 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
     return torch.where((size > 0) & ~hidden, 2 * overlap / size, torch.nan)
 
 
-def mean_of_classes(per_class: Tensor, space: LabelSpace) -> Tensor:
+def names_leaves(codes: Tensor, codebook: Codebook) -> bool:
+    """Return whether an annotation has voxels of a single leaf other than background."""
+    single = [len(s) == 1 and codebook.space.background not in s for s in codebook.sets]
+    return any(single[code] for code in codes.unique().tolist())
+
+
+def mean_of_classes(per_class: Tensor, space: LabelSpace, leaves: bool) -> Tensor:
     """Return the mean of values `[C]` over leaves other than background that have one.
 
-    If none has, as no annotation contains a single leaf, the mean is over super-classes.
+    With `leaves` false, as no annotation has voxels of a leaf, the mean is over super-classes.
     """
-    leaves = [k for k in range(space.num_leaves) if k != space.background]
-    mean = per_class[leaves].nanmean()
-    return per_class[space.num_leaves :].nanmean() if mean.isnan() else mean
+    if not leaves:
+        return per_class[space.num_leaves :].nanmean()
+    return per_class[[k for k in range(space.num_leaves) if k != space.background]].nanmean()
+
+
+def validation_values(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
+    """Return the Dice of each class of a scan, and whether its annotation has leaves, `[C + 1]`."""
+    named = torch.tensor([float(names_leaves(codes, codebook))], dtype=torch.float64)
+    return torch.cat([class_dice(leaves, codes, codebook), named])
+
+
+def mean_values(values: Sequence[Tensor], space: LabelSpace) -> tuple[Tensor, Tensor]:
+    """Return the mean Dice of each class over scans, and the mean of these; see `mean_of_classes`.
+
+    Args:
+        values: of the scans, from `validation_values`.
+        space: the leaves and super-classes.
+    """
+    *per_class, named = torch.stack(list(values)).nanmean(dim=0)
+    dice = torch.stack(per_class)
+    return dice, mean_of_classes(dice, space, leaves=bool(named))
 
 
 def of_all_ranks(values: dict[int, Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepSeed
 from neoseg.training.module import MONITOR
 from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
-from neoseg.training.telling import PICTURE, Bar, CurvePicture, Telling
+from neoseg.training.progress_lines import PICTURE, Bar, CurvePicture, ProgressLines
 
 
 def make_callbacks(
@@ -56,5 +56,5 @@ def make_callbacks(
     if max_time is not None:
         callbacks.append(Timer(max_time, interval="epoch"))
     bar = progress and Console().is_terminal
-    callbacks += [Telling(bar), CurvePicture(folder / PICTURE)]
+    callbacks += [ProgressLines(bar), CurvePicture(folder / PICTURE)]
     return [*callbacks, Bar()] if bar else callbacks

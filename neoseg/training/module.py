@@ -23,7 +23,7 @@ from neoseg.networks.outputs import heads_of
 from neoseg.patches.batch import Batch
 from neoseg.patches.completion import complete_batch, complete_volume
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training.agreement import class_dice, mean_of_classes, of_all_ranks
+from neoseg.training.agreement import mean_values, of_all_ranks, validation_values
 from neoseg.training.onednn import exact_convolutions
 from neoseg.training.optimisation import (
     OptimizerSettings,
@@ -198,15 +198,14 @@ class SegmentationModule(L.LightningModule):
             leaves = predict_volume(network, image, self.head, self.spec.window, self.device)
             codes = sample.codes.to("cpu")
             predictions[name] = torch.from_numpy(leaves)
-            dice = class_dice(predictions[name], codes, self.codebook)
-            self._dice.setdefault(name, {})[sample.number] = dice
+            values = validation_values(predictions[name], codes, self.codebook)
+            self._dice.setdefault(name, {})[sample.number] = values
         return predictions[self.predict_with]
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean Dice per class and over leaves, over the scans of all ranks."""
         for name, values in self._dice.items():
-            per_class = torch.stack(of_all_ranks(values)).nanmean(dim=0)
-            mean = mean_of_classes(per_class, self.space)
+            per_class, mean = mean_values(of_all_ranks(values), self.space)
             self._log_dice(f"val/dice_{name}", mean)
             if name != self.predict_with:
                 continue

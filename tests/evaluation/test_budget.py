@@ -15,24 +15,22 @@ def write_tables(run: Path, train: int, full: int) -> None:
     (run / "annotation.csv").write_text("\n".join(rows))
 
 
-@pytest.mark.parametrize(
-    ("asked", "train", "full", "share"),
-    [
-        (0.02, 160, 3, 0.02),  # as many as that makes, rounded
-        (0.05, 19, 1, 0.05),
-        (0.05, 4, 1, 0.25),  # at least one
-        (1.0, 4, 1, 0.25),  # named subjects
-        (1.0, 4, 4, 1.0),
-        (None, 4, 1, None),
-    ],
-)
-def test_the_share_is_that_of_the_subjects(
-    tmp_path: Path, asked: float | None, train: int, full: int, share: float | None
+@pytest.mark.parametrize("named", [{"full": ["0"]}, {"file": "who.csv"}])
+@pytest.mark.parametrize(("train", "full", "share"), [(4, 1, 0.25), (4, 4, 1.0), (3, 1, 0.333)])
+def test_of_named_subjects_the_share_is_theirs(
+    tmp_path: Path, named: dict[str, object], train: int, full: int, share: float
 ) -> None:
     write_tables(tmp_path, train, full)
-    config = {"cohort": {"name": "c"}, "annotation": {"full_fraction": asked}}
+    config = {"cohort": {"name": "c"}, "annotation": {"full_fraction": 1.0, **named}}
     assert share_of_full(tmp_path, config) == share
 
 
+@pytest.mark.parametrize("asked", [0.05, 1.0, None])
+def test_else_it_is_what_was_asked_for(tmp_path: Path, asked: float | None) -> None:
+    write_tables(tmp_path, 4, 1)
+    config = {"cohort": {"name": "c"}, "annotation": {"full_fraction": asked, "full": None}}
+    assert share_of_full(tmp_path, config) == asked
+
+
 def test_without_tables_it_is_what_was_asked_for(tmp_path: Path) -> None:
-    assert share_of_full(tmp_path, {"annotation": {"full_fraction": 0.3}}) == 0.3
+    assert share_of_full(tmp_path, {"annotation": {"full_fraction": 0.3, "file": "who.csv"}}) == 0.3

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from neoseg.findings.settings import ConfigError
-from neoseg.handover.torch_model import TOLD, write_bundle, write_program
+from neoseg.handover.torch_model import SETTINGS_FILE, write_bundle, write_program
 from neoseg.inference.model import ModelSpec
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.trained import TrainedNetwork
@@ -74,12 +74,12 @@ def test_the_bundle_finds_what_predict_finds(tmp_path: Path, case: str) -> None:
 def test_an_exported_program_gives_the_logits(tmp_path: Path) -> None:
     trained = TrainedNetwork.load(saved(tmp_path / "run"), "cpu")
     write_program(tmp_path / "model.pt2", trained, {"licence": "CC0"})
-    texts = {TOLD: "", "licence": ""}
+    texts = {SETTINGS_FILE: "", "licence": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=texts)
     image = torch.randn(1, 1, *trained.spec.patch_size)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(image), trained.network(image))
-    assert json.loads(texts[TOLD])["modalities"] == list(trained.spec.modalities)
+    assert json.loads(texts[SETTINGS_FILE])["modalities"] == list(trained.spec.modalities)
     assert texts["licence"] == "CC0"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from honest import checkpoint, config, save, write_config
 
 from neoseg.configuration.planned import read_plan_file
@@ -26,7 +27,10 @@ def test_no_link_leads_out_of_a_run(tmp_path: Path, name: str) -> None:
     (run / name).parent.mkdir(parents=True)
     inside = run / "inside"
     inside.mkdir()
-    (run / "wandb").symlink_to("inside")  # as W&B does
+    (run / "latest").symlink_to("inside")
+    logs = run / "wandb" / "offline-run-20261130_051143-d7634a7c" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug-core.log").symlink_to(tmp_path / "home" / "core-debug.log")  # as W&B does
     require_no_link_out(run)
     (run / name).symlink_to(tmp_path / "home")  # whether it is there or not
     with pytest.raises(ForeignError, match="is a link that leads out of the run"):
@@ -47,12 +51,13 @@ def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
         ("train", "hydra.run.dir=run"),
         ("evaluate", "run=run"),
         ("audit", "run=[run]"),
-        ("report", "runs=.", "output=run"),
+        ("report", "runs=.", "output=run/report"),
     ],
 )
 def test_commands_write_through_no_link(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     run = save(tmp_path / "run", checkpoint())
     write_config(run, config())
+    (run / "split.csv").write_text("subject,split\n")
     home = tmp_path / "bashrc"
     home.write_text("mine")
     (run / "train.log").symlink_to(home)
@@ -69,6 +74,13 @@ def test_commands_write_through_no_link(tmp_path: Path, arguments: tuple[str, ..
     assert ended.returncode == 2
     assert "is a link that leads out of the run" in ended.stderr
     assert home.read_text() == "mine"
+
+
+def test_the_folder_of_w_and_b_leads_nowhere(tmp_path: Path) -> None:
+    run = wandb.init(mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True))
+    run.finish()
+    assert any(path.is_symlink() for path in tmp_path.rglob("*"))  # also into the home folder
+    require_no_link_out(tmp_path)
 
 
 def test_a_key_has_no_line_break(canary: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from neoseg.configuration.run import RunConfig
-from neoseg.runs.longer import goes_on, rise, tell_whether_longer
+from neoseg.runs.longer import advise_on_length, goes_on, rise
 
 
 def run(epochs: int, max_time: str | None = None) -> RunConfig:
@@ -38,13 +38,13 @@ def test_a_training_that_still_rises_says_how_it_goes_on(
 ) -> None:
     curve(tmp_path, values)
     with caplog.at_level(logging.WARNING):
-        tell_whether_longer(run(5), tmp_path, 5)
+        advise_on_length(run(5), tmp_path, 5)
     line = f"python -m neoseg.train resume={tmp_path} trainer.max_epochs=10"
     assert (line in caplog.text) is told
 
 
 def test_a_training_out_of_time_says_so(tmp_path: Path, caplog: Any) -> None:
-    tell_whether_longer(run(5, "00:01:00:00"), tmp_path, 3)
+    advise_on_length(run(5, "00:01:00:00"), tmp_path, 3)
     assert "after 3 of 5 epochs" in caplog.text
     assert f"resume={tmp_path} trainer.max_time=null" in caplog.text
 

@@ -327,8 +327,10 @@ def test_a_voxel_far_beyond_all_others_changes_neither_crop_nor_contrast(
 
 
 @pytest.mark.parametrize("value", [0.0, -5.0])
-def test_air_around_the_image_changes_nothing(tmp_path: Path, value: float) -> None:
-    pads = [(30, 4), (0, 50), (7, 7)]
+@pytest.mark.parametrize("pads", [[(30, 4), (0, 50), (7, 7)], [(0, 20), (0, 20), (0, 20)]])
+def test_air_around_the_image_changes_nothing(
+    tmp_path: Path, value: float, pads: list[tuple[int, int]]
+) -> None:
     padded = np.pad(IMAGE, pads, constant_values=value)
     affine = AFFINE.copy()
     affine[:3, 3] -= AFFINE[:3, :3] @ [low for low, _ in pads]
@@ -338,3 +340,13 @@ def test_air_around_the_image_changes_nothing(tmp_path: Path, value: float) -> N
         inside, other = prepare_images([path], PrepareSettings(crop_margin=0.0, **settings))
         np.testing.assert_allclose(inside, alone, atol=1e-5)
         np.testing.assert_allclose(other.prepared_affine, geometry.prepared_affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["zscore", "percentile", "minmax"])
+def test_a_constant_box_in_air_is_finite(tmp_path: Path, how: str) -> None:
+    image = np.zeros((12, 12, 12), np.float32)
+    image[4:8, 3:9, 5:7] = 1
+    path = save(tmp_path / "box.nii.gz", image)
+    found, geometry = prepare_images([path], PrepareSettings(normalise=how, crop_margin=0.0))
+    assert np.isfinite(found).all()
+    assert geometry.crop == ((4, 8), (3, 9), (5, 7))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.labelling import atlas
 from neoseg.labelling.registration import Effort
-from neoseg.training import telling
+from neoseg.training import progress_lines
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -44,7 +44,7 @@ def quick() -> Iterator[None]:
     few = partial(atlas.register, effort=Effort(steps=(2, 2, 2), affine_steps=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(atlas, "register", few)
-        patch.setattr(telling, "draw_curves", lambda rows, path: None)
+        patch.setattr(progress_lines, "draw_curves", lambda rows, path: None)
         yield
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neoseg.labels import UNKNOWN, Codebook, LabelSpace, Protocol
-from neoseg.training.agreement import class_dice, mean_of_classes
+from neoseg.training.agreement import class_dice, mean_of_classes, names_leaves
 
 
 @pytest.fixture
@@ -88,7 +88,11 @@ def test_a_hidden_class_has_no_dice_and_leaves_the_mean(codebook: Codebook) -> N
     assert dice[names.index("WM")].isnan()
     assert dice[names.index("CSF")] == 0
     assert dice[cerebrum] == pytest.approx(2 * 48 / (48 + 64))
-    assert mean_of_classes(dice, space) == 0  # CSF is the one leaf with a truth
+    assert mean_of_classes(dice, space, leaves=True) == 0  # of CSF, which is known to be absent
+    assert mean_of_classes(dice, space, leaves=False) == dice[cerebrum]
+    assert not names_leaves(codes, codebook)
+    codes[0] = codebook.sets.index(frozenset([names.index("CSF")]))
+    assert names_leaves(codes, codebook)
 
 
 def test_without_leaves_the_mean_is_over_super_classes(codebook: Codebook) -> None:
@@ -96,4 +100,4 @@ def test_without_leaves_the_mean_is_over_super_classes(codebook: Codebook) -> No
     dice = torch.full((space.num_classes,), torch.nan)
     dice[space.background] = 1.0
     dice[space.class_position("TCV")] = 0.75
-    assert mean_of_classes(dice, space) == 0.75
+    assert mean_of_classes(dice, space, leaves=False) == 0.75

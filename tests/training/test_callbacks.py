@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ProgressBar, Timer
 from neoseg.training.callbacks import make_callbacks
 from neoseg.training.checkpoint import CheckpointSettings
 from neoseg.training.module import MONITOR
-from neoseg.training.telling import Telling
+from neoseg.training.progress_lines import ProgressLines
 
 
 def made(
@@ -36,7 +36,7 @@ def test_a_bar_is_shown_only_where_asked_and_seen(
     found = made(tmp_path, progress=progress)
     bars = [c for c in found if isinstance(c, ProgressBar)]
     assert len(bars) == (progress and terminal)
-    (telling,) = [c for c in found if isinstance(c, Telling)]
+    (telling,) = [c for c in found if isinstance(c, ProgressLines)]
     assert telling.bar == bool(bars)
 
 

@@ -23,7 +23,7 @@ from neoseg.commands.entry import quieten
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.patches.batch import Batch
 from neoseg.patches.volumes import VolumeSample
-from neoseg.training import telling
+from neoseg.training import progress_lines
 from neoseg.training.module import SegmentationModule
 
 OPTIONS = (
@@ -54,7 +54,7 @@ def run_rank(config: DictConfig, folder: Path, rank: int, port: int, dies: bool)
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     quieten()
-    telling.draw_curves = lambda rows, path: None  # seconds, and not meant here
+    progress_lines.draw_curves = lambda rows, path: None  # seconds, and not meant here
     step, note = SegmentationModule.training_step, folder / f"rank-{rank}.txt"
     watched = watching(step, note, DEADLY_STEP if dies else None)
     SegmentationModule.training_step = watched  # type: ignore[method-assign]

@@ -82,20 +82,22 @@ def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:
 
 def _different_plans(comparison: Comparison) -> Iterator[str]:
     """Yield a warning if arms were trained with different sizes because each planned its own."""
-    if not any((run.path / PLAN_FILE).is_file() for run in comparison.runs.values()):
-        return
     arms = comparison.frame.drop_duplicates("run").set_index("run")["arm"]
     sizes: dict[str, set[str]] = {}
     for name, run in comparison.runs.items():
+        if not (run.path / PLAN_FILE).is_file():
+            continue
         try:
             config = read_config(run.path / CONFIG)
         except ForeignError:
             continue
-        patch, batch = (value_at(config, f"patches.{key}") for key in ("size", "batch_size"))
+        keys = ("patches.size", "patches.batch_size", "patches.steps_per_epoch")
+        patch, batch, steps = (value_at(config, key) for key in keys)
         lengths = "x".join(map(str, patch)) if isinstance(patch, list) else "?"
-        text = f"{run.record.get('steps')} steps of {batch} patches of {lengths}"
+        epochs = value_at(config, "trainer.max_epochs")
+        text = f"{epochs} x {steps} steps of {batch} patches of {lengths}"
         sizes.setdefault(str(arms[name]), set()).add(text)
-    if len({text for texts in sizes.values() for text in texts}) > 1:
+    if len(set(map(frozenset, sizes.values()))) > 1:
         listed = "; ".join(f"{arm}: {', '.join(sorted(texts))}" for arm, texts in sizes.items())
         yield (
             f"Arms were trained with different sizes, planned for each by itself ({listed}): "

@@ -104,8 +104,9 @@ def collect(
         raise ReportError(f"{folder} has no finished run:\n{listed}")
     runs, frames = tuple(run.run for run in finished), [run.frame for run in finished]
     table = [run.keys for run in finished]
-    _name_arms(table, [run.config for run in finished], ignore)
-    for keys, changed in zip(table, tell_apart(runs, frames), strict=True):
+    configs = [run.config for run in finished]
+    _name_arms(table, configs, ignore)
+    for keys, changed in zip(table, tell_apart(runs, configs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
     _require_distinct(table)

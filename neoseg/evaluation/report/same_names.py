@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from neoseg.evaluation.report.run_files import FinishedRun, images_of
+from neoseg.foreign import value_at
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,11 @@ class _People:
         return all(self.images.get(scan, digest) == digest for scan, digest in images.items())
 
 
-def tell_apart(runs: Sequence[FinishedRun], frames: Sequence[pd.DataFrame]) -> list[list[str]]:
+def tell_apart(
+    runs: Sequence[FinishedRun],
+    configs: Sequence[Mapping[str, Any]],
+    frames: Sequence[pd.DataFrame],
+) -> list[list[str]]:
     """Rename cohorts in which scans of the same names show other images than in an earlier run.
 
     They are other people, or the same ones whose images were prepared anew; either way their scores
@@ -33,6 +40,7 @@ def tell_apart(runs: Sequence[FinishedRun], frames: Sequence[pd.DataFrame]) -> l
 
     Args:
         runs: of the report.
+        configs: of each; images of different kinds (modality, `desc-`, `space-`) are not compared.
         frames: the scores of each; their column `cohort` is changed.
 
     Returns:
@@ -40,10 +48,10 @@ def tell_apart(runs: Sequence[FinishedRun], frames: Sequence[pd.DataFrame]) -> l
     """
     known: dict[str, list[_People]] = {}
     renamed = []
-    for run, frame in zip(runs, frames, strict=True):
+    for run, config, frame in zip(runs, configs, frames, strict=True):
         names = {}
         for cohort, images in images_of(run.path).items():
-            groups = known.setdefault(cohort, [])
+            groups = known.setdefault(f"{cohort} {_kind_of(config, cohort)}", [])
             fitting = [number for number, people in enumerate(groups) if people.has(images)]
             number = fitting[0] if fitting else len(groups)
             if not fitting:
@@ -60,3 +68,11 @@ def tell_apart(runs: Sequence[FinishedRun], frames: Sequence[pd.DataFrame]) -> l
         frame["cohort"] = frame["cohort"].replace(names)
         renamed.append(list(names.values()))
     return renamed
+
+
+def _kind_of(config: Mapping[str, Any], cohort: str) -> str:
+    """Return which images of a cohort a run reads first."""
+    extra = value_at(config, f"extra_cohorts.{cohort}.cohort")
+    section = value_at(config, "cohort", {}) if extra is None else extra
+    keys = ("modalities", "image_desc", "image_entities", "restore", "images")
+    return json.dumps([section.get(key) for key in keys], default=str)

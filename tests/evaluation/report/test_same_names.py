@@ -33,7 +33,13 @@ def test_other_images_under_the_same_names_are_another_cohort(
     ]
     frames = [pd.DataFrame({"cohort": ["bids", "phantom"]}) for _ in runs]
     with caplog.at_level(logging.WARNING):
-        assert tell_apart(runs, frames) == [[], ["bids (2)"], [], ["bids (2)"], []]
+        assert tell_apart(runs, [{}] * len(runs), frames) == [
+            [],
+            ["bids (2)"],
+            [],
+            ["bids (2)"],
+            [],
+        ]
     own, others = zip(*(frame["cohort"] for frame in frames), strict=True)
     assert own == ("bids", "bids (2)", "bids", "bids (2)", "bids")
     assert set(others) == {"phantom"}
@@ -44,4 +50,11 @@ def test_other_images_under_the_same_names_are_another_cohort(
 def test_damaged_images_tell_nothing(tmp_path: Path, content: str) -> None:
     run = make_run(tmp_path, "a", None)
     (run.path / "images.json").write_text(content)
-    assert tell_apart([run], [pd.DataFrame({"cohort": ["bids"]})]) == [[]]
+    assert tell_apart([run], [{}], [pd.DataFrame({"cohort": ["bids"]})]) == [[]]
+
+
+def test_other_kinds_of_images_are_no_other_people(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, name, {"sub-1": name}) for name in ("a", "b", "c")]
+    frames = [pd.DataFrame({"cohort": ["bids"]}) for _ in runs]
+    configs = [{"cohort": {"modalities": [name]}} for name in ("T1w", "T2w", "T2w")]
+    assert tell_apart(runs, configs, frames) == [[], [], ["bids (2)"]]

@@ -140,14 +140,15 @@ def test_arms_that_planned_other_sizes_are_told(
         level = {"a": 0.6, "b": 0.7}[name]
         run = write_run(tmp_path / name, dice_of(level, ("t1-1",)), name=name, views=False)
         config = yaml.safe_load((run / "config.yaml").read_text())
-        config["patches"] = {"size": [32, 32, 32], "batch_size": batch}
+        config["patches"] = {"size": [32, 32, 32], "batch_size": batch, "steps_per_epoch": 100}
+        config["trainer"] = {"max_epochs": 7}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
         if planned:
             (run / "plan.yaml").write_text("patches: {}")
     write_report(tmp_path, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
-    assert ("a, 5 %: 20 steps of 2 patches of 32x32x32" in text) == told
-    assert ("b, 5 %: 20 steps of 9 patches of 32x32x32" in text) == told
+    assert ("a, 5 %: 7 x 100 steps of 2 patches of 32x32x32" in text) == told
+    assert ("b, 5 %: 7 x 100 steps of 9 patches of 32x32x32" in text) == told
 
 
 def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:

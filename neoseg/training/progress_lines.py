@@ -34,7 +34,7 @@ FIRST_PAUSE, MAX_PAUSE = 10.0, 600.0
 """Seconds to the first line within an epoch, and the longest between two lines."""
 
 
-class Telling(Callback):
+class ProgressLines(Callback):
     """Log one line per epoch: mean training loss, validation Dice, seconds per step, time left.
 
     A long epoch logs further lines at growing intervals. With a progress bar the lines go to the

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from neoseg.tracking.curves import METRICS, CurveLogger
-from neoseg.training import telling
-from neoseg.training.telling import Bar, CurvePicture, Telling, draw_curves
+from neoseg.training import progress_lines
+from neoseg.training.progress_lines import Bar, CurvePicture, ProgressLines, draw_curves
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(telling, "time", found)
+    monkeypatch.setattr(progress_lines, "time", found)
     return found
 
 
@@ -38,7 +38,9 @@ def trainer(steps: int, epochs: int, **more: Any) -> Any:
     return SimpleNamespace(**plain | more)
 
 
-def epoch(at: Any, callback: Telling, clock: Clock, seconds: float, loss: float = 1.0) -> None:
+def epoch(
+    at: Any, callback: ProgressLines, clock: Clock, seconds: float, loss: float = 1.0
+) -> None:
     callback.on_train_epoch_start(at, None)
     for step in range(at.num_training_batches):
         clock.now += seconds
@@ -69,7 +71,7 @@ def test_a_bar_asks_for_losses_once_a_second(clock: Clock) -> None:
 
 def test_a_line_an_epoch(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.INFO)
-    at, callback = trainer(2, 3), Telling()
+    at, callback = trainer(2, 3), ProgressLines()
     callback.on_train_start(at, None)
     epoch(at, callback, clock, 0.5)
     epoch(at, callback, clock, 1.5, loss=0.0)
@@ -85,7 +87,7 @@ def test_a_run_that_goes_on_within_an_epoch_counts_from_there(
 ) -> None:
     """Of 5 epochs of 100 steps the last 20 of the second are done, in a second each."""
     caplog.set_level(logging.INFO)
-    at, callback = trainer(100, 5, current_epoch=1), Telling()
+    at, callback = trainer(100, 5, current_epoch=1), ProgressLines()
     callback.on_train_start(at, None)
     callback.on_train_epoch_start(at, None)
     for step in range(80, 100):
@@ -102,7 +104,7 @@ def test_a_long_epoch_is_told_of_ever_less_often(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     caplog.set_level(logging.INFO)
-    at, callback = trainer(3600, 1), Telling()
+    at, callback = trainer(3600, 1), ProgressLines()
     callback.on_train_start(at, None)
     epoch(at, callback, clock, 1.0)
     steps = [int(text.split("step ")[1].split("/")[0]) for text in caplog.messages[1:]]
@@ -115,7 +117,7 @@ def test_only_the_first_process_speaks_and_gradients_add_up(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     caplog.set_level(logging.INFO)
-    at, callback = trainer(2, 1, is_global_zero=False), Telling()
+    at, callback = trainer(2, 1, is_global_zero=False), ProgressLines()
     callback.on_train_start(at, None)
     epoch(at, callback, clock, 1.0)
     assert not caplog.messages
@@ -132,7 +134,7 @@ def test_beside_a_bar_the_lines_go_into_the_file(tmp_path: Path, clock: Clock) -
     screen.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger().addHandler(screen)
     try:
-        at, callback = trainer(1, 1), Telling(bar=True)
+        at, callback = trainer(1, 1), ProgressLines(bar=True)
         callback.on_train_start(at, None)
         epoch(at, callback, clock, 1.0)
     finally:
@@ -170,7 +172,7 @@ def test_drawing_takes_a_small_share_of_the_time(
         if len(drawn) == 2:
             raise OSError("No space left on device")
 
-    monkeypatch.setattr(telling, "draw_curves", draw)
+    monkeypatch.setattr(progress_lines, "draw_curves", draw)
     logger = CurveLogger(tmp_path / METRICS)
     logger.log_metrics({"epoch": 0, "train/loss": 1.0}, step=0)
     at, callback = trainer(1, 1, loggers=[logger]), CurvePicture(tmp_path / "curves.png")

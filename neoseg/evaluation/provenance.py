@@ -15,11 +15,11 @@ from neoseg.foreign import read_json
 EVALUATION = "evaluation.json"
 """File in a folder of scores that records the inputs they were computed from."""
 
-NO_MATTER = ("batch_size", "accumulate_on", "views")
+_NO_INFLUENCE = ("batch_size", "accumulate_on", "views")
 """Settings that do not change any score."""
 
 
-def told_of(
+def evaluation_inputs(
     run: str, weights: Path, parts: Sequence[Scored], settings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
     """Return names and digests of everything that determines the scores.
@@ -41,7 +41,7 @@ def told_of(
         for meaning in [part.cohort.convention]
     ]
     matter = {
-        name: {key: value for key, value in values.items() if key not in NO_MATTER}
+        name: {key: value for key, value in values.items() if key not in _NO_INFLUENCE}
         for name, values in settings.items()
     }
     return {
@@ -54,7 +54,7 @@ def told_of(
     }
 
 
-def require_own(folder: Path, told: Mapping[str, str]) -> None:
+def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
     """Raise `ConfigError` if the folder has scores that were computed from other inputs."""
     if not (folder / "scores.csv").is_file():
         return
@@ -71,6 +71,6 @@ def require_own(folder: Path, told: Mapping[str, str]) -> None:
         )
 
 
-def keep(folder: Path, told: Mapping[str, str]) -> None:
+def record_inputs(folder: Path, told: Mapping[str, str]) -> None:
     """Record the inputs of the scores that will be written to `folder`."""
     write_json(folder / EVALUATION, dict(told))
