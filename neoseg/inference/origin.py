@@ -29,7 +29,7 @@ class Origin:
     def of(cls, name: str, runs: Sequence[Path], settings: Mapping[str, Any]) -> Origin:
         """Return the origin for an ensemble of runs; `settings` are all that affect the result."""
         weights = (digest_of(predicting_checkpoint(run)) for run in runs)
-        return cls(name, tuple(sorted(weights)), digest_of_content([LAYOUT, settings]))
+        return cls(name, tuple(sorted(weights)), digest_of_settings(settings))
 
     def look(self, target: Path, files: Sequence[Path | None]) -> Known:
         """Return whether a label file is what these networks would produce from `files`.
@@ -73,6 +73,11 @@ class Origin:
             "settings": self.settings,
             "files": [None if path is None else digest_of(path) for path in files],
         }
+
+
+def digest_of_settings(settings: Mapping[str, Any]) -> str:
+    """Return a digest of prediction settings, which changes with the normalisation, too."""
+    return digest_of_content([LAYOUT, settings])
 
 
 def _place_of(files: Sequence[Path | None]) -> str:

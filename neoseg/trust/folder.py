@@ -13,7 +13,7 @@ from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.model_file import read_head
-from neoseg.inference.origin import Origin
+from neoseg.inference.origin import Origin, digest_of_settings
 from neoseg.labels import LabelSpace
 from neoseg.trust.calibration import Calibration, Limits, Promise
 from neoseg.trust.observation import Observation
@@ -116,7 +116,7 @@ def to_hand_over(runs: Sequence[Path], predict_with: str | None) -> dict[str, An
             settings = content["settings"]
             if content["weights"] == weights and settings["predict_with"] == predict_with:
                 settings = {**settings, "predict_with": None}
-                calibrations[digest_of_content(settings)] = content["found"]
+                calibrations[digest_of_settings(settings)] = content["found"]
         except _INVALID as error:
             log.warning("%s cannot be used (%s) and is left out", path, error)
     return calibrations
