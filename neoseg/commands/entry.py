@@ -151,12 +151,12 @@ def _check_folders(command: str, arguments: Sequence[str]) -> None:
         key = key.lstrip("+")
         if key not in _WRITTEN:
             continue
-        for text in (value, *value.strip("[]").split(",")):
+        for text in filter(None, (value, *value.strip("[]").split(","))):
             try:
                 folder = Path(text.strip(" '\"")).expanduser().absolute()
                 if key == "output" and command in _OUTPUT_FOLDERS and folder.is_file():
                     raise ConfigError(f"{folder} is a file, expected a folder; name another place")
-                if key == "resume" and folder.is_dir():
+                if key in ("resume", "run") and folder.is_dir():
                     require_no_link_out(folder)
                 for place in (folder, *folder.parents):
                     if (place / CONFIG).is_file() and (place / "split.csv").is_file():
