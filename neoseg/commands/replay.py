@@ -1,4 +1,4 @@
-"""Replay a training step whose loss was not finite."""
+"""Replay a training step whose loss or gradient was not finite."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import CHECKPOINTS, LAST
 from neoseg.patches.batch import Batch
 from neoseg.training.checkpoint import seed_step
+from neoseg.training.kept_batch import KeptBatch, read_batch
 from neoseg.training.module import SegmentationModule, restored
-from neoseg.training.nonfinite import WEIGHTS, KeptBatch, read_batch
+from neoseg.training.nonfinite import WEIGHTS, largest_gradient
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,21 @@ class ReplayConfig(CommandConfig):
 
 
 def main(config: DictConfig) -> None:
-    """Print intensity range, codes and loss of each patch of a saved batch, and the total loss."""
+    """Print intensities, codes, loss and largest gradient of each patch of a saved batch."""
     command = ReplayConfig.parse(config)
     try:
         kept = read_batch(command.patch)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     module = restored(command.checkpoint or _checkpoint(command.patch), command.allow)
-    non_finite = sum(int((~torch.isfinite(value)).sum()) for value in module.state_dict().values())
+    non_finite = sum(int((~torch.isfinite(value)).sum()) for value in module.parameters())
     if non_finite:
         log.warning("%d weights are not numbers already: the step before did it", non_finite)
     table = Table(title=f"step {kept.about['step']}, seed {kept.about['seed']}")
-    for title in ("item", "scan", "image", "codes", "loss"):
-        table.add_column(title, justify="right" if title == "loss" else "left")
+    for title in ("item", "scan", "image", "codes"):
+        table.add_column(title, no_wrap=title == "image")
+    for title in ("loss", "largest gradient"):
+        table.add_column(title, justify="right")
     for index, (item, scan) in enumerate(
         zip(kept.about["items"], kept.about["scans"], strict=True)
     ):
@@ -56,27 +59,34 @@ def main(config: DictConfig) -> None:
             f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "holds no numbers"
         )
         codes = ", ".join(map(str, batch.codes.unique().tolist()))
-        loss = f"{loss_of(module, batch, kept):.6g}"
-        table.add_row(str(item), escape(str(scan)), intensities, codes, loss)
-    total = loss_of(module, kept.batch, kept)
-    table.add_row("all", "", "", "", f"{total:.6g}", style="bold")
+        loss, largest = loss_and_gradient(module, batch, kept)
+        cells = (str(item), escape(str(scan)), intensities, codes)
+        table.add_row(*cells, f"{loss:.6g}", f"{largest:.6g}")
+    loss, largest = loss_and_gradient(module, kept.batch, kept)
+    table.add_row("all", "", "", "", f"{loss:.6g}", f"{largest:.6g}", style="bold")
     Console().print(table)
     log.info("the loss was %s then; files: %s", kept.about["loss"], kept.about["files"])
 
 
-def loss_of(module: SegmentationModule, batch: Batch, kept: KeptBatch) -> float:
-    """Return the loss of a batch as in training, including dropout, without changing the module.
+def loss_and_gradient(
+    module: SegmentationModule, batch: Batch, kept: KeptBatch
+) -> tuple[float, float]:
+    """Return loss and largest absolute gradient of a batch; the module stays unchanged.
 
-    `module` is in training mode; `batch` has some or all of the kept items.
+    `module` is in training mode; `batch` has some or all of the kept items. Dropout is that of the
+    step, precision is float32.
     """
     seed_step(kept.about["seed"], kept.about["step"], kept.about["rank"])
     buffers = {name: value.clone() for name, value in module.named_buffers()}
-    with torch.no_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*self.trainer.*")
-        loss = float(module.training_step(batch, 0))
+        loss = module.training_step(batch, 0)
+    loss.backward()
+    largest = largest_gradient(module)
+    module.zero_grad(set_to_none=True)
     for name, value in module.named_buffers():
         value.copy_(buffers[name])
-    return loss
+    return float(loss.detach()), largest
 
 
 def _checkpoint(patch: Path) -> Path:

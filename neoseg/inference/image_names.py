@@ -70,10 +70,20 @@ def parse(path: Path, modalities: Sequence[str], channels: Mapping[str, str]) ->
     return ImageName(path, last, entities.get("desc"), entities.get("space"), rest)
 
 
+def by_folder(images: Iterable[ImageName]) -> dict[Path, list[ImageName]]:
+    """Return the images of each folder."""
+    folders: dict[Path, list[ImageName]] = {}
+    for image in images:
+        folders.setdefault(image.path.parent, []).append(image)
+    return folders
+
+
 def with_partners(
     path: Path, images: Sequence[ImageName], modalities: Sequence[str], channels: Mapping[str, str]
 ) -> ScanFiles:
     """Return the scan of a first image: the other modalities and the mask that belong to it.
+
+    `images` are those of its folder.
 
     They have its name except for modality, `desc-` and `space-`. In BIDS sessions, those with the
     fewest other entities that differ will do, as in training.
@@ -88,11 +98,10 @@ def with_partners(
         candidates = [
             image
             for image in images
-            if (image.path.parent, image.modality, image.rest) == (path.parent, name, first.rest)
-            and image.space in spaces
+            if (image.modality, image.rest) == (name, first.rest) and image.space in spaces
         ]
         if not candidates and path.parent.name == "anat" and path.name.startswith("sub-"):
-            candidates = _nearest_of_session(path, first, images, name, spaces)
+            candidates = _nearest_of_session(first, images, name, spaces)
         best = max(
             candidates,
             key=lambda image: (image.space is not None, image.desc == desc),
@@ -103,7 +112,6 @@ def with_partners(
 
 
 def _nearest_of_session(
-    path: Path,
     first: ImageName,
     images: Sequence[ImageName],
     modality: str,
@@ -114,17 +122,13 @@ def _nearest_of_session(
     So training pairs `acq-tse_T2w` with `acq-mprage_T1w`. None if the session has several scans of
     the first modality (an image could belong to any of them), or if the runs differ.
     """
-    firsts = {
-        image.rest
-        for image in images
-        if (image.path.parent, image.modality) == (path.parent, first.modality)
-    }
+    firsts = {image.rest for image in images if image.modality == first.modality}
     if len(firsts) > 1:
         return []
     own = entities_of("_".join(first.rest))
     ranked: dict[int, list[ImageName]] = {}
     for image in images:
-        if (image.path.parent, image.modality) != (path.parent, modality):
+        if image.modality != modality:
             continue
         parts = entities_of("_".join(image.rest))
         if image.space not in spaces or parts.get("run", own.get("run")) != own.get("run"):

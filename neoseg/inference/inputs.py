@@ -13,7 +13,13 @@ from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.nnunet import channels_of
 from neoseg.inference.image_choice import choose_desc, in_space
-from neoseg.inference.image_names import ImageName, ScanFiles, parse_all, with_partners
+from neoseg.inference.image_names import (
+    ImageName,
+    ScanFiles,
+    by_folder,
+    parse_all,
+    with_partners,
+)
 from neoseg.store import DataError
 
 log = logging.getLogger(__name__)
@@ -75,13 +81,17 @@ def find_scans(
     files = _volumes_in(path, base)
     channels = channels_of(files, modalities)
     images = parse_all(files, modalities, channels)
+    folders = by_folder(images)
     firsts = [image for image in images if image.modality == modalities[0]]
     chosen = choose_desc(firsts if base is None else in_space(firsts, space), desc, usual)
     if chosen and base is None:
         named = [file for file in files if stem_of(file).rpartition("_")[2] not in channels]
         _warn_of_unnamed(named, images, modalities[0])
     if chosen:
-        return [with_partners(image.path, images, modalities, channels) for image in chosen]
+        return [
+            with_partners(image.path, folders[image.path.parent], modalities, channels)
+            for image in chosen
+        ]
     if base is not None or desc is not None:
         expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
@@ -89,7 +99,9 @@ def find_scans(
             "trained on; name a file, or the folder that holds such images"
         )
     plain = _plain_collection(path, files, modalities, channels)
-    return [with_partners(file, images, modalities, channels) for file in plain]
+    return [
+        with_partners(file, folders.get(file.parent, ()), modalities, channels) for file in plain
+    ]
 
 
 def _scan_of_file(path: Path, modalities: Sequence[str]) -> ScanFiles:

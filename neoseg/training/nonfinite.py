@@ -1,19 +1,18 @@
-"""Handle NaN or infinite losses: stop the training or skip the step, and save the batch.
+"""Handle NaN or infinite losses and gradients: stop or skip the step, and save the batch.
 
-A step with such a gradient would destroy the weights, so the loss is checked before it. The check
-waits until the backward pass is queued, so that an accelerator computes while the host waits.
+Such a step would destroy the weights, so both are checked before it. The check of the loss waits
+until the backward pass is queued, so that an accelerator computes while the host waits; that of the
+gradient waits for the backward pass.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass, field, fields
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field
@@ -25,25 +24,21 @@ from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.findings.command_line import command, override
 from neoseg.findings.settings import Section
-from neoseg.foreign import json_of
-from neoseg.foreign.packed import read_arrays
 from neoseg.losses.fused.parallel import largest_of_all_ranks
 from neoseg.patches.batch import Batch
+from neoseg.training.kept_batch import KeptBatch, write_batch
 
 log = logging.getLogger(__name__)
 
 KEPT = "nan"
 """Subfolder of the training's folder in which batches with a non-finite loss are saved."""
 
-MAX_BYTES = 2**34
-"""Largest size of a saved batch that is read."""
-
 WEIGHTS = "weights.ckpt"
 """Checkpoint of the network whose loss was not finite, beside the batches."""
 
 
 class NonFiniteLossError(NeosegError):
-    """The loss is no longer finite; the message names the step and the saved files."""
+    """Loss or gradient is no longer finite; the message names the step and the saved files."""
 
 
 class NonFiniteSettings(Section):
@@ -53,21 +48,8 @@ class NonFiniteSettings(Section):
     max_skipped: int = Field(default=10, ge=0, description="steps of a training; one more stops it")
 
 
-@dataclass
-class KeptBatch:
-    """A batch whose loss was not finite, with its origin.
-
-    Attributes:
-        batch: items of this rank.
-        about: seed, step, items, scans, loss.
-    """
-
-    batch: Batch
-    about: dict[str, Any] = field(default_factory=dict)
-
-
 class NonFiniteLoss(Callback):
-    """Check the loss of every step before the weights change; all ranks take the same decision.
+    """Check loss and gradient of every step before the weights change; all ranks decide alike.
 
     With "skip", the weights, the optimizer's state, the batch statistics and the teacher stay
     unchanged, while schedules and the patch stream advance; a resumed run skips the same steps.
@@ -84,6 +66,7 @@ class NonFiniteLoss(Callback):
         self._batch: Batch | None = None
         self._before: dict[str, Tensor] = {}
         self._pending: tuple[Tensor, Answer] | None = None
+        self._loss = torch.zeros(())
         self._batch_is_bad = self._step_is_bad = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,26 +103,30 @@ class NonFiniteLoss(Callback):
         loss, answer = self._pending
         bad, anywhere = answer.get().tolist()
         self._pending = None
-        if not anywhere:
-            return
-        stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
-        message = self._keep(trainer, module, float(loss), bool(bad), stopping)
-        if stopping:
-            raise NonFiniteLossError(message)
-        log.warning("%s", message)
-        if not self._step_is_bad:
-            self.skipped += 1
-        self._batch_is_bad = self._step_is_bad = True
+        self._loss = loss
+        if anywhere:
+            self._refuse(trainer, module, f"the loss is {float(loss)} in", bool(bad))
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Drop the gradients of a marked step, so that the optimizer changes nothing."""
+        """Check the gradient; drop that of a marked step, so that the optimizer changes nothing.
+
+        A gradient scaler does both by itself, and requires gradients to be present.
+
+        Raises:
+            NonFiniteLossError: with "stop", or after too many skipped steps.
+        """
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not self._step_is_bad:
+            largest = largest_gradient(module)
+            if not math.isfinite(largest):
+                # Ranks share their gradients, so each of them gets here.
+                self._refuse(trainer, module, f"a gradient is {largest} in", True)
         teacher = getattr(module, "teacher", None)
         if teacher is not None:
             teacher.paused = self._step_is_bad
-        if self._step_is_bad and getattr(trainer.precision_plugin, "scaler", None) is None:
-            # A gradient scaler skips the step by itself, but requires gradients to be present.
+        if self._step_is_bad and not scaled:
             optimizer.zero_grad(set_to_none=True)
         self._step_is_bad = False
 
@@ -151,15 +138,28 @@ class NonFiniteLoss(Callback):
                 buffers[name].copy_(value)
         self._batch = None
 
+    def _refuse(
+        self, trainer: L.Trainer, module: L.LightningModule, what: str, on_this_rank: bool
+    ) -> None:
+        """Save the batch and stop, or mark the step to be skipped."""
+        stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
+        message = self._keep(trainer, module, what, on_this_rank, stopping)
+        if stopping:
+            raise NonFiniteLossError(message)
+        log.warning("%s", message)
+        if not self._step_is_bad:
+            self.skipped += 1
+        self._batch_is_bad = self._step_is_bad = True
+
     def _keep(
         self,
         trainer: L.Trainer,
         module: L.LightningModule,
-        loss: float,
+        what: str,
         on_this_rank: bool,
         stopping: bool,
     ) -> str:
-        """Save everything needed to recompute the loss; return the message for the user."""
+        """Save everything needed to repeat the step; return the message for the user."""
         step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
         if not on_this_rank:
             return f"the loss of step {step} is not a number in another process, which says more"
@@ -177,7 +177,7 @@ class NonFiniteLoss(Callback):
             "items": items,
             "scans": ids,
             "files": [[str(path) for path in scan.images if path] for scan in scans],
-            "loss": repr(loss),
+            "loss": repr(float(self._loss)),
         }
         suspects = _suspects(batch, ids)
         path = self.folder / f"step-{step:08d}-rank-{trainer.global_rank}.npz"
@@ -200,36 +200,17 @@ class NonFiniteLoss(Callback):
             else f"the step is left out, number {self.skipped + 1} of {self.settings.max_skipped}"
         )
         return (
-            f"the loss is {loss} in step {step} (items {items}): {action}. {suspects}. The patches "
-            f"are in {path}; {command('replay', override('patch', path))} shows again what each "
-            "gives. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or "
+            f"{what} step {step} (items {items}): {action}. {suspects}. The patches "
+            f"are in {path}; {command('replay', override('patch', path))} shows loss and gradient "
+            "of each. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or "
             "trainer.precision=32-true" + (hint if stopping else "")
         )
 
 
-def write_batch(path: Path, kept: KeptBatch) -> None:
-    """Write a batch as arrays and JSON text, atomically."""
-    members = {item.name: getattr(kept.batch, item.name) for item in fields(kept.batch)}
-    arrays: dict[str, Any] = {
-        name: value.cpu().numpy() for name, value in members.items() if isinstance(value, Tensor)
-    }
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, about=np.array(json.dumps(kept.about)), **arrays)
-
-
-def read_batch(path: Path) -> KeptBatch:
-    """Read a file of `write_batch`, without unpickling.
-
-    Raises:
-        ValueError: naming the file, if it is damaged or something else.
-    """
-    try:
-        content = read_arrays(path, MAX_BYTES)
-        about = json_of(str(content.pop("about")), str(path))
-        tensors: dict[str, Any] = {n: torch.from_numpy(v.copy()) for n, v in content.items()}
-        return KeptBatch(Batch(**tensors), about)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a patch that a training has kept: {error}") from None
+def largest_gradient(module: torch.nn.Module) -> float:
+    """Return the largest absolute gradient: NaN or infinite if one of them is; 0 without any."""
+    gradients = [value.grad for value in module.parameters() if value.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients, norm_type=math.inf))
 
 
 def _suspects(batch: Batch, scans: list[str]) -> str:

@@ -32,7 +32,7 @@ from neoseg.labels import LabelTable
 from neoseg.runs.loading import load_config
 from neoseg.runs.record import finished_dice
 from neoseg.store import read_volume
-from neoseg.training.nonfinite import read_batch
+from neoseg.training.kept_batch import read_batch
 
 
 def cases(run: Path) -> Any:

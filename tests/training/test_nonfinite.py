@@ -20,13 +20,9 @@ from neoseg.findings.settings import ConfigError
 from neoseg.patches.batch import Batch
 from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
+from neoseg.training.kept_batch import read_batch
 from neoseg.training.module import SegmentationModule
-from neoseg.training.nonfinite import (
-    NonFiniteLoss,
-    NonFiniteLossError,
-    NonFiniteSettings,
-    read_batch,
-)
+from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteLossError, NonFiniteSettings
 
 POISONED = (5, 1)
 """Step and item whose image gets NaN: the second step of the second epoch."""
@@ -95,7 +91,7 @@ def test_it_stops_and_keeps_the_patch_for_replay(
     shown = capsys.readouterr().out
     assert "holds no numbers" in shown
     rows = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
-    losses = [cells[-2].strip() for cells in rows if cells[-2].strip()]  # cells may wrap
+    losses = [cells[-3].strip() for cells in rows if cells[-3].strip()]  # cells may wrap
     assert losses[1:] == ["nan", "nan"]
     assert float(losses[0]) > 0
 
@@ -170,6 +166,55 @@ def test_one_too_many_ends_it(
     with pytest.raises(NonFiniteLossError, match="2 steps were left out before"):
         train(configured("supervised", "on_nan=skip", "max_skipped=2"), tmp_path)
     assert len(list((tmp_path / "nan").glob("*.npz"))) == 3
+
+
+@pytest.fixture
+def steep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the third step a finite loss whose gradient is not a number."""
+    plain, steps = SegmentationModule.training_step, iter(range(1000))
+
+    def training_step(module: SegmentationModule, *args: Any) -> torch.Tensor:
+        loss = plain(module, *args)
+        if next(steps) == 2:
+            loss = loss + (next(module.network.parameters()).sum() * 0).abs().sqrt()
+        return loss
+
+    monkeypatch.setattr(SegmentationModule, "training_step", training_step)
+
+
+@pytest.mark.usefixtures("steep")
+def test_a_gradient_that_is_not_a_number_stops_it_before_the_weights_change(
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"a gradient is nan in step 2 .*: the training"):
+        train(configured(*SETTINGS), tmp_path)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    for weights in (saved, torch.load(tmp_path / "nan" / "weights.ckpt", weights_only=True)):
+        assert all(torch.isfinite(value).all() for value in weights["state_dict"].values())
+    kept = kept_by(tmp_path)
+    assert float(read_batch(kept).about["loss"]) > 0
+
+    assert run_replay(monkeypatch, f"patch={kept}") == 0
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    numbers = [[float(cell) for cell in cells[-3:-1]] for cells in rows if cells[-2].strip()]
+    assert len(numbers) == 3
+    assert all(0 < value < float("inf") for pair in numbers for value in pair)
+
+
+@pytest.mark.usefixtures("steep")
+def test_a_gradient_that_is_not_a_number_is_left_out(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(configured(*SETTINGS, "on_nan=skip"), tmp_path)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["callbacks"]["NonFiniteLoss"] == {"skipped": 1}
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+    for moments in state["optimizer_states"][0]["state"].values():
+        assert all(torch.isfinite(value).all() for value in moments.values())
 
 
 @pytest.mark.parametrize("setting", ["on_nan=ignore", "max_skipped=-1"])
