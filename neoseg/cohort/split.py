@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -24,11 +25,13 @@ COLUMNS = ("cohort", "subject", "session", "split", "age_group")
 class SplitSettings(Section):
     """Settings of `conf/split/*.yaml`: a table to read, or how to draw a split.
 
-    `subset` allows the table to name subjects that the cohort lacks.
+    `subset` allows the table to name subjects that the cohort lacks; `others` is the part of the
+    subjects that the table lacks.
     """
 
     file: Path | None = None
     subset: bool = False
+    others: Literal["train", "val", "test"] | None = None
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
     seed: int = Field(default=0, ge=0)
 
@@ -84,7 +87,7 @@ def split_cohort(scans: Sequence[Scan], settings: SplitSettings) -> Split:
         CohortError: as `read_split` and `make_split`.
     """
     if settings.file is not None:
-        return read_split(settings.file, scans, subset=settings.subset)
+        return read_split(settings.file, scans, settings.subset, settings.others)
     part_of = {scan.subject: scan.split for scan in scans if scan.split is not None}
     if part_of:
         log.info("the split is that of the cohort's own table")
@@ -167,14 +170,17 @@ def write_splits(path: Path, parts: Iterable[tuple[Split, Iterable[Scan]]]) -> N
     write_rows(path, COLUMNS, rows)
 
 
-def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) -> Split:
+def read_split(
+    path: str | Path, scans: Sequence[Scan], subset: bool = False, others: str | None = None
+) -> Split:
     """Read a table with the columns subject and split (train, val or test), per subject or scan.
 
     If a column `cohort` has several values, only the rows of the scans' cohort are used.
 
     Raises:
         CohortError: listing subjects in two splits, unknown split names, table subjects that the
-            cohort lacks (unless `subset`), and cohort subjects that the table lacks.
+            cohort lacks (unless `subset`), and cohort subjects that the table lacks (unless
+            `others` gives their part).
     """
     path = Path(path).expanduser()
     problems = Problems()
@@ -187,7 +193,13 @@ def read_split(path: str | Path, scans: Sequence[Scan], subset: bool = False) ->
             problems.error(f"{path} row {number}", f"found split {row['split']!r}", str(SPLITS))
         elif subject:
             splits_of.setdefault(subject, set()).add(name)
-    _check_subjects(path, splits_of, present, subset, problems, present - listed)
+    unlisted = present - listed
+    if others is not None and listed:
+        splits_of |= {subject: {others} for subject in unlisted}
+        if unlisted:
+            log.info("%s lacks %d subjects, who are for %s", path, len(unlisted), others)
+        unlisted = set()
+    _check_subjects(path, splits_of, present, subset, problems, unlisted)
     problems.settle(f"split '{path}'")
     return Split(*(tuple(sorted(s for s in present if name in splits_of[s])) for name in SPLITS))
 
@@ -229,7 +241,8 @@ def _check_subjects(
         problems.error(
             path,
             f"lacks {len(unlisted)} subjects of the cohort: {shorten(sorted(unlisted))}",
-            action="add a row for each, or exclude them from the cohort",
+            action="add a row for each, set split.others=train (val, test) for all of them, or "
+            "exclude them from the cohort",
         )
 
 

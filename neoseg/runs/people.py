@@ -14,6 +14,7 @@ from neoseg.cohort.split import SPLITS, Split
 from neoseg.cohort.table import read_rows
 from neoseg.files import write_json
 from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_text
 from neoseg.foreign.files import LARGEST_TABLE
 from neoseg.foreign.values import json_of
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 IMAGES = "images.json"
 """In a run folder: split and image fingerprints of each scan, by cohort and scan."""
+
+SEEN = "seen.json"
+"""In the folder of a run that started from another network: the scans which that has seen."""
 
 PLAN = "annotation.csv"
 
@@ -83,25 +87,64 @@ def write_images(folder: Path, members: Sequence[Member]) -> None:
     write_json(folder / IMAGES, content)
 
 
+def write_seen(folder: Path, members: Sequence[Member]) -> None:
+    """Write the scans that the network has seen from which a run starts."""
+    rows = [
+        [m.scan.cohort, m.scan.subject, m.scan.session, m.part, m.digest, m.signature]
+        for m in members
+    ]
+    write_json(folder / SEEN, rows)
+
+
+def seen_before(folder: Path) -> list[Member] | None:
+    """Return what `write_seen` wrote; None if there is no such file.
+
+    Raises:
+        ConfigError: a file that a run did not write.
+    """
+    if not (folder / SEEN).is_file():
+        return None
+    try:
+        rows = json_of(read_text(folder / SEEN, LARGEST_TABLE, folder), str(folder / SEEN))
+        return [
+            _seen(str(cohort), str(subject), session and str(session), *map(str, rest))
+            for cohort, subject, session, *rest in rows
+        ]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{folder / SEEN} is not what a run writes ({error}); restore it"
+        ) from None
+
+
+def _seen(
+    cohort: str, subject: str, session: str | None, part: str, digest: str = "", signature: str = ""
+) -> Member:
+    scan = Scan(subject, session, (None,), None, None, None, None, cohort)
+    return Member(scan, part, digest, signature)
+
+
 def seen_by(folder: Path) -> list[Member]:
-    """Return the training and validation scans of a run, with any recorded fingerprints."""
-    images: dict[tuple[str, str], list[str]] = {}
+    """Return the training and validation scans of a run, with any recorded fingerprints.
+
+    They include those of the network that it started from.
+    """
+    images: dict[tuple[str, str], tuple[str, str]] = {}
     try:
         text = read_text(folder / IMAGES, LARGEST_TABLE, folder)  # 5 kB per scan
         content = json_of(text, str(folder / IMAGES))
         images = {
-            (cohort, scan): [str(digest), str(signature)]
+            (cohort, scan): (str(digest), str(signature))
             for cohort, scans in content.items()
             for scan, (_, digest, signature) in scans.items()
         }
     except (OSError, ValueError, AttributeError, TypeError):
         log.warning("%s does not tell what its images show: ids alone are compared", folder)
-    members = []
+    members = seen_before(folder) or []
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
         if item.split != "test":
-            scan = Scan(item.subject, item.session, (None,), None, None, None, None, item.cohort)
-            fingerprints = images.get((scan.cohort, scan.id), ["", ""])
-            members.append(Member(scan, item.split, *fingerprints))
+            member = _seen(item.cohort, item.subject, item.session, item.split)
+            digest, signature = images.get((item.cohort, member.scan.id), ("", ""))
+            members.append(replace(member, digest=digest, signature=signature))
     return members
 
 

@@ -24,7 +24,8 @@ from neoseg.runs.origin import require_same, write_origin
 from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.stage import run_stage
-from neoseg.runs.start import with_source
+from neoseg.runs.start import require_unseen, with_source
+from neoseg.store.leaks import members_of
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import before, stages_of
 
@@ -104,6 +105,7 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
         # Before the configuration is written: from here on the run is unfinished again.
         (folder / RECORD).unlink()
     require_same(run, folder, plan, resuming)
+    require_unseen(run, folder, members_of(plan))
     plan = with_source(run, folder, plan)
     text = yaml.safe_dump(run.content, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, text)

@@ -28,7 +28,7 @@ from neoseg.processes import is_first_process
 from neoseg.runs.people import write_images
 from neoseg.runs.pseudo_labels import make_pseudo_labels
 from neoseg.runs.stage_data import prepared_data
-from neoseg.runs.start import warm_start
+from neoseg.runs.start import require_unseen, warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.module import SegmentationModule
@@ -72,6 +72,7 @@ def run_stage(
 
     data = prepared_data(run, plan, stage, module.objective.needs_teacher)
     augment = data.augment
+    require_unseen(run, folder, data.members)
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
         if not resuming:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
 from neoseg.files import write_json
+from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.foreign.values import value_at
@@ -23,6 +25,8 @@ from neoseg.labelling.relabel import SourceLabeller, telling
 from neoseg.labels import Codebook
 from neoseg.labels.carried import translated
 from neoseg.processes import is_first_process
+from neoseg.runs.people import PLAN, SPLIT, seen_before, seen_by, write_seen
+from neoseg.store.leaks import Member, by_image, by_name, require_none
 from neoseg.training.module import SegmentationModule
 from neoseg.training.warm_start import Source, report_table, start
 
@@ -50,6 +54,47 @@ def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None
     drawn = [row["class"] for row in report["classes"] if row["from"] == "drawn"]
     if drawn:
         log.info("drawn, since the old table has nothing like it: %s", ", ".join(drawn))
+
+
+def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> None:
+    """Require that the network of `init_from` has not seen the people of the test.
+
+    The scans it has seen are recorded in the run folder: a resumed run does not need the network,
+    and whoever starts from this run or evaluates it learns of them.
+
+    Args:
+        run: its key `leaks` tells how a leak is treated.
+        folder: of the run.
+        members: the scans of the run; images are compared where they have signatures.
+
+    Raises:
+        DataError: people of the test on whom that network was trained or validated.
+    """
+    if run.init_from is None:
+        return
+    seen = seen_before(folder)
+    if seen is None:
+        source = Path(run.init_from)
+        seen = seen_by(source) if (source / PLAN).is_file() else []
+        if not seen:
+            log.warning(
+                "init_from=%s does not tell on whom it was trained: if people of your test split "
+                "were among them, the scores are too good",
+                source,
+            )
+        if is_first_process():
+            write_seen(folder, seen)
+    there = [replace(member, part=f"the training of {run.init_from}") for member in seen]
+    everyone = [*there, *(member for member in members if member.part == "test")]
+    by_id = by_name(everyone) if run.leaks != "namesakes" else ()
+    leaks = (leak for leak in (*by_id, *by_image(everyone)) if leak.other.part == "test")
+    keys = ("split=file", override("split.file", Path(run.init_from) / SPLIT), "split.others=train")
+    remedy = (
+        "scores of people that a network was trained on say nothing about others: use the split of "
+        f"that run ({' '.join(keys)}), or set leaks=namesakes for other people of the same id, "
+        "leaks=tell to go on all the same"
+    )
+    require_none(leaks, run.leaks, remedy)
 
 
 def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:

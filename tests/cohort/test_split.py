@@ -176,6 +176,22 @@ def test_a_part_of_the_cohort_may_use_the_whole_table(tmp_path: Path) -> None:
     assert sum(sizes(part)) == 4
 
 
+def test_the_settings_say_where_subjects_go_that_the_table_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("subject,split\na,train\nb,test\n")
+    scans = [make_scan(name, None, 30) for name in "abcd"]
+    with pytest.raises(CohortError, match=r"lacks 2 subjects .*c, d; .*set split\.others=train"):
+        split_cohort(scans, SplitSettings(file=path))
+    for others, expected in {
+        "train": Split(("a", "c", "d"), (), ("b",)),
+        "test": Split(("a",), (), ("b", "c", "d")),
+    }.items():
+        assert split_cohort(scans, SplitSettings(file=path, others=others)) == expected
+    path.write_text("subject,split\na,dev\n")
+    with pytest.raises(CohortError, match="found split 'dev'"):
+        split_cohort(scans, SplitSettings(file=path, others="val"))
+
+
 def test_a_table_may_have_names_of_files(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     path.write_text("subject,split\ncase_01,train\nsub-case-02,val\ncase03,test\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tiny_run import load_module, train
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as runs
+from neoseg.runs.people import seen_by
+from neoseg.store import DataError
 from neoseg.training.module import SegmentationModule
 from neoseg.training.parts import groups
 from neoseg.training.warm_start import Source, report_table, start
@@ -163,6 +166,48 @@ def test_a_run_starts_from_another_and_goes_on_without_it(
     run = RunConfig.parse(configured(*short, *arguments, "trainer.max_epochs=2"))
     runs.train(run, new, resuming=True)
     assert json.loads((new / "run.json").read_text())["steps"] == 2
+
+
+def test_people_of_the_source_are_not_in_the_test(
+    configured: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By id and by image, also if the network in between has seen none of them."""
+    short = ("supervised", "patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    old, new, last = (tmp_path / name for name in ("old", "new", "last"))
+    train(configured(*short), old)
+    other = (*short, f"init_from={old}", "split.seed=3")
+    for leaks in ("stop", "namesakes"):  # the ids, and the images
+        with pytest.raises(DataError, match="which is for the training of") as caught:
+            train(configured(*other, f"leaks={leaks}", "score=true"), tmp_path / leaks)
+    keys = re.findall(r"\(split=file (.*?)\)", str(caught.value))[0].split()
+    train(configured("supervised", "split=file", *short[1:], f"init_from={old}", *keys), new)
+    assert (new / "split.csv").read_text() == (old / "split.csv").read_text()
+
+    seen = {member.scan.subject for member in seen_by(old)}
+    old.rename(tmp_path / "gone")
+    (new / "annotation.csv").write_text((new / "annotation.csv").read_text().splitlines()[0])
+    assert {member.scan.subject for member in seen_by(new)} == seen
+    onwards = (*short, f"init_from={new}", "split.seed=3")
+    with pytest.raises(DataError, match="which is for the training of"):
+        train(configured(*onwards), last)
+    caplog.clear()
+    train(configured(*onwards, "leaks=tell"), last)
+    assert "which is for the training of" in caplog.text
+
+    (new / "seen.json").write_text("[1]")
+    with pytest.raises(ConfigError, match=r"seen\.json is not what a run writes"):
+        seen_by(new)
+
+
+def test_weights_that_do_not_tell_whom_they_have_seen_are_a_warning(
+    configured: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ("supervised", "patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    train(configured(*short), tmp_path / "old")
+    state = load_module(tmp_path / "old").network.state_dict()
+    torch.save(state, tmp_path / "old.pt")
+    train(configured(*short, f"init_from={tmp_path / 'old.pt'}"), tmp_path / "new")
+    assert "does not tell on whom it was trained" in caplog.text
 
 
 def test_init_without_a_start_is_an_error(configured: Callable[..., DictConfig]) -> None:
