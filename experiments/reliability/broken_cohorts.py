@@ -345,6 +345,20 @@ def not_drawn(example: Example) -> None:
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
+def no_integer(example: Example) -> None:
+    example.options["convention"] = {0: 0, 1: 1, 2: 2, 3: 3}
+    for number, subject in enumerate(SUBJECTS):
+        labels = head(number)[1]
+        save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
+
+
+def outlines(example: Example) -> None:
+    example.options["convention"] = {**{value: value for value in LEAVES}, 5: "TCV"}
+    for number, subject in enumerate(SUBJECTS[:2]):
+        labels = head(number)[1]
+        save(example.file("dseg", subject), np.where(labels > 1, 5, labels).astype(np.uint8))
+
+
 def two_sides(example: Example) -> None:
     for number, subject in enumerate(SUBJECTS):
         labels = head(number)[1]
@@ -510,6 +524,8 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
     "structure-not-drawn": not_drawn,
+    "no-integer": no_integer,
+    "full-but-coarse": outlines,
     "unpaired-sides": two_sides,
     "class-never-annotated": never_annotated,
     "contradicted-annotation": more_than_described,

@@ -47,18 +47,16 @@ class Source:
         if any(scan.annotation is not None for scan in self.cohort.scans):
             pairs = chain.from_iterable(map(self.of_split, SPLITS))
             return set().union(*(self.told(scan, item.protocol) for scan, item in pairs))
-        own_sets = {scan.sets(self.cohort.convention) for scan in self.cohort.scans}
-        sets = set(self.cohort.convention.sets).union(*own_sets)
-        return {protocol.apply(s) for protocol in self.protocols.values() for s in sets}
+        scans = {scan.not_drawn: scan for scan in self.cohort.scans}.values()
+        return set().union(*(self.told(scan, name) for scan in scans for name in self.protocols))
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
         """Return a table, uint8 `[256]`, from stored codes to codebook rows under a protocol."""
         return codebook.lookup(self.told(scan, protocol))
 
-    def told(self, scan: Scan, protocol: str) -> list[LabelSet]:
+    def told(self, scan: Scan, protocol: str) -> tuple[LabelSet, ...]:
         """Return the label set under a protocol of each value in a scan's label file."""
-        applied = self.protocols[protocol]
-        return [applied.apply(s) for s in scan.sets(self.cohort.convention)]
+        return scan.sets(self.cohort.convention, self.protocols[protocol])
 
     def known(self, scan: Scan, item: Assignment) -> str:
         """Describe which structures an annotation separates from all others.
@@ -66,16 +64,16 @@ class Source:
         The background is mentioned if it alone is not separated. If no structure is, the merged
         super-classes are named.
         """
-        space = self.cohort.convention.space
-        sets = [] if scan.label is None else self.told(scan, item.protocol)
-        single = frozenset().union(*(s for s in sets if len(s) == 1)) - scan.not_drawn
+        space, undrawn = self.cohort.convention.space, scan.undrawn(self.cohort.convention)
+        sets = () if scan.label is None else self.told(scan, item.protocol)
+        single = frozenset().union(*(s for s in sets if len(s) == 1)) - undrawn
         foreground = [leaf for leaf in range(space.num_leaves) if leaf != space.background]
         names = [space.leaves[leaf].abbreviation for leaf in foreground if leaf in single]
         hidden = [space.leaves[leaf].abbreviation for leaf in foreground if leaf not in single]
         if not hidden:
             return "all" if space.background in single else "all, where the background is not told"
         if not names:
-            merged = {s - scan.not_drawn for s in sets if 1 < len(s) < space.num_leaves}
+            merged = {s - undrawn for s in sets if 1 < len(s) < space.num_leaves}
             wholes = [entry.abbreviation for entry in space.classes if entry.leaves in merged]
             return f"{shorten(wholes)} as one" if wholes else "none"
         return f"all but {shorten(hidden)}" if len(hidden) <= len(names) else shorten(names)

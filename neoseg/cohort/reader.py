@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neoseg.cohort.formats import dicom_line
 from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
@@ -53,7 +53,7 @@ def reader(
     function's own options and the filters of `Selection`. `on_error="skip"` leaves out scans with
     errors, "collect" also keeps all other errors to be reported later; otherwise a `CohortError`
     lists every problem. `not_drawn` maps structures to the subjects or scans (by id) whose label
-    files have background in their place.
+    files have background in their place, or to "all".
 
     Args:
         name: default name of the cohort.
@@ -71,7 +71,7 @@ def reader(
             name: str = name,
             modalities: Sequence[str] = tuple(usual),
             on_error: OnError = "stop",
-            not_drawn: Mapping[int | str, Sequence[str]] | None = None,
+            not_drawn: Mapping[int | str, Sequence[str] | Literal["all"]] | None = None,
             **options: Any,
         ) -> Cohort:
             problems = Problems()
@@ -109,7 +109,7 @@ def reader(
 def _with_not_drawn(
     scans: Sequence[Scan],
     space: LabelSpace,
-    not_drawn: Mapping[int | str, Sequence[str]],
+    not_drawn: Mapping[int | str, Sequence[str] | Literal["all"]],
     problems: Problems,
 ) -> list[Scan]:
     """Return the scans with the structures that were not drawn in each."""
@@ -121,7 +121,7 @@ def _with_not_drawn(
             problems.error("not_drawn", str(error))
             continue
         known = {name for scan in scans for name in (scan.subject, bare_id(scan.id, "sub-"))}
-        listed = {id_in(str(name), known) for name in ids}
+        listed = known if ids == "all" else {id_in(str(name), known) for name in ids}
         for scan in scans:
             if listed & {scan.subject, bare_id(scan.id, "sub-")}:
                 hidden[scan.id] |= leaves

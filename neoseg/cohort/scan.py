@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neoseg.findings.problems import CohortError, Problem
 from neoseg.labels import Convention, LabelSet, Protocol
+from neoseg.labels.convention import unnamed, with_background
 
 TERM_AGE = 37.0
 """Post-menstrual age in weeks from which a scan (or birth) counts as term."""
@@ -56,11 +57,24 @@ class Scan:
         own = self.annotation and self.annotation.convention
         return own or convention
 
-    def sets(self, convention: Convention) -> tuple[LabelSet, ...]:
-        """Return the label set of each value of `meaning` in this scan."""
-        background, values = convention.space.background, self.meaning(convention).sets
-        per_value = (s | self.not_drawn if background in s else s for s in values)
-        return tuple(map(self.described.apply, per_value) if self.described else per_value)
+    def undrawn(self, convention: Convention) -> LabelSet:
+        """Return the leaves that may be in the background of the scan's label file.
+
+        They were not drawn in this scan, or no integer of the file stands for them.
+        """
+        return self.not_drawn | unnamed(convention.space, self._file_sets(convention))
+
+    def sets(
+        self, convention: Convention, protocol: Protocol | None = None
+    ) -> tuple[LabelSet, ...]:
+        """Return the label set of each value of `meaning` in this scan, under a protocol if any."""
+        sets = self._file_sets(convention)
+        shown = sets if protocol is None else tuple(map(protocol.apply, sets))
+        return with_background(convention.space, shown, self.undrawn(convention))
+
+    def _file_sets(self, convention: Convention) -> tuple[LabelSet, ...]:
+        sets = self.meaning(convention).sets
+        return tuple(map(self.described.apply, sets)) if self.described else sets
 
     @property
     def age_group(self) -> str:

@@ -20,6 +20,7 @@ from neoseg.cohort.split import Split, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.outputs import AnyFolder, as_own_folder
+from neoseg.doctor.openness import without_integer
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.provenance import evaluation_inputs, record_inputs, require_same_inputs
@@ -119,6 +120,9 @@ def main(config: DictConfig) -> None:
             f"({part}) none has a label file; choose another part, or segment them with "
             "neoseg.predict"
         )
+    for scored in parts:
+        for problem in without_integer(scored.cohort, scored.scans):
+            log.warning("%s", problem)
     # Scores of a non-default part have a separate folder.
     folder_name = name if part == command.usual_part else f"{name}_{part}"
     output = command.output or run / "evaluation" / folder_name

@@ -101,24 +101,22 @@ def shown_sets(source: Source, examined: Sequence[Examined]) -> set[LabelSet]:
     for scan, assignment in source.of_split("train"):
         if scan.id not in by_id:
             continue
-        protocol = source.protocols[assignment.protocol]
-        sets = scan.sets(source.cohort.convention)
-        shown |= {protocol.apply(sets[code]) for code in np.flatnonzero(by_id[scan.id].voxels)}
+        sets = source.told(scan, assignment.protocol)
+        shown |= {sets[code] for code in np.flatnonzero(by_id[scan.id].voxels)}
     return shown
 
 
 def known_sets(source: Source) -> set[LabelSet]:
     """Return the label sets that annotations of the training scans can contain under the plan."""
-    meaning = source.cohort.convention
-    pairs = {
-        (scan.sets(meaning), item.protocol) for scan, item in source.of_split("train") if scan.label
-    }
-    return {source.protocols[name].apply(leaves) for sets, name in pairs for leaves in sets}
+    annotated = (pair for pair in source.of_split("train") if pair[0].label)
+    return set().union(*(source.told(scan, item.protocol) for scan, item in annotated))
 
 
 def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]:
     """Warn of structures that no training scan shows, or that are always merged with others."""
-    shown = {leaves for leaves in shown if leaves != space.everything}
+    background = space.background
+    # What may be in the background was not drawn there.
+    shown = {leaves for leaves in shown if background not in leaves or len(leaves) == 1}
     separate = {leaf for leaves in shown if len(leaves) == 1 for leaf in leaves}
     present = {leaf for leaves in shown for leaf in leaves}
     absent = [k for k in range(space.num_leaves) if k not in present]

@@ -19,6 +19,7 @@ from neoseg.doctor.cohort import (
     unseen_leaves,
 )
 from neoseg.doctor.diagnosis import Diagnosis
+from neoseg.doctor.openness import mostly_open, without_integer
 from neoseg.doctor.sides import unpaired_sides
 from neoseg.doctor.structures import Structures
 from neoseg.labels import LabelSet, Protocol
@@ -71,6 +72,7 @@ def diagnose(
             problems += unseen_leaves(space, shown_sets(source, examined))
             problems += unknown_classes(space, known_sets(source))
             problems += structures.not_drawn(source)
+            problems += [*without_integer(good, good.scans), *mostly_open(source, examined)]
             problems += unpaired_sides(good, examined)
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(problems)), structures, annotated)
 
@@ -84,14 +86,22 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
         DataError: the store cannot be written.
     """
     shown, problems = set[LabelSet](), list[Problem]()
-    for source in plan.sources:
+    counted = list[tuple[Source, str, Structures]]()
+    for place, source in enumerate(plan.sources):
+        prefix = f"++extra_cohorts.{source.cohort.name}." if place else ""
         scans = tuple(scan for part in SPLITS for scan, _ in source.of_split(part))
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
-        problems += Structures.of(replace(source.cohort, scans=scans), examined).not_drawn(source)
+        structures = Structures.of(replace(source.cohort, scans=scans), examined)
+        counted.append((source, prefix, structures))
+        problems += without_integer(source.cohort, scans, prefix)
+        problems += mostly_open(source, examined, prefix)
         problems += copied_labels(examined)
         if mirrored:
             problems += unpaired_sides(source.cohort, examined)
+    everywhere = frozenset[int]().union(*(structures.shown for *_, structures in counted))
+    for source, prefix, structures in counted:
+        problems += structures.not_drawn(source, prefix, everywhere)
     return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *problems]))
 
 

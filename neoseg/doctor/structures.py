@@ -69,10 +69,22 @@ class Structures:
         columns = ("structure", "scans that show it", "voxels there (median)", "scans without it")
         return markdown_rows(columns, rows)
 
-    def not_drawn(self, source: Source) -> list[Problem]:
+    @property
+    def shown(self) -> LabelSet:
+        """The leaves of which some scan has a voxel."""
+        return frozenset(np.flatnonzero(self.voxels.any(axis=0)).tolist())
+
+    def not_drawn(
+        self, source: Source, prefix: str = "", elsewhere: LabelSet = frozenset()
+    ) -> list[Problem]:
         """Warn of structures that some scans of a plan lack and others show.
 
         Structures declared as not drawn, by the plan or the cohort, are not reported.
+
+        Args:
+            source: the plan of the cohort.
+            prefix: of the key that the message names, such as `++extra_cohorts.other.`.
+            elsewhere: leaves that scans of other cohorts show.
         """
         space = self.convention.space
         background = frozenset([space.background])
@@ -80,13 +92,14 @@ class Structures:
         hidden: dict[str, LabelSet] = {}
         for item in source.assignments:
             scan = scans[scan_id(item.subject, item.session)]
-            hidden[scan.id] = source.protocols[item.protocol].apply(background | scan.not_drawn)
+            shown = source.protocols[item.protocol].apply(background)
+            hidden[scan.id] = shown | scan.undrawn(self.convention)
         rows = [row for row, scan in enumerate(self.scans) if scan in hidden]
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for leaf, _ in self._names():
             lacking = [self.scans[row] for row in rows if self._lacks[row, leaf]]
-            # Structures that no scan shows are reported elsewhere.
-            if self.voxels[rows, leaf].any():
+            # Structures that no scan of any cohort shows are reported elsewhere.
+            if leaf in elsewhere or self.voxels[rows, leaf].any():
                 groups[tuple(scan for scan in lacking if leaf not in hidden[scan])].append(leaf)
         return [
             Problem(
@@ -96,7 +109,7 @@ class Structures:
                 f"others show: {shorten(lacking)}",
                 "the same structures in every scan",
                 "their voxels count as background there; where they were not drawn, set "
-                f"{override('cohort.not_drawn', self._line(leaves, lacking))}",
+                f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}",
                 "structure-not-drawn",
                 severity="warning",
             )
@@ -105,6 +118,6 @@ class Structures:
         ]
 
     def _line(self, leaves: Sequence[int], scans: Sequence[str]) -> str:
-        ids = f"[{', '.join(scans)}]"
+        ids = "all" if len(scans) == len(self.scans) else f"[{', '.join(scans)}]"
         names = (self.convention.space.plain_name(frozenset([leaf])) for leaf in leaves)
         return "{" + ", ".join(f"{name}: {ids}" for name in names) + "}"

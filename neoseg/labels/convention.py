@@ -72,10 +72,10 @@ class Convention:
         table[np.array(self.values) - self.values[0] + 1] = np.arange(len(self.values))
         return table
 
-    def written(self, more: Iterable[int] = ()) -> str:
-        """Return the mapping as written on a command line, with the values `more` as null."""
+    def written(self, more: Mapping[int, str] | None = None) -> str:
+        """Return the mapping as written on a command line, with the names of `more` values."""
         names = {value: self.name(number) for number, value in enumerate(self.values)}
-        names |= dict.fromkeys(more, "null")
+        names |= more or {}
         return "{" + ", ".join(f"{value}: {names[value]}" for value in sorted(names)) + "}"
 
     def name(self, code: int) -> str:
@@ -112,6 +112,22 @@ class Convention:
                 "file or add the values to the cohort's `convention`"
             )
         return codes.astype(np.uint8)
+
+
+def unnamed(space: LabelSpace, sets: Iterable[LabelSet]) -> LabelSet:
+    """Return the leaves, except the background, that no integer of a label file stands for.
+
+    Such a file cannot say that a voxel is not that leaf. Integers for "not annotated" do not count.
+    """
+    named = (leaves for leaves in sets if leaves != space.everything)
+    return space.everything.difference({space.background}, *named)
+
+
+def with_background(
+    space: LabelSpace, sets: Iterable[LabelSet], undrawn: LabelSet
+) -> tuple[LabelSet, ...]:
+    """Return label sets in which background may also be a leaf of `undrawn`."""
+    return tuple(leaves | undrawn if space.background in leaves else leaves for leaves in sets)
 
 
 def _ranges(values: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from neoseg.labels.codebook import Codebook
-from neoseg.labels.convention import Convention
+from neoseg.labels.convention import Convention, unnamed, with_background
 from neoseg.labels.protocol import Protocol, hide_slices
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
@@ -119,7 +119,9 @@ class Targets:
             hide_slices(codes, annotated, axis)
         return codes
 
-    def _resolve(self, protocol: Protocol) -> tuple[Convention, list[LabelSet]]:
+    def _resolve(self, protocol: Protocol) -> tuple[Convention, Sequence[LabelSet]]:
         """Return the convention of volumes under a protocol, and the label set of each value."""
         convention = protocol.convention or self.convention
-        return convention, [protocol.apply(leaves) for leaves in convention.sets]
+        shown = tuple(map(protocol.apply, convention.sets))
+        undrawn = unnamed(self.space, shown if protocol.describes else convention.sets)
+        return convention, with_background(self.space, shown, undrawn)

@@ -59,7 +59,7 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
     new = np.setdiff1d(rounded, convention.values)
     action = "correct the file"
     if len(new) <= MAX_SPELLED_OUT:
-        values = convention.written(int(value) for value in new)
+        values = convention.written({int(value): "null" for value in new})
         line = override("cohort.convention", values)
         action += f", or say what they mean (null: not annotated), {line}"
     return one(

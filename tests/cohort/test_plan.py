@@ -33,7 +33,7 @@ def source(
 def test_the_codebook_is_the_union_over_conventions_and_protocols(space: LabelSpace) -> None:
     merged = {"full_fraction": 0.1, "protocol": {"name": "p", "merge": ["LR"]}}
     first = source(space, "a", make_scans(preterm=10), **merged)
-    other = source(space, "b", make_scans(term=10), {0: "BG", 7: ["R", "CSF"], 9: None})
+    other = source(space, "b", make_scans(term=10), {0: "BG", 7: ["R", "CSF"], 8: "L", 9: None})
     both = Plan.of([first, other])
     sets = set(both.codebook.sets)
     assert space.label_set("LR") in sets
@@ -42,11 +42,36 @@ def test_the_codebook_is_the_union_over_conventions_and_protocols(space: LabelSp
     assert space.label_set(["L", "CSF"]) in sets
     assert len(sets) == len(Plan.of([first]).codebook.sets) + 2
     lookup = both.sources[1].lookup(make_scan("x", None, 40), "full", both.codebook)
-    assert [both.codebook.sets[code] for code in lookup[:3]] == [
+    assert [both.codebook.sets[code] for code in lookup[:4]] == [
         space.label_set("BG"),
         space.label_set(["R", "CSF"]),
+        space.label_set("L"),
         space.everything,
     ]
+
+
+def test_what_no_integer_stands_for_may_be_in_the_background(space: LabelSpace) -> None:
+    """A table without fluid cannot say that a voxel is none; null says nothing either."""
+    meaning = {0: "BG", 1: "L", 2: "R", 9: None}
+    merged = {"full_fraction": 0.5, "protocol": {"name": "p", "merge": [["L", "R", "CSF"]]}}
+    lacking = source(space, "a", make_scans(preterm=10), meaning, **merged)
+    codebook = Plan.of([lacking]).codebook
+    scan, item = lacking.of_split("train")[0]
+    background = space.label_set(["BG", "CSF"])
+    for protocol, known in {"full": "L", "p": ["L", "R", "CSF"]}.items():
+        codes = lacking.lookup(scan, protocol, codebook)
+        sets = [codebook.sets[code] for code in codes[:2]]
+        assert sets == [background, space.label_set(known)]
+    full = replace(item, protocol="full")
+    assert lacking.known(scan, full) == "all but CSF"
+    told = source(space, "a", make_scans(preterm=10), meaning | {99: "CSF"})
+    assert told.told(scan, "full")[0] == {space.background}
+    # A protocol that describes files says of the background what it may be.
+    described = Protocol.parse(space, {"name": "d", "merge": ["LR"], "describes": True})
+    outline = replace(scan, annotation=described)
+    meaning = Convention.from_mapping(space, {0: "BG", 1: "L", 3: "CSF"})
+    assert outline.undrawn(meaning) == frozenset()
+    assert outline.sets(meaning) == tuple(map(space.label_set, ("BG", "LR", "CSF")))
 
 
 def test_the_order_of_further_cohorts_does_not_matter(space: LabelSpace) -> None:

@@ -181,6 +181,23 @@ def test_what_was_not_drawn_is_not_invented(tmp_path, segmenter, scans, space) -
     assert found[0]["1", "CSF"] == found[1]["1", "CSF"]
 
 
+def test_what_files_have_no_integer_for_is_not_scored(tmp_path, segmenter, scans, space) -> None:
+    """Their table lacks fluid, so nothing says that the fluid which the network finds is none."""
+    for scan in scans:
+        image = nib.load(scan.label)
+        drawn = np.asarray(image.dataobj)
+        kept = np.where(drawn == 40, 0, drawn).astype(np.uint8)
+        nib.save(nib.Nifti1Image(kept, image.affine), scan.label)
+    whole = Convention.identity(space)
+    pairs = zip(whole.values, whole.sets, strict=True)
+    values, sets = zip(*(pair for pair in pairs if pair[0] != 40), strict=True)
+    lacking = Convention(space, values, sets)
+    for convention, fluid in ((whole, {0.0}), (lacking, set())):
+        table = score_scans(segmenter, scans, convention, tmp_path / "out", RUN, pictures=0)
+        assert set(table.loc[table["abbreviation"] == "CSF", "dice"]) == fluid
+        assert {"L", "R"} <= set(table["abbreviation"])
+
+
 def test_hidden_classes_are_those_that_a_merged_set_leaves_open(space, codebook) -> None:
     assert hidden_classes(codebook) == ["L", "R"]
     assert hidden_classes(Codebook.build(space)) == []

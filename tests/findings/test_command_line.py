@@ -52,7 +52,7 @@ def test_a_command_names_the_folder_that_it_means(shell: str, name: str, tmp_pat
 
 def test_a_convention_is_written_as_it_is_read(space: LabelSpace) -> None:
     known = Convention.from_mapping(space, {1: "L", 2: "R", 3: "LR", 4: None})
-    (line,) = typed("bash", override("cohort.convention", known.written([7])))
+    (line,) = typed("bash", override("cohort.convention", known.written({7: "null"})))
     value = OverridesParser.create().parse_override(line).value()
     assert list(value) == [1, 2, 3, 4, 7]
     again = Convention.from_mapping(space, value)

@@ -1,0 +1,135 @@
+"""What label files leave open although nothing says so, and the settings that settle it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from broken_cohorts import EXAMPLES, Example, examine, head, save, write_cohort
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from small_cohort import annotate_cohort
+from small_cohort import save as save_small
+from small_cohort import write_cohort as write_small
+
+from neoseg.cohort import Plan, Problem
+from neoseg.doctor.examination import findings_of_plan
+from neoseg.doctor.openness import without_integer
+from neoseg.labels import Convention, Protocol
+from neoseg.store import PrepareSettings
+from neoseg.store.store import Store
+
+
+def broken(tmp_path: Path, kind: str) -> Example:
+    example = write_cohort(tmp_path / "cohort")
+    EXAMPLES[kind](example)
+    return example
+
+
+def settings_of(action: str) -> dict[str, Any]:
+    """The settings in a message, as a shell and Hydra read them."""
+    words = [word for word in shlex.split(action) if "=" in word]
+    config = OmegaConf.create({})
+    for override in OverridesParser.create().parse_overrides(words):
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+def told(example: Example, tmp_path: Path, kind: str) -> list[Problem]:
+    found = examine(example, tmp_path / "store").problems
+    assert all(problem.severity == "warning" for problem in found)
+    return [problem for problem in found if problem.kind == kind]
+
+
+def test_a_structure_without_an_integer_is_told_and_can_be_denied(tmp_path: Path) -> None:
+    example = broken(tmp_path, "no-integer")
+    (problem,) = told(example, tmp_path, "no-integer")
+    assert "3 of 3 scans have no integer for dGM" in problem.found
+    example.options |= settings_of(problem.action)["cohort"]
+    assert not told(example, tmp_path, "no-integer")
+
+
+def test_the_integers_of_a_protocol_are_told_as_such(tmp_path: Path) -> None:
+    cohort = write_small(tmp_path, 2)
+    some = Convention.from_mapping(cohort.convention.space, {0: "BG", 1: "GM", 3: "WM"})
+    full = Protocol.full(cohort.convention.space)
+    protocol = replace(full, name="own", describes=True, convention=some)
+    own = replace(cohort.scans[0], annotation=protocol)
+    (problem,) = without_integer(cohort, (own, cohort.scans[1]))
+    assert "1 of 2 scans have no integer for CSF" in problem.found
+    assert "{0: BG, 1: GM, 2: CSF, 3: WM} as the convention of their protocol" in problem.action
+
+
+def test_scans_of_mostly_regions_are_told_with_what_says_so(tmp_path: Path) -> None:
+    example = broken(tmp_path, "full-but-coarse")
+    (problem,) = told(example, tmp_path, "full-but-coarse")
+    assert "2 of 3 scans that count as annotated in full" in problem.found
+    example.annotation = {"full_fraction": 1.0, **settings_of(problem.action)["annotation"]}
+    assert not examine(example, tmp_path / "store").problems
+
+
+def test_where_all_scans_show_regions_some_have_to_be_drawn(tmp_path: Path) -> None:
+    example = broken(tmp_path, "full-but-coarse")
+    labels = head(2)[1]
+    save(example.file("dseg", "03"), np.where(labels > 1, 5, labels).astype(np.uint8))
+    (problem,) = told(example, tmp_path, "full-but-coarse")
+    assert "3 of 3 scans" in problem.found
+    assert "draw some in full, and name those by annotation.full" in problem.action
+
+
+def test_regions_that_overlap_need_a_protocol_for_each_kind(tmp_path: Path) -> None:
+    example = broken(tmp_path, "full-but-coarse")
+    example.options["convention"] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: "TCV", 6: [1, 2]}
+    labels = head(0)[1]
+    regions = np.where(labels > 1, 5, labels * 6).astype(np.uint8)
+    save(example.file("dseg", "01"), regions)
+    (problem,) = told(example, tmp_path, "full-but-coarse")
+    assert "annotation=table, with a protocol for each kind of file" in problem.action
+
+
+def two_cohorts(tmp_path: Path, meaning: dict[int, object] | None) -> tuple[Plan, Store]:
+    """Two cohorts, of which the files of the second show no white matter."""
+    sources = []
+    for name in ("first", "other"):
+        cohort = write_small(tmp_path / name, 2)
+        cohort = replace(
+            cohort, name=name, scans=tuple(replace(s, cohort=name) for s in cohort.scans)
+        )
+        if name == "other":
+            for number, scan in enumerate(cohort.scans):
+                assert scan.label is not None
+                cut = np.random.default_rng(number).choice([0, 1, 11, 12], (20, 24, 18))
+                save_small(scan.label, cut.astype(np.uint8))
+            if meaning is not None:
+                convention = Convention.from_mapping(cohort.convention.space, meaning)
+                cohort = replace(cohort, convention=convention)
+        sources.append(annotate_cohort(cohort, ["full"] * 2, ["train"] * 2).sources[0])
+    return Plan.of(sources), Store(tmp_path / "store", PrepareSettings())
+
+
+def of_kind(problems: list[Problem], kind: str) -> list[Problem]:
+    return [problem for problem in problems if problem.kind == kind]
+
+
+def test_what_one_cohort_shows_and_another_does_not_is_told(tmp_path: Path) -> None:
+    plan, store = two_cohorts(tmp_path, None)
+    (problem,) = of_kind(findings_of_plan(plan, store, mirrored=False), "structure-not-drawn")
+    assert "cohort 'other'" in problem.where
+    assert "2 of 2 scans have no voxel of WM" in problem.found
+    assert "'++extra_cohorts.other.cohort.not_drawn={WM: all}'" in problem.action
+
+
+def test_what_one_cohort_has_no_integer_for_is_told(tmp_path: Path) -> None:
+    plan, store = two_cohorts(tmp_path, {0: "BG", 1: "CSF", 11: "GM_L", 12: "GM_R"})
+    problems = findings_of_plan(plan, store, mirrored=False)
+    assert not of_kind(problems, "structure-not-drawn")
+    (problem,) = of_kind(problems, "no-integer")
+    assert "the label files of 2 of 2 scans have no integer for WM" in problem.found
+    key = "++extra_cohorts.other.cohort.convention"
+    assert f"'{key}={{0: BG, 1: CSF, 2: WM, 11: GM_L, 12: GM_R}}'" in problem.action
+    other = plan.sources[1]
+    sets = other.told(other.cohort.scans[0], "full")
+    assert sets[0] == plan.space.label_set(["BG", "WM"])
