@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neoseg.cohort.meaning import from_names, resolve
+from neoseg.cohort.segments import convention_in
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_bytes
@@ -85,7 +86,11 @@ def from_tables(
         # Tables of names often leave out the background.
         meaning.setdefault(0, frozenset([space.background]))
     convention = Convention(space, *_items(meaning)) if meaning else Convention.identity(space)
-    without_table = [scan for scan, paths in tables.items() if not paths]
+    without_table = [
+        scan
+        for scan, paths in tables.items()
+        if not paths and convention_in(space, labels[scan], Problems()) is None
+    ]
     if without_table:
         _warn_guessed(
             convention,

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neoseg.cohort.table import read_rows
-from neoseg.findings.problems import Problems
+from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelError, LabelSpace
 from neoseg.labels.convention import Meaning
 
 KIND = "label-meaning"
 """Kind of the problems found here."""
+
+BACKGROUNDS = frozenset(["background", "bg", "clear", "clear label", "unknown", "none", "outside"])
+"""Names of integer 0 that mean the background, in small letters."""
+
+UNKNOWN = "unknown"
+"""Name of an integer that tells nothing, in small letters."""
 
 WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 """Text of a whole number."""
@@ -69,22 +75,38 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
     Returns None after errors; all names without a match are listed in one problem.
     """
     errors_before = len(problems.errors)
+    rows = read_rows(path, ["index", "name"], problems)
+    return None if len(problems.errors) > errors_before else from_rows(space, path, rows, problems)
+
+
+def from_rows(
+    space: LabelSpace, path: Path, rows: Sequence[Mapping[str, str]], problems: Problems
+) -> Convention | None:
+    """Match the names of rows `{index, name[, abbreviation]}` of a file; see `from_names`.
+
+    Integer 0 is the background if it is called so in any of the usual ways, and another integer
+    that is "unknown" tells nothing, unless the table has a structure of that name.
+    """
+    errors_before = len(problems.errors)
     mapping: dict[str, Meaning] = {}
     unmatched: list[str] = []
-    for row in read_rows(path, ["index", "name"], problems):
+    for row in rows:
         columns = (row["name"], row.get("abbreviation", ""))
         names = [" ".join(name.split()) for name in columns if name]  # some tools pad with spaces
-        match = next((name for name in names if _has_name(space, name)), None)
+        match: Meaning = next((name for name in names if has_name(space, name)), None)
+        generic = names[0].casefold() if names else ""
+        if row["index"] == "0" and generic in BACKGROUNDS:
+            match = space.leaves[space.background].index
         if row["index"] in mapping:
             found_twice = f"lists the index {row['index']} twice"
             problems.error(path, found_twice, "one row for each index", kind="duplicate-row")
-        elif match is None:
+        elif match is None and generic != UNKNOWN:
             unmatched.append(f"{row['index']} {row['name']!r}")
         mapping[row["index"]] = match
     if unmatched:
         problems.error(
             path,
-            f"has names that label table '{space.name}' lacks: {', '.join(unmatched)}",
+            f"has names that label table '{space.name}' lacks: {shorten(unmatched, 20)}",
             _expected_names(space),
             "map the integers with the cohort's `convention`, or rename the table's entries",
             KIND,
@@ -94,7 +116,8 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
     return resolve(space, mapping, path, problems)
 
 
-def _has_name(space: LabelSpace, name: int | str) -> bool:
+def has_name(space: LabelSpace, name: int | str) -> bool:
+    """Return whether a label table has a structure of that name."""
     try:
         space.label_set(name)
     except LabelError:

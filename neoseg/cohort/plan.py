@@ -47,8 +47,11 @@ class Source:
         if any(scan.annotation is not None for scan in self.cohort.scans):
             pairs = chain.from_iterable(map(self.of_split, SPLITS))
             return set().union(*(self.told(scan, item.protocol) for scan, item in pairs))
-        scans = {scan.not_drawn: scan for scan in self.cohort.scans}.values()
-        return set().union(*(self.told(scan, name) for scan in scans for name in self.protocols))
+        meaning = self.cohort.convention
+        scans = {(scan.not_drawn, scan.meaning(meaning).sets): scan for scan in self.cohort.scans}
+        return set().union(
+            *(self.told(scan, name) for scan in scans.values() for name in self.protocols)
+        )
 
     def lookup(self, scan: Scan, protocol: str, codebook: Codebook) -> np.ndarray:
         """Return a table, uint8 `[256]`, from stored codes to codebook rows under a protocol."""

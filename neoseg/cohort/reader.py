@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from neoseg.cohort.formats import dicom_line
 from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
+from neoseg.cohort.segments import with_segments
 from neoseg.cohort.selection import Selection
 from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
@@ -83,6 +84,8 @@ def reader(
             path = Path(root).expanduser()
             reading = Reading(path, name, tuple(modalities), selection, problems)
             scans, convention = read(path, space, reading, **options)
+            given = options.get("convention")
+            scans = with_segments(scans, space, given, convention, problems)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
             _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)

@@ -23,6 +23,7 @@ class Scan:
     `label` is None if the scan is not annotated at all. `not_drawn` are leaves that its label file
     leaves to the background. `split` is "train", "val" or "test" if the cohort's own table defines
     it. `annotation` is the protocol that the user names for the scan, None if it is drawn.
+    `own_convention` is the meaning of integers that the label file itself states, if it does.
     """
 
     subject: str
@@ -36,6 +37,7 @@ class Scan:
     not_drawn: LabelSet = frozenset()
     split: str | None = None
     annotation: Protocol | None = None
+    own_convention: Convention | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")
@@ -54,8 +56,8 @@ class Scan:
 
     def meaning(self, convention: Convention) -> Convention:
         """Return the convention of the scan's label file; by default, that of the cohort."""
-        own = self.annotation and self.annotation.convention
-        return own or convention
+        described = self.annotation and self.annotation.convention
+        return described or self.own_convention or convention
 
     def undrawn(self, convention: Convention) -> LabelSet:
         """Return the leaves that may be in the background of the scan's label file.

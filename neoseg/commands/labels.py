@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from neoseg.cohort.formats import ending_of
 from neoseg.cohort.named import read_named
+from neoseg.cohort.segments import segments_of
 from neoseg.configuration.command_config import SEVERAL, CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.errors import printable
@@ -91,6 +92,9 @@ def read_source(path: Path) -> tuple[list[Named], list[Region]]:
         DataError: an unreadable label image.
         LabelError: an image whose voxels are not labels.
     """
+    if segments := segments_of(path):
+        pairs = ((int(value), name) for value, name in segments.items() if value.isdecimal())
+        return [Named(value, name) for value, name in sorted(pairs) if value], []
     if ending_of(path.name):
         return [Named(value, f"Structure {value}") for value in integers_in([path]) if value], []
     problems = Problems()

@@ -56,6 +56,11 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
         )
     if len(shape) != 3 or 0 in shape:
         action = "write each volume of a series into a file of its own"
+        if path.name.lower().endswith(".seg.nrrd"):
+            action = (
+                "its segments lie in several layers; in 3D Slicer, export the segmentation as one "
+                "label map"
+            )
         if 0 in shape:
             action = "restore it: there is no voxel in it"
         elif len(shape) < 3:

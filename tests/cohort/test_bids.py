@@ -304,6 +304,27 @@ def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace)
         assert not [p for p in found if p.kind == "guessed-meaning"]
 
 
+@pytest.mark.parametrize("name", ["Background", "Unknown", "clear label", "Clear", "BG"])
+def test_zero_is_the_background_however_it_is_called(
+    tmp_path: Path, drawem9: LabelSpace, name: str
+) -> None:
+    """Also where a structure has that name: in this table, tissue around the brain."""
+    make_bids(tmp_path)
+    assert drawem9.label_set("Background") != {drawem9.background}
+    write_names(tmp_path / "dseg.tsv", f"0\t{name}\t", "3\tWhite matter\t", "9\tunknown\t")
+    convention = read_bids(tmp_path, drawem9).convention
+    assert convention.values == (0, 3, 9)
+    white, nothing = drawem9.label_set("WM"), drawem9.everything
+    assert convention.sets == (frozenset([drawem9.background]), white, nothing)
+
+
+def test_another_integer_may_be_called_background(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make_bids(tmp_path)
+    write_names(tmp_path / "dseg.tsv", "0\tClear\t", "4\tBackground\t")
+    convention = read_bids(tmp_path, drawem9).convention
+    assert convention.sets[1] == drawem9.label_set("BKG")
+
+
 def test_every_unknown_name_is_listed_once(tmp_path: Path, drawem9: LabelSpace) -> None:
     make_bids(tmp_path)
     write_names(tmp_path / "dseg.tsv", "1\tWhite matter\t", "2\tFalx\tFX", "3\tTentorium\t")
