@@ -45,6 +45,9 @@ def read_nnunet(
     """
     reading.settle()
     problems = reading.problems
+    if not root.is_dir():
+        problems.error(root, "is not a folder", "one with dataset.json", "set cohort.root")
+        reading.settle()
     description = _read_description(root / "dataset.json", problems)
     channels = _channels(description)
     numbers = [_channel(name, channels, root, problems) for name in reading.modalities]

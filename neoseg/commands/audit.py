@@ -34,7 +34,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook
 from neoseg.progress import progress_bar
 from neoseg.runs.folds import held_out
-from neoseg.runs.loading import data_of, load_config, warn_of_unfinished
+from neoseg.runs.loading import Moved, data_of, load_config, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store import Geometry, read_volume
 from neoseg.training.recipe import RecipeSettings
@@ -51,6 +51,7 @@ class AuditConfig(CommandConfig):
     """Schema of `conf/audit.yaml`."""
 
     run: Path
+    root: Moved | None = None
     output: OutputFolder | None = None
     score: float = Field(default=SCORE, gt=0)
     most: int = Field(default=60, ge=0)
@@ -115,7 +116,7 @@ def main(config: DictConfig) -> None:
 def _tasks(command: AuditConfig) -> dict[str, Task]:
     """Return the labelled scans with a network that has not seen them; raises `ConfigError`."""
     content = load_config(command.run)
-    data = data_of(command.run, command.allow)
+    data = data_of(command.run, command.allow, command.root)
     recipe = RecipeSettings.read(content["recipe"], "recipe")
     plan = as_trained(data.plan(), command.run)
     tasks = dict[str, Task]()

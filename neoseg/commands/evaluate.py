@@ -32,7 +32,7 @@ from neoseg.inference.model import ModelSpec
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import data_of, warn_of_unfinished
+from neoseg.runs.loading import Moved, data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
 from neoseg.store.leaks import Member, by_image, by_name, require_none
@@ -53,6 +53,7 @@ class EvaluateConfig(CommandConfig):
 
     allow: tuple[str, ...] = ()
     run: Path
+    root: Moved | None = None
     cohort: dict[str, Any] | None = None
     split: dict[str, Any] | None = None
     annotation: dict[str, Any] | None = None
@@ -100,7 +101,7 @@ class EvaluateConfig(CommandConfig):
         if self.cohort is not None and annotation is None:  # the run's is of other subjects
             annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
         changes = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
-        return data_of(self.run, self.allow, **changes)
+        return data_of(self.run, self.allow, self.root, **changes)
 
 
 def main(config: DictConfig) -> None:

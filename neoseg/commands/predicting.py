@@ -12,7 +12,7 @@ from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
-from neoseg.runs.loading import data_of, load_predictor, warn_of_unfinished
+from neoseg.runs.loading import Moved, data_of, load_predictor, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
 
@@ -22,6 +22,7 @@ class PredictingConfig(CommandConfig):
 
     allow: tuple[str, ...] = ()
     run: RunFolders
+    root: Moved | None = None
     predict_with: str | None = None
     device: str = "auto"
     voxel_size: VoxelSize | None = None
@@ -48,7 +49,7 @@ class PredictingConfig(CommandConfig):
 
     def plan(self, modalities: tuple[str, ...]) -> Plan:
         """Return the annotation plan with which the first run was trained."""
-        data = data_of(self.run[0], self.allow)
+        data = data_of(self.run[0], self.allow, self.root)
         cohort = data.usable_cohort()
         plan = data.plan(with_modalities(cohort, modalities, data.missing_modality))
         return as_trained(plan, self.run[0])

@@ -11,7 +11,7 @@ from neoseg.findings.command_line import quoted
 
 _PATHS = (
     *("run", "runs", "resume", "plan", "input", "patch", "checkpoint", "from", "only"),
-    *("model", "init_from", "pool", "curve", "volumes", "ages", "curves", "licence"),
+    *("model", "init_from", "root", "pool", "curve", "volumes", "ages", "curves", "licence"),
     *("cohort.root", "split.file", "annotation.file", "annotation.full"),
     *(
         f"extra_cohorts.*.{key}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.configuration.data import DataConfig
+from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
 from neoseg.inference.ensemble import Ensemble
@@ -15,8 +16,12 @@ from neoseg.inference.model_file import read_head
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.runs.folder import RECORD
+from neoseg.runs.people import SPLIT
 
 log = logging.getLogger(__name__)
+
+Moved = Path | dict[str, Path]
+"""Where the cohort of a run lies now, or each of several by name."""
 
 
 def load_config(run: Path) -> dict[str, Any]:
@@ -30,17 +35,83 @@ def load_config(run: Path) -> dict[str, Any]:
         raise ConfigError(str(error)) from None
 
 
-def data_of(run: Path, allow: Sequence[str] = (), **changes: Any) -> DataConfig:
-    """Return the part of a run's configuration that defines its scans; raises `ConfigError`.
+def data_of(
+    run: Path, allow: Sequence[str] = (), root: Moved | None = None, **changes: Any
+) -> DataConfig:
+    """Return the part of a run's configuration that defines its scans.
 
-    `changes` replace sections of it; None keeps that of the run.
+    Args:
+        run: run folder.
+        allow: packages whose readers may be used.
+        root: where the cohorts lie now, if they were moved.
+        changes: replace sections of the configuration; None keeps that of the run.
+
+    Raises:
+        ConfigError: invalid configuration, or a cohort that is not where it was.
     """
     content = load_config(run)
     if changes.get("cohort") is None:
+        content = _moved(run, content, root)
         warn_of_relative_paths(run, content)
+    elif root is not None:
+        raise ConfigError("root is for a run's own cohort; of another, set cohort.root")
     selected = {key: content[key] for key in DataConfig.model_fields if key in content}
     selected |= {key: value for key, value in changes.items() if value is not None}
     return DataConfig.parse(selected | {"allow": list(allow)})
+
+
+def _moved(run: Path, content: Mapping[str, Any], root: Moved | None) -> dict[str, Any]:
+    """Return a run's configuration with the folders in which its cohorts lie now.
+
+    Tables below a folder that was moved are sought in its new place. A split table that has gone
+    is replaced by the run's own, which has the same rows.
+
+    Raises:
+        ConfigError: `root` names a cohort that the run does not have, or no folder is where the
+            run had it.
+    """
+    cohorts = _cohorts(content)
+    names = {name or str(value_at(content, "cohort.name")): name for name in cohorts}
+    if isinstance(root, Path):
+        root = {next(iter(names)): root}
+    if unknown := sorted(set(root or {}) - set(names)):
+        raise ConfigError(f"root names {', '.join(unknown)}, and the run has {', '.join(names)}")
+    gone = []
+    for name, key in names.items():
+        entry = cohorts[key]
+        place = value_at(entry, "cohort.root")
+        if name in (root or {}):
+            _move(entry, Path(str(place)), (root or {})[name])
+        elif place and value_at(entry, "cohort.phantom") is None and _is_gone(Path(str(place))):
+            now = override("root", f"{{{name}: FOLDER}}" if len(names) > 1 else "FOLDER")
+            gone.append(f"{place} is not there; say where it lies now, by {now}")
+        table = value_at(entry, "split.file")
+        if table is not None and not Path(str(table)).expanduser().exists():
+            entry["split"] = {**entry["split"], "file": str(run / SPLIT), "subset": True}
+    if gone:
+        raise ConfigError(f"{run} was trained on scans that were moved: {'; '.join(gone)}")
+    extras = {name: entry for name, entry in cohorts.items() if name}
+    return cohorts[""] | ({"extra_cohorts": extras} if extras else {})
+
+
+def _is_gone(path: Path) -> bool:
+    return path.is_absolute() and not path.exists()
+
+
+def _move(entry: dict[str, Any], old: Path, new: Path) -> None:
+    """Replace the folder of a cohort in its section, and that of the tables in it."""
+    entry["cohort"] = {**entry["cohort"], "root": str(new)}
+    for key in ("split", "annotation"):
+        file = value_at(entry, f"{key}.file")
+        if file is not None and Path(str(file)).is_relative_to(old):
+            moved = new / Path(str(file)).relative_to(old)
+            entry[key] = {**entry[key], "file": str(moved)}
+
+
+def _cohorts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return copies of the sections of each cohort: "" is the first, with all other sections."""
+    extras = content.get("extra_cohorts") or {}
+    return {"": dict(content)} | {name: dict(entry) for name, entry in extras.items()}
 
 
 def warn_of_relative_paths(run: Path, content: Mapping[str, Any]) -> None:
@@ -48,9 +119,8 @@ def warn_of_relative_paths(run: Path, content: Mapping[str, Any]) -> None:
 
     A phantom's root is ignored, since a missing phantom is generated.
     """
-    extras = content.get("extra_cohorts") or {}
-    cohorts = {"": content} | {f"extra_cohorts.{name}.": entry for name, entry in extras.items()}
-    for prefix, entry in cohorts.items():
+    for name, entry in _cohorts(content).items():
+        prefix = f"extra_cohorts.{name}." if name else ""
         generated = value_at(entry, "cohort.phantom") is not None
         for key in ("cohort.root", "split.file", "annotation.file"):
             value = None if generated and key == "cohort.root" else value_at(entry, key)
