@@ -69,7 +69,8 @@ class AnnotationSettings(Section):
         if self.protocol.describes and self.full_fraction and not named:
             raise ValueError(
                 f"the protocol '{self.protocol.name}' describes files, and who is fully labelled "
-                "is drawn; name those subjects with full=[...], or everybody's annotation in a file"
+                "is drawn; name those subjects with full=[...] (full=[]: nobody), or everybody's "
+                "annotation in a file"
             )
         total = (self.full_fraction or 0.0) + self.unlabelled_fraction
         if total > 1 + 1e-9:

@@ -106,9 +106,11 @@ def from_rows(
     if unmatched:
         problems.error(
             path,
-            f"has names that label table '{space.name}' lacks: {shorten(unmatched, 20)}",
+            f"has names that label table '{space.name}' lacks: {shorten(unmatched, 12)}",
             _expected_names(space),
-            "map the integers with the cohort's `convention`, or rename the table's entries",
+            "map the integers with the cohort's `convention`, or rename the table's entries; if "
+            "the labels are not to be used, set convention=identity and annotation.protocol={name: "
+            "ignored, unlabelled: true, describes: true}",
             KIND,
         )
     if len(problems.errors) > errors_before:

@@ -50,7 +50,8 @@ def with_modalities(
     """Return the cohort with images in the order of `modalities`, None for missing ones.
 
     The policy "require" allows no scan with a missing image, "drop" leaves such scans out; without
-    a policy (`missing` is None, as in runs of earlier versions) all scans pass.
+    a policy (`missing` is None, as in runs of earlier versions) all scans pass. Scans without the
+    first modality are always left out.
 
     Raises:
         CohortError: the cohort has other modalities or lacks the first, no scan is left, or scans
@@ -67,10 +68,16 @@ def with_modalities(
             "change the cohort's `modalities`, or those of the run",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
-    scans = [
+    reordered = [
         replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans
     ]
+    scans = [scan for scan in reordered if scan.images[0] is not None]
+    if without_first := [scan for scan in reordered if scan.images[0] is None]:
+        found = _missing(without_first, reordered, modalities[:1], "they are left out")
+        if not scans:
+            raise CohortError(f"{where} does not fit the run:", [found])
+        log.warning("%s: %s", where, found)
     incomplete = [scan for scan in scans if None in scan.images]
     if missing is not None and not missing.fills and incomplete:
         complete = [scan for scan in scans if None not in scan.images]

@@ -75,7 +75,7 @@ def main(config: DictConfig) -> None:
     log.info("store: %s; report: %s and %s", root / name, readable, report.name)
     if not diagnosis.errors:
         how = "" if command.annotation else ", and annotation=..., which says who is drawn how"
-        log.info("next: python -m neoseg.train (or neoseg.plan before) with the same keys%s", how)
+        log.info("next: python -m neoseg.train +experiment=... with the same keys%s", how)
         return
     if command.on_error == "skip" and diagnosis.usable:
         log.warning(

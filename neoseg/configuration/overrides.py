@@ -187,6 +187,12 @@ def _unknown_option(error: MissingConfigException) -> str | None:
 def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     """Explain an unknown key, and suggest similar ones."""
     written = next((o for o in overrides if o.lstrip("+~").startswith(f"{key}=")), key)
+    experiment = next((o for o in overrides if o.lstrip("+").startswith("experiment=")), None)
+    if experiment is not None and written == key:
+        return (
+            f"'{experiment}': {name} takes no experiment, which says how a network is trained; "
+            "leave it out"
+        )
     if is_group(key) and key != "":
         return f"'{written}': {key} has no default; choose it with a plus, +{written}"
     try:

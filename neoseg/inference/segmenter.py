@@ -89,13 +89,13 @@ class Segmenter:
             trained = TrainedNetwork.load(path, device, predict_with, allow)
         return segmenter_of(trained.spec, trained.network, trained.device, **window)
 
-    def __call__(self, *images: str | Path) -> Segmentation:
-        """Segment one scan given its image files, one per modality in order.
+    def __call__(self, *images: str | Path | None) -> Segmentation:
+        """Segment one scan given its image files, one per modality in order, None if it is missing.
 
         Raises:
             DataError: see `volume`.
         """
-        return self.segment([Path(image) for image in images])
+        return self.segment([None if image is None else Path(image) for image in images])
 
     def volume(
         self, images: Sequence[Path | None], mask: Path | None = None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import aff2axcodes
+from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 
 from neoseg.findings.problems import Problem
 
@@ -191,16 +191,18 @@ def check_grid(
     wanted_shape: Sequence[int],
     wanted_affine: np.ndarray,
 ) -> list[Problem]:
-    """Check that two files share a grid: equal shapes, and affines equal up to rounding."""
-    if tuple(shape) != tuple(wanted_shape):
+    """Check that two files share a grid, in whatever order they store it, up to rounding."""
+    shape, own = _canonical(shape, affine)
+    wanted_shape, wanted = _canonical(wanted_shape, wanted_affine)
+    if shape != wanted_shape:
         return one(
             path,
-            f"has shape {tuple(shape)} and {reference} has {tuple(wanted_shape)}",
+            f"has shape {shape} and {reference} has {wanted_shape}",
             "one grid",
             "resample one to the other (labels with nearest neighbour)",
             "grid-shape",
         )
-    gap = float(np.abs(affine - wanted_affine).max())
+    gap = float(np.abs(own - wanted).max())
     if gap <= GRID_TOLERANCE:
         return []
     axes, reference_axes = ("".join(map(str, aff2axcodes(a))) for a in (affine, wanted_affine))
@@ -209,6 +211,16 @@ def check_grid(
         f"(axes {axes}) and {reference} (axes {reference_axes}) have affines that differ by up to "
         f"{gap:.3g} mm",
         f"at most {GRID_TOLERANCE:g}",
-        "resample one to the other",
+        "look at both: if they fit voxel by voxel, one header is wrong, and the other's belongs in "
+        "its place (fslcpgeom RIGHT WRONG -d); else resample one to the other",
         "grid-affine",
     )
+
+
+def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Return shape and affine of a grid after its axes are reordered and flipped to RAS+."""
+    orientation = io_orientation(affine)
+    reordered = np.empty(3, int)
+    reordered[orientation[:, 0].astype(int)] = shape
+    canonical: np.ndarray = affine @ inv_ornt_aff(orientation, tuple(shape))
+    return tuple(int(length) for length in reordered), canonical

@@ -53,7 +53,8 @@ def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
     action = "repair it (cut a probability map off at 0.5), or set store.foreground=head"
     if path is None:
         found = "has no brain mask, and the preparation asks for it (store.foreground=mask)"
-        problem = Problem(str(reference), found, "one beside the image", action, "mask")
+        needed = "put it there; only networks trained with store.foreground=head need none"
+        problem = Problem(str(reference), found, "one beside the image", needed, "mask")
         raise DataError.of([problem])
     try:
         mask = read_volume(path, dtype=np.int64)

@@ -57,6 +57,16 @@ def test_a_cohort_with_fewer_modalities_or_in_another_order_fits(space: LabelSpa
     assert turned.scans[0].images == (T2W, T1W)
 
 
+def test_scans_without_the_first_image_of_the_run_are_left_out(space: LabelSpace, caplog) -> None:
+    """Whose own first modality is another, so that their reader has let them pass."""
+    turned = cohort(space, (T1W, None), (T1W, T2W), names=["T1w", "T2w"])
+    found = with_modalities(turned, BOTH, MissingModality(policy="zero"))
+    assert [scan.images for scan in found.scans] == [(T2W, T1W)]
+    assert "1 of 2 scans have no T2w: sub-0" in caplog.text
+    with pytest.raises(CohortError, match="2 of 2 scans have no T2w"):
+        with_modalities(cohort(space, *[(T1W, None)] * 2, names=["T1w", "T2w"]), BOTH, None)
+
+
 @pytest.mark.parametrize(("names", "found"), [(["T1w"], "T1w"), (["T2w", "FLAIR"], "FLAIR")])
 def test_a_cohort_that_does_not_fit(space: LabelSpace, names: list[str], found: str) -> None:
     given = cohort(space, tuple([T2W] * len(names)), names=names)
