@@ -345,6 +345,13 @@ def not_drawn(example: Example) -> None:
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
 
 
+def every_third_plane(example: Example) -> None:
+    labels = head(0)[1]
+    drawn = np.zeros_like(labels)
+    drawn[:, ::3] = labels[:, ::3]
+    save(example.file("dseg"), drawn)
+
+
 def no_integer(example: Example) -> None:
     example.options["convention"] = {0: 0, 1: 1, 2: 2, 3: 3}
     for number, subject in enumerate(SUBJECTS):
@@ -524,6 +531,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
     "structure-not-drawn": not_drawn,
+    "sparse-planes": every_third_plane,
     "no-integer": no_integer,
     "full-but-coarse": outlines,
     "unpaired-sides": two_sides,

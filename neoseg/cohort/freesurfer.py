@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,12 @@ from neoseg.cohort.formats import fault_of
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
-from neoseg.cohort.scan import Scan, scan_id
+from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
+
+LONGITUDINAL = ".long."
+"""Between the names of a visit and of its subject's template in the longitudinal stream."""
 
 TEMPLATE_PREFIX = "fsaverage"
 """Prefix of the template subjects that come with FreeSurfer."""
@@ -44,6 +48,9 @@ def read_freesurfer(
     aparc+aseg. With a label table of FreeSurfer's numbers and names (`labels=aseg`), the integers
     are those numbers, and parcels that the table lacks are cortex. Otherwise `convention` and the
     other options are those of `read_bids`. Templates (fsaverage) are left out.
+
+    Folders `sub-X_ses-Y` are sessions of one subject, and so are those of the longitudinal stream:
+    `NAME.long.BASE`, and the template BASE of a subject.
     """
     problems = reading.problems
     reading.settle()
@@ -55,10 +62,10 @@ def read_freesurfer(
         expected = f"SUBJECT/mri/{reading.modalities[0]}.mgz"
         problems.error(root, "holds no subjects", expected, "set cohort.root", "no-scans")
     reading.settle()
-    folder_of = {name.removeprefix("sub-"): path for name, path in subjects.items()}
-    reading.selection.check(list(folder_of), problems)
+    folder_of = _by_ids(subjects)
+    reading.selection.check([subject for subject, _ in folder_of], problems)
     scans = []
-    for subject, folder in sorted(folder_of.items()):
+    for (subject, session), folder in folder_of.items():
         if not reading.selection.wants(subject):
             continue
         images = [folder / f"{name}.mgz" for name in reading.modalities]
@@ -67,14 +74,14 @@ def read_freesurfer(
             fault, kind = fault_of(path)
             if fault and (path == images[0] or path.is_symlink() or path.exists()):
                 action = "let recon-all finish, or leave the subject out (cohort.exclude)"
-                scan_ids = [scan_id(subject, None)]
+                scan_ids = [scan_id(subject, session)]
                 problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])
         label, brain_mask = (path if path and path.exists() else None for path in label_and_mask)
         scans.append(
             Scan(
                 subject,
-                None,
+                session,
                 (images[0], *other_images),
                 label,
                 brain_mask,
@@ -90,3 +97,20 @@ def read_freesurfer(
         return scans, resolve(space, meaning, "convention", problems)
     files = {scan.id: scan.label for scan in scans if scan.label is not None}
     return scans, convention_of(space, convention, files, root, problems)
+
+
+def _by_ids(folders: Mapping[str, Path]) -> dict[tuple[str, str | None], Path]:
+    """Return the folders by subject and session, sorted."""
+    ids = {name: ids_in(name) for name in folders}
+    for name in folders:
+        visit, is_longitudinal, base = name.partition(LONGITUDINAL)
+        if not is_longitudinal:
+            continue
+        subject, session = ids_in(visit)
+        if session is None:  # the template names the person, and the rest of the name the visit
+            subject = bare_id(base, "sub-")
+            session = re.sub(r"[\W_]", "", bare_id(visit, "sub-").removeprefix(subject)) or "1"
+        ids[name] = subject, f"{session}long"
+        ids |= {n: (subject, s) for n, s in ((visit, session), (base, "base")) if n in folders}
+    ordered = sorted(folders, key=lambda name: (ids[name][0], ids[name][1] or ""))
+    return {ids[name]: folders[name] for name in ordered}

@@ -11,7 +11,7 @@ from typing import Any
 from neoseg.cohort.formats import ENDINGS, ending_of, stem_of, volumes_in
 from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
-from neoseg.cohort.scan import Scan
+from neoseg.cohort.scan import Scan, ids_in, scan_id
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Convention, LabelSpace
@@ -40,8 +40,8 @@ def read_nnunet(
     A modality is the name of a channel in `dataset.json` (`channel_names`, `modality`) or its
     number. The integers are defined by `convention`, else by the names in `dataset.json`, which
     must be in the label table; its label `ignore` means "not annotated". A case is a subject whose
-    id consists of the letters and digits of its name. The other options are those of every
-    `reader`.
+    id consists of the letters and digits of its name; `sub-X_ses-Y` is a session of one. The other
+    options are those of every `reader`.
     """
     reading.settle()
     problems = reading.problems
@@ -65,15 +65,16 @@ def read_nnunet(
             root / "imagesTr", "holds no images", expected, "set cohort.root", "no-scans"
         )
     reading.settle()
-    subjects: dict[str, str] = {}
+    subjects: dict[tuple[str, str | None], str] = {}
     for case in cases:
-        first = subjects.setdefault(re.sub(r"[\W_]", "", case), case)
+        subject, session = (part and re.sub(r"[\W_]", "", part) for part in ids_in(case))
+        first = subjects.setdefault((subject or case, session), case)
         if first != case:
             conflict = f"and {first} differ in signs alone, not in letters and digits"
             problems.error(case, conflict, action="rename one of the two", kind="duplicate-scan")
-    reading.selection.check(list(subjects), problems)
+    reading.selection.check([subject for subject, _ in subjects], problems)
     scans = []
-    for subject, case in subjects.items():
+    for (subject, session), case in subjects.items():
         if not reading.selection.wants(subject):
             continue
         images = [cases[case].get(number) for number in numbers]
@@ -81,11 +82,11 @@ def read_nnunet(
             found = f"has no channel {reading.modalities[0]} of case {case}"
             action = "restore the file, or leave the subject out (cohort.exclude)"
             details = (f"{case}_{numbers[0]:04d}{ending}", action, "missing-image")
-            problems.error(root / "imagesTr", found, *details, [f"sub-{subject}"])
+            ids = [scan_id(subject, session)]
+            problems.error(root / "imagesTr", found, *details, ids)
             continue
-        scans.append(
-            Scan(subject, None, (*images,), label_files.get(case), None, None, None, reading.name)
-        )
+        label = label_files.get(case)
+        scans.append(Scan(subject, session, (*images,), label, None, None, None, reading.name))
     note_unlabelled(scans, "label file", problems)
     if convention is None:
         labels = description.get("labels", {})

@@ -11,7 +11,7 @@ from typing import Literal
 from neoseg.cohort.formats import ending_of, fault_of, is_volume
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
-from neoseg.cohort.scan import Scan, bare_id, scan_id
+from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
 from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
@@ -109,7 +109,9 @@ def _find(
         match = re.fullmatch(regex, name if ending else name.removesuffix(ending_of(name)))
         if match and is_volume(path) and path not in excluded:
             ids = match.groupdict()
-            key = bare_id(ids["subject"], "sub-"), bare_id(ids.get("session") or "", "ses-") or None
+            session = bare_id(ids.get("session") or "", "ses-")
+            subject = bare_id(ids["subject"], "sub-")
+            key = (subject, session) if session else ids_in(subject)
             if key in files:
                 found = f"and {path} both fit {pattern}"
                 action = "make the pattern narrower, or give it an ending"

@@ -126,6 +126,16 @@ def bare_id(text: str, prefix: str) -> str:
     return text.strip().removeprefix(prefix)
 
 
+def ids_in(name: str) -> tuple[str, str | None]:
+    """Return subject and session in a name such as `sub-01_ses-2`, the session None without one.
+
+    Sessions of one person in different parts of a split would be a leak, so a name that tells the
+    session must not become the id of a person.
+    """
+    subject, _, session = bare_id(name, "sub-").partition("_ses-")
+    return (subject, session or None) if subject else (bare_id(name, "sub-"), None)
+
+
 def id_in(text: str, known: Collection[str]) -> str:
     """Return the id of a subject or scan in a cohort that matches one written by a user.
 

@@ -14,7 +14,7 @@ from neoseg.cohort.formats import ENDINGS, ending_of, fault_of
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.participants import BIRTH_COLUMNS, SCAN_COLUMNS, SESSION_COLUMNS
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
-from neoseg.cohort.scan import Scan, bare_id, require_plain_name, scan_id
+from neoseg.cohort.scan import Scan, bare_id, ids_in, require_plain_name, scan_id
 from neoseg.cohort.split import SPLITS
 from neoseg.cohort.table import Row, read_rows
 from neoseg.findings.problems import CohortError, Problems, shorten
@@ -115,6 +115,8 @@ class _Table:
         """Return subject and session of a row; an empty subject if the row cannot be used."""
         subject = bare_id(self.text(row, "subject"), "sub-")
         session = bare_id(self.text(row, "session"), "ses-") or None
+        if session is None:
+            subject, session = ids_in(subject)
         try:
             require_plain_name(subject, "the subject id")
             if session:

@@ -44,6 +44,7 @@ KINDS: Mapping[str, str] = {
     "untold-labels": "Label files that tell nothing",
     "leaf-never-shown": "Structures that no scan shows",
     "structure-not-drawn": "Structures that some scans show and others do not",
+    "sparse-planes": "Labels drawn on some planes only",
     "no-integer": "Structures for which label files have no integer",
     "full-but-coarse": "Scans called full whose files merge most structures",
     "unpaired-sides": "Left and right structures that the label table does not pair",

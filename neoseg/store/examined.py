@@ -56,6 +56,8 @@ class Examined:
         if unused and record["mask"] != mask_state(scan.mask):  # the mask was replaced since
             findings = [problem for problem in findings if problem.kind != "mask"]
             findings += mask_problems(scan, entry.geometry)
+        if scan.described is not None and scan.described.slices is not None:
+            findings = [problem for problem in findings if problem.kind != "sparse-planes"]
         # The cohort may have been moved since.
         now = [replace(p, where=_current_path(p.where, paths)) for p in findings]
         if scan.label is not None:

@@ -12,6 +12,7 @@ from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
 from neoseg.labels.convention import ROUNDING
+from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store.checks import one
 from neoseg.store.nifti import load_image
 from neoseg.store.preprocess import PrepareSettings
@@ -97,6 +98,9 @@ def check_exactness(path: Path, labels: Volume) -> list[Problem]:
     return problems
 
 
+MIN_RUNS, MAX_RUN = 4, 1.5
+"""Labels drawn on some planes only: least number of separate runs of planes, most planes a run."""
+
 OF_CONTENT = ("untold-labels", "empty-labels")
 """Kinds of the findings of `check_content`."""
 
@@ -153,6 +157,42 @@ def check_kept(
         "neither trained on nor found there; set store.crop_margin=null to keep everything, or "
         "look whether labels and image belong together",
         "cropped-labels",
+        severity="warning",
+    )
+
+
+def check_planes(path: Path, codes: np.ndarray, meaning: Convention) -> list[Problem]:
+    """Warn of structures on separate planes of one axis only, as if those between were not drawn.
+
+    Structures that lie apart leave planes empty as well, but few, or along several axes.
+    `codes` are stored codes on the canonical grid.
+    """
+    background = meaning.space.background
+    structures = np.array([background not in leaves for leaves in meaning.sets])[codes]
+    axes = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        shown = np.flatnonzero(structures.any(axis=others))
+        runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1)
+        extent = int(np.ptp(shown)) + 1 if len(shown) else 0
+        axes.append((len(shown), len(runs), extent - len(shown)))
+    sparse = [
+        axis
+        for axis, (planes, runs, empty) in enumerate(axes)
+        if runs >= MIN_RUNS and planes <= MAX_RUN * runs and empty >= runs - 1
+    ]
+    if len(sparse) != 1 or any(runs > 2 for n, (_, runs, _) in enumerate(axes) if n not in sparse):
+        return []
+    plane = next(name for name, axis in PLANE_AXIS.items() if axis == sparse[0])
+    planes, _, empty = axes[sparse[0]]
+    return one(
+        path,
+        f"shows structures on {planes} {plane} planes, and on none of the {empty} between them",
+        "structures on neighbouring planes",
+        "the planes between count as background; where they were not drawn, set "
+        f"annotation.protocol.name=drawn 'annotation.protocol.slices={{plane: {plane}}}' "
+        "annotation.protocol.describes=true, with 'annotation.full=[...]' for who is drawn on all",
+        "sparse-planes",
         severity="warning",
     )
 

@@ -18,6 +18,7 @@ from neoseg.store.label_checks import (
     check_content,
     check_exactness,
     check_kept,
+    check_planes,
     check_values,
 )
 from neoseg.store.nifti import DataError
@@ -74,6 +75,7 @@ def read_scan(
             meaning = scan.meaning(convention)
             if geometry is not None:
                 problems += check_kept(scan.label, codes, geometry.crop, settings, meaning)
+            problems += check_planes(scan.label, codes, meaning)
             label = np.array(meaning.values)[sampled(codes)]
             for path, data in zip(scan.images, samples, strict=False):
                 # Only a sample is compared; if it has several structures, equality is no accident.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from small_cohort import annotate_cohort, save, write_cohort
 
 from neoseg.cohort import Cohort, Split
@@ -13,6 +14,7 @@ from neoseg.cohort.annotation import ExtraAnnotationSettings
 from neoseg.configuration.data import source_of
 from neoseg.doctor.examination import diagnose, findings_of_plan
 from neoseg.labels import Protocol
+from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store import PrepareSettings, read_volume
 from neoseg.store.store import Store
 
@@ -66,6 +68,44 @@ def test_what_is_described_is_in_the_report(tmp_path: Path) -> None:
     )
     assert "test   partial  p" in found.text()
     assert "| test | partial | p | 1 | 1 | all |" in found.markdown()
+
+
+@pytest.mark.parametrize("plane", ["sagittal", "coronal", "axial"])
+def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plane: str) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    path = cohort.scans[0].label
+    assert path is not None
+    whole = read_volume(path, dtype=np.int64).data
+    drawn = np.zeros_like(whole)
+    index: list[slice] = [slice(None)] * 3
+    index[PLANE_AXIS[plane]] = slice(1, None, 3)
+    drawn[tuple(index)] = whole[tuple(index)]
+    save(path, drawn.astype(np.uint8))
+    store = Store(tmp_path / "store", PrepareSettings(crop_margin=None))
+    (found,) = store.examine(cohort, cohort.scans)
+    (problem,) = found.problems
+    assert problem.kind == "sparse-planes"
+    assert f" {plane} planes, and on none of the " in problem.found
+    assert f"'annotation.protocol.slices={{plane: {plane}}}'" in problem.action
+    said = described(cohort, slices={"plane": plane})
+    (found,) = store.examine(said, said.scans)
+    assert not found.problems
+
+
+def test_structures_that_lie_apart_are_not_taken_for_planes(tmp_path: Path) -> None:
+    """Small spots all over leave planes empty along every axis, two sides along one."""
+    cohort = write_cohort(tmp_path, 1)
+    path = cohort.scans[0].label
+    assert path is not None
+    spots = np.zeros_like(read_volume(path, dtype=np.int64).data, np.uint8)
+    spots[1::4, 1::4, 1::4] = 1
+    sides = np.zeros_like(spots)
+    sides[2:6, 3:20, 3:15] = sides[13:17, 3:20, 3:15] = 1
+    for labels in (spots, sides):
+        save(path, labels)
+        store = Store(tmp_path / "store", PrepareSettings(crop_margin=None))
+        (found,) = store.examine(cohort, cohort.scans)
+        assert "sparse-planes" not in {problem.kind for problem in found.problems}
 
 
 def test_labels_outside_of_what_is_kept_are_counted(tmp_path: Path) -> None:
