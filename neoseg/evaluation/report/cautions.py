@@ -31,7 +31,10 @@ def cautions(comparison: Comparison) -> list[str]:
 
 
 def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning if runs were scored on different scans or structures."""
+    """Yield a warning if draws of arms were scored on different scans or structures.
+
+    The folds of a cross-validation count together.
+    """
     leaves = frame[frame["is_leaf"]]
     for noun, columns, remedy in (
         (
@@ -47,15 +50,14 @@ def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
         ),
     ):
         contents = {
-            run: {*part[columns].itertuples(index=False, name=None)}
-            for run, part in leaves.groupby("run", sort=False)
+            (str(arm), str(draw)): {*part[columns].itertuples(index=False, name=None)}
+            for (arm, draw), part in leaves.groupby(["arm", "draw"], sort=False)
         }
         if not contents:
             return
         shared = reduce(set.intersection, contents.values())
-        arms = leaves.drop_duplicates("run").set_index("run")["arm"]
         if any(len(content) > len(shared) for content in contents.values()):
-            sizes = {f"{arms[run]}: {len(content)}" for run, content in contents.items()}
+            sizes = {f"{arm}: {len(content)}" for (arm, _), content in contents.items()}
             yield (
                 f"Runs were scored on different {noun} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
 _NOT_ARM_KEYS = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
+_FOLD_KEYS = ("split.file", "split.seed")
+"""Keys that separate the folds of a cross-validation."""
+
 _REQUIRED = ("scores.csv", "run.json")
 
 
@@ -40,6 +43,7 @@ class Collected:
 
     `scores` starts with the columns experiment, full_fraction, draw, seed and run. If an
     experiment has several arms at one share, `experiment` also states how they differ.
+    Runs that differ in the split alone and have no test person in common are folds of one arm.
     `full_fraction` and `draw` are NaN if the run's configuration has none; `run` is the name of the
     run, its folder relative to the searched one. If the runs were tested on several cohorts,
     `subject` is prefixed with "cohort/".
@@ -105,11 +109,12 @@ def collect(
     runs, frames = tuple(run.run for run in finished), [run.frame for run in finished]
     table = [run.keys for run in finished]
     configs = [run.config for run in finished]
-    _name_arms(table, configs, ignore)
+    folds = _folds(configs, frames)
+    _name_arms(table, configs, (*_NOT_ARM_KEYS, *ignore, *(_FOLD_KEYS if any(folds) else ())))
     for keys, changed in zip(table, tell_apart(runs, configs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
-    _require_distinct(table)
+    _require_distinct(table, folds)
     scores = _joined(frames, table)
     _unify_facts(scores)
     return Collected(scores, runs, tuple(unfinished))
@@ -209,26 +214,40 @@ def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
     return keys | ({} if share is None else {"full_fraction": share})
 
 
+def _folds(configs: list[dict[str, Any]], frames: list[pd.DataFrame]) -> list[str]:
+    """Return the fold of each run: its split if all splits test other people, else ""."""
+    splits = [str([value_at(config, key) for key in _FOLD_KEYS]) for config in configs]
+    people: dict[str, set[tuple[str, str]]] = {}
+    for split, frame in zip(splits, frames, strict=True):
+        tested = frame[["cohort", "subject"]].itertuples(index=False, name=None)
+        people.setdefault(split, set()).update(tested)
+    apart = len(set().union(*people.values())) == sum(map(len, people.values()))
+    return splits if apart and len(people) > 1 else [""] * len(splits)
+
+
 def _name_arms(
-    table: list[dict[str, str | float]], configs: list[dict[str, Any]], ignore: Collection[str]
+    table: list[dict[str, str | float]], configs: list[dict[str, Any]], same: Collection[str]
 ) -> None:
-    """Append to experiment names how the arms of an experiment at one share differ."""
+    """Append to experiment names how the arms of an experiment at one share differ.
+
+    `same` are patterns of keys that do not separate arms.
+    """
     groups: dict[tuple[str, str], list[int]] = {}
     for number, keys in enumerate(table):
         groups.setdefault((str(keys["experiment"]), str(keys["full_fraction"])), []).append(number)
     for numbers in groups.values():
-        texts = differences([configs[n] for n in numbers], (*_NOT_ARM_KEYS, *ignore))
+        texts = differences([configs[n] for n in numbers], same)
         for number, text in zip(numbers, texts, strict=True):
             if text:
                 table[number]["experiment"] = f"{table[number]['experiment']}, {text}"
 
 
-def _require_distinct(table: list[dict[str, str | float]]) -> None:
-    """Raise `ReportError` for runs that would count as the same draw of the same arm."""
+def _require_distinct(table: list[dict[str, str | float]], folds: list[str]) -> None:
+    """Raise `ReportError` for runs that would count as the same draw of the same arm and fold."""
     first_run: dict[tuple[str, ...], str] = {}
     duplicates = []
-    for keys in table:
-        key = tuple(str(keys[name]) for name in RUN_COLUMNS[:-1])
+    for keys, fold in zip(table, folds, strict=True):
+        key = (*(str(keys[name]) for name in RUN_COLUMNS[:-1]), fold)
         if key in first_run:
             duplicates.append(f"  {first_run[key]} and {keys['run']}")
         first_run.setdefault(key, str(keys["run"]))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 
+from neoseg.evaluation.report.cautions import cautions
 from neoseg.evaluation.report.collect import collect, find_runs
+from neoseg.evaluation.report.compare import ReportSettings, compare
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import score_frame, write_scores
@@ -52,6 +56,45 @@ def test_runs_come_with_their_folder_and_record(tmp_path) -> None:
     assert run.record == {"steps": 3}
     (alone,) = collect(tmp_path / "sweep" / "0").runs
     assert alone.name == "0"
+
+
+def make_fold(folder, people: str, fold: int, name: str, dice: float, draw: int = 0) -> None:
+    split = {"split": {"file": f"fold{fold}.csv", "seed": 0}}
+    make_run(folder, **keys(name=name, draw=draw, seed=0), **split)
+    score = replace(SCORE, dice=dice)
+    rows = [
+        score_frame([score], subject=p, session=None, scan_age=40, age_group="term") for p in people
+    ]
+    write_scores(folder / "scores.csv", pd.concat(rows, ignore_index=True))
+
+
+def test_folds_of_a_cross_validation_are_one_arm(tmp_path) -> None:
+    for name, gain in {"iuc": 0.0, "focal": 0.1}.items():
+        for fold, people in enumerate(("ab", "cd", "e")):
+            make_fold(tmp_path / name / f"{fold}", people, fold, name, 0.5 + gain + fold / 100)
+    collected = collect(tmp_path)
+    assert set(collected.scores["experiment"]) == {"iuc", "focal"}
+    comparison = compare(tmp_path, ReportSettings(reference="iuc"))
+    summary = comparison.summary.query("metric == 'dice' and age_group == 'all'")
+    summary = summary[summary["abbreviation"] == "CSF"].set_index("experiment")
+    assert summary["subjects"].tolist() == [5, 5]
+    assert not [text for text in cautions(comparison) if "different scans" in text]
+    tests = comparison.tests
+    (row,) = tests.query(
+        "metric == 'dice' and age_group == 'all' and abbreviation == 'CSF'"
+    ).itertuples()
+    assert abs(row.difference) == pytest.approx(0.1)
+    assert row.subjects == 5
+
+
+def test_splits_that_test_one_person_twice_are_no_folds(tmp_path) -> None:
+    for fold, people in enumerate(("ab", "bc")):
+        make_fold(tmp_path / f"{fold}", people, fold, "iuc", 0.5)
+    named = set(collect(tmp_path).scores["experiment"])
+    assert named == {"iuc, file fold0.csv", "iuc, file fold1.csv"}
+    make_fold(tmp_path / "2", "bc", 1, "iuc", 0.5)
+    with pytest.raises(ReportError, match="equal configuration, draw and seed"):
+        collect(tmp_path)
 
 
 def test_hydra_folders_are_not_runs(tmp_path) -> None:
