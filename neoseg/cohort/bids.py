@@ -134,7 +134,16 @@ def _check_labels(
             "label_desc", f"no label file has desc-{label_desc}", f"one of {', '.join(descs)}"
         )
     else:
-        note_unlabelled(scans, "label file", problems)
+        note_unlabelled(scans, f"label file{_single_structures(sessions)}", problems)
+
+
+def _single_structures(sessions: Sequence[SessionFolder]) -> str:
+    """Describe masks of single structures, `sub-*_label-*_mask`, which are no label maps."""
+    names = (name for item in sessions for name in with_suffix(item.files, ["mask", "roi"]))
+    found = sorted(name for name in names if entities_of(name).get("label", "brain") != "brain")
+    if not found:
+        return ""
+    return f" ({shorten(found, 2)} show single structures; write them into one label map a scan)"
 
 
 def _descs(sessions: Sequence[SessionFolder]) -> list[str]:

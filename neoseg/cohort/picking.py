@@ -125,6 +125,10 @@ def _advice(what: str, names: Sequence[str]) -> str:
         if len(values) > 1 and key == "desc":
             options = [override(f"cohort.{what}_desc", v) for v in values]
             lines.append(f"set {' or '.join(options)}")
+        elif len(values) > 1 and (what, key) == ("label", "label"):
+            lines.append(
+                "each shows one structure: write them into one label map, with an integer for each"
+            )
         elif len(values) > 1:
             option = f"cohort.{what}_entities"
             options = [override(option, f"{{{key}: {v or 'null'}}}") for v in values]

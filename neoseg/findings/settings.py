@@ -69,8 +69,12 @@ def listed(messages: Iterable[str]) -> str:
 
 
 def own_errors(error: ValidationError) -> list[ErrorDetails]:
-    """Return the errors, without lists reported too short because all their items are invalid."""
-    errors = error.errors()
+    """Return the errors without those that follow from others.
+
+    Such are lists reported too short because all their items are invalid, and defaults that are
+    computed from an invalid value.
+    """
+    errors = [e for e in error.errors() if e["type"] != "default_factory_not_called"]
     locations = [item["loc"] for item in errors]
     return [
         item

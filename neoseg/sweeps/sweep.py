@@ -53,12 +53,15 @@ def run_sweep(
     try:
         _require_own_folders(everything)
         _require_same(everything)
-        problems = _describe_invalid([job for job in everything if not job.ended])
+        open_jobs = [job for job in everything if not job.ended]
+        problems = _describe_invalid(open_jobs)
         if config.get("dry_run"):
             wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
             if problems:
                 raise ConfigError(problems)
             return []
+        if problems and all(job.problem for job in open_jobs):
+            raise ConfigError(f"{problems}\nNothing was started")
         if problems:
             log.error("%s\nThe others are started", problems)
         returns = []

@@ -304,6 +304,24 @@ def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace)
         assert not [p for p in found if p.kind == "guessed-meaning"]
 
 
+@pytest.mark.parametrize("suffix", ["dseg", "mask"])
+def test_files_of_single_structures_are_no_label_maps(
+    tmp_path: Path, drawem9: LabelSpace, suffix: str
+) -> None:
+    for name in ("T2w", f"label-WM_{suffix}", f"label-cGM_{suffix}", "label-brain_mask"):
+        path = tmp_path / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    advice = "write them into one label map"
+    if suffix == "dseg":
+        with pytest.raises(CohortError, match=advice) as caught:
+            read_bids(tmp_path, drawem9)
+        assert "label_entities" not in str(caught.value)
+    else:
+        (problem,) = [p for p in read_bids(tmp_path, drawem9).problems if p.kind == "no-labels"]
+        assert f"(label-WM_mask, label-cGM_mask show single structures; {advice}" in problem.found
+
+
 @pytest.mark.parametrize("name", ["Background", "Unknown", "clear label", "Clear", "BG"])
 def test_zero_is_the_background_however_it_is_called(
     tmp_path: Path, drawem9: LabelSpace, name: str

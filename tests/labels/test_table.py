@@ -134,3 +134,14 @@ def test_read_names_a_file_that_is_no_table(tmp_path: Path, text: str) -> None:
 def test_read_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"absent\.yaml cannot be read"):
         LabelTable.read(tmp_path / "absent.yaml")
+
+
+def test_a_default_of_an_invalid_value_is_no_error_of_its_own() -> None:
+    leaves = [
+        {"index": index, "name": f"S{index}", "abbreviation": f"S{index}"} for index in (0, 1)
+    ]
+    leaves.append({"index": 70001, "name": "far", "abbreviation": "FAR"})
+    with pytest.raises(LabelError) as caught:
+        LabelTable.parse({"name": "t", "background": 0, "leaves": leaves, "classes": []})
+    assert "leaves.2.index" in str(caught.value)
+    assert "color" not in str(caught.value)

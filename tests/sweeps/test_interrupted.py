@@ -83,6 +83,16 @@ def test_a_job_that_fails_stops_no_other_and_is_listed(
     assert note.parent.name[:20] in output.split("1 of 2 jobs have finished")[1]
 
 
+def test_a_sweep_of_which_no_job_can_work_is_not_started(tmp_path: Path) -> None:
+    tiny = [item for item in RUN if not item.startswith("patches.batch_size")]
+    arguments = ("-m", "+experiment=supervised", "patches.batch_size=0", "seed=0,1")
+    status, output = finish(tmp_path, *arguments, of=tiny)
+    assert status == 2, output
+    assert "2 of 2 jobs of the sweep cannot work" in output
+    assert "Nothing was started" in output
+    assert not list(tmp_path.glob("runs/sweeps/default/*/"))
+
+
 def test_a_dry_run_tells_which_jobs_cannot_work(tmp_path: Path) -> None:
     own = tmp_path / "own"
     (own / "loss").mkdir(parents=True)
