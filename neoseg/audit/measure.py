@@ -76,7 +76,7 @@ class Measure:
         """Invert `plain`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
         x, y, z = map(int, raw["place"])
         if raw["kind"] not in KINDS:
-            raise ValueError(f"{raw['kind']!r} is no kind of fault")
+            raise ValueError(f"{raw['kind']!r} is not a kind of fault")
         return cls(
             *(str(raw["kind"]), str(raw["structure"]), float(raw["value"]), (x, y, z)),
             tuple(map(int, raw["leaves"])),

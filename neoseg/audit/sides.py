@@ -43,7 +43,7 @@ def _measure(
     seen: Evidence, name: str, sided: np.ndarray, crossed: np.ndarray, leaves: tuple[int, ...]
 ) -> Measure:
     count, total = int(crossed.sum()), int(sided.sum())
-    note = f"{count} of {total} voxels are on the side of the other in the network's eyes"
+    note = f"{count} of {total} voxels are on the other side according to the network"
     volume = count * seen.voxel
     share = count / max(total, 1)
     return Measure("swap", name, share, deepest(crossed), leaves, volume, note)

@@ -77,7 +77,7 @@ def with_annotation(
     if without_labels and not describes:
         problems.warn(
             settings.file or "annotation.full",
-            f"tells the annotation of {shorten(without_labels)}, which have no label file",
+            f"gives an annotation for {shorten(without_labels)}, which have no label file",
             action="they count as unlabelled",
             kind="no-labels",
         )

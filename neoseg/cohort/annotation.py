@@ -84,8 +84,8 @@ class AnnotationSettings(Section):
             reserved.add(row.name)
         for name in sorted(reserved):
             suffixes = {
-                FULL: " by the one that tells everything",
-                UNLABELLED: " by the one that tells nothing",
+                FULL: " by the built-in one for full labels",
+                UNLABELLED: " by the built-in one without labels",
             }
             raise ValueError(
                 f"the protocol name '{name}' is taken{suffixes.get(name, '')}; use another name"

@@ -66,7 +66,7 @@ def read_trained(folder: Path) -> Trained:
     run_names = [name for name in table.columns if annotated.get(name)]
     if table.empty or not run_names:
         raise ConfigError(
-            f"the runs below {folder} have no test scan in common, or none tells what it was "
+            f"the runs below {folder} have no test scan in common, or none records what it was "
             "trained on (annotation.csv)"
         )
     depths = dict.fromkeys((FULL, *(depth for name in run_names for depth in annotated[name])))

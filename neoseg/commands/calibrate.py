@@ -75,8 +75,8 @@ def main(config: DictConfig) -> None:
     partial = sum(not observation.whole for observation in observations)
     if partial:
         log.warning(
-            "%d of %d scans are annotated in part: of them the promise is that answers do not "
-            "contradict what the annotation tells",
+            "%d of %d scans are partially annotated: for them the promise is only that predictions "
+            "do not contradict the annotation",
             partial,
             len(observations),
         )
@@ -107,7 +107,7 @@ def _scans_to_observe(
         if best:
             log.warning(
                 "%s predict with the weights that were best on the validation scans, which are "
-                "used here again: promises are a little too good; part=test has no such bond",
+                "used here again: promises are a little too optimistic; part=test avoids that",
                 ", ".join(best),
             )
     return scans
@@ -157,7 +157,7 @@ def observe(
 
 
 def _table(calibration: Calibration) -> Table:
-    table = Table(title=f"what {calibration.scans} scans allow to promise")
+    table = Table(title=f"what can be promised from {calibration.scans} scans")
     for title in ("sets", "doubt left", "wrong here", "mean depth", "mean leaves"):
         table.add_column(title, justify="right")
     for level in LEVELS:

@@ -54,11 +54,13 @@ def main(config: DictConfig) -> None:
     command = GrowthConfig.parse(config)
     path = command.volumes / f"desc-{DESC}_volumes.tsv"
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; volumes is a folder of neoseg.predict")
+        raise ConfigError(
+            f"{path} does not exist; volumes must be an output folder of neoseg.predict"
+        )
     columns, rows = read_table(path)
     names = [name for name in columns if name not in ID_COLUMNS]
     if not rows or len(columns) - len(names) < len(ID_COLUMNS):
-        raise ConfigError(f"{path} is no table of volumes, or has no rows")
+        raise ConfigError(f"{path} is not a table of volumes, or has no rows")
     rows = _existing_rows(rows, command.volumes)
     ages = _ages(rows, command.ages)
     if command.output is not None:
@@ -83,7 +85,7 @@ def _existing_rows(rows: list[dict[str, str]], folder: Path) -> list[dict[str, s
     """
     existing = [row for row in rows if (folder / row["file"]).is_file()]
     if not existing:
-        log.warning("no label file is there beside its volumes, which are taken as they are")
+        log.warning("there are no label files beside the table of volumes, which is used as it is")
         return rows
     if len(existing) < len(rows):
         missing = [row["file"] for row in rows if row not in existing]
@@ -93,7 +95,7 @@ def _existing_rows(rows: list[dict[str, str]], folder: Path) -> list[dict[str, s
     changed = [row["file"] for row in existing if not is_counted(folder / row["file"])]
     if changed:
         raise ConfigError(
-            f"{len(changed)} label files in {folder} are others than when their volumes were "
+            f"{len(changed)} label files in {folder} have changed since their volumes were "
             f"counted: {shorten(changed)}; run neoseg.predict as before, which keeps such files "
             "and counts them again"
         )
@@ -110,9 +112,9 @@ def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
     wanted = sorted({key for key in keys if key[0] != "n/a"}, key=str)
     if not wanted:
         raise ConfigError(
-            f"of {len(rows)} segmentations none names a participant, as their files do not begin "
-            "with sub-, and ages are told of participants: segment a BIDS tree, or files that are "
-            "called sub-ID_..."
+            f"none of {len(rows)} segmentations belongs to a participant, as their names do not "
+            "begin with sub-, and ages are given by participant: segment a BIDS tree, or files "
+            "that are called sub-ID_..."
         )
     problems = Problems()
     pipeline = pipeline_folder(folder)
@@ -127,7 +129,7 @@ def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
     problems.settle("ages")
     ages = [getattr(ages_by_key.get(key), "scan", None) or math.nan for key in keys]
     if not np.isfinite(ages).any():
-        raise ConfigError(f"{folder} tells the age of none of the {len(rows)} scans")
+        raise ConfigError(f"{folder} has no age for any of the {len(rows)} scans")
     return ages
 
 
@@ -143,7 +145,7 @@ def _fit_curves(
         except ValueError as error:
             log.warning("no curve of %s: %s", name, error)
     if not curves:
-        raise ConfigError("no curve can be learnt of any structure; segment more scans with ages")
+        raise ConfigError("no curve can be fitted for any structure; segment more scans with ages")
     return curves
 
 
@@ -179,7 +181,7 @@ def _write_deviations(
         first = next(iter(curves.values()))
         log.warning(
             "%d scans have none: their age is not known, or not within the %.1f to %.1f weeks of "
-            "the scans that the curves were learnt of",
+            "the scans that the curves were learnt from",
             unknown,
             first.low,
             first.high,

@@ -112,7 +112,7 @@ def integers_in(paths: Iterable[Path]) -> list[int]:
         values = np.unique(read_volume(path.expanduser(), dtype=np.int64).data)
         rounded = np.rint(values)
         if len(values) > 2**16 or np.abs(values - rounded).max(initial=0) > ROUNDING:
-            raise LabelError(f"{path} is no label image, with {len(values)} different values")
+            raise LabelError(f"{path} is not a label image: it has {len(values)} different values")
         integers.update(int(value) for value in rounded)
     return sorted(integers)
 

@@ -212,14 +212,13 @@ def _remaining(
             log.warning("%s. Those of scans that are there already are kept as they are", message)
     if counts["changed"]:
         log.warning(
-            "%d scans are segmented again: their files, the weights or the settings are others "
-            "than those of the segmentations there",
+            "%d scans are segmented again: their files, the weights or the settings have changed",
             counts["changed"],
         )
     if counts["untold"]:
         log.warning(
-            "%d segmentations are kept that do not tell what they were made of: of an earlier "
-            "version, or changed by somebody; overwrite=true makes them anew",
+            "%d segmentations are kept although their origin is unknown (they were edited, or made "
+            "by an earlier version); overwrite=true replaces them",
             counts["untold"],
         )
     for scan, state in states.items():
@@ -232,9 +231,9 @@ def _recount(job: _Job, target: Path) -> None:
     try:
         count_again(job.output, target, job.space)
         note_counted(target)
-        log.info("the volumes of %s are those of what somebody has made of it", target)
+        log.info("the volumes of %s were counted again, since it was edited", target)
     except (NeosegError, OSError) as error:
-        log.warning("volumes are those of before somebody has worked on the file: %s", error)
+        log.warning("volumes are those of before the file was edited: %s", error)
 
 
 def _drops_incomplete(segmenter: Segmenter | Ensemble) -> bool:

@@ -44,7 +44,7 @@ def main(config: DictConfig) -> None:
     module = restored(command.checkpoint or _checkpoint(command.patch), command.allow)
     non_finite = sum(int((~torch.isfinite(value)).sum()) for value in module.parameters())
     if non_finite:
-        log.warning("%d weights are not numbers already: the step before did it", non_finite)
+        log.warning("%d weights are NaN or infinite already, from an earlier step", non_finite)
     table = Table(title=f"step {kept.about['step']}, seed {kept.about['seed']}")
     for title in ("item", "scan", "image", "codes"):
         table.add_column(title, no_wrap=title == "image")

@@ -154,7 +154,7 @@ def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> list[Proble
             f"label table '{space.name}'",
             f"has {len(absent)} classes that no protocol annotates: {shorten(absent, 12)}",
             "each class told by the annotation of some training scan",
-            "they are learnt from what they are not; change annotation.protocol or "
+            "they are learnt only from where they are not; change annotation.protocol or "
             "annotation.full_fraction, or leave them out of the table",
             "class-never-annotated",
             severity="warning",

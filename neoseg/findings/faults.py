@@ -72,13 +72,13 @@ def fault_message(error: BaseException) -> str | None:
         )
     if isinstance(error, RuntimeError) and _PEER.search(text):
         return (
-            f"another process of this training ended or cannot be reached: {_first(text)}. What it "
-            f"says itself, above or in its own log, is the cause. {GO_ON}"
+            f"another process of this training ended or cannot be reached: {_first(text)}. Its "
+            f"own message, above or in its log, is the cause. {GO_ON}"
         )
     if _WORKER.search(text) or _while_sharing(error):
         return (
             f"a process that loads patches died: {_first(text) or type(error).__name__}. If nobody "
-            "ended it, it was killed for want of memory (also shared memory, /dev/shm): lower "
+            "ended it, it was killed for lack of memory (also shared memory, /dev/shm): lower "
             f"patches.workers or patches.size. {GO_ON}"
         )
     if isinstance(error, OSError) and _WORKERS_ERROR.match(text):

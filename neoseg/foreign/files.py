@@ -56,7 +56,7 @@ def opened(path: Path, limit: int, within: Path | None = None) -> Iterator[Binar
         raise ForeignError(f"{path} cannot be read: {why}") from None
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
-        raise ForeignError(f"{path} is no regular file and was not read")
+        raise ForeignError(f"{path} is not a regular file and was not read")
     with open(handle, "rb") as stream:
         if status.st_size > limit:
             raise ForeignError(f"{path} has {status.st_size} bytes, more than {limit} are expected")

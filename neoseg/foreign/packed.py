@@ -109,7 +109,7 @@ def opened_checkpoint(
             packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
             records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             if packed or len(records) != 1:
-                raise ValueError("it is no archive as torch writes it")
+                raise ValueError("it is not an archive as torch writes it")
             outline = _Outline(io.BytesIO(archive.read(records[0])), numbers).load()
         if isinstance(outline, dict):
             hyper_parameters = outline.get("hyper_parameters")
@@ -136,11 +136,11 @@ def _single_archive(stream: BinaryIO) -> zipfile.ZipFile:
         head = stream.read(30)
         # At most the padding and descriptor of torch's own writer lie between two members.
         if head[:4] != b"PK\3\4" or not at <= member.header_offset <= at + 64:
-            raise ValueError("it is no archive as torch writes it")
+            raise ValueError("it is not an archive as torch writes it")
         name, extra = (int.from_bytes(head[n : n + 2], "little") for n in (26, 28))
         at = member.header_offset + 30 + name + extra + member.compress_size
     if not at <= archive.start_dir <= at + 64 or _listed_at(stream) != archive.start_dir:
-        raise ValueError("it is no archive as torch writes it")
+        raise ValueError("it is not an archive as torch writes it")
     return archive
 
 

@@ -54,7 +54,7 @@ def read_checkpoint(
             f"{path} lacks {', '.join(sorted(missing))}; it is not a checkpoint of a run"
         )
     if not all(isinstance(content[key], dict) for key in NEEDED):
-        raise CheckpointError(f"{path} is not a checkpoint of a run: its parts are no mappings")
+        raise CheckpointError(f"{path} is not a checkpoint of a run: its parts are not mappings")
     return content
 
 

@@ -25,7 +25,7 @@ def in_space(images: Sequence[ImageName], space: str | None) -> list[ImageName]:
             kept.append(image)
     if len(kept) < len(images):
         removed = len(images) - len(kept)
-        log.info("%d images are other spaces' copies of a scan and are left out", removed)
+        log.info("%d images are copies of a scan in other spaces and are left out", removed)
     return kept
 
 

@@ -125,7 +125,7 @@ def _volumes_in(path: Path, base: Path | None) -> list[Path]:
     files = sorted(file for file in candidates if is_volume(file) and file.is_file())
     if lost := sorted(f for f in candidates if is_volume(f) and f.is_symlink() and not f.exists()):
         log.warning(
-            "%d files such as %s are links to nothing and are left out; fetch what they lead to "
+            "%d files such as %s are broken links and are left out; fetch what they lead to "
             "(DataLad: datalad get)",
             len(lost),
             lost[0],

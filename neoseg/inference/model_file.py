@@ -152,7 +152,7 @@ def _parse_head(path: Path, size: bytes, start: bytes) -> ModelFile:
     if not isinstance(members, list) or not members or not isinstance(licence, str | None):
         raise ForeignError(f"{not_a_model}: it describes no network")
     if not isinstance(calibrations, dict):
-        raise ForeignError(f"{not_a_model}: its calibrations are none")
+        raise ForeignError(f"{not_a_model}: its calibrations are not valid")
     return ModelFile(tuple(_parse_member(path, raw) for raw in members), licence, calibrations)
 
 

@@ -101,7 +101,7 @@ def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
         return []
     return [
         f"the files of {len(changed)} of {len(was)} scans, what their labels mean or how they are "
-        f"prepared is not as when the run started or last went on: {shorten(changed)}"
+        f"prepared have changed since the run started or was last resumed: {shorten(changed)}"
     ]
 
 

@@ -138,7 +138,7 @@ def seen_by(folder: Path) -> list[Member]:
             for scan, (_, digest, signature) in scans.items()
         }
     except (OSError, ValueError, AttributeError, TypeError):
-        log.warning("%s does not tell what its images show: ids alone are compared", folder)
+        log.warning("%s has no fingerprints of its images: only ids are compared", folder)
     members = seen_before(folder) or []
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
         if item.split != "test":

@@ -78,7 +78,7 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
         seen = seen_by(source) if (source / PLAN).is_file() else []
         if not seen:
             log.warning(
-                "init_from=%s does not tell on whom it was trained: if people of your test split "
+                "init_from=%s does not record on whom it was trained: if people of your test split "
                 "were among them, the scores are too good",
                 source,
             )

@@ -75,5 +75,5 @@ def open_array(path: Path) -> blosc2.NDArray:
         raise ValueError(str(error)) from None
     is_array = isinstance(array, blosc2.NDArray)
     if not is_array or set(array.schunk.meta.keys()) != _PLAIN or array.dtype.kind not in "fiu":
-        raise ValueError("it is no plain array of numbers, and was not read")
+        raise ValueError("it is not a plain array of numbers, and was not read")
     return array

@@ -190,7 +190,7 @@ def _require_valid(record: Mapping[str, Any]) -> None:
 def _check_file(path: Path, wanted: Mapping[str, int], verify: bool) -> None:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise DamagedError(f"{path.name} is no regular file")
+        raise DamagedError(f"{path.name} is not a regular file")
     size = status.st_size
     if size != wanted["bytes"]:
         raise DamagedError(f"{path.name} has {size} bytes, {wanted['bytes']} were written")

@@ -363,7 +363,7 @@ def test_what_is_there_is_compared_by_content(
     (target,) = out.rglob("*_dseg.nii.gz")
     drawn = nib.load(target)
     nib.save(nib.Nifti1Image(np.zeros(drawn.shape, np.uint8), drawn.affine), target)
-    assert not made(says="1 segmentations are kept that do not tell")
+    assert not made(says="1 segmentations are kept although their origin is unknown")
 
 
 def test_what_somebody_has_corrected_is_kept_and_counted(
@@ -384,7 +384,7 @@ def test_what_somebody_has_corrected_is_kept_and_counted(
         capsys.readouterr()
         predict(monkeypatch, *asked)
         said = capsys.readouterr().out
-        assert said.count("are those of what somebody has made of it") == told
+        assert said.count("were counted again, since it was edited") == told
         assert (np.asarray(nib.load(drawn).dataobj) == labels).all()
         row = pd.read_csv(table, sep="\t").iloc[0]
         voxel = abs(np.linalg.det(before.affine[:3, :3])) / 1000
@@ -396,7 +396,7 @@ def test_what_somebody_has_corrected_is_kept_and_counted(
     nib.save(nib.Nifti1Image(labels, before.affine), drawn)
     predict(monkeypatch, *asked)
     said = capsys.readouterr()
-    assert "volumes are those of before somebody" in said.out + said.err
+    assert "volumes are those of before the file was edited" in said.out + said.err
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     (tmp_path / "e_T2w.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "gone.nii.gz")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path, modalities=["T2w"]) == [("a_T2w.nii.gz",)]
-    assert re.search(r"1 files such as \S+e_T2w.nii.gz are links to nothing", caplog.text)
+    assert re.search(r"1 files such as \S+e_T2w.nii.gz are broken links", caplog.text)
     assert re.search(r"2 files such as \S+b-T2w.nii.gz are left out", caplog.text)
 
 

@@ -141,7 +141,7 @@ def test_an_atlas_that_cannot_be_laid_upon_a_scan_has_no_vote(made, monkeypatch)
     sample = VolumeDataset([made.train[2]])[0]
     labels = labeller(made).predict(sample)
     np.testing.assert_array_equal(labels.codes, sample.codes.numpy())
-    assert labels.note.startswith("2 of 2 fully labelled scans could not be laid upon it")
+    assert labels.note.startswith("2 of 2 fully labelled scans could not be registered to it")
     assert "0 %, 0 %" in labels.note
 
 

@@ -37,7 +37,7 @@ def texts(path: Path) -> None:
 @pytest.mark.parametrize("write", [recipe, raw_chunks, texts])
 def test_what_is_no_plain_array_is_refused(tmp_path: Path, write) -> None:
     write(tmp_path / "a.b2nd")
-    with pytest.raises(ValueError, match="no plain array of numbers"):
+    with pytest.raises(ValueError, match="not a plain array of numbers"):
         open_array(tmp_path / "a.b2nd")
 
 

@@ -207,7 +207,7 @@ def test_weights_that_do_not_tell_whom_they_have_seen_are_a_warning(
     state = load_module(tmp_path / "old").network.state_dict()
     torch.save(state, tmp_path / "old.pt")
     train(configured(*short, f"init_from={tmp_path / 'old.pt'}"), tmp_path / "new")
-    assert "does not tell on whom it was trained" in caplog.text
+    assert "does not record on whom it was trained" in caplog.text
 
 
 def test_init_without_a_start_is_an_error(configured: Callable[..., DictConfig]) -> None:

@@ -139,4 +139,4 @@ def test_segmentations_of_nobody_have_no_ages(
     with pytest.raises(SystemExit):
         neoseg.growth.main()
     said = capsys.readouterr()
-    assert "of 1 segmentations none names a participant" in said.out + said.err
+    assert "none of 1 segmentations belongs to a participant" in said.out + said.err

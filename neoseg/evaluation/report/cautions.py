@@ -40,13 +40,13 @@ def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
         (
             "scans",
             list(SCAN),
-            "their means are not of the same people, and only pairs on shared scans say how they "
+            "their means are over different people, and only pairs on shared scans say how they "
             "compare; give all of them one split",
         ),
         (
             "structures",
             ["abbreviation"],
-            "their means over structures are not of the same ones; compare single structures",
+            "their means are over different structures; compare single structures",
         ),
     ):
         contents = {

@@ -129,11 +129,11 @@ def notes(comparison: Comparison) -> list[str]:
         texts.append(f"The normalised surface Dice allows {tolerance} mm.")
     subjects = comparison.collected.scores["subject"].nunique()
     if subjects < 10:
-        texts.append(f"{subjects} test subjects are few to speak of others.")
+        texts.append(f"{subjects} test subjects say little about others.")
     draws = comparison.summary["draws"]
     if len(draws) and draws.min() < FEWEST:
         texts.append(
-            "Some arms have fewer than three draws: what is said of them is said of these networks."
+            "Some arms have fewer than three draws: their results hold for these networks only."
         )
     return texts
 

@@ -62,7 +62,7 @@ def test_markdown_names_the_unfinished_and_has_the_papers_table(folder) -> None:
     assert "waiting: no scores.csv and no run.json" in text
     assert "| scans | structure | iuc, 5 % | supervised, 5 % | full, 100 % |" in text
     assert "| preterm | GM† | 0.590 ± 0.010 | 0.510 ± 0.010 | 0.670 ± 0.010 |" in text
-    assert "3 test subjects are few" in text
+    assert "3 test subjects say little" in text
     assert "| iuc, 5 % | 1 | 2 | 0 | 0 |" in text  # label budget
     assert "Some arms have fewer than three draws" not in text
     for part in ("(dice.png)", "(cases/01-worst-", "(cards/01-", "tables.md"):
