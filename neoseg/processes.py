@@ -126,7 +126,7 @@ def work_through(
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
         raise ProcessError(
-            f"one of {processes} processes that worked on scans was killed, perhaps for want of "
+            f"one of {processes} processes that worked on scans was killed, perhaps for lack of "
             "memory; what is done is kept: start again with fewer, such as "
             f"{setting}={max(1, processes // 2)}"
         ) from None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from neoseg.cohort.folders import SessionFolder, find_sessions, list_subjects
+from neoseg.cohort.folders import FOLDERS, SessionFolder, find_sessions, has_subjects, list_subjects
+from neoseg.cohort.formats import is_volume, stem_of
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.picking import Entities, Picker, Wish, entities_of, with_suffix
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan
 from neoseg.cohort.selection import Selection
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
@@ -30,6 +34,7 @@ def read_bids(
     image_desc: str | None = None,
     label_desc: str | None = None,
     mask_desc: str = "brain",
+    labels: str | None = None,
     image_entities: Entities | None = None,
     label_entities: Entities | None = None,
     mask_entities: Entities | None = None,
@@ -40,11 +45,12 @@ def read_bids(
     `image_desc`, `label_desc` and `mask_desc` select among several files by the `desc-` entity,
     `image_entities` and its like by others, as in `{run: 1, space: None}` (None: without the
     entity). By default, a name without `desc-` and `space-` is preferred; several candidates are an
-    error. Label and mask are those of the image's run and space. The integers of the label files
-    are defined by `convention`, else by the `dseg.tsv` that BIDS inheritance assigns to each file,
-    else they are taken as the indices of the label table, with a warning ("identity" selects this
-    without one). Scans without a label file are unlabelled. The other options are those of every
-    `reader`.
+    error. `labels` is the folder of another data set with label files and masks, relative to
+    `root`, as `derivatives/manual` beside raw images. Label and mask are those of the image's run
+    and space. The integers of the label files are defined by `convention`, else by the `dseg.tsv`
+    that BIDS inheritance assigns to each file, else they are taken as the indices of the label
+    table, with a warning ("identity" selects this without one). Scans without a label file are
+    unlabelled. The other options are those of every `reader`.
     """
     reading.settle()
     problems, selection, modalities = reading.problems, reading.selection, reading.modalities
@@ -67,6 +73,7 @@ def read_bids(
 
     pick = Picker(problems)
     wish = Wish("image", image_desc, image_entities or {})
+    others = {} if labels is None else _other_sessions(root / Path(labels).expanduser(), reading)
     label_wish = Wish("label", label_desc, label_entities or {})
     mask_wish = Wish("mask", mask_desc, mask_entities or {})
     ages = read_ages([root], sessions, selection.wants, problems)
@@ -85,22 +92,38 @@ def read_bids(
             continue
         other_images = [pick.follow(item, (m,), wish, name) for m in modalities[1:]]
         age = ages[item.subject, item.session]
+        other = others.get((item.subject, item.session)) or others.get((item.subject, None))
+        labelled = item if labels is None else other
+        masked = item if other is None else replace(other, files={**item.files, **other.files})
         scans.append(
             Scan(
                 subject=item.subject,
                 session=item.session,
                 images=(image, *other_images),
-                label=pick.follow(item, LABEL_SUFFIXES, label_wish, name),
-                mask=pick.follow(item, MASK_SUFFIXES, mask_wish, name),
+                label=pick.follow(labelled, LABEL_SUFFIXES, label_wish, name) if labelled else None,
+                mask=pick.follow(masked, MASK_SUFFIXES, mask_wish, name),
                 scan_age=age.scan,
                 birth_age=age.birth,
                 cohort=reading.name,
             )
         )
     pick.report()
-    _check_labels(scans, sessions, label_desc, problems)
-    labels = {scan.id: scan.label for scan in scans if scan.label is not None}
-    return scans, convention_of(space, convention, labels, root, problems)
+    described = sessions if labels is None else list(others.values())
+    _check_labels(scans, described, label_desc, problems, root if labels is None else None)
+    label_files = {scan.id: scan.label for scan in scans if scan.label is not None}
+    top = root if labels is None else root / Path(labels).expanduser()
+    return scans, convention_of(space, convention, label_files, top, problems)
+
+
+def _other_sessions(folder: Path, reading: Reading) -> dict[tuple[str, str | None], SessionFolder]:
+    """Return the sessions of the data set with the label files, by subject and session."""
+    if not has_subjects(folder):
+        found = "holds no sub-*/[ses-*/]anat" if folder.is_dir() else "is not a folder"
+        action = "set cohort.labels, which is relative to cohort.root"
+        reading.problems.error(folder, found, "a data set with label files", action, "no-labels")
+        reading.settle()
+    sessions = find_sessions(folder, reading.selection.wants, reading.problems)
+    return {(item.subject, item.session): item for item in sessions}
 
 
 def _nothing_found(
@@ -114,6 +137,14 @@ def _nothing_found(
             "at least one",
             "change cohort.subjects or cohort.exclude",
         )
+    volumes = filter(is_volume, chain.from_iterable(root.glob(f"{way}/*") for way in FOLDERS))
+    suffixes = {stem_of(path).split("_")[-1] for path in volumes}
+    if suffixes & {*LABEL_SUFFIXES} and suffixes <= {*LABEL_SUFFIXES, *MASK_SUFFIXES}:
+        return (
+            f"holds label files and no {modality}",
+            f"sub-*/[ses-*/]anat/*_{modality}.nii.gz",
+            "set cohort.root to the folder of the images, and cohort.labels to this one",
+        )
     return (
         f"holds no scans ({len(known)} folders sub-*)",
         f"sub-*/[ses-*/]anat/*_{modality}.nii.gz",
@@ -126,15 +157,40 @@ def _check_labels(
     sessions: Sequence[SessionFolder],
     label_desc: str | None,
     problems: Problems,
+    root: Path | None,
 ) -> None:
-    """Warn of unlabelled scans; error if `label_desc` matches none of the existing label files."""
+    """Warn of unlabelled scans; error if `label_desc` matches none of the existing label files.
+
+    If no scan has a label file, those in data sets below `root`/derivatives are named.
+    """
     descs = _descs(sessions)
     if label_desc is not None and descs and label_desc not in descs:
         problems.error(
             "label_desc", f"no label file has desc-{label_desc}", f"one of {', '.join(descs)}"
         )
     else:
-        note_unlabelled(scans, f"label file{_single_structures(sessions)}", problems)
+        hint = _single_structures(sessions)
+        if root is not None and not any(scan.label for scan in scans):
+            hint = _in_derivatives(root) or hint
+        note_unlabelled(scans, f"label file{hint}", problems)
+
+
+def _in_derivatives(root: Path) -> str:
+    """Describe the data sets below a raw one that hold label files."""
+    names = [
+        f"derivatives/{folder.name}"
+        for folder in sorted(root.glob("derivatives/*"))
+        if any(_label_files(folder))
+    ]
+    if not names:
+        return ""
+    lines = " or ".join(override("cohort.labels", name) for name in names)
+    return f" beside the images, and {shorten(names)} hold some: set {lines}"
+
+
+def _label_files(folder: Path) -> Iterator[Path]:
+    patterns = (f"{way}/*_{suffix}.*" for way in FOLDERS for suffix in LABEL_SUFFIXES)
+    return chain.from_iterable(folder.glob(pattern) for pattern in patterns)
 
 
 def _single_structures(sessions: Sequence[SessionFolder]) -> str:

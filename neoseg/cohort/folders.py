@@ -10,6 +10,9 @@ from neoseg.cohort.formats import ending_of, fault_of, stem_of, volumes_in
 from neoseg.cohort.scan import bare_id, scan_id
 from neoseg.findings.problems import Problems, shorten
 
+FOLDERS = ("sub-*/ses-*/anat", "sub-*/anat")
+"""Where the images of a BIDS data set lie."""
+
 
 @dataclass(frozen=True)
 class SessionFolder:
@@ -42,8 +45,7 @@ class SessionFolder:
 
 def has_subjects(root: Path) -> bool:
     """Return whether a folder contains `sub-*/[ses-*/]anat`."""
-    patterns = ("sub-*/ses-*/anat", "sub-*/anat")
-    return any(next(root.glob(pattern), None) is not None for pattern in patterns)
+    return any(next(root.glob(pattern), None) is not None for pattern in FOLDERS)
 
 
 def list_subjects(root: Path) -> frozenset[str]:
@@ -56,7 +58,7 @@ def find_sessions(
 ) -> list[SessionFolder]:
     """Return the sessions below `root` of all `wanted` subjects, sorted by subject and session."""
     sessions: list[SessionFolder] = []
-    for folder in sorted([*root.glob("sub-*/ses-*/anat"), *root.glob("sub-*/anat")]):
+    for folder in sorted(folder for pattern in FOLDERS for folder in root.glob(pattern)):
         parts = folder.relative_to(root).parts
         subject = bare_id(parts[0], "sub-")
         session = bare_id(parts[1], "ses-") if len(parts) == 3 else None

@@ -102,9 +102,9 @@ class AtlasLabeller(Labeller):
             return labels
         shares = ", ".join(f"{100 * fit:.0f} %" for fit in fits if fit < MIN_FIT)
         note = (
-            f"{len(fits) - len(voters)} of {len(fits)} fully labelled scans could not be registered "
-            f"to it ({shares} of their voxels fell where its annotation allows them) and have no "
-            "vote; look whether its image and labels lie as those of the others do"
+            f"{len(fits) - len(voters)} of {len(fits)} fully labelled scans could not be "
+            f"registered to it ({shares} of their voxels fell where its annotation allows them); "
+            "they have no vote; look whether its image and labels lie as those of the others do"
         )
         return replace(labels, note=note)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,53 @@ def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace)
     for convention in ("identity", given):
         found = read_bids(tmp_path, drawem9, convention=convention).problems  # type: ignore[arg-type]
         assert not [p for p in found if p.kind == "guessed-meaning"]
+
+
+def raw_tree(root: Path) -> Path:
+    """Raw images of two sessions and one person without, and two raters below derivatives."""
+    for scan in ("sub-01/ses-1", "sub-01/ses-2", "sub-02"):
+        stem = scan.replace("/", "_")
+        touch = [root / scan / "anat" / f"{stem}_T2w.nii.gz"]
+        for rater in ("manual", "raterB"):
+            folder = root / "derivatives" / rater / scan / "anat"
+            touch.append(folder / f"{stem}_desc-{rater}_dseg.nii.gz")
+        touch.append(folder.parents[1] / scan.split("/")[-1] / "anat" / "notes.txt")
+        for path in touch:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    (root / "derivatives/manual/sub-02/anat/sub-02_desc-brain_mask.nii.gz").write_bytes(b"x")
+    write_names(root / "derivatives/manual/dseg.tsv", "1\tWhite matter\t")
+    write_names(root / "derivatives/raterB/dseg.tsv", "1\tCortical grey matter\tcGM")
+    return root
+
+
+def test_labels_in_another_data_set(tmp_path: Path, drawem9: LabelSpace) -> None:
+    root = raw_tree(tmp_path)
+    (problem,) = [p for p in read_bids(root, drawem9).problems if p.kind == "no-labels"]
+    lines = re.findall(r"cohort\.labels=(\S+)", problem.found.split(": sub-")[0])
+    assert lines == ["derivatives/manual", "derivatives/raterB"]
+    for name, structure in zip(lines, ("WM", "cGM"), strict=True):
+        cohort = read_bids(root, drawem9, labels=name)
+        assert [scan.id for scan in cohort.scans] == ["sub-01_ses-1", "sub-01_ses-2", "sub-02"]
+        for scan in cohort.scans:
+            assert scan.label is not None
+            assert scan.label.is_relative_to(root / name)
+            assert scan.images[0] is not None
+            assert scan.images[0].parent.parent == root / scan.id.replace("_", "/")
+        assert cohort.convention.sets[1] == drawem9.label_set(structure)
+        assert "guessed-meaning" not in {p.kind for p in cohort.problems}
+    masks = [scan.mask for scan in read_bids(root, drawem9, labels=lines[0]).scans]
+    assert [mask and mask.name for mask in masks] == [None, None, "sub-02_desc-brain_mask.nii.gz"]
+    absolute = read_bids(root, drawem9, labels=str(root / lines[0]))
+    assert absolute == read_bids(root, drawem9, labels=lines[0])
+
+
+def test_labels_in_a_folder_that_has_none(tmp_path: Path, drawem9: LabelSpace) -> None:
+    root = raw_tree(tmp_path)
+    with pytest.raises(CohortError, match=r"derivatives/no: is not a folder; .*set cohort\.labels"):
+        read_bids(root, drawem9, labels="derivatives/no")
+    with pytest.raises(CohortError, match=r"holds label files and no T2w.*cohort\.labels to this"):
+        read_bids(root / "derivatives/manual", drawem9)
 
 
 @pytest.mark.parametrize("suffix", ["dseg", "mask"])
