@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
 _NOT_ARM_KEYS = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
-_FOLD_KEYS = ("split.file", "split.seed")
-"""Keys that separate the folds of a cross-validation."""
+_FOLD_KEYS = ("split.*", "extra_cohorts.*.split.*", "cohort.root", "extra_cohorts.*.cohort.root")
+"""Patterns of keys that may differ between the folds of a cross-validation."""
 
 _REQUIRED = ("scores.csv", "run.json")
 
@@ -109,8 +109,11 @@ def collect(
     runs, frames = tuple(run.run for run in finished), [run.frame for run in finished]
     table = [run.keys for run in finished]
     configs = [run.config for run in finished]
-    folds = _folds(configs, frames)
-    _name_arms(table, configs, (*_NOT_ARM_KEYS, *ignore, *(_FOLD_KEYS if any(folds) else ())))
+    folds = _folds(frames)
+    same = (*_NOT_ARM_KEYS, *ignore, *(_FOLD_KEYS if any(folds) else ()))
+    if any(folds):
+        _pool_shares(table, configs, same)
+    _name_arms(table, configs, same)
     for keys, changed in zip(table, tell_apart(runs, configs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
@@ -214,15 +217,33 @@ def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
     return keys | ({} if share is None else {"full_fraction": share})
 
 
-def _folds(configs: list[dict[str, Any]], frames: list[pd.DataFrame]) -> list[str]:
-    """Return the fold of each run: its split if all splits test other people, else ""."""
-    splits = [str([value_at(config, key) for key in _FOLD_KEYS]) for config in configs]
-    people: dict[str, set[tuple[str, str]]] = {}
-    for split, frame in zip(splits, frames, strict=True):
-        tested = frame[["cohort", "subject"]].itertuples(index=False, name=None)
-        people.setdefault(split, set()).update(tested)
-    apart = len(set().union(*people.values())) == sum(map(len, people.values()))
-    return splits if apart and len(people) > 1 else [""] * len(splits)
+def _folds(frames: list[pd.DataFrame]) -> list[int]:
+    """Return the fold of each run, from 1; 0 if some test the same people, but not all."""
+    tested = [
+        frozenset(frame[["cohort", "subject"]].itertuples(index=False, name=None))
+        for frame in frames
+    ]
+    distinct = list(dict.fromkeys(tested))
+    if len(distinct) < 2 or len(frozenset().union(*distinct)) < sum(map(len, distinct)):
+        return [0] * len(frames)
+    return [1 + distinct.index(people) for people in tested]
+
+
+def _pool_shares(
+    table: list[dict[str, str | float]], configs: list[dict[str, Any]], same: Collection[str]
+) -> None:
+    """Give the folds of an arm one share of full labels, as named people fall unevenly into them.
+
+    `same` are patterns of keys that do not separate arms.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, text in enumerate(differences(configs, same)):
+        groups.setdefault((str(table[number]["experiment"]), text), []).append(number)
+    for numbers in groups.values():
+        shares = pd.Series([float(table[number]["full_fraction"]) for number in numbers])
+        if shares.nunique() > 1:
+            for number in numbers:
+                table[number]["full_fraction"] = round(float(shares.mean()), 3)
 
 
 def _name_arms(
@@ -242,12 +263,12 @@ def _name_arms(
                 table[number]["experiment"] = f"{table[number]['experiment']}, {text}"
 
 
-def _require_distinct(table: list[dict[str, str | float]], folds: list[str]) -> None:
+def _require_distinct(table: list[dict[str, str | float]], folds: list[int]) -> None:
     """Raise `ReportError` for runs that would count as the same draw of the same arm and fold."""
     first_run: dict[tuple[str, ...], str] = {}
     duplicates = []
     for keys, fold in zip(table, folds, strict=True):
-        key = (*(str(keys[name]) for name in RUN_COLUMNS[:-1]), fold)
+        key = (*(str(keys[name]) for name in RUN_COLUMNS[:-1]), str(fold))
         if key in first_run:
             duplicates.append(f"  {first_run[key]} and {keys['run']}")
         first_run.setdefault(key, str(keys["run"]))

@@ -87,6 +87,23 @@ def test_folds_of_a_cross_validation_are_one_arm(tmp_path) -> None:
     assert row.subjects == 5
 
 
+def test_folds_of_named_people_have_one_share_of_full_labels(tmp_path) -> None:
+    """Of four people in full, each fold tests others, so that the shares of training differ."""
+    for fold, (people, full) in enumerate({"ab": "cdef", "cdef": "ab"}.items()):
+        folder = tmp_path / f"{fold}"
+        make_fold(folder, people, fold, "iuc", 0.5)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["annotation"]["full"] = ["a", "c"]
+        config["cohort"] = {"name": "", "root": f"table{fold}.csv"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        rows = [f"{person},train,{'full' if person in 'ac' else 'partial'}" for person in full]
+        for name in ("split.csv", "annotation.csv"):
+            (folder / name).write_text("\n".join(["subject,split,stream", *rows]) + "\n")
+    scores = collect(tmp_path).scores
+    assert set(scores["experiment"]) == {"iuc"}
+    assert set(scores["full_fraction"]) == {0.375}  # the mean of 1 in 4 and 1 in 2
+
+
 def test_splits_that_test_one_person_twice_are_no_folds(tmp_path) -> None:
     for fold, people in enumerate(("ab", "bc")):
         make_fold(tmp_path / f"{fold}", people, fold, "iuc", 0.5)
