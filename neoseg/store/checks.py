@@ -42,7 +42,7 @@ def one(
     return [Problem(str(path), found, expected, action, kind, severity=severity)]
 
 
-def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
+def check_dimensions(path: Path, shape: Sequence[int], is_label: bool = False) -> list[Problem]:
     """Check that a file holds one volume: three axes, and at most a fourth of length 1."""
     shape = tuple(shape)
     if len(shape) == 4 and shape[3] == 1 and 0 not in shape:
@@ -61,6 +61,8 @@ def check_dimensions(path: Path, shape: Sequence[int]) -> list[Problem]:
                 "its segments lie in several layers; in 3D Slicer, export the segmentation as one "
                 "label map"
             )
+        elif is_label:
+            action = "write one label map: the largest of the values along the last axis (argmax)"
         if 0 in shape:
             action = "restore it: there is no voxel in it"
         elif len(shape) < 3:

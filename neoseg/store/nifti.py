@@ -227,10 +227,23 @@ def _image_class(raw: bytes) -> Any:
     return next((IMAGE_CLASSES[n] for n in orders if n in IMAGE_CLASSES), None)
 
 
+def _is_uncompressed(path: Path) -> bool:
+    """Return whether a file begins as a NIfTI file does."""
+    try:
+        with path.open("rb") as stream:
+            return _image_class(stream.read(4)) is not None
+    except OSError:
+        return False
+
+
 def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
     line = dicom_line(path)
     if line:
         return _damaged(path, "is a DICOM file", "not-nifti", f"convert its folder: {line}")
+    if path.name.lower().endswith(".gz") and _is_uncompressed(path):
+        right = path.name[: -len(".gz")]
+        found = "is not compressed, although its name ends in .gz"
+        return _damaged(path, found, "not-nifti", f"rename it to {right}")
     name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
     return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, COPY_AGAIN)
 

@@ -43,7 +43,7 @@ def read_volume(path: Path, dtype: type = np.float32) -> Volume:
     """
     image, data, problems = load_image(path)
     problems += [
-        *check_dimensions(path, data.shape),
+        *check_dimensions(path, data.shape, dtype is not np.float32),
         *check_affine(path, image),
         *check_numbers(path, data, dtype is np.float32),
     ]

@@ -82,6 +82,21 @@ def test_other_dimensions_are_refused(tmp_path: Path, shape: tuple[int, ...]) ->
         read_volume(path)
 
 
+def test_maps_of_probabilities_are_no_labels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", np.zeros((4, 4, 4, 3), np.float32))
+    with pytest.raises(DataError, match="write one label map: the largest"):
+        read_volume(path, dtype=np.int64)
+    with pytest.raises(DataError, match="write each volume of a series"):
+        read_volume(path)
+
+
+def test_a_file_that_is_not_compressed_has_to_be_renamed(tmp_path: Path) -> None:
+    plain = save(tmp_path / "a.nii", np.zeros((4, 4, 4), np.float32))
+    packed = plain.rename(tmp_path / "b.nii.gz")
+    with pytest.raises(DataError, match=r"although its name ends in \.gz, .*; rename it to b\.nii"):
+        read_volume(packed)
+
+
 def test_a_trailing_axis_of_one_is_dropped(tmp_path: Path) -> None:
     volume = read_volume(save(tmp_path / "a.nii.gz", IMAGE[..., None]))
     np.testing.assert_array_equal(volume.data, IMAGE)
