@@ -15,6 +15,10 @@ TERM_AGE = 37.0
 """Post-menstrual age in weeks from which a scan (or birth) counts as term."""
 
 
+_SCAN = re.compile(r"(.+?)_(?:ses-(.+)|((?:run|acq|rec|echo|dir|ce)-.+))")
+"""A subject and BIDS entities of a scan in one name, without `sub-`."""
+
+
 @dataclass(frozen=True)
 class Scan:
     """One session of one subject. Ids are strings without `sub-` and `ses-`; ages are in weeks.
@@ -129,11 +133,12 @@ def bare_id(text: str, prefix: str) -> str:
 def ids_in(name: str) -> tuple[str, str | None]:
     """Return subject and session in a name such as `sub-01_ses-2`, the session None without one.
 
-    Sessions of one person in different parts of a split would be a leak, so a name that tells the
-    session must not become the id of a person.
+    Scans of one person in different parts of a split would be a leak, so a name that tells session,
+    run or acquisition (`sub-01_run-2`) must not become the id of a person.
     """
-    subject, _, session = bare_id(name, "sub-").partition("_ses-")
-    return (subject, session or None) if subject else (bare_id(name, "sub-"), None)
+    bare = bare_id(name, "sub-")
+    match = _SCAN.fullmatch(bare)
+    return (bare, None) if match is None else (match[1], match[2] or match[3])
 
 
 def id_in(text: str, known: Collection[str]) -> str:

@@ -52,7 +52,7 @@ def check_plan(
     if validated and not any(source.of_split("val") for source in plan.sources):
         raise ConfigError(
             f"no scan is in val, and {' and '.join(validated)} cannot do without its Dice; give "
-            "val some subjects (split), or leave the keys at their defaults"
+            "val some subjects (split, annotation.validation), or leave the keys at their defaults"
         )
     if folds:
         fold_of_each(plan, folds)
