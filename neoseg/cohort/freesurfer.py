@@ -12,6 +12,7 @@ from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
+from neoseg.findings.problems import Problems
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
 
@@ -62,7 +63,7 @@ def read_freesurfer(
         expected = f"SUBJECT/mri/{reading.modalities[0]}.mgz"
         problems.error(root, "holds no subjects", expected, "set cohort.root", "no-scans")
     reading.settle()
-    folder_of = _by_ids(subjects)
+    folder_of = _by_ids(subjects, problems)
     reading.selection.check([subject for subject, _ in folder_of], problems)
     scans = []
     for (subject, session), folder in folder_of.items():
@@ -99,12 +100,12 @@ def read_freesurfer(
     return scans, convention_of(space, convention, files, root, problems)
 
 
-def _by_ids(folders: Mapping[str, Path]) -> dict[tuple[str, str | None], Path]:
-    """Return the folders by subject and session, sorted."""
+def _by_ids(folders: Mapping[str, Path], problems: Problems) -> dict[tuple[str, str | None], Path]:
+    """Return the folders by subject and session, sorted; two of one scan are an error."""
     ids = {name: ids_in(name) for name in folders}
     for name in folders:
         visit, is_longitudinal, base = name.partition(LONGITUDINAL)
-        if not is_longitudinal:
+        if not (is_longitudinal and visit and base):
             continue
         subject, session = ids_in(visit)
         if session is None:  # the template names the person, and the rest of the name the visit
@@ -113,4 +114,9 @@ def _by_ids(folders: Mapping[str, Path]) -> dict[tuple[str, str | None], Path]:
         ids[name] = subject, f"{session}long"
         ids |= {n: (subject, s) for n, s in ((visit, session), (base, "base")) if n in folders}
     ordered = sorted(folders, key=lambda name: (ids[name][0], ids[name][1] or ""))
-    return {ids[name]: folders[name] for name in ordered}
+    found: dict[tuple[str, str | None], Path] = {}
+    for name in ordered:
+        if found.setdefault(ids[name], folders[name]) is not folders[name]:
+            clash = f"and {found[ids[name]].parent.name} are both {scan_id(*ids[name])}"
+            problems.error(name, clash, action="rename one of the two", kind="duplicate-scan")
+    return found

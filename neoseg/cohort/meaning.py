@@ -80,9 +80,15 @@ def from_names(space: LabelSpace, path: Path, problems: Problems) -> Convention 
 
 
 def from_rows(
-    space: LabelSpace, path: Path, rows: Sequence[Mapping[str, str]], problems: Problems
+    space: LabelSpace,
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    problems: Problems,
+    scans: Sequence[str] = (),
 ) -> Convention | None:
     """Match the names of rows `{index, name[, abbreviation]}` of a file; see `from_names`.
+
+    Names without a match are an error of `scans`, or of the whole cohort without any.
 
     Integer 0 is the background if it is called so in any of the usual ways, and another integer
     that is "unknown" tells nothing, unless the table has a structure of that name.
@@ -112,6 +118,7 @@ def from_rows(
             "the labels are not to be used, set convention=identity and annotation.protocol={name: "
             "ignored, unlabelled: true, describes: true}",
             KIND,
+            scans,
         )
     if len(problems.errors) > errors_before:
         return None

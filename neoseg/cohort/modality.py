@@ -75,7 +75,7 @@ def with_modalities(
     scans = [scan for scan in reordered if scan.images[0] is not None]
     if without_first := [scan for scan in reordered if scan.images[0] is None]:
         found = _missing(without_first, reordered, modalities[:1], "they are left out")
-        if not scans:
+        if not scans or (missing is not None and missing.policy == "require"):
             raise CohortError(f"{where} does not fit the run:", [found])
         log.warning("%s: %s", where, found)
     incomplete = [scan for scan in scans if None in scan.images]

@@ -23,7 +23,7 @@ CHANNEL = re.compile(r"_\d{4}$")
 """Channel number at the end of an image's name."""
 
 
-@reader("nnunet", usual=("0",))
+@reader("nnunet", usual=("0",), names_in_files=False)
 def read_nnunet(
     root: Path,
     space: LabelSpace,

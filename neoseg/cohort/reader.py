@@ -46,7 +46,10 @@ convention of their label files, None after an error about it.
 
 
 def reader(
-    name: str, known: Sequence[str] = (), usual: Sequence[str] = ("T2w",)
+    name: str,
+    known: Sequence[str] = (),
+    usual: Sequence[str] = ("T2w",),
+    names_in_files: bool = True,
 ) -> Callable[[Read], Callable[..., Cohort]]:
     """Decorate a function that finds scans, which makes it a reader that returns a `Cohort`.
 
@@ -60,6 +63,8 @@ def reader(
         name: default name of the cohort.
         known: the allowed modalities; empty allows any.
         usual: default modalities.
+        names_in_files: whether names of segments in a label file say what its integers mean, unless
+            `convention` does.
     """
     expected = f"one or more of {list(known)}, each once" if known else "one or more, each once"
 
@@ -84,8 +89,9 @@ def reader(
             path = Path(root).expanduser()
             reading = Reading(path, name, tuple(modalities), selection, problems)
             scans, convention = read(path, space, reading, **options)
-            given = options.get("convention")
-            scans = with_segments(scans, space, given, convention, problems)
+            if names_in_files:
+                given = options.get("convention")
+                scans = with_segments(scans, space, given, convention, problems)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
             _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)

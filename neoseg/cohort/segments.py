@@ -64,41 +64,49 @@ def with_segments(
     """
     named = []
     for scan in scans:
-        own = None if scan.label is None else convention_in(space, scan.label, problems)
-        if own is None:
-            named.append(scan)
-        elif given is None:
-            named.append(replace(scan, own_convention=own))
-        else:
-            named.append(scan)
-            _check_given(scan, own, convention, problems)
+        if given is not None and convention is not None and scan.label is not None:
+            _check_given(scan, scan.label, convention, problems)
+        own = None
+        if given is None and scan.label is not None:
+            own = convention_in(space, scan.label, problems, [scan.id])
+        named.append(scan if own is None else replace(scan, own_convention=own))
     return named
 
 
-def convention_in(space: LabelSpace, path: Path, problems: Problems) -> Convention | None:
-    """Return the meaning of integers by the names in a label file; None if it names none."""
+def convention_in(
+    space: LabelSpace, path: Path, problems: Problems, scans: Sequence[str] = ()
+) -> Convention | None:
+    """Return the meaning of integers by the names in a label file; None if it names none.
+
+    Problems with the names are errors of `scans`.
+    """
     segments = segments_of(path)
     if not any(has_name(space, name) for name in segments.values()):
         return None
     rows = [{"index": value, "name": name} for value, name in segments.items()]
     if "0" not in segments:
         rows.append({"index": "0", "name": space.leaves[space.background].abbreviation})
-    return from_rows(space, path, rows, problems)
+    return from_rows(space, path, rows, problems, scans)
 
 
-def _check_given(
-    scan: Scan, own: Convention, convention: Convention | None, problems: Problems
-) -> None:
-    meant = {} if convention is None else dict(zip(convention.values, convention.sets, strict=True))
+def _check_given(scan: Scan, path: Path, convention: Convention, problems: Problems) -> None:
+    """Record names that contradict the convention: neither a part nor a whole of what it says.
+
+    It may take any structure for background.
+    """
+    space = convention.space
+    meant = dict(zip(map(str, convention.values), convention.sets, strict=True))
     differing = [
-        f"{value} is {own.name(code)}"
-        for code, value in enumerate(own.values)
-        if meant.get(value, own.sets[code]) != own.sets[code]
+        f"{value} is {name}"
+        for value, name in segments_of(path).items()
+        if has_name(space, name)
+        and value in meant
+        and space.background not in meant[value]
+        and meant[value].isdisjoint(space.label_set(name))
     ]
     if differing:
-        assert scan.label is not None
         problems.error(
-            scan.label,
+            path,
             f"names its segments so that {shorten(differing, 4)}, unlike cohort.convention",
             "one meaning",
             "leave cohort.convention null, by which each file counts as it names its segments; or "

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import Field, field_validator
 
-from neoseg.cohort.scan import Scan, bare_id, id_in
+from neoseg.cohort.scan import Scan, bare_id, id_in, ids_in
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import Section
 
 
 class Selection(Section):
-    """Filters common to all cohorts; ids with or without `sub-`.
+    """Filters common to all cohorts; ids of subjects or scans, with or without `sub-`.
 
     `max_birth_age` is in weeks and inclusive; it leaves out scans with an unknown birth age.
     """
@@ -32,13 +33,19 @@ class Selection(Section):
         return tuple(bare_id(str(i), "sub-") if isinstance(i, str | int) else i for i in ids)
 
     def wants(self, subject: str) -> bool:
-        """Return whether a subject (without `sub-`) passes `subjects` and `exclude`."""
-        listed = self.subjects is None or subject in self.subjects
+        """Return whether a scan of a subject (without `sub-`) may pass `subjects` and `exclude`."""
+        names = None if self.subjects is None else {ids_in(name)[0] for name in self.subjects}
+        listed = names is None or subject in names or subject in (self.subjects or ())
         return listed and subject not in self.exclude
 
     def check(self, known: Collection[str], problems: Problems) -> None:
-        """Record listed subjects that do not exist (an error), and excluded ones (a warning)."""
-        unknown = sorted(set(self.subjects or ()) - set(known) - set(self.exclude))
+        """Record listed subjects that do not exist (an error), and excluded ones (a warning).
+
+        Names of scans of known subjects are checked by `apply`.
+        """
+        known = set(known)
+        unknown = sorted(set(self.subjects or ()) - known - set(self.exclude))
+        unknown = [name for name in unknown if ids_in(name)[0] not in known]
         if unknown:
             problems.error(
                 "subjects",
@@ -46,7 +53,8 @@ class Selection(Section):
                 f"ids such as {shorten(sorted(known), 3) or '(the cohort is empty)'}",
                 "correct the list; quote ids that look like numbers",
             )
-        unknown_excluded = sorted(set(self.exclude) - set(known))
+        unknown_excluded = sorted(set(self.exclude) - known)
+        unknown_excluded = [name for name in unknown_excluded if ids_in(name)[0] not in known]
         respelled = {name: id_in(name, known) for name in unknown_excluded}
         if meant := {name: found for name, found in respelled.items() if found in known}:
             problems.error(
@@ -63,9 +71,31 @@ class Selection(Section):
                 action="correct the ids (quote those that look like numbers), or take them out",
             )
 
+    def _takes(self, scan: Scan) -> bool:
+        names = {scan.subject, bare_id(scan.id, "sub-")}
+        return (self.subjects is None or bool(names & {*self.subjects})) and not (
+            names & {*self.exclude}
+        )
+
+    def _check_scans(self, scans: Sequence[Scan], problems: Problems) -> None:
+        """Record names that are neither a subject nor a scan, though some scan may be meant."""
+        ids = {bare_id(scan.id, "sub-"): scan.subject for scan in scans}
+        plain = {re.sub(r"[\W_]", "", scan): scan for scan in ids}
+        for key, names in (("subjects", self.subjects or ()), ("exclude", self.exclude)):
+            for name in sorted({*names} - {*ids} - {*ids.values()}):
+                letters = re.sub(r"[\W_]", "", name)
+                meant = plain.get(letters) or plain.get(letters.removeprefix("sub"))
+                if meant is not None:
+                    found = f"names {name}, which the cohort calls {meant}"
+                    problems.error(key, found, "ids as the cohort has them", "correct the list")
+                elif ids_in(name)[1] is not None and ids_in(name)[0] in ids.values():
+                    found = f"names the scan {name}, which the cohort does not have"
+                    problems.warn(key, found, action="correct the ids, or take them out")
+
     def apply(self, scans: Sequence[Scan], problems: Problems) -> tuple[Scan, ...]:
         """Return the scans that pass, with a warning for each filter that removes some."""
-        kept = list(scans)
+        kept = [scan for scan in scans if self._takes(scan)]
+        self._check_scans(scans, problems)
         if self.require_modalities:
             kept = _filter(
                 kept, [None not in scan.images for scan in kept], "lack a modality", problems

@@ -194,7 +194,7 @@ def read_split(
         elif subject:
             splits_of.setdefault(subject, set()).add(name)
     unlisted = present - listed
-    if others is not None and listed:
+    if others is not None and not problems.errors:
         splits_of |= {subject: {others} for subject in unlisted}
         if unlisted:
             log.info("%s lacks %d subjects, who are for %s", path, len(unlisted), others)

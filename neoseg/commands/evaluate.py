@@ -230,7 +230,7 @@ def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored
         if scan.label is None:  # not scored
             continue
         try:
-            read_scan(scan, scored.cohort.convention, prepare)
+            read_scan(scan, scan.meaning(scored.cohort.convention), prepare)
         except DataError as error:
             errors[scan.id] = error
     if not errors:

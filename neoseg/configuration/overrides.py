@@ -188,7 +188,7 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     """Explain an unknown key, and suggest similar ones."""
     written = next((o for o in overrides if o.lstrip("+~").startswith(f"{key}=")), key)
     experiment = next((o for o in overrides if o.lstrip("+").startswith("experiment=")), None)
-    if experiment is not None and written == key:
+    if experiment is not None and written == key and name not in ("train", "plan"):
         return (
             f"'{experiment}': {name} takes no experiment, which says how a network is trained; "
             "leave it out"

@@ -99,18 +99,23 @@ def _is_gone(path: Path) -> bool:
 
 
 def _move(entry: dict[str, Any], old: Path, new: Path) -> None:
-    """Replace the folder of a cohort in its section, and that of the tables in it."""
+    """Replace the folder (or table) of a cohort in its section, and that of tables beside it."""
     entry["cohort"] = {**entry["cohort"], "root": str(new)}
-    for key in ("split", "annotation"):
-        file = value_at(entry, f"{key}.file")
-        if file is not None and Path(str(file)).is_relative_to(old):
-            moved = new / Path(str(file)).relative_to(old)
-            entry[key] = {**entry[key], "file": str(moved)}
+    if new.is_file():
+        old, new = old.parent, new.parent
+    for section, key in (("split", "file"), ("annotation", "file"), ("annotation", "full")):
+        file = value_at(entry, f"{section}.{key}")
+        if isinstance(file, str) and Path(file).is_relative_to(old) and not Path(file).exists():
+            moved = new / Path(file).relative_to(old)
+            entry[section] = {**entry[section], key: str(moved)}
 
 
 def _cohorts(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return copies of the sections of each cohort: "" is the first, with all other sections."""
     extras = content.get("extra_cohorts") or {}
+    sections = [content, *extras.values()] if isinstance(extras, dict) else [None]
+    if not all(isinstance(e, dict) and isinstance(e.get("cohort"), dict) for e in sections):
+        raise ConfigError("the run's configuration has a cohort that is not a section; restore it")
     return {"": dict(content)} | {name: dict(entry) for name, entry in extras.items()}
 
 

@@ -113,6 +113,8 @@ def scan_keys(run: RunConfig, plan: Plan) -> dict[tuple[str, str], str]:
             for scan in source.cohort.scans:
                 try:
                     key = store.folder(scan, source.cohort).name.removeprefix(f"{scan.id}-")
+                    undrawn = sorted(scan.undrawn(source.cohort.convention) - scan.not_drawn)
+                    key = f"{key} {undrawn}" if undrawn else key
                 except DataError as error:  # reported when scans are prepared
                     key = str(error)
                 keys[source.cohort.name, scan.id] = key

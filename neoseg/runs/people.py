@@ -19,6 +19,7 @@ from neoseg.foreign import read_text
 from neoseg.foreign.files import LARGEST_TABLE
 from neoseg.foreign.values import json_of
 from neoseg.store.leaks import Member
+from neoseg.store.signature import is_signature
 
 log = logging.getLogger(__name__)
 
@@ -87,17 +88,17 @@ def write_images(folder: Path, members: Sequence[Member]) -> None:
     write_json(folder / IMAGES, content)
 
 
-def write_seen(folder: Path, members: Sequence[Member]) -> None:
-    """Write the scans that the network has seen from which a run starts."""
+def write_seen(folder: Path, source: str, members: Sequence[Member]) -> None:
+    """Write the scans that the network has seen from which a run starts, the file `source`."""
     rows = [
         [m.scan.cohort, m.scan.subject, m.scan.session, m.part, m.digest, m.signature]
         for m in members
     ]
-    write_json(folder / SEEN, rows)
+    write_json(folder / SEEN, {"from": source, "scans": rows})
 
 
-def seen_before(folder: Path) -> list[Member] | None:
-    """Return what `write_seen` wrote; None if there is no such file.
+def seen_before(folder: Path, source: str | None = None) -> list[Member] | None:
+    """Return what `write_seen` wrote; None if there is no such file, or one of another source.
 
     Raises:
         ConfigError: a file that a run did not write.
@@ -105,12 +106,15 @@ def seen_before(folder: Path) -> list[Member] | None:
     if not (folder / SEEN).is_file():
         return None
     try:
-        rows = json_of(read_text(folder / SEEN, LARGEST_TABLE, folder), str(folder / SEEN))
-        return [
+        content = json_of(read_text(folder / SEEN, LARGEST_TABLE, folder), str(folder / SEEN))
+        members = [
             _seen(str(cohort), str(subject), session and str(session), *map(str, rest))
-            for cohort, subject, session, *rest in rows
+            for cohort, subject, session, *rest in content["scans"]
         ]
-    except (OSError, ValueError, TypeError) as error:
+        if any(member.signature and not is_signature(member.signature) for member in members):
+            raise ValueError("a signature of another length")
+        return members if source in (None, content["from"]) else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"{folder / SEEN} is not what a run writes ({error}); restore it"
         ) from None

@@ -72,7 +72,7 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
     """
     if run.init_from is None:
         return
-    seen = seen_before(folder)
+    seen = seen_before(folder, run.init_from)
     if seen is None:
         source = Path(run.init_from)
         seen = seen_by(source) if (source / PLAN).is_file() else []
@@ -83,12 +83,13 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
                 source,
             )
         if is_first_process():
-            write_seen(folder, seen)
+            write_seen(folder, run.init_from, seen)
     there = [replace(member, part=f"the training of {run.init_from}") for member in seen]
     everyone = [*there, *(member for member in members if member.part == "test")]
     by_id = by_name(everyone) if run.leaks != "namesakes" else ()
     leaks = (leak for leak in (*by_id, *by_image(everyone)) if leak.other.part == "test")
-    keys = ("split=file", override("split.file", Path(run.init_from) / SPLIT), "split.others=train")
+    file = override("split.file", Path(run.init_from) / SPLIT)
+    keys = ("split=file", file, "split.subset=true", "split.others=train")
     remedy = (
         "scores of people that a network was trained on say nothing about others: use the split of "
         f"that run ({' '.join(keys)}), or set leaks=namesakes for other people of the same id, "

@@ -50,6 +50,14 @@ def signature_of(volume: Volume) -> str:
     return base64.b64encode(np.rint(detail * scale).astype(np.int8).tobytes()).decode()
 
 
+def is_signature(text: str) -> bool:
+    """Return whether a text has the length of a signature."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == POINTS**3
+    except ValueError:
+        return False
+
+
 def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
     """Return the pairs (i < j) of images with the same content.
 

@@ -67,7 +67,7 @@ class NonFiniteLoss(Callback):
         self._before: dict[str, Tensor] = {}
         self._pending: tuple[Tensor, Answer] | None = None
         self._loss = torch.zeros(())
-        self._batch_is_bad = self._step_is_bad = False
+        self._batch_is_bad = self._step_is_bad = self._in_step = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of skipped steps; the limit applies to the whole training."""
@@ -80,10 +80,14 @@ class NonFiniteLoss(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, module: L.LightningModule, batch: Any, *_: Any
     ) -> None:
-        """Remember the batch and, if steps may be skipped, the buffers a forward pass changes."""
+        """Remember the batch and, if steps may be skipped, the buffers a forward pass changes.
+
+        Of several batches in a step, the buffers are those before the first.
+        """
         self._batch, self._batch_is_bad = batch, False
-        if self.settings.on_nan == "skip":
+        if self.settings.on_nan == "skip" and not self._in_step:
             self._before = {name: value.clone() for name, value in module.named_buffers()}
+        self._in_step = True
 
     def on_before_backward(
         self, trainer: L.Trainer, module: L.LightningModule, loss: Tensor
@@ -122,13 +126,15 @@ class NonFiniteLoss(Callback):
             largest = largest_gradient(module)
             if not math.isfinite(largest):
                 # Ranks share their gradients, so each of them gets here.
-                self._refuse(trainer, module, f"a gradient is {largest} in", True)
+                several = trainer.accumulate_grad_batches > 1
+                which = " of this batch or an earlier one" if several else ""
+                self._refuse(trainer, module, f"a gradient{which} is {largest} in", True)
         teacher = getattr(module, "teacher", None)
         if teacher is not None:
             teacher.paused = self._step_is_bad
         if self._step_is_bad and not scaled:
             optimizer.zero_grad(set_to_none=True)
-        self._step_is_bad = False
+        self._step_is_bad = self._in_step = False
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
         """Restore the buffers that the forward pass of a marked batch changed."""

@@ -65,6 +65,8 @@ def test_scans_without_the_first_image_of_the_run_are_left_out(space: LabelSpace
     assert "1 of 2 scans have no T2w: sub-0" in caplog.text
     with pytest.raises(CohortError, match="2 of 2 scans have no T2w"):
         with_modalities(cohort(space, *[(T1W, None)] * 2, names=["T1w", "T2w"]), BOTH, None)
+    with pytest.raises(CohortError, match="1 of 2 scans have no T2w"):
+        with_modalities(turned, BOTH, MissingModality(policy="require"))
 
 
 @pytest.mark.parametrize(("names", "found"), [(["T1w"], "T1w"), (["T2w", "FLAIR"], "FLAIR")])

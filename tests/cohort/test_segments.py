@@ -120,21 +120,26 @@ def test_names_that_nobody_gave_are_integers(tmp_path: Path, space: LabelSpace) 
 def test_a_name_among_others_that_the_table_lacks_is_an_error(
     tmp_path: Path, space: LabelSpace
 ) -> None:
-    path = write_cohort(tmp_path, {"a": {1: "Anterior", 2: "Tail"}})
+    path = write_cohort(tmp_path, {"a": {1: "Anterior", 2: "Tail"}, "b": SAME})
     with pytest.raises(CohortError, match="has names that label table 'hippo' lacks: 2 'Tail'"):
         read(path, space)
+    cohort = read(path, space, on_error="skip")
+    assert [scan.subject for scan in cohort.scans] == ["b"]
 
 
 def test_a_convention_that_the_file_contradicts_is_an_error(
     tmp_path: Path, space: LabelSpace
 ) -> None:
     path = write_cohort(tmp_path, {"a": SAME, "b": SWAPPED})
-    with pytest.raises(CohortError, match=r"b\.seg\.nrrd: .*so that 1 is POST, 2 is ANT") as caught:
+    with pytest.raises(
+        CohortError, match=r"b\.seg\.nrrd: .*so that 1 is posterior, 2 is anterior"
+    ) as caught:
         read(path, space, convention="identity")
     assert len(caught.value.problems) == 1
-    path = write_cohort(tmp_path, {"a": SAME})
-    cohort = read(path, space, convention={0: "BG", 1: "ANT", 2: "POST"})
-    assert cohort.scans[0].own_convention is None
+    path = write_cohort(tmp_path, {"a": SAME, "b": {1: "Anterior", 2: "Tail"}})
+    for back in ("POST", "HIP", "BG", None):
+        cohort = read(path, space, convention={0: "BG", 1: "ANT", 2: back})
+        assert [scan.own_convention for scan in cohort.scans] == [None, None]
 
 
 def test_layers_are_refused_with_what_slicer_can_do(tmp_path: Path, space: LabelSpace) -> None:

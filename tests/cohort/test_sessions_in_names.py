@@ -108,3 +108,36 @@ def test_freesurfer(tmp_path: Path) -> None:
     found = {scan.images[0].parts[-3]: scan.id for scan in cohort.scans if scan.images[0]}
     assert found == folders
     assert cohort.subjects == ("01", "bert", "ernie")
+
+
+def test_folders_of_one_visit_are_an_error(tmp_path: Path) -> None:
+    aseg = LabelSpace.from_table(LabelTable.read(CONFIG_DIR / "labels" / "aseg.yaml"))
+    for name in ("S1-1", "S1_1", "S1-1.long.S1", "S1_1.long.S1", "x.long."):
+        touch(tmp_path / name / "mri" / "T1.mgz", tmp_path / name / "mri" / "aseg.mgz")
+    with pytest.raises(CohortError, match=r"are both sub-S1_ses-1") as caught:
+        read_freesurfer(tmp_path, aseg)
+    assert len(caught.value.problems) == 2
+
+
+def test_scans_and_people_can_be_left_out_by_either_name(tmp_path: Path) -> None:
+    table = LabelTable.read(CONFIG_DIR / "labels" / "hippocampus.yaml")
+    space = LabelSpace.from_table(table)
+    for name in IDS:
+        touch(tmp_path / f"imagesTr/{name}_0000.nii.gz", tmp_path / f"labelsTr/{name}.nii.gz")
+    described = {
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, "Anterior": 1, "Posterior": 2},
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+
+    def ids(**options: object) -> list[str]:
+        return [scan.id for scan in read_nnunet(tmp_path, space, **options).scans]
+
+    assert ids(exclude=["01_ses-2"]) == [IDS[0], IDS[2]]
+    assert ids(exclude=["sub-01"]) == [IDS[2]]
+    assert ids(subjects=["sub-01_ses-2", "02"]) == IDS[1:]
+    for options in ({"exclude": ["sub01ses1"]}, {"subjects": ["02", "01ses1"]}):
+        with pytest.raises(CohortError, match=r"names .*01ses1, which the cohort "):
+            ids(**options)
+    cohort = read_nnunet(tmp_path, space, exclude=["01_ses-9"])
+    assert "names the scan 01_ses-9" in str(cohort.problems[0])

@@ -187,6 +187,9 @@ def test_the_settings_say_where_subjects_go_that_the_table_lacks(tmp_path: Path)
         "test": Split(("a",), (), ("b", "c", "d")),
     }.items():
         assert split_cohort(scans, SplitSettings(file=path, others=others)) == expected
+    path.write_text("cohort,subject,split\nx,a,train\ny,b,test\n")
+    others = SplitSettings(file=path, others="val")
+    assert split_cohort(scans, others) == Split((), ("a", "b", "c", "d"), ())
     path.write_text("subject,split\na,dev\n")
     with pytest.raises(CohortError, match="found split 'dev'"):
         split_cohort(scans, SplitSettings(file=path, others="val"))

@@ -63,6 +63,12 @@ def test_the_integers_of_a_protocol_are_told_as_such(tmp_path: Path) -> None:
     assert "{0: BG, 1: GM, 2: CSF, 3: WM} as the convention of their protocol" in problem.action
 
 
+def test_what_is_said_to_be_undrawn_needs_no_integer(tmp_path: Path) -> None:
+    example = broken(tmp_path, "no-integer")
+    example.options["not_drawn"] = {"dGM": "all"}
+    assert not told(example, tmp_path, "no-integer")
+
+
 def test_scans_of_mostly_regions_are_told_with_what_says_so(tmp_path: Path) -> None:
     example = broken(tmp_path, "full-but-coarse")
     (problem,) = told(example, tmp_path, "full-but-coarse")

@@ -83,3 +83,11 @@ def test_what_cannot_be_is_told(space: LabelSpace) -> None:
         targets.encode(np.zeros((3, 1)), ["full", "coarse"])
     with pytest.raises(LabelError, match="called coarse"):
         Targets(space, [COARSE, COARSE])
+
+
+def test_what_a_convention_has_no_integer_for_may_be_in_the_background(space: LabelSpace) -> None:
+    lacking = space.num_leaves - 1
+    values = {leaf.index: leaf.index for leaf in space.leaves[:lacking]}
+    targets = Targets(space, convention=Convention.from_mapping(space, values))
+    code = int(targets.encode(np.array([space.leaves[space.background].index]))[0])
+    assert targets.codebook.sets[code] == {space.background, lacking}

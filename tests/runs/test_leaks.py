@@ -153,7 +153,7 @@ def test_what_is_no_record_of_images_leaves_the_ids(
     run, _ = trained
     (run / IMAGES).write_text(content)
     assert [member.digest for member in seen_by(run)] == ["", "", ""]
-    assert "ids alone are compared" in caplog.text
+    assert "only ids are compared" in caplog.text
 
 
 @pytest.mark.parametrize("change", CHANGES)

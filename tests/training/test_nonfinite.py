@@ -206,6 +206,20 @@ def test_a_gradient_that_is_not_a_number_stops_it_before_the_weights_change(
 
 
 @pytest.mark.usefixtures("steep")
+def test_a_step_of_several_batches_leaves_nothing_behind(
+    configured: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The third batch is the first of its step; the fourth is the one that is at hand then."""
+    several = (*SETTINGS, "on_nan=skip", "trainer.accumulate_grad_batches=2")
+    train(configured(*several, "trainer.max_epochs=1", "patches.steps_per_epoch=4"), tmp_path)
+    assert "a gradient of this batch or an earlier one is nan" in caplog.text
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    norms = {k: v for k, v in state["state_dict"].items() if k.endswith("num_batches_tracked")}
+    assert norms
+    assert {int(value) for key, value in norms.items() if key.startswith("network")} == {2}
+
+
+@pytest.mark.usefixtures("steep")
 def test_a_gradient_that_is_not_a_number_is_left_out(
     configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:

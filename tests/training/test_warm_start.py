@@ -18,7 +18,7 @@ from tiny_run import load_module, train
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as runs
-from neoseg.runs.people import seen_by
+from neoseg.runs.people import seen_by, write_seen
 from neoseg.store import DataError
 from neoseg.training.module import SegmentationModule
 from neoseg.training.parts import groups
@@ -194,9 +194,21 @@ def test_people_of_the_source_are_not_in_the_test(
     train(configured(*onwards, "leaks=tell"), last)
     assert "which is for the training of" in caplog.text
 
-    (new / "seen.json").write_text("[1]")
-    with pytest.raises(ConfigError, match=r"seen\.json is not what a run writes"):
-        seen_by(new)
+    for text in ("[1]", '{"from": "a", "scans": [["c", "s", null, "train", "d", "AAAA"]]}'):
+        (new / "seen.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"seen\.json is not what a run writes"):
+            seen_by(new)
+
+
+def test_what_another_source_has_seen_is_not_believed(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """A first try in this folder, which failed, had started from another network."""
+    short = ("supervised", "patches.steps_per_epoch=1", "trainer.max_epochs=1")
+    train(configured(*short), tmp_path / "old")
+    write_seen(tmp_path / "new", "another", [])
+    with pytest.raises(DataError, match="which is for the training of"):
+        train(configured(*short, f"init_from={tmp_path / 'old'}", "split.seed=3"), tmp_path / "new")
 
 
 def test_weights_that_do_not_tell_whom_they_have_seen_are_a_warning(

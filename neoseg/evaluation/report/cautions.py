@@ -50,14 +50,14 @@ def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
         ),
     ):
         contents = {
-            (str(arm), str(draw)): {*part[columns].itertuples(index=False, name=None)}
-            for (arm, draw), part in leaves.groupby(["arm", "draw"], sort=False)
+            (str(arm), draw, seed): {*part[columns].itertuples(index=False, name=None)}
+            for (arm, draw, seed), part in leaves.groupby(["arm", "draw", "seed"], sort=False)
         }
         if not contents:
             return
         shared = reduce(set.intersection, contents.values())
         if any(len(content) > len(shared) for content in contents.values()):
-            sizes = {f"{arm}: {len(content)}" for (arm, _), content in contents.items()}
+            sizes = {f"{arm}: {len(content)}" for (arm, *_), content in contents.items()}
             yield (
                 f"Runs were scored on different {noun} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."

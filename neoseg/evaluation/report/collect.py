@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from neoseg.evaluation.budget import share_of_full
-from neoseg.evaluation.report.differences import differences
+from neoseg.evaluation.report.arm_names import name_arms
 from neoseg.evaluation.report.run_files import FinishedRun, ReportError, read_run
 from neoseg.evaluation.report.same_names import tell_apart
 from neoseg.evaluation.table import SCAN
@@ -22,10 +22,6 @@ from neoseg.foreign import read_config, value_at
 log = logging.getLogger(__name__)
 
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
-_NOT_ARM_KEYS = ("seed", "annotation.draw", "extra_cohorts.*.annotation.draw", "privacy")
-_FOLD_KEYS = ("split.*", "extra_cohorts.*.split.*", "cohort.root", "extra_cohorts.*.cohort.root")
-"""Patterns of keys that may differ between the folds of a cross-validation."""
-
 _REQUIRED = ("scores.csv", "run.json")
 
 
@@ -109,11 +105,7 @@ def collect(
     runs, frames = tuple(run.run for run in finished), [run.frame for run in finished]
     table = [run.keys for run in finished]
     configs = [run.config for run in finished]
-    folds = _folds(frames)
-    same = (*_NOT_ARM_KEYS, *ignore, *(_FOLD_KEYS if any(folds) else ()))
-    if any(folds):
-        _pool_shares(table, configs, same)
-    _name_arms(table, configs, same)
+    folds = name_arms(table, configs, frames, ignore)
     for keys, changed in zip(table, tell_apart(runs, configs, frames), strict=True):
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
@@ -215,52 +207,6 @@ def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
             raise ReportError(f"{path}: {name} is {value!r}, expected a number") from None
     share = share_of_full(run, config)
     return keys | ({} if share is None else {"full_fraction": share})
-
-
-def _folds(frames: list[pd.DataFrame]) -> list[int]:
-    """Return the fold of each run, from 1; 0 if some test the same people, but not all."""
-    tested = [
-        frozenset(frame[["cohort", "subject"]].itertuples(index=False, name=None))
-        for frame in frames
-    ]
-    distinct = list(dict.fromkeys(tested))
-    if len(distinct) < 2 or len(frozenset().union(*distinct)) < sum(map(len, distinct)):
-        return [0] * len(frames)
-    return [1 + distinct.index(people) for people in tested]
-
-
-def _pool_shares(
-    table: list[dict[str, str | float]], configs: list[dict[str, Any]], same: Collection[str]
-) -> None:
-    """Give the folds of an arm one share of full labels, as named people fall unevenly into them.
-
-    `same` are patterns of keys that do not separate arms.
-    """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, text in enumerate(differences(configs, same)):
-        groups.setdefault((str(table[number]["experiment"]), text), []).append(number)
-    for numbers in groups.values():
-        shares = pd.Series([float(table[number]["full_fraction"]) for number in numbers])
-        if shares.nunique() > 1:
-            for number in numbers:
-                table[number]["full_fraction"] = round(float(shares.mean()), 3)
-
-
-def _name_arms(
-    table: list[dict[str, str | float]], configs: list[dict[str, Any]], same: Collection[str]
-) -> None:
-    """Append to experiment names how the arms of an experiment at one share differ.
-
-    `same` are patterns of keys that do not separate arms.
-    """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, keys in enumerate(table):
-        groups.setdefault((str(keys["experiment"]), str(keys["full_fraction"])), []).append(number)
-    for numbers in groups.values():
-        texts = differences([configs[n] for n in numbers], same)
-        for number, text in zip(numbers, texts, strict=True):
-            if text:
-                table[number]["experiment"] = f"{table[number]['experiment']}, {text}"
 
 
 def _require_distinct(table: list[dict[str, str | float]], folds: list[int]) -> None:

@@ -87,6 +87,22 @@ def test_folds_of_a_cross_validation_are_one_arm(tmp_path) -> None:
     assert row.subjects == 5
 
 
+def test_folds_of_one_experiment_do_not_depend_on_another(tmp_path) -> None:
+    for fold, people in enumerate(("ab", "cd")):
+        make_fold(tmp_path / "iuc" / f"{fold}", people, fold, "iuc", 0.5)
+    make_fold(tmp_path / "focal", "bc", 7, "focal", 0.5)
+    assert set(collect(tmp_path).scores["experiment"]) == {"iuc", "focal"}
+
+
+def test_seeds_that_were_scored_on_other_scans_are_told(tmp_path) -> None:
+    for seed, people in enumerate(("abc", "ab")):
+        make_fold(tmp_path / f"{seed}", people, 0, "iuc", 0.5 + seed / 10)
+        config = yaml.safe_load((tmp_path / f"{seed}" / "config.yaml").read_text())
+        (tmp_path / f"{seed}" / "config.yaml").write_text(yaml.safe_dump(config | {"seed": seed}))
+    told = cautions(compare(tmp_path, ReportSettings()))
+    assert [text for text in told if "Runs were scored on different scans" in text]
+
+
 def test_folds_of_named_people_have_one_share_of_full_labels(tmp_path) -> None:
     """Of four people in full, each fold tests others, so that the shares of training differ."""
     for fold, (people, full) in enumerate({"ab": "cdef", "cdef": "ab"}.items()):
