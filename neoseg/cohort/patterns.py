@@ -19,6 +19,9 @@ from neoseg.labels.convention import Meaning
 Files = Mapping[tuple[str, str | None], Path]
 """Files by subject and session."""
 
+SEGMENTATION = ".seg.nrrd"
+"""Ending of 3D Slicer's segmentations, which counts as one."""
+
 PARTS = {"subject": "[^/]+", "session": "[^/_]+", "modality": ""}
 """Placeholders of a pattern and the regular expressions they match; `{modality}` is filled in."""
 
@@ -106,7 +109,10 @@ def _find(
     glob, regex = _glob_and_regex(filled)
     for path in sorted(root.glob(glob if ending or glob[-1:] == "*" else f"{glob}*")):
         name = path.relative_to(root).as_posix()
-        match = re.fullmatch(regex, name if ending else name.removesuffix(ending_of(name)))
+        stem = name.removesuffix(ending_of(name))
+        if name.lower().endswith(SEGMENTATION):
+            stem = name[: -len(SEGMENTATION)]
+        match = re.fullmatch(regex, name if ending else stem)
         if match and is_volume(path) and path not in excluded:
             ids = match.groupdict()
             session = bare_id(ids.get("session") or "", "ses-")

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.cohort import Scan
+from neoseg.cohort import Problem, Scan
 from neoseg.cohort.annotation import FULL
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import Split, split_of
@@ -35,6 +35,7 @@ from neoseg.progress import progress_bar
 from neoseg.runs.loading import Moved, data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
+from neoseg.store.examined import shown_of
 from neoseg.store.leaks import Member, by_image, by_name, require_none
 from neoseg.store.reading import read_scan, shown_by
 from neoseg.store.voxel_size import VoxelSize
@@ -121,9 +122,8 @@ def main(config: DictConfig) -> None:
             f"({part}) none has a label file; choose another part, or segment them with "
             "neoseg.predict"
         )
-    for scored in parts:
-        for problem in without_integer(scored.cohort, scored.scans):
-            log.warning("%s", problem)
+    for problem in (p for scored in parts for p in without_integer(scored.cohort, scored.scans)):
+        log.warning("%s", problem)
     # Scores of a non-default part have a separate folder.
     folder_name = name if part == command.usual_part else f"{name}_{part}"
     output = command.output or run / "evaluation" / folder_name
@@ -225,14 +225,18 @@ def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored
     Raises:
         DataError: listing the errors of all scans, before any of them is segmented.
     """
-    errors = dict[str, DataError]()
+    errors, notes = dict[str, DataError](), dict[str, list[Problem]]()
     for scan in scored.scans:
         if scan.label is None:  # not scored
             continue
         try:
-            read_scan(scan, scan.meaning(scored.cohort.convention), prepare)
+            *_, record = read_scan(scan, scan.meaning(scored.cohort.convention), prepare)
+            for problem in shown_of(scan, map(Problem.from_dict, record["findings"])):
+                notes.setdefault(problem.kind, []).append(problem)
         except DataError as error:
             errors[scan.id] = error
+    for first, *others in notes.values():
+        log.warning("%s%s", first, f" ({len(others)} more are like this)" if others else "")
     if not errors:
         return scored
     count = f"{len(errors)} of {len(scored.scans)} scans of cohort '{scored.cohort.name}'"

@@ -193,6 +193,8 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
             f"'{experiment}': {name} takes no experiment, which says how a network is trained; "
             "leave it out"
         )
+    if key.startswith("extra_cohorts."):
+        return f"'{written}': extra_cohorts gets further keys with a plus, +{written}"
     if is_group(key) and key != "":
         return f"'{written}': {key} has no default; choose it with a plus, +{written}"
     try:

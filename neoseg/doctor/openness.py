@@ -13,8 +13,8 @@ from neoseg.findings.problems import shorten
 from neoseg.labels import Convention, LabelError, LabelSet, LabelSpace, Protocol
 from neoseg.store.examined import Examined
 
-MOSTLY = 0.5
-"""Share of the voxels of structures that a fully annotated scan may leave undecided."""
+NEARLY_ALL, MOSTLY = 0.05, 0.5
+"""Share of the voxels of structures up to which a scan counts as full, and from which as coarse."""
 
 
 def without_integer(cohort: Cohort, scans: Iterable[Scan], prefix: str = "") -> list[Problem]:
@@ -69,6 +69,7 @@ def mostly_open(source: Source, examined: Sequence[Examined], prefix: str = "") 
     space = source.cohort.convention.space
     scans = {item.scan.id: item for item in examined if item.voxels}
     full, coarse, merged = list[str](), list[str](), set[LabelSet]()
+    mixed = False
     for part in SPLITS:
         for scan, assignment in source.of_split(part):
             if assignment.stream != "full" or scan.id not in scans:
@@ -81,21 +82,26 @@ def mostly_open(source: Source, examined: Sequence[Examined], prefix: str = "") 
             ]
             total = sum(number for _, number in counts)
             undecided = sum(number for leaves, number in counts if len(leaves) > 1)
-            if undecided <= MOSTLY * total:
+            regions = {leaves for leaves, _ in counts if len(leaves) > 1}
+            parts = any(leaves < region for leaves, _ in counts for region in regions)
+            if undecided <= NEARLY_ALL * total:
                 full.append(scan.id)
-                continue
-            coarse.append(scan.id)
-            merged |= {leaves for leaves, _ in counts if len(leaves) > 1}
+            elif undecided <= MOSTLY * total:
+                mixed = True
+            else:
+                coarse.append(scan.id)
+                mixed |= parts
+                merged |= regions
     if not coarse:
         return []
     return [
         Problem(
             f"cohort '{source.cohort.name}'",
-            f"{len(coarse)} of {len(full) + len(coarse)} scans that count as annotated in full "
-            f"have mostly regions of several structures: {shorten(coarse)}",
+            f"{len(coarse)} scans that count as annotated in full have mostly regions of several "
+            f"structures: {shorten(coarse)}",
             "scans in which nearly all structures are told apart",
             "training takes them as they are, but batches, label budget and reports count them as "
-            f"full; {_what_to_say(space, full, merged, prefix)}",
+            f"full; {_what_to_say(space, full, () if mixed else merged, prefix)}",
             "full-but-coarse",
             severity="warning",
         )
@@ -105,7 +111,12 @@ def mostly_open(source: Source, examined: Sequence[Examined], prefix: str = "") 
 def _what_to_say(
     space: LabelSpace, full: Sequence[str], merged: Iterable[LabelSet], prefix: str
 ) -> str:
-    """Return how to say that the scans `full` are full, and others have merged regions."""
+    """Return how to say that the scans `full` are full, and others have the regions `merged`.
+
+    Without regions there is nothing that would say it.
+    """
+    if not merged:
+        return "no protocol describes these files, so keep that in mind"
     if not full:
         return "draw some in full, and name those by annotation.full"
     regions = [sorted(leaves) for leaves in sorted(merged, key=sorted)]

@@ -67,25 +67,28 @@ def share_of_full(run: Path, config: Any) -> float | None:
     """Return the share of training subjects with full labels; None if the run has no such key.
 
     This is the share that was asked for (`annotation.full_fraction`), unless the subjects were
-    named (`annotation.full`, `annotation.file`): then it is theirs among the training subjects.
+    named (`annotation.full`, `annotation.file`), or there are several cohorts: then it is that of
+    all training subjects.
     """
     asked = value_at(config, "annotation.full_fraction")
     if isinstance(asked, bool) or not isinstance(asked, int | float):
         return None
-    if not any(value_at(config, f"annotation.{key}") for key in ("full", "file")):
+    keys = ("annotation.full", "annotation.file", "extra_cohorts")
+    if not any(value_at(config, key) for key in keys):
         return float(asked)
-    first = value_at(config, "cohort.name")
+    first = None if value_at(config, "extra_cohorts") else value_at(config, "cohort.name")
     tables = []
     for name in ("split.csv", "annotation.csv"):
         try:
             text = read_text(run / name, LARGEST_TABLE, run)
             rows = csv.DictReader(io.StringIO(text, newline=""))
-            tables.append([r for r in rows if r.get("cohort") in (None, "", first)])
+            tables.append([r for r in rows if not first or r.get("cohort") in (None, "", first)])
         except (ForeignError, csv.Error):
             return float(asked)
-    train = {row.get("subject") for row in tables[0] if row.get("split") == "train"}
-    of_train = [row for row in tables[1] if row.get("split") == "train"]
-    full = {row.get("subject") for row in of_train if row.get("stream") == "full"}
+    split, annotation = ([r for r in rows if r.get("split") == "train"] for rows in tables)
+    train = {(row.get("cohort"), row.get("subject")) for row in split}
+    of_full = (row for row in annotation if row.get("stream") == "full")
+    full = {(row.get("cohort"), row.get("subject")) for row in of_full}
     return round(len(full) / len(train), 3) if train else float(asked)
 
 

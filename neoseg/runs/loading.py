@@ -82,20 +82,21 @@ def _moved(run: Path, content: Mapping[str, Any], root: Moved | None) -> dict[st
         place = value_at(entry, "cohort.root")
         if name in (root or {}):
             _move(entry, Path(str(place)), (root or {})[name])
-        elif place and value_at(entry, "cohort.phantom") is None and _is_gone(Path(str(place))):
+        elif place and value_at(entry, "cohort.phantom") is None and not _is_there(str(place)):
             now = override("root", f"{{{name}: FOLDER}}" if len(names) > 1 else "FOLDER")
-            gone.append(f"{place} is not there; say where it lies now, by {now}")
+            here = "" if Path(str(place)).is_absolute() else f" in {Path.cwd()}"
+            gone.append(f"{place} is not there{here}; say where it lies now, by {now}")
         table = value_at(entry, "split.file")
         if table is not None and not Path(str(table)).expanduser().exists():
             entry["split"] = {**entry["split"], "file": str(run / SPLIT), "subset": True}
     if gone:
-        raise ConfigError(f"{run} was trained on scans that were moved: {'; '.join(gone)}")
+        raise ConfigError(f"{run} was trained on scans that lie elsewhere: {'; '.join(gone)}")
     extras = {name: entry for name, entry in cohorts.items() if name}
     return cohorts[""] | ({"extra_cohorts": extras} if extras else {})
 
 
-def _is_gone(path: Path) -> bool:
-    return path.is_absolute() and not path.exists()
+def _is_there(place: str) -> bool:
+    return Path(place).expanduser().exists()
 
 
 def _move(entry: dict[str, Any], old: Path, new: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -56,8 +56,7 @@ class Examined:
         if unused and record["mask"] != mask_state(scan.mask):  # the mask was replaced since
             findings = [problem for problem in findings if problem.kind != "mask"]
             findings += mask_problems(scan, entry.geometry)
-        if scan.described is not None and scan.described.slices is not None:
-            findings = [problem for problem in findings if problem.kind != "sparse-planes"]
+        findings = shown_of(scan, findings)
         # The cohort may have been moved since.
         now = [replace(p, where=_current_path(p.where, paths)) for p in findings]
         if scan.label is not None:
@@ -86,6 +85,12 @@ class Examined:
     def errors(self) -> tuple[Problem, ...]:
         """The findings that keep the scan from being used."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def shown_of(scan: Scan, findings: Iterable[Problem]) -> list[Problem]:
+    """Return the findings that are not explained by the annotation of the scan."""
+    sliced = scan.described is not None and scan.described.slices is not None
+    return [problem for problem in findings if not (sliced and problem.kind == "sparse-planes")]
 
 
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:

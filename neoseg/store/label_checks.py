@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from neoseg.cohort import Scan
 from neoseg.findings.command_line import override
@@ -98,7 +99,7 @@ def check_exactness(path: Path, labels: Volume) -> list[Problem]:
     return problems
 
 
-MIN_RUNS, MAX_RUN = 4, 1.5
+MIN_RUNS, MAX_RUN = 4, 3
 """Labels drawn on some planes only: least number of separate runs of planes, most planes a run."""
 
 OF_CONTENT = ("untold-labels", "empty-labels")
@@ -167,27 +168,25 @@ def check_planes(path: Path, codes: np.ndarray, meaning: Convention) -> list[Pro
     Structures that lie apart leave planes empty as well, but few, or along several axes.
     `codes` are stored codes on the canonical grid.
     """
-    background = meaning.space.background
-    structures = np.array([background not in leaves for leaves in meaning.sets])[codes]
-    axes = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        shown = np.flatnonzero(structures.any(axis=others))
-        runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1)
-        extent = int(np.ptp(shown)) + 1 if len(shown) else 0
-        axes.append((len(shown), len(runs), extent - len(shown)))
-    sparse = [
-        axis
-        for axis, (planes, runs, empty) in enumerate(axes)
-        if runs >= MIN_RUNS and planes <= MAX_RUN * runs and empty >= runs - 1
-    ]
-    if len(sparse) != 1 or any(runs > 2 for n, (_, runs, _) in enumerate(axes) if n not in sparse):
+    background, found = meaning.space.background, dict[int, list[tuple[int, int, str]]]()
+    for code, box in enumerate(
+        find_objects(codes.astype(np.int32) + 1, max_label=len(meaning.sets))
+    ):
+        if box is None or background in meaning.sets[code]:
+            continue
+        planes = _sparse_axis(codes[box] == code)
+        if planes is not None:
+            axis, shown, empty = planes
+            found.setdefault(axis, []).append((shown, empty, meaning.name(code)))
+    if not found:
         return []
-    plane = next(name for name, axis in PLANE_AXIS.items() if axis == sparse[0])
-    planes, _, empty = axes[sparse[0]]
+    axis = max(found, key=lambda number: len(found[number]))
+    shown, empty, _ = max(found[axis])
+    names = shorten(name for *_, name in found[axis])
+    plane = next(name for name, number in PLANE_AXIS.items() if number == axis)
     return one(
         path,
-        f"shows structures on {planes} {plane} planes, and on none of the {empty} between them",
+        f"shows {names} on {shown} {plane} planes, and on none of the {empty} between them",
         "structures on neighbouring planes",
         "the planes between count as background; where they were not drawn, set "
         f"annotation.protocol.name=drawn 'annotation.protocol.slices={{plane: {plane}}}' "
@@ -195,6 +194,25 @@ def check_planes(path: Path, codes: np.ndarray, meaning: Convention) -> list[Pro
         "sparse-planes",
         severity="warning",
     )
+
+
+def _sparse_axis(mask: np.ndarray) -> tuple[int, int, int] | None:
+    """Return the axis along which a structure has gaps between its planes, and these numbers.
+
+    They are the planes with the structure and those without. None if there are few, or also along
+    other axes.
+    """
+    sparse = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        shown = np.flatnonzero(mask.any(axis=others))
+        runs = 1 + np.count_nonzero(np.diff(shown) > 1)
+        empty = mask.shape[axis] - len(shown)
+        if runs >= MIN_RUNS and len(shown) <= MAX_RUN * runs and empty >= len(shown) - 1:
+            sparse.append((axis, len(shown), empty))
+        elif runs > 2:
+            return None
+    return sparse[0] if len(sparse) == 1 else None
 
 
 def check_described(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:

@@ -44,6 +44,12 @@ def test_sessions_stars_and_parts_that_stand_twice(tmp_path: Path, drawem9: Labe
     assert {scan.label for scan in cohort.scans} == {tmp_path / "sub-1/1_seg.nii.gz"}
 
 
+def test_segmentations_of_slicer_are_labels(tmp_path: Path, drawem9: LabelSpace) -> None:
+    make(tmp_path, "images/a_T2w.nii.gz", "labels/a.seg.nrrd")
+    (scan,) = read_folder(tmp_path, drawem9, convention="identity").scans
+    assert scan.label == tmp_path / "labels" / "a.seg.nrrd"
+
+
 def test_labels_beside_the_images_are_no_images(tmp_path: Path, drawem9: LabelSpace) -> None:
     make(tmp_path, "1.nii", "1_seg.nii", "2.nii", "1_mask.nii")
     patterns = {"images": "{subject}", "labels": "{subject}_seg", "masks": "{subject}_mask"}

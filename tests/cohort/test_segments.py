@@ -96,7 +96,7 @@ def test_each_file_counts_as_it_names_its_segments(tmp_path: Path, space: LabelS
     assert c.sets(cohort.convention) == tuple(map(space.label_set, ("BG", "HIP", "HIP")))
     diagnosis = diagnose(cohort, Store(tmp_path / "store", PrepareSettings(processes=1)))
     assert [problem.kind for problem in diagnosis.problems] == ["full-but-coarse"]
-    assert "1 of 3 scans" in diagnosis.problems[0].found
+    assert "1 scans that count" in diagnosis.problems[0].found
     assert diagnosis.structures is not None
     # 71 and 72 voxels, one lost of integer 1; the outline counts for both.
     assert diagnosis.structures.voxels[:, 1:].tolist() == [[71, 72], [72, 71], [143, 143]]

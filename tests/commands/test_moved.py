@@ -52,7 +52,7 @@ def test_the_message_says_what_to_type(
     run, new = moved
     assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 2
     told = " ".join("".join(capsys.readouterr()).split())
-    assert "was trained on scans that were moved: " in told
+    assert "was trained on scans that lie elsewhere: " in told
     (line,) = re.findall(r"by (root=FOLDER)", told)
     assert (
         command(

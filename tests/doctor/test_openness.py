@@ -72,7 +72,7 @@ def test_what_is_said_to_be_undrawn_needs_no_integer(tmp_path: Path) -> None:
 def test_scans_of_mostly_regions_are_told_with_what_says_so(tmp_path: Path) -> None:
     example = broken(tmp_path, "full-but-coarse")
     (problem,) = told(example, tmp_path, "full-but-coarse")
-    assert "2 of 3 scans that count as annotated in full" in problem.found
+    assert "2 scans that count as annotated in full" in problem.found
     example.annotation = {"full_fraction": 1.0, **settings_of(problem.action)["annotation"]}
     assert not examine(example, tmp_path / "store").problems
 
@@ -82,8 +82,20 @@ def test_where_all_scans_show_regions_some_have_to_be_drawn(tmp_path: Path) -> N
     labels = head(2)[1]
     save(example.file("dseg", "03"), np.where(labels > 1, 5, labels).astype(np.uint8))
     (problem,) = told(example, tmp_path, "full-but-coarse")
-    assert "3 of 3 scans" in problem.found
+    assert "3 scans that count" in problem.found
     assert "draw some in full, and name those by annotation.full" in problem.action
+
+
+def test_regions_beside_their_parts_are_told_without_a_protocol(tmp_path: Path) -> None:
+    """Nothing describes a file with one part drawn and the rest as the whole; nobody is full."""
+    example = broken(tmp_path, "full-but-coarse")
+    for subject in ("01", "02"):
+        labels = head(int(subject) - 1)[1]
+        rest = np.where((labels > 1) & (labels != 4), 5, labels).astype(np.uint8)
+        save(example.file("dseg", subject), rest)
+    (problem,) = told(example, tmp_path, "full-but-coarse")
+    assert "2 scans that count" in problem.found
+    assert "no protocol describes these files" in problem.action
 
 
 def test_regions_that_overlap_need_a_protocol_for_each_kind(tmp_path: Path) -> None:

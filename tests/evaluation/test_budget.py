@@ -34,3 +34,13 @@ def test_else_it_is_what_was_asked_for(tmp_path: Path, asked: float | None) -> N
 
 def test_without_tables_it_is_what_was_asked_for(tmp_path: Path) -> None:
     assert share_of_full(tmp_path, {"annotation": {"full_fraction": 0.3, "file": "who.csv"}}) == 0.3
+
+
+def test_of_several_cohorts_the_share_is_of_all_people(tmp_path: Path) -> None:
+    split = ["cohort,subject,split", "a,1,train", "a,2,test", "b,1,train", "b,2,train", "b,3,train"]
+    plan = ["cohort,subject,split,stream", "a,1,train,full", "b,1,train,partial"]
+    (tmp_path / "split.csv").write_text("\n".join(split) + "\n")
+    (tmp_path / "annotation.csv").write_text("\n".join(plan) + "\n")
+    config = {"cohort": {"name": "a"}, "annotation": {"full_fraction": 1.0}}
+    assert share_of_full(tmp_path, config) == 1.0
+    assert share_of_full(tmp_path, config | {"extra_cohorts": {"b": {}}}) == 0.25

@@ -92,6 +92,21 @@ def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plan
     assert not found.problems
 
 
+def test_one_structure_among_others_and_planes_in_pairs_are_told(tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path, 1)
+    path = cohort.scans[0].label
+    assert path is not None
+    whole = read_volume(path, dtype=np.int64).data
+    planes = np.isin(np.arange(whole.shape[1]) % 5, (0, 1))
+    drawn = np.where((whole == 1) & ~planes[:, None], 0, whole)
+    save(path, drawn.astype(np.uint8))
+    store = Store(tmp_path / "store", PrepareSettings(crop_margin=None))
+    (found,) = store.examine(cohort, cohort.scans)
+    (problem,) = found.problems
+    assert "shows CSF on" in problem.found
+    assert " coronal planes" in problem.found
+
+
 def test_structures_that_lie_apart_are_not_taken_for_planes(tmp_path: Path) -> None:
     """Small spots all over leave planes empty along every axis, two sides along one."""
     cohort = write_cohort(tmp_path, 1)
@@ -99,6 +114,7 @@ def test_structures_that_lie_apart_are_not_taken_for_planes(tmp_path: Path) -> N
     assert path is not None
     spots = np.zeros_like(read_volume(path, dtype=np.int64).data, np.uint8)
     spots[1::4, 1::4, 1::4] = 1
+    spots[2::6] = 0
     sides = np.zeros_like(spots)
     sides[2:6, 3:20, 3:15] = sides[13:17, 3:20, 3:15] = 1
     for labels in (spots, sides):
