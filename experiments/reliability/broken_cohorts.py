@@ -406,6 +406,11 @@ def two_labels(example: Example) -> None:
     example.file("dseg").unlink()
 
 
+def labels_in_a_template(example: Example) -> None:
+    for subject in SUBJECTS:
+        example.file("dseg", subject).rename(example.file("space-MNI_dseg", subject))
+
+
 def stray(example: Example) -> None:
     shutil.copy(example.file("T2w"), example.file("T2w").with_name("sub-99_T2w.nii.gz"))
 
@@ -543,6 +548,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "no-labels": no_labels,
     "missing-image": no_image,
     "several-files": two_labels,
+    "other-space": labels_in_a_template,
     "foreign-file": stray,
     "no-images": no_images,
     "duplicate-scan": linked_twice,

@@ -59,6 +59,7 @@ class Picker:
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
+        self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
 
     def first(self, item: SessionFolder, suffix: str, wish: Wish) -> tuple[str | None, Path | None]:
         """Return name and path of a session's image; prefer images in native space."""
@@ -70,7 +71,10 @@ class Picker:
     def follow(
         self, item: SessionFolder, suffixes: Sequence[str], wish: Wish, image: str
     ) -> Path | None:
-        """Return the file that belongs to an image: of the same run and, if any, in its space."""
+        """Return the file that belongs to an image: of the same run and, if any, in its space.
+
+        Files that name another space do not belong to it, nor labels and masks of another `acq-`.
+        """
         modality, entities = image.split("_")[-1], entities_of(image)
         spaces = [entities.get("space"), modality]
         if wish.what == "image":
@@ -88,12 +92,20 @@ class Picker:
                 len(entities.keys() ^ candidate.keys()),
             )
 
+        strict = ("run",) if wish.what == "image" else ("run", "acq")
         names = [
             name
             for name in wish.among(with_suffix(item.files, suffixes))
-            if "run" not in entities
-            or entities_of(name).get("run", entities["run"]) == entities["run"]
+            if all(
+                entities_of(name).get(k, entities.get(k)) == entities.get(k) or k not in entities
+                for k in strict
+            )
         ]
+        fitting = [n for n in names if entities_of(n).get("space") in (None, *spaces)]
+        if names and not fitting:
+            space = entities_of(names[0])["space"]
+            self.others.setdefault((wish.what, space, modality), []).append(item)
+        names = fitting
         least = min(map(distance, names), default=None)
         return self._pick(item, [name for name in names if distance(name) == least], wish)
 
@@ -103,7 +115,17 @@ class Picker:
         return item.usable(names[0], self.problems) if names else None
 
     def report(self) -> None:
-        """Record each kind of ambiguity once."""
+        """Record each kind of ambiguity, and of files in another space, once."""
+        for (what, space, modality), items in self.others.items():
+            settings = override("cohort.image_entities", f"{{space: {space}}}")
+            self.problems.warn(
+                items[0].path,
+                f"has a {what} in space-{space} alone, and the {modality} is not in it "
+                f"({len(items)} sessions are like this)",
+                "both in one space",
+                f"the {what} is not used; take the image of that space, {settings}",
+                "other-space",
+            )
         for (what, names), items in self.several.items():
             self.problems.error(
                 items[0].path,

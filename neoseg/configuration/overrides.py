@@ -215,7 +215,8 @@ def _unknown_key(key: str, name: str, overrides: Sequence[str]) -> str:
     if not siblings and is_group(group := parent.removesuffix(".")):
         alternatives = f"choose one first, as {group}={'|'.join(options(group))}"
     hint = f"did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else alternatives
-    return f"'{written}': there is no key '{key}'; {hint}"
+    source = experiment if experiment is not None and written == key else written
+    return f"'{source}': there is no key '{key}'; {hint}"
 
 
 def _is_choice(key: str) -> bool:

@@ -305,6 +305,34 @@ def test_a_meaning_that_nobody_told_is_told(tmp_path: Path, drawem9: LabelSpace)
         assert not [p for p in found if p.kind == "guessed-meaning"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "other", "setting"),
+    [
+        ("space-MNI_dseg", "space-MNI_T2w", {"space": "MNI"}),
+        ("acq-B_dseg", "acq-B_T2w", {"acq": "B"}),
+    ],
+)
+def test_labels_of_another_image_are_not_taken(
+    tmp_path: Path, drawem9: LabelSpace, labels: str, other: str, setting: dict[str, str]
+) -> None:
+    image = "T2w" if "space" in setting else "acq-A_T2w"
+    for name in (image, other, labels, "space-T2w_desc-brain_mask"):
+        path = tmp_path / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    first = {} if "space" in setting else {"image_entities": {"acq": "A"}}
+    (scan,) = (cohort := read_bids(tmp_path, drawem9, **first)).scans
+    assert scan.images[0] is not None
+    assert scan.images[0].name == f"sub-01_{image}.nii.gz"
+    assert scan.label is None
+    assert scan.mask is not None
+    told = [problem for problem in cohort.problems if problem.kind == "other-space"]
+    assert ["'cohort.image_entities={space: MNI}'" in p.action for p in told] == [True] * len(told)
+    assert len(told) == ("space" in setting)
+    (scan,) = read_bids(tmp_path, drawem9, image_entities=setting).scans
+    assert scan.label is not None
+
+
 def raw_tree(root: Path) -> Path:
     """Raw images of two sessions and one person without, and two raters below derivatives."""
     for scan in ("sub-01/ses-1", "sub-01/ses-2", "sub-02"):
