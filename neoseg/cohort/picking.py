@@ -16,6 +16,9 @@ Entities = Mapping[str, str | int | None]
 _DERIVED = ("desc", "space")
 """Entities that describe how a file was derived; the others identify the measurement."""
 
+NATIVE = ("orig", "native", "individual", "scanner")
+"""Values of `space-` that mean the space of the scan itself."""
+
 
 def entities_of(name: str) -> dict[str, str]:
     """Return the entities `key-value` of a name without extension; run-01 equals run-1."""
@@ -73,7 +76,8 @@ class Picker:
     ) -> Path | None:
         """Return the file that belongs to an image: of the same run and, if any, in its space.
 
-        Files that name another space do not belong to it, nor labels and masks of another `acq-`.
+        Files that name another space do not belong to it unless that is wished, nor labels and
+        masks of another `acq-`.
         """
         modality, entities = image.split("_")[-1], entities_of(image)
         spaces = [entities.get("space"), modality]
@@ -93,19 +97,18 @@ class Picker:
             )
 
         strict = ("run",) if wish.what == "image" else ("run", "acq")
+        shared = {key: entities[key] for key in strict if key in entities}
         names = [
             name
             for name in wish.among(with_suffix(item.files, suffixes))
-            if all(
-                entities_of(name).get(k, entities.get(k)) == entities.get(k) or k not in entities
-                for k in strict
-            )
+            if shared.items() <= (shared | entities_of(name)).items()
         ]
-        fitting = [n for n in names if entities_of(n).get("space") in (None, *spaces)]
-        if names and not fitting:
-            space = entities_of(names[0])["space"]
-            self.others.setdefault((wish.what, space, modality), []).append(item)
-        names = fitting
+        if "space" not in wish.entities:
+            fitting = [n for n in names if entities_of(n).get("space") in (None, *spaces, *NATIVE)]
+            if names and not fitting:
+                space = entities_of(names[0])["space"]
+                self.others.setdefault((wish.what, space, modality), []).append(item)
+            names = fitting
         least = min(map(distance, names), default=None)
         return self._pick(item, [name for name in names if distance(name) == least], wish)
 

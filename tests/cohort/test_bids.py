@@ -333,6 +333,18 @@ def test_labels_of_another_image_are_not_taken(
     assert scan.label is not None
 
 
+def test_a_space_that_is_asked_for_or_that_of_the_scan_is_taken(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    folder = tmp_path / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    for name in ("T2w", "space-MNI_dseg", "space-orig_desc-brain_mask"):
+        (folder / f"sub-01_{name}.nii.gz").write_bytes(b"x")
+    cohort = read_bids(tmp_path, drawem9, label_entities={"space": "MNI"})
+    assert cohort.scans[0].label == folder / "sub-01_space-MNI_dseg.nii.gz"
+    assert cohort.scans[0].mask == folder / "sub-01_space-orig_desc-brain_mask.nii.gz"
+
+
 def raw_tree(root: Path) -> Path:
     """Raw images of two sessions and one person without, and two raters below derivatives."""
     for scan in ("sub-01/ses-1", "sub-01/ses-2", "sub-02"):
