@@ -49,15 +49,20 @@ def data_of(
     Raises:
         ConfigError: invalid configuration, or a cohort that is not where it was.
     """
+    def parsed(content: Mapping[str, Any]) -> DataConfig:
+        selected = {key: content[key] for key in DataConfig.model_fields if key in content}
+        selected |= {key: value for key, value in changes.items() if value is not None}
+        return DataConfig.parse(selected | {"allow": list(allow)})
+
     content = load_config(run)
-    if changes.get("cohort") is None:
-        content = _moved(run, content, root)
-        warn_of_relative_paths(run, content)
-    elif root is not None:
-        raise ConfigError("root is for a run's own cohort; of another, set cohort.root")
-    selected = {key: content[key] for key in DataConfig.model_fields if key in content}
-    selected |= {key: value for key, value in changes.items() if value is not None}
-    return DataConfig.parse(selected | {"allow": list(allow)})
+    data = parsed(content)  # what may not be built is refused before anything else
+    if changes.get("cohort") is not None:
+        if root is not None:
+            raise ConfigError("root is for a run's own cohort; of another, set cohort.root")
+        return data
+    moved = _moved(run, content, root)
+    warn_of_relative_paths(run, moved)
+    return data if moved == content else parsed(moved)
 
 
 def _moved(run: Path, content: Mapping[str, Any], root: Moved | None) -> dict[str, Any]:

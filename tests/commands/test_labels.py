@@ -85,7 +85,7 @@ def test_what_makes_no_table_is_refused(tmp_path) -> None:
         write(lut(tmp_path / "many.txt", *(f"S{n}" for n in range(300))), output)
     with pytest.raises(ConfigError, match="names 0 structures"):
         write(image(tmp_path / "empty.nii.gz"), output)
-    with pytest.raises(LabelError, match="no label image"):
+    with pytest.raises(LabelError, match="is not a label image"):
         write(image(tmp_path / "t1.nii.gz", 0.5), output)
     labels = image(tmp_path / "l.nii.gz", 1, 9)
     (tmp_path / "l.label").write_text("nothing\n")

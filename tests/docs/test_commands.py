@@ -43,6 +43,8 @@ def run(line: str, cwd: Path) -> str:
         if word.startswith("output="):
             (cwd / word.removeprefix("output=")).unlink(missing_ok=True)
     if command in ("train", "plan", "sheet") and not words[0].startswith("resume="):
+        if "init_from=run" in words:  # the phantom's people are called as those of that run
+            words.append("leaks=namesakes")
         words += SMALL if any(w.startswith("cohort=") for w in words) else (*PHANTOM, *SMALL)
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")
@@ -100,6 +102,8 @@ def write_lab(folder: Path) -> None:
             (f"lab/labels/s{number}.nii.gz", labels),
             (f"fetal/sub-{number}/anat/sub-{number}_T2w.nii.gz", image),
             (f"fetal/sub-{number}/anat/sub-{number}_dseg.nii.gz", labels * 3),
+            (f"raw/sub-{number}/anat/sub-{number}_T2w.nii.gz", image),
+            (f"raw/derivatives/manual/sub-{number}/anat/sub-{number}_dseg.nii.gz", labels * 3),
             (f"subjects/s{number}/mri/T1.mgz", image),
             (f"subjects/s{number}/mri/aseg.mgz", coded),
         ):
@@ -114,7 +118,9 @@ def write_lab(folder: Path) -> None:
     about["labels"] = {"background": 0, "Anterior": 1, "Posterior": 2}
     (folder / "Task04_Hippocampus/dataset.json").write_text(json.dumps(about))
     (folder / "Dataset101").symlink_to("Task04_Hippocampus")
-    (folder / "fetal/dseg.tsv").write_text("index\tname\n0\tBackground\n3\tcGM\n6\tdGM\n")
+    for place in ("fetal", "raw/derivatives/manual"):
+        table = "index\tname\n0\tBackground\n3\tcGM\n6\tdGM\n"
+        (folder / place / "dseg.tsv").write_text(table)
     with (folder / "scans.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["subject", "T2w", "label"], *rows])
 

@@ -298,7 +298,7 @@ def spoiled() -> dict[str, Any]:
 def test_an_archive_has_one_meaning(canary: Any, spoil: Callable[[], bytes]) -> None:
     run = save(canary.folder / "run", checkpoint())
     (run / "checkpoints" / "last.ckpt").write_bytes(spoil())
-    assert "no archive as torch writes it" in canary.refused(
+    assert "not an archive as torch writes it" in canary.refused(
         lambda: TrainedNetwork.load(run, "cpu")
     )
 
