@@ -75,6 +75,8 @@ def start_command(
 def _serve(
     words: list[str], cwd: Path, said: str, paths: Sequence[Path], variables: Mapping[str, str]
 ) -> None:
+    import torch  # by now; where tests are collected it would cost each of them its time
+
     os.setsid()
     target = os.open(said, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
@@ -82,6 +84,7 @@ def _serve(
     os.chdir(cwd)
     places = [str(path) for path in paths]
     os.environ |= {"PYTHONPATH": os.pathsep.join(places), **variables}
+    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))  # read when the server imported it
     sys.path[:0] = ["", *places]
     if len(places) > 1:  # what the server found installed is not all
         for found in (nodes.option_nodes, nodes.register_nodes):

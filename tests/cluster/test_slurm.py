@@ -134,14 +134,15 @@ def folder_of(base: Path, arm: str) -> Path:
 
 
 def train(folder: Path, *arguments: str, processes: int = 1) -> Path:
-    """Train outside of the cluster, on the same data and threads; return the run folder."""
+    """Train outside of the cluster, on the same data; return the run folder."""
     folder.mkdir()
     run = folder / "alone"
     arguments += (f"hydra.run.dir={run}", f"paths.runs={folder}")
-    threads = {"OMP_NUM_THREADS": "1"}  # another number sums in another order
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
-    own = [{**together, "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    ranks = [start(folder, threads | (extra if processes > 1 else {}), *arguments) for extra in own]
+    ranks = [
+        start(folder, {**together, "LOCAL_RANK": str(rank)} if processes > 1 else {}, *arguments)
+        for rank in range(processes)
+    ]
     for process, said in ranks:
         output = finish(process, said)
         assert process.exitcode == 0, output
