@@ -43,8 +43,8 @@ def run(line: str, cwd: Path) -> str:
         if word.startswith("output="):
             (cwd / word.removeprefix("output=")).unlink(missing_ok=True)
     if command in ("train", "plan", "sheet") and not words[0].startswith("resume="):
-        if "init_from=run" in words:  # the phantom's people are called as those of that run
-            words.append("leaks=namesakes")
+        if "init_from=run" in words:  # whose people are those of the phantom, split otherwise
+            words.append("leaks=tell")
         words += SMALL if any(w.startswith("cohort=") for w in words) else (*PHANTOM, *SMALL)
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")
