@@ -24,8 +24,8 @@ def run(untrained: Callable[..., Path]) -> Path:
 def test_promises_from_a_run_and_from_its_file(
     command: Command, run: Path, data_folder: Path, tmp_path: Path, capsys
 ) -> None:
-    cpu = "device=cpu"
-    assert command("predict", f"run={run}", f"input={tmp_path}", "output=x", "sets=0.5", cpu) == 2
+    cpu, out = "device=cpu", f"output={tmp_path / 'x'}"
+    assert command("predict", f"run={run}", f"input={tmp_path}", out, "sets=0.5", cpu) == 2
     assert "they are not calibrated" in "".join(capsys.readouterr())
 
     assert command("calibrate", f"run={run}", "part=test", cpu) == 0
