@@ -12,6 +12,9 @@ from neoseg.foreign import ForeignError, opened
 ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".mha", ".hdr")
 """Endings of volumes, in order of preference; .hdr represents the pair .hdr and .img."""
 
+SEGMENTATION = ".seg.nrrd"
+"""Ending of 3D Slicer's segmentations, of which a file's stem has no part."""
+
 APART = (".mhd", ".nhdr")
 """Detached headers, whose voxels are in a file of any name; not supported."""
 

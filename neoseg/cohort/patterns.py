@@ -8,7 +8,7 @@ from glob import escape
 from pathlib import Path
 from typing import Literal
 
-from neoseg.cohort.formats import ending_of, fault_of, is_volume
+from neoseg.cohort.formats import SEGMENTATION, ending_of, fault_of, is_volume
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
@@ -18,9 +18,6 @@ from neoseg.labels.convention import Meaning
 
 Files = Mapping[tuple[str, str | None], Path]
 """Files by subject and session."""
-
-SEGMENTATION = ".seg.nrrd"
-"""Ending of 3D Slicer's segmentations, which counts as one."""
 
 PARTS = {"subject": "[^/]+", "session": "[^/_]+", "modality": ""}
 """Placeholders of a pattern and the regular expressions they match; `{modality}` is filled in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -34,9 +35,21 @@ class Selection(Section):
 
     def wants(self, subject: str) -> bool:
         """Return whether a scan of a subject (without `sub-`) may pass `subjects` and `exclude`."""
-        names = None if self.subjects is None else {ids_in(name)[0] for name in self.subjects}
-        listed = names is None or subject in names or subject in (self.subjects or ())
-        return listed and subject not in self.exclude
+        listed = self.subjects is None or subject in self._people or subject in self._listed
+        return listed and subject not in self._excluded
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        return frozenset(self.subjects or ())
+
+    @cached_property
+    def _people(self) -> frozenset[str]:
+        """The subjects of the scans that `subjects` names."""
+        return frozenset(ids_in(name)[0] for name in self._listed)
+
+    @cached_property
+    def _excluded(self) -> frozenset[str]:
+        return frozenset(self.exclude)
 
     def check(self, known: Collection[str], problems: Problems) -> None:
         """Record listed subjects that do not exist (an error), and excluded ones (a warning).
@@ -73,9 +86,8 @@ class Selection(Section):
 
     def _takes(self, scan: Scan) -> bool:
         names = {scan.subject, bare_id(scan.id, "sub-")}
-        return (self.subjects is None or bool(names & {*self.subjects})) and not (
-            names & {*self.exclude}
-        )
+        listed = self.subjects is None or not names.isdisjoint(self._listed)
+        return listed and names.isdisjoint(self._excluded)
 
     def _check_scans(self, scans: Sequence[Scan], problems: Problems) -> None:
         """Record names that are neither a subject nor a scan, though some scan may be meant."""

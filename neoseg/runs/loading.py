@@ -49,6 +49,7 @@ def data_of(
     Raises:
         ConfigError: invalid configuration, or a cohort that is not where it was.
     """
+
     def parsed(content: Mapping[str, Any]) -> DataConfig:
         selected = {key: content[key] for key in DataConfig.model_fields if key in content}
         selected |= {key: value for key, value in changes.items() if value is not None}

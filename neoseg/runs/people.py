@@ -27,7 +27,7 @@ IMAGES = "images.json"
 """In a run folder: split and image fingerprints of each scan, by cohort and scan."""
 
 SEEN = "seen.json"
-"""In the folder of a run that started from another network: the scans which that has seen."""
+"""In a run folder: the scans that the network of `init_from` was trained or validated on."""
 
 PLAN = "annotation.csv"
 
@@ -89,7 +89,7 @@ def write_images(folder: Path, members: Sequence[Member]) -> None:
 
 
 def write_seen(folder: Path, source: str, members: Sequence[Member]) -> None:
-    """Write the scans that the network has seen from which a run starts, the file `source`."""
+    """Write the scans on which the network `source`, from which a run starts, was trained."""
     rows = [
         [m.scan.cohort, m.scan.subject, m.scan.session, m.part, m.digest, m.signature]
         for m in members

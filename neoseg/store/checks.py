@@ -11,6 +11,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 
+from neoseg.cohort.formats import SEGMENTATION
 from neoseg.findings.problems import Problem
 
 GRID_TOLERANCE = 1e-3
@@ -56,7 +57,7 @@ def check_dimensions(path: Path, shape: Sequence[int], is_label: bool = False) -
         )
     if len(shape) != 3 or 0 in shape:
         action = "write each volume of a series into a file of its own"
-        if path.name.lower().endswith(".seg.nrrd"):
+        if path.name.lower().endswith(SEGMENTATION):
             action = (
                 "its segments lie in several layers; in 3D Slicer, export the segmentation as one "
                 "label map"

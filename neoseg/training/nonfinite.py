@@ -31,10 +31,10 @@ from neoseg.training.kept_batch import KeptBatch, write_batch
 log = logging.getLogger(__name__)
 
 KEPT = "nan"
-"""Subfolder of the training's folder in which batches with a non-finite loss are saved."""
+"""Subfolder of the training's folder for batches with a non-finite loss or gradient."""
 
 WEIGHTS = "weights.ckpt"
-"""Checkpoint of the network whose loss was not finite, beside the batches."""
+"""Checkpoint of the network as it was before the step, beside the batches."""
 
 
 class NonFiniteLossError(NeosegError):
