@@ -222,6 +222,12 @@ def outlying(example: Example) -> None:
     save(example.file("T2w"), image)
 
 
+def far_border(example: Example) -> None:
+    image = head(0)[0]
+    image[:2], image[-2:] = -32768, -32768
+    save(example.file("T2w"), image)
+
+
 def cropped_labels(example: Example) -> None:
     """The back of a smaller head is drawn, but lies in the dark."""
     image, labels = head(0)
@@ -513,6 +519,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "not-finite": not_finite,
     "constant-image": constant,
     "outlying-voxels": outlying,
+    "far-border": far_border,
     "few-values": label_map_as_image,
     "cropped-labels": cropped_labels,
     "singular-affine": singular,

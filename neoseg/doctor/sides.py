@@ -12,7 +12,7 @@ from neoseg.cohort import Cohort, Problem
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten
 from neoseg.labels import Convention
-from neoseg.store.checks import sampled
+from neoseg.store.brightness import sampled
 from neoseg.store.examined import Examined
 
 MAX_SCANS = 5

@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "not-finite": "Images with NaN or infinite voxels",
     "constant-image": "Images that are the same everywhere",
     "outlying-voxels": "Images with voxels far beyond all others",
+    "far-border": "Images with a border far from all other voxels",
     "few-values": "Images with as few values as a label map",
     "cropped-labels": "Labels outside of what is kept of the image",
     "singular-affine": "Affines without a voxel size",

@@ -22,10 +22,21 @@ def read(path: str) -> Any:
     return image, np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])
 
 
+def usual(data: Any) -> tuple[float, float]:
+    """Return the range of nearly all values."""
+    sample = data.ravel()[:: max(1, data.size // (1 << 20))]
+    low, high = np.percentile(sample, (0.1, 99.9))
+    return float(low), float(high)
+
+
 def limited(data: Any) -> Any:
-    """Clip extreme outliers to one range beyond the usual values."""
-    low, high = np.percentile(data.ravel()[:: max(1, data.size // (1 << 20))], (0.1, 99.9))
-    span = float(high) - float(low)
+    """Bring a border far from the image to its range; clip outliers one range beyond the usual."""
+    inside = without_padding(data)
+    low, high, (bottom, top) = inside.min(), inside.max(), usual(inside)
+    if top > bottom and max(low - data.min(), data.max() - high) > top - bottom:
+        data = np.clip(data, low, high)
+    low, high = usual(data)
+    span = high - low
     if not span or not ((data > high + 20 * span) | (data < low - 20 * span)).any():
         return data
     return np.clip(data, np.float32(low - span), np.float32(high + span))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +15,6 @@ from neoseg.findings.problems import Problem
 
 GRID_TOLERANCE = 1e-3
 """Largest difference between two affines (mm) that still counts as rounding."""
-
-MAX_LABEL_VALUES, MIN_VOXELS = 16, 4096
-"""An image of at least `MIN_VOXELS` voxels with at most `MAX_LABEL_VALUES` distinct values may be a
-label map: even an 8-bit image has about a hundred values.
-"""
-
-USUAL, FAR, SAMPLE_SIZE = (0.1, 99.9), 20.0, 1 << 20
-"""Settings of the outlier check: percentiles of the usual values; distance from them, in multiples
-of their range, beyond which a voxel is an outlier (the brightest vessels reach two or three);
-approximate number of voxels that are sampled."""
 
 VOXEL_SIZES = (0.05, 20.0)
 """Plausible range in mm; sizes outside it come from a header in other units."""
@@ -126,64 +115,6 @@ def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
         action = "put 0 in their place (such as by fslmaths IN -nan OUT), or drop it"
         return one(path, found, "numbers", action, "not-finite")
     return []
-
-
-def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
-    """Check that an image is not constant."""
-    low, high = data.min(), data.max()
-    if low != high:
-        return []
-    found = f"is constant ({float(low):g} everywhere)"
-    return one(path, found, "an image", "drop it", "constant-image")
-
-
-def sampled(volume: np.ndarray) -> np.ndarray:
-    """Return a view of about `SAMPLE_SIZE` voxels, evenly spaced along each axis."""
-    step = math.ceil((volume.size / SAMPLE_SIZE) ** (1 / volume.ndim))
-    return volume[(slice(None, None, step),) * volume.ndim]
-
-
-def check_another(
-    path: Path, data: np.ndarray, others: Sequence[tuple[Path | None, np.ndarray]]
-) -> list[Problem]:
-    """Check that an image is not a duplicate of another modality of the same scan."""
-    for other, voxels in others:
-        if np.array_equal(voxels, data):
-            found, action = f"shows the same voxels as {other}", "correct the name of one of them"
-            return one(path, found, "an image of its own", action, "duplicate-image")
-    return []
-
-
-def check_values_of_image(path: Path, data: np.ndarray) -> list[Problem]:
-    """Warn if an image has so few distinct values that it may be a label map or a mask."""
-    values = np.unique(sampled(data))
-    if len(values) > MAX_LABEL_VALUES or data.size < MIN_VOXELS:
-        return []
-    found = f"holds the values {', '.join(f'{value:g}' for value in values)} alone"
-    action = "a label map or mask may have been taken for it; correct the name"
-    return one(path, found, "the brightness of an image", action, "few-values", "warning")
-
-
-def check_outliers(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
-    """Clip extreme outliers, which computed maps have in voxels without a measurement, and warn.
-
-    Such voxels would dominate mean and standard deviation, and with them crop and contrast. They
-    are clipped to one range beyond the `USUAL` percentiles; other images are returned unchanged.
-    """
-    sample = sampled(data)
-    low, high = (float(value) for value in np.percentile(sample, USUAL))
-    span = high - low
-    far = int(np.count_nonzero((data > high + FAR * span) | (data < low - FAR * span)))
-    if not far or not span:
-        return data, []
-    found = (
-        f"has {far} voxel{'s' * (far > 1)} far beyond all others, from "
-        f"{float(data.min()):.3g} to {float(data.max()):.3g}, where nearly all lie from "
-        f"{low:.3g} to {high:.3g}"
-    )
-    action = "they are limited to twice that range; look at the file"
-    problems = one(path, found, "brightness", action, "outlying-voxels", "warning")
-    return np.clip(data, np.float32(low - span), np.float32(high + span)), problems
 
 
 def check_grid(

@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from neoseg.findings.problems import Problem
+from neoseg.store.brightness import without_padding
 from neoseg.store.checks import check_grid
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
@@ -23,24 +24,10 @@ def head_of(data: np.ndarray) -> np.ndarray:
 
     Constant borders are ignored, so that the result does not depend on how far an image is padded.
     """
-    bright: np.ndarray = data > _without_padding(data).mean(dtype=np.float64)
+    bright: np.ndarray = data > without_padding(data).mean(dtype=np.float64)
     if not bright.any():  # within the borders it is constant
         bright = data > data.mean(dtype=np.float64)
     return bright
-
-
-def _without_padding(data: np.ndarray) -> np.ndarray:
-    """Return a volume without the constant planes at each of its six faces."""
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        low, high = data.min(axis=others), data.max(axis=others)
-        first, last = ((low == high) & (low == low[end]) for end in (0, -1))
-        if first.all():
-            return data
-        box.append(slice(int(first.argmin()), len(low) - int(last[::-1].argmin())))
-    inside: np.ndarray = data[tuple(box)]
-    return inside
 
 
 def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
@@ -118,7 +105,7 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
         scaled = (data - low) / (high - low if high > low else 1e-6)
         return np.clip(scaled, 0.0, 1.0) if masked else scaled
     if how == "percentile":
-        content = foreground if masked else _without_padding(data)
+        content = foreground if masked else without_padding(data)
         bottom, top = float(np.percentile(content, 0.5)), float(np.percentile(foreground, 99.5))
         span = top - bottom if top > bottom else 1e-6
         return np.clip((data - bottom) / span, 0.0, 1.0).astype(np.float32)

@@ -17,13 +17,8 @@ from scipy import ndimage
 from neoseg.capacity import free_memory
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
-from neoseg.store.checks import (
-    check_another,
-    check_contrast,
-    check_grid,
-    check_outliers,
-    check_values_of_image,
-)
+from neoseg.store.brightness import check_another, check_contrast, usual_brightness
+from neoseg.store.checks import check_grid
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
 from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
@@ -147,8 +142,7 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
         if path is None or volume is None:
             continue
         problems += check_contrast(path, volume.data)
-        data, notes = check_outliers(path, volume.data)
-        notes += check_values_of_image(path, volume.data)
+        data, notes = usual_brightness(path, volume.data)
         previous = zip(paths, volumes[:-1], strict=False)
         problems += check_another(path, data, [(p, v.data) for p, v in previous if v is not None])
         volumes[-1] = volume = replace(volume, data=data, notes=(*volume.notes, *notes))

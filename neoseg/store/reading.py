@@ -10,7 +10,8 @@ import numpy as np
 
 from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
-from neoseg.store.checks import check_grid, one, sampled
+from neoseg.store.brightness import sampled
+from neoseg.store.checks import check_grid, one
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
 from neoseg.store.label_checks import (

@@ -326,6 +326,21 @@ def test_a_voxel_far_beyond_all_others_changes_neither_crop_nor_contrast(
     assert "has 1 voxel far beyond all others" in caplog.text
 
 
+@pytest.mark.parametrize(("shift", "value"), [(0, -32768), (-1024, -3000), (100, 65535)])
+def test_a_border_far_from_the_image_counts_as_its_darkest_or_brightest_value(
+    tmp_path: Path, shift: float, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = (IMAGE + shift).astype(np.float32)
+    limit = image.min() if value < 0 else image.max()
+    settings = PrepareSettings(crop_margin=None)
+    arrays = []
+    for border in (limit, value):
+        padded = np.pad(image, [(3, 2), (0, 4), (1, 1)], constant_values=np.float32(border))
+        arrays.append(prepare_images([save(tmp_path / f"{border}.nii.gz", padded)], settings)[0])
+        assert ("has a border of" in caplog.text) == (border == value)
+    np.testing.assert_array_equal(*arrays)
+
+
 @pytest.mark.parametrize("value", [0.0, -5.0])
 @pytest.mark.parametrize("pads", [[(30, 4), (0, 50), (7, 7)], [(0, 20), (0, 20), (0, 20)]])
 def test_air_around_the_image_changes_nothing(
