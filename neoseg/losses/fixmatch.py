@@ -8,8 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.cross_pseudo import allowed_evidence, pseudo_label_loss
-from neoseg.losses.mean_teacher import Streams, Where, chosen_entries
+from neoseg.losses.consistency import (
+    Streams,
+    Where,
+    allowed_evidence,
+    chosen_entries,
+    pseudo_label_loss,
+)
 from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Prediction
 
 

@@ -24,7 +24,7 @@ BUILT_IN = tuple(
     for module in pkgutil.iter_modules([str(Path(__file__).parent)])
     if not module.ispkg
     and not module.name.startswith("_")
-    and module.name not in {"term", "registry", "share", "build", "objective"}
+    and module.name not in {"term", "registry", "share", "build", "objective", "consistency"}
 )
 """Names of the terms of this folder, in alphabetical order; new files are found automatically."""
 

@@ -11,13 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from neoseg.labels import Codebook
-from neoseg.losses.mean_teacher import (
-    Streams,
-    Where,
-    chosen_entries,
-    chosen_mean,
-    disagreement,
-)
+from neoseg.losses.consistency import Streams, Where, chosen_entries, chosen_mean, disagreement
 from neoseg.losses.term import MULTILABEL, SOFTMAX, DenseTerm, Fraction, Prediction, look_up
 
 

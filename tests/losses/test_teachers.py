@@ -9,7 +9,7 @@ import pytest
 import torch
 from cases import make_case
 
-from neoseg.losses import mean_teacher
+from neoseg.losses import consistency
 from neoseg.losses.build import make_term
 from neoseg.losses.objective import Objective
 from neoseg.losses.term import Prediction
@@ -194,8 +194,8 @@ def test_two_ranks_have_the_gradient_of_their_whole_batch(name, head, monkeypatc
         counts.append(value)
         return torch.cat(counts[:2])
 
-    monkeypatch.setattr(mean_teacher, "from_all_ranks", gather)
-    monkeypatch.setattr(mean_teacher, "world_size", lambda: 2)
+    monkeypatch.setattr(consistency, "from_all_ranks", gather)
+    monkeypatch.setattr(consistency, "world_size", lambda: 2)
     for rank in ranks:  # the first round collects the counts
         loss_and_gradient(name, rank, **settings)
     losses = [loss_and_gradient(name, rank, **settings)[0] for rank in ranks]
