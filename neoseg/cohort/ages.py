@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,12 @@ UNKNOWN_AGE = "the age is taken as not known"
 
 WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1 / 7, "d": 1 / 7}
 """Units of a post-menstrual age, in weeks; ages in years and months count from birth."""
+
+FROM_BIRTH = re.compile(
+    r"\bpost-?\s?natal|\bchronological|\bcorrected|\b(since|after|from) birth\b|\bof life\b", re.I
+)
+FROM_CONCEPTION = re.compile(r"menstrual|gestation|concept|\bpma\b|\bga\b", re.I)
+"""Words of a sidecar that say from when an age counts."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +76,13 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
     """
     sidecar = path.with_suffix(".json")
     declared: dict[str, str] = {}
+    from_birth: set[str] = set()
     if sidecar.is_file():
         try:
             content = read_json(sidecar)
-            declared = {
-                c: str(v["Units"])
-                for c, v in content.items()
-                if isinstance(v, dict) and "Units" in v
-            }
+            told = {c: v for c, v in content.items() if isinstance(v, dict)}
+            declared = {c: str(v["Units"]) for c, v in told.items() if "Units" in v}
+            from_birth = {c for c, v in told.items() if _counts_from_birth(v)}
         except (ValueError, AttributeError) as error:
             problems.warn(
                 sidecar, f"cannot be read: {error}", "JSON", "units are not known", "bad-table"
@@ -86,7 +92,17 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
         unit = declared.get(column, "years" if column == "age" else "weeks")
         words = unit.casefold().split() or [""]
         units[column] = WEEKS.get(words[0].strip("(),.;"))
-        if units[column] is None:
+        if column in from_birth:
+            units[column] = None
+            problems.warn(
+                f"{path} column {column}",
+                f"counts from birth by {sidecar.name}",
+                "weeks of post-menstrual age",
+                f"{UNKNOWN_AGE}; add a column scan_age with the age at birth added, or correct "
+                f"{sidecar.name}",
+                "impossible-age",
+            )
+        elif units[column] is None:
             source = (
                 f"in {unit!r} by {sidecar.name}"
                 if column in declared
@@ -101,3 +117,9 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
                 "impossible-age",
             )
     return units
+
+
+def _counts_from_birth(entry: Mapping[str, object]) -> bool:
+    """Return whether a column's entry in a sidecar says that its ages count from birth."""
+    text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
+    return bool(FROM_BIRTH.search(text)) and not FROM_CONCEPTION.search(text)

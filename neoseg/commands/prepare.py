@@ -33,7 +33,7 @@ class PrepareConfig(CohortConfig):
     def planner(self) -> Callable[[Cohort], Source] | None:
         """Return a function that plans annotations as a run would; None without `annotation`.
 
-        Without a split all subjects are used for training.
+        Without a split, of the keys or of the cohort's table, all subjects are used for training.
         """
         annotation = self.annotation
         if annotation is None:
@@ -41,7 +41,8 @@ class PrepareConfig(CohortConfig):
 
         def plan(cohort: Cohort) -> Source:
             all_training = Split(cohort.subjects, (), ())
-            split = all_training if self.split is None else split_of(cohort, self.split)
+            told = self.split is not None or any(scan.split for scan in cohort.scans)
+            split = split_of(cohort, self.split or SplitSettings()) if told else all_training
             if annotation.file is not None:
                 table = str(annotation.file.expanduser())
                 problems = (p for p in cohort.problems if p.where.startswith(table))

@@ -92,6 +92,9 @@ def find_scans(
             with_partners(image.path, folders[image.path.parent], modalities, channels)
             for image in chosen
         ]
+    if base is not None and (kind := _only_kind(files, modalities)):
+        log.warning("images called %s are taken as %s", kind, modalities[0])
+        return find_scans(path, [kind], desc, usual, space)
     if base is not None or desc is not None:
         expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
@@ -102,6 +105,17 @@ def find_scans(
     return [
         with_partners(file, folders.get(file.parent, ()), modalities, channels) for file in plain
     ]
+
+
+def _only_kind(files: Sequence[Path], modalities: Sequence[str]) -> str | None:
+    """Return the only kind of image in a tree, if the network's one modality is no kind by name.
+
+    Networks trained on nnU-Net's folders call it "0", and labs have names of their own.
+    """
+    words = (stem_of(file).rpartition("_")[2] for file in files)
+    kinds = {word.casefold(): word for word in words if word.casefold() in SUFFIXES}
+    unnamed = len(modalities) == 1 and modalities[0].casefold() not in SUFFIXES
+    return next(iter(kinds.values())) if unnamed and len(kinds) == 1 else None
 
 
 def _scan_of_file(path: Path, modalities: Sequence[str]) -> ScanFiles:

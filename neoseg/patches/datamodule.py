@@ -26,9 +26,9 @@ from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import leave_warnings, light_spawn
+from neoseg.store.damage import DataError
 from neoseg.store.examined import entries_of, guessed_meaning
 from neoseg.store.leaks import Leaks, Member, by_image, require_none
-from neoseg.store.nifti import DataError
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)

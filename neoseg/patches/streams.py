@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from neoseg.labels import STREAMS
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 
 MAX_DENOMINATOR = 10**6
 """Largest denominator of a share: shares are fractions, so that no step is affected by rounding."""

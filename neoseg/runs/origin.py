@@ -17,7 +17,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.folder import RECORD
 from neoseg.runs.people import changed_plan
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.store import DIGESTS
 
 log = logging.getLogger(__name__)

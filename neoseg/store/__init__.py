@@ -1,6 +1,6 @@
 """A scan read once: files of volumes, their checks, preparation, and the entries that are kept."""
 
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.preprocess import (
     Geometry,
     PrepareSettings,

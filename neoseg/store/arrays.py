@@ -10,7 +10,7 @@ from typing import Any
 
 import blosc2
 
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 
 _PLAIN = frozenset({"b2nd"})
 """Metadata keys of a plain array; a lazy expression or function has further ones."""

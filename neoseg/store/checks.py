@@ -61,19 +61,23 @@ def check_dimensions(path: Path, shape: Sequence[int], is_label: bool = False) -
     return []
 
 
+def no_orientation(path: Path, lacking: str) -> list[Problem]:
+    """Return that a file does not tell left from right, for what its header has or lacks."""
+    return one(
+        path,
+        f"has {lacking}, so left and right are unknown",
+        "an affine from the scanner",
+        "restore the header from the source image",
+        "absent-affine",
+    )
+
+
 def check_affine(path: Path, image: Any) -> list[Problem]:
     """Check that the affine is present, invertible and has plausible voxel sizes in mm."""
     header = image.header
     codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
     if len(codes) == 2 and not any(codes):
-        return one(
-            path,
-            "has neither sform nor qform, or what its format has instead, so left and right are "
-            "unknown",
-            "an affine from the scanner",
-            "restore the header from the source image",
-            "absent-affine",
-        )
+        return no_orientation(path, "neither sform nor qform, or what its format has instead")
     affine = np.asarray(image.affine, dtype=np.float64)
     sizes = voxel_sizes(affine)
     finite = bool(np.isfinite(affine).all())

@@ -16,8 +16,8 @@ import numpy as np
 from neoseg.cohort import Problem, Scan
 from neoseg.foreign import read_json
 from neoseg.store.arrays import mapped, open_array, unpacking
+from neoseg.store.damage import DataError
 from neoseg.store.locations import read_located, read_locations
-from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import Geometry
 
 RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.bin"

@@ -13,10 +13,10 @@ import numpy as np
 from neoseg.cohort import Cohort, Problem, Scan
 from neoseg.cohort.label_tables import GUESSED
 from neoseg.labels import Convention
+from neoseg.store.damage import DataError
 from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.label_checks import check_content, check_described
-from neoseg.store.nifti import DataError
 from neoseg.store.reading import mask_problems
 
 

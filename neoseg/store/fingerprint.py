@@ -7,7 +7,7 @@ from pathlib import Path
 from neoseg.cohort import Problem, Scan
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.labels import Convention
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.preprocess import PrepareSettings
 
 LAYOUT = 8

@@ -12,7 +12,7 @@ from nibabel.affines import voxel_sizes
 from neoseg.findings.problems import Problem
 from neoseg.store.brightness import without_padding
 from neoseg.store.checks import check_grid
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.volume import Volume, read_volume
 
 MAX_Z = 6e4

@@ -12,7 +12,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
 from neoseg.findings.problems import Problem
-from neoseg.store.checks import one
+from neoseg.store.checks import no_orientation, one
 
 MAX_SHIFT = 0.1
 """Largest difference between sform and qform, in voxels."""
@@ -46,6 +46,25 @@ def check_header(path: Path, image: Any, head: bytes, behind: bytes, more: int) 
         *_check_sizes(path, stored, image.affine),
         *_check_length(path, stored, image, behind, more),
     ]
+
+
+def check_mgh_header(path: Path, head: bytes) -> list[Problem]:
+    """Check that an MGH file says how it lies; nibabel would assume FreeSurfer's usual axes."""
+    if any(head[28:30]):
+        return []
+    return no_orientation(path, "no orientation (goodRASFlag 0)")
+
+
+def check_nrrd_unit(path: Path, unit: str, affine: np.ndarray) -> list[Problem]:
+    """Check that the lengths of an NRRD file are in millimetres."""
+    if unit.casefold() in ("mm", "millimeter", "millimeters"):
+        return []
+    how = 'replace the unit in the line "space units" by "mm"'
+    return _other_unit(path, unit, voxel_sizes(affine), how)
+
+
+def _by(sizes: np.ndarray) -> str:
+    return " x ".join(f"{size:.3g}" for size in sizes)
 
 
 def _check_length(path: Path, stored: Any, image: Any, behind: bytes, more: int) -> list[Problem]:
@@ -121,29 +140,31 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
     )
 
 
+def _other_unit(path: Path, unit: str, sizes: np.ndarray, how: str) -> list[Problem]:
+    return one(
+        path,
+        f"gives its lengths in {unit}, and its voxels are {_by(sizes)}",
+        "lengths in mm",
+        f"they are taken as mm; {how} if they are",
+        "header-sizes",
+        "warning",
+    )
+
+
 def _check_sizes(path: Path, stored: Any, affine: np.ndarray) -> list[Problem]:
     """Check that units are millimetres and that pixdim and affine have the same voxel sizes."""
     problems = []
     code = int(stored["xyzt_units"]) & 7
     unit = UNITS.get(code, f"a unit that does not exist ({code})")
     sizes = voxel_sizes(affine)
-    written = " x ".join(f"{size:.3g}" for size in sizes)
     if unit != "mm":
-        problems += one(
-            path,
-            f"gives its lengths in {unit}, and its voxels are {written}",
-            "lengths in mm",
-            "they are taken as mm; write image.header.set_xyzt_units('mm') if they are",
-            "header-sizes",
-            "warning",
-        )
+        problems += _other_unit(path, unit, sizes, "write image.header.set_xyzt_units('mm')")
     pixdim = np.abs(np.asarray(stored["pixdim"][1:4], np.float64))
     # If both forms are set, `_check_forms` compares them.
     if not stored["qform_code"] and not np.allclose(pixdim, sizes, rtol=SIZE_TOLERANCE, atol=0):
         problems += one(
             path,
-            f"has voxels of {written} mm by its sform, and of "
-            f"{' x '.join(f'{size:.3g}' for size in pixdim)} mm by its pixdim",
+            f"has voxels of {_by(sizes)} mm by its sform, and of {_by(pixdim)} mm by its pixdim",
             "one size",
             "the sform is taken; if the pixdim is right, scale the columns of the affine to it",
             "header-sizes",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from neoseg.cohort import Plan, Scan
 from neoseg.cohort.split import SPLITS
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.signature import copies
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from neoseg.labels import MAX_CODES
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 
 DTYPE = np.dtype("<i8")
 """Data type of positions in a file."""

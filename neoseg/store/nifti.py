@@ -1,4 +1,4 @@
-"""Load complete volumes, and report the kind of damage of broken files."""
+"""Load complete volumes, and tell how a broken file is broken."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,15 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from neoseg.capacity import free_memory
-from neoseg.cohort.formats import dicom_line, ending_of
-from neoseg.errors import NeosegError
 from neoseg.files import halves_of
 from neoseg.findings.problems import Problem
 from neoseg.foreign import ForeignError
 from neoseg.store import text_headed
-from neoseg.store.headers import check_header
+from neoseg.store.damage import broken, damaged
+from neoseg.store.headers import check_header, check_mgh_header, check_nrrd_unit
 
 IMAGE_CLASSES: dict[int, Any] = {348: nib.Nifti1Image, 540: nib.Nifti2Image, 1: nib.MGHImage}
 """Image class by the integer in the first four bytes: header size (NIfTI) or version (MGH)."""
-
-FORMAT_NAMES = {".nrrd": "NRRD", ".mha": "MetaImage", ".mgz": "MGH", ".mgh": "MGH"}
-"""Format names by file ending; all other endings are NIfTI."""
 
 HEADER_ERRORS = (
     OSError,
@@ -50,24 +45,9 @@ HEADER_ERRORS = (
 HEADER_BYTES, SLACK_BYTES, PIECE_BYTES = 540, 2**20, 2**24
 """In bytes: longest header, most data after the voxels, and piece decompressed at a time."""
 
-COPY_AGAIN = "copy or download it again"
 
-
-class DataError(NeosegError):
-    """Files that cannot be used; the message names them and says what to do.
-
-    `problems` are the individual findings, if there are several or their kind matters.
-    """
-
-    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
-        self.problems = tuple(problems)
-        super().__init__(message)
-
-    @classmethod
-    def of(cls, problems: Iterable[Problem]) -> DataError:
-        """Create an error from findings."""
-        problems = tuple(problems)
-        return cls("\n    ".join(problem.sentence for problem in problems), problems)
+class UnorientedError(ImageFileError):
+    """A whole file of a format that has no orientation, such as Analyze 7.5."""
 
 
 def open_image(path: Path) -> Any:
@@ -80,7 +60,7 @@ def open_image(path: Path) -> Any:
         return text_headed.read_header(path).empty()
     image: Any = nib.load(path)
     if not isinstance(image, nib.Nifti1Pair | nib.MGHImage):
-        raise ImageFileError(f"it is {type(image).__name__}, which does not tell left from right")
+        raise UnorientedError(f"it is {type(image).__name__}, which does not tell left from right")
     return image
 
 
@@ -95,18 +75,18 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     header, voxel_file = halves_of(path)
     for file in dict.fromkeys((path, header, voxel_file)):
         if not file.is_file():
-            raise _damaged(
+            raise damaged(
                 file, "does not exist", "missing-file", "correct the path or the cohort's root"
             )
     try:
         size = voxel_file.stat().st_size
         if size == 0:
-            raise _broken(path, size, "it is empty", "empty-file")
+            raise broken(path, size, "it is empty", "empty-file")
         if path.suffix.lower() in text_headed.ENDINGS:
             return _load_text_headed(path, size)
         raw = _unpack(path, size) if path.suffix.lower() in (".gz", ".mgz") else None
     except OSError as error:
-        raise _damaged(
+        raise damaged(
             path,
             f"cannot be read ({error.strerror or error})",
             "unreadable-file",
@@ -115,12 +95,15 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
     try:
         image: Any = open_image(path) if raw is None else _from_bytes(raw)
         announced, available = _end_of_voxels(image), size if raw is None else len(raw)
+    except UnorientedError as error:
+        action = "convert its source, such as the DICOM files, to NIfTI"
+        raise damaged(path, f"cannot be used: {error}", "not-nifti", action) from None
     except HEADER_ERRORS as error:
-        raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
+        raise broken(path, size, f"no valid header ({error})", "not-nifti") from None
     if announced > available:
         # Checked before memory of that size is allocated.
         why = f"its header announces {announced} bytes, {available} are there"
-        raise _broken(path, size, why, "truncated-file")
+        raise broken(path, size, why, "truncated-file")
     try:
         voxels = np.asanyarray(image.dataobj)
         with header.open("rb") if raw is None else io.BytesIO(raw) as stream:
@@ -129,9 +112,9 @@ def load_image(path: Path) -> tuple[Any, np.ndarray, list[Problem]]:
             stream.seek(announced)
             trailing = stream.read(SLACK_BYTES)
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
-        raise _broken(path, size, f"it ends too early ({error})", "truncated-file") from None
+        raise broken(path, size, f"it ends too early ({error})", "truncated-file") from None
     if isinstance(image, nib.MGHImage):
-        return image, voxels, []  # the voxels may be followed by tags
+        return image, voxels, check_mgh_header(path, head)  # the voxels may be followed by tags
     return image, voxels, check_header(path, image, head, trailing, available - announced)
 
 
@@ -140,15 +123,15 @@ def _load_text_headed(path: Path, size: int) -> tuple[Any, np.ndarray, list[Prob
         header = text_headed.read_header(path)
         image = header.empty()
     except HEADER_ERRORS as error:
-        raise _broken(path, size, f"no valid header ({error})", "not-nifti") from None
+        raise broken(path, size, f"no valid header ({error})", "not-nifti") from None
     try:
         voxels = text_headed.read_voxels(path, header)
     except (EOFError, MemoryError) as error:
-        raise _broken(path, size, str(error), "truncated-file") from None
+        raise broken(path, size, str(error), "truncated-file") from None
     except (ValueError, zlib.error) as error:
         kind = "damaged-gzip" if isinstance(error, zlib.error) else "trailing-bytes"
-        raise _broken(path, size, str(error), kind) from None
-    return image, voxels, []
+        raise broken(path, size, str(error), kind) from None
+    return image, voxels, check_nrrd_unit(path, header.unit, image.affine)
 
 
 def _end_of_voxels(image: Any) -> int:
@@ -177,7 +160,7 @@ def _unpack(path: Path, size: int) -> bytes:
                 announced = _announced_size(head)
                 if announced > free_memory():
                     why = f"its header announces {announced} bytes, more than this machine has free"
-                    raise _broken(path, size, why, "truncated-file")
+                    raise broken(path, size, why, "truncated-file")
                 unpacked, remaining = io.BytesIO(), max(0, announced - len(head)) + SLACK_BYTES
                 unpacked.write(head)
                 # In pieces: one read would allocate the announced size before any byte arrives.
@@ -193,7 +176,7 @@ def _unpack(path: Path, size: int) -> bytes:
             why, kind = str(error).partition(" 0x")[0], "damaged-gzip" if is_gzip else "not-nifti"
         except zlib.error as error:
             why, kind = str(error), "damaged-gzip"
-    raise _broken(path, size, why, kind)
+    raise broken(path, size, why, kind)
 
 
 def _announced_size(head: bytes) -> int:
@@ -225,30 +208,3 @@ def _from_bytes(raw: bytes) -> Any:
 def _image_class(raw: bytes) -> Any:
     orders = (int.from_bytes(raw[:4], order) for order in ("little", "big"))
     return next((IMAGE_CLASSES[n] for n in orders if n in IMAGE_CLASSES), None)
-
-
-def _is_uncompressed(path: Path) -> bool:
-    """Return whether a file begins as a NIfTI file does."""
-    try:
-        with path.open("rb") as stream:
-            return _image_class(stream.read(4)) is not None
-    except OSError:
-        return False
-
-
-def _broken(path: Path, size: int, why: str, kind: str) -> DataError:
-    line = dicom_line(path)
-    if line:
-        return _damaged(path, "is a DICOM file", "not-nifti", f"convert its folder: {line}")
-    if path.name.lower().endswith(".gz") and _is_uncompressed(path):
-        right = path.name[: -len(".gz")]
-        found = "is not compressed, although its name ends in .gz"
-        return _damaged(path, found, "not-nifti", f"rename it to {right}")
-    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
-    return _damaged(path, f"({size} bytes) is not a whole {name} file: {why}", kind, COPY_AGAIN)
-
-
-def _damaged(path: Path, found: str, kind: str, action: str) -> DataError:
-    name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
-    article = "an" if name in ("NRRD", "MGH") else "a"
-    return DataError.of([Problem(str(path), found, f"{article} {name} file", action, kind)])

@@ -19,8 +19,8 @@ from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
 from neoseg.store.brightness import check_another, check_contrast, usual_brightness
 from neoseg.store.checks import check_grid
+from neoseg.store.damage import DataError
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
-from neoseg.store.nifti import DataError
 from neoseg.store.volume import Volume, read_volume
 from neoseg.store.voxel_size import ALIKE, Size, VoxelSize, canonical_sizes, sizes_of
 

@@ -12,6 +12,7 @@ from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
 from neoseg.store.brightness import sampled
 from neoseg.store.checks import check_grid, one
+from neoseg.store.damage import DataError
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
 from neoseg.store.label_checks import (
@@ -22,7 +23,6 @@ from neoseg.store.label_checks import (
     check_planes,
     check_values,
 )
-from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
     PrepareSettings,

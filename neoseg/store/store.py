@@ -17,6 +17,7 @@ from neoseg.files import building
 from neoseg.labels import Convention
 from neoseg.locks import locked
 from neoseg.processes import work_through
+from neoseg.store.damage import DataError
 from neoseg.store.entry import (
     CODES,
     IMAGE,
@@ -30,7 +31,6 @@ from neoseg.store.entry import (
 from neoseg.store.examined import Examined, entries_of
 from neoseg.store.fingerprint import fingerprint
 from neoseg.store.locations import sample_locations, write_locations
-from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import PrepareSettings, prepare_labels
 from neoseg.store.reading import read_scan
 

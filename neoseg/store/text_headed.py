@@ -55,7 +55,8 @@ SPACES = {"right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1)} | {
 @dataclass(frozen=True)
 class TextHeader:
     """Content of a header: data type and shape of the voxels, the byte offset at which they begin,
-    whether they are compressed, and the affine to RAS+, None if the header has none.
+    whether they are compressed, the affine to RAS+, None if the header has none, and the unit of
+    its lengths.
     """
 
     dtype: np.dtype[Any]
@@ -63,6 +64,7 @@ class TextHeader:
     begin: int
     packed: bool
     affine: np.ndarray | None
+    unit: str = "mm"
 
     @property
     def size(self) -> int:
@@ -141,7 +143,9 @@ def _parse_nrrd(head: bytes) -> TextHeader:
         origin = [float(n) for n in tags["space origin"].strip("() ").split(",")]
         affine = _make_affine(np.array(columns).T, origin, signs)
     dtype = _dtype(NRRD_TYPES[tags["type"].lower()], tags.get("endian", "little").lower() == "big")
-    return TextHeader(dtype, shape, end.end(), encoding != "raw", affine)
+    units = set(re.findall(r'"([^"]*)"', tags.get("space units", ""))) - {"", "???"}
+    unit = ", ".join(sorted(units)) or "mm"
+    return TextHeader(dtype, shape, end.end(), encoding != "raw", affine, unit)
 
 
 def _parse_meta(head: bytes) -> TextHeader:

@@ -10,7 +10,8 @@ import numpy as np
 
 from neoseg.findings.problems import Problem
 from neoseg.store.checks import check_affine, check_dimensions, check_numbers
-from neoseg.store.nifti import DataError, load_image
+from neoseg.store.damage import DataError
+from neoseg.store.nifti import load_image
 
 
 @dataclass(frozen=True)
@@ -75,5 +76,7 @@ def _storable(data: np.ndarray) -> np.ndarray:
     if data.dtype.kind == "b":
         return data.astype(np.uint8)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8:
-        return data.astype(np.int32 if np.abs(data).max(initial=0) < 2**31 else np.float64)
+        # Not by magnitude: that of the smallest int64 is negative.
+        small = data.min(initial=0) > -(2**31) and data.max(initial=0) < 2**31
+        return data.astype(np.int32 if small else np.float64)
     return data.astype(data.dtype.newbyteorder("="), copy=False)

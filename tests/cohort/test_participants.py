@@ -102,6 +102,9 @@ def test_windows_line_ends_a_byte_order_mark_and_short_rows(tmp_path: Path) -> N
         ("age", "years", [None, None]),
         ("scan_age", "months", [None, None]),
         ("scan_age", "days", [210 / 7, None]),
+        ("age", "weeks of chronological age", [None, None]),
+        ("scan_age", "weeks after birth", [None, None]),
+        ("age", "weeks (corrected gestational age)", [30.0, 41.0]),
     ],
 )
 def test_an_age_counts_in_the_unit_that_it_has(
@@ -116,6 +119,27 @@ def test_an_age_counts_in_the_unit_that_it_has(
     problems = Problems()
     assert [found.scan for found in ages_of(tmp_path, problems).values()] == ages
     assert bool(problems.warnings) is (None in ages)
+
+
+@pytest.mark.parametrize(
+    ("description", "known"),
+    [
+        ("Postnatal age at scan", False),
+        ("weeks of life", False),
+        ("Post-menstrual age: gestational age at birth and postnatal age", True),
+        ("Age at scan", True),
+    ],
+)
+def test_an_age_that_is_described_as_from_birth_is_not_used(
+    description: str, known: bool, tmp_path: Path
+) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", "participant_id scan_age", "A 40")
+    entry = {"scan_age": {"Description": description, "Units": "weeks"}}
+    (tmp_path / "participants.json").write_text(json.dumps(entry))
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == {"A/None": Ages(None, 40 if known else None)}
+    assert ("counts from birth by participants.json" in str(problems.warnings)) is not known
 
 
 def test_what_the_warning_of_a_unit_says_settles_it(tmp_path: Path) -> None:

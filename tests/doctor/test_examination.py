@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,16 @@ def test_a_table_of_annotations_that_says_nothing_makes_no_plan(tmp_path: Path, 
     (error,) = found.errors
     assert error.where.startswith(str(table))
     assert found.annotated is None
+
+
+def test_prepare_goes_by_the_split_of_the_cohorts_own_table(tmp_path: Path) -> None:
+    """What no training scan shows has to be told, so the plan has to be the training's."""
+    cohort = read(write_cohort(tmp_path / "cohort"))
+    parts = ("train", "val", "test")
+    scans = [replace(s, split=part) for s, part in zip(cohort.scans, parts, strict=True)]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        plan = PrepareConfig.parse(compose("prepare", ["annotation=full"])).planner()
+    assert plan is not None
+    told, all_train = plan(replace(cohort, scans=tuple(scans))), plan(cohort)
+    assert [item.split for item in told.assignments] == list(parts)
+    assert [item.split for item in all_train.assignments] == ["train"] * 3

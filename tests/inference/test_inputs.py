@@ -314,3 +314,17 @@ def test_another_modality_is_told(
     with caplog.at_level(logging.WARNING):
         find_scans(path, ["T2w"])
     assert ("is taken as T2w, whatever its name says" in caplog.text) == told
+
+
+@pytest.mark.parametrize("modality", ["0", "MRI"])
+def test_a_network_whose_modality_is_no_kind_of_image_takes_the_only_kind_of_a_tree(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, modality: str
+) -> None:
+    """Networks trained on nnU-Net's folders call their images so."""
+    make(tmp_path, *(f"sub-{n}/anat/sub-{n}_{end}" for n in (1, 2) for end in ("T1w", "dseg")))
+    paths = [(f"sub-{n}/anat/sub-{n}_T1w.nii.gz",) for n in (1, 2)]
+    assert found(tmp_path, modalities=[modality]) == paths
+    assert f"images called T1w are taken as {modality}" in caplog.text
+    make(tmp_path, "sub-1/anat/sub-1_T2w")
+    with pytest.raises(DataError, match="none is"):
+        found(tmp_path, modalities=[modality])

@@ -27,7 +27,7 @@ from neoseg.patches import datamodule
 from neoseg.patches.batch import Batch
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import PatchSettings
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 
 STREAMS = ["full", "partial", "partial", "partial"]
 

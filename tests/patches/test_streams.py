@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from neoseg.patches.streams import compose
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 
 # Scans 0-1 full, 2-6 partial, 7-9 unlabelled.
 STREAMS = [0, 0, 1, 1, 1, 1, 1, 2, 2, 2]

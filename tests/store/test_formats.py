@@ -159,8 +159,35 @@ def test_bombs_get_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_analyze_without_orientation_is_refused(tmp_path: Path) -> None:
     nib.save(nib.AnalyzeImage(np.ones((3, 4, 5), np.int16), np.eye(4)), tmp_path / "a.img")
-    with pytest.raises(DataError, match="does not tell left from right"):
+    with pytest.raises(DataError, match=r"does not tell left from right.*convert its source"):
         read_volume(tmp_path / "a.img")
+
+
+def test_mgh_without_orientation_is_refused(tmp_path: Path) -> None:
+    """nibabel would give it the axes that FreeSurfer has as a rule."""
+    _, path = write(tmp_path, ".mgh")
+    raw = bytearray(path.read_bytes())
+    raw[28:30] = b"\0\0"
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"has no orientation.*left and right are unknown"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("unit", "told"), [("mm", False), ("cm", True), ("um", True)])
+def test_the_unit_of_an_nrrd_is_told_unless_it_is_mm(tmp_path: Path, unit: str, told: bool) -> None:
+    _, path = write(tmp_path, ".nrrd")
+    head, _, voxels = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(head + f'\nspace units: "{unit}" "{unit}" "{unit}"\n\n'.encode() + voxels)
+    notes = " ".join(note.sentence for note in read_volume(path).notes)
+    assert (f"gives its lengths in {unit}, and its voxels are" in notes) is told
+
+
+def test_the_smallest_int64_is_not_taken_for_background(tmp_path: Path) -> None:
+    """It is what NaN becomes as an integer."""
+    labels = np.ones((4, 5, 6), np.int64)
+    labels[1, 1, 1] = np.iinfo(np.int64).min
+    nib.save(nib.Nifti1Image(labels, oblique(), dtype=np.int64), tmp_path / "a.nii.gz")
+    assert read_volume(tmp_path / "a.nii.gz", np.int64).data.min() < -(2**62)
 
 
 def test_half_of_a_pair_and_the_digest_of_both(tmp_path: Path) -> None:
@@ -183,6 +210,22 @@ def test_dicom_is_told_with_the_line_that_converts_it(tmp_path: Path) -> None:
     (tmp_path / "scan.nii").unlink()
     with pytest.raises(DataError, match="holds DICOM files; convert them: mkdir -p nifti && dcm2"):
         find_scans(tmp_path, ["T2w"])
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        ("/annex/objects/MD5E-s9--0.nii.gz\n", "datalad get"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mgz", "a.nrrd"])
+def test_pointers_are_told_with_what_fetches_the_file(
+    tmp_path: Path, name: str, text: str, action: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=action):
+        read_volume(tmp_path / name)
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mgz", ".hdr"])

@@ -12,7 +12,7 @@ import pytest
 
 from neoseg.findings.problems import Problem
 from neoseg.store import PrepareSettings, prepare_images
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.volume import read_volume
 
 SHAPE = (6, 7, 8)

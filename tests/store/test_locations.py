@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neoseg.store.damage import DataError
 from neoseg.store.locations import (
     bottom_k,
     hashes,
@@ -14,7 +15,6 @@ from neoseg.store.locations import (
     sample_locations,
     write_locations,
 )
-from neoseg.store.nifti import DataError
 
 
 def brute(codes: np.ndarray, k: int) -> dict[int, list[int]]:

@@ -11,8 +11,8 @@ import pytest
 from nibabel.orientations import inv_ornt_aff
 from small_cohort import AFFINE, SHAPE, head, save
 
+from neoseg.store.damage import DataError
 from neoseg.store.foreground import crop_box
-from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import (
     Geometry,
     PrepareSettings,

@@ -15,9 +15,9 @@ from small_cohort import AFFINE, SHAPE, head, save, small_space, write_cohort
 from neoseg.cohort import Cohort
 from neoseg.labels import Convention
 from neoseg.store import store as store_module
+from neoseg.store.damage import DataError
 from neoseg.store.entry import StoreEntry, write_record
 from neoseg.store.locations import sample_locations
-from neoseg.store.nifti import DataError
 from neoseg.store.preprocess import Geometry, PrepareSettings
 from neoseg.store.reading import read_codes
 from neoseg.store.store import Store

@@ -12,7 +12,7 @@ from small_cohort import AFFINE, save
 
 from neoseg.findings.problems import Problem
 from neoseg.store.checks import check_grid
-from neoseg.store.nifti import DataError
+from neoseg.store.damage import DataError
 from neoseg.store.volume import read_volume
 
 IMAGE = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
