@@ -21,6 +21,9 @@ _LOCK_TIMEOUT = 20.0
 RECORD = "run.json"
 """Record of a finished run; absent until the run has ended."""
 
+INIT = "init.json"
+"""In the folder of a run that started from another network: what came from where."""
+
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:

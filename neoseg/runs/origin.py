@@ -8,14 +8,16 @@ from pathlib import Path
 from neoseg.cohort import Plan
 from neoseg.configuration.resume import changed_settings
 from neoseg.configuration.run import RunConfig
-from neoseg.digests import digests_kept
+from neoseg.digests import digest_of, digest_of_content, digests_kept
 from neoseg.errors import NeosegError
 from neoseg.files import write_json
 from neoseg.findings.command_line import command, override
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import CONFIG, read_json
-from neoseg.runs.folder import RECORD
+from neoseg.foreign import CONFIG, ForeignError, read_json
+from neoseg.foreign.values import value_at
+from neoseg.inference.checkpoint import predicting_checkpoint
+from neoseg.runs.folder import INIT, RECORD
 from neoseg.runs.people import changed_plan
 from neoseg.store.damage import DataError
 from neoseg.store.store import DIGESTS
@@ -23,7 +25,7 @@ from neoseg.store.store import DIGESTS
 log = logging.getLogger(__name__)
 
 SCANS = "scans.json"
-"""In a run folder: cache key of the files of each scan, by cohort and scan."""
+"""In a run folder: cache key of the files of each scan and of their meaning, by cohort and scan."""
 
 CHANGES = "changes.json"
 """In a run folder: settings and files changed before the run was resumed; absent without any."""
@@ -40,6 +42,8 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
     """
     changes, plan_changes = changed_settings(run.content, folder), changed_plan(plan, folder)
     changes += changed_scans(run, folder, plan)
+    if not resuming:  # a resumed run has weights of its own
+        changes += _changed_source(run, folder)
     ended = (folder / RECORD).is_file()
     if resuming and not ended:
         for line in changes:
@@ -105,16 +109,31 @@ def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
     ]
 
 
+def _changed_source(run: RunConfig, folder: Path) -> list[str]:
+    """Report that the network of `init_from` is another than when the run was started from it."""
+    if run.init_from is None or not (folder / INIT).is_file():
+        return []
+    file = predicting_checkpoint(Path(run.init_from))
+    try:
+        before = value_at(read_json(folder / INIT, within=folder), "fingerprint")
+        changed = file.is_file() and digest_of(file) != before
+    except (OSError, ForeignError) as error:
+        log.warning("%s cannot be compared with init_from: %s", folder, error)
+        return []
+    return [f"the weights of init_from={run.init_from} have changed since"] if changed else []
+
+
 def scan_keys(run: RunConfig, plan: Plan) -> dict[tuple[str, str], str]:
-    """Return the cache keys of all scans of a plan by cohort and id."""
+    """Return the cache key of each scan of a plan, and what its labels mean, by cohort and id."""
     store, keys = run.open_store(plan.sources[0].cohort), {}
     with digests_kept(store.root / DIGESTS):
         for source in plan.sources:
             for scan in source.cohort.scans:
                 try:
                     key = store.folder(scan, source.cohort).name.removeprefix(f"{scan.id}-")
-                    undrawn = sorted(scan.undrawn(source.cohort.convention) - scan.not_drawn)
-                    key = f"{key} {undrawn}" if undrawn else key
+                    if scan.label is not None:
+                        sets = map(sorted, scan.sets(source.cohort.convention))
+                        key = f"{key} {digest_of_content(list(sets))}"
                 except DataError as error:  # reported when scans are prepared
                     key = str(error)
                 keys[source.cohort.name, scan.id] = key

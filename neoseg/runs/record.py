@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -22,6 +20,7 @@ from rich.console import Console
 from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
+from neoseg.digests import digest_of_content
 from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
@@ -38,11 +37,10 @@ from neoseg.progress import progress_bar
 from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
 from neoseg.runs.folder import RECORD
-from neoseg.runs.origin import changes_of
+from neoseg.runs.origin import changes_of, scan_keys
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
 from neoseg.runs.trainer import sweeping
-from neoseg.store.store import Store
 from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.progress_lines import PICTURE
@@ -99,7 +97,7 @@ def conclude(
         "changes": changes_of(folder),
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
-        "data": _data_fingerprint(run.open_store(plan.sources[0].cohort), plan),
+        "data": _data_fingerprint(run, plan),
         "versions": versions(),
         "git": git_state(),
         "command": _command(),
@@ -169,18 +167,18 @@ def _score(
     return mean_dice(table)
 
 
-def _data_fingerprint(store: Store, plan: Plan) -> str:
-    """Return 16 hex digits that change with the files, the preparation or the plan of the run."""
+def _data_fingerprint(run: RunConfig, plan: Plan) -> str:
+    """Return 16 hex digits that change with files, labels, preparation or plan of the run."""
     content: list[list[Any]] = []
+    keys = scan_keys(run, plan)
     for source in plan.sources:
         cohort = source.cohort
-        entries = [store.folder(scan, cohort).name for scan in cohort.scans]
+        entries = [[scan.id, keys[cohort.name, scan.id]] for scan in cohort.scans]
         rows = [{k: v for k, v in asdict(a).items() if k != "cohort"} for a in source.assignments]
         content.append([entries, rows])
     # Cohort names are left out, since they do not affect training.
     weights = [source.weight for source in plan.sources]
-    text = json.dumps([*content, weights] if len(content) > 1 else content[0])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of_content([*content, weights] if len(content) > 1 else content[0])
 
 
 def _device_name() -> str:

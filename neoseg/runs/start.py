@@ -25,15 +25,13 @@ from neoseg.labelling.relabel import SourceLabeller, telling
 from neoseg.labels import Codebook
 from neoseg.labels.carried import translated
 from neoseg.processes import is_first_process
+from neoseg.runs.folder import INIT
 from neoseg.runs.people import PLAN, SPLIT, seen_before, seen_by, write_seen
 from neoseg.store.leaks import Member, by_image, by_name, require_none
 from neoseg.training.module import SegmentationModule
 from neoseg.training.warm_start import Source, report_table, start
 
 log = logging.getLogger(__name__)
-
-INIT = "init.json"
-"""In the folder of a run that started from another network: what came from where."""
 
 TRANSLATION = "source.json"
 """What each leaf of that network means in the run's table, if the network labels scans."""

@@ -22,11 +22,12 @@ from tiny_run import TINY
 from neoseg.cohort.folds import fold_of_each
 from neoseg.configuration.config import CONFIG_DIR, label_space
 from neoseg.configuration.run import RunConfig
-from neoseg.files import write_text
+from neoseg.digests import digest_of
+from neoseg.files import write_json, write_text
 from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
-from neoseg.runs.folder import RECORD, claimed
+from neoseg.runs.folder import INIT, RECORD, claimed
 from neoseg.runs.origin import SCANS, changes_of, differing
 from neoseg.runs.people import as_trained
 from neoseg.runs.run import planned, train
@@ -49,12 +50,6 @@ def bids(tmp_path: Path) -> Path:
     rows = [f"{v.index}\t{v.abbreviation}" for v in label_space("drawem9").leaves]
     (root / "dseg.tsv").write_text("\n".join(["index\tname", *rows]) + "\n")
     return root
-
-
-def _space():
-    from neoseg.configuration.config import label_space
-
-    return label_space("drawem9")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +114,35 @@ def test_other_files_are_another_run_and_a_copy_is_not(
     (tmp_path / "run" / SCANS).write_text("[")
     with pytest.raises(ConfigError, match=rf"{SCANS} is not what a run writes"):
         planned(other, tmp_path / "run")
+
+
+def test_other_meanings_of_the_same_integers_are_another_run(
+    tmp_path: Path, ask: Ask, bids: Path
+) -> None:
+    planned(ask(), tmp_path / "run")
+    table = bids / "dseg.tsv"
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    rows[1][1], rows[2][1] = rows[2][1], rows[1][1]
+    other = bids.with_name("other")
+    shutil.copytree(bids, other)
+    (other / "dseg.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    with pytest.raises(ConfigError, match=r"6 of 6 scans, what their labels mean"):
+        planned(ask(root=other), tmp_path / "run")
+
+
+def test_other_weights_of_init_from_are_another_run(tmp_path: Path, ask: Ask) -> None:
+    source, folder = tmp_path / "weights.pt", tmp_path / "run"
+    source.write_bytes(b"first")
+    run = ask(f"init_from={source}")
+    planned(run, folder)
+    write_json(folder / INIT, {"fingerprint": digest_of(source)})
+    planned(run, folder)
+    source.write_bytes(b"later")
+    with pytest.raises(ConfigError, match=r"the weights of init_from=.* have changed since"):
+        planned(run, folder)
+    planned(run, folder, resuming=True)
+    source.unlink()
+    planned(run, folder)
 
 
 def test_a_finished_run_is_the_answer_to_its_own_question_alone(
