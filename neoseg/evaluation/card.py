@@ -193,12 +193,13 @@ def limits_of_use(
     hidden = list(dict.fromkeys(scores.loc[scores["hidden"], "abbreviation"]))
     if hidden and partial:
         limits.append(f"The annotation of some training scans hides: {', '.join(hidden)}.")
-    missed = scores[scores["missed"]].groupby("abbreviation", sort=False).size()
+    summary = summarise(scores).set_index("abbreviation")
+    missed = summary[summary["misses"] > 0]
     if len(missed):
-        listed = ", ".join(f"{name} ({count} of {len(scans)})" for name, count in missed.items())
+        rows = missed[["misses", "present"]].itertuples()
+        listed = ", ".join(f"{name} ({count} of {present})" for name, count, present in rows)
         limits.append(f"Not found at all in some test scans that have them: {listed}.")
-    means = scores.groupby("abbreviation", sort=False)["dice"].mean()
-    weak = means[means < _WEAK]
+    weak = summary.loc[summary["dice_mean"] < _WEAK, "dice_mean"]
     if len(weak):
         listed = ", ".join(f"{name} ({value:.2f})" for name, value in weak.items())
         limits.append(f"Mean Dice below {_WEAK}: {listed}.")
@@ -220,7 +221,7 @@ def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append(
                 {"scans": group, "structure": row["abbreviation"], "n": row["dice_n"]}
                 | values
-                | {"misses": row["misses"], "inventions": row["inventions"]}
+                | {key: row[key] for key in ("misses", "present", "inventions", "absent")}
             )
     return rows
 

@@ -120,8 +120,8 @@ def _scores(rows: list[dict[str, Any]]) -> str:
                 title: plus_minus(_number(row[f"{m}_mean"]), _number(row[f"{m}_std"]), digits)
                 for m, title, digits in _COLUMNS
             },
-            "missed": row["misses"],
-            "invented": row["inventions"],
+            "missed": f"{row['misses']}/{row['present']}",
+            "invented": f"{row['inventions']}/{row['absent']}",
         }
         for row in rows
     ]

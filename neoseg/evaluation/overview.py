@@ -16,7 +16,8 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     """Return a table with a row per class: mean ± std over all, preterm and term scans.
 
     A dagger marks classes that the annotation protocol hides; "–" marks scores that do not apply.
-    If any class was predicted but absent from the truth, a column counts those scans.
+    "missed" counts among the scans whose truth has the class, "invented" among the others; it and
+    the number of scans with a Dice appear only if there is something to say.
     """
     columns: dict[str, dict[str, str]] = {}
     invented = bool(scores["invented"].any())
@@ -30,11 +31,16 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
                 str(name): plus_minus(row[f"{metric}_mean"], row[f"{metric}_std"], digits)
                 for name, row in summary.iterrows()
             }
-        counts = {"missed": "misses"} | ({"invented": "inventions"} if invented else {})
-        for title, column in counts.items():
-            columns[f"{title} {group}"] = {
-                str(name): f"{int(row[column])}/{int((part['abbreviation'] == name).sum())}"
-                for name, row in summary.iterrows()
+        counts = {"missed": ("misses", "present"), "invented": ("inventions", "absent")}
+        for title, (column, total) in counts.items():
+            if title == "missed" or invented:
+                columns[f"{title} {group}"] = {
+                    str(name): f"{int(row[column])}/{int(row[total])}"
+                    for name, row in summary.iterrows()
+                }
+        if (summary["dice_n"] < len(part[list(SCAN)].drop_duplicates())).any():
+            columns[f"scans {group}"] = {
+                str(name): str(int(row["dice_n"])) for name, row in summary.iterrows()
             }
     order = list(dict.fromkeys(scores["abbreviation"]))
     hidden = set(scores.loc[scores["hidden"], "abbreviation"])

@@ -167,8 +167,8 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Return one row per structure, in order of first appearance.
 
     For each metric: `<metric>_mean`, `_std` (n - 1), `_median` and `_n`, the number of scans to
-    which it applies; then `misses` and `inventions`, the numbers of scans in which the class was
-    missed or invented.
+    which it applies; then `misses` of the `present` scans whose truth has the class, and
+    `inventions` in the `absent` ones.
     """
     grouped = scores.groupby("abbreviation", sort=False, dropna=False)
     table = grouped[list(METRICS)].agg(["mean", "std", "median", "count"])
@@ -176,6 +176,8 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     table.columns = [f"{m}_{'n' if how == 'count' else how}" for m, how in pairs]
     table["misses"] = grouped["missed"].sum()
     table["inventions"] = grouped["invented"].sum()
+    table["present"] = grouped["truth_ml"].agg(lambda volume: int((volume > 0).sum()))
+    table["absent"] = grouped["truth_ml"].agg(lambda volume: int((volume == 0).sum()))
     return table.reset_index()
 
 

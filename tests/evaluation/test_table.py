@@ -101,9 +101,39 @@ def test_overview_has_ages_apart_and_marks_hidden_classes(frame) -> None:
     assert table.loc["LR†", "Dice preterm"] == "–"
     assert "Dice term" not in overview(frame[frame["age_group"] == "preterm"])
     assert "invented all" not in table
-    more = overview(frame.assign(invented=frame["abbreviation"] == "CSF")).set_index("class")
+    csf = frame["abbreviation"] == "CSF"
+    truth = frame["truth_ml"].where(~csf, 0.0)
+    more = overview(frame.assign(invented=csf, missed=False, truth_ml=truth)).set_index("class")
     assert more.loc["CSF", "invented all"] == "2/2"
-    assert more.loc["LR†", "invented all"] == "0/2"
+    assert more.loc["LR†", "invented all"] == "0/0"
+
+
+def test_misses_count_among_the_scans_that_have_the_structure() -> None:
+    """A lesion that most scans lack: 1 of 2 missed, 1 of 3 invented, Dice of 3 scans."""
+    volumes = (
+        (12.0, 11.0, 0.8),
+        (12.0, 0.0, 0.0),
+        (0.0, 3.0, 0.0),
+        (0.0, 0.0, NAN),
+        (0.0, 0.0, NAN),
+    )
+    frames = []
+    for number, (truth, found, dice) in enumerate(volumes):
+        score = dataclasses.replace(
+            BASE,
+            dice=dice,
+            truth_ml=truth,
+            prediction_ml=found,
+            missed=truth > 0 == found,
+            invented=found > 0 == truth,
+        )
+        scan = {"subject": str(number), "session": None, "scan_age": None, "age_group": "unknown"}
+        frames.append(score_frame([score], hidden=set(), **scan))
+    scores = pd.concat(frames, ignore_index=True)
+    (row,) = overview(scores).to_dict("records")
+    assert (row["missed all"], row["invented all"], row["scans all"]) == ("1/2", "1/3", "3")
+    (summary,) = summarise(scores).to_dict("records")
+    assert (summary["present"], summary["absent"], summary["dice_n"]) == (2, 3, 3)
 
 
 def test_rich_table_prints_every_class(frame) -> None:

@@ -99,7 +99,8 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
     median, scan_std: over scans, of their means over draws;
     low, high: confidence interval of the mean over scans, clustered by subject; it covers the
     variation between test subjects, not between draws; NaN below three subjects;
-    draws, scans, subjects: counts; misses, inventions: summed over runs.
+    draws, scans, subjects: counts, of subjects those with a Dice; misses, inventions: summed over
+    runs.
 
     Args:
         frame: from `with_arms`.
@@ -165,8 +166,8 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
     result = pd.DataFrame(columns)
     result.index.names = ["abbreviation", "metric"]
     counts = runs.groupby("abbreviation", sort=False).agg(
-        subjects=("subject", "nunique"),
-        misses=("missed", "sum"),
-        inventions=("invented", "sum"),
+        misses=("missed", "sum"), inventions=("invented", "sum")
     )
-    return result.join(counts).reset_index()
+    scored = runs[runs["dice"].notna()].groupby("abbreviation", sort=False)
+    counts.insert(0, "subjects", scored["subject"].nunique())
+    return result.join(counts.fillna({"subjects": 0}).astype(int)).reset_index()
