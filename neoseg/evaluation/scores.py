@@ -110,8 +110,8 @@ def score_scan(
     """Score a leaf map against the truth on the same grid, in the order of the classes.
 
     Args:
-        prediction: uint8 `[X, Y, Z]`, leaf positions.
-        truth_codes: uint8 `[X, Y, Z]`, rows of `codebook`.
+        prediction: uint8 `[X, Y, Z]`, leaf positions; an array, or a tensor on the CPU.
+        truth_codes: uint8 `[X, Y, Z]`, rows of `codebook`; likewise.
         spacing_mm: voxel size of the three axes.
         distances: whether to compute the surface scores; without them (NaN) scoring takes a
             fraction of a second.
@@ -120,6 +120,7 @@ def score_scan(
     Raises:
         ValueError: if shapes differ, values are out of range, or a spacing is not positive.
     """
+    prediction, truth_codes = np.asarray(prediction), np.asarray(truth_codes)
     _check(prediction, truth_codes, codebook, spacing_mm)
     maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm)
     return [

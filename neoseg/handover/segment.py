@@ -49,7 +49,7 @@ def without_padding(data: Any) -> Any:
         others = tuple({0, 1, 2} - {axis})
         low, high = data.min(axis=others), data.max(axis=others)
         first, last = ((low == high) & (low == low[end]) for end in (0, -1))
-        if first.all():
+        if (first | last).all():
             return data
         box.append(slice(int(first.argmin()), len(low) - int(last[::-1].argmin())))
     return data[tuple(box)]

@@ -93,8 +93,16 @@ class Segmenter:
         """Segment one scan given its image files, one per modality in order, None if it is missing.
 
         Raises:
-            DataError: see `volume`.
+            DataError: see `volume`; also for anything but paths, and for a folder.
         """
+        for image in images:
+            if not isinstance(image, str | Path | None):
+                raise DataError(
+                    f"found {type(image).__name__}, expected the path of an image file, since its "
+                    "header is needed; save what is in memory with nibabel"
+                )
+            if image is not None and Path(image).is_dir():
+                raise DataError(f"{image} is a folder; give one file, or use neoseg predict")
         return self.segment([None if image is None else Path(image) for image in images])
 
     def volume(

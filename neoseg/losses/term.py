@@ -133,6 +133,9 @@ class LossTerm(nn.Module, ABC):
                 f"{name} works with the heads {', '.join(sorted(self.heads))}, found "
                 f"'{prediction.head}'"
             )
+        if not isinstance(codes, Tensor):
+            kind = type(codes).__name__
+            raise ValueError(f"{name}: codes must be a tensor, found {kind}; use torch.from_numpy")
         if codes.dtype != torch.uint8:
             raise ValueError(f"{name}: codes must be uint8, found {codes.dtype}")
         if not codes.numel():

@@ -65,7 +65,7 @@ def without_padding(data: np.ndarray) -> np.ndarray:
         others = tuple(other for other in range(3) if other != axis)
         low, high = data.min(axis=others), data.max(axis=others)
         first, last = ((low == high) & (low == low[end]) for end in (0, -1))
-        if first.all():
+        if (first | last).all():  # constant, or nothing but two borders
             return data
         box.append(slice(int(first.argmin()), len(low) - int(last[::-1].argmin())))
     inside: np.ndarray = data[tuple(box)]

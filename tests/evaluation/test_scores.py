@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
 from neoseg.evaluation.scores import ClassScore, scorable_classes, score_scan
@@ -61,6 +62,14 @@ def test_numbers_equal_brute_force(codebook) -> None:
         assert score.is_leaf == (len(leaves) == 1)
         assert not score.missed
         assert not score.invented
+
+
+def test_tensors_are_scored_like_arrays(codebook) -> None:
+    prediction, truth = volumes()
+    tensors = [torch.from_numpy(volume) for volume in (prediction, truth)]
+    assert repr(score_scan(*tensors, codebook, SPACING)) == repr(
+        score_scan(prediction, truth, codebook, SPACING)
+    )
 
 
 def test_perfect_prediction(codebook) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neoseg.handover.segment import limited
+from neoseg.handover.segment import limited, without_padding
+from neoseg.store import brightness
 from neoseg.store.brightness import check_outliers, check_padding
 
 
@@ -18,6 +19,12 @@ def test_voxels_far_beyond_all_others_are_limited_alike(far: float) -> None:
     ours, _ = check_outliers(Path("a.nii"), data)
     np.testing.assert_array_equal(limited(data), ours)
     assert -1e3 < ours.min() < ours.max() < 2e3
+
+
+def test_two_borders_with_nothing_between_are_no_border() -> None:
+    data = np.zeros((8, 8, 8), np.float32)
+    data[4:] = 1
+    assert without_padding(data).shape == brightness.without_padding(data).shape == data.shape
 
 
 @pytest.mark.parametrize("border", [0.0, -3000.0, 1e4])

@@ -61,6 +61,10 @@ def test_a_wrong_number_of_images_is_told(tmp_path, space) -> None:
     assert use(path).leaves.shape == (4, 4, 4)
     with pytest.raises(DataError, match="2 images were given, and the network takes 1: T2w"):
         use(path, path)
+    with pytest.raises(DataError, match="is a folder; give one file"):
+        use(tmp_path)
+    with pytest.raises(DataError, match="found ndarray, expected the path of an image file"):
+        use(np.zeros((4, 4, 4)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])

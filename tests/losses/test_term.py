@@ -238,6 +238,8 @@ def test_inputs_that_do_not_fit_are_refused(change, message):
 
 def test_codes_of_another_type_are_refused():
     case = make_case("paper")
+    with pytest.raises(ValueError, match=r"codes must be a tensor, found ndarray"):
+        build("iuc", case)(case.prediction, case.codes.numpy())
     with pytest.raises(ValueError, match=r"codes must be uint8, found torch\.int64"):
         build("iuc", case)(case.prediction, case.codes.long())
 

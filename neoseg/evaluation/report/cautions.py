@@ -26,6 +26,7 @@ def cautions(comparison: Comparison) -> list[str]:
         *_different_contents(frame),
         *_duplicate_runs(frame),
         *_different_plans(comparison),
+        *_different_inventions(frame),
         *_few_subjects(comparison.summary),
     ]
 
@@ -106,6 +107,23 @@ def _different_plans(comparison: Comparison) -> Iterator[str]:
             "their scores differ by these as well as by the method. Give all of them one plan "
             "(plan=FILE)."
         )
+
+
+def _different_inventions(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning for each structure that arms invent in unequal shares of scans without it.
+
+    A scan in which an arm rightly finds nothing has no Dice, so neither means nor tests count it.
+    """
+    lacking = frame[frame["is_leaf"] & (frame["truth_ml"] == 0)]
+    for name, part in lacking.groupby("abbreviation", sort=False):
+        invented = part.groupby("arm", sort=False)["invented"].agg(["sum", "size"])
+        if invented["sum"].div(invented["size"]).nunique() > 1:
+            shares = (f"{arm}: {row['sum']} of {row['size']}" for arm, row in invented.iterrows())
+            yield (
+                f"{name} is absent from the truth of some scans, and arms invent it there "
+                f"unequally ({'; '.join(shares)}). A scan in which nothing was rightly found has "
+                "no Dice and takes no part in means and tests, so these do not show the difference."
+            )
 
 
 def _few_subjects(summary: pd.DataFrame) -> Iterator[str]:

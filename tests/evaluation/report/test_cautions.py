@@ -1,0 +1,25 @@
+"""Warnings before any number: what means and tests cannot show."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from neoseg.evaluation.report.cautions import _different_inventions
+
+
+def scans(arm: str, invented: int, lacking: int = 8) -> pd.DataFrame:
+    """Scores of a lesion in two scans that have it and in others that lack it."""
+    rows = [(10.0, 0)] * 2 + [(0.0, int(number < invented)) for number in range(lacking)]
+    frame = pd.DataFrame(rows, columns=["truth_ml", "invented"])
+    return frame.assign(arm=arm, abbreviation="LES", is_leaf=True)
+
+
+@pytest.mark.parametrize("second", [2, 7])
+def test_unequal_inventions_are_told_since_neither_means_nor_tests_count_them(second: int) -> None:
+    frame = pd.concat([scans("one", 2), scans("other", second)], ignore_index=True)
+    told = list(_different_inventions(frame))
+    assert bool(told) == (second != 2)
+    if told:
+        assert "LES is absent from the truth of some scans" in told[0]
+        assert "(one: 2 of 8; other: 7 of 8)" in told[0]
