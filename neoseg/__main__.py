@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from neoseg.findings.nearest import nearest
+from neoseg.terminal import shell_checked
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -56,12 +57,8 @@ COMPLETION = 'eval "$(neoseg completion)"'
 
 def main() -> None:
     """Run the command that the first argument names, as `python -m` does."""
-    try:
+    with shell_checked():
         _main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader closed the pipe, as in `neoseg | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 def _main() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import LARGEST, ForeignError, read_config
+from neoseg.foreign import LARGEST, ForeignError, read_config, read_json
+from neoseg.foreign.values import read_yaml
 from neoseg.runs.loading import load_config
 
 BOMB = "a: &a [1, 1]\n" + "".join(
@@ -75,3 +76,18 @@ def test_references_that_lead_nowhere_are_refused(tmp_path: Path, text: str) -> 
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ForeignError, match="refers to"):
         read_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"labels": {"1": "WM", "2": "cGM", "1": "CSF"}}'),
+        ("a.yaml", "labels:\n  1: WM\n  2: cGM\n  1: CSF\n"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    """Of two meanings of an integer, the libraries would take the last."""
+    (tmp_path / name).write_text(text)
+    read = read_json if name.endswith("json") else read_yaml
+    with pytest.raises(ForeignError, match=r"a\.\w+ cannot be read: the key '1' stands twice"):
+        read(tmp_path / name)

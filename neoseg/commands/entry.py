@@ -30,6 +30,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, require_no_link_out
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
+from neoseg.terminal import exit_if_unread, shell_checked
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ def quieten() -> None:
             stream.reconfigure(errors="backslashreplace")
     logging.raiseExceptions = False  # a full disk must not print an error per log line
     os.environ[FORCE] = "1"  # libraries must not unpickle arbitrary objects either
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads and not threads.isdigit():  # such as 4,2, which OpenMP allows and numexpr does not
+        first = threads.partition(",")[0].strip()
+        os.environ.setdefault("NUMEXPR_NUM_THREADS", first if first.isdigit() else "1")
     lightning = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
     for name in (*lightning, "numexpr.utils", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -79,7 +84,8 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
 
     def start() -> None:
         try:
-            _start(name, main)
+            with shell_checked():
+                _start(name, main)
         except KeyboardInterrupt:
             log.error("interrupted: what is done is kept; the same command goes on from there")
             sys.exit(128 + signal.SIGINT)
@@ -179,6 +185,8 @@ def _message_of(error: Exception) -> str | None:
 
 def _exit_with_message(error: Exception) -> None:
     """Exit with the message of an error, if it needs no traceback."""
+    if isinstance(error, BrokenPipeError):
+        exit_if_unread()
     message = _message_of(error)
     if message is not None:
         log.error("%s", message)

@@ -86,7 +86,7 @@ def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
         if first.scan.subject != other.scan.subject and first.digest != other.digest:
             yield Problem(
                 str(other.scan.images[0]),
-                f"shows what {first.scan.images[0]} shows, scaled or resampled",
+                f"shows what {first.scan.images[0]} shows, scaled, resampled or mirrored",
                 "an image of its own for each subject",
                 f"keep one of {first.scan.id}, {other.scan.id}, or give both to one split",
                 "duplicate-image",

@@ -28,10 +28,22 @@ def read_json(path: Path, within: Path | None = None) -> Any:
 def json_of(text: str, where: str) -> Any:
     """Parse JSON like `read_json`; `where` is the source named in errors."""
     try:
-        content = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        content = json.loads(
+            text, parse_constant=lambda _: None, parse_float=_finite, object_pairs_hook=_distinct
+        )
     except (ValueError, RecursionError) as error:
         raise ForeignError(f"{where} cannot be read: {error}") from None
     require_plain(content, where)
+    return content
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of a key that stands in it twice, Python would take the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object; delete one")
     return content
 
 
@@ -42,6 +54,14 @@ def _finite(text: str) -> float | None:
 
 class _Loader(yaml.SafeLoader):
     """Loads mappings, strings, numbers, booleans and null; dates are strings, `<<` is a key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice, of which YAML libraries take the last."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len({*keys}) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"the key {twice!r} stands twice in one mapping; delete one")
+        return super().construct_mapping(node, deep)
 
 
 _KINDS = ("null", "bool", "int", "float")

@@ -32,7 +32,7 @@ from neoseg.store import (
     prepare_labels,
     to_canonical,
 )
-from neoseg.store.voxel_size import Size, coarseness
+from neoseg.store.voxel_size import Size, coarseness, size_of_training
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,8 @@ def segmenter_of(
     `voxel_size` is that of the training in mm, for runs of earlier versions that did not record it.
 
     Raises:
-        ConfigError: settings are invalid, or the network does not support them.
+        ConfigError: settings are invalid, the network does not support them, or it is known to have
+            been trained at another voxel size.
     """
     changed = {key: value for key, value in window.items() if value is not None}
     settings = WindowSettings.read({**spec.window.model_dump(), **changed}, "window")
@@ -232,14 +233,8 @@ def segmenter_of(
         except ValueError as error:
             raise ConfigError(f"window.mirror: {error}") from None
     _check_patch(spec, settings.patch_size)
-    prepare = spec.prepare
-    if voxel_size is not None:
-        prepare = prepare.model_copy(update={"spacing": voxel_size})
-    if prepare.spacing is None:
-        log.warning(
-            "the run is of an earlier version, which did not note the voxel size of its training: "
-            "scans are segmented at their own; tell it with voxel_size=[x,y,z] (mm)"
-        )
+    spacing = size_of_training(spec.prepare.spacing, voxel_size)
+    prepare = spec.prepare.model_copy(update={"spacing": spacing})
     missing, names = spec.missing_modality, tuple(spec.modalities)
     return Segmenter(network, head, settings, prepare, device, missing, names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
@@ -23,6 +24,7 @@ from neoseg.runs.longer import advise_on_length, goes_on
 from neoseg.runs.origin import require_same, write_origin
 from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
+from neoseg.runs.refused import restored_if_refused
 from neoseg.runs.stage import run_stage
 from neoseg.runs.start import require_unseen, with_source
 from neoseg.store.leaks import members_of
@@ -55,7 +57,8 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
         # Another process may have finished the run before releasing the lock.
         if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
-        with failure_noted(folder), effort_counted(folder) as effort:
+        unharmed = restored_if_refused(folder) if resuming else nullcontext()
+        with unharmed, failure_noted(folder), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)
 
 

@@ -31,6 +31,7 @@ from neoseg.runs.stage_data import prepared_data
 from neoseg.runs.start import require_unseen, warm_start
 from neoseg.runs.trainer import stage_trainer
 from neoseg.tracking.loggers import close_runs
+from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
 from neoseg.training.recipe import Stage
 
@@ -51,6 +52,7 @@ def run_stage(
 
     Raises:
         ConfigError: keys that the trainer does not accept or that must not change on resuming.
+        SIGTERMException: a signal ended the training; the last step is saved.
     """
     if not stage.last and stage.marker(folder).is_file():
         return None
@@ -120,6 +122,9 @@ def _fit(
             # Lightning is unaware that the sampler starts at the right step.
             warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that")
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, LastCheckpoint):
+                callback.end_if_asked(trainer)
     except BaseException as error:
         close_runs(trainer.loggers, failed=True)
         if isinstance(error, MisconfigurationException):

@@ -110,12 +110,15 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
     """Check that labels contain information; `voxels` are voxel counts by stored code.
 
     A person without lesions has nothing but background, so this is accepted if the scan was
-    declared fully annotated. The findings are not stored with an entry, since a corrected meaning
-    of the values changes them without changing the file.
+    declared fully annotated, or named by a protocol that describes what was looked for. The
+    findings are not stored with an entry, since a corrected meaning of the values changes them
+    without changing the file.
     """
     path, space, convention = scan.label, convention.space, scan.meaning(convention)
     assert path is not None
-    believed = scan.annotation is not None and scan.annotation.stream == "full"
+    believed = scan.described is not None or (
+        scan.annotation is not None and scan.annotation.stream == "full"
+    )
     occurring = {convention.sets[code] for code in np.flatnonzero(voxels)}
     if occurring == {space.everything}:
         return one(
@@ -133,7 +136,7 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
             f"shows no structure, only the background ({value})",
             "a segmentation",
             "drop the file, or the scan; or, if there is nothing to be found in this person, name "
-            "the scan as full in annotation.file or annotation.full",
+            "the scan in annotation.file: as full, or by the protocol of what was looked for",
             "empty-labels",
         )
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,8 +39,12 @@ class Member:
 
     @property
     def person(self) -> str:
-        """The subject id, normalised for comparison across cohorts."""
-        return self.scan.subject.casefold().removeprefix("sub-")
+        """The subject id, normalised for comparison across cohorts.
+
+        Without leading zeros, which spreadsheets drop and exports add.
+        """
+        name = self.scan.subject.casefold().removeprefix("sub-")
+        return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 
     def __str__(self) -> str:
         return f"{self.scan.cohort}/{self.scan.id}"
@@ -89,7 +94,8 @@ def by_image(members: Sequence[Member]) -> Iterator[Leak]:
         first, other = comparable[i], comparable[j]
         if first.part != other.part:
             exact = first.digest == other.digest
-            how = "shows the same voxels as" if exact else "shows the same, scaled or resampled, as"
+            changed = "shows the same, scaled, resampled or mirrored, as"
+            how = "shows the same voxels as" if exact else changed
             yield Leak(first, other, how)
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from neoseg.cohort import Cohort, Problem
 from neoseg.findings.problems import shorten
+from neoseg.findings.settings import ConfigError
 from neoseg.store.checks import VOXEL_SIZES
 from neoseg.store.nifti import HEADER_ERRORS, open_image
 
@@ -123,3 +124,22 @@ def coarseness(sizes: Size, trained: Size | None) -> str:
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
         "was trained at: what lies between its voxels is guessed, expect lower quality"
     )
+
+
+def size_of_training(noted: Size | None, given: Size | None) -> Size | None:
+    """Return the voxel size of a network's training in mm: as its run noted it, else as given.
+
+    Raises:
+        ConfigError: another one is given than was noted.
+    """
+    if noted is None and given is None:
+        log.warning(
+            "the run is of an earlier version, which did not note the voxel size of its training: "
+            "scans are segmented at their own; tell it with voxel_size=[x,y,z] (mm)"
+        )
+    if noted is not None and given is not None and not np.allclose(noted, given, ALIKE):
+        raise ConfigError(
+            f"voxel_size={list(given)} is for runs that did not note theirs, and this one was "
+            f"trained at {list(noted)} mm; leave it out: scans of any size are brought there"
+        )
+    return noted or given

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from neoseg.files import write_json
-from neoseg.findings.settings import Section, dotted
+from neoseg.findings.settings import ConfigError, Section, dotted
 from neoseg.foreign import read_json
 from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.service import About, LoggerError, ServiceRun, guarded
@@ -33,6 +34,16 @@ class MlflowSettings(Section):
 
     uri: str | None = Field(default=None, description="of the tracking server; null: none")
     experiment: str = "neoseg"
+
+    @field_validator("uri")
+    @classmethod
+    def _has_no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and urlsplit(uri).password is not None:
+            raise ConfigError(  # names the key: the value must not be shown
+                "logger.mlflow.uri has a password, which the files of the run would keep; give "
+                "it in the environment, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
 
 
 class MlflowRun(ServiceRun):

@@ -102,6 +102,15 @@ class LastCheckpoint(Checkpoint):
         if isinstance(exception, SIGTERMException) and self._at_rest:
             self._save(trainer)
 
+    def end_if_asked(self, trainer: L.Trainer) -> None:
+        """End after a training if a signal came after its last step; the checkpoint is whole.
+
+        Otherwise the next stage of the run, or its scoring, would begin nevertheless.
+        """
+        sigterm = trainer.world_size == 1 and trainer.received_sigterm  # which Lightning handles
+        if self._signals.agreed(trainer) is Wish.SAVE_AND_END or sigterm:
+            self._signals.end()
+
     def _handle_signals(self, trainer: L.Trainer) -> None:
         wish = self._signals.agreed(trainer)
         if wish is not Wish.NOTHING:

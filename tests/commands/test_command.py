@@ -201,3 +201,24 @@ def test_the_shell_completes(capfd: pytest.CaptureFixture[str]) -> None:
     subprocess.run(["bash", "-c", COMPLETED], env=environment, check=True)
     assert capfd.readouterr().out.split("\n")[:2] == ["predict prepare", "bids"]
     assert "python -m neoseg.completion" in str(completion.__doc__)
+
+
+@pytest.mark.parametrize("arguments", [["neoseg", "--help"], ["neoseg.train", "--help"]])
+def test_a_reader_that_leaves_ends_a_command_quietly(arguments: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()  # as head does once it has its lines
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_command_in_a_folder_that_is_gone_says_so(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = f'rmdir "{gone}" && exec "{sys.executable}" -m neoseg.train --help'
+    done = subprocess.run(["sh", "-c", line], cwd=gone, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is gone; cd into another one" in done.stderr

@@ -171,9 +171,11 @@ def test_nothing_to_be_found_is_believed_of_who_is_named_as_full(tmp_path: Path)
     (found,) = store.examine(cohort, cohort.scans)
     (error,) = found.errors
     assert error.kind == "empty-labels"
-    assert "name the scan as full in annotation.file" in error.action
-    full = replace(cohort.scans[0], annotation=Protocol.full(cohort.convention.space))
-    (found,) = store.examine(cohort, [full])
-    assert not found.problems
+    assert "name the scan in annotation.file: as full, or by the protocol" in error.action
+    space = cohort.convention.space
+    lesions_only = Protocol.parse(space, {"name": "lesions", "missing": ["CSF"], "describes": True})
+    for named in (Protocol.full(space), lesions_only):
+        (found,) = store.examine(cohort, [replace(cohort.scans[0], annotation=named)])
+        assert not found.problems
     (found,) = store.examine(cohort, cohort.scans)  # what is prepared now tells it as well
     assert [problem.kind for problem in found.errors] == ["empty-labels"]

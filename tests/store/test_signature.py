@@ -38,6 +38,7 @@ def changed(volume: Volume) -> dict[str, Volume]:
     return {
         "scaled": of(volume.data * 3.7, volume.affine),
         "shifted": of(volume.data * 0.5 + 200, volume.affine),
+        "mirrored": of(volume.data[::-1], volume.affine),
         "coarser": resampled(volume, 1.5),
         "finer": resampled(volume, 0.7),
         "both": of(np.round(resampled(volume, 1.5).data * 0.1), resampled(volume, 1.5).affine),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from neoseg.findings.settings import ConfigError
 from neoseg.tracking import mlflow_run
 from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.tracking.loggers import LoggerError, LoggerSettings, make_loggers
@@ -131,3 +132,11 @@ def test_it_is_asked_for_by_its_address(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(mlflow_run, "find_spec", lambda name: object())
     found = make_loggers(tmp_path, tmp_path, wanted, "arm", None, config)
     assert [type(logger) for logger in found] == [CurveLogger, MlflowRun]
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    """What is configured is written into the run folder, which labs hand on."""
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as error:
+        MlflowSettings.read({"uri": "http://me:hunter2@127.0.0.1:1"}, "logger.mlflow")
+    assert "hunter2" not in str(error.value)
+    assert MlflowSettings(uri="http://me@127.0.0.1:1").uri

@@ -27,6 +27,7 @@ from tiny_run import train
 
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
+from neoseg.errors import NeosegError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.run import train as train_run
 from neoseg.training.checkpoint import LastCheckpoint
@@ -208,6 +209,29 @@ def test_sigterm_saves_the_step_and_ends(
             train(configured(*settings), tmp_path)
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == call + 1
+    train(configured(*settings), tmp_path)
+    assert_same_runs(uninterrupted(*settings), tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_last_step_ends_the_run_as_well(
+    number: signal.Signals,
+    configured: Callable[..., DictConfig],
+    uninterrupted: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It must not train on with its next stage, or begin to score."""
+    settings = CASES["plateau"]
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as context:
+        told = lambda _: os.kill(os.getpid(), number)  # noqa: E731
+        context.setattr(SegmentationModule, "on_train_end", told)
+        with pytest.raises(SIGTERMException) as end:
+            train(configured(*settings), tmp_path)
+    signal.signal(number, handler)
+    assert end.value.code == number
+    assert not (tmp_path / "run.json").exists()
     train(configured(*settings), tmp_path)
     assert_same_runs(uninterrupted(*settings), tmp_path)
 
@@ -415,3 +439,36 @@ def test_a_changed_rate_is_that_of_the_steps_that_follow(
         assert group["weight_decay"] == 0.5
     assert rates[1] == [value / 2 for value in rates[0]] == [rate / 2] * 2
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_resumed_run_that_is_refused_stays_as_it_was(
+    finished: bool,
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the settings that cannot work would be those of the run from then on."""
+
+    def files() -> dict[str, bytes]:
+        noise = {".lock", "effort.json"}
+        found = (path for path in tmp_path.iterdir() if path.is_file() and path.name not in noise)
+        return {path.name: path.read_bytes() for path in found}
+
+    settings = ("supervised", "score=false")
+    if finished:
+        train(configured(*settings, "trainer.max_epochs=1"), tmp_path)
+    else:
+        with monkeypatch.context() as context:
+            die_at("training_step", 5, SegmentationModule, context)
+            with pytest.raises(Killed):
+                train(configured(*settings), tmp_path)
+    before = files()
+    for change in ("network.net.channels=[4,6]", "trainer.accelerator=tpu", "split.seed=5"):
+        bad = resumed(tmp_path, [f"resume={tmp_path}", "trainer.max_epochs=3", change])
+        with pytest.raises((NeosegError, ImportError)):
+            train_run(bad, tmp_path, resuming=True)
+        assert files() == before
+    good = resumed(tmp_path, [f"resume={tmp_path}", "trainer.max_epochs=2"])
+    train_run(good, tmp_path, resuming=True)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 8

@@ -23,8 +23,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-OTHER_SIZE = "voxel_size=0.51"
-"""Of a network trained at voxels 2 % larger than the scan's."""
 
 
 def main() -> None:
@@ -41,7 +39,10 @@ def main() -> None:
     call([sys.executable, "material.py", folder, filters], environment)
     alone = json.loads(call([sys.executable, "forward.py", folder], environment))
     # As many windows on a grid of other voxels: what remains is the way there and back.
-    jobs = {"neoseg": predict(folder), "neoseg, resampled": [*predict(folder), OTHER_SIZE]}
+    jobs = {
+        "neoseg": predict(folder, "run"),
+        "neoseg, resampled": predict(folder, "run_resampled"),  # voxels 2 % larger than the scan's
+    }
     if has_peer(options.peer_python, environment):
         jobs["nnU-Net"] = [options.peer_python, "peer.py", folder, folder / "out" / "peer"]
     else:
@@ -65,9 +66,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def predict(folder: Path) -> list[object]:
+def predict(folder: Path, run: str) -> list[object]:
     """The command that a user types."""
-    arguments = [f"run={folder / 'run'}", f"input={folder / 'scan'}", f"output={folder / 'out'}"]
+    arguments = [f"run={folder / run}", f"input={folder / 'scan'}", f"output={folder / 'out'}"]
     return [sys.executable, "-m", "neoseg.predict", *arguments, "device=cpu"]
 
 

@@ -40,8 +40,8 @@ def write_scan(path: Path) -> None:
     nib.save(nib.Nifti1Image(padded, image.affine), path)
 
 
-def make_module(filters: list[int]) -> SegmentationModule:
-    """Return nnU-Net's plain 3D U-Net with these filters, untrained, for the 88 leaves.
+def make_module(filters: list[int], spacing: float) -> SegmentationModule:
+    """Return nnU-Net's plain 3D U-Net with these filters, untrained, for 88 leaves at `spacing` mm.
 
     The scan is not cropped to the head, so that both programs have the same windows.
     """
@@ -64,7 +64,7 @@ def make_module(filters: list[int]) -> SegmentationModule:
         "labels": labels,
         "label_sets": [everything, *([leaf] for leaf in everything)],
         "modalities": ["T2w"],
-        "prepare": {"normalise": "zscore", "spacing": 0.5, "crop_margin": None},
+        "prepare": {"normalise": "zscore", "spacing": spacing, "crop_margin": None},
         "patch_size": PATCH,
         "network": {"name": "unet", "divisor": 2 ** (levels - 1), "net": net},
         "head": "softmax",
@@ -82,15 +82,16 @@ def main() -> None:
     scan = folder / "scan" / "sub-01_T2w.nii.gz"
     if not scan.is_file():
         write_scan(scan)
-    module = make_module(filters)
-    path = folder / "run" / "checkpoints" / "last.ckpt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "state_dict": module.state_dict(),
-        "hyper_parameters": dict(module.hparams),
-        "pytorch-lightning_version": lightning.__version__,
-    }
-    torch.save(content, path)
+    for name, spacing in (("run_resampled", 0.51), ("run", 0.5)):
+        module = make_module(filters, spacing)
+        path = folder / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "state_dict": module.state_dict(),
+            "hyper_parameters": dict(module.hparams),
+            "pytorch-lightning_version": lightning.__version__,
+        }
+        torch.save(content, path)
     torch.save(module.network.state_dict(), folder / "weights.pt")
     network = dict(module.hparams["network"]["net"])
     del network["_target_"]
