@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from neoseg.findings.nearest import nearest
-from neoseg.terminal import shell_checked
+from neoseg.terminal import outlive_readers, require_folder
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -57,8 +57,9 @@ COMPLETION = 'eval "$(neoseg completion)"'
 
 def main() -> None:
     """Run the command that the first argument names, as `python -m` does."""
-    with shell_checked():
-        _main()
+    outlive_readers()
+    require_folder()
+    _main()
 
 
 def _main() -> None:

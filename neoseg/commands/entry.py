@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
 
 import hydra
@@ -30,16 +29,14 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, require_no_link_out
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
-from neoseg.terminal import exit_if_unread, shell_checked
+from neoseg.terminal import outlive_readers, require_folder
 
 log = logging.getLogger(__name__)
 
 
 def quieten() -> None:
     """Silence library messages that are irrelevant to users of the commands."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # file names need not be UTF-8
-            stream.reconfigure(errors="backslashreplace")
+    outlive_readers()
     logging.raiseExceptions = False  # a full disk must not print an error per log line
     os.environ[FORCE] = "1"  # libraries must not unpickle arbitrary objects either
     threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -84,8 +81,8 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
 
     def start() -> None:
         try:
-            with shell_checked():
-                _start(name, main)
+            require_folder()
+            _start(name, main)
         except KeyboardInterrupt:
             log.error("interrupted: what is done is kept; the same command goes on from there")
             sys.exit(128 + signal.SIGINT)
@@ -177,6 +174,8 @@ def _message_of(error: Exception) -> str | None:
     """Return the message for an error, or None if a traceback is needed."""
     if isinstance(error, NeosegError):
         return without_traceback(str(error))
+    if str(error).startswith("Unable to configure handler") and error.__cause__ is not None:
+        error = error.__cause__  # type: ignore[assignment]  # Hydra's log file cannot be written
     message = None if wants_traceback() else fault_message(error)
     if message is not None:
         note_traceback(log, error)
@@ -185,8 +184,6 @@ def _message_of(error: Exception) -> str | None:
 
 def _exit_with_message(error: Exception) -> None:
     """Exit with the message of an error, if it needs no traceback."""
-    if isinstance(error, BrokenPipeError):
-        exit_if_unread()
     message = _message_of(error)
     if message is not None:
         log.error("%s", message)

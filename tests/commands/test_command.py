@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from neoseg import __main__ as neoseg
 from neoseg import completion
+from neoseg.commands.entry import _message_of
 from neoseg.commands.explain import explain
 from neoseg.configuration.arguments import in_order
 from neoseg.configuration.described import choices_of, comments_of, composed_commands, keys_of
@@ -212,7 +214,7 @@ def test_a_reader_that_leaves_ends_a_command_quietly(arguments: list[str]) -> No
         assert process.stderr
         process.stdout.close()  # as head does once it has its lines
         assert process.stderr.read() == b""
-    assert process.returncode == 141
+    assert process.returncode == 0
 
 
 def test_a_command_in_a_folder_that_is_gone_says_so(tmp_path: Path) -> None:
@@ -222,3 +224,29 @@ def test_a_command_in_a_folder_that_is_gone_says_so(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", line], cwd=gone, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "is gone; cd into another one" in done.stderr
+
+
+def test_a_log_file_that_cannot_be_written_is_a_fault_of_the_file_system() -> None:
+    """As of `resume=` on a read-only disk, where Hydra opens the log before anything else."""
+    error = ValueError("Unable to configure handler 'file'")
+    error.__cause__ = OSError(errno.EROFS, "Read-only file system", "/r/train.log")
+    message = _message_of(error)
+    assert message is not None
+    assert message.startswith("/r/train.log cannot be read or written: Read-only file system")
+
+
+def test_a_training_outlives_the_reader_of_its_output() -> None:
+    code = (
+        "from neoseg.terminal import outlive_readers; import os, sys, time; outlive_readers();"
+        "print('first', flush=True); time.sleep(0.5);"
+        "print('more', flush=True); sys.stderr.write('alive')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == b"first\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"alive"
+    assert process.returncode == 0
