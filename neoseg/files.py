@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,10 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -89,6 +93,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_figure(path: Path, figure: Figure, **how: Any) -> None:
+    """Write a figure atomically, in the format of the suffix of `path`.
+
+    It is drawn in memory first: some of matplotlib's writers hide that a disk is full.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], **how)
+    write_bytes(path, content.getvalue())
 
 
 def write_json(path: Path, content: Any, **how: Any) -> None:

@@ -16,7 +16,7 @@ from neoseg.evaluation.budget import protocol_counts
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES, with_arms
 from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.report.style import WIDTH, legend_above, new_figure, plain_text, tidy
-from neoseg.files import replacing
+from neoseg.files import write_figure
 from neoseg.findings.settings import ConfigError
 from neoseg.trust.learning_curve import LearningCurve
 
@@ -174,8 +174,7 @@ def _draw(
     axes.set_ylabel("mean Dice")
     tidy(axes, "both")
     legend_above(figure, axes)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_figure(path, figure, dpi=150)
 
 
 def case_after(now: Mapping[str, int], moves: Sequence[tuple[str, str]]) -> Counter[str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from neoseg.files import replacing
+from neoseg.files import write_figure
 from neoseg.inference.overlay import paint, palette_of
 from neoseg.inference.planes import cut, grey_in, grey_window, square
 from neoseg.labels import Codebook
@@ -94,8 +94,7 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
         axes_row[0].set_title(sample.title, loc="left", color="white", fontsize=8)
         axes_row[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
     _legend(figure, used, codebook, names_a_line)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
+    write_figure(path, figure, dpi=130)
     return path
 
 

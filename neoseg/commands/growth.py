@@ -19,7 +19,7 @@ from neoseg.cohort.table import write_rows
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
-from neoseg.files import replacing, write_json
+from neoseg.files import write_figure, write_json
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
@@ -212,5 +212,4 @@ def _draw(
         axes.remove()
     figure.supxlabel(f"weeks; lines: centiles {', '.join(map(str, PERCENTILES))}", fontsize="small")
     figure.supylabel("ml", fontsize="small")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_figure(path, figure, dpi=150)

@@ -79,8 +79,8 @@ def with_values(config: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[DictConfig, bool]:
     """Return a configuration with the values of its plan, and whether a plan is yet to be made.
 
-    The plan is read from the run folder if it has one, else from the file that the key `plan`
-    names. If a plan is yet to be made, the configuration gets valid provisional values.
+    The plan is read from the file that the key `plan` names, else from the run folder if it has
+    one. If a plan is yet to be made, the configuration gets valid provisional values.
 
     Raises:
         ConfigError: an unreadable file.
@@ -88,7 +88,7 @@ def with_plan(config: DictConfig, given: Given, folder: Path | None) -> tuple[Di
     if config.get("resume") is not None:
         return config, False
     file = Path() if folder is None else folder / PLAN_FILE
-    if not file.is_file() and config.plan not in (AUTO, ALWAYS, NONE):
+    if config.plan not in (AUTO, ALWAYS, NONE):
         file = Path(config.plan)
     elif not file.is_file():
         is_open = config.plan == ALWAYS or (_may_plan(config) and not hindrance(config, given))

@@ -117,7 +117,7 @@ def _file_message(error: OSError) -> str | None:
     if error.errno == errno.ENAMETOOLONG:
         return (
             f"{name} has too long a name for its file system; rename it, or the input that it is "
-            "made from, and start the same command again"
+            f"made from. {GO_ON}"
         )
     if error.errno in _BROKEN:
         return f"{name} cannot be read or written: {error.strerror}. Check the disk. {GO_ON}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neoseg import __version__
-from neoseg.files import replacing, write_json, write_text
+from neoseg.files import building, write_bytes, write_json, write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.handover.onnx_model import SCRIPT, First, flags, model_settings
 from neoseg.inference.trained import TrainedNetwork
@@ -58,13 +60,15 @@ def write_program(path: Path, trained: TrainedNetwork, more: dict[str, str]) -> 
     """
     network, example, settings = _window_network(trained)
     texts = {SETTINGS_FILE: json.dumps(settings), **more}
-    with replacing(path) as temporary, warnings.catch_warnings():
+    content = io.BytesIO()  # a full disk would end the process within PyTorch
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(network, (example,))
-            torch.export.save(program, temporary, extra_files=texts)
+            torch.export.save(program, content, extra_files=texts)
         except Exception as error:  # unsupported layers can raise anything
             raise _export_error(trained, "a program of torch.export", error) from error
+    write_bytes(path, content.getvalue())
 
 
 def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
@@ -79,12 +83,22 @@ def write_bundle(folder: Path, trained: TrainedNetwork, licence: str) -> None:
         ConfigError: the network cannot be traced.
     """
     network, example, settings = _window_network(trained)
-    with replacing(folder / "models" / "model.ts") as temporary, warnings.catch_warnings():
+    traced = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.jit.trace(network, (example,)).save(str(temporary))
+            torch.jit.save(torch.jit.trace(network, (example,)), traced)
         except Exception as error:  # unsupported layers can raise anything
             raise _export_error(trained, "TorchScript", error) from error
+    # A bundle that cannot be written as a whole must not be there the next time.
+    with nullcontext(folder) if folder.exists() else building(folder) as place:
+        _fill_bundle(place, trained, licence, settings, traced.getvalue())
+
+
+def _fill_bundle(
+    folder: Path, trained: TrainedNetwork, licence: str, settings: dict[str, Any], traced: bytes
+) -> None:
+    write_bytes(folder / "models" / "model.ts", traced)
     steps = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
     write_text(folder / "scripts" / SCRIPT, steps)
     write_text(folder / "docs" / "README.md", _readme(trained))

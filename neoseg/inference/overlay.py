@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neoseg.files import replacing
+from neoseg.files import write_figure
 from neoseg.inference.planes import (
     PLANES,
     box_of,
@@ -97,8 +97,7 @@ def write_overlay(
         panels[number, 0].set_ylabel(name, color="white", fontsize=11)
     figure.suptitle(_make_title(scan, scan_age, mean_dice), color="white", fontsize=12)
     _add_legend(figure, used, visible, palette, codebook, wrong=truth_codes is not None)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png")
+    write_figure(path, figure, dpi=130)
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -57,6 +59,8 @@ def room_for(classes: int, shape: Sequence[int], scratch: Path | None) -> np.nda
         return np.zeros(size, dtype=np.float16)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=scratch) as handle:
+        if hasattr(os, "posix_fallocate"):  # else a full disk would kill the process later
+            os.posix_fallocate(handle.fileno(), 0, 2 * math.prod(size))
         return np.memmap(handle, dtype=np.float16, mode="w+", shape=size)
 
 

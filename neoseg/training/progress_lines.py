@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from neoseg.files import replacing
+from neoseg.files import write_figure
 from neoseg.findings.faults import note_in_files
 from neoseg.tracking.curves import CurveLogger
 from neoseg.training.module import MONITOR
@@ -172,5 +172,4 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if curves:
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    with replacing(path) as draft:
-        figure.savefig(draft, dpi=100)
+    write_figure(path, figure, dpi=100)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d
 from torch.optim import Optimizer
 
-from neoseg.files import replacing
+from neoseg.files import replacing, write_figure
 
 LOWEST, HIGHEST = 1e-6, 1.0
 """Range of learning rates tested."""
@@ -120,8 +120,7 @@ class RateCurve:
             axes.axvline(self.suggestion, color="C3", label=f"suggested: {self.suggestion:.1e}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
         axes.legend()
-        with replacing(picture) as temporary:
-            figure.savefig(temporary, dpi=150)
+        write_figure(picture, figure, dpi=150)
 
 
 def running_mean(losses: Sequence[float]) -> np.ndarray:

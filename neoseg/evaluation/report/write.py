@@ -20,7 +20,7 @@ from neoseg.evaluation.report.plate import plate_figure
 from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
-from neoseg.files import replacing, write_bytes, write_text
+from neoseg.files import write_bytes, write_figure, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
 from neoseg.tracking.curves import METRICS
@@ -164,5 +164,4 @@ def file_name(text: str) -> str:
 
 def _save(figure: Figure, *paths: Path, dpi: int = 130) -> None:
     for path in paths:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=dpi)
+        write_figure(path, figure, dpi=dpi)
