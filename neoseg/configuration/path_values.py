@@ -56,4 +56,9 @@ def _with_quoted_path(argument: str) -> str:
         is_path_value = path.exists() or (can_be_created and key.lstrip("+~") not in _PATHS)
     except OSError:  # a name that is too long
         return argument
-    return f"{key}={quoted(value)}" if is_path_value else argument
+    if not is_path_value:
+        return argument
+    # OmegaConf would look for a key of the name in ${...}, also within quotes.
+    existing = value if path.exists() else value[: len(value) - len(path.name)]
+    escaped = existing.replace("${", "\\${") + value[len(existing) :]
+    return f"{key}={quoted(escaped)}"

@@ -45,7 +45,7 @@ def root_of(arguments: list[str]) -> object:
         return compose("prepare", ["cohort=bids", *arguments]).cohort.root
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "${HOME}", "${oc.env:HOME} (1)"])
 def test_a_path_of_something_there_is_taken_as_it_stands(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     folder.mkdir()
@@ -112,3 +112,13 @@ def test_new_folders_lists_and_sweeps(tmp_path: Path) -> None:
         "output=",
     ):
         assert with_quoted_paths([argument]) == [argument]
+
+
+def test_a_new_name_may_be_made_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the folder in which it is to be is taken as it stands."""
+    folder = tmp_path / "${HOME}"
+    folder.mkdir()
+    monkeypatch.setenv("OUT", "there")
+    arguments = with_quoted_paths([f"output={folder}/${{oc.env:OUT}}"])
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        assert compose("predict", arguments).output == f"{folder}/there"
