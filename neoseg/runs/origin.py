@@ -8,7 +8,7 @@ from pathlib import Path
 from neoseg.cohort import Plan
 from neoseg.configuration.resume import changed_settings
 from neoseg.configuration.run import RunConfig
-from neoseg.digests import digest_of, digest_of_content, digests_kept
+from neoseg.digests import digest_of, digests_kept
 from neoseg.errors import NeosegError
 from neoseg.files import write_json
 from neoseg.findings.command_line import command, override
@@ -18,14 +18,11 @@ from neoseg.foreign import CONFIG, ForeignError, read_json
 from neoseg.foreign.values import value_at
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.runs.folder import INIT, RECORD
-from neoseg.runs.people import changed_plan
+from neoseg.runs.people import SCANS, changed_plan, meaning_of, recorded_keys
 from neoseg.store.damage import DataError
 from neoseg.store.store import DIGESTS
 
 log = logging.getLogger(__name__)
-
-SCANS = "scans.json"
-"""In a run folder: cache key of the files of each scan and of their meaning, by cohort and scan."""
 
 CHANGES = "changes.json"
 """In a run folder: settings and files changed before the run was resumed; absent without any."""
@@ -91,15 +88,8 @@ def differing(run: RunConfig, folder: Path) -> str:
 
 def changed_scans(run: RunConfig, folder: Path, plan: Plan) -> list[str]:
     """Report scans whose files, labels or preparation changed since the run was last started."""
-    path = folder / SCANS
-    if not path.exists():
-        return []
-    try:
-        earlier = read_json(path, within=folder)
-        was = {(c, s): str(key) for c, scans in earlier.items() for s, key in scans.items()}
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
-    now = scan_keys(run, plan)
+    was = recorded_keys(folder)
+    now = scan_keys(run, plan) if was else {}
     changed = [f"{c}/{s}" for c, s in was if (c, s) in now and now[c, s] != was[c, s]]
     if not changed:
         return []
@@ -132,8 +122,7 @@ def scan_keys(run: RunConfig, plan: Plan) -> dict[tuple[str, str], str]:
                 try:
                     key = store.folder(scan, source.cohort).name.removeprefix(f"{scan.id}-")
                     if scan.label is not None:
-                        sets = map(sorted, scan.sets(source.cohort.convention))
-                        key = f"{key} {digest_of_content(list(sets))}"
+                        key = f"{key} {meaning_of(scan, source.cohort.convention)}"
                 except DataError as error:  # reported when scans are prepared
                     key = str(error)
                 keys[source.cohort.name, scan.id] = key

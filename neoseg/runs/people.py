@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from neoseg.cohort.annotation import read_plan
 from neoseg.cohort.plan import Source
 from neoseg.cohort.split import SPLITS, Split
 from neoseg.cohort.table import read_rows
+from neoseg.digests import digest_of_content
 from neoseg.files import write_json
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import read_text
+from neoseg.foreign import read_json, read_text
 from neoseg.foreign.files import LARGEST_TABLE
 from neoseg.foreign.values import json_of
+from neoseg.labels import Convention
 from neoseg.store.leaks import Member
 from neoseg.store.signature import is_signature
 
@@ -29,6 +32,9 @@ IMAGES = "images.json"
 SEEN = "seen.json"
 """In a run folder: the scans that the network of `init_from` was trained or validated on."""
 
+SCANS = "scans.json"
+"""In a run folder: cache key of the files of each scan and of their meaning, by cohort and scan."""
+
 PLAN = "annotation.csv"
 
 SPLIT = "split.csv"
@@ -39,7 +45,8 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
 
     If a cohort has changed since, a newly drawn split might put training subjects into the test
     set. Scans unknown to the run are left out, with a warning; annotations of missing scans stay,
-    since folds are derived from all of them.
+    since folds are derived from all of them. Labels that mean something else than in the training
+    are told.
 
     Raises:
         CohortError: tables in the folder that a run did not write, or unknown split names.
@@ -76,7 +83,47 @@ def as_trained(plan: Plan, folder: Path) -> Plan:
             log.warning("%s and are left out: %s", message, shorten(unknown))
         cohort = replace(source.cohort, scans=assigned)
         sources.append(replace(source, cohort=cohort, split=split, assignments=assignments))
-    return replace(plan, sources=tuple(sources))
+    plan = replace(plan, sources=tuple(sources))
+    _warn_of_other_meaning(plan, folder)
+    return plan
+
+
+def _warn_of_other_meaning(plan: Plan, folder: Path) -> None:
+    was = recorded_keys(folder)
+    other = []
+    for source in plan.sources:
+        for scan in source.cohort.scans:
+            # Other keys are errors of files, or of runs that did not note the meaning.
+            noted = re.fullmatch(r"\w+ (\w{16})", was.get((source.cohort.name, scan.id), ""))
+            if noted and scan.label and noted[1] != meaning_of(scan, source.cohort.convention):
+                other.append(scan.id)
+    if other:
+        log.warning(
+            "the integers in the label files of %d scans mean something else than in the training "
+            "of %s, so that scores and training differ by that as well: %s",
+            *(len(other), folder, shorten(other)),
+        )
+
+
+def meaning_of(scan: Scan, convention: Convention) -> str:
+    """Return 16 hex digits that change with what the integers of a label file stand for."""
+    return digest_of_content([sorted(leaves) for leaves in scan.sets(convention)])
+
+
+def recorded_keys(folder: Path) -> dict[tuple[str, str], str]:
+    """Return what `scans.json` of a run holds, by cohort and scan; empty without that file.
+
+    Raises:
+        ConfigError: a file that a run did not write.
+    """
+    path = folder / SCANS
+    if not path.exists():
+        return {}
+    try:
+        content = read_json(path, within=folder)
+        return {(c, s): str(key) for c, scans in content.items() for s, key in scans.items()}
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
 
 
 def write_images(folder: Path, members: Sequence[Member]) -> None:

@@ -13,8 +13,8 @@ from neoseg.foreign import CONFIG
 from neoseg.inference.checkpoint import BEST, LAST
 from neoseg.processes import is_first_process
 from neoseg.runs.folder import RECORD
-from neoseg.runs.origin import CHANGES, SCANS
-from neoseg.runs.people import PLAN, SEEN, SPLIT
+from neoseg.runs.origin import CHANGES
+from neoseg.runs.people import PLAN, SCANS, SEEN, SPLIT
 
 log = logging.getLogger(__name__)
 

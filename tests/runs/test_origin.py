@@ -28,8 +28,8 @@ from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
 from neoseg.runs.folder import INIT, RECORD, claimed
-from neoseg.runs.origin import SCANS, changes_of, differing
-from neoseg.runs.people import as_trained
+from neoseg.runs.origin import changes_of, differing
+from neoseg.runs.people import SCANS, as_trained
 from neoseg.runs.run import planned, train
 from neoseg.sweeps.jobs import Job
 from neoseg.sweeps.sweep import _require_same
@@ -117,7 +117,7 @@ def test_other_files_are_another_run_and_a_copy_is_not(
 
 
 def test_other_meanings_of_the_same_integers_are_another_run(
-    tmp_path: Path, ask: Ask, bids: Path
+    tmp_path: Path, ask: Ask, bids: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     planned(ask(), tmp_path / "run")
     table = bids / "dseg.tsv"
@@ -128,6 +128,10 @@ def test_other_meanings_of_the_same_integers_are_another_run(
     (other / "dseg.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n")
     with pytest.raises(ConfigError, match=r"6 of 6 scans, what their labels mean"):
         planned(ask(root=other), tmp_path / "run")
+    as_trained(ask().plan(), tmp_path / "run")
+    assert "mean something else" not in caplog.text
+    as_trained(ask(root=other).plan(), tmp_path / "run")
+    assert "label files of 6 scans mean something else than in the training" in caplog.text
 
 
 def test_other_weights_of_init_from_are_another_run(tmp_path: Path, ask: Ask) -> None:
