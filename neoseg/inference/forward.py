@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoseg.inference.channels_last import channels_last, replaced_forward
 from neoseg.inference.projection import Projection, find_last_layer
-from neoseg.networks import Head
+from neoseg.networks import Head, NetworkError
 from neoseg.networks.outputs import heads_of
 
 LEFT_RIGHT = 2
@@ -84,7 +84,7 @@ class WindowForward:
         )
         self._traced = True
         if logits.shape[1] != self.head.channels:
-            raise ValueError(
+            raise NetworkError(
                 f"the network gives {logits.shape[1]} channels, the {self.head.name} head of table "
                 f"'{self.head.space.name}' expects {self.head.channels}; they belong to different "
                 "runs"

@@ -152,14 +152,28 @@ class Objective(nn.Module):
                 else:
                     values[key] = term.evaluate(prediction, codes)
             weighted = [
-                weights[key] * full_precision(value, logits) for key, value in values.items()
+                weights[key] * full_precision(_scalar(key, value), logits)
+                for key, value in values.items()
             ]
             if parts:
                 total, losses = voxel_sums(logits, codes, list(parts.values()))
                 weighted.append(full_precision(total, logits))
                 values |= dict(zip(parts, losses, strict=True))
         unweighted = {key: full_precision(values[key].detach(), logits) for key in terms}
-        return torch.stack(weighted).sum(), unweighted
+        loss = torch.stack(weighted).sum()
+        if logits.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+            names = ", ".join(terms)
+            raise LossError(f"loss {names}: the value is detached from the logits: nothing learns")
+        return loss, unweighted
 
     def _terms(self) -> list[LossTerm]:
         return list(self.terms.values())  # type: ignore[arg-type]
+
+
+def _scalar(key: str, value: Any) -> Tensor:
+    """Return the value of a term, which may be of another package, if it is a scalar tensor."""
+    if isinstance(value, Tensor) and not value.dim():
+        return value
+    found = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else ""
+    kind = f"a {type(value).__name__} {found}".rstrip()
+    raise LossError(f"loss.{key} gives {kind}, expected a scalar tensor")

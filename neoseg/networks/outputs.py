@@ -10,7 +10,9 @@ from torch import Tensor
 from neoseg.networks.build import NetworkError
 
 
-def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Tensor]:
+def heads_of(
+    network: Callable[..., Any], output: Any, image: Tensor, channels: int | None = None
+) -> list[Tensor]:
     """Return the logits of a network as a list, highest resolution first.
 
     Args:
@@ -18,6 +20,7 @@ def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Te
         output: of the network: logits, or in training a list or tuple of logits, each upsampled to
             the size of the image.
         image: input of the network, `[B, M, *S]`.
+        channels: N, the number of channels that the network was built for; None accepts any.
 
     Raises:
         NetworkError: the output is anything else.
@@ -32,6 +35,11 @@ def heads_of(network: Callable[..., Any], output: Any, image: Tensor) -> list[Te
                 f"{type(network).__name__} gives a {type(head).__name__} {shape}".rstrip()
                 + f" for an image of shape {list(image.shape)}, expected logits [{layout}] of its "
                 "size, or in training a list of them, highest resolution first"
+            )
+        if channels not in (None, head.shape[1]):
+            raise NetworkError(
+                f"{type(network).__name__} gives {head.shape[1]} channels, and was built with "
+                f"out_channels={channels}"
             )
     if not heads:
         raise NetworkError(f"{type(network).__name__} gives an empty list, expected logits")

@@ -135,9 +135,11 @@ class SegmentationModule(L.LightningModule):
         """Return the objective of one composed batch, summed over the trained networks."""
         begin_step(self.spec.compile)
         batch = complete_batch(batch)  # after everything that changes images
-        image = batch.image
+        image, channels = batch.image, self.head.channels
         with exact_convolutions(image.device):
-            outputs = {n: heads_of(net, net(image), image) for n, net in self.learners.items()}
+            outputs = {
+                n: heads_of(net, net(image), image, channels) for n, net in self.learners.items()
+            }
         teacher, teacher_mean = self._teacher_outputs(batch)
         losses = []
         for name, heads in outputs.items():

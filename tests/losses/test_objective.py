@@ -7,8 +7,9 @@ import torch
 from cases import make_case
 
 from neoseg.losses.objective import Objective
-from neoseg.losses.registry import LossError
+from neoseg.losses.registry import LossError, register_loss
 from neoseg.losses.share import Ramp
+from neoseg.losses.term import DenseTerm
 
 
 def build(config, head="multilabel"):
@@ -155,3 +156,29 @@ def test_a_null_entry_is_left_out():
 def test_mistakes_are_named(config, message):
     with pytest.raises(LossError, match=message):
         build(config)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda value: value.expand(3),
+            r"loss\.own gives a Tensor of shape \[3\], expected a scalar",
+        ),
+        (float, r"loss\.own gives a float, expected a scalar tensor"),
+        (lambda value: value.detach(), r"loss own: the value is detached from the logits"),
+    ],
+)
+def test_what_a_term_of_ones_own_returns_is_looked_at(spoil, message, monkeypatch):
+    monkeypatch.setattr("neoseg.losses.registry._registered", {})
+
+    @register_loss("own")
+    class Own(DenseTerm):
+        heads = frozenset({"multilabel"})
+
+        def compute(self, prediction, codes):
+            return spoil(prediction.logits.square().mean())
+
+    case = make_case("paper")
+    with pytest.raises(LossError, match=message):
+        build({"own": {}})(case.logits.requires_grad_(), case.codes)

@@ -34,3 +34,9 @@ def test_anything_else_is_named(output: Any, told: str) -> None:
     with pytest.raises(NetworkError, match="Identity gives") as caught:
         heads_of(nn.Identity(), output, IMAGE)
     assert told in str(caught.value)
+
+
+def test_another_number_of_channels_is_refused() -> None:
+    assert heads_of(nn.Identity(), LOGITS, IMAGE, LOGITS.shape[1])
+    with pytest.raises(NetworkError, match=r"Identity gives \d+ channels.*out_channels=99"):
+        heads_of(nn.Identity(), LOGITS, IMAGE, 99)
