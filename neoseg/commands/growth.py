@@ -24,13 +24,16 @@ from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.dataset import DESC, read_table
-from neoseg.inference.origin import is_counted
+from neoseg.inference.origin import is_counted, weights_of
 from neoseg.trust.growth import Curve
 
 log = logging.getLogger(__name__)
 
 PERCENTILES = (3, 15, 50, 85, 97)
 MAX_PANELS = 12
+MADE_BY = "made_by"
+"""Key of a file of curves: digests of the weights of the networks whose volumes it describes."""
+
 ID_COLUMNS = ("file", "participant_id", "session_id")
 
 
@@ -63,15 +66,28 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"{path} is not a table of volumes, or has no rows")
     rows = _existing_rows(rows, command.volumes)
     ages = _ages(rows, command.ages)
+    makers = {weights_of(command.volumes / row["file"]) for row in rows} - {()}
+    if len(makers) > 1:
+        log.warning(
+            "the segmentations in %s come from %d different networks, which differ in their "
+            "volumes as well",
+            *(command.volumes, len(makers)),
+        )
     if command.output is not None:
         curves = _fit_curves(names, rows, ages)
         content = {name: curve.plain() for name, curve in curves.items()}
-        write_json(command.output, content, indent=1)
+        write_json(command.output, {MADE_BY: sorted(makers), **content}, indent=1)
         picture = command.output.with_suffix(".png")
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
         assert command.curves is not None
-        curves = _read_curves(command.curves)
+        curves, learnt = _read_curves(command.curves)
+        if makers and learnt and not makers <= learnt:
+            log.warning(
+                "the curves of %s were learnt from the segmentations of another network, so that "
+                "deviations show how the networks differ as well",
+                command.curves,
+            )
         _write_deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
         picture = command.volumes / "pictures" / "growth.png"
     _draw(picture, rows, ages, curves)
@@ -149,9 +165,12 @@ def _fit_curves(
     return curves
 
 
-def _read_curves(path: Path) -> dict[str, Curve]:
+def _read_curves(path: Path) -> tuple[dict[str, Curve], set[tuple[str, ...]]]:
+    """Return the curves of a file, and the weights that made what they were learnt from."""
     try:
-        return {str(name): Curve.from_plain(raw) for name, raw in read_json(path).items()}
+        content = read_json(path)
+        makers = {tuple(map(str, digests)) for digests in content.pop(MADE_BY, [])}
+        return {str(name): Curve.from_plain(raw) for name, raw in content.items()}, makers
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ConfigError(
             f"{path} holds no curves, which neoseg.growth writes with output=FILE ({error!r})"

@@ -87,6 +87,14 @@ def _place_of(files: Sequence[Path | None]) -> str:
     )
 
 
+def weights_of(target: Path) -> tuple[str, ...]:
+    """Return the digests of the weights that made a label file; empty if they are not known."""
+    try:
+        return tuple(str(digest) for digest in read_json(_sidecar(target))["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
 def is_counted(target: Path) -> bool:
     """Return whether a label file is unchanged since its volumes were counted; True if unknown."""
     try:

@@ -94,6 +94,7 @@ def test_the_command_learns_and_tells(
     for file in files:
         file.parent.mkdir()
         file.write_bytes(b"labels")
+        file.with_name("f.json").write_text('{"weights": ["a"]}')
     rows.append("sub-99/gone.nii.gz\tsub-99\tn/a\t1e6")
     (tmp_path / "desc-neoseg_volumes.tsv").write_text(head + "\n".join(rows) + "\n")
     people = [f"sub-{n:02}\t{age:.3f}" for n, age in enumerate(ages)]
@@ -109,6 +110,7 @@ def test_the_command_learns_and_tells(
     assert "deviations of 39 scans" in said
     assert "1 rows are left out, as their files are gone: sub-99/gone.nii.gz" in said
     assert "1 scans have none" in said
+    assert "another network" not in said
     table = (tmp_path / "desc-neoseg_growth.tsv").read_text().splitlines()
     assert table[0].split("\t")[-2:] == ["scan_age", "WM_z"]
     assert table[1].endswith("n/a\tn/a")
@@ -117,6 +119,12 @@ def test_the_command_learns_and_tells(
     assert 0.8 < np.std(told) < 1.2
     assert curves.with_suffix(".png").is_file()
     assert (tmp_path / "pictures" / "growth.png").is_file()
+    files[3].with_name("f.json").write_text('{"weights": ["b"]}')
+    GlobalHydra.instance().clear()
+    neoseg.growth.main()
+    said = capsys.readouterr().out
+    assert "come from 2 different networks" in said
+    assert "were learnt from the segmentations of another network" in said
     (files[2].parent / "f.json").write_text('{"labels": "those of before"}')
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
