@@ -28,7 +28,7 @@ class Kind:
 
 
 KINDS = {
-    "swap": Kind("left and right exchanged", 0.5, 0.05),
+    "swap": Kind("labels exchanged", 0.5, 0.05),
     "not_drawn": Kind("probably not drawn", 0.5, 0.05),
     "slices": Kind("slices forgotten", 1.0, 0.2),
     "shift": Kind("all labels displaced", 0.75, 0.15, signed=True),

@@ -18,8 +18,8 @@ from neoseg.audit.evidence import Doubter, Evidence, spot
 from neoseg.audit.measure import KINDS, Measure
 from neoseg.audit.page import Listed, write_listing
 from neoseg.audit.ranking import FEWEST, SCORE, Finding, ranked
-from neoseg.audit.sides import swaps
 from neoseg.audit.structures import coarse, of_structure
+from neoseg.audit.swaps import exchanged, swaps
 from neoseg.cohort import Cohort, Plan, Scan
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFolder
@@ -181,7 +181,13 @@ def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:
 
 def measured(seen: Evidence) -> list[Measure]:
     """Return all measurements of a scan."""
-    measures = [*swaps(seen), *displacement(seen), *exchanges(seen), *coarse(seen)]
+    measures = [
+        *swaps(seen),
+        *exchanged(seen),
+        *displacement(seen),
+        *exchanges(seen),
+        *coarse(seen),
+    ]
     for leaf, part, corner in seen.structures():
         measures += [measure.moved(corner) for measure in of_structure(part, leaf)]
     return measures

@@ -10,8 +10,8 @@ from scipy import ndimage
 from neoseg.audit.borders import displacement, exchanges
 from neoseg.audit.evidence import Doubter, Evidence, spot
 from neoseg.audit.measure import Measure
-from neoseg.audit.sides import BOTH, swaps
 from neoseg.audit.structures import coarse, of_structure
+from neoseg.audit.swaps import BOTH, exchanged, swaps
 from neoseg.commands.audit import measured
 from neoseg.labels import Codebook, LabelSpace, LabelTable
 from neoseg.store import Geometry
@@ -75,6 +75,22 @@ def test_an_exchange_of_sides_is_seen_as_a_whole_and_by_pair() -> None:
     assert pair.structure == "L and R"
     alone = np.where(codes > 3, codes, 1).astype(np.uint8)  # nobody drew a side
     assert next(iter(swaps(against(alone)))).value == 0
+
+
+def test_two_structures_that_carry_each_others_label() -> None:
+    codes = np.array([1, 4, 3, 2], dtype=np.uint8)[head()]  # L and M, which are no sides
+    found = {measure.structure: measure for measure in exchanged(against(codes))}
+    assert found.keys() == {"L", "R", "M"}
+    assert found["L"].value == found["M"].value == 1.0
+    assert set(found["L"].leaves) == set(found["M"].leaves) == {1, 3}
+    assert "carries the label of M" in found["L"].note
+    assert head()[found["L"].place] in (1, 3)
+    assert found["R"].value == 0
+    sides = np.array([1, 3, 2, 4], dtype=np.uint8)[head()]
+    assert all(measure.value == 0 for measure in exchanged(against(sides)))  # told by `swaps`
+    codes = head() + 1
+    codes[codes == 4] = 2  # M is part of L: one way only
+    assert all(measure.value == 0 for measure in exchanged(against(codes)))
 
 
 def test_a_structure_that_was_not_drawn() -> None:
