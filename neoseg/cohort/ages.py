@@ -76,13 +76,13 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
     """
     sidecar = path.with_suffix(".json")
     declared: dict[str, str] = {}
-    from_birth: set[str] = set()
+    other: dict[str, str] = {}
     if sidecar.is_file():
         try:
             content = read_json(sidecar)
             told = {c: v for c, v in content.items() if isinstance(v, dict)}
             declared = {c: str(v["Units"]) for c, v in told.items() if "Units" in v}
-            from_birth = {c for c, v in told.items() if _counts_from_birth(v)}
+            other = {c: what for c, v in told.items() if (what := _other_age(c, v))}
         except (ValueError, AttributeError) as error:
             problems.warn(
                 sidecar, f"cannot be read: {error}", "JSON", "units are not known", "bad-table"
@@ -92,13 +92,13 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
         unit = declared.get(column, "years" if column == "age" else "weeks")
         words = unit.casefold().split() or [""]
         units[column] = WEEKS.get(words[0].strip("(),.;"))
-        if column in from_birth:
+        if column in other:
             units[column] = None
             problems.warn(
                 f"{path} column {column}",
-                f"counts from birth by {sidecar.name}",
+                f"{other[column]} by {sidecar.name}",
                 "weeks of post-menstrual age",
-                f"{UNKNOWN_AGE}; add a column scan_age with the age at birth added, or correct "
+                f"{UNKNOWN_AGE}; add a column scan_age with that age at the scan, or correct "
                 f"{sidecar.name}",
                 "impossible-age",
             )
@@ -119,7 +119,10 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
     return units
 
 
-def _counts_from_birth(entry: Mapping[str, object]) -> bool:
-    """Return whether a column's entry in a sidecar says that its ages count from birth."""
+def _other_age(column: str, entry: Mapping[str, object]) -> str:
+    """Return which other age a sidecar's entry says that a column has, or ""."""
     text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
-    return bool(FROM_BIRTH.search(text)) and not FROM_CONCEPTION.search(text)
+    if FROM_BIRTH.search(text) and not FROM_CONCEPTION.search(text):
+        return "counts from birth"
+    at_birth = "at birth" in str(entry.get("Units", "")).casefold()
+    return "is the age at birth" if at_birth and "birth" not in column else ""

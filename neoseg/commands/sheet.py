@@ -21,6 +21,7 @@ from neoseg.losses import Objective
 from neoseg.patches.dataset import PatchDataset
 from neoseg.planning.make import parse_planned
 from neoseg.progress import progress_bar
+from neoseg.training.recipe import stages_of
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ def main(config: DictConfig) -> None:
     samples = [sample_of(dataset, step, item, plan.modalities) for step, item in keys]
     write_sheet(command.output, samples, plan.codebook)
     log.info("%d patches drawn: %s", len(samples), command.output)
+    if any(stage.predicts for stage in stages_of(command.recipe)):
+        log.info("they show the annotations; the recipe's pseudo-labels are added in the training")
 
 
 def sample_of(dataset: PatchDataset, step: int, item: int, modalities: Sequence[str]) -> Sample:

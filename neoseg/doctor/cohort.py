@@ -119,8 +119,9 @@ def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]
     shown = {leaves for leaves in shown if background not in leaves or len(leaves) == 1}
     separate = {leaf for leaves in shown if len(leaves) == 1 for leaf in leaves}
     present = {leaf for leaves in shown for leaf in leaves}
-    absent = [k for k in range(space.num_leaves) if k not in present]
-    merged = [k for k in range(space.num_leaves) if k in present and k not in separate]
+    structures = [leaf for leaf in range(space.num_leaves) if leaf != background]
+    absent = [leaf for leaf in structures if leaf not in present]
+    merged = [leaf for leaf in structures if leaf in present and leaf not in separate]
     problems = []
     for leaves, where in ((absent, "in no training scan"), (merged, "only merged with others")):
         if leaves:

@@ -150,7 +150,9 @@ def source_labeller(
     if spec.modalities[0] not in channels:
         raise ConfigError(
             f"{source.name} reads {', '.join(spec.modalities)}, and the scans of this run have "
-            f"{', '.join(channels)}; the first must be among them"
+            f"{', '.join(channels)}; the first must be among them: if they are images of one kind, "
+            f"call them alike, cohort.modalities=['{spec.modalities[0]}'] (for cohort=table also "
+            f"'cohort.columns={{{spec.modalities[0]}: COLUMN}}')"
         )
     assert source.trained is not None
     segmenter = segmenter_of(spec, source.trained.network, source.trained.device)

@@ -104,6 +104,7 @@ def test_windows_line_ends_a_byte_order_mark_and_short_rows(tmp_path: Path) -> N
         ("scan_age", "days", [210 / 7, None]),
         ("age", "weeks of chronological age", [None, None]),
         ("scan_age", "weeks after birth", [None, None]),
+        ("age", "weeks of gestation at birth", [None, None]),
         ("age", "weeks (corrected gestational age)", [30.0, 41.0]),
     ],
 )
