@@ -15,6 +15,8 @@ from neoseg.labels import Codebook, LabelSpace, LabelTable, Protocol
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(Path(__file__).parent))  # what several folders of tests import
 
+# Sums depend on the number of threads in their last bits, and commands that tests start have one.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # As in a job that a shell has put into the background, or under nohup: tests send both to what they
 # start, and to themselves.
