@@ -15,8 +15,9 @@ from neoseg.cohort.table import write_rows
 from neoseg.evaluation.budget import protocol_counts
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES, with_arms
 from neoseg.evaluation.report.collect import collect
-from neoseg.evaluation.report.style import WIDTH, legend_above, new_figure, plain_text, tidy
+from neoseg.evaluation.report.style import WIDTH, legend_above, new_figure, tidy
 from neoseg.files import write_figure
+from neoseg.findings.markup import figure_text
 from neoseg.findings.settings import ConfigError
 from neoseg.trust.learning_curve import LearningCurve
 
@@ -167,7 +168,7 @@ def _draw(
     axes.plot(grid[:, 0], median, color="#4c72b0")
     axes.plot(run_worth, trained.dice, ".", color="#444444", label="runs")
     for index, (name, mark) in enumerate((("now", "s"), ("plan", "D"))):
-        axes.plot(amounts[index], predicted[index, 0], mark, label=plain_text(name))
+        axes.plot(amounts[index], predicted[index, 0], mark, label=figure_text(name))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("full annotations, or what is worth as much")

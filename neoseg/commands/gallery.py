@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from neoseg.files import write_figure
+from neoseg.findings.markup import figure_text
 from neoseg.inference.overlay import paint, palette_of
 from neoseg.inference.planes import cut, grey_in, grey_window, square
 from neoseg.labels import Codebook
@@ -91,7 +92,7 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
                     color="white",
                     fontsize=11,
                 )
-        axes_row[0].set_title(sample.title, loc="left", color="white", fontsize=8)
+        axes_row[0].set_title(figure_text(sample.title), loc="left", color="white", fontsize=8)
         axes_row[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
     _legend(figure, used, codebook, names_a_line)
     write_figure(path, figure, dpi=130)
@@ -148,7 +149,9 @@ def _show(axes: Axes, strip: np.ndarray, shape: tuple[int, int]) -> None:
 def _legend(figure: Figure, used: Sequence[int], codebook: Codebook, columns: int) -> None:
     colours, is_painted = palette_of(codebook)
     codes = [code for code in used if is_painted[code]]
-    handles = [Patch(color=colours[c], label=codebook.names[c]) for c in codes[:MAX_NAMES]]
+    handles = [
+        Patch(color=colours[c], label=figure_text(codebook.names[c])) for c in codes[:MAX_NAMES]
+    ]
     if len(codes) > MAX_NAMES:
         handles.append(Patch(color="black", label=f"and {len(codes) - MAX_NAMES} more"))
     figure.legend(

@@ -18,8 +18,9 @@ from neoseg.cohort.scan import bare_id
 from neoseg.cohort.table import write_rows
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
-from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text, tidy
+from neoseg.evaluation.report.style import WIDTH, new_figure, tidy
 from neoseg.files import write_figure, write_json
+from neoseg.findings.markup import figure_text
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
@@ -225,7 +226,7 @@ def _draw(
             width = 1.5 if percent == 50 else 0.8
             axes.plot(weeks, curve.centile(weeks, percent), color="#4c72b0", linewidth=width)
         axes.plot(ages, [float(row[name]) for row in rows], ".", color="#444444", markersize=3)
-        axes.set_title(plain_text(name), fontsize="small")
+        axes.set_title(figure_text(name), fontsize="small")
         tidy(axes)
     for axes in panels[len(names) :]:
         axes.remove()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neoseg.errors import printable
 from neoseg.files import replacing
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def _escape(match: re.Match[str]) -> str:
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     inner = mark == "_" and before.isalnum() and after.isalnum()
     return mark if inner else f"\\{mark}"
+
+
+def figure_text(text: object) -> str:
+    """Escape text so that matplotlib reads no formula in it, and has a sign for each character."""
+    return printable(str(text)).replace("$", r"\$")
 
 
 def latex(frame: pd.DataFrame, caption: str) -> str:

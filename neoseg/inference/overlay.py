@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neoseg.files import write_figure
+from neoseg.findings.markup import figure_text
 from neoseg.inference.planes import (
     PLANES,
     box_of,
@@ -186,7 +187,7 @@ def _mark(axes: Axes, axis: int, middle: Sequence[int], rows: int) -> None:
 
 
 def _make_title(scan: str, scan_age: float | None, mean_dice: float | None) -> str:
-    parts = [scan] if scan else []
+    parts = [figure_text(scan)] if scan else []
     if scan_age is not None and np.isfinite(scan_age):
         parts.append(f"{scan_age:.1f} weeks")
     if mean_dice is not None and np.isfinite(mean_dice):
@@ -212,7 +213,7 @@ def _add_legend(
     for code in listed:
         leaves = codebook.sets[code]
         merged = "unknown" if code == UNKNOWN else f"one of {len(leaves)}"
-        handles.append(Patch(color=palette[code], label=names.get(leaves, merged)))
+        handles.append(Patch(color=palette[code], label=figure_text(names.get(leaves, merged))))
     if len(codes) > len(listed):
         handles.append(Patch(color="black", label=f"and {len(codes) - len(listed)} more"))
     if wrong:

@@ -98,3 +98,13 @@ def test_shapes_must_agree(tmp_path, scene, codebook) -> None:
     image, labels = scene
     with pytest.raises(ValueError, match="one shape"):
         write_overlay(tmp_path / "a.png", image[:-1], labels, None, codebook, SPACING)
+
+
+def test_a_name_is_no_formula(tmp_path, scene, codebook, recwarn) -> None:
+    """A file may be called like this, and matplotlib cannot read it."""
+    image, labels = scene
+    codes = labels + np.uint8(1)
+    path = tmp_path / "a.png"
+    write_overlay(path, image, labels, codes, codebook, SPACING, scan="a$_{$b\x1b[31m")
+    assert path.is_file()
+    assert not recwarn.list

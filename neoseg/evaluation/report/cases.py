@@ -16,8 +16,9 @@ from neoseg.cohort.plan import cohort_folder
 from neoseg.cohort.scan import scan_id
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.run_files import FinishedRun
-from neoseg.evaluation.report.style import new_figure, plain_text
+from neoseg.evaluation.report.style import new_figure
 from neoseg.evaluation.view import VIEWS, View, read_view
+from neoseg.findings.markup import figure_text
 from neoseg.foreign import ForeignError
 from neoseg.foreign.packed import read_picture
 from neoseg.inference.overlay import WRONG, paint, show_plane
@@ -177,10 +178,10 @@ def case_figure(case: Case, views: Mapping[str, View]) -> Figure:
     for line, (label, view, layer) in zip(panels, rows, strict=True):
         for axis, axes in enumerate(line):
             show_plane(axes, painted(view, layer, axis, centre[axis]), axis, view.spacing)
-        line[0].set_ylabel(plain_text(label), color="white", fontsize=7)
+        line[0].set_ylabel(figure_text(label), color="white", fontsize=7)
     for axes, (name, _) in zip(panels[0], PLANES, strict=True):
         axes.set_title(name, color="white", fontsize=9)
-    figure.suptitle(plain_text(case_title(case)), color="white", fontsize=10)
+    figure.suptitle(figure_text(case_title(case)), color="white", fontsize=10)
     return figure
 
 

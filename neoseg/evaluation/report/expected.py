@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.layout import TITLES
-from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, plain_text, tidy
+from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, tidy
+from neoseg.findings.markup import figure_text
 from neoseg.foreign import ForeignError, read_json
 
 CALIBRATIONS = "calibration/*/calibration.json"
@@ -72,7 +73,7 @@ def expected_figure(expected: Mapping[str, np.ndarray], runs: pd.DataFrame) -> F
             marker=style.marker,
             edgecolors="white",
             linewidths=0.4,
-            label=plain_text(label),
+            label=figure_text(label),
         )
     ends = [*axes.get_xlim(), *axes.get_ylim()]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#888888", linewidth=0.8)

@@ -14,9 +14,9 @@ from neoseg.evaluation.report.style import (
     legend_above,
     longest,
     new_figure,
-    plain_text,
     tidy,
 )
+from neoseg.findings.markup import figure_text
 
 _MAX_CLASSES = 12
 _MAX_BARS = 60
@@ -50,7 +50,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
                 chosen["mean"],
                 width * 0.92,
                 yerr=[below, above],
-                label=plain_text(arm),
+                label=figure_text(arm),
                 color=styles[arm].colour,
                 edgecolor="#ffffff",
                 hatch=styles[arm].hatch,
@@ -60,7 +60,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
             lowest = min(lowest, float(np.nanmin([1.0, *chosen["mean"], *chosen["low"]])))
         axes.set_title(f"{group} scans", loc="left")
         axes.set_ylabel(TITLES[metric])
-        axes.set_xticks(np.arange(len(names)), [plain_text(name) for name in names])
+        axes.set_xticks(np.arange(len(names)), [figure_text(name) for name in names])
         tidy(axes)
     if metric in ("dice", "nsd"):
         # An axis that starts above 0 makes differences between high bars visible.
@@ -99,8 +99,8 @@ def heat_map(summary: pd.DataFrame) -> Figure:
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         text = f"{value:.2f}"
         axes.text(*(column, row, text), ha="center", va="center", fontsize=6, color="wk"[not dark])
-    axes.set_xticks(range(len(arms)), [plain_text(a) for a in arms], rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=7)
+    axes.set_xticks(range(len(arms)), [figure_text(a) for a in arms], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), [figure_text(name) for name in names], fontsize=7)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from neoseg.evaluation.report.cases import Case, case_of, painted
 from neoseg.evaluation.report.run_files import ReportError
-from neoseg.evaluation.report.style import WIDTH, new_figure, plain_text
+from neoseg.evaluation.report.style import WIDTH, new_figure
 from neoseg.evaluation.view import View
+from neoseg.findings.markup import figure_text
 from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import Section
 from neoseg.inference.overlay import show_plane
@@ -109,11 +110,11 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
         for axes, (_, view, layer) in zip(row, columns, strict=True):
             show_plane(axes, painted(view, layer, axis, position), axis, view.spacing)
     for axes, (title, _, _) in zip(panels[0], columns, strict=True):
-        axes.set_title(plain_text(title), fontsize=7)
+        axes.set_title(figure_text(title), fontsize=7)
     _mark_sides(panels[0][0], PLANES[axis][1])
     _scale_bar(panels[-1][0], millimetres[across])
     handles = [
-        Patch(facecolor=first.colours[number], label=plain_text(first.names[number]))
+        Patch(facecolor=first.colours[number], label=figure_text(first.names[number]))
         for number in structures[:_MAX_LEGEND]
     ]
     if len(structures) > _MAX_LEGEND:

@@ -62,11 +62,6 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain_text(text: object) -> str:
-    """Escape text so that matplotlib does not read it as a formula."""
-    return str(text).replace("$", r"\$")
-
-
 def tidy(axes: Axes, grid: str = "y") -> None:
     """Hide the top and right spines and draw a faint grid."""
     axes.grid(axis=grid, alpha=0.3)  # type: ignore[arg-type]

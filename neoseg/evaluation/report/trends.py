@@ -18,9 +18,9 @@ from neoseg.evaluation.report.style import (
     arm_styles,
     legend_above,
     new_figure,
-    plain_text,
     tidy,
 )
+from neoseg.findings.markup import figure_text
 from neoseg.foreign import read_text
 from neoseg.foreign.files import LARGEST_TABLE
 
@@ -73,7 +73,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> F
                     color=style.colour,
                     linestyle=style.line,
                     marker=marker,
-                    label=plain_text(arm),
+                    label=figure_text(arm),
                 )
         axes.set_xlabel("step")
         axes.set_ylabel(CURVES[column])
@@ -114,7 +114,7 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
                 marker=style.marker,
                 linestyle=style.line,
                 capsize=3,
-                label=plain_text(experiment),
+                label=figure_text(experiment),
             )
         axes.set_xscale("log")
         axes.set_xticks(shares, [f"{share:g}" for share in shares])
@@ -148,7 +148,7 @@ def age_figure(scans: pd.DataFrame) -> Figure | None:
             marker=style.marker,
             edgecolors="white",
             linewidths=0.4,
-            label=plain_text(arm),
+            label=figure_text(arm),
         )
         if len(x) >= _MIN_FIT_SCANS and np.ptp(x) > 0:
             slope, start = np.polyfit(x, y, 1)
