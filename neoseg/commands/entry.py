@@ -8,8 +8,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 def quieten() -> None:
     """Silence library messages that are irrelevant to users of the commands."""
     outlive_readers()
+    if not isinstance(sys.unraisablehook, partial):
+        sys.unraisablehook = partial(_unless_of_a_loader, sys.unraisablehook)
     logging.raiseExceptions = False  # a full disk must not print an error per log line
     os.environ[FORCE] = "1"  # libraries must not unpickle arbitrary objects either
     threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -56,6 +60,12 @@ def quieten() -> None:
         r"Total length of `DataLoader` across ranks is zero",
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def _unless_of_a_loader(report: Callable[[Any], Any], unraisable: Any) -> None:
+    """Report an ignored exception, unless PyTorch takes apart a loader that could not be made."""
+    if "_MultiProcessingDataLoaderIter" not in repr(unraisable.object):
+        report(unraisable)
 
 
 def command(name: str, keep_going: bool = False) -> Callable[[], None]:
