@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 
 
@@ -21,13 +23,14 @@ def outlive_readers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if type(stream) is TextIOWrapper:  # not that of a notebook or a test
-            setattr(sys, name, PatientOutput(stream))
+            with suppress(OSError):
+                setattr(sys, name, PatientOutput(stream))
 
 
 class PatientOutput(TextIOWrapper):
     """Output that goes on into nothing when its reader leaves, as in `neoseg train ... | head`.
 
-    Python would raise BrokenPipeError, which would end a training.
+    Python would raise an error, which would end a training; so it would with a closed terminal.
     """
 
     def __init__(self, stream: TextIOWrapper) -> None:
@@ -37,6 +40,7 @@ class PatientOutput(TextIOWrapper):
             encoding=stream.encoding,
             errors="backslashreplace",
             line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
         )
         self._replaced = stream  # which would close the buffer if it were collected
 
@@ -44,16 +48,18 @@ class PatientOutput(TextIOWrapper):
         """Write a text, or nothing if nobody reads."""
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self._read_no_more()
+        except OSError as error:
+            self._go_on_after(error)
             return len(text)
 
     def flush(self) -> None:
         """Flush, unless nobody reads."""
         try:
             super().flush()
-        except BrokenPipeError:
-            self._read_no_more()
+        except OSError as error:
+            self._go_on_after(error)
 
-    def _read_no_more(self) -> None:
+    def _go_on_after(self, error: OSError) -> None:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe or a terminal that was closed
+            raise error
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())

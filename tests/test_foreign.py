@@ -89,5 +89,5 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str
     """Of two meanings of an integer, the libraries would take the last."""
     (tmp_path / name).write_text(text)
     read = read_json if name.endswith("json") else read_yaml
-    with pytest.raises(ForeignError, match=r"a\.\w+ cannot be read: the key '1' stands twice"):
+    with pytest.raises(ForeignError, match=r"a\.\w+ cannot be read: the key '?1'? stands "):
         read(tmp_path / name)

@@ -22,10 +22,13 @@ WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1
 """Units of a post-menstrual age, in weeks; ages in years and months count from birth."""
 
 FROM_BIRTH = re.compile(
-    r"\bpost-?\s?natal|\bchronological|\bcorrected|\b(since|after|from) birth\b|\bof life\b", re.I
+    r"\bpost-?\s?natal (age|week|day)|\b(weeks|days|age) post-?\s?natal|\bchronological|"
+    r"\bcorrected age|(?<!not )\b(since|after|from) birth\b|\bof life\b",
+    re.I,
 )
-FROM_CONCEPTION = re.compile(r"menstrual|gestation|concept|\bpma\b|\bga\b", re.I)
-"""Words of a sidecar that say from when an age counts."""
+FROM_CONCEPTION = re.compile(r"menstrual|gestation|concept|\b(pma|pca|lmp|ga)\b", re.I)
+OF_SCAN = re.compile("scan|session|visit|post-?menstrual|pma", re.I)
+"""Words of a sidecar that say from when an age counts, and of when it is."""
 
 
 @dataclass(frozen=True)
@@ -124,5 +127,5 @@ def _other_age(column: str, entry: Mapping[str, object]) -> str:
     text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
     if FROM_BIRTH.search(text) and not FROM_CONCEPTION.search(text):
         return "counts from birth"
-    at_birth = "at birth" in str(entry.get("Units", "")).casefold()
+    at_birth = re.search(r"\bat birth\b", text, re.I) and not OF_SCAN.search(text)
     return "is the age at birth" if at_birth and "birth" not in column else ""

@@ -34,6 +34,10 @@ _INFO_FLAGS = ("help", "hydra_help", "version", "info", "shell_completion")
 """Hydra flags that compose another configuration, and flags that only display information."""
 
 
+FOLDER_OF = {"evaluate": "run", "predict": "output", "phantom": "output", "report": "output"}
+"""Keys whose value is the folder into which Hydra logs, by command."""
+
+
 def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     """Return what is wrong with the arguments of a command, or None if they compose.
 
@@ -64,6 +68,9 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
             if message is not None:
                 return message
             continue
+        folder = FOLDER_OF.get(name, "")
+        if OmegaConf.is_list(config.get(folder)):
+            return f"{folder} names several, and {name} takes one: give each a command of its own"
         # A resumed run has its own configuration.
         if not parsed.cfg and not config.get("resume"):
             missing = list(unset_keys(config))

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from neoseg.findings.command_line import quoted
+from neoseg.findings.settings import ConfigError
 
 _PATHS = (
     *("run", "runs", "resume", "plan", "input", "patch", "checkpoint", "from", "only"),
@@ -58,7 +59,9 @@ def _with_quoted_path(argument: str) -> str:
         return argument
     if not is_path_value:
         return argument
-    # OmegaConf would look for a key of the name in ${...}, also within quotes.
-    existing = value if path.exists() else value[: len(value) - len(path.name)]
-    escaped = existing.replace("${", "\\${") + value[len(existing) :]
-    return f"{key}={quoted(escaped)}"
+    if "${" in (value if path.exists() else str(path.parent)):
+        raise ConfigError(
+            f"{argument}: in configurations ${{...}} stands for the value of a key, so no folder "
+            "or file can be called so; rename it, or make a link to it"
+        )
+    return f"{key}={quoted(value)}"

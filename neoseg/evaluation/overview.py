@@ -16,8 +16,8 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     """Return a table with a row per class: mean ± std over all, preterm and term scans.
 
     A dagger marks classes that the annotation protocol hides; "–" marks scores that do not apply.
-    "missed" counts among the scans whose truth has the class, "invented" among the others; it and
-    the number of scans with a Dice appear only if there is something to say.
+    "missed" counts among the scans whose truth has the class, "invented", which appears only if
+    there is any, among the others; Dice is over the former and those in which it was invented.
     """
     columns: dict[str, dict[str, str]] = {}
     invented = bool(scores["invented"].any())
@@ -38,10 +38,6 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
                     str(name): f"{int(row[column])}/{int(row[total])}"
                     for name, row in summary.iterrows()
                 }
-        if (summary["dice_n"] < len(part[list(SCAN)].drop_duplicates())).any():
-            columns[f"scans {group}"] = {
-                str(name): str(int(row["dice_n"])) for name, row in summary.iterrows()
-            }
     order = list(dict.fromkeys(scores["abbreviation"]))
     hidden = set(scores.loc[scores["hidden"], "abbreviation"])
     table = pd.DataFrame({key: pd.Series(cells, dtype=object) for key, cells in columns.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; of a key that stands in it twice, Python would take the last."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object; delete one")
+        _refuse_twice(key for key, _ in pairs)
     return content
+
+
+def _refuse_twice(keys: Iterable[Any]) -> None:
+    known = set()
+    for key in keys:
+        if key in known:
+            raise ValueError(f"the key {key!r} stands there twice; delete one")
+        known.add(key)
 
 
 def _finite(text: str) -> float | None:
@@ -57,10 +63,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice, of which YAML libraries take the last."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len({*keys}) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f"the key {twice!r} stands twice in one mapping; delete one")
+        keys = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        _refuse_twice(self.construct_object(key) for key in keys)
         return super().construct_mapping(node, deep)
 
 

@@ -33,7 +33,7 @@ def limited(data: Any) -> Any:
     """Bring a border far from the image to its range; clip outliers one range beyond the usual."""
     inside = without_padding(data)
     low, high, (bottom, top) = inside.min(), inside.max(), usual(inside)
-    if top > bottom and max(low - data.min(), data.max() - high) > top - bottom:
+    if max(low - data.min(), data.max() - high) > 0.5 * (top - bottom) > 0:
         data = np.clip(data, low, high)
     low, high = usual(data)
     span = high - low

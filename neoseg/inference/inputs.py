@@ -39,6 +39,10 @@ SUFFIXES = frozenset(
 """Last words of names that say what was measured, as BIDS has them, in small letters."""
 
 
+WORDLESS = frozenset(["mri", "mr", "image", "img", "scan", "volume"])
+"""Names of modalities that do not say what was measured, in small letters; so are mere numbers."""
+
+
 def find_scans(
     path: Path,
     modalities: Sequence[str],
@@ -108,13 +112,14 @@ def find_scans(
 
 
 def _only_kind(files: Sequence[Path], modalities: Sequence[str]) -> str | None:
-    """Return the only kind of image in a tree, if the network's one modality is no kind by name.
+    """Return the only kind of image in a tree, if the network's one modality names no kind.
 
-    Networks trained on nnU-Net's folders call it "0", and labs have names of their own.
+    Networks trained on nnU-Net's folders call it "0".
     """
     words = (stem_of(file).rpartition("_")[2] for file in files)
     kinds = {word.casefold(): word for word in words if word.casefold() in SUFFIXES}
-    unnamed = len(modalities) == 1 and modalities[0].casefold() not in SUFFIXES
+    name = modalities[0].casefold()
+    unnamed = len(modalities) == 1 and (name.isdigit() or name in WORDLESS)
     return next(iter(kinds.values())) if unnamed and len(kinds) == 1 else None
 
 

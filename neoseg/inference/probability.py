@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from neoseg.files import replacing
+from neoseg.findings.faults import is_full
 from neoseg.inference.dataset import DESC, Provenance, describe, tables_locked
 from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
 from neoseg.labels import LabelSpace
@@ -59,8 +60,11 @@ def room_for(classes: int, shape: Sequence[int], scratch: Path | None) -> np.nda
         return np.zeros(size, dtype=np.float16)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=scratch) as handle:
-        if hasattr(os, "posix_fallocate"):  # else a full disk would kill the process later
+        try:  # else a full disk would kill the process later
             os.posix_fallocate(handle.fileno(), 0, 2 * math.prod(size))
+        except (AttributeError, OSError) as error:  # not on every system and file system
+            if is_full(error):
+                raise
         return np.memmap(handle, dtype=np.float16, mode="w+", shape=size)
 
 

@@ -161,7 +161,8 @@ class Objective(nn.Module):
                 values |= dict(zip(parts, losses, strict=True))
         unweighted = {key: full_precision(values[key].detach(), logits) for key in terms}
         loss = torch.stack(weighted).sum()
-        if logits.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+        learns = loss.requires_grad or not (logits.requires_grad and torch.is_grad_enabled())
+        if not learns and loss != 0:  # a term may have nothing to say
             names = ", ".join(terms)
             raise LossError(f"loss {names}: the value is detached from the logits: nothing learns")
         return loss, unweighted

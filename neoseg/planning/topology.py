@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from neoseg.findings.settings import ConfigError
+
 ANISOTROPY = 3.0
 """Ratio of voxel sizes above which the coarsest axis is treated separately."""
 
@@ -133,8 +135,17 @@ def fitting(
         spacing: voxel size in mm.
         fits: returns whether a step with a topology is affordable.
         divisors: divisors of a given network.
+
+    Raises:
+        ConfigError: the scans are too small for a U-Net of two levels, and no network is given.
     """
     candidate = topology(first_patch(shape, spacing), spacing)
+    if divisors is None and len(candidate.strides) == 1:
+        raise ConfigError(
+            f"scans of {' x '.join(map(str, shape))} voxels are too small to plan for, an axis of "
+            f"{3 * SHORTEST} or two of {2 * SHORTEST} voxels are needed: set network and "
+            "patches.size, with plan=none"
+        )
     if divisors is not None:
         candidate = fixed(candidate.patch, divisors)
     for _ in range(1000):

@@ -22,6 +22,10 @@ of their range, beyond which a voxel is an outlier (the brightest vessels reach 
 approximate number of voxels that are sampled."""
 
 
+FAR_BORDER = 0.5
+"""Distance of a border from the range of what is within, in multiples of its usual range."""
+
+
 def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     """Check that an image is not constant."""
     low, high = data.min(), data.max()
@@ -73,7 +77,7 @@ def without_padding(data: np.ndarray) -> np.ndarray:
 
 
 def check_padding(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
-    """Bring a constant border that lies far from the image to the image's range, and warn.
+    """Bring constant planes at the faces that lie far from the image to its range, and warn.
 
     Scanners and viewers pad with values such as -3000 or -32768, which the network would see as
     extremely dark. Other images are returned unchanged; so is a border such as 0 around an image
@@ -83,7 +87,8 @@ def check_padding(path: Path, data: np.ndarray) -> tuple[np.ndarray, list[Proble
     low, high = float(inside.min()), float(inside.max())
     bottom, top = (float(value) for value in np.percentile(sampled(inside), USUAL))
     borders = {float(data.min()), float(data.max())} - {low, high}
-    far = [value for value in sorted(borders) if max(low - value, value - high) > top - bottom > 0]
+    reach = FAR_BORDER * (top - bottom)
+    far = [value for value in sorted(borders) if max(low - value, value - high) > reach > 0]
     if not far:
         return data, []
     found = (

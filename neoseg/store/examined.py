@@ -18,6 +18,7 @@ from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.label_checks import check_content, check_described
 from neoseg.store.reading import mask_problems
+from neoseg.store.voxel_size import check_slices
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Examined:
             counts = np.array(voxels)
             now += check_content(scan, counts, convention)
             now += check_described(scan, counts, convention)
+            now += check_slices(scan, entry.geometry.canonical_spacing, entry.geometry.spacing)
         if any(problem.severity == "error" for problem in now):
             return cls.failed(scan, DataError.of(now))
         others = tuple(record.get("others", ()))

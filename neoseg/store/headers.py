@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def check_mgh_header(path: Path, head: bytes) -> list[Problem]:
 
 def check_nrrd_unit(path: Path, unit: str, affine: np.ndarray) -> list[Problem]:
     """Check that the lengths of an NRRD file are in millimetres."""
-    if unit.casefold() in ("mm", "millimeter", "millimeters"):
+    if re.fullmatch("mm|millimet(er|re)s?", unit.casefold()):
         return []
     how = 'replace the unit in the line "space units" by "mm"'
     return _other_unit(path, unit, voxel_sizes(affine), how)

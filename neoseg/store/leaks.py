@@ -44,7 +44,13 @@ class Member:
         Without leading zeros, which spreadsheets drop and exports add.
         """
         name = self.scan.subject.casefold().removeprefix("sub-")
-        return re.sub(r"(?<!\d)0+(?=\d)", "", name)
+        return re.sub(r"(?<![\d.])0+(?=\d)", "", name)
+
+    def is_person_of(self, other: Member) -> bool:
+        """Whether the ids are those of one person: within a cohort, zeros make a difference."""
+        inside = {self.part, other.part} <= {*SPLITS} and self.scan.cohort == other.scan.cohort
+        mine, theirs = self.scan.subject.casefold(), other.scan.subject.casefold()
+        return mine == theirs if inside else self.person == other.person
 
     def __str__(self) -> str:
         return f"{self.scan.cohort}/{self.scan.id}"
@@ -78,13 +84,18 @@ def members_of(plan: Plan) -> list[Member]:
 
 def by_name(members: Sequence[Member]) -> Iterator[Leak]:
     """Yield a leak for each further part in which a subject id occurs, across all cohorts."""
-    people: dict[str, dict[str, Member]] = {}
+    people: dict[str, list[Member]] = {}
     for member in members:
-        people.setdefault(member.person, {}).setdefault(member.part, member)
-    for parts in people.values():
-        first, *others = parts.values()
-        for other in others:
-            yield Leak(first, other, "has the subject id of")
+        people.setdefault(member.person, []).append(member)
+    for scans in people.values():
+        told = {scans[0].part}
+        for number, other in enumerate(scans):
+            if other.part in told:
+                continue
+            first = next((s for s in scans[:number] if other.is_person_of(s)), None)
+            if first is not None:
+                told.add(other.part)
+                yield Leak(first, other, "has the subject id of")
 
 
 def by_image(members: Sequence[Member]) -> Iterator[Leak]:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from pydantic import Field
-from scipy import ndimage
 
 from neoseg.capacity import free_memory
 from neoseg.findings.problems import Problem
@@ -21,6 +20,7 @@ from neoseg.store.brightness import check_another, check_contrast, usual_brightn
 from neoseg.store.checks import check_grid
 from neoseg.store.damage import DataError
 from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
+from neoseg.store.resampling import nearest, resample
 from neoseg.store.volume import Volume, read_volume
 from neoseg.store.voxel_size import ALIKE, Size, VoxelSize, canonical_sizes, sizes_of
 
@@ -183,7 +183,7 @@ def prepare_volumes(
             inside = head_of(volume.data)
         normalised = normalise(volume.data, settings.normalise, inside, brain is not None)
         cropped = normalised[tuple(slice(low, high) for low, high in box)]
-        channels.append(_resample(cropped, shape, order=1))
+        channels.append(resample(cropped, shape))
     geometry = Geometry(
         shape=first.native_shape,
         affine=tuple(map(tuple, first.native_affine.tolist())),
@@ -197,7 +197,7 @@ def prepare_volumes(
 
 def prepare_labels(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Resample canonical codes (any integer type) to the prepared grid by nearest neighbour."""
-    return _resample(codes[geometry.box], geometry.prepared_shape, order=0)
+    return nearest(codes[geometry.box], geometry.prepared_shape)
 
 
 def to_canonical(labels: np.ndarray, geometry: Geometry, fill: float) -> np.ndarray:
@@ -212,7 +212,7 @@ def to_canonical(labels: np.ndarray, geometry: Geometry, fill: float) -> np.ndar
         )
     canonical = np.full(geometry.canonical_shape, fill, dtype=labels.dtype)
     inside = canonical[geometry.box]
-    inside[...] = _resample(labels, inside.shape, order=0)
+    inside[...] = nearest(labels, inside.shape)
     return canonical
 
 
@@ -238,17 +238,3 @@ def _resampled_grid(shape: Shape, affine: np.ndarray, spacing: Size) -> tuple[Sh
     result[:3, :3] = affine[:3, :3] * step
     result[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((step - 1) / 2)
     return (int(new[0]), int(new[1]), int(new[2])), result
-
-
-def _resample(data: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
-    """Resample between two grids that cover the same field of view (voxel edges aligned)."""
-    if tuple(data.shape) == tuple(shape):
-        return data
-    step = np.array(data.shape) / np.array(shape)
-    if order > 0 and (step > 1).any():
-        # Anti-aliasing; the kernels of neighbouring samples meet at about half their height.
-        data = ndimage.gaussian_filter(data, np.maximum(0, (step - 1) / 2))
-    resampled: np.ndarray = ndimage.affine_transform(
-        data, step, (step - 1) / 2, output_shape=tuple(shape), order=order, mode="nearest"
-    )
-    return resampled

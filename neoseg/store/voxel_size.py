@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from pydantic import AfterValidator, BeforeValidator
 
-from neoseg.cohort import Cohort, Problem
+from neoseg.cohort import Cohort, Problem, Scan
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.store.checks import VOXEL_SIZES
@@ -124,6 +124,30 @@ def coarseness(sizes: Size, trained: Size | None) -> str:
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
         "was trained at: what lies between its voxels is guessed, expect lower quality"
     )
+
+
+def check_slices(scan: Scan, file: Size, prepared: Size) -> list[Problem]:
+    """Check that labels on single planes are not resampled across them, which would lose planes.
+
+    `file` and `prepared` are the voxel sizes of the scan, in mm.
+    """
+    protocol = scan.described
+    if protocol is None or protocol.slices is None or scan.label is None:
+        return []
+    axis = protocol.slice_axis
+    if abs(file[axis] / prepared[axis] - 1) <= ALIKE:
+        return []
+    kept = [*prepared[:axis], file[axis], *prepared[axis + 1 :]]
+    return [
+        Problem(
+            str(scan.label),
+            f"is drawn on single {protocol.slices.plane} planes, {file[axis]:.3g} mm apart, and "
+            f"would be resampled to {prepared[axis]:.3g} mm across them",
+            "planes that stay as they were drawn",
+            f"keep their distance, 'store.spacing=[{','.join(f'{size:.4g}' for size in kept)}]'",
+            "sparse-planes",
+        )
+    ]
 
 
 def size_of_training(noted: Size | None, given: Size | None) -> Size | None:

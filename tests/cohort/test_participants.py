@@ -129,6 +129,9 @@ def test_an_age_counts_in_the_unit_that_it_has(
         ("weeks of life", False),
         ("Post-menstrual age: gestational age at birth and postnatal age", True),
         ("Age at scan", True),
+        ("Age at birth", False),
+        ("PCA at the postnatal scan, corrected for prematurity", True),
+        ("weeks since LMP (not since birth)", True),
     ],
 )
 def test_an_age_that_is_described_as_from_birth_is_not_used(
@@ -140,7 +143,8 @@ def test_an_age_that_is_described_as_from_birth_is_not_used(
     (tmp_path / "participants.json").write_text(json.dumps(entry))
     problems = Problems()
     assert ages_of(tmp_path, problems) == {"A/None": Ages(None, 40 if known else None)}
-    assert ("counts from birth by participants.json" in str(problems.warnings)) is not known
+    told = "counts from birth" if "birth" not in description else "is the age at birth"
+    assert (f"{told} by participants.json" in str(problems.warnings)) is not known
 
 
 def test_what_the_warning_of_a_unit_says_settles_it(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_command_lines_that_compose(arguments: str) -> None:
         ("train", "cohort=dhcp --cfg job", None),
         ("train", "cohort=dhcp resume=runs/a", None),
         ("phantom", "", "output is not set"),
+        ("evaluate", "run=[a,b]", "run names several, and evaluate takes one"),
         ("predict", "run=a", "input is not set"),
     ],
 )

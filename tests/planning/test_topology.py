@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from neoseg.findings.settings import ConfigError
 from neoseg.networks import check_network
 from neoseg.planning.topology import Topology, first_patch, fitting, topology
 
@@ -81,3 +82,10 @@ def test_more_classes_than_channels_are_told_apart_at_several_levels() -> None:
     assert network["net"]["_target_"].endswith("SummedHeads")
     assert network["net"]["summed"] == 3
     assert "summed" not in found.network(32, deep=True, classes=17)["net"]
+
+
+def test_scans_that_are_too_small_for_two_levels_are_told() -> None:
+    with pytest.raises(ConfigError, match="scans of 7 x 9 x 5 voxels are too small to plan for"):
+        fitting((7, 9, 5), (1.0, 1.0, 1.0), lambda _: True)
+    assert fitting((8, 8, 5), (1.0, 1.0, 1.0), lambda _: True).divisors == (2, 2, 1)
+    assert fitting((7, 9, 5), (1.0, 1.0, 1.0), lambda _: True, (2, 2, 2)).patch == (8, 10, 6)

@@ -161,6 +161,21 @@ def test_a_training_tells_of_what_no_scan_shows_and_some_lack(tmp_path: Path) ->
     assert findings_of_plan(plan, store, mirrored=True) == []
 
 
+def test_labels_on_single_planes_are_not_resampled_across_them(tmp_path: Path) -> None:
+    """Planes would be lost between those that the new grid samples."""
+    cohort = write_cohort(tmp_path, 1)
+    space = cohort.convention.space
+    raw = {"name": "drawn", "slices": {"plane": "coronal"}, "describes": True}
+    scan = replace(cohort.scans[0], annotation=Protocol.parse(space, raw))
+    for spacing, kept in (((2.0, 0.8, 2.0), True), ((1.0, 1.6, 1.2), False)):
+        store = Store(tmp_path / "store", PrepareSettings(spacing=spacing))
+        (found,) = store.examine(cohort, [scan])
+        assert (not found.errors) is kept
+    (error,) = found.errors
+    assert error.kind == "sparse-planes"
+    assert "'store.spacing=[1,0.8,1.2]'" in error.action
+
+
 def test_nothing_to_be_found_is_believed_of_who_is_named_as_full(tmp_path: Path) -> None:
     """A person without lesions; a file that nobody has drawn in looks the same."""
     cohort = write_cohort(tmp_path, 1)

@@ -22,9 +22,18 @@ def member(subject: str, part: str, cohort: str = "one") -> Member:
         ("70", "7", False),
         ("0", "00", True),
         ("A100", "A10", False),
+        ("10.05", "10.5", False),
     ],
 )
 def test_leading_zeros_make_no_other_person(first: str, other: str, same: bool) -> None:
     """Spreadsheets drop them, exports add them."""
-    members = [member(first, "train"), member(other, "test", "two")]
-    assert bool(list(by_name(members))) == same
+    for part, cohort in (("test", "two"), ("evaluation", "one")):
+        members = [member("x", "train"), member(first, "train"), member(other, part, cohort)]
+        assert bool(list(by_name(members))) == same
+
+
+def test_within_a_cohort_they_do() -> None:
+    """Who calls one 1 and another 01 means two; `prepare` tells that they look alike."""
+    members = [member("1", "train"), member("01", "val"), member("01", "test")]
+    (leak,) = by_name(members)
+    assert (leak.first.scan.subject, leak.first.part, leak.other.part) == ("01", "val", "test")

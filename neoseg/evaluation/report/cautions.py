@@ -19,6 +19,10 @@ FEW_SUBJECTS = 5
 """Number of test subjects below which the report warns."""
 
 
+UNEQUAL = 0.1
+"""Smallest difference between shares of scans in which arms invent a structure."""
+
+
 def cautions(comparison: Comparison) -> list[str]:
     """Return warnings about results that cannot be compared or rest on few subjects."""
     frame = comparison.frame
@@ -110,20 +114,24 @@ def _different_plans(comparison: Comparison) -> Iterator[str]:
 
 
 def _different_inventions(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning for each structure that arms invent in unequal shares of scans without it.
+    """Yield a warning if arms invent structures in unequal shares of the scans without them.
 
     A scan in which an arm rightly finds nothing has no Dice, so neither means nor tests count it.
     """
     lacking = frame[frame["is_leaf"] & (frame["truth_ml"] == 0)]
+    unequal = []
     for name, part in lacking.groupby("abbreviation", sort=False):
         invented = part.groupby("arm", sort=False)["invented"].agg(["sum", "size"])
-        if invented["sum"].div(invented["size"]).nunique() > 1:
-            shares = (f"{arm}: {row['sum']} of {row['size']}" for arm, row in invented.iterrows())
-            yield (
-                f"{name} is absent from the truth of some scans, and arms invent it there "
-                f"unequally ({'; '.join(shares)}). A scan in which nothing was rightly found has "
-                "no Dice and takes no part in means and tests, so these do not show the difference."
-            )
+        shares = invented["sum"] / invented["size"]
+        if shares.max() - shares.min() >= UNEQUAL:
+            counts = (f"{arm}: {row['sum']} of {row['size']}" for arm, row in invented.iterrows())
+            unequal.append(f"{name} ({'; '.join(counts)})")
+    if unequal:
+        yield (
+            "Arms invent structures unequally in scans whose truth lacks them: "
+            f"{shorten(unequal)}. A scan in which nothing was rightly found has no Dice and takes "
+            "no part in means and tests, so these do not show the difference."
+        )
 
 
 def _few_subjects(summary: pd.DataFrame) -> Iterator[str]:
