@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
+from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import integer_keys, resolve
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
@@ -29,7 +31,7 @@ def read_dhcp(
     *,
     labels: str = "drawem9",
     restore: bool = True,
-    convention: Mapping[int, Meaning] | None = None,
+    convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find the scans of a dHCP tree; the release is detected from its file names.
 
@@ -44,7 +46,10 @@ def read_dhcp(
         problems.error("labels", f"found {labels!r}", f"one of {', '.join(LABEL_VALUES)}")
     reading.settle()
 
-    meaning = _convention(space, labels, convention or {}, problems)
+    if isinstance(convention, str):
+        meaning = convention_of(space, convention, {}, root, problems)
+    else:
+        meaning = _convention(space, labels, convention or {}, problems)
     base = pipeline_folder(root)
     selection.check(list_subjects(base), problems)
     sessions = find_sessions(base, selection.wants, problems)

@@ -6,9 +6,10 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neoseg.cohort.formats import ENDINGS, ending_of, stem_of, volumes_in
+from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, ids_in, scan_id
@@ -29,7 +30,7 @@ def read_nnunet(
     space: LabelSpace,
     reading: Reading,
     *,
-    convention: Mapping[int, Meaning] | None = None,
+    convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find the images and labels of each case, as described by `dataset.json`.
 
@@ -91,7 +92,7 @@ def read_nnunet(
     if convention is None:
         labels = description.get("labels", {})
         return scans, resolve(space, _meanings(labels), root / "dataset.json", problems)
-    return scans, resolve(space, convention, "convention", problems)
+    return scans, convention_of(space, convention, {}, root, problems)
 
 
 def channels_of(files: Sequence[Path], modalities: Sequence[str]) -> dict[str, str]:

@@ -181,6 +181,7 @@ def test_convention_adds_and_changes_values(tmp_path: Path, drawem9: LabelSpace)
     assert convention.values == (*range(10), 12)
     assert convention.sets[10] == drawem9.everything
     assert convention.sets[9] == frozenset([7, 9])
+    assert read_dhcp(tmp_path, drawem9, convention="identity").convention.values == (*range(10),)
 
 
 def test_mixed_releases(tmp_path: Path, drawem9: LabelSpace) -> None:
