@@ -86,7 +86,7 @@ def test_other_names_need_a_convention(tmp_path, two) -> None:
     assert told.convention.sets[1] == {1}
     same = read_nnunet(root, two, modalities=["0"], convention="identity")
     assert same.convention.values == tuple(leaf.index for leaf in two.leaves)
-    with pytest.raises(CohortError, match="found 'same', expected a mapping, 'identity' or null"):
+    with pytest.raises(CohortError, match="found 'same'; expected a mapping, 'identity' or null"):
         read_nnunet(root, two, modalities=["0"], convention="same")
 
 
