@@ -19,6 +19,9 @@ FEW_SUBJECTS = 5
 """Number of test subjects below which the report warns."""
 
 
+OTHER_TRUTH = 0.001
+"""Relative difference of a structure's volume in one scan that is no rounding."""
+
 UNEQUAL = 0.1
 """Smallest difference between shares of scans in which arms invent a structure."""
 
@@ -28,6 +31,7 @@ def cautions(comparison: Comparison) -> list[str]:
     frame = comparison.frame
     return [
         *_different_contents(frame),
+        *_different_truths(frame),
         *_duplicate_runs(frame),
         *_different_plans(comparison),
         *_different_inventions(frame),
@@ -67,6 +71,23 @@ def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
                 f"Runs were scored on different {noun} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."
             )
+
+
+def _different_truths(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield a warning if runs were scored against different labels of the same scans."""
+    leaves = frame[frame["is_leaf"]]
+    volumes = leaves.groupby([*SCAN, "abbreviation"], sort=False, dropna=False)["truth_ml"]
+    extremes = volumes.agg(["min", "max"])
+    other = extremes[extremes["max"] - extremes["min"] > OTHER_TRUTH * extremes["max"]]
+    if len(other):
+        *scan, name = other.index[0]
+        low, high = other.iloc[0]
+        scans = len(other.groupby(level=[0, 1, 2], dropna=False))
+        yield (
+            f"The truth of {scans} scans differs between runs (such as {name} of "
+            f"{'/'.join(map(str, scan))}: {low:.4g} and {high:.4g} ml): label files, or what their "
+            "integers mean, have changed. Score all runs with the same labels (neoseg.evaluate)."
+        )
 
 
 def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from neoseg.evaluation.report.cautions import _different_inventions
+from neoseg.evaluation.report.cautions import _different_inventions, _different_truths
 
 
 def scans(arm: str, invented: int, lacking: int = 8) -> pd.DataFrame:
@@ -22,3 +22,15 @@ def test_unequal_inventions_are_told_since_neither_means_nor_tests_count_them(se
     assert bool(told) == (second != 2)
     if told:
         assert "whose truth lacks them: LES (one: 2 of 8; other: 7 of 8)" in told[0]
+
+
+@pytest.mark.parametrize(("second", "told"), [(1.3244, False), (1.6241, True)])
+def test_runs_that_were_scored_against_different_labels_are_told(second: float, told: bool) -> None:
+    scan = {"cohort": "c", "subject": "07", "session": None, "abbreviation": "WM", "is_leaf": True}
+    rows = [{**scan, "truth_ml": volume} for volume in (1.3244, second)]
+    rows += [{**scan, "subject": "08", "truth_ml": 2.0}] * 2
+    warnings = list(_different_truths(pd.DataFrame(rows)))
+    assert bool(warnings) is told
+    if told:
+        assert "The truth of 1 scans differs between runs (such as WM of c/07/" in warnings[0]
+        assert "1.324 and 1.624 ml" in warnings[0]
