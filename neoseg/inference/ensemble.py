@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,13 @@ class Ensemble:
             raise ValueError("an ensemble needs two runs or more")
         (name, first), *others = self.members.items()
         for other, member in others:
-            if _identity(member.head.space) != _identity(first.head.space):
+            if _parts(member.head.space) != _parts(first.head.space):
+                parts = [_parts(run.head.space) for run in (first, member)]
+                pairs = zip_longest(*parts, fillvalue="nothing")
+                mine, theirs = next(pair for pair in pairs if pair[0] != pair[1])
                 raise ValueError(
-                    f"the runs of an ensemble must have one label table: {name} has "
-                    f"{_describe(first.head.space)}, {other} has {_describe(member.head.space)}"
+                    f"the runs of an ensemble must have one label table, in one order: {name} has "
+                    f"{mine} where {other} has {theirs}"
                 )
 
     @property
@@ -188,11 +192,12 @@ class _Sum:
         return leaves
 
 
-def _identity(space: LabelSpace) -> tuple[object, ...]:
-    leaves = [(leaf.index, leaf.abbreviation) for leaf in space.leaves]
-    classes = [(entry.abbreviation, entry.leaves) for entry in space.classes]
-    return leaves, classes, space.background
-
-
-def _describe(space: LabelSpace) -> str:
-    return f"'{space.name}' ({space.num_leaves} leaves, {space.num_classes} classes)"
+def _parts(space: LabelSpace) -> list[str]:
+    """Return what identifies a label table, in words."""
+    names = [leaf.abbreviation for leaf in space.leaves]
+    leaves = [f"{leaf.index} {leaf.abbreviation}" for leaf in space.leaves]
+    classes = [
+        f"{entry.abbreviation} = {' + '.join(names[k] for k in sorted(entry.leaves))}"
+        for entry in space.classes
+    ]
+    return [*leaves, *classes, f"the background {names[space.background]}"]
