@@ -197,7 +197,7 @@ def test_label_tables_must_agree(space) -> None:
         LabelTable.parse({"name": "other", "background": 0, "leaves": leaves})
     )
     members = {"runs/a": segmenter(space), "runs/b": segmenter(other)}
-    with pytest.raises(ValueError, match=r"one label table.*: runs/a has 0 BG where runs/b has 0 a0"):
+    with pytest.raises(ValueError, match=r"label table.*: runs/a has 0 BG where runs/b has 0 a0"):
         Ensemble(members)
 
 
