@@ -451,7 +451,7 @@ def test_a_resumed_run_that_is_refused_stays_as_it_was(
     """Else the settings that cannot work would be those of the run from then on."""
 
     def files() -> dict[str, bytes]:
-        noise = {".lock", "effort.json"}
+        noise = {".lock", "effort.json"} | (set() if finished else {"failed.json"})
         found = (path for path in tmp_path.iterdir() if path.is_file() and path.name not in noise)
         return {path.name: path.read_bytes() for path in found}
 

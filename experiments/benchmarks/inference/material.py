@@ -40,7 +40,7 @@ def write_scan(path: Path) -> None:
     nib.save(nib.Nifti1Image(padded, image.affine), path)
 
 
-def make_module(filters: list[int], spacing: float) -> SegmentationModule:
+def make_module(filters: list[int], spacing: float = 0.5) -> SegmentationModule:
     """Return nnU-Net's plain 3D U-Net with these filters, untrained, for 88 leaves at `spacing` mm.
 
     The scan is not cropped to the head, so that both programs have the same windows.
