@@ -80,13 +80,12 @@ def _different_truths(frame: pd.DataFrame) -> Iterator[str]:
     extremes = volumes.agg(["min", "max"])
     other = extremes[extremes["max"] - extremes["min"] > OTHER_TRUTH * extremes["max"]]
     if len(other):
-        *scan, name = other.index[0]
-        low, high = other.iloc[0]
+        name, (low, high) = other.index[0][-1], other.iloc[0]
         scans = len(other.groupby(level=[0, 1, 2], dropna=False))
         yield (
-            f"The truth of {scans} scans differs between runs (such as {name} of "
-            f"{'/'.join(map(str, scan))}: {low:.4g} and {high:.4g} ml): label files, or what their "
-            "integers mean, have changed. Score all runs with the same labels (neoseg.evaluate)."
+            f"The truth differs between runs in {scans} scans (such as {name} of {low:.4g} and of "
+            f"{high:.4g} ml): label files, or what their integers mean, have changed. Score all "
+            "runs with the same labels (neoseg.evaluate)."
         )
 
 
