@@ -184,8 +184,9 @@ def _message_of(error: Exception) -> str | None:
     """Return the message for an error, or None if a traceback is needed."""
     if isinstance(error, NeosegError):
         return without_traceback(str(error))
-    if str(error).startswith("Unable to configure handler") and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]  # Hydra's log file cannot be written
+    cause = error.__cause__
+    if str(error).startswith("Unable to configure handler") and isinstance(cause, Exception):
+        error = cause  # Hydra's log file cannot be written
     message = None if wants_traceback() else fault_message(error)
     if message is not None:
         note_traceback(log, error)

@@ -47,10 +47,10 @@ class Ensemble:
             raise ValueError("an ensemble needs two runs or more")
         (name, first), *others = self.members.items()
         for other, member in others:
-            if _parts(member.head.space) != _parts(first.head.space):
-                parts = [_parts(run.head.space) for run in (first, member)]
-                pairs = zip_longest(*parts, fillvalue="nothing")
-                mine, theirs = next(pair for pair in pairs if pair[0] != pair[1])
+            pairs = zip_longest(
+                _parts(first.head.space), _parts(member.head.space), fillvalue="nothing"
+            )
+            for mine, theirs in (pair for pair in pairs if pair[0] != pair[1]):
                 raise ValueError(
                     f"the runs of an ensemble must have one label table, in one order: {name} has "
                     f"{mine} where {other} has {theirs}"

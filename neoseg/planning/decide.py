@@ -25,7 +25,8 @@ from neoseg.planning.topology import (
     topology,
     triple,
 )
-from neoseg.store.voxel_size import Size, shown
+from neoseg.store.checks import shown
+from neoseg.store.voxel_size import Size
 
 MAX_CROP_LENGTH = 80.0
 """Scans shorter than this in mm are taken as cropped already: a newborn's head is longer."""

@@ -20,7 +20,7 @@ from neoseg.planning.decide import Decision, decide
 from neoseg.planning.fingerprint import Fingerprint
 from neoseg.planning.machine import Machine
 from neoseg.processes import is_first_process
-from neoseg.store.voxel_size import shown
+from neoseg.store.checks import shown
 
 log = logging.getLogger(__name__)
 

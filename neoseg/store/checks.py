@@ -20,6 +20,11 @@ VOXEL_SIZES = (0.05, 20.0)
 """Plausible range in mm; sizes outside it come from a header in other units."""
 
 
+def shown(size: Sequence[float] | np.ndarray) -> str:
+    """Format a voxel size."""
+    return " x ".join(f"{length:.3g}" for length in size)
+
+
 def one(
     path: Path,
     found: str,
@@ -92,10 +97,9 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
         )
     low, high = VOXEL_SIZES
     if sizes.min() < low or sizes.max() > high:
-        written = " x ".join(f"{size:.3g}" for size in sizes)
         return one(
             path,
-            f"has voxels of {written} mm",
+            f"has voxels of {shown(sizes)} mm",
             f"{low:g} to {high:g} mm along each axis",
             "scale the affine to mm (by 1000 from metres, by 0.001 from micrometres) and set its "
             "unit, image.header.set_xyzt_units('mm')",

@@ -13,7 +13,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
 from neoseg.findings.problems import Problem
-from neoseg.store.checks import no_orientation, one
+from neoseg.store.checks import no_orientation, one, shown
 
 MAX_SHIFT = 0.1
 """Largest difference between sform and qform, in voxels."""
@@ -62,10 +62,6 @@ def check_nrrd_unit(path: Path, unit: str, affine: np.ndarray) -> list[Problem]:
         return []
     how = 'replace the unit in the line "space units" by "mm"'
     return _other_unit(path, unit, voxel_sizes(affine), how)
-
-
-def _by(sizes: np.ndarray) -> str:
-    return " x ".join(f"{size:.3g}" for size in sizes)
 
 
 def _check_length(path: Path, stored: Any, image: Any, behind: bytes, more: int) -> list[Problem]:
@@ -144,7 +140,7 @@ def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Proble
 def _other_unit(path: Path, unit: str, sizes: np.ndarray, how: str) -> list[Problem]:
     return one(
         path,
-        f"gives its lengths in {unit}, and its voxels are {_by(sizes)}",
+        f"gives its lengths in {unit}, and its voxels are {shown(sizes)}",
         "lengths in mm",
         f"they are taken as mm; {how} if they are",
         "header-sizes",
@@ -165,7 +161,8 @@ def _check_sizes(path: Path, stored: Any, affine: np.ndarray) -> list[Problem]:
     if not stored["qform_code"] and not np.allclose(pixdim, sizes, rtol=SIZE_TOLERANCE, atol=0):
         problems += one(
             path,
-            f"has voxels of {_by(sizes)} mm by its sform, and of {_by(pixdim)} mm by its pixdim",
+            f"has voxels of {shown(sizes)} mm by its sform, and of {shown(pixdim)} mm by its "
+            "pixdim",
             "one size",
             "the sform is taken; if the pixdim is right, scale the columns of the affine to it",
             "header-sizes",

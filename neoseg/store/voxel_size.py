@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator
 from neoseg.cohort import Cohort, Problem, Scan
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.store.checks import VOXEL_SIZES
+from neoseg.store.checks import VOXEL_SIZES, shown
 from neoseg.store.nifti import HEADER_ERRORS, open_image
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,6 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
     return bool(np.allclose(first, second, rtol=ALIKE, atol=0))
 
 
-def shown(size: Sequence[float]) -> str:
-    """Format a voxel size."""
-    return " x ".join(f"{length:.3g}" for length in size)
-
-
 def coarseness(sizes: Size, trained: Size | None) -> str:
     """Return a warning if a scan has larger voxels than the network was trained on, else ""."""
     if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
@@ -161,7 +156,7 @@ def size_of_training(noted: Size | None, given: Size | None) -> Size | None:
             "the run is of an earlier version, which did not note the voxel size of its training: "
             "scans are segmented at their own; tell it with voxel_size=[x,y,z] (mm)"
         )
-    if noted is not None and given is not None and not np.allclose(noted, given, ALIKE):
+    if noted is not None and given is not None and not alike(noted, given):
         raise ConfigError(
             f"voxel_size={list(given)} is for runs that did not note theirs, and this one was "
             f"trained at {list(noted)} mm; leave it out: scans of any size are brought there"
