@@ -8,7 +8,8 @@ import pytest
 
 from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import LARGEST, ForeignError, read_config, read_json
+from neoseg.foreign import LARGEST, ForeignError, json_of, read_config, read_json, read_table
+from neoseg.foreign.files import MAX_CELLS
 from neoseg.foreign.values import read_yaml
 from neoseg.runs.loading import load_config
 
@@ -91,3 +92,20 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str
     read = read_json if name.endswith("json") else read_yaml
     with pytest.raises(ForeignError, match=r"a\.\w+ cannot be read: the key '?1'? stands "):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["," * MAX_CELLS, "a,b\n" + ",\n" * (MAX_CELLS // 2)])
+def test_a_table_of_endless_cells_is_refused_before_it_is_parsed(tmp_path: Path, text: str) -> None:
+    """Each cell would cost many times the memory of its comma."""
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    with pytest.raises(ForeignError, match=r"has 8388\d{3} (columns|cells), fewer than"):
+        read_table(path, tmp_path)
+
+
+def test_json_of_endless_values_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("parsed"))
+    with pytest.raises(ForeignError, match="too many values"):
+        json_of("[" + "{}," * 2**20 + "{}]", "images.json")

@@ -26,21 +26,21 @@ MAX_HEADER_BYTES, MAX_BYTES = 2**20, 2**40
 _FIELD = re.compile(r"^Segment(\d{1,5})_(Name|LabelValue):=(.*)$", re.MULTILINE)
 
 
-def segments_of(path: Path) -> dict[str, str]:
-    """Return the name of each integer by the header of a label file; empty if it has none."""
+def segments_of(path: Path) -> list[tuple[str, str]]:
+    """Return integers and their names by the header of a label file; empty if it has none."""
     if path.suffix.lower() != ENDING:
-        return {}
+        return []
     try:
         with opened(path, MAX_BYTES) as stream:
             head = stream.read(MAX_HEADER_BYTES)
     except ForeignError:
-        return {}  # reported where the file is read
+        return []  # reported where the file is read
     if not head.startswith(b"NRRD000"):
-        return {}
+        return []
     text = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("utf-8", "replace")
     fields = {(number, key): value.strip() for number, key, value in _FIELD.findall(text)}
     pairs = ((fields.get((n, "LabelValue")), fields.get((n, "Name"))) for n, _ in fields)
-    return {value: name for value, name in pairs if value and name}
+    return list(dict.fromkeys((value, name) for value, name in pairs if value and name))
 
 
 def with_segments(
@@ -81,10 +81,10 @@ def convention_in(
     Problems with the names are errors of `scans`.
     """
     segments = segments_of(path)
-    if not any(has_name(space, name) for name in segments.values()):
+    if not any(has_name(space, name) for _, name in segments):
         return None
-    rows = [{"index": value, "name": name} for value, name in segments.items()]
-    if "0" not in segments:
+    rows = [{"index": value, "name": name} for value, name in segments]
+    if all(value != "0" for value, _ in segments):
         rows.append({"index": "0", "name": space.leaves[space.background].abbreviation})
     return from_rows(space, path, rows, problems, scans)
 
@@ -98,7 +98,7 @@ def _check_given(scan: Scan, path: Path, convention: Convention, problems: Probl
     meant = dict(zip(map(str, convention.values), convention.sets, strict=True))
     differing = [
         f"{value} is {name}"
-        for value, name in segments_of(path).items()
+        for value, name in segments_of(path)
         if has_name(space, name)
         and value in meant
         and space.background not in meant[value]

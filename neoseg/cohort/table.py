@@ -13,7 +13,7 @@ from neoseg.files import replacing
 from neoseg.findings.markup import cell, uncell
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_bytes
-from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign.files import LARGEST_TABLE, require_few_cells
 
 
 class Row(dict[str, str]):
@@ -48,6 +48,7 @@ def read_rows(
     bad, expected = partial(problems.error, path, kind="bad-table"), "a UTF-8 text table"
     try:
         text = read_bytes(path, LARGEST_TABLE, within).decode("utf-8-sig")
+        require_few_cells(path, text)
         delimiter = _delimiter(path, text, required)
         # Strict, as an unmatched quotation mark would otherwise swallow the following rows.
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -93,7 +93,7 @@ def read_source(path: Path) -> tuple[list[Named], list[Region]]:
         LabelError: an image whose voxels are not labels.
     """
     if segments := segments_of(path):
-        pairs = ((int(value), name) for value, name in segments.items() if value.isdecimal())
+        pairs = ((int(value), name) for value, name in segments if value.isdecimal())
         return [Named(value, name) for value, name in sorted(pairs) if value], []
     if ending_of(path.name):
         return [Named(value, f"Structure {value}") for value in integers_in([path]) if value], []

@@ -64,8 +64,8 @@ def require_start(init: InitSettings, source: str | None, recipe: RecipeSettings
             "init says how a network goes on from another one, and init_from is null; give "
             "init_from=RUN, or leave init away"
         )
-    if recipe is not None and recipe.teacher == "source":
+    if recipe is not None and recipe.asks_source:
         raise ConfigError(
-            "recipe.teacher is source, the network that a run starts from, and init_from is null; "
-            "give init_from=RUN"
+            f"recipe.teacher is {recipe.teacher}, the network that a run starts from, and "
+            "init_from is null; give init_from=RUN"
         )

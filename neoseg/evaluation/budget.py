@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.cohort.split import SPLITS
-from neoseg.foreign import ForeignError, read_text, value_at
-from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign import ForeignError, read_table, value_at
 
 BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
 """Keys of `label_budget`; the values are numbers of scans."""
@@ -37,7 +36,7 @@ def protocol_counts(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        text = read_text(path, LARGEST_TABLE, path.parent)
+        text = read_table(path, path.parent)
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (ForeignError, csv.Error):
         return []
@@ -80,7 +79,7 @@ def share_of_full(run: Path, config: Any) -> float | None:
     tables = []
     for name in ("split.csv", "annotation.csv"):
         try:
-            text = read_text(run / name, LARGEST_TABLE, run)
+            text = read_table(run / name, run)
             rows = csv.DictReader(io.StringIO(text, newline=""))
             tables.append([r for r in rows if not first or r.get("cohort") in (None, "", first)])
         except (ForeignError, csv.Error):

@@ -12,8 +12,7 @@ import pandas as pd
 
 from neoseg.evaluation.scores import ClassScore
 from neoseg.findings.markup import uncell, write_csv
-from neoseg.foreign import read_text
-from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign import read_table
 
 METRICS = (
     *("dice", "hd95", "hd", "assd", "nsd", "volume_error", "paper_dice", "paper_hd_voxels"),
@@ -94,7 +93,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: if the file is not a valid score table; the message names the file and cause.
     """
-    content = io.StringIO(read_text(path, LARGEST_TABLE, path.parent))
+    content = io.StringIO(read_table(path, path.parent))
     try:
         frame = pd.read_csv(content, dtype=str, keep_default_na=False)
     except ValueError as error:

@@ -10,6 +10,7 @@ from neoseg.foreign.files import (
     ForeignError,
     opened,
     read_bytes,
+    read_table,
     read_text,
     require_no_link_out,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "read_bytes",
     "read_config",
     "read_json",
+    "read_table",
     "read_text",
     "read_yaml",
     "require_no_link_out",

@@ -22,6 +22,10 @@ LARGEST_RECORD, LARGEST_TABLE = 2**24, 2**27
 """Largest JSON file and table in bytes; JSON lists scans, tables have a row per scan and class."""
 
 
+MAX_COLUMNS, MAX_CELLS = 2**12, 2**23
+"""Largest numbers of columns and cells of a table; real ones have about thirty columns."""
+
+
 class ForeignError(NeosegError):
     """A file is not as written by a run; nothing in it was used."""
 
@@ -100,3 +104,19 @@ def read_text(path: Path, limit: int = LARGEST, within: Path | None = None) -> s
         return read_bytes(path, limit, within).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ForeignError(f"{path} cannot be read: {error}") from None
+
+
+def read_table(path: Path, within: Path | None = None) -> str:
+    """Read the text of a table with limited numbers of columns and cells, which cost memory."""
+    text = read_text(path, LARGEST_TABLE, within)
+    require_few_cells(path, text)
+    return text
+
+
+def require_few_cells(path: Path, text: str) -> None:
+    """Raise `ForeignError` if a table with commas, tabs or semicolons has too many cells."""
+    head = text[: text.find("\n")] if "\n" in text else text
+    for part, limit, kind in ((head, MAX_COLUMNS, "columns"), (text, MAX_CELLS, "cells")):
+        count = sum(map(part.count, ",\t;\n"))
+        if count >= limit:
+            raise ForeignError(f"{path} has {count} {kind}, fewer than {limit} are expected")

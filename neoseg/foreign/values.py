@@ -27,6 +27,9 @@ def read_json(path: Path, within: Path | None = None) -> Any:
 
 def json_of(text: str, where: str) -> Any:
     """Parse JSON like `read_json`; `where` is the source named in errors."""
+    # Containers cost far more memory than their text, so they are counted before.
+    if sum(map(text.count, ",[{")) > 4 * MAX_VALUES:
+        raise ForeignError(f"{where} holds too many values to be what a run writes")
     try:
         content = json.loads(
             text, parse_constant=lambda _: None, parse_float=_finite, object_pairs_hook=_distinct

@@ -228,7 +228,8 @@ def _check_patch(
     if not flat and ones:
         raise NetworkError(
             f"network '{name}' is 3D and needs a patch without an axis of size 1, found "
-            f"{list(size)}; enlarge the patch or choose a 2D network"
+            f"{list(size)}; enlarge the patch, or choose a 2D network, for scans of a single slice "
+            f"network=unet2d 'patches.size=[{', '.join(map(str, size))}]'"
         )
     axes = [axis for axis in range(3) if not (flat and size[axis] == 1)]
     wrong_axes = [axis for axis in axes if size[axis] % divisors[axis]]

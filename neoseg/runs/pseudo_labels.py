@@ -18,8 +18,8 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labelling.atlas import AtlasLabeller
-from neoseg.labelling.pseudo import Labeller, PseudoLabeller
-from neoseg.labels import STREAMS
+from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller
+from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
@@ -70,14 +70,34 @@ def _labeller(
         weights = digest_of_content([digest_of(predicting_checkpoint(path)) for path in folders])
         segmenters = tuple(segmenter_of(t.spec, t.network, t.device) for t in teachers)
         return PseudoLabeller(*settings, weights, segmenters)
+    if not run.recipe.asks_source:
+        return _atlas_labeller(run, plan, settings, data, device)
+    source = source_labeller(run, plan, settings, device)
     if run.recipe.teacher == "source":
-        return source_labeller(run, plan, settings, device)
+        return source
+    atlas = _atlas_labeller(run, plan, settings, data, device)
+    weights = digest_of_content([source.weights, atlas.weights])
+    return InTurn(*settings, weights, (source, atlas))
+
+
+def _atlas_labeller(
+    run: RunConfig,
+    plan: Plan,
+    settings: tuple[Codebook, float, int],
+    data: MixedDataModule,
+    device: torch.device,
+) -> AtlasLabeller:
+    """Return what registers the fully labelled training scans.
+
+    Raises:
+        ConfigError: there are none.
+    """
     atlases = tuple(scan for scan in data.train if STREAMS[scan.stream] == "full")
     if not atlases:
         raise ConfigError(
-            "recipe.teacher is atlas, which needs at least one fully labelled training scan, "
-            f"found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or choose "
-            "recipe.teacher=partial"
+            f"recipe.teacher is {run.recipe.teacher}, which needs at least one fully labelled "
+            f"training scan, found none{_full_elsewhere(plan)}; raise annotation.full_fraction, or "
+            f"choose recipe.teacher={'source' if run.recipe.asks_source else 'partial'}"
         )
     keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
     options = (run.recipe.atlases, run.recipe.intensities)

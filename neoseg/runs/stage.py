@@ -67,7 +67,7 @@ def run_stage(
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     resuming = checkpoint.is_file()
     # A resumed run must not depend on the network of `init_from`, which may be gone by then.
-    if codes is not None and not (resuming and not before and run.recipe.teacher == "source"):
+    if codes is not None and not (resuming and not before and run.recipe.asks_source):
         make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device)
         if before:
             _load_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))

@@ -102,7 +102,7 @@ def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
     The plan is unchanged unless that network is the recipe's teacher. The label sets are stored in
     the run folder, so that a resumed run does not need the network any more.
     """
-    if run.recipe.teacher != "source" or run.init_from is None:
+    if not run.recipe.asks_source or run.init_from is None:
         return plan
     path = folder / TRANSLATION
     if not path.is_file():
@@ -122,8 +122,8 @@ def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
 def _require_spec(source: Source) -> ModelSpec:
     if source.trained is None:
         raise ConfigError(
-            f"recipe.teacher is source, and {source.name} is of another project, whose preparation "
-            "is not known here; name a run, or a file of `neoseg export`"
+            f"recipe.teacher asks that network, and {source.name} is of another project, whose "
+            "preparation is not known here; name a run, or a file of `neoseg export`"
         )
     return source.trained.spec
 

@@ -45,8 +45,25 @@ def check_header(path: Path, image: Any, head: bytes, behind: bytes, more: int) 
     return [
         *_check_forms(path, stored, image.shape),
         *_check_sizes(path, stored, image.affine),
+        *_check_scaling(path, stored),
         *_check_length(path, stored, image, behind, more),
     ]
+
+
+def _check_scaling(path: Path, stored: Any) -> list[Problem]:
+    """Check that numbers are not scaled by infinity; nan, or a slope of 0, means that none are."""
+    names = [name for name in ("scl_slope", "scl_inter") if name in stored]
+    endless = [f"{name} {float(stored[name])}" for name in names if np.isinf(stored[name])]
+    if not endless:
+        return []
+    return one(
+        path,
+        f"has a header that scales its numbers without bound ({', '.join(endless)})",
+        "finite numbers, or scl_slope 0 for none",
+        "the numbers are taken as they are stored; export it again if they should be others",
+        "header-type",
+        "warning",
+    )
 
 
 def check_mgh_header(path: Path, head: bytes) -> list[Problem]:

@@ -30,10 +30,11 @@ class RecipeSettings(Section):
     """Settings in `conf/recipe/*.yaml`."""
 
     kind: Literal["single", "pseudo_label", "folds"]
-    teacher: Literal["full", "partial", "atlas", "source"] = Field(
+    teacher: Literal["full", "partial", "atlas", "source", "source_atlas"] = Field(
         default="full",
         description="who labels first: a network trained on full scans alone, or on all; or the "
-        "full scans themselves, registered onto the others; or the network of init_from",
+        "full scans themselves, registered onto the others; or the network of init_from; or that "
+        "network and, inside the label sets that it leaves, the registered scans",
     )
     atlases: int = Field(default=5, ge=1, description="full scans that are registered onto a scan")
     intensities: bool = Field(
@@ -72,7 +73,12 @@ class RecipeSettings(Section):
     @property
     def labels_first(self) -> bool:
         """Whether pseudo-labels are made before the first training."""
-        return self.teacher in ("atlas", "source")
+        return self.teacher == "atlas" or self.asks_source
+
+    @property
+    def asks_source(self) -> bool:
+        """Whether the network of `init_from` makes the first pseudo-labels."""
+        return self.teacher in ("source", "source_atlas")
 
 
 @dataclass(frozen=True)
@@ -141,10 +147,10 @@ def stages_of(settings: RecipeSettings) -> tuple[Stage, ...]:
     (the paper's semi-supervised baseline) or on all labels, then `rounds` times: predict what the
     annotations leave open, and continue training from the same weights on everything. With
     `teacher=atlas` the first prediction is made by registration, with `teacher=source` by the
-    network of `init_from`; no training precedes it. All trainings but the last are done by
-    `ensemble` networks, whose mean probabilities predict; each continues from its own weights, the
-    last training from those of the first network. *folds*: a training without each part of the
-    training subjects, then the run's own on all of them.
+    network of `init_from`, with `teacher=source_atlas` by both; no training precedes it. All
+    trainings but the last are done by `ensemble` networks, whose mean probabilities predict; each
+    continues from its own weights, the last training from those of the first network. *folds*: a
+    training without each part of the training subjects, then the run's own on all of them.
     """
     if settings.kind != "pseudo_label":
         numbers = range(settings.parts)

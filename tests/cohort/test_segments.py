@@ -12,11 +12,12 @@ import pytest
 from neoseg.cohort import Cohort, CohortError, Plan
 from neoseg.cohort.annotation import AnnotationSettings
 from neoseg.cohort.scan_table import read_table
-from neoseg.cohort.segments import segments_of
+from neoseg.cohort.segments import convention_in, segments_of
 from neoseg.cohort.split import Split
 from neoseg.commands.labels import read_source
 from neoseg.configuration.data import source_of
 from neoseg.doctor.examination import diagnose
+from neoseg.findings.problems import Problems
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
@@ -39,8 +40,11 @@ def hippocampus() -> LabelSpace:
     return LabelSpace.from_table(LabelTable.model_validate(TABLE))
 
 
-def write_nrrd(path: Path, voxels: np.ndarray, segments: Mapping[int, str]) -> Path:
+def write_nrrd(
+    path: Path, voxels: np.ndarray, segments: Mapping[int, str] | list[tuple[int, str]]
+) -> Path:
     """A file as 3D Slicer writes it, uncompressed."""
+    pairs = segments if isinstance(segments, list) else segments.items()
     layers = () if voxels.ndim == 3 else ("list",)
     fields = [
         "NRRD0004",
@@ -53,7 +57,7 @@ def write_nrrd(path: Path, voxels: np.ndarray, segments: Mapping[int, str]) -> P
         "encoding: raw",
         "space origin: (0,0,0)",
     ]
-    for number, (value, name) in enumerate(segments.items()):
+    for number, (value, name) in enumerate(pairs):
         fields += [
             f"Segment{number}_ID:=Segment_{number}",
             f"Segment{number}_LabelValue:={value}",
@@ -150,11 +154,20 @@ def test_layers_are_refused_with_what_slicer_can_do(tmp_path: Path, space: Label
     assert "export the segmentation as one label map" in item.errors[0].action
 
 
+def test_an_integer_with_two_names_is_an_error(tmp_path: Path, space: LabelSpace) -> None:
+    """Such as of layers that were made one; the last name would count."""
+    pairs = [(1, "Anterior"), (2, "Posterior"), (1, "Posterior"), (2, "Posterior")]
+    path = write_nrrd(tmp_path / "a.seg.nrrd", np.zeros(SHAPE, np.uint8), pairs)
+    problems = Problems()
+    convention_in(space, path, problems)
+    assert [item.found for item in problems.errors] == ["lists the index 1 twice"]
+
+
 def test_a_table_is_drafted_from_the_names(tmp_path: Path) -> None:
     write_cohort(tmp_path, {"a": {2: "Amygdala", 1: "Hippocampus"}})
     named, regions = read_source(tmp_path / "a.seg.nrrd")
     assert [(item.index, item.name) for item in named] == [(1, "Hippocampus"), (2, "Amygdala")]
     assert not regions
-    assert segments_of(tmp_path / "a.nii.gz") == {}
+    assert segments_of(tmp_path / "a.nii.gz") == []
     (tmp_path / "b.nrrd").write_bytes(b"Segment0_Name:=A\nSegment0_LabelValue:=1\n\n")
-    assert segments_of(tmp_path / "b.nrrd") == {}
+    assert segments_of(tmp_path / "b.nrrd") == []

@@ -141,6 +141,13 @@ def test_pixdim_against_the_affine(path: Path) -> None:
     assert "2 x 1.84 x 1.84 mm by its sform, and of 1 x 1.84 x 1.84 mm by its pixdim" in found.found
 
 
+def test_numbers_scaled_without_bound(path: Path) -> None:
+    (found,) = notes(spoil(write(path), put(112, *np.array([-np.inf], "<f4").tobytes())))
+    assert (found.kind, found.severity) == ("header-type", "warning")
+    assert "(scl_slope -inf)" in found.found
+    assert not notes(spoil(path, put(112, *np.array([np.nan, 0], "<f4").tobytes())))
+
+
 def test_bitpix_against_datatype(path: Path) -> None:
     (found,) = notes(spoil(write(path), put(72, 32)))
     assert (found.kind, found.severity) == ("header-type", "warning")

@@ -21,8 +21,7 @@ from neoseg.evaluation.report.style import (
     tidy,
 )
 from neoseg.findings.markup import figure_text
-from neoseg.foreign import read_text
-from neoseg.foreign.files import LARGEST_TABLE
+from neoseg.foreign import read_table
 
 CURVES = {"train/loss": "training loss", "val/dice": "validation Dice"}
 _MIN_FIT_SCANS = 8
@@ -32,7 +31,7 @@ _MIN_FIT_SCANS = 8
 def read_curves(path: Path) -> pd.DataFrame:
     """Read `metrics.csv` of a run; the frame is empty if the file is missing or damaged."""
     try:
-        frame = pd.read_csv(io.StringIO(read_text(path, LARGEST_TABLE, path.parent)))
+        frame = pd.read_csv(io.StringIO(read_table(path, path.parent)))
     except ValueError:
         return pd.DataFrame()
     return frame if "step" in frame.columns else pd.DataFrame()
