@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,87 +14,30 @@ from pydantic import Field, field_validator
 
 from neoseg import __version__
 from neoseg.commands.predicting import PredictingConfig
+from neoseg.commands.prediction_job import PredictionJob
 from neoseg.configuration.command_config import SEVERAL
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.dataset import DESC, DerivativeError, Provenance, other_makers
+from neoseg.inference.dataset import DESC, Provenance, other_makers
 from neoseg.inference.derivative import (
     count_again,
-    derivative_path,
     plan_derivatives,
-    write_derivative,
 )
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans
-from neoseg.inference.origin import Known, Origin, is_counted, note_counted
-from neoseg.inference.overlay import write_overlay
-from neoseg.inference.probability import probability_paths, write_probabilities
+from neoseg.inference.origin import is_counted, note_counted
 from neoseg.inference.segmenter import Segmenter
-from neoseg.labels import Codebook, LabelSpace, LabelTable
+from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
 from neoseg.progress import progress_bar
 from neoseg.runs.loading import images_of
 from neoseg.trust.folder import limits_of, load
-from neoseg.trust.promises import Promises, ScanPromises
+from neoseg.trust.promises import Promises
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The segmentation of each scan, and the files written for it."""
-
-    segmenter: Segmenter | Ensemble
-    output: Path
-    provenance: Provenance
-    classes: list[int]
-    picture: bool
-    origin: Origin
-    promises: Promises | None
-
-    @property
-    def space(self) -> LabelSpace:
-        return self.segmenter.head.space
-
-    def look(self, scan: ScanFiles, target: Path) -> Known:
-        """Return the state of the requested outputs of a scan; see `Origin.look`."""
-        files = probability_paths(self.output, scan.source, self.space, self.classes)
-        if self.promises is not None:
-            files += self.promises.paths(self.output, scan.source)
-        state = self.origin.look(target, [*scan.images, scan.mask])
-        is_incomplete = state in ("same", "untold") and not all(map(os.path.exists, files))
-        return "absent" if is_incomplete else state
-
-    def run(self, scan: ScanFiles) -> None:
-        """Segment a scan and write its outputs, the label map last, which marks it as done."""
-        output, space = self.output, self.space
-        _require_readable(scan.source)
-        watch = None if self.promises is None else ScanPromises(self.promises)
-        segmentation = self.segmenter.segment(
-            scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=watch
-        )
-        if watch is not None:
-            watch.write(output, scan.source, segmentation)
-        if segmentation.probabilities is not None:
-            write_probabilities(
-                output, scan.source, segmentation.probabilities, space, self.provenance
-            )
-        if self.picture:
-            name = derivative_path(output, scan.source).name.split(".nii")[0]
-            write_overlay(
-                output / "pictures" / f"{name}.png",
-                segmentation.image,
-                segmentation.prepared_leaves,
-                None,
-                Codebook.build(space),
-                segmentation.geometry.spacing,
-                scan=name,
-            )
-        target = write_derivative(output, scan.source, segmentation.native, space, self.provenance)
-        self.origin.keep(target, [*scan.images, scan.mask])
 
 
 class PredictConfig(PredictingConfig):
@@ -137,8 +78,8 @@ def main(config: DictConfig) -> None:
         calibration = load(runs, origin, segmenter.head.space)
         limits = limits_of(calibration, command.sets, command.sets_for) if command.sets else None
         promises = Promises(calibration, limits, command.trust)
-        origin = Origin.of(made_by, runs, {**command.settings, **promises.settings})
-    job = _Job(segmenter, output, provenance, classes, command.picture, origin, promises)
+    extras = (command.picture, origin, promises, command.overwrite)
+    job = PredictionJob(segmenter, output, provenance, classes, *extras)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
         missing = sum(scan.images[number] is None for scan in scans)
@@ -176,17 +117,8 @@ def main(config: DictConfig) -> None:
         sys.exit(1)
 
 
-def _require_readable(source: Path) -> None:
-    try:
-        str(source).encode()
-    except UnicodeEncodeError:
-        raise DerivativeError(
-            "its name is not UTF-8, which tables and JSON need; rename it, such as with convmv"
-        ) from None
-
-
 def _remaining(
-    job: _Job, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]
+    job: PredictionJob, scans: Sequence[ScanFiles], targets: Mapping[Path, Path]
 ) -> list[ScanFiles]:
     """Return the scans that are still to be segmented, and report those that are not.
 
@@ -218,7 +150,8 @@ def _remaining(
     if counts["untold"]:
         log.warning(
             "%d segmentations are kept although their origin is unknown (they were edited, or made "
-            "by an earlier version); overwrite=true replaces them",
+            "by an earlier version), and nothing is written beside them; overwrite=true replaces "
+            "them",
             counts["untold"],
         )
     for scan, state in states.items():
@@ -227,7 +160,7 @@ def _remaining(
     return remaining
 
 
-def _recount(job: _Job, target: Path) -> None:
+def _recount(job: PredictionJob, target: Path) -> None:
     try:
         count_again(job.output, target, job.space)
         note_counted(target)

@@ -166,6 +166,16 @@ def record_row(
     write_rows(path, tuple(row), (line.values() for line in ordered))
 
 
+def forget_row(output: Path, target: Path, table: str) -> None:
+    """Remove the row of one label file from a table at the root, if it has one."""
+    path, name = output / f"desc-{DESC}_{table}.tsv", target.relative_to(output).as_posix()
+    if not path.is_file():
+        return
+    columns, rows = read_table(path)
+    if any(row["file"] == name for row in rows):
+        write_rows(path, columns, (row.values() for row in rows if row["file"] != name))
+
+
 def _tsv(rows: Iterable[tuple[str, ...]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, delimiter="\t", lineterminator="\n").writerows(

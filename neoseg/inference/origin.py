@@ -41,7 +41,7 @@ class Origin:
         if not os.path.exists(target):  # False if the name is too long
             return "absent"
         try:
-            content = read_json(_sidecar(target))
+            content = read_json(sidecar_of(target))
             current = self._fingerprint(files)
             elsewhere = content.get("place") not in (None, _place_of(files))
             if elsewhere and content["files"] != current["files"]:
@@ -55,8 +55,20 @@ class Origin:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "untold"
 
-    def keep(self, target: Path, files: Sequence[Path | None]) -> None:
-        """Write the sidecar of a label file: its origin, and the fields that BIDS requires."""
+    def digest(self, files: Sequence[Path | None]) -> str:
+        """Return a digest of everything that the predictions for these files depend on."""
+        return digest_of_content(self._fingerprint(files))
+
+    def keep(
+        self,
+        target: Path,
+        files: Sequence[Path | None],
+        beside: object = None,
+    ) -> None:
+        """Write the sidecar of a label file: its origin, and the fields that BIDS requires.
+
+        `beside` lists other outputs of the scan, see `Beside.listed`.
+        """
         content = {
             "Sources": [path.name for path in files if path is not None],
             "SpatialReference": "orig",
@@ -64,8 +76,9 @@ class Origin:
             "place": _place_of(files),
             **self._fingerprint(files),
             "labels": digest_of(target),
+            **({} if beside is None else {"beside": beside}),
         }
-        write_json(_sidecar(target), content, indent=1)
+        write_json(sidecar_of(target), content, indent=1)
 
     def _fingerprint(self, files: Sequence[Path | None]) -> dict[str, Any]:
         return {
@@ -90,7 +103,7 @@ def _place_of(files: Sequence[Path | None]) -> str:
 def weights_of(target: Path) -> tuple[str, ...]:
     """Return the digests of the weights that made a label file; empty if they are not known."""
     try:
-        return tuple(str(digest) for digest in read_json(_sidecar(target))["weights"])
+        return tuple(str(digest) for digest in read_json(sidecar_of(target))["weights"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 
@@ -98,7 +111,7 @@ def weights_of(target: Path) -> tuple[str, ...]:
 def is_counted(target: Path) -> bool:
     """Return whether a label file is unchanged since its volumes were counted; True if unknown."""
     try:
-        content = read_json(_sidecar(target))
+        content = read_json(sidecar_of(target))
         return bool(content.get("counted", content["labels"]) == digest_of(target))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True
@@ -107,9 +120,12 @@ def is_counted(target: Path) -> bool:
 def note_counted(target: Path) -> None:
     """Record that the volumes are those of the current label file, for `is_counted`."""
     write_json(
-        _sidecar(target), {**read_json(_sidecar(target)), "counted": digest_of(target)}, indent=1
+        sidecar_of(target),
+        {**read_json(sidecar_of(target)), "counted": digest_of(target)},
+        indent=1,
     )
 
 
-def _sidecar(target: Path) -> Path:
+def sidecar_of(target: Path) -> Path:
+    """Return the JSON file of a label map."""
     return target.with_name(f"{target.name.removesuffix('.gz').removesuffix('.nii')}.json")

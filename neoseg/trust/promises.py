@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -54,16 +53,16 @@ class Promises:
                 1 / ALIKE - 1,
             )
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that affect the written files, for `Origin`."""
-        limits = None if self.limits is None else self.limits.doubts.tolist()
-        digest = None if self.level is None else digest_of_content(self.calibration.plain())
-        return {"sets": limits, "trust": [self.level, digest]}
-
-    def paths(self, output: Path, source: Path) -> list[Path]:
-        """Return the paths of a scan's label sets; empty if none are written."""
-        return [] if self.limits is None else list(set_paths(output, source))
+    def wanted(self, output: Path, source: Path) -> dict[str, str]:
+        """Return what is written of a scan, and digests of what it is made from; see `Beside`."""
+        wanted = {}
+        if self.limits is not None:
+            sets = digest_of_content(self.limits.doubts.tolist())
+            for path in set_paths(output, source):
+                wanted[path.relative_to(output).as_posix()] = sets
+        if self.level is not None:
+            wanted["trust"] = digest_of_content([self.level, self.calibration.plain()])
+        return wanted
 
 
 class ScanPromises:

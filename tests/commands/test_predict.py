@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from neoseg.cohort import CohortError
 from neoseg.configuration.run import RunConfig
+from neoseg.inference.segmenter import Segmenter
 from neoseg.predict import main
 from neoseg.runs.loading import load_predictor
 
@@ -132,6 +133,54 @@ def test_several_runs_and_probabilities(make_run, tree, tmp_path, monkeypatch, c
     assert any("label-WM" in p.name for p in out.rglob("*_probseg.nii.gz"))
 
 
+def test_what_is_beside_a_segmentation_belongs_to_it(
+    make_run, tree, tmp_path, monkeypatch, capsys
+) -> None:
+    """Other settings: maps and picture of the earlier ones neither stay nor are taken for new."""
+    run, out = make_run("A"), tmp_path / "out"
+    arguments = (f"run={run}", f"input={one_scan(tree)}", f"output={out}")
+    predict(monkeypatch, *arguments, "probseg=[cGM,WM]")
+    (target,) = out.rglob("*_desc-neoseg_dseg.nii.gz")
+    maps = {path.name: path.read_bytes() for path in out.rglob("*_probseg.nii.gz")}
+    predict(monkeypatch, *arguments, "probseg=TCV", "picture=false")
+    assert len(list(out.rglob("*_probseg.nii.gz"))) == 3  # all of the same network and settings
+    assert list(out.rglob("*.png"))
+
+    other = (*arguments, "window.mirror=true", "picture=false")
+    predict(monkeypatch, *other)
+    assert not list(out.rglob("*_probseg.nii.gz"))
+    assert not list(out.rglob("*.png"))
+    predict(monkeypatch, *other, "probseg=[cGM,WM]")
+    again = {path.name: path.read_bytes() for path in out.rglob("*_probseg.nii.gz")}
+    assert again.keys() == maps.keys()
+    assert all(again[name] != maps[name] for name in maps)
+
+    shutil.copy(target, target.with_name("drawn.nii.gz"))
+    edited = nib.load(target)
+    nib.save(nib.Nifti1Image(np.zeros(edited.shape, np.uint8), edited.affine), target)
+    predict(monkeypatch, *other, "probseg=TCV")
+    assert not np.asarray(nib.load(target).dataobj).any()  # an edited map is not made again
+    assert "nothing is written beside them" in " ".join(capsys.readouterr().out.split())
+
+
+def test_another_process_writes_the_same_scan(make_run, tree, tmp_path, monkeypatch) -> None:
+    runs = [make_run("A"), make_run("B", seed=1)]
+    source, out = one_scan(tree), tmp_path / "out"
+    segment = Segmenter.segment
+
+    def slow(self, *arguments, **options):
+        """While A segments, B does it all."""
+        with monkeypatch.context() as patch:
+            patch.setattr(Segmenter, "segment", segment)
+            predict(patch, f"run={runs[1]}", f"input={source}", f"output={out}")
+        return segment(self, *arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", slow)
+    predict(monkeypatch, f"run={runs[0]}", f"input={source}", f"output={out}", status=1)
+    (target,) = out.rglob("*_desc-neoseg_dseg.json")
+    assert json.loads(target.read_text())["run"] == "B"
+
+
 def test_overwrite(make_run, tree, tmp_path, monkeypatch) -> None:
     run, source = make_run("A"), one_scan(tree)
     arguments = (f"run={run}", f"input={source}", f"output={tmp_path / 'out'}", "picture=false")
@@ -168,7 +217,7 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
     for name, content in (("a", source[:2000]), ("b", source), ("c", b""), ("d", source)):
         (inputs / f"{name}_T2w.nii.gz").write_bytes(content)
     run = make_run("A")
-    import neoseg.commands.predict as command
+    import neoseg.commands.prediction_job as command
 
     build = command.write_derivative
 
@@ -305,7 +354,7 @@ def test_scans_that_lack_a_modality(make_run, tree, tmp_path, monkeypatch, capsy
 
 
 def test_the_label_map_comes_last(make_run, tree, tmp_path, monkeypatch) -> None:
-    import neoseg.commands.predict as command
+    import neoseg.commands.prediction_job as command
 
     run, out = make_run("A"), tmp_path / "out"
     arguments = [f"run={run}", f"input={one_scan(tree)}", f"output={out}", "probseg=[WM]"]
@@ -427,7 +476,7 @@ def test_a_run_that_has_not_ended_is_named(make_run, tree, tmp_path, monkeypatch
 
 
 def test_a_full_disk_ends_it_at_once(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
-    import neoseg.commands.predict as command
+    import neoseg.commands.prediction_job as command
 
     tried = []
 
