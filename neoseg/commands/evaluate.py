@@ -32,6 +32,7 @@ from neoseg.inference.model import ModelSpec
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.progress import progress_bar
+from neoseg.runs.folder import claimed
 from neoseg.runs.loading import Moved, data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
@@ -129,8 +130,11 @@ def main(config: DictConfig) -> None:
     output = command.output or run / "evaluation" / folder_name
     window = {**command.window, "voxel_size": command.voxel_size}
     segmenter = segmenter_of(spec, trained.network, trained.device, **window)
-    _claim(output, command, parts, segmenter)
-    with progress_bar("score", total=sum(len(scored.scans) for scored in parts)) as bar:
+    with (
+        claimed(output),
+        progress_bar("score", total=sum(len(scored.scans) for scored in parts)) as bar,
+    ):
+        _claim(output, command, parts, segmenter)
         table = score_cohorts(
             segmenter,
             parts,

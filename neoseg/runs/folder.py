@@ -43,7 +43,7 @@ def claimed(folder: Path) -> Iterator[None]:
             held.enter_context(locked(folder / LOCK, _LOCK_TIMEOUT))
         except HeldError as lock:
             raise ConfigError(
-                f"another process is training in {folder} (it holds {lock}); wait until it has "
+                f"another process is working in {folder} (it holds {lock}); wait until it has "
                 "ended, or end it first"
             ) from None
         yield

@@ -19,6 +19,7 @@ from neoseg.evaluate import main as evaluate
 from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
+from neoseg.runs.folder import claimed
 
 SMALL = [
     "patches.batch_size=3",
@@ -81,6 +82,20 @@ def test_files_of_further_cohorts_lie_apart(run: Path) -> None:
     assert set(record["annotation"]["cohorts"]) == {"phantom", "clinic", "archive"}
     card = json.loads((run / "card.json").read_text())
     assert card["data"]["cohort"] == ["phantom", "archive", "clinic"]
+
+
+@pytest.mark.slow
+def test_two_evaluations_never_share_a_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    GlobalHydra.instance().clear()
+    arguments = [f"run='{run}'", f"output={tmp_path}", "device=cpu", "pictures=0"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    monkeypatch.setattr("neoseg.runs.folder._LOCK_TIMEOUT", 0.0)
+    with claimed(tmp_path), pytest.raises(SystemExit):
+        evaluate()
+    assert f"another process is working in {tmp_path}" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "evaluation.json").exists()
 
 
 @pytest.mark.slow
