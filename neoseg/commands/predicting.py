@@ -12,6 +12,7 @@ from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
+from neoseg.own_code import current_code
 from neoseg.runs.loading import Moved, data_of, load_predictor, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
@@ -55,5 +56,7 @@ class PredictingConfig(CommandConfig):
         return as_trained(plan, self.run[0])
 
     def origin(self) -> Origin:
-        """Return the origin of predictions: weights and settings."""
-        return Origin.of(self.made_by, self.run, self.settings)
+        """Return the origin of predictions: weights, settings, and code that is not neoseg's."""
+        code = {k: v for run in self.run for k, v in current_code(run, self.allow).items()}
+        settings = {**self.settings, "code": code} if code else self.settings
+        return Origin.of(self.made_by, self.run, settings)

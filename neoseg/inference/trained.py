@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from neoseg.inference.checkpoint import (
 from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.model_file import read_model
 from neoseg.networks import weighing
+from neoseg.own_code import changed_code
+
+log = logging.getLogger(__name__)
 
 OF_TRAINING = frozenset({"loss", "optimizer", "teacher", "compile", "channels_last", "init"})
 """Hyper-parameters of a checkpoint that only training needs."""
@@ -85,6 +89,13 @@ class TrainedNetwork:
             prefix = PREFIXES[name]
             with weighing(weights):
                 network = spec.build_network(allow)
+            if modules := changed_code(run, allow):
+                log.warning(
+                    "the code of %s has changed since %s was trained, and what it predicts may be "
+                    "another thing",
+                    ", ".join(modules[:5]),
+                    run,
+                )
             own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             return cls.of(spec, network, own, device, name)
         except CheckpointError as error:

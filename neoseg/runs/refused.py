@@ -11,6 +11,7 @@ from neoseg.failure import forget_failure
 from neoseg.files import find, write_bytes
 from neoseg.foreign import CONFIG
 from neoseg.inference.checkpoint import BEST, LAST
+from neoseg.own_code import CODE
 from neoseg.processes import is_first_process
 from neoseg.runs.folder import RECORD
 from neoseg.runs.origin import CHANGES
@@ -18,7 +19,7 @@ from neoseg.runs.people import IMAGES, PLAN, SCANS, SEEN, SPLIT
 
 log = logging.getLogger(__name__)
 
-DESCRIBING = (CONFIG, SPLIT, PLAN, SCANS, SEEN, IMAGES, CHANGES, RECORD)
+DESCRIBING = (CONFIG, SPLIT, PLAN, SCANS, SEEN, IMAGES, CODE, CHANGES, RECORD)
 """Files of a run folder that say what the run is, rewritten when it is resumed."""
 
 

@@ -23,6 +23,7 @@ from neoseg.inference.checkpoint import (
     read_checkpoint,
 )
 from neoseg.networks.wide_end import wide_end
+from neoseg.own_code import write_code
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.processes import is_first_process
 from neoseg.runs.people import write_images
@@ -63,6 +64,8 @@ def run_stage(
     module = run.module(plan)
     if warning := wide_end(module.network, module.head.channels):
         log.warning("%s", warning)
+    if is_first_process():
+        write_code(folder, run.allow)
     codes = stage.pseudo_labels(folder)
     checkpoint = stage.folder(folder) / CHECKPOINTS / LAST
     resuming = checkpoint.is_file()

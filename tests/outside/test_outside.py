@@ -150,3 +150,29 @@ def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
     )
     assert (run / "run.json").is_file()
     assert (tmp_path / "epochs").read_text().split() == ["0", "1", "2"]
+
+
+def test_changed_code_is_told(installed: Path, heads: Path, tmp_path: Path) -> None:
+    """The weights fit the changed network, which predicts something else."""
+    code, run = tmp_path / "code", tmp_path / "run"
+    code.mkdir()
+    source = "from mylab.networks import PocketNet\n\n\nclass Mine(PocketNet):\n    pass\n"
+    (code / "nets.py").write_text(source)
+    paths = (installed, code)
+    arguments = [*small_run(heads), "cohort=flat", "network=pocket", f"hydra.run.dir={run}"]
+    arguments += ["network.net._target_=nets.Mine", "allow=[nets]"]
+    neoseg("train", *arguments, "score=false", at=tmp_path, paths=paths)
+    recorded = json.loads((run / "code.json").read_text())
+    assert "nets" in recorded
+    assert any(name.startswith("mylab.") for name in recorded)
+    predict = (f"run={run}", f"input={heads / '00_image.nii.gz'}", f"output={tmp_path / 'out'}")
+    predict = (*predict, "allow=[nets]", "picture=false")
+    told = neoseg("predict", *predict, at=tmp_path, paths=paths)
+    assert "has changed since" not in told
+    negative = "\n    def forward(self, image):\n        return -super().forward(image)\n"
+    (code / "nets.py").write_text(source.replace("    pass\n", negative[1:]))
+    told = neoseg("predict", *predict, at=tmp_path, paths=paths)
+    assert f"the code of nets has changed since {run} was trained" in " ".join(told.split())
+    assert "1 scans are segmented again" in told
+    told = neoseg("train", *arguments, "score=false", at=tmp_path, paths=paths, status=2)
+    assert "the code of nets has changed since" in told
