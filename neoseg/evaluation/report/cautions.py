@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 
 import pandas as pd
@@ -32,7 +32,8 @@ def cautions(comparison: Comparison) -> list[str]:
     return [
         *_different_contents(frame),
         *_different_truths(frame),
-        *_duplicate_runs(frame),
+        *_repeated_trainings(comparison.collected.repeated),
+        *_duplicate_runs(frame, comparison.collected.repeated),
         *_different_plans(comparison),
         *_different_inventions(frame),
         *_few_subjects(comparison.summary),
@@ -89,8 +90,18 @@ def _different_truths(frame: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning for each group of runs of an arm with identical scores."""
+def _repeated_trainings(groups: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield a warning for each group of runs that are one training."""
+    for runs in groups:
+        yield (
+            f"{len(runs)} runs ({shorten(runs)}) are one training: their settings, seed and "
+            "annotated people are the same. They count as one draw. Give each a seed of its own "
+            "(seed='${annotation.draw}')."
+        )
+
+
+def _duplicate_runs(frame: pd.DataFrame, known: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield a warning for each group of runs of an arm with identical scores, unless `known`."""
     leaves = frame[frame["is_leaf"]].sort_values([*SCAN, "abbreviation"])
     runs_of: dict[tuple[str, tuple[float, ...]], list[str]] = {}
     for run, part in leaves.groupby("run", sort=False):
@@ -98,7 +109,7 @@ def _duplicate_runs(frame: pd.DataFrame) -> Iterator[str]:
         if len(set(key[1])) > 1:  # networks that find nothing all have the same scores
             runs_of.setdefault(key, []).append(str(run))
     for (arm, _), runs in runs_of.items():
-        if len(runs) > 1:
+        if len(runs) > 1 and not any(set(runs) <= set(group) for group in known):
             yield (
                 f"{len(runs)} runs of {arm} have the very same scores ({shorten(runs)}): they are "
                 "one training, such as of draws that chose the same people with the same seed, and "

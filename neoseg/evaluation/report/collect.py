@@ -12,6 +12,7 @@ import pandas as pd
 
 from neoseg.evaluation.budget import share_of_full
 from neoseg.evaluation.report.arm_names import name_arms
+from neoseg.evaluation.report.one_training import same_trainings
 from neoseg.evaluation.report.run_files import FinishedRun, ReportError, read_run
 from neoseg.evaluation.report.same_names import tell_apart
 from neoseg.evaluation.table import SCAN
@@ -41,13 +42,15 @@ class Collected:
     experiment has several arms at one share, `experiment` also states how they differ.
     Runs that differ in the split alone and have no test person in common are folds of one arm.
     `full_fraction` and `draw` are NaN if the run's configuration has none; `run` is the name of the
-    run, its folder relative to the searched one. If the runs were tested on several cohorts,
-    `subject` is prefixed with "cohort/".
+    run, its folder relative to the searched one. `repeated` are groups of runs that are one
+    training each; these have the draw of the first of them, so that they count once. If the runs
+    were tested on several cohorts, `subject` is prefixed with "cohort/".
     """
 
     scores: pd.DataFrame
     runs: tuple[FinishedRun, ...]
     unfinished: tuple[Unfinished, ...]
+    repeated: tuple[tuple[str, ...], ...] = ()
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -110,9 +113,14 @@ def collect(
         if changed:
             keys["experiment"] = f"{keys['experiment']}, {', '.join(changed)}"
     _require_distinct(table, folds)
+    repeated = same_trainings([run.path for run in runs], configs)
+    for first, *others in repeated:
+        for number in others:
+            table[number]["draw"] = table[first]["draw"]
     scores = _joined(frames, table)
     _unify_facts(scores)
-    return Collected(scores, runs, tuple(unfinished))
+    groups = tuple(tuple(runs[number].name for number in group) for group in repeated)
+    return Collected(scores, runs, tuple(unfinished), groups)
 
 
 @dataclass(frozen=True)

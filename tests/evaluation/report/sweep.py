@@ -123,8 +123,9 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
     content = {"name": name, "seed": 0, "steps": 20, "seconds": 90.0, "device": "CPU"}
     (folder / "run.json").write_text(json.dumps(content | dict(record or {})))
+    full = 10 * (draw or 0) + 1  # another draw, other people
     (folder / "annotation.csv").write_text(
-        "subject,session,split,stream,protocol\n1,1,train,full,full\n2,1,train,partial,tcv\n"
+        f"subject,session,split,stream,protocol\n{full},1,train,full,full\n2,1,train,partial,tcv\n"
         "2,2,train,partial,tcv\n"
     )
     curves = "epoch,step,train/loss,val/dice\n0,9,1.0,\n0,9,,0.5\n1,19,0.7,\n1,19,,0.6\n"

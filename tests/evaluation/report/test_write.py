@@ -129,6 +129,26 @@ def test_draws_that_are_one_training_are_told(tmp_path) -> None:
     assert "2 runs of iuc, 5 % have the very same scores (0, 1)" in text.partition("## ")[0]
 
 
+def test_draws_that_are_one_training_but_for_rounding_count_once(tmp_path) -> None:
+    """As of draws that chose the same people with the same seed, on a GPU."""
+    scans = ("t1-1", "t2-1", "t3-1", "t4-1", "t5-1")
+    for name, level in (("supervised", 0.6), ("iuc", 0.7)):
+        for draw in range(3):
+            run = tmp_path / "runs" / f"{name}_{draw}"
+            write_run(run, dice_of(level + 1e-6 * draw, scans), name=name, draw=draw, views=False)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    tests = pd.read_csv(tmp_path / "report" / "tests.csv")
+    assert set(tests["compares"]) == {"methods"}
+    for draw in (1, 2):
+        first = (tmp_path / "runs" / "iuc_0" / "annotation.csv").read_text()
+        (tmp_path / "runs" / f"iuc_{draw}" / "annotation.csv").write_text(first)
+    write_report(tmp_path / "runs", tmp_path / "again")
+    tests = pd.read_csv(tmp_path / "again" / "tests.csv")
+    assert set(tests["compares"]) == {"networks"}
+    text = (tmp_path / "again" / "report.md").read_text().partition("## ")[0]
+    assert "3 runs (iuc_0, iuc_1, iuc_2) are one training" in text
+
+
 @pytest.mark.parametrize(
     ("planned", "batches", "told"),
     [(True, (2, 9), True), (True, (2, 2), False), (False, (2, 9), False)],

@@ -1,0 +1,54 @@
+"""Runs that are one training, such as draws that chose the same people with the same seed.
+
+Their scores differ by rounding at most, so they must not count as several draws.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neoseg.digests import digest_of_content
+from neoseg.foreign import ForeignError, read_table, value_at
+
+PLAN = "annotation.csv"
+"""Who of the training was annotated how, in the folder of a run."""
+
+_PLACES = ("paths", "logger", "cluster", "hydra", "pictures", "score")
+"""Sections of a configuration on which no weight depends."""
+
+
+def same_trainings(
+    folders: Sequence[Path], configs: Sequence[Mapping[str, Any]]
+) -> list[tuple[int, ...]]:
+    """Return groups of runs, by index, with equal settings, seed and annotated people.
+
+    Runs whose draw chooses slices as well are never equal.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, (folder, config) in enumerate(zip(folders, configs, strict=True)):
+        if (key := _key(folder, config)) is not None:
+            groups.setdefault(key, []).append(number)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _key(folder: Path, config: Mapping[str, Any]) -> str | None:
+    annotations = [value_at(config, "annotation", {})]
+    annotations += [
+        value_at(extra, "annotation", {})
+        for extra in value_at(config, "extra_cohorts", {}).values()
+    ]
+    if any(value_at(annotation, "protocol.slices") for annotation in annotations):
+        return None
+    try:
+        text = read_table(folder / PLAN, folder)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        people = sorted(sorted(row.items()) for row in rows if row["split"] != "test")
+    except (ForeignError, csv.Error, KeyError, TypeError):
+        return None
+    settings = {key: value for key, value in config.items() if key not in _PLACES}
+    settings["annotation"] = {k: v for k, v in annotations[0].items() if k != "draw"}
+    return digest_of_content([settings, people]) if people else None
