@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def from_tables(
     tables = {scan: list(tables_of(path, root, listed)) for scan, path in labels.items()}
     groups: dict[bytes, tuple[Path, list[str]]] = {}
     for scan, (nearest, *_) in ((s, paths) for s, paths in tables.items() if paths):
-        groups.setdefault(_content(nearest), (nearest, []))[1].append(scan)
+        groups.setdefault(content_of(nearest), (nearest, []))[1].append(scan)
     meaning: dict[int, LabelSet] = {}
     source_of: dict[int, Path] = {}
     valid = True
@@ -82,6 +83,7 @@ def from_tables(
     if not valid:
         return None
     _warn_overridden(space, list(tables.values()), problems)
+    _warn_elsewhere({s: paths[0] for s, paths in tables.items() if paths}, labels, root, problems)
     if meaning:
         # Tables of names often leave out the background.
         meaning.setdefault(0, frozenset([space.background]))
@@ -126,7 +128,8 @@ def _covers(table: Path, entities: Sequence[str], suffix: str) -> bool:
     return table_suffix == suffix and set(table_entities) <= set(entities)
 
 
-def _content(table: Path) -> bytes:
+def content_of(table: Path) -> bytes:
+    """Return the bytes of a table, by which equal ones are recognised."""
     try:
         return read_bytes(table)
     except ForeignError:
@@ -156,7 +159,7 @@ def _warn_overridden(
     """Warn of tables that contradict a nearer one, which overrides them."""
     seen: set[tuple[bytes, bytes]] = set()
     for near, far in ((paths[0], table) for paths in tables for table in paths[1:]):
-        pair = (_content(near), _content(far))
+        pair = (content_of(near), content_of(far))
         if pair in seen:
             continue
         seen.add(pair)
@@ -170,7 +173,17 @@ def _warn_overridden(
             for v, s in zip(near_meaning.values, near_meaning.sets, strict=True)
             if far_sets.get(v, s) != s
         ]
-        if conflicts:
+        if not conflicts:
+            continue
+        if near.parent == far.parent and near.name.count("_") == far.name.count("_"):
+            problems.error(
+                near,
+                _difference(near_meaning, far_meaning, conflicts, far),
+                "one table for a label file in a folder, or one meaning",
+                "correct or delete one of them, or set cohort.convention to what holds",
+                CONTRADICTION,
+            )
+        else:
             problems.warn(
                 near,
                 _difference(near_meaning, far_meaning, conflicts, far),
@@ -178,6 +191,25 @@ def _warn_overridden(
                 "the table nearest to the label file counts; correct the wrong one",
                 CONTRADICTION,
             )
+
+
+def _warn_elsewhere(
+    tables: Mapping[str, Path], labels: Mapping[str, Path], root: Path, problems: Problems
+) -> None:
+    """Warn of tables above label files that lie elsewhere than the cohort does."""
+    scans: dict[Path, list[str]] = {}
+    for scan, table in tables.items():
+        beside = table.parent == labels[scan].parent
+        if not beside and Path(os.path.abspath(root)) not in Path(os.path.abspath(table)).parents:
+            scans.setdefault(table, []).append(scan)
+    for table, names in scans.items():
+        problems.warn(
+            table,
+            f"says what the integers of {len(names)} label files mean that lie outside {root}",
+            "a table beside the label files, or a cohort in one folder",
+            "if it is of another data set, set cohort.convention to what holds",
+            CONTRADICTION,
+        )
 
 
 def _warn_guessed(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neoseg.cohort.formats import dicom_line
+from neoseg.cohort.listed import with_listed
 from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
 from neoseg.cohort.segments import with_segments
 from neoseg.cohort.selection import Selection
@@ -83,6 +84,7 @@ def reader(
             problems = Problems()
             filters = {k: options.pop(k) for k in Selection.model_fields if k in options}
             selection = parse_settings(Selection, filters, f"cohort '{name}'")
+            modalities = [str(modality) for modality in modalities]  # also of numbers
             twice = len(set(modalities)) < len(modalities)
             if not modalities or twice or (known and set(modalities) - set(known)):
                 problems.error("modalities", f"found {list(modalities)}", expected)
@@ -92,6 +94,8 @@ def reader(
             if names_in_files:
                 given = options.get("convention")
                 scans = with_segments(scans, space, given, convention, problems)
+            if options.get("convention") is None:
+                scans = with_listed(scans, path if path.is_dir() else path.parent)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
             _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)

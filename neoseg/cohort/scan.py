@@ -28,6 +28,7 @@ class Scan:
     leaves to the background. `split` is "train", "val" or "test" if the cohort's own table defines
     it. `annotation` is the protocol that the user names for the scan, None if it is drawn.
     `own_convention` is the meaning of integers that the label file itself states, if it does.
+    `listed` are the integers of its own table of names, None if there is none or it lists all.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Scan:
     split: str | None = None
     annotation: Protocol | None = None
     own_convention: Convention | None = None
+    listed: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")

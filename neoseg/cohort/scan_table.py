@@ -39,7 +39,7 @@ def read_table(
     space: LabelSpace,
     reading: Reading,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str | int, str] | None = None,
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Read a `.csv` (commas) or `.tsv` (tabs) with `subject` and a column for each modality.
@@ -52,13 +52,14 @@ def read_table(
     other options are those of `read_bids`.
     """
     problems, bad = reading.problems, partial(reading.problems.error, kind="bad-table")
-    unknown = sorted(set(columns or {}) - {*NAMES, *reading.modalities})
+    # On a command line, the key of modality "0" can only be the number.
+    named = {str(key): (str(name),) for key, name in (columns or {}).items()}
+    unknown = sorted(set(named) - {*NAMES, *reading.modalities})
     if unknown:
         problems.error("columns", f"names {shorten(unknown)}", f"some of {', '.join(NAMES)}")
     rows = read_rows(root, [], problems)
     header = set(rows[0]) if rows else set()
     names = {**NAMES, **{name: (name,) for name in reading.modalities}}
-    named = {key: (str(name),) for key, name in (columns or {}).items()}
     column_of = {
         key: next((n for n in ways if n.casefold() in header), "")
         for key, ways in {**names, **named}.items()

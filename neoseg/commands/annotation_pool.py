@@ -16,13 +16,17 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.runs.loading import images_of
+from neoseg.runs.people import meaning_of
 from neoseg.store import Geometry
 from neoseg.store.reading import read_codes
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scan that may be annotated: its ids, files, and current annotation."""
+    """A scan that may be annotated: its ids, files, and current annotation.
+
+    `meaning` is a digest of what the integers of its label file stand for.
+    """
 
     subject: str
     session: str | None
@@ -33,6 +37,7 @@ class Candidate:
     protocol: Protocol
     known: Callable[[Geometry], np.ndarray] | None = None
     cohort: str = ""
+    meaning: str = ""
 
 
 def of_run(plan: Plan) -> list[Candidate]:
@@ -52,7 +57,8 @@ def of_run(plan: Plan) -> list[Candidate]:
             files = tuple(p for p in (*scan.images, scan.label, scan.mask) if p is not None)
             name, cohort = plan.scan_name(source, scan), source.cohort.name
             ids, paths = (scan.subject, scan.session, name), (scan.images, scan.mask, files)
-            candidates.append(Candidate(*ids, *paths, protocol, known, cohort))
+            meaning = meaning_of(scan, source.cohort.convention)
+            candidates.append(Candidate(*ids, *paths, protocol, known, cohort, meaning))
     return candidates
 
 

@@ -80,6 +80,14 @@ def main(config: DictConfig) -> None:
             partial,
             len(observations),
         )
+    people = len({(cohort.name, scan.subject) for cohort, scan in scans.values()})
+    if people < len(scans):
+        log.warning(
+            "%d scans are of %d people: each counts as if it were somebody's only one, and those "
+            "of one person are alike, so that for new people the promises are too optimistic",
+            len(scans),
+            people,
+        )
     log.info("calibrated on %d scans, kept in %s", len(observations), folder)
 
 

@@ -36,9 +36,9 @@ from neoseg.runs.folder import claimed
 from neoseg.runs.loading import Moved, data_of, warn_of_unfinished
 from neoseg.runs.people import as_trained, seen_by
 from neoseg.store import DataError, PrepareSettings, read_volume
-from neoseg.store.examined import shown_of
+from neoseg.store.examined import warnings_of
 from neoseg.store.leaks import Member, by_image, by_name, require_none
-from neoseg.store.reading import read_scan, shown_by
+from neoseg.store.reading import shown_by
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
     if seen != "leave_out":
         return scored
     people = {leak.other.person for leak in leaks}
-    unseen = tuple(m.scan for m in map(_member, scored.scans) if m.person not in people)
+    unseen = tuple(s for s in scored.scans if Member(s, "evaluation").person not in people)
     log.warning("%d of %d scans are left out", len(scored.scans) - len(unseen), len(scored.scans))
     return replace(scored, scans=unseen)
 
@@ -234,8 +234,7 @@ def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored
         if scan.label is None:  # not scored
             continue
         try:
-            *_, record = read_scan(scan, scan.meaning(scored.cohort.convention), prepare)
-            for problem in shown_of(scan, map(Problem.from_dict, record["findings"])):
+            for problem in warnings_of(scan, scored.cohort.convention, prepare):
                 notes.setdefault(problem.kind, []).append(problem)
         except DataError as error:
             errors[scan.id] = error
@@ -250,10 +249,6 @@ def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored
         raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
     log.warning("%s are left out (on_error=skip)\n%s", count, lines)
     return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in errors))
-
-
-def _member(scan: Scan) -> Member:
-    return Member(scan, "evaluation")
 
 
 def _fingerprint(path: Path | None) -> tuple[str, str]:

@@ -89,7 +89,8 @@ class DoubtMeter:
         """Return the digest of all that the doubt in a scan depends on, besides the networks."""
         sets = [sorted(map(sorted, p.sets)) for p in (scan.protocol, *self.depths.values())]
         slices = [str(scan.protocol.slices), sorted(self.depths)]
-        return digest_of_content([[digest_of(path) for path in scan.files], *sets, slices])
+        files = [digest_of(path) for path in scan.files]
+        return digest_of_content([files, scan.meaning, *sets, slices])
 
 
 def main(config: DictConfig) -> None:

@@ -18,7 +18,7 @@ from neoseg.foreign import read_json
 from neoseg.store.arrays import mapped, open_array, unpacking
 from neoseg.store.damage import DataError
 from neoseg.store.locations import read_located, read_locations
-from neoseg.store.preprocess import Geometry
+from neoseg.store.preprocess import Geometry, PrepareSettings
 
 RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.bin"
 
@@ -182,6 +182,12 @@ def _require_valid(record: Mapping[str, Any]) -> None:
         Problem.from_dict(raw)
     if not all(isinstance(count, int) and count >= 0 for count in record["voxels"]):
         raise ValueError("counts of voxels")
+    if record["voxels"]:  # of labels
+        parts = [record[name] for name in ("voxels", "inside", "planes")]
+        whole = all(part is None or len(part) == 3 for part in record["planes"])
+        if len(set(map(len, parts))) > 1 or not whole:
+            raise ValueError("where labels lie")
+    PrepareSettings.model_validate(record["settings"])
     if not isinstance(record["digest"], str) or "foreground" not in record["settings"]:
         raise ValueError("digest or settings")
     record["mask"]

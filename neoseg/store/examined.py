@@ -17,7 +17,9 @@ from neoseg.store.damage import DataError
 from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.label_checks import check_content, check_described
-from neoseg.store.reading import mask_problems
+from neoseg.store.label_extent import check_extent
+from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.reading import mask_problems, read_scan
 from neoseg.store.voxel_size import check_slices
 
 
@@ -64,6 +66,9 @@ class Examined:
             counts = np.array(voxels)
             now += check_content(scan, counts, convention)
             now += check_described(scan, counts, convention)
+            settings = PrepareSettings(**record["settings"])
+            extent = check_extent(scan.label, record, settings, scan.meaning(convention))
+            now += shown_of(scan, extent)
             now += check_slices(scan, entry.geometry.canonical_spacing, entry.geometry.spacing)
         if any(problem.severity == "error" for problem in now):
             return cls.failed(scan, DataError.of(now))
@@ -87,6 +92,22 @@ class Examined:
     def errors(self) -> tuple[Problem, ...]:
         """The findings that keep the scan from being used."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def warnings_of(scan: Scan, convention: Convention, settings: PrepareSettings) -> list[Problem]:
+    """Read the files of a scan, and return what is to be told of them; nothing is stored.
+
+    `convention` is the cohort's.
+
+    Raises:
+        DataError: lists all errors of the files.
+    """
+    meaning = scan.meaning(convention)
+    *_, record = read_scan(scan, meaning, settings)
+    findings = [Problem.from_dict(raw) for raw in record["findings"]]
+    if scan.label is not None:
+        findings += check_extent(scan.label, record, settings, meaning)
+    return shown_of(scan, findings)
 
 
 def shown_of(scan: Scan, findings: Iterable[Problem]) -> list[Problem]:

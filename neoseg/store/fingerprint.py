@@ -10,7 +10,7 @@ from neoseg.labels import Convention
 from neoseg.store.damage import DataError
 from neoseg.store.preprocess import PrepareSettings
 
-LAYOUT = 8
+LAYOUT = 9
 """Version of the entries; raise it when older ones cannot be read or hold other intensities."""
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from neoseg.cohort import Scan
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
 from neoseg.labels.convention import ROUNDING
-from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store.checks import one
 from neoseg.store.nifti import load_image
-from neoseg.store.preprocess import PrepareSettings
 from neoseg.store.volume import Volume
-
-Box = Sequence[tuple[int, int]]
-"""A (start, stop) pair per axis."""
 
 MAX_SPELLED_OUT = 8
 """Largest number of unknown values for which a message spells out the configuration line."""
@@ -99,9 +92,6 @@ def check_exactness(path: Path, labels: Volume) -> list[Problem]:
     return problems
 
 
-MIN_RUNS, MAX_RUN = 4, 3
-"""Labels drawn on some planes only: least number of separate runs of planes, most planes a run."""
-
 OF_CONTENT = ("untold-labels", "empty-labels")
 """Kinds of the findings of `check_content`."""
 
@@ -116,6 +106,8 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
     """
     path, space, convention = scan.label, convention.space, scan.meaning(convention)
     assert path is not None
+    if unlisted := _unlisted(scan, voxels, convention):
+        return unlisted
     believed = scan.described is not None or (
         scan.annotation is not None and scan.annotation.stream == "full"
     )
@@ -142,80 +134,26 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
     return []
 
 
-def check_kept(
-    path: Path, codes: np.ndarray, crop: Box, settings: PrepareSettings, meaning: Convention
-) -> list[Problem]:
-    """Warn of structures outside the crop; `codes` are stored codes on the canonical grid."""
-    background = meaning.space.background
-    structures = np.array([background not in leaves for leaves in meaning.sets])[codes]
-    total = int(np.count_nonzero(structures))
-    inside = structures[tuple(slice(low, high) for low, high in crop)]
-    lost = total - int(np.count_nonzero(inside))
-    if not lost:
+def _unlisted(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
+    """Check that a file holds no integer that only the tables of other files name."""
+    if scan.listed is None or (scan.annotation is not None and scan.annotation.convention):
         return []
-    around = "the brain mask" if settings.foreground == "mask" else "the bright part of the image"
-    return one(
-        path,
-        f"has {lost} of {total} voxels of structures outside of what is kept of the image",
-        f"all of them within {settings.crop_margin:g} mm of {around} (store.crop_margin)",
-        "neither trained on nor found there; set store.crop_margin=null to keep everything, or "
-        "look whether labels and image belong together",
-        "cropped-labels",
-        severity="warning",
-    )
-
-
-def check_planes(path: Path, codes: np.ndarray, meaning: Convention) -> list[Problem]:
-    """Warn of structures on separate planes of one axis only, as if those between were not drawn.
-
-    Structures that lie apart leave planes empty as well, but few, or along several axes.
-    `codes` are stored codes on the canonical grid.
-    """
-    background, found = meaning.space.background, dict[int, list[tuple[int, int, str]]]()
-    for code, box in enumerate(
-        find_objects(codes.astype(np.int32) + 1, max_label=len(meaning.sets))
-    ):
-        if box is None or background in meaning.sets[code]:
-            continue
-        planes = _sparse_axis(codes[box] == code)
-        if planes is not None:
-            axis, shown, empty = planes
-            found.setdefault(axis, []).append((shown, empty, meaning.name(code)))
-    if not found:
+    assert scan.label is not None
+    texts = [
+        f"{convention.values[code]} ({voxels[code]} voxels; {convention.name(code)} by the others)"
+        for code in np.flatnonzero(voxels).tolist()
+        if convention.values[code] not in scan.listed
+    ]
+    if not texts:
         return []
-    axis = max(found, key=lambda number: len(found[number]))
-    shown, empty, _ = max(found[axis])
-    names = shorten(name for *_, name in found[axis])
-    plane = next(name for name, number in PLANE_AXIS.items() if number == axis)
     return one(
-        path,
-        f"shows {names} on {shown} {plane} planes, and on none of the {empty} between them",
-        "structures on neighbouring planes",
-        "the planes between count as background; where they were not drawn, set "
-        f"annotation.protocol.name=drawn 'annotation.protocol.slices={{plane: {plane}}}' "
-        "annotation.protocol.describes=true, with 'annotation.full=[...]' for who is drawn on all",
-        "sparse-planes",
-        severity="warning",
+        scan.label,
+        f"holds {shorten(texts, 6)}, which its own table of names (dseg.tsv) lacks, unlike those "
+        "of other label files",
+        "integers of its table",
+        "complete that table, or say with cohort.convention what the integers mean in all files",
+        "label-values",
     )
-
-
-def _sparse_axis(mask: np.ndarray) -> tuple[int, int, int] | None:
-    """Return the axis along which a structure has gaps between its planes, and these numbers.
-
-    They are the planes with the structure and those without. None if there are few, or also along
-    other axes.
-    """
-    sparse = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        shown = np.flatnonzero(mask.any(axis=others))
-        runs = 1 + np.count_nonzero(np.diff(shown) > 1)
-        empty = mask.shape[axis] - len(shown)
-        if runs >= MIN_RUNS and len(shown) <= MAX_RUN * runs and empty >= len(shown) - 1:
-            sparse.append((axis, len(shown), empty))
-        elif runs > 2:
-            return None
-    return sparse[0] if len(sparse) == 1 else None
 
 
 def check_described(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:

@@ -15,14 +15,8 @@ from neoseg.store.checks import check_grid, one
 from neoseg.store.damage import DataError
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
-from neoseg.store.label_checks import (
-    OF_CONTENT,
-    check_content,
-    check_exactness,
-    check_kept,
-    check_planes,
-    check_values,
-)
+from neoseg.store.label_checks import OF_CONTENT, check_content, check_exactness, check_values
+from neoseg.store.label_extent import measured
 from neoseg.store.preprocess import (
     Geometry,
     PrepareSettings,
@@ -74,9 +68,8 @@ def read_scan(
             codes, notes, voxels = read_labels(scan, convention, geometry)
             problems += notes
             meaning = scan.meaning(convention)
-            if geometry is not None:
-                problems += check_kept(scan.label, codes, geometry.crop, settings, meaning)
-            problems += check_planes(scan.label, codes, meaning)
+            crop = None if geometry is None else geometry.crop
+            record |= measured(codes, crop, len(meaning.values))
             label = np.array(meaning.values)[sampled(codes)]
             for path, data in zip(scan.images, samples, strict=False):
                 # Only a sample is compared; if it has several structures, equality is no accident.

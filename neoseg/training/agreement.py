@@ -21,8 +21,19 @@ def class_dice(leaves: Tensor, codes: Tensor, codebook: Codebook) -> Tensor:
         leaves: predicted leaf positions, integer `[X, Y, Z]`.
         codes: uint8 `[X, Y, Z]`, rows of the codebook.
         codebook: the meaning of the codes.
+
+    Raises:
+        ValueError: if shapes differ, or values are no leaves or rows of the codebook.
     """
     K, R = codebook.space.num_leaves, codebook.size
+    if leaves.shape != codes.shape:
+        raise ValueError(f"leaves {tuple(leaves.shape)} and codes {tuple(codes.shape)} differ")
+    for name, values, count in (("leaves", leaves, K), ("codes", codes, R)):
+        if values.is_floating_point() or values.is_complex():
+            raise ValueError(f"the {name} are {values.dtype}, expected whole numbers")
+        low, high = (values.min().item(), values.max().item()) if values.numel() else (0, 0)
+        if not 0 <= low <= high < count:
+            raise ValueError(f"the {name} hold {low} to {high}, expected 0 to {count - 1}")
     joint = torch.bincount((leaves.long() * R + codes.long()).flatten(), minlength=K * R)
     joint = joint.view(K, R).cpu().double()
     inside = torch.from_numpy(codebook.space.class_leaves).double()  # [C, K]

@@ -65,3 +65,19 @@ def make_dhcp(root: Path, release: int = 3, without: Iterable[str] = ()) -> Path
     add_table(base / "sub-CC01/sub-CC01_sessions.tsv", header, "7 30 -999 Q", "0100 40.5 33 3Q")
     add_table(base / "sub-CC02/sub-CC02_sessions.tsv", header, "ses-3 41 35 1")
     return base
+
+
+FILES = ("T2w", "desc-manual_dseg", "desc-brain_mask")
+
+
+def make_bids(root: Path, files: tuple[str, ...] = FILES) -> None:
+    """Make a tree of three scans of two people."""
+    add_scan(root, "01", None, files)
+    add_scan(root, "02", "a", files)
+    add_scan(root, "02", "b", files)
+    add_table(root / "participants.tsv", "participant_id scan_age", "sub-01 28.1", "sub-02 38")
+
+
+def write_names(path: Path, *rows: str) -> None:
+    """Write a table of names."""
+    path.write_text("".join(f"{row}\n" for row in ("index\tname\tabbreviation", *rows)))

@@ -13,7 +13,7 @@ from neoseg.cohort import Cohort, Split
 from neoseg.cohort.annotation import ExtraAnnotationSettings
 from neoseg.configuration.data import source_of
 from neoseg.doctor.examination import diagnose, findings_of_plan
-from neoseg.labels import Protocol
+from neoseg.labels import Convention, Protocol
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store import PrepareSettings, read_volume
 from neoseg.store.store import Store
@@ -90,6 +90,28 @@ def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plan
     said = described(cohort, slices={"plane": plane})
     (found,) = store.examine(said, said.scans)
     assert not found.problems
+
+
+def test_planes_are_told_by_what_the_integers_mean_now(tmp_path: Path) -> None:
+    """The entry stays when names are corrected; structures that were unknown before are told."""
+    cohort = write_cohort(tmp_path, 1)
+    path = cohort.scans[0].label
+    assert path is not None
+    whole = read_volume(path, dtype=np.int64).data
+    planes = np.arange(whole.shape[1]) % 4 == 1
+    save(path, np.where((whole == 1) & ~planes[:, None], 0, whole).astype(np.uint8))
+    meaning = dict(zip(cohort.convention.values, cohort.convention.sets, strict=True))
+    unknown = {**meaning, 1: cohort.convention.space.everything}
+    other = Convention(cohort.convention.space, tuple(unknown), tuple(unknown.values()))
+    store = Store(tmp_path / "store", PrepareSettings(crop_margin=None))
+    (found,) = store.examine(replace(cohort, convention=other), cohort.scans)
+    assert "sparse-planes" not in {problem.kind for problem in found.problems}
+    (again,) = store.examine(cohort, cohort.scans)
+    assert again.entry is not None
+    assert found.entry is not None
+    assert again.entry.folder == found.entry.folder
+    (problem,) = again.problems
+    assert "shows CSF on" in problem.found
 
 
 def test_one_structure_among_others_and_planes_in_pairs_are_told(tmp_path: Path) -> None:

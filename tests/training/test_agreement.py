@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from neoseg.labels import UNKNOWN, Codebook, LabelSpace, Protocol
 from neoseg.training.agreement import class_dice, mean_of_classes, names_leaves
@@ -50,6 +51,24 @@ def test_it_is_the_dice_over_the_voxels_that_are_known(codebook: Codebook, seed:
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found, brute(leaves, codes, codebook), rtol=1e-12)
     assert bool(found.isnan().any()) == (seed == 1)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "codes", "message"),
+    [
+        (torch.zeros(2, 3, 4), torch.zeros(2, 3, 4).int(), "leaves are torch.float32"),
+        (torch.zeros(2, 3, 4).int(), torch.zeros(1, 3, 4).int(), r"\(2, 3, 4\) and codes \(1, 3"),
+        (torch.full((2, 3, 4), 10), torch.zeros(2, 3, 4).int(), "leaves hold 10 to 10, expected 0"),
+        (torch.zeros(2, 3, 4).int(), torch.full((2, 3, 4), 99), "codes hold 99 to 99"),
+        (torch.full((2, 3, 4), -1), torch.zeros(2, 3, 4).int(), "leaves hold -1"),
+    ],
+)
+def test_what_is_no_segmentation_has_no_dice(
+    codebook: Codebook, leaves: Tensor, codes: Tensor, message: str
+) -> None:
+    """Volumes that broadcast and codes beyond the last would give a number."""
+    with pytest.raises(ValueError, match=message):
+        class_dice(leaves, codes, codebook)
 
 
 def test_a_perfect_prediction_has_one_everywhere(codebook: Codebook) -> None:
