@@ -18,16 +18,27 @@ AGE_RANGE = (15.0, 60.0)
 
 UNKNOWN_AGE = "the age is taken as not known"
 
-WEEKS = {"weeks": 1.0, "week": 1.0, "w": 1.0, "wk": 1.0, "days": 1 / 7, "day": 1 / 7, "d": 1 / 7}
+WEEKS = {
+    "weeks": 1.0,
+    "week": 1.0,
+    "w": 1.0,
+    "wk": 1.0,
+    "wks": 1.0,
+    "days": 1 / 7,
+    "day": 1 / 7,
+    "d": 1 / 7,
+}
 """Units of a post-menstrual age, in weeks; ages in years and months count from birth."""
 
 FROM_BIRTH = re.compile(
     r"\bpost-?\s?natal (age|week|day)|\b(weeks|days|age) post-?\s?natal|\bchronological|"
-    r"\bcorrected age|(?<!not )\b(since|after|from) birth\b|\bof life\b",
+    r"\bcorrected age|(?<!not )\b(since|after|from) (birth|delivery|term)\b|\bof life\b|"
+    r"\b(weeks|days) old\b|\bpna\b",
     re.I,
 )
-FROM_CONCEPTION = re.compile(r"menstrual|gestation|concept|\b(pma|pca|lmp|ga)\b", re.I)
-OF_SCAN = re.compile("scan|session|visit|post-?menstrual|pma", re.I)
+FROM_CONCEPTION = re.compile(r"(?<!not )\b(post-?\s?menstrual|post-?conception|pma|pca|lmp)", re.I)
+OF_SCAN = re.compile(r"scan|session|visit|imaging|\bmri?\b|\bplus\b|\+", re.I)
+OF_MOTHER = re.compile(r"\bmother|\bmaternal", re.I)
 """Words of a sidecar that say from when an age counts, and of when it is."""
 
 
@@ -125,7 +136,11 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
 def _other_age(column: str, entry: Mapping[str, object]) -> str:
     """Return which other age a sidecar's entry says that a column has, or ""."""
     text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
-    if FROM_BIRTH.search(text) and not FROM_CONCEPTION.search(text):
+    from_birth, from_conception = FROM_BIRTH.search(text), FROM_CONCEPTION.search(text)
+    if from_birth and not from_conception:  # gestation may be named for what it is not
         return "counts from birth"
-    at_birth = re.search(r"\bat birth\b", text, re.I) and not OF_SCAN.search(text)
+    if OF_MOTHER.search(text):
+        return "is of the mother"
+    is_sum = OF_SCAN.search(text) or (from_birth and from_conception)
+    at_birth = re.search(r"\bat birth\b", text, re.I) and not is_sum
     return "is the age at birth" if at_birth and "birth" not in column else ""

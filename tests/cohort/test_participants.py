@@ -132,6 +132,12 @@ def test_an_age_counts_in_the_unit_that_it_has(
         ("Age at birth", False),
         ("PCA at the postnatal scan, corrected for prematurity", True),
         ("weeks since LMP (not since birth)", True),
+        ("Chronological age (not gestational age)", False),
+        ("Age from birth, not corrected for gestation", False),
+        ("Corrected age (chronological age minus weeks to 40 weeks of gestation)", False),
+        ("age after delivery", False),
+        ("PNA", False),
+        ("post-menstrual age, that is gestational age at birth plus chronological age", True),
     ],
 )
 def test_an_age_that_is_described_as_from_birth_is_not_used(
@@ -143,8 +149,19 @@ def test_an_age_that_is_described_as_from_birth_is_not_used(
     (tmp_path / "participants.json").write_text(json.dumps(entry))
     problems = Problems()
     assert ages_of(tmp_path, problems) == {"A/None": Ages(None, 40 if known else None)}
-    told = "counts from birth" if "birth" not in description else "is the age at birth"
+    told = "is the age at birth" if description == "Age at birth" else "counts from birth"
     assert (f"{told} by participants.json" in str(problems.warnings)) is not known
+
+
+@pytest.mark.parametrize("description", ["PMA at birth", "Age of the mother"])
+def test_an_age_of_another_time_or_person_is_not_used(description: str, tmp_path: Path) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", "participant_id age", "A 40")
+    entry = {"age": {"Description": description, "Units": "wks"}}
+    (tmp_path / "participants.json").write_text(json.dumps(entry))
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == {"A/None": Ages()}
+    assert "by participants.json" in str(problems.warnings)
 
 
 def test_what_the_warning_of_a_unit_says_settles_it(tmp_path: Path) -> None:
