@@ -94,7 +94,7 @@ def command(name: str, keep_going: bool = False) -> Callable[[], None]:
             require_folder()
             _start(name, main)
         except KeyboardInterrupt:
-            log.error("interrupted: what is done is kept; the same command goes on from there")
+            log.error("interrupted: what is done is kept; start the same command again")
             sys.exit(128 + signal.SIGINT)
 
     return start

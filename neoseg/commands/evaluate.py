@@ -4,106 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import Field, model_validator
 from rich.console import Console
 
 from neoseg import __version__
-from neoseg.cohort import Problem, Scan
-from neoseg.cohort.annotation import FULL
-from neoseg.cohort.modality import with_modalities
-from neoseg.cohort.split import Split, split_of
-from neoseg.configuration.command_config import CommandConfig
-from neoseg.configuration.data import DataConfig
-from neoseg.configuration.outputs import AnyFolder, as_own_folder
+from neoseg.commands.evaluating import EvaluateConfig, parts_to_score
+from neoseg.digests import digest_of_content
 from neoseg.doctor.openness import without_integer
 from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.overview import rich_table
-from neoseg.evaluation.provenance import evaluation_inputs, record_inputs, require_same_inputs
-from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
+from neoseg.evaluation.provenance import (
+    evaluation_inputs,
+    is_scored,
+    record_inputs,
+    require_same_inputs,
+)
+from neoseg.evaluation.scoring import hidden_classes
+from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
-from neoseg.inference.model import ModelSpec
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.own_code import current_code
 from neoseg.progress import progress_bar
 from neoseg.runs.folder import claimed
-from neoseg.runs.loading import Moved, data_of, warn_of_unfinished
-from neoseg.runs.people import as_trained, seen_by
-from neoseg.store import DataError, PrepareSettings, read_volume
-from neoseg.store.examined import warnings_of
-from neoseg.store.leaks import Member, by_image, by_name, require_none
-from neoseg.store.reading import shown_by
-from neoseg.store.voxel_size import VoxelSize
+from neoseg.runs.loading import warn_of_unfinished
 
 log = logging.getLogger(__name__)
-
-Part = Literal["train", "val", "test", "all"]
-
-
-class EvaluateConfig(CommandConfig):
-    """Schema of `conf/evaluate.yaml`; `cohort`, `split` and `annotation` default to the run's.
-
-    For another cohort, `annotation` describes what its label files contain, by default all
-    structures.
-    """
-
-    allow: tuple[str, ...] = ()
-    run: Path
-    root: Moved | None = None
-    cohort: dict[str, Any] | None = None
-    split: dict[str, Any] | None = None
-    annotation: dict[str, Any] | None = None
-    part: Part | None = None
-    seen: Literal["stop", "leave_out", "score"] = "stop"
-    on_error: Literal["stop", "skip"] = "stop"
-    output: AnyFolder | None = None
-    overwrite: bool = False
-    device: str = "auto"
-    pictures: int = Field(default=4, ge=0)
-    scoring: ScoreSettings = ScoreSettings()
-    voxel_size: VoxelSize | None = None
-    window: dict[str, Any] = Field(default_factory=dict)
-    paths: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _check_output(self) -> EvaluateConfig:
-        """Allow the run folder as output only to score its own test scans again."""
-        is_own_test = self.cohort is None and self.split is None and self.part in (None, "test")
-        if self.output is None or (is_own_test and self.output.resolve() == self.run.resolve()):
-            return self
-        try:
-            as_own_folder(self.output)
-        except ValueError as error:
-            raise ConfigError(f"output = '{self.output}': {error}") from None
-        return self
-
-    @property
-    def usual_part(self) -> Part:
-        """The scans that are scored unless `part` names others."""
-        return "test" if self.cohort is None else "all"
-
-    @property
-    def chosen_part(self) -> Part:
-        """The scans to score."""
-        return self.part or self.usual_part
-
-    def data(self) -> DataConfig:
-        """Return the cohorts and the split of the run, or those that the command selects.
-
-        Only the data section of the run's configuration is parsed, so that its losses and its
-        optimizer need not be installed.
-        """
-        annotation = self.annotation
-        if self.cohort is not None and annotation is None:  # the run's is of other subjects
-            annotation = {"full_fraction": 1.0, "protocol": {"name": FULL}}
-        changes = {"cohort": self.cohort, "split": self.split, "annotation": annotation}
-        return data_of(self.run, self.allow, self.root, **changes)
 
 
 def main(config: DictConfig) -> None:
@@ -115,7 +45,7 @@ def main(config: DictConfig) -> None:
     spec = trained.spec
     # Use the voxel size of the run, whatever that of the cohort.
     data = data.model_copy(update={"store": spec.prepare})
-    parts, part = _parts_to_score(command, data, spec), command.chosen_part
+    parts, part = parts_to_score(command, data, spec), command.chosen_part
     name = "+".join(scored.cohort.name for scored in parts)
     if not any(scored.is_labelled for scored in parts):
         raise ConfigError(
@@ -130,51 +60,35 @@ def main(config: DictConfig) -> None:
     output = command.output or run / "evaluation" / folder_name
     window = {**command.window, "voxel_size": command.voxel_size}
     segmenter = segmenter_of(spec, trained.network, trained.device, **window)
-    with (
-        claimed(output),
-        progress_bar("score", total=sum(len(scored.scans) for scored in parts)) as bar,
-    ):
-        _claim(output, command, parts, segmenter)
-        table = score_cohorts(
-            segmenter,
-            parts,
-            output,
-            Provenance("neoseg", __version__, run.resolve().name),
-            hidden=hidden_classes(spec.codebook),
-            pictures=command.pictures,
-            settings=command.scoring,
-            progress=bar.advance,
-        )
+    with claimed(output):
+        inputs = _claim(output, command, parts, segmenter)
+        if inputs is None:
+            log.info("scored already, with the same inputs; overwrite=true scores again")
+            table = read_scores(output / "scores.csv")
+        else:
+            with progress_bar("score", total=sum(len(scored.scans) for scored in parts)) as bar:
+                table = score_cohorts(
+                    segmenter,
+                    parts,
+                    output,
+                    Provenance("neoseg", __version__, run.resolve().name),
+                    hidden=hidden_classes(spec.codebook),
+                    pictures=command.pictures,
+                    settings=command.scoring,
+                    progress=bar.advance,
+                    made_of=inputs,
+                )
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
 
 
-def _parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) -> list[Scored]:
-    """Return the chosen scans of each cohort; of another cohort or split, those fit to score.
-
-    Raises:
-        DataError: scans of people that the run was trained on, or labels that cannot be read.
-    """
-    is_other, part = command.cohort is not None, command.chosen_part
-    cohort = data.read_cohort() if is_other else data.usable_cohort()
-    cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
-    if is_other:
-        split = None if part == "all" else split_of(cohort, data.split)
-        scans = cohort.scans if split is None else _of_part(cohort.scans, split, part)
-        scored = _unseen(Scored(cohort, scans), command.run, command.seen)
-        return [_readable(scored, spec.prepare, command.on_error)]
-    plan = data.plan(cohort)
-    plan = plan if command.split is not None else as_trained(plan, command.run)
-    parts = [Scored(s.cohort, _of_part(s.cohort.scans, s.split, part)) for s in plan.sources]
-    if command.split is None:
-        return parts
-    return [_unseen(scored, command.run, command.seen) for scored in parts]
-
-
 def _claim(
     output: Path, command: EvaluateConfig, parts: Sequence[Scored], segmenter: Segmenter
-) -> None:
+) -> str | None:
     """Record in `output`, unless it is the run itself, what its scores are computed from.
+
+    Returns:
+        A digest of that; None if these scores are there.
 
     Raises:
         ConfigError: it has scores of other inputs, and the command does not overwrite them.
@@ -182,78 +96,13 @@ def _claim(
     run = command.run
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    digests = evaluation_inputs(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    settings["code"] = dict(current_code(run, command.allow))
+    told = evaluation_inputs(run.resolve().name, predicting_checkpoint(run), parts, settings)
+    beside = {"pictures": str(command.pictures), "views": str(command.scoring.views)}
     if output.resolve() != run.resolve():
         if not command.overwrite:
-            require_same_inputs(output, digests)
-        record_inputs(output, digests)
-
-
-def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:
-    if part == "all":
-        return tuple(scan for scan in scans if split.of(scan.subject) is not None)
-    return split.scans(scans, part)
-
-
-def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
-    """Leave out scans of people that the run was trained or validated on, depending on `seen`.
-
-    Raises:
-        DataError: such scans, with `seen="stop"`.
-    """
-    members = [
-        Member(scan, "evaluation", *_fingerprint(scan.images[0]))
-        for scan in scored.scans
-        if scan.label
-    ]
-    for pair in by_image([replace(member, part=member.person) for member in members]):
-        log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
-    everyone = [*seen_by(run), *members]
-    leaks = [k for k in (*by_name(everyone), *by_image(everyone)) if k.other.part == "evaluation"]
-    remedy = (
-        "set seen=leave_out to score the others, or seen=score to score these as well: scores of "
-        "people that a network was trained on say nothing about others"
-    )
-    require_none(leaks, "stop" if seen == "stop" else "tell", remedy)
-    if seen != "leave_out":
-        return scored
-    people = {leak.other.person for leak in leaks}
-    unseen = tuple(s for s in scored.scans if Member(s, "evaluation").person not in people)
-    log.warning("%d of %d scans are left out", len(scored.scans) - len(unseen), len(scored.scans))
-    return replace(scored, scans=unseen)
-
-
-def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored:
-    """Leave out scans whose labels cannot be read, with `on_error="skip"`.
-
-    Raises:
-        DataError: listing the errors of all scans, before any of them is segmented.
-    """
-    errors, notes = dict[str, DataError](), dict[str, list[Problem]]()
-    for scan in scored.scans:
-        if scan.label is None:  # not scored
-            continue
-        try:
-            for problem in warnings_of(scan, scored.cohort.convention, prepare):
-                notes.setdefault(problem.kind, []).append(problem)
-        except DataError as error:
-            errors[scan.id] = error
-    for first, *others in notes.values():
-        log.warning("%s%s", first, f" ({len(others)} more are like this)" if others else "")
-    if not errors:
-        return scored
-    count = f"{len(errors)} of {len(scored.scans)} scans of cohort '{scored.cohort.name}'"
-    lines = "\n".join(f"  {name}: {error}" for name, error in errors.items())
-    if on_error == "stop":
-        remedy = "repair them, leave them out with cohort.exclude=[...], or set on_error=skip"
-        raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
-    log.warning("%s are left out (on_error=skip)\n%s", count, lines)
-    return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in errors))
-
-
-def _fingerprint(path: Path | None) -> tuple[str, str]:
-    """Return digest and signature of an image, or "" if it is unreadable, which scoring reports."""
-    try:
-        return shown_by(read_volume(path)) if path is not None else ("", "")
-    except DataError:
-        return "", ""
+            require_same_inputs(output, told)
+            if is_scored(output, {**told, **beside}):
+                return None
+        record_inputs(output, {**told, **beside})
+    return digest_of_content([told, beside])

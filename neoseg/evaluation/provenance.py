@@ -71,6 +71,15 @@ def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
         )
 
 
+def is_scored(folder: Path, told: Mapping[str, str]) -> bool:
+    """Return whether a folder has the complete scores of these inputs, and what is beside them."""
+    try:
+        same = dict(read_json(folder / EVALUATION, within=folder)) == dict(told)
+    except (OSError, ValueError, TypeError):
+        return False
+    return same and (folder / "scores.csv").is_file()
+
+
 def record_inputs(folder: Path, told: Mapping[str, str]) -> None:
     """Record the inputs of the scores that will be written to `folder`."""
     write_json(folder / EVALUATION, dict(told))

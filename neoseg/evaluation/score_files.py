@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from neoseg.cohort import Scan
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.scores import ClassScore
+from neoseg.evaluation.table import read_scores, write_scores
 from neoseg.evaluation.view import VIEWS, make_view, write_view
-from neoseg.inference.dataset import Provenance
+from neoseg.files import write_text
+from neoseg.inference.dataset import DESC, VOLUMES, Provenance
 from neoseg.inference.derivative import write_derivative
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmentation import Segmentation
 from neoseg.labels import Codebook
 from neoseg.store import prepare_labels, read_volume
+
+DONE, MADE_OF = ".scored", "made_of"
+"""Folder of the scores of single scans while others are still to be scored."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +36,59 @@ class ScoreFiles:
         codebook: its rows are the codes of the truth.
         provenance: written to the description of the derivatives.
         views: whether to keep small copies of the scans for the report.
+        made_of: digest of all that the outputs depend on, by which an interrupted pass goes on;
+            None: it starts again.
     """
 
     output: Path
     codebook: Codebook
     provenance: Provenance
     views: bool
+    made_of: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an interrupted pass over the same inputs has left scores of single scans."""
+        path = self._done / MADE_OF
+        return path.is_file() and path.read_text(encoding="utf-8") == self.made_of
+
+    @property
+    def _done(self) -> Path:
+        return self.output / DONE
 
     def clear(self) -> None:
-        """Delete the outputs of an earlier pass, so that views and scores of a folder match.
+        """Delete the outputs of an earlier pass, so that all that is in a folder matches.
 
         Without `scores.csv`, an interrupted pass is not mistaken for a finished one.
         """
-        for path in [self.output / "scores.csv", *(self.output / VIEWS).glob("*.npz")]:
+        segmented = self.output / "segmentations"
+        tables = (segmented / name for name in (VOLUMES, "dataset_description.json"))
+        for path in (
+            self.output / "scores.csv",
+            *(self.output / VIEWS).glob("*.npz"),
+            *(self.output / "pictures").glob("*.png"),
+            *segmented.rglob(f"*_desc-{DESC}_dseg.nii.gz"),
+            *tables,
+        ):
             path.unlink(missing_ok=True)
-        for path in (self.output / "pictures").glob("*.png"):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self._done, ignore_errors=True)
+        if self.made_of is not None:
+            write_text(self._done / MADE_OF, self.made_of)
+
+    def kept(self, scan: Scan) -> pd.DataFrame | None:
+        """Return the scores of a scan from the interrupted pass, None if it was not scored."""
+        path = self._done / f"{scan.id}.csv"
+        return read_scores(path) if path.is_file() else None
+
+    def keep(self, scan: Scan, scores: pd.DataFrame) -> None:
+        """Keep the scores of a scan until all are scored."""
+        if self.made_of is not None:
+            write_scores(self._done / f"{scan.id}.csv", scores)
+
+    def conclude(self, table: pd.DataFrame) -> None:
+        """Write the scores of all scans."""
+        write_scores(self.output / "scores.csv", table)
+        shutil.rmtree(self._done, ignore_errors=True)
 
     def write(self, scan: Scan, segmentation: Segmentation, truth: np.ndarray) -> None:
         """Write the segmentation of a scan, and its view with the truth on the canonical grid."""

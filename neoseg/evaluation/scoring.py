@@ -17,7 +17,7 @@ from neoseg.cohort import Scan
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
 from neoseg.evaluation.score_files import ScoreFiles
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
-from neoseg.evaluation.table import score_frame, write_scores
+from neoseg.evaluation.table import score_frame
 from neoseg.findings.settings import Section
 from neoseg.inference.blending import Region
 from neoseg.inference.dataset import Provenance
@@ -54,6 +54,7 @@ def score_scans(
     pictures: int = 4,
     settings: ScoreSettings | None = None,
     progress: Callable[[str], None] | None = None,
+    made_of: str | None = None,
 ) -> pd.DataFrame:
     """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
 
@@ -68,6 +69,7 @@ def score_scans(
         pictures: number of scans to draw, evenly spaced in `scans`.
         settings: what to score; None uses the defaults.
         progress: called with the id of each finished scan.
+        made_of: digest of all that the outputs depend on; with it an interrupted call is continued.
 
     Returns:
         One row per scan and class.
@@ -83,9 +85,14 @@ def score_scans(
     if not labelled:
         raise ValueError("none of the scans to score has a label file")
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
-    files = ScoreFiles(output, codebook, provenance, settings.views)
-    frames, is_warned = [], False
+    files = ScoreFiles(output, codebook, provenance, settings.views, made_of)
+    frames, is_warned, goes_on = list[pd.DataFrame](), False, files.goes_on
     for number, scan in enumerate(labelled):
+        if goes_on and (kept := files.kept(scan)) is not None:
+            frames.append(kept)
+            if progress is not None:
+                progress(scan.id)
+            continue
         scorer = _ScanScorer(scan, convention, codebook, segmenter.head, settings)
         segmentation = segmenter.segment(scan.images, scorer, mask=scan.mask)
         truth = scorer.truth(segmentation.geometry)
@@ -102,15 +109,16 @@ def score_scans(
                 cohort=scan.cohort,
             )
         )
-        if number == 0:
+        if number == 0 and not goes_on:
             files.clear()
         files.write(scan, segmentation, truth)
         if number in drawn:
             files.draw(scan, segmentation, truth, scores)
+        files.keep(scan, frames[-1])
         if progress is not None:
             progress(scan.id)
     table = pd.concat(frames, ignore_index=True)
-    write_scores(output / "scores.csv", table)
+    files.conclude(table)
     return table
 
 

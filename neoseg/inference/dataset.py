@@ -22,7 +22,7 @@ from neoseg.locks import locked
 log = logging.getLogger(__name__)
 
 DESC = "neoseg"
-
+VOLUMES = f"desc-{DESC}_volumes.tsv"
 
 _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "

@@ -110,6 +110,13 @@ def test_evaluate_scores_all_cohorts_again(
     keys = ["cohort", "subject", "session", "abbreviation"]
     assert first[keys].equals(again[keys])
     assert first["dice"].equals(again["dice"])
+    # Started again, nothing is scored that is there; with another number of pictures it is.
+    for more, scored in (("device=cpu", False), ("pictures=1", True)):
+        before = (tmp_path / "scores.csv").stat().st_mtime_ns
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments, more])
+        evaluate()
+        assert ((tmp_path / "scores.csv").stat().st_mtime_ns > before) == scored
 
 
 @pytest.mark.slow

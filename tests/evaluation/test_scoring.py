@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -128,6 +129,47 @@ def test_a_further_pass_leaves_nothing_of_the_one_before(tmp_path, segmenter, sc
     (path,) = (out / "views").glob("*.npz")
     assert read_view(path).files != first.files != ""
     assert not list((out / "pictures").iterdir())
+
+
+def test_a_pass_over_other_scans_leaves_no_segmentation_of_the_one_before(
+    tmp_path, segmenter, scans, space
+) -> None:
+    convention, out = Convention.identity(space), tmp_path / "out"
+    score_scans(segmenter, scans, convention, out, RUN, pictures=0)
+    other = Provenance("neoseg", "0", "other")
+    score_scans(segmenter, scans[1:], convention, out, other, pictures=0)
+    assert len(list((out / "segmentations").rglob("*_desc-neoseg_dseg.nii.gz"))) == 1
+    volumes = pd.read_csv(out / "segmentations" / "desc-neoseg_volumes.tsv", sep="\t")
+    assert len(volumes) == 1
+    description = (out / "segmentations" / "dataset_description.json").read_text()
+    assert "run other" in description
+    assert "run test" not in description
+
+
+def test_an_interrupted_pass_goes_on(tmp_path, segmenter, scans, space) -> None:
+    convention, out, whole = Convention.identity(space), tmp_path / "out", tmp_path / "whole"
+    expected = score_scans(segmenter, scans, convention, whole, RUN, pictures=0)
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    for made_of in ("a", "b"):
+        with pytest.raises(KeyboardInterrupt):
+            score_scans(
+                *(segmenter, scans, convention, out, RUN),
+                pictures=0,
+                progress=interrupt,
+                made_of=made_of,
+            )
+        assert not (out / "scores.csv").exists()
+    # That of other inputs was forgotten; the first scan is not segmented again.
+    (kept,) = (out / ".scored").glob("*.csv")
+    Path(str(scans[0].images[0])).unlink()
+    table = score_scans(segmenter, scans, convention, out, RUN, pictures=0, made_of="b")
+    assert kept.name == "sub-0.csv"
+    assert table["dice"].equals(expected["dice"])
+    assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    assert not (out / ".scored").exists()
 
 
 def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from honest import config, data_config, write_config
 
-from neoseg.commands.evaluate import EvaluateConfig
+from neoseg.commands.evaluating import EvaluateConfig
 from neoseg.configuration.resume import resumed
 from neoseg.evaluation.card import write_card
 from neoseg.evaluation.report.collect import collect

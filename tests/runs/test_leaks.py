@@ -14,7 +14,7 @@ from small_cohort import annotate_cohort, make_data, small_space, write_cohort
 
 from neoseg.cohort import Assignment, Cohort, Plan, Source, Split
 from neoseg.cohort.annotation import write_plan
-from neoseg.commands.evaluate import _unseen
+from neoseg.commands.evaluating import _unseen
 from neoseg.doctor.cohort import duplicate_images
 from neoseg.evaluation.cohorts import Scored
 from neoseg.labels import Protocol
