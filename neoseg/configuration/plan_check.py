@@ -13,22 +13,23 @@ from neoseg.labels import STREAMS
 from neoseg.patches.dataset import PatchSettings
 from neoseg.patches.streams import compose
 from neoseg.store import DataError
+from neoseg.training.recipe import RecipeSettings
 
 log = logging.getLogger(__name__)
 
 
 def check_plan(
-    plan: Plan, patches: PatchSettings, validated: Sequence[str], folds: int = 0
+    plan: Plan, patches: PatchSettings, validated: Sequence[str], recipe: RecipeSettings
 ) -> None:
     """Check that every batch can be filled with scans.
 
-    Classes that no annotation labels are logged as warnings.
+    Classes that no annotation labels are logged as warnings, unless another network labels them.
 
     Args:
         plan: annotation plan of the run.
         patches: how batches are composed.
         validated: keys that are set and depend on the validation Dice.
-        folds: number of folds of the training subjects; 0 for none.
+        recipe: of the run; its parts are folds of the training subjects.
 
     Raises:
         DataError: no training scans, or a batch too small for its streams.
@@ -54,8 +55,10 @@ def check_plan(
             f"no scan is in val, and {' and '.join(validated)} cannot do without its Dice; give "
             "val some subjects (split, annotation.validation), or leave the keys at their defaults"
         )
-    if folds:
-        fold_of_each(plan, folds)
+    if recipe.parts:
+        fold_of_each(plan, recipe.parts)
+    if recipe.asks_source:
+        return
     known = {leaves for source in plan.sources for leaves in known_sets(source)}
     for problem in unknown_classes(plan.space, known):
         log.warning("%s", problem)

@@ -197,7 +197,7 @@ class RunConfig(DataConfig):
                 "leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
             )
             require_none(by_name(members_of(plan)), self.leaks, remedy)
-        check_plan(plan, self.patches, [k for k, v in needs.items() if v], self.recipe.parts)
+        check_plan(plan, self.patches, [k for k, v in needs.items() if v], self.recipe)
         return plan
 
     def input_channels(self, plan: Plan) -> int:

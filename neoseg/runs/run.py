@@ -29,7 +29,7 @@ from neoseg.runs.stage import run_stage
 from neoseg.runs.start import require_unseen, with_source
 from neoseg.store.leaks import members_of
 from neoseg.tracking.loggers import close_runs
-from neoseg.training.recipe import before, stages_of
+from neoseg.training.recipe import STAGES, before, stages_of
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,12 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     plan = run.plan()
     if resuming and goes_on(run, folder):
         log.info("%s had ended: it goes on, and is scored again", folder)
+        if run.recipe.kind != "single":
+            log.warning(
+                "only its last training goes on: those in %s, and what was predicted by them, stay "
+                "as they are",
+                folder / STAGES,
+            )
         # Before the configuration is written: from here on the run is unfinished again.
         (folder / RECORD).unlink()
     require_same(run, folder, plan, resuming)

@@ -81,7 +81,7 @@ def run_stage(
     if stage.data == "all" and stage.fold is None and is_first_process():
         write_images(folder, data.members)
         if not resuming:
-            _warn_of_data(data)
+            _warn_of_data(data, run.recipe.asks_source)
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes
@@ -108,12 +108,16 @@ def _purpose(run: RunConfig, stage: Stage) -> str:
     return "pseudo-labels" if stage.predicts else "first training"
 
 
-def _warn_of_data(data: MixedDataModule) -> None:
-    """Log what the examination of the prepared scans finds."""
+def _warn_of_data(data: MixedDataModule, has_labels_of_source: bool) -> None:
+    """Log what the examination of the prepared scans finds.
+
+    Structures that no annotation shows are nothing to tell if another network labels scans.
+    """
     spatial = data.augment.spatial
     mirrored = spatial is not None and spatial.flip > 0
     for problem in findings_of_plan(data.annotated, data.store, mirrored):
-        log.warning("%s", problem)
+        if not (has_labels_of_source and problem.kind == "leaf-never-shown"):
+            log.warning("%s", problem)
 
 
 def _fit(

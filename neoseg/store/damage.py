@@ -56,6 +56,8 @@ def broken(path: Path, size: int, why: str, kind: str) -> DataError:
         return damaged(path, found, "not-nifti", f"rename it to {right}")
     name = FORMAT_NAMES.get(ending_of(path.name).lower(), "NIfTI")
     found, action = f"({size} bytes) is not a whole {name} file: {why}", "copy or download it again"
+    if name in ("NRRD", "MetaImage") and kind == "not-nifti":
+        action += ", or write it anew, such as with SimpleITK"
     return damaged(path, found, kind, action)
 
 

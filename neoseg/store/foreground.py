@@ -41,7 +41,9 @@ def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
     if path is None:
         found = "has no brain mask, and the preparation asks for it (store.foreground=mask)"
         needed = "put it there; only networks trained with store.foreground=head need none"
-        problem = Problem(str(reference), found, "one beside the image", needed, "mask")
+        name = reference.name.partition(".")[0]
+        expected = f"one beside the image, {name.rpartition('_')[0] or name}_desc-brain_mask.nii.gz"
+        problem = Problem(str(reference), found, expected, needed, "mask")
         raise DataError.of([problem])
     try:
         mask = read_volume(path, dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,9 @@ def read_header(path: Path) -> TextHeader:
         head = stream.read(MAX_HEADER_BYTES)
     try:
         return _parse_nrrd(head) if path.suffix.lower() == ".nrrd" else _parse_meta(head)
-    except (KeyError, IndexError, OverflowError) as error:
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (IndexError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__} {error}") from None
 
 
@@ -139,8 +141,8 @@ def _parse_nrrd(head: bytes) -> TextHeader:
     signs = SPACES.get(tags.get("space", "").lower())
     vectors = re.findall(r"\(([^)]*)\)", tags.get("space directions", ""))
     if signs is not None and len(vectors) == 3:
-        columns = [[float(n) for n in vector.split(",")] for vector in vectors]
-        origin = [float(n) for n in tags["space origin"].strip("() ").split(",")]
+        columns = [_three("space directions", vector.split(",")) for vector in vectors]
+        origin = _three("space origin", tags["space origin"].strip("() ").split(","))
         affine = _make_affine(np.array(columns).T, origin, signs)
     dtype = _dtype(NRRD_TYPES[tags["type"].lower()], tags.get("endian", "little").lower() == "big")
     units = set(re.findall(r'"([^"]*)"', tags.get("space units", ""))) - {"", "???"}
@@ -162,17 +164,28 @@ def _parse_meta(head: bytes) -> TextHeader:
     shape = _parse_shape(tags["dimsize"], tags["ndims"])
     affine = None
 
-    def numbers(*keys: str) -> np.ndarray:
-        return np.array(next((tags[key] for key in keys if key in tags), "").split(), dtype=float)
+    def numbers(*keys: str) -> list[str]:
+        return next((tags[key] for key in keys if key in tags), "").split()
 
     direction = numbers("transformmatrix", "rotation", "orientation")
-    if direction.size and len(shape) == 3:
-        columns = direction.reshape(3, 3).T * numbers("elementspacing", "elementsize")
-        affine = _make_affine(columns, numbers("offset", "position", "origin"), SPACES["lps"])
+    if direction and len(shape) == 3:
+        sizes = _three("ElementSpacing", numbers("elementspacing", "elementsize"))
+        rows = [_three("TransformMatrix", direction[start : start + 3]) for start in (0, 3, 6)]
+        offset = _three("Offset", numbers("offset", "position", "origin"))
+        affine = _make_affine(np.array(rows).T * sizes, offset, SPACES["lps"])
     order = tags.get("binarydatabyteordermsb", tags.get("elementbyteordermsb", "false"))
     dtype = _dtype(META_TYPES[tags["elementtype"].removeprefix("MET_")], order.lower() == "true")
     compressed = tags.get("compresseddata", "").lower() == "true"
     return TextHeader(dtype, shape, end.end(), compressed, affine)
+
+
+def _three(name: str, texts: Sequence[str]) -> list[float]:
+    """Return three finite numbers; raises `ValueError`, naming the field that lacks them."""
+    numbers = [float(text) for text in texts]
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        found = ", ".join(texts) or "none"
+        raise ValueError(f"expected three finite numbers as '{name}', found {found}")
+    return numbers
 
 
 def _parse_fields(lines: Any, separator: str) -> dict[str, str]:

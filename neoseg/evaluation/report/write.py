@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from neoseg.evaluation.card import write_card
+from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.report.arms import scan_means
 from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
@@ -24,6 +25,10 @@ from neoseg.files import write_bytes, write_figure, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
 from neoseg.tracking.curves import METRICS
+
+
+FIGURES = ("dice", "hd95", "share", "age", "curves", "expected", "structures", "plate")
+"""Names of the figures in a report."""
 
 
 def write_report(
@@ -50,8 +55,7 @@ def write_report(
         ReportError: if there is no finished run.
     """
     comparison = compare(runs, settings or ReportSettings(), privacy)
-    # The page is written last; an old one must not be mistaken for that of the new tables.
-    (output / "report.html").unlink(missing_ok=True)
+    _remove_earlier(output)
     for name, table in (
         ("scores", comparison.collected.scores),
         ("summary", comparison.summary),
@@ -72,6 +76,21 @@ def write_report(
     write_text(output / "report.md", markdown_report(comparison, parts))
     write_report_page(comparison, parts, output)
     return output / "report.html"
+
+
+def _remove_earlier(output: Path) -> None:
+    """Remove the page, pictures and cards of an earlier report, which may show other runs or ids.
+
+    The page is written last: an old one must not be mistaken for that of the new tables.
+    """
+    number = "[0-9][0-9]*-*"
+    cases, cards = output.glob(f"cases/{number}.png"), output.glob(f"cards/{number}/{CARD}.*")
+    figures = (output / f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf"))
+    for path in (output / "report.html", *figures, *cases, *cards):
+        path.unlink(missing_ok=True)
+    for folder in output.glob(f"cards/{number}"):
+        with suppress(OSError):  # somebody's own files are in it
+            folder.rmdir()
 
 
 def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:
