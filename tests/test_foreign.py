@@ -94,6 +94,20 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str
         read(tmp_path / name)
 
 
+def test_numbers_to_base_60_are_texts(tmp_path: Path) -> None:
+    """PyYAML would take minutes for long ones, and overflow for long fractions."""
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1" + ":0" * 300 + ".5\nb: 1:30\nc: -1.5\nd: 0x10\n")
+    assert read_yaml(path)["b"] == "1:30"
+    assert (read_yaml(path)["c"], read_yaml(path)["d"]) == (-1.5, 16)
+
+
+def test_half_a_character_is_refused() -> None:
+    """It could be written into no file."""
+    with pytest.raises(ForeignError, match="lone surrogate"):
+        json_of('{"device": "GPU \\ud800"}', "run.json")
+
+
 @pytest.mark.parametrize("text", ["," * MAX_CELLS, "a,b\n" + ",\n" * (MAX_CELLS // 2)])
 def test_a_table_of_endless_cells_is_refused_before_it_is_parsed(tmp_path: Path, text: str) -> None:
     """Each cell would cost many times the memory of its comma."""

@@ -39,6 +39,13 @@ _DEFAULTS: dict[str, float | str] = {
 LONGEST_TEXT, MOST_CLASSES, LARGEST_NUMBER = 1000, 1000, 1e9
 """Limits of a score table: characters of a text, structures, and millimetres or millilitres."""
 
+RANGES = {
+    **dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece", "known"), (0.0, 1.0)),
+    **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels"), (0.0, LARGEST_NUMBER)),
+    **dict.fromkeys(("truth_ml", "prediction_ml", "scan_age"), (0.0, LARGEST_NUMBER)),
+}
+"""Least and largest values of numbers."""
+
 SCAN = ("cohort", "subject", "session")
 """Columns that identify a scan."""
 
@@ -118,6 +125,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     for name in ("subject", "session"):
         # Ids become file names: in an untrusted run they must not lead out of its folder.
         invalid = {text for text in frame[name] if set("/\\\0") & set(text)}
+        if name == "subject" and (frame[name] == "").any():
+            raise ValueError(f"{path}, column {name}: an id is empty")
         if invalid:
             raise ValueError(f"{path}, column {name}: {min(invalid)!r} is no id, it has a slash")
     duplicated = frame.duplicated(
@@ -127,6 +136,8 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise ValueError(
             f"{path} has two rows of {frame.loc[duplicated, 'abbreviation'].iloc[0]!r} of one scan"
         )
+    if unknown := set(frame["age_group"]) - {"preterm", "term", "unknown"}:
+        raise ValueError(f"{path}, column age_group: found {min(unknown)!r}")
     for name in _FLAGS:
         invalid = set(frame[name]) - {"True", "False"}
         if invalid:
@@ -139,8 +150,12 @@ def read_scores(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"{path} holds text where a number is expected: {error}") from None
     for name in _NUMBERS:
-        if (table[name].abs() > LARGEST_NUMBER).any():  # infinite ones, too
-            raise ValueError(f"{path}, column {name}: a number beyond {LARGEST_NUMBER:g}")
+        low, high = RANGES.get(name, (-LARGEST_NUMBER, LARGEST_NUMBER))
+        outside = table[name][(table[name] < low) | (table[name] > high)]  # infinite ones, too
+        if len(outside):
+            raise ValueError(
+                f"{path}, column {name}: found {outside.iloc[0]:g}, expected {low:g} to {high:g}"
+            )
     return table
 
 

@@ -40,6 +40,9 @@ def json_of(text: str, where: str) -> Any:
     return content
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; of a key that stands in it twice, Python would take the last."""
     content = dict(pairs)
@@ -62,7 +65,17 @@ def _finite(text: str) -> float | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads mappings, strings, numbers, booleans and null; dates are strings, `<<` is a key."""
+    """Loads mappings, strings, numbers, booleans and null; dates are strings, `<<` is a key.
+
+    So is 1:30, which YAML 1.1 takes for a number to base 60, in a time that grows with the square
+    of its length.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        """Return the tag of a node."""
+        if kind is yaml.ScalarNode and implicit[0] and value is not None and ":" in value:
+            return self.DEFAULT_SCALAR_TAG
+        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice, of which YAML libraries take the last."""
@@ -107,6 +120,8 @@ def require_plain(node: Any, where: str) -> None:
     def look(node: Any, depth: int) -> None:
         nonlocal budget
         budget -= 1 + (len(node) >> 6 if isinstance(node, str) else 0)
+        if isinstance(node, str) and _SURROGATE.search(node):
+            raise ForeignError(f"{where} holds half a character (a lone surrogate), expected text")
         if depth > DEEPEST or budget < 0:
             reason = "is nested too deeply" if budget >= 0 else "holds too many values"
             raise ForeignError(f"{where} {reason} to be what a run writes")

@@ -166,3 +166,26 @@ def test_other_columns_stay_behind_the_known_ones(tmp_path, frame) -> None:
     path = tmp_path / "more.csv"
     frame.assign(site="x").to_csv(path, index=False)
     assert read_scores(path).columns.tolist() == [*frame.columns, "site"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("dice", "1.7", "found 1.7, expected 0 to 1"),
+        ("dice", "-0.2", "found -0.2"),
+        ("hd95", "-3", "found -3, expected 0 to 1e"),
+        ("known", "7", "found 7"),
+        ("age_group", "teen", "found 'teen'"),
+        ("subject", "", "an id is empty"),
+    ],
+)
+def test_values_that_no_score_has_are_refused(
+    tmp_path, frame, column: str, value: str, message: str
+) -> None:
+    path = tmp_path / "scores.csv"
+    write_scores(path, frame)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[0, column] = value
+    table.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=f"column {column}: {message}"):
+        read_scores(path)

@@ -22,6 +22,9 @@ from neoseg.foreign import read_config, value_at
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 200
+"""Largest length of an experiment's name in letters; pictures take minutes for longer ones."""
+
 RUN_COLUMNS = ("experiment", "full_fraction", "draw", "seed", "run")
 _REQUIRED = ("scores.csv", "run.json")
 
@@ -208,6 +211,8 @@ def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:
     if not values["experiment"]:
         raise ReportError(f"{path} has no key 'name', expected the name of the experiment")
     keys: dict[str, str | float] = {"experiment": str(values.pop("experiment"))}
+    if len(str(keys["experiment"])) > LONGEST_NAME:
+        raise ReportError(f"{path}: name has more than {LONGEST_NAME} letters")
     for name, value in values.items():
         try:
             keys[name] = float("nan") if value is None else float(value)

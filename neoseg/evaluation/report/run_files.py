@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from neoseg.errors import NeosegError
 from neoseg.evaluation.table import mean_dice, read_scores
@@ -63,7 +64,39 @@ def _record(path: Path) -> dict[str, Any]:
     record = read_json(path, within=path.parent)
     if not isinstance(record, dict):
         raise ReportError(f"{path} holds {type(record).__name__}, expected an object")
+    try:
+        _Record.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ReportError(f"{path}: {key}: {first['msg']}") from None
     return record
+
+
+class _Record(BaseModel):
+    """Types of the values of `run.json` that a report shows; any may be missing."""
+
+    model_config = ConfigDict(strict=True)
+
+    test_dice: float | None = None
+    score_rows: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    data_wait_share: float | None = None
+    step_seconds: float | None = None
+    peak_memory_gib: float | None = None
+    peak_gpu_memory_gib: float | None = None
+    parameters: int | None = None
+    energy_joules: dict[str, float | None] | None = None
+    device: str | None = None
+    data: str | None = None
+    predict_with: str | None = None
+    checkpoint: str | None = None
+    command: str | None = None
+    versions: dict[str, str | None] | None = None
+    init: dict[str, str | float | None] | None = None
+    changes: list[str] | None = None
+    annotation: dict[str, Any] | None = None
 
 
 def _require_complete(scores: pd.DataFrame, record: dict[str, Any], run: Path) -> None:

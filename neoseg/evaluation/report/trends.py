@@ -24,6 +24,9 @@ from neoseg.findings.markup import figure_text
 from neoseg.foreign import read_table
 
 CURVES = {"train/loss": "training loss", "val/dice": "validation Dice"}
+MOST_STEPS = 1e12
+"""Largest step and loss that are drawn."""
+
 _MIN_FIT_SCANS = 8
 """Minimum number of scans to fit a straight line."""
 
@@ -62,6 +65,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> F
                 if column not in frame.columns:
                     continue
                 line = frame[["step", column]].apply(pd.to_numeric, errors="coerce").dropna()
+                line = line[line["step"].between(0, MOST_STEPS) & (line[column].abs() < MOST_STEPS)]
                 lines.append(line.groupby("step")[column].mean())
                 axes.plot(*_xy(lines[-1]), color=style.colour, linewidth=0.7, alpha=0.45)
             if lines:

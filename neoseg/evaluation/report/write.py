@@ -26,7 +26,6 @@ from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
 from neoseg.tracking.curves import METRICS
 
-
 FIGURES = ("dice", "hd95", "share", "age", "curves", "expected", "structures", "plate")
 """Names of the figures in a report."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -127,6 +128,47 @@ def test_draws_that_are_one_training_are_told(tmp_path) -> None:
     write_report(tmp_path, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "2 runs of iuc, 5 % have the very same scores (0, 1)" in text.partition("## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"energy_joules": [1]}, "energy_joules: Input should be a valid dictionary"),
+        ({"energy_joules": {"processors": "x"}}, "energy_joules.processors: "),
+        ({"versions": ["a"]}, "versions: "),
+        ({"steps": {"a": [1]}}, "steps: "),
+        ({"changes": [["a"]]}, "changes.0: "),
+    ],
+)
+def test_a_record_of_other_types_costs_that_run_alone(tmp_path, record, message: str) -> None:
+    write_run(tmp_path / "runs" / "good", dice_of(0.6), name="good", views=False)
+    write_run(tmp_path / "runs" / "odd", dice_of(0.7), name="odd", views=False, record=record)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    told = " ".join(map(str, pd.read_csv(tmp_path / "report" / "runs.csv")["left_out"]))
+    assert message in told
+
+
+def test_endless_names_and_steps_do_not_end_a_report(tmp_path) -> None:
+    write_run(tmp_path / "runs" / "good", dice_of(0.6), name="good", views=False)
+    write_run(tmp_path / "runs" / "long", dice_of(0.7), name="n" * 20000, views=False)
+    curves = "step,train/loss,val/dice\n1e300,1e308,nan\n-1e300,-1e308,inf\n0,x,-inf\n"
+    (tmp_path / "runs" / "good" / "metrics.csv").write_text(curves)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    told = " ".join(map(str, pd.read_csv(tmp_path / "report" / "runs.csv")["left_out"]))
+    assert "name has more than 200 letters" in told
+
+
+def test_a_report_leaves_nothing_of_the_one_before(tmp_path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name, dice_of(0.6), name=name)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    (of_b,) = (tmp_path / "report" / "cards").glob("02-*")
+    (of_b / "mine.txt").write_text("kept")
+    cases = {path.name for path in (tmp_path / "report" / "cases").iterdir()}
+    shutil.rmtree(tmp_path / "runs" / "b")
+    write_report(tmp_path / "runs", tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report" / "cases").iterdir()} < cases
+    assert [path.name for path in of_b.iterdir()] == ["mine.txt"]
 
 
 def test_draws_that_are_one_training_but_for_rounding_count_once(tmp_path) -> None:
