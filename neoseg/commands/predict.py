@@ -20,7 +20,14 @@ from neoseg.configuration.outputs import OutputFolder
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.dataset import DESC, Provenance, other_makers
+from neoseg.inference.dataset import (
+    DESC,
+    Provenance,
+    describe,
+    files_in,
+    other_makers,
+    tables_locked,
+)
 from neoseg.inference.derivative import (
     count_again,
     plan_derivatives,
@@ -135,13 +142,15 @@ def _remaining(
     remaining = [scan for scan, state in states.items() if state in ("absent", "changed")]
     counts = Counter(states.values())
     if len(remaining) < len(scans):
-        log.info("%d of %d scans are segmented already", len(scans) - len(remaining), len(scans))
         has_own, other_runs = other_makers(job.output, job.provenance)
         message = f"{job.output} holds segmentations of other runs: {'; '.join(other_runs)}"
         if counts["other run"] or not has_own:
             raise ConfigError(f"{message}; choose another output folder, or set overwrite=true")
         if other_runs:
             log.warning("%s. Those of scans that are there already are kept as they are", message)
+        log.info("%d of %d scans are segmented already", len(scans) - len(remaining), len(scans))
+        with tables_locked(job.output):  # whatever of them was lost
+            describe(job.output, job.space, job.provenance)
     if counts["changed"]:
         log.warning(
             "%d scans are segmented again: their files, the weights or the settings have changed",
@@ -154,19 +163,22 @@ def _remaining(
             "them",
             counts["untold"],
         )
-    for scan, state in states.items():
-        if state in ("same", "untold") and not is_counted(targets[scan.source]):
-            _recount(job, targets[scan.source])
+    listed = files_in(job.output, "volumes")
+    for target in (targets[s.source] for s, state in states.items() if state in ("same", "untold")):
+        if not is_counted(target):
+            _recount(job, target, "it was edited")
+        elif target.relative_to(job.output).as_posix() not in listed:
+            _recount(job, target, "their table lacked it")
     return remaining
 
 
-def _recount(job: PredictionJob, target: Path) -> None:
+def _recount(job: PredictionJob, target: Path, why: str) -> None:
     try:
         count_again(job.output, target, job.space)
         note_counted(target)
-        log.info("the volumes of %s were counted again, since it was edited", target)
+        log.info("the volumes of %s were counted again, since %s", target, why)
     except (NeosegError, OSError) as error:
-        log.warning("volumes are those of before the file was edited: %s", error)
+        log.warning("the volumes of %s are not those of the file: %s", target, error)
 
 
 def _drops_incomplete(segmenter: Segmenter | Ensemble) -> bool:

@@ -166,6 +166,12 @@ def record_row(
     write_rows(path, tuple(row), (line.values() for line in ordered))
 
 
+def files_in(output: Path, table: str) -> set[str]:
+    """Return the label files that have a row in a table at the root, by their path in the set."""
+    path = output / f"desc-{DESC}_{table}.tsv"
+    return {row.get("file", "") for row in read_table(path)[1]} if path.is_file() else set()
+
+
 def forget_row(output: Path, target: Path, table: str) -> None:
     """Remove the row of one label file from a table at the root, if it has one."""
     path, name = output / f"desc-{DESC}_{table}.tsv", target.relative_to(output).as_posix()

@@ -163,6 +163,22 @@ def test_what_is_beside_a_segmentation_belongs_to_it(
     assert "nothing is written beside them" in " ".join(capsys.readouterr().out.split())
 
 
+def test_lost_tables_are_written_again(make_run, tree, tmp_path, monkeypatch, capsys) -> None:
+    run, out = make_run("A"), tmp_path / "out"
+    arguments = (f"run={run}", f"input={tree}", f"output={out}", "picture=false")
+    predict(monkeypatch, *arguments)
+    volumes, names = out / "desc-neoseg_volumes.tsv", out / "desc-neoseg_dseg.tsv"
+    whole, labels = volumes.read_text(), names.read_text()
+    volumes.write_text("".join(line for line in whole.splitlines(True)[:-1]))
+    names.unlink()
+    predict(monkeypatch, *arguments)
+    assert (volumes.read_text(), names.read_text()) == (whole, labels)
+    assert "counted again, since their table lacked it" in " ".join(capsys.readouterr().out.split())
+    volumes.unlink()
+    predict(monkeypatch, *arguments)
+    assert volumes.read_text() == whole
+
+
 def test_another_process_writes_the_same_scan(make_run, tree, tmp_path, monkeypatch) -> None:
     runs = [make_run("A"), make_run("B", seed=1)]
     source, out = one_scan(tree), tmp_path / "out"
@@ -445,7 +461,7 @@ def test_what_somebody_has_corrected_is_kept_and_counted(
     nib.save(nib.Nifti1Image(labels, before.affine), drawn)
     predict(monkeypatch, *asked)
     said = capsys.readouterr()
-    assert "volumes are those of before the file was edited" in said.out + said.err
+    assert "are not those of the file: " in said.out + said.err
 
 
 @pytest.mark.parametrize(
