@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
-from neoseg.labelling.pseudo import PseudoLabeller, ensemble_logits
-from neoseg.labels import LabelSpace
+from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller, ensemble_logits
+from neoseg.labels import Codebook, LabelSpace
 from neoseg.networks import Head, make_head
+from neoseg.patches.pseudo import PseudoLabels
+from neoseg.patches.volumes import VolumeSample
 
 
 def logits(head: Head, number: int, scale: float = 3.0) -> list[torch.Tensor]:
@@ -65,3 +68,34 @@ def test_labels_know_what_they_were_made_of(tmp_path: Path) -> None:
         replace(labeller, weights="trained on").made_of(one),
         replace(labeller, min_confidence=0.6).made_of(one),
     }
+
+
+@dataclass(frozen=True)
+class Narrows(Labeller):
+    """Answers with given codes, of a confidence of its own, and keeps what it was asked."""
+
+    codes: np.ndarray
+    confidence: int
+    asked: list[np.ndarray]
+
+    def predict(self, sample: VolumeSample) -> PseudoLabels:
+        self.asked.append(sample.codes.numpy())
+        known = self.codebook.rows.sum(1)[self.asked[-1]] == 1
+        codes = np.where(known, self.asked[-1], self.codes).astype(np.uint8)
+        sure = np.full(codes.shape, self.confidence, np.uint8)
+        return PseudoLabels(codes - 1, sure, codes, f"by {self.confidence}")
+
+
+def test_one_labeller_decides_inside_what_another_leaves_open(space: LabelSpace) -> None:
+    codebook = Codebook.build(space, [frozenset([1, 2]), space.everything])
+    either = codebook.code(frozenset([1, 2]))
+    first = Narrows(codebook, 0, 1, "a", np.array([[[either, 1, either]]]), 100, [])
+    second = Narrows(codebook, 0, 1, "b", np.array([[[2, 3, 3]]]), 200, [])
+    both = InTurn(codebook, 0, 1, "ab", (first, second))
+    sample = VolumeSample(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 3, dtype=torch.uint8), 0)
+    found = both.predict(sample)
+    assert second.asked[0].ravel().tolist() == [either, 1, either]
+    assert found.codes.ravel().tolist() == [2, 1, 3]
+    assert found.leaves.ravel().tolist() == [1, 0, 2]
+    assert found.confidence.ravel().tolist() == [200, 100, 200]
+    assert found.note == "by 100; by 200"

@@ -20,6 +20,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as runs
 from neoseg.runs.people import seen_by, write_seen
 from neoseg.store import DataError
+from neoseg.store.arrays import open_array
 from neoseg.training.module import SegmentationModule
 from neoseg.training.parts import groups
 from neoseg.training.warm_start import Source, report_table, start
@@ -242,6 +243,15 @@ def test_classes_are_added_to_an_older_network(
     told = json.loads((new / "source.json").read_text())["said"]
     assert told == [[leaf] for leaf in range(len(told))]
     assert list((new / "stages" / "1" / "codes").glob("*/codes.b2nd"))
+
+    split = tmp_path / "split"
+    divide = ("recipe=split_classes", "init.map={dGM: [WM, dGM]}")  # its white matter is either
+    train(configured("label_set", *run, *divide), split)
+    white = load_module(split).space.label_set("WM")
+    said = [set(leaves) for leaves in json.loads((split / "source.json").read_text())["said"]]
+    assert white not in said  # so that only the registered scans can tell it
+    files = (split / "stages" / "1" / "codes").glob("*/codes.b2nd")
+    assert any((open_array(path)[:] == min(white) + 1).any() for path in files)
 
     old.rename(tmp_path / "gone")
     (new / "run.json").unlink()
