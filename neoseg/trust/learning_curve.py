@@ -2,9 +2,9 @@
 
 The mean Dice of a training is modelled as normal about `top - span * A ** -rate`, the power law of
 learning curves of networks (Hestness et al. 2017, arXiv:1712.00409). A counts full annotations, and
-coarser ones weighted by their worth between 0 and 1. The standard deviation shrinks with the
-remaining gain, down to a fifth. The parameters are sampled from their posterior (sequential Monte
-Carlo), so few trainings give wide intervals.
+coarser ones weighted by their worth between 0 and 1. The standard deviation is the same everywhere.
+The parameters are sampled from their posterior (sequential Monte Carlo), so few trainings give wide
+intervals (`experiments/annotation_plan` counts how often they hold).
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ MIN_TRAININGS = 4
 """Minimum number of trainings to fit a curve; one less is the minimum of distinct label counts."""
 
 _RATE_RANGE = (0.1, 1.5)
-_LOG_NOISE_RANGE = (-7.0, -3.0)
-"""Prior ranges of the rate, and of the natural logarithm of the standard deviation of Dice with the
-fewest labels (.001 to .05)."""
-
-_NOISE_FLOOR = 0.2
-"""Share of that standard deviation that remains however many labels there are."""
+_LOG_NOISE_RANGE = (-7.0, -2.0)
+"""Prior ranges of the rate, and of the natural logarithm of the standard deviation of Dice (.001 to
+.14)."""
 
 _BETA_MEAN = np.array([0.85, -0.3])
 _BETA_STD = np.array([0.3, 0.5])
@@ -43,8 +40,7 @@ class LearningCurve:
     Attributes:
         depths: names of the D depths of annotation, full first.
         worth: `[P, D]`, worth of an annotation in full annotations; the first column is 1.
-        rate, top, span, noise: `[P]` each; `noise` is the standard deviation at `fewest`.
-        fewest: `[P]`, worth of the training with the fewest labels, in full annotations.
+        rate, top, span, noise: `[P]` each; `noise` is the standard deviation of a training's Dice.
     """
 
     depths: tuple[str, ...]
@@ -53,7 +49,6 @@ class LearningCurve:
     top: np.ndarray
     span: np.ndarray
     noise: np.ndarray
-    fewest: np.ndarray
 
     @classmethod
     def fit(cls, depths: tuple[str, ...], counts: np.ndarray, dice: np.ndarray) -> Self:
@@ -103,10 +98,8 @@ class LearningCurve:
         if is_rising.mean() < 0.02:
             raise ValueError("the Dice of these trainings does not rise with their labels")
         particles, line = particles[is_rising], line[is_rising]
-        worth = _worth(particles)
-        fewest = np.maximum(worth @ counts.T, _MIN_WORTH).min(axis=1)
-        noise = np.exp(particles[:, 1])
-        return cls(depths, worth, particles[:, 0], line[:, 0], -line[:, 1], noise, fewest)
+        worth, noise = _worth(particles), np.exp(particles[:, 1])
+        return cls(depths, worth, particles[:, 0], line[:, 0], -line[:, 1], noise)
 
     def predict(self, counts: np.ndarray, level: float = 0.95) -> np.ndarray:
         """Return median, low and high `[M, 3]` of the Dice of a new training for each row.
@@ -116,10 +109,8 @@ class LearningCurve:
             level: share of trainings between low and high.
         """
         rng = np.random.default_rng(1)
-        amount, rate = self.amount(counts), self.rate[:, None]
-        share = np.minimum((amount / self.fewest[:, None]) ** -rate, 1)
-        spread = self.noise[:, None] * _relative_noise(share)
-        dice = self._mean(amount) + spread * rng.standard_normal((len(rate), 1))
+        noise = self.noise[:, None] * rng.standard_normal((len(self.noise), 1))
+        dice = self._mean(self.amount(counts)) + noise
         return _median_and_interval(dice, level).clip(0, 1)
 
     def gain(self, counts: np.ndarray, now: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -148,15 +139,6 @@ def _median_and_interval(values: np.ndarray, level: float) -> np.ndarray:
     return cuts
 
 
-def _relative_noise(share: np.ndarray) -> np.ndarray:
-    """Return the noise relative to that with the fewest labels.
-
-    `share` is the remaining gain, relative to that with the fewest labels.
-    """
-    noise: np.ndarray = _NOISE_FLOOR + (1 - _NOISE_FLOOR) * share
-    return noise
-
-
 def _worth(particles: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones((len(particles), 1)), particles[:, 2:]], axis=1)
 
@@ -177,8 +159,7 @@ def _normal_equations(
     minus span, and the standard deviations of Dice `[P, N]`."""
     amount = np.maximum(_worth(particles) @ counts.T, _MIN_WORTH)
     columns = np.stack([np.ones_like(amount), amount ** -particles[:, :1]], axis=2)  # [P, N, 2]
-    share = columns[..., 1] / columns[..., 1].max(axis=1, keepdims=True)
-    spread = np.exp(particles[:, 1:2]) * _relative_noise(share)
+    spread = np.repeat(np.exp(particles[:, 1:2]), len(dice), axis=1)
     columns /= spread[..., None]
     precision = np.einsum("pni,pnj->pij", columns, columns)
     right = np.einsum("pni,pn->pi", columns, dice / spread)
