@@ -6,6 +6,7 @@ points, the code can change from one command to the next without a new version.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterable
 from importlib.metadata import entry_points
@@ -19,6 +20,8 @@ from neoseg.foreign import ForeignError, read_json
 CODE = "code.json"
 """In a run folder: digest of each module of other packages that the training had imported."""
 
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
 
 def write_code(folder: Path, allow: Collection[str]) -> None:
     """Write the digests of imported modules; nothing if no other package is used.
@@ -31,6 +34,8 @@ def write_code(folder: Path, allow: Collection[str]) -> None:
     names = [name for name in sys.modules if name.partition(".")[0] in packages]
     if code := _digests(names):
         write_json(folder / CODE, code, indent=1)
+    else:
+        (folder / CODE).unlink(missing_ok=True)
 
 
 def current_code(folder: Path, allow: Collection[str]) -> dict[str, str]:
@@ -60,13 +65,28 @@ def _recorded(folder: Path) -> dict[str, str]:
 
 
 def _digests(names: Iterable[str]) -> dict[str, str]:
-    """Return the digest of the source of each module that is found."""
+    """Return the digest of the source of each module that is found; none is imported."""
     found = {}
     for name in sorted(names):
         try:
-            spec = find_spec(name)
-            if spec is not None and spec.origin is not None and spec.has_location:
-                found[name] = digest_of(Path(spec.origin))
-        except (ImportError, OSError, ValueError):  # a module that is gone or was made in memory
+            path = _source_of(name)
+            if path is not None:
+                found[name] = digest_of(path)
+        except (ImportError, OSError, ValueError):  # a package that is gone or was made in memory
             continue
     return found
+
+
+def _source_of(name: str) -> Path | None:
+    """Return the file of a module or package, found without importing anything."""
+    if not _MODULE.fullmatch(name):
+        return None
+    top, *inner = name.split(".")
+    spec = find_spec(top)
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    if not inner:
+        return Path(spec.origin)
+    below = (Path(folder).joinpath(*inner) for folder in spec.submodule_search_locations or ())
+    files = (file for path in below for file in (path.with_suffix(".py"), path / "__init__.py"))
+    return next(filter(Path.is_file, files), None)

@@ -36,9 +36,15 @@ FROM_BIRTH = re.compile(
     r"\b(weeks|days) old\b|\bpna\b",
     re.I,
 )
-FROM_CONCEPTION = re.compile(r"(?<!not )\b(post-?\s?menstrual|post-?conception|pma|pca|lmp)", re.I)
-OF_SCAN = re.compile(r"scan|session|visit|imaging|\bmri?\b|\bplus\b|\+", re.I)
-OF_MOTHER = re.compile(r"\bmother|\bmaternal", re.I)
+FROM_CONCEPTION = re.compile(
+    r"(?<!not )\b(post-?\s?menstrual|last menstrual|(post-?\s?)?concept|pma|pca|lmp)", re.I
+)
+GESTATION = re.compile(r"(?<!not )(?<!for )\b(gestation|ga\b)", re.I)
+SUM = re.compile(r"\bplus\b|\bsum\b|\+", re.I)
+OF_SCAN = re.compile(r"scan|session|visit|imaging|\bmri?\b", re.I)
+AT_BIRTH = re.compile(r"\bat birth\b", re.I)
+PMA_AT_BIRTH = re.compile(r"\b(pma|pca|(menstrual|concept\w*)( age)?) at birth\b", re.I)
+OF_MOTHER = re.compile(r"\bage of the mother|\bmother'?s age|\bmaternal age", re.I)
 """Words of a sidecar that say from when an age counts, and of when it is."""
 
 
@@ -136,11 +142,13 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
 def _other_age(column: str, entry: Mapping[str, object]) -> str:
     """Return which other age a sidecar's entry says that a column has, or ""."""
     text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
-    from_birth, from_conception = FROM_BIRTH.search(text), FROM_CONCEPTION.search(text)
-    if from_birth and not from_conception:  # gestation may be named for what it is not
+    if PMA_AT_BIRTH.search(text):
+        return "" if "birth" in column else "is the age at birth"
+    if FROM_CONCEPTION.search(text) or (GESTATION.search(text) and SUM.search(text)):
+        return ""
+    if FROM_BIRTH.search(text):  # gestation may be named for what it is not
         return "counts from birth"
     if OF_MOTHER.search(text):
         return "is of the mother"
-    is_sum = OF_SCAN.search(text) or (from_birth and from_conception)
-    at_birth = re.search(r"\bat birth\b", text, re.I) and not is_sum
+    at_birth = AT_BIRTH.search(text) and not OF_SCAN.search(text)
     return "is the age at birth" if at_birth and "birth" not in column else ""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from neoseg.cohort.folders import FOLDERS, SessionFolder, find_sessions, has_subjects, list_subjects
 from neoseg.cohort.formats import is_volume, stem_of
-from neoseg.cohort.label_tables import convention_of
+from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.participants import read_ages
 from neoseg.cohort.picking import Entities, Picker, Wish, entities_of, with_suffix
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
@@ -110,9 +110,8 @@ def read_bids(
     pick.report()
     described = sessions if labels is None else list(others.values())
     _check_labels(scans, described, label_desc, problems, root if labels is None else None)
-    label_files = {scan.id: scan.label for scan in scans if scan.label is not None}
     top = root if labels is None else root / Path(labels).expanduser()
-    return scans, convention_of(space, convention, label_files, top, problems)
+    return with_meaning(scans, space, convention, top, problems)
 
 
 def _other_sessions(folder: Path, reading: Reading) -> dict[tuple[str, str | None], SessionFolder]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from neoseg.cohort.formats import fault_of
-from neoseg.cohort.label_tables import convention_of
+from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.meaning import resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
@@ -96,8 +96,7 @@ def read_freesurfer(
     if convention is None and ASEG_MARKERS.items() <= numbers.items():
         meaning: dict[int, Meaning] = {**PARCELS, **{number: number for number in numbers}}
         return scans, resolve(space, meaning, "convention", problems)
-    files = {scan.id: scan.label for scan in scans if scan.label is not None}
-    return scans, convention_of(space, convention, files, root, problems)
+    return with_meaning(scans, space, convention, root, problems)
 
 
 def _by_ids(folders: Mapping[str, Path], problems: Problems) -> dict[tuple[str, str | None], Path]:

@@ -82,7 +82,7 @@ def from_tables(
         source_of |= {value: source_of.get(value, path) for value in entries}
     if not valid:
         return None
-    _warn_overridden(space, list(tables.values()), problems)
+    _warn_overridden(space, tables, problems)
     _warn_elsewhere({s: paths[0] for s, paths in tables.items() if paths}, labels, root, problems)
     if meaning:
         # Tables of names often leave out the background.
@@ -154,15 +154,18 @@ def _difference(
 
 
 def _warn_overridden(
-    space: LabelSpace, tables: Sequence[Sequence[Path]], problems: Problems
+    space: LabelSpace, tables: Mapping[str, Sequence[Path]], problems: Problems
 ) -> None:
-    """Warn of tables that contradict a nearer one, which overrides them."""
-    seen: set[tuple[bytes, bytes]] = set()
-    for near, far in ((paths[0], table) for paths in tables for table in paths[1:]):
-        pair = (content_of(near), content_of(far))
-        if pair in seen:
-            continue
-        seen.add(pair)
+    """Warn of tables that contradict a nearer one, which overrides them; of one rank, none does."""
+    scans_of: dict[tuple[bytes, bytes, bool], list[str]] = {}
+    first: dict[tuple[bytes, bytes, bool], tuple[Path, Path]] = {}
+    for scan, (near, *others) in ((s, paths) for s, paths in tables.items() if paths):
+        for far in others:
+            alike = near.parent == far.parent and near.name.count("_") == far.name.count("_")
+            pair = (content_of(near), content_of(far), alike)
+            scans_of.setdefault(pair, []).append(scan)
+            first.setdefault(pair, (near, far))
+    for pair, (near, far) in first.items():
         # Other problems of the farther table do not matter, as it is not used.
         near_meaning, far_meaning = (from_names(space, table, Problems()) for table in (near, far))
         if near_meaning is None or far_meaning is None:
@@ -175,13 +178,14 @@ def _warn_overridden(
         ]
         if not conflicts:
             continue
-        if near.parent == far.parent and near.name.count("_") == far.name.count("_"):
+        if pair[-1]:
             problems.error(
                 near,
                 _difference(near_meaning, far_meaning, conflicts, far),
                 "one table for a label file in a folder, or one meaning",
                 "correct or delete one of them, or set cohort.convention to what holds",
                 CONTRADICTION,
+                scans_of[pair],
             )
         else:
             problems.warn(

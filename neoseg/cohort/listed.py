@@ -6,15 +6,38 @@ label files list must not lend its meaning to a file that has a table of its own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from neoseg.cohort.label_tables import content_of, tables_of
+from neoseg.cohort.label_tables import content_of, convention_of, tables_of
 from neoseg.cohort.meaning import WHOLE
 from neoseg.cohort.scan import Scan
 from neoseg.cohort.table import read_rows
 from neoseg.findings.problems import Problems
+from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import Meaning
+
+
+def with_meaning(
+    scans: Sequence[Scan],
+    space: LabelSpace,
+    convention: Mapping[int, Meaning] | str | None,
+    root: Path,
+    problems: Problems,
+) -> tuple[list[Scan], Convention | None]:
+    """Return the scans, with the integers that their own tables list, and their convention.
+
+    Args:
+        scans: of a cohort.
+        space: label space whose names are used.
+        convention: that the user gives, None for that of the tables.
+        root: of the data set with the label files, where inheritance ends.
+        problems: collects the problems, see `convention_of`.
+    """
+    labels = {scan.id: scan.label for scan in scans if scan.label is not None}
+    meaning = convention_of(space, convention, labels, root, problems)
+    return with_listed(scans, root) if convention is None else list(scans), meaning
 
 
 def with_listed(scans: Sequence[Scan], root: Path) -> list[Scan]:

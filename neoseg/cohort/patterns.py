@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from neoseg.cohort.formats import SEGMENTATION, ending_of, fault_of, is_volume
-from neoseg.cohort.label_tables import convention_of
+from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
 from neoseg.findings.problems import Problems, shorten
@@ -76,8 +76,7 @@ def read_folder(
         remedy = "they are ignored; correct cohort.images or cohort.labels if they should take part"
         problems.warn(root, found, action=remedy, kind="foreign-file")
     note_unlabelled(scans, f"label file {_example(labels or '', '')}", problems)
-    labels_of = {scan.id: scan.label for scan in scans if scan.label is not None}
-    return scans, convention_of(space, convention, labels_of, root, problems)
+    return with_meaning(scans, space, convention, root, problems)
 
 
 def _check(key: str, pattern: str | None, needed: list[str], problems: Problems) -> None:

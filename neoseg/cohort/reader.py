@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neoseg.cohort.formats import dicom_line
-from neoseg.cohort.listed import with_listed
 from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
 from neoseg.cohort.segments import with_segments
 from neoseg.cohort.selection import Selection
@@ -94,8 +93,6 @@ def reader(
             if names_in_files:
                 given = options.get("convention")
                 scans = with_segments(scans, space, given, convention, problems)
-            if options.get("convention") is None:
-                scans = with_listed(scans, path if path.is_dir() else path.parent)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
             _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from neoseg.cohort.ages import MISSING_TEXT, parse_age, units_of
 from neoseg.cohort.formats import ENDINGS, ending_of, fault_of
-from neoseg.cohort.label_tables import convention_of
+from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.participants import BIRTH_COLUMNS, SCAN_COLUMNS, SESSION_COLUMNS
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, require_plain_name, scan_id
@@ -91,8 +91,7 @@ def read_table(
     scans = [table.scan(*key, first[key], reading) for key in order]
     kept = [scan for scan in scans if scan is not None]
     note_unlabelled(kept, "label file", problems)
-    labels = {scan.id: scan.label for scan in kept if scan.label is not None}
-    return kept, convention_of(space, convention, labels, root.parent, problems)
+    return with_meaning(kept, space, convention, root.parent, problems)
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ def main(config: DictConfig) -> None:
     window = {**command.window, "voxel_size": command.voxel_size}
     segmenter = segmenter_of(spec, trained.network, trained.device, **window)
     with claimed(output):
-        inputs = _claim(output, command, parts, segmenter)
-        if inputs is None:
+        told = _claim(output, command, parts, segmenter)
+        if told is None:
             log.info("scored already, with the same inputs; overwrite=true scores again")
             table = read_scores(output / "scores.csv")
         else:
@@ -76,19 +76,21 @@ def main(config: DictConfig) -> None:
                     pictures=command.pictures,
                     settings=command.scoring,
                     progress=bar.advance,
-                    made_of=inputs,
+                    made_of=digest_of_content(told),
                 )
+            if output.resolve() != run.resolve():
+                record_inputs(output, told, is_done=True)
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
 
 
 def _claim(
     output: Path, command: EvaluateConfig, parts: Sequence[Scored], segmenter: Segmenter
-) -> str | None:
+) -> dict[str, str] | None:
     """Record in `output`, unless it is the run itself, what its scores are computed from.
 
     Returns:
-        A digest of that; None if these scores are there.
+        Names and digests of that; None if these scores are there.
 
     Raises:
         ConfigError: it has scores of other inputs, and the command does not overwrite them.
@@ -96,13 +98,14 @@ def _claim(
     run = command.run
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    settings["code"] = dict(current_code(run, command.allow))
+    if code := current_code(run, command.allow):
+        settings["code"] = dict(code)
     told = evaluation_inputs(run.resolve().name, predicting_checkpoint(run), parts, settings)
-    beside = {"pictures": str(command.pictures), "views": str(command.scoring.views)}
+    whole = {**told, "pictures": str(command.pictures), "views": str(command.scoring.views)}
     if output.resolve() != run.resolve():
         if not command.overwrite:
             require_same_inputs(output, told)
-            if is_scored(output, {**told, **beside}):
+            if is_scored(output, whole):
                 return None
-        record_inputs(output, {**told, **beside})
-    return digest_of_content([told, beside])
+        record_inputs(output, whole)
+    return whole

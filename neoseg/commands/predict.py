@@ -25,6 +25,7 @@ from neoseg.inference.dataset import (
     Provenance,
     describe,
     files_in,
+    is_described,
     other_makers,
     tables_locked,
 )
@@ -35,7 +36,7 @@ from neoseg.inference.derivative import (
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans
-from neoseg.inference.origin import is_counted, note_counted
+from neoseg.inference.origin import is_counted, note_counted, sidecar_of
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
@@ -149,8 +150,9 @@ def _remaining(
         if other_runs:
             log.warning("%s. Those of scans that are there already are kept as they are", message)
         log.info("%d of %d scans are segmented already", len(scans) - len(remaining), len(scans))
-        with tables_locked(job.output):  # whatever of them was lost
-            describe(job.output, job.space, job.provenance)
+        if not is_described(job.output):  # files were lost
+            with tables_locked(job.output):
+                describe(job.output, job.space, job.provenance)
     if counts["changed"]:
         log.warning(
             "%d scans are segmented again: their files, the weights or the settings have changed",
@@ -175,7 +177,8 @@ def _remaining(
 def _recount(job: PredictionJob, target: Path, why: str) -> None:
     try:
         count_again(job.output, target, job.space)
-        note_counted(target)
+        if sidecar_of(target).is_file():
+            note_counted(target)
         log.info("the volumes of %s were counted again, since %s", target, why)
     except (NeosegError, OSError) as error:
         log.warning("the volumes of %s are not those of the file: %s", target, error)

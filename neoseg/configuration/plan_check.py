@@ -23,7 +23,7 @@ def check_plan(
 ) -> None:
     """Check that every batch can be filled with scans.
 
-    Classes that no annotation labels are logged as warnings, unless another network labels them.
+    Classes that no annotation labels are logged as warnings, unless another network labels scans.
 
     Args:
         plan: annotation plan of the run.

@@ -12,8 +12,8 @@ import pandas as pd
 
 from neoseg.cohort import Cohort, Scan
 from neoseg.cohort.plan import cohort_folder
+from neoseg.evaluation.score_files import conclude
 from neoseg.evaluation.scoring import score_scans
-from neoseg.evaluation.table import write_scores
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import Segmenter
 
@@ -59,19 +59,23 @@ def score_cohorts(
     Raises:
         ValueError: if no scan has labels, or a file is invalid.
     """
-    frames = []
+    scored = list[tuple[Path, pd.DataFrame]]()
+    several = len(parts) > 1
     for number, part in enumerate(parts):
         name = part.cohort.name
-        if part.scans and not part.is_labelled and len(parts) > 1:
+        if part.scans and not part.is_labelled and several:
             log.warning("no scan of cohort '%s' has labels to score with", name)
-        if part.is_labelled or len(parts) == 1:
+        if part.is_labelled or not several:
             folder = cohort_folder(output, name) if number else output
-            meaning = part.cohort.convention
-            scores = score_scans(segmenter, part.scans, meaning, folder, provenance, **options)
-            frames.append(scores)
-    if not frames:
+            where = (part.scans, part.cohort.convention, folder, provenance)
+            scores = score_scans(segmenter, *where, is_all=not several, **options)
+            scored.append((folder, scores))
+    if not scored:
         raise ValueError("none of the scans to score has a label file")
-    table = pd.concat(frames, ignore_index=True)
-    if len(parts) > 1:
-        write_scores(output / "scores.csv", table)
+    table = pd.concat([scores for _, scores in scored], ignore_index=True)
+    if several:
+        for folder, scores in scored:
+            if folder != output:
+                conclude(folder, scores)
+        conclude(output, table)
     return table

@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neoseg import __version__
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.cohorts import Scored
 from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
+from neoseg.store.fingerprint import LAYOUT
 
 EVALUATION = "evaluation.json"
 """File in a folder of scores that records the inputs they were computed from."""
+
+SCORES = "scores"
+"""Its entry for the digest of the scores, once all are there."""
 
 _NO_INFLUENCE = ("batch_size", "accumulate_on", "views")
 """Settings that do not change any score."""
@@ -35,6 +40,16 @@ def evaluation_inputs(
         for part in parts
         for scan in part.scans
     ]
+    details = [
+        [
+            *(part.cohort.name, scan.id, scan.scan_age, scan.age_group),
+            None if scan.mask is None else digest_of(scan.mask),
+            None if scan.label is None else [sorted(s) for s in scan.sets(part.cohort.convention)],
+            str(scan.described and scan.described.slices),
+        ]
+        for part in parts
+        for scan in part.scans
+    ]
     meanings = [
         [part.cohort.name, list(meaning.values), [sorted(leaves) for leaves in meaning.sets]]
         for part in parts
@@ -51,6 +66,7 @@ def evaluation_inputs(
         "files": digest_of_content(sorted(files)),
         "labels": digest_of_content(meanings),
         "settings": digest_of_content(matter),
+        "details": digest_of_content([__version__, LAYOUT, sorted(details, key=str)]),
     }
 
 
@@ -62,7 +78,9 @@ def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
         previous = dict(read_json(folder / EVALUATION, within=folder))
     except (OSError, ValueError, TypeError):
         previous = {}
-    diffs = [key for key in told if previous.get(key) != told[key]]
+    # What an earlier version did not record cannot be compared.
+    known = [key for key in told if key in previous or not previous]
+    diffs = [key for key in known if previous.get(key) != told[key]]
     if diffs:
         names = ", ".join(f"{key} {previous[key]}" for key in ("run", "cohorts") if key in previous)
         raise ConfigError(
@@ -74,12 +92,25 @@ def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
 def is_scored(folder: Path, told: Mapping[str, str]) -> bool:
     """Return whether a folder has the complete scores of these inputs, and what is beside them."""
     try:
-        same = dict(read_json(folder / EVALUATION, within=folder)) == dict(told)
+        recorded = dict(read_json(folder / EVALUATION, within=folder))
+        return recorded == {**told, SCORES: digest_of(folder / "scores.csv")}
     except (OSError, ValueError, TypeError):
         return False
-    return same and (folder / "scores.csv").is_file()
 
 
-def record_inputs(folder: Path, told: Mapping[str, str]) -> None:
-    """Record the inputs of the scores that will be written to `folder`."""
+def record_inputs(folder: Path, told: Mapping[str, str], is_done: bool = False) -> None:
+    """Record the inputs of the scores that will be written to `folder`, or are there.
+
+    Scores of other inputs, which are to be overwritten, are deleted first.
+    """
+    scores = folder / "scores.csv"
+    if is_done:
+        write_json(folder / EVALUATION, {**told, SCORES: digest_of(scores)})
+        return
+    try:
+        recorded = dict(read_json(folder / EVALUATION, within=folder))
+    except (OSError, ValueError, TypeError):
+        recorded = {}
+    if any(recorded.get(key, value) != value for key, value in told.items()):
+        scores.unlink(missing_ok=True)
     write_json(folder / EVALUATION, dict(told))

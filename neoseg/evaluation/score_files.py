@@ -27,6 +27,12 @@ DONE, MADE_OF = ".scored", "made_of"
 """Folder of the scores of single scans while others are still to be scored."""
 
 
+def conclude(folder: Path, table: pd.DataFrame) -> None:
+    """Write the scores of all scans; those of single scans are needed no more."""
+    write_scores(folder / "scores.csv", table)
+    shutil.rmtree(folder / DONE, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class ScoreFiles:
     """The files that scoring writes for each scan into the folder `output`.
@@ -84,11 +90,6 @@ class ScoreFiles:
         """Keep the scores of a scan until all are scored."""
         if self.made_of is not None:
             write_scores(self._done / f"{scan.id}.csv", scores)
-
-    def conclude(self, table: pd.DataFrame) -> None:
-        """Write the scores of all scans."""
-        write_scores(self.output / "scores.csv", table)
-        shutil.rmtree(self._done, ignore_errors=True)
 
     def write(self, scan: Scan, segmentation: Segmentation, truth: np.ndarray) -> None:
         """Write the segmentation of a scan, and its view with the truth on the canonical grid."""

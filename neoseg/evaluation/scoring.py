@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neoseg.cohort import Scan
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
-from neoseg.evaluation.score_files import ScoreFiles
+from neoseg.evaluation.score_files import ScoreFiles, conclude
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame
 from neoseg.findings.settings import Section
@@ -55,6 +55,7 @@ def score_scans(
     settings: ScoreSettings | None = None,
     progress: Callable[[str], None] | None = None,
     made_of: str | None = None,
+    is_all: bool = True,
 ) -> pd.DataFrame:
     """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
 
@@ -70,6 +71,8 @@ def score_scans(
         settings: what to score; None uses the defaults.
         progress: called with the id of each finished scan.
         made_of: digest of all that the outputs depend on; with it an interrupted call is continued.
+        is_all: whether no other cohort is scored with these scans; else `scores.csv` is left to the
+            caller, see `conclude`.
 
     Returns:
         One row per scan and class.
@@ -118,7 +121,8 @@ def score_scans(
         if progress is not None:
             progress(scan.id)
     table = pd.concat(frames, ignore_index=True)
-    files.conclude(table)
+    if is_all:
+        conclude(output, table)
     return table
 
 

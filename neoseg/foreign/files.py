@@ -22,7 +22,7 @@ LARGEST_RECORD, LARGEST_TABLE = 2**24, 2**27
 """Largest JSON file and table in bytes; JSON lists scans, tables have a row per scan and class."""
 
 
-MAX_COLUMNS, MAX_CELLS = 2**12, 2**24
+MAX_COLUMNS, MAX_CELLS = 2**16, 2**24
 """Largest numbers of columns and cells of a table; real ones have about thirty columns."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from neoseg.files import write_json
 from neoseg.foreign import read_json
-from neoseg.inference.dataset import DESC, forget_row, tables_locked
+from neoseg.inference.dataset import DESC, files_in, forget_row, tables_locked
 from neoseg.inference.origin import sidecar_of
 
 
@@ -38,7 +38,7 @@ class Beside:
         """Return whether all outputs are there, made from `base` and from what `wanted` says."""
         known = self._known()
         return all(
-            known.get(name) == (self.base, made) and (_is_table(name) or self._path(name).exists())
+            known.get(name) == (self.base, made) and self._is_there(name)
             for name, made in wanted.items()
         )
 
@@ -71,6 +71,11 @@ class Beside:
             return {str(name): (str(base), str(made)) for name, (base, made) in listed.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}  # of an earlier version
+
+    def _is_there(self, name: str) -> bool:
+        if not _is_table(name):
+            return self._path(name).exists()
+        return self.target.relative_to(self.output).as_posix() in files_in(self.output, name)
 
     def _path(self, name: str) -> Path:
         return self.output.joinpath(*PurePosixPath(name).parts)

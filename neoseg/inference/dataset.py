@@ -81,6 +81,12 @@ def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace)
         write_bytes(path, table.encode())
 
 
+def is_described(output: Path) -> bool:
+    """Return whether a data set has the files at its root that `describe` writes."""
+    names = (f"desc-{DESC}_dseg.tsv", "dataset_description.json", *_ROOT)
+    return all((output / name).is_file() for name in names)
+
+
 def describe(output: Path, space: LabelSpace, provenance: Provenance) -> None:
     """Write label table, description and other root files; check those that already exist."""
     rows = [(str(v.index), v.name, v.abbreviation, v.color) for v in space.leaves]

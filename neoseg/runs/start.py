@@ -14,6 +14,7 @@ from rich.console import Console
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
+from neoseg.doctor.cohort import known_sets, unknown_classes
 from neoseg.files import write_json
 from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
@@ -116,6 +117,9 @@ def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:
             label_sets = tuple(frozenset(map(int, leaves)) for leaves in rows)
         except (ForeignError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} is not what a run writes ({error!r}); restore it") from None
+    known = {leaves for source in plan.sources for leaves in known_sets(source)}
+    for problem in unknown_classes(plan.space, known | set(label_sets)):
+        log.warning("%s", problem)
     return replace(plan, codebook=telling(plan.codebook, label_sets))
 
 

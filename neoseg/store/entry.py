@@ -182,7 +182,7 @@ def _require_valid(record: Mapping[str, Any]) -> None:
         Problem.from_dict(raw)
     if not all(isinstance(count, int) and count >= 0 for count in record["voxels"]):
         raise ValueError("counts of voxels")
-    if record["voxels"]:  # of labels
+    if "planes" in record and record["voxels"]:
         parts = [record[name] for name in ("voxels", "inside", "planes")]
         whole = all(part is None or len(part) == 3 for part in record["planes"])
         if len(set(map(len, parts))) > 1 or not whole:

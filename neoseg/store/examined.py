@@ -66,9 +66,10 @@ class Examined:
             counts = np.array(voxels)
             now += check_content(scan, counts, convention)
             now += check_described(scan, counts, convention)
-            settings = PrepareSettings(**record["settings"])
-            extent = check_extent(scan.label, record, settings, scan.meaning(convention))
-            now += shown_of(scan, extent)
+            if "planes" in record:  # earlier entries have the findings themselves
+                settings = PrepareSettings(**record["settings"])
+                extent = check_extent(scan.label, record, settings, scan.meaning(convention))
+                now += shown_of(scan, extent)
             now += check_slices(scan, entry.geometry.canonical_spacing, entry.geometry.spacing)
         if any(problem.severity == "error" for problem in now):
             return cls.failed(scan, DataError.of(now))

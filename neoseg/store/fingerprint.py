@@ -10,7 +10,7 @@ from neoseg.labels import Convention
 from neoseg.store.damage import DataError
 from neoseg.store.preprocess import PrepareSettings
 
-LAYOUT = 9
+LAYOUT = 8
 """Version of the entries; raise it when older ones cannot be read or hold other intensities."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from neoseg.store.brightness import without_padding
 from neoseg.store.checks import check_grid
 from neoseg.store.damage import DataError
 from neoseg.store.volume import Volume, read_volume
+
+_BIDS = re.compile(
+    r"(sub-[0-9A-Za-z]+(?:_(?!desc-)[0-9A-Za-z]+-[0-9A-Za-z+]+)*)(_desc-\w+?)?_\w+\."
+)
+"""Name of an image in a BIDS data set."""
 
 MAX_Z = 6e4
 """Largest magnitude of a z-score; the float16 maximum is 65504."""
@@ -41,8 +47,9 @@ def read_mask(path: Path | None, image: Volume, reference: Path) -> np.ndarray:
     if path is None:
         found = "has no brain mask, and the preparation asks for it (store.foreground=mask)"
         needed = "put it there; only networks trained with store.foreground=head need none"
-        name = reference.name.partition(".")[0]
-        expected = f"one beside the image, {name.rpartition('_')[0] or name}_desc-brain_mask.nii.gz"
+        expected = "one beside the image"
+        if match := _BIDS.match(reference.name):
+            expected += f", {match[1]}_desc-brain_mask.nii.gz"
         problem = Problem(str(reference), found, expected, needed, "mask")
         raise DataError.of([problem])
     try:

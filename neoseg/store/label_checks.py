@@ -136,7 +136,8 @@ def check_content(scan: Scan, voxels: np.ndarray, convention: Convention) -> lis
 
 def _unlisted(scan: Scan, voxels: np.ndarray, convention: Convention) -> list[Problem]:
     """Check that a file holds no integer that only the tables of other files name."""
-    if scan.listed is None or (scan.annotation is not None and scan.annotation.convention):
+    described = scan.annotation is not None and scan.annotation.convention is not None
+    if scan.listed is None or described or scan.own_convention is not None:
         return []
     assert scan.label is not None
     texts = [

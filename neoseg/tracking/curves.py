@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from neoseg.files import write_text
-from neoseg.foreign.files import LARGEST_TABLE, read_bytes, require_few_cells
+from neoseg.foreign.files import LARGEST_TABLE, read_bytes
 
 METRICS = "metrics.csv"
 FIRST = ("epoch", "step")
@@ -187,7 +187,6 @@ def _read(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     if not path.is_file():
         return [], []
     text = read_bytes(path, LARGEST_TABLE, within=path.parent).decode("utf-8", "replace")
-    require_few_cells(path, text)
     whole = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(whole))
     columns = list(reader.fieldnames or [])

@@ -122,6 +122,11 @@ def test_two_tables_of_one_rank_that_contradict_each_other(
     write_lab(tmp_path / "desc-manual_dseg.tsv", _1="CSF", _3="cGM")
     with pytest.raises(CohortError, match="1 is cGM, not CSF, 3 is CSF, not cGM as"):
         read_bids(tmp_path, drawem9)
+    (tmp_path / "sub-02/ses-b/anat/sub-02_ses-b_acq-a_dseg.tsv").write_text(
+        (tmp_path / "acq-a_dseg.tsv").read_text()
+    )
+    kept = read_bids(tmp_path, drawem9, on_error="skip")  # one has a nearer table
+    assert [scan.id for scan in kept.scans] == ["sub-02_ses-b"]
     write_lab(tmp_path / "desc-manual_dseg.tsv")
     assert meaning_of(read_bids(tmp_path, drawem9)) == {0: "BG", **LAB}
 

@@ -137,6 +137,13 @@ def test_an_age_counts_in_the_unit_that_it_has(
         ("Corrected age (chronological age minus weeks to 40 weeks of gestation)", False),
         ("age after delivery", False),
         ("PNA", False),
+        ("Weeks since the first day of the mother's last menstrual period", True),
+        ("gestational age at the scan by maternal LMP or ultrasound", True),
+        ("gestational age at birth + weeks since birth", True),
+        ("GA at birth plus weeks after birth", True),
+        ("birth GA + PNA", True),
+        ("Postconceptual age", True),
+        ("Post-menstrual age at scan; for gestational age at birth see birth_age", True),
         ("post-menstrual age, that is gestational age at birth plus chronological age", True),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -16,6 +18,7 @@ from neoseg.cohort import CohortError, Plan
 from neoseg.cohort.annotation import read_plan
 from neoseg.configuration.run import RunConfig
 from neoseg.evaluate import main as evaluate
+from neoseg.evaluation import scoring
 from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
@@ -82,6 +85,50 @@ def test_files_of_further_cohorts_lie_apart(run: Path) -> None:
     assert set(record["annotation"]["cohorts"]) == {"phantom", "clinic", "archive"}
     card = json.loads((run / "card.json").read_text())
     assert card["data"]["cohort"] == ["phantom", "archive", "clinic"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_is_not_taken_for_a_finished_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not after the first cohort, nor if it fails before the first scan is scored."""
+    scored: list[str] = []
+    score = scoring.score_frame
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        if len(scored) == stop_after:
+            raise KeyboardInterrupt
+        scored.append(options["subject"])
+        return score(*arguments, **options)
+
+    def start(*more: str, stopped: bool = False) -> None:
+        scored.clear()
+        GlobalHydra.instance().clear()
+        arguments = [f"run='{run}'", f"output={tmp_path}", "device=cpu", "pictures=0", *more]
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+        with pytest.raises(SystemExit) if stopped else nullcontext():
+            evaluate()
+
+    monkeypatch.setattr(scoring, "score_frame", count)
+    expected = read_scores(run / "scores.csv")
+    scans = expected.drop_duplicates(["cohort", "subject", "session"])
+    first = int((scans["cohort"] == "phantom").sum())
+    stop_after = first  # before the first scan of the second cohort
+    start(stopped=True)
+    stop_after = -1
+    start()
+    assert len(scored) == len(scans) - first
+    assert read_scores(tmp_path / "scores.csv")["dice"].equals(expected["dice"])
+    start()
+    assert not scored
+
+    stop_after = 0
+    other = ("overwrite=true", "scoring.nsd_tolerance=20")
+    start(*other, stopped=True)
+    assert not (tmp_path / "scores.csv").exists()
+    stop_after = -1
+    start(*other)
+    assert len(scored) == len(scans)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neoseg.digests import digest_of_content
-from neoseg.foreign import ForeignError, read_table, value_at
+from neoseg.foreign import ForeignError, read_table
 
 PLAN = "annotation.csv"
 """Who of the training was annotated how, in the folder of a run."""
@@ -36,12 +36,8 @@ def same_trainings(
 
 
 def _key(folder: Path, config: Mapping[str, Any]) -> str | None:
-    annotations = [value_at(config, "annotation", {})]
-    annotations += [
-        value_at(extra, "annotation", {})
-        for extra in value_at(config, "extra_cohorts", {}).values()
-    ]
-    if any(value_at(annotation, "protocol.slices") for annotation in annotations):
+    annotation = config.get("annotation")
+    if not isinstance(annotation, dict) or _has_slices([annotation, config.get("extra_cohorts")]):
         return None
     try:
         text = read_table(folder / PLAN, folder)
@@ -50,5 +46,12 @@ def _key(folder: Path, config: Mapping[str, Any]) -> str | None:
     except (ForeignError, csv.Error, KeyError, TypeError):
         return None
     settings = {key: value for key, value in config.items() if key not in _PLACES}
-    settings["annotation"] = {k: v for k, v in annotations[0].items() if k != "draw"}
+    settings["annotation"] = {k: v for k, v in annotation.items() if k != "draw"}
     return digest_of_content([settings, people]) if people else None
+
+
+def _has_slices(node: Any) -> bool:
+    """Return whether any annotation protocol at any depth shows slices only."""
+    if isinstance(node, dict):
+        return bool(node.get("slices")) or any(map(_has_slices, node.values()))
+    return isinstance(node, list) and any(map(_has_slices, node))
