@@ -40,8 +40,10 @@ def write_code(folder: Path, allow: Collection[str]) -> None:
 
 def current_code(folder: Path, allow: Collection[str]) -> dict[str, str]:
     """Return the digests, as they are now, of the modules that a run was made with."""
+    if not (names := _recorded(folder)):
+        return {}
     packages = _packages(allow)
-    return _digests(name for name in _recorded(folder) if name.partition(".")[0] in packages)
+    return _digests(name for name in names if name.partition(".")[0] in packages)
 
 
 def changed_code(folder: Path, allow: Collection[str]) -> list[str]:
