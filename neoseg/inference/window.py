@@ -26,6 +26,9 @@ _BLOCK_VALUES = {"cpu": 2**20}
 _LARGE_BLOCK_VALUES = 2**25
 
 
+Length = Annotated[int, Field(ge=1, le=MAX_LENGTH)]
+
+
 class WindowSettings(Section):
     """How a volume is covered by windows.
 
@@ -44,9 +47,7 @@ class WindowSettings(Section):
         accumulate_on: "device" of the network, or "cpu" if its memory is too small.
     """
 
-    patch_size: tuple[Annotated[int, Field(ge=1, le=MAX_LENGTH)], ...] = Field(
-        min_length=3, max_length=3
-    )
+    patch_size: tuple[Length, Length, Length]
     overlap: float = Field(default=0.5, ge=0, lt=1)
     batch_size: int = Field(default=1, ge=1)
     mode: Literal["gaussian", "constant"] = "gaussian"

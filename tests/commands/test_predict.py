@@ -300,6 +300,7 @@ def test_student_or_teacher(make_run, tree, tmp_path, monkeypatch, choice) -> No
         (["window.overlap=1.5"], "window.overlap"),
         (["window.patch_size=[40,32,32]"], "takes multiples of"),
         (["window.patch_size=[1,32,32]"], "takes multiples of"),
+        (["window.patch_size=24"], "write 'window.patch_size=[24,24,24]'"),
         (["predict_with=teacher"], "predict_with is 'teacher', but this run has none"),
         (["probseg=[cMG]"], "did you mean 'cgm'"),
         (["input=nowhere"], "nowhere does not exist"),
