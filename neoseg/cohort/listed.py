@@ -37,10 +37,10 @@ def with_meaning(
     """
     labels = {scan.id: scan.label for scan in scans if scan.label is not None}
     meaning = convention_of(space, convention, labels, root, problems)
-    return with_listed(scans, root) if convention is None else list(scans), meaning
+    return _with_listed(scans, root) if convention is None else list(scans), meaning
 
 
-def with_listed(scans: Sequence[Scan], root: Path) -> list[Scan]:
+def _with_listed(scans: Sequence[Scan], root: Path) -> list[Scan]:
     """Return the scans with the integers that their own tables list, if others list more.
 
     Args:

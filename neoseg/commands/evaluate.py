@@ -19,6 +19,7 @@ from neoseg.evaluation.provenance import (
     evaluation_inputs,
     is_scored,
     record_inputs,
+    record_scores,
     require_same_inputs,
 )
 from neoseg.evaluation.scoring import hidden_classes
@@ -79,7 +80,7 @@ def main(config: DictConfig) -> None:
                     made_of=digest_of_content(told),
                 )
             if output.resolve() != run.resolve():
-                record_inputs(output, told, is_done=True)
+                record_scores(output, told)
     Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
     log.info("scores: %s", output / "scores.csv")
 

@@ -24,7 +24,7 @@ from neoseg.findings.markup import figure_text
 from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
-from neoseg.inference.dataset import DESC, read_table
+from neoseg.inference.dataset import read_table, table_path
 from neoseg.inference.origin import is_counted, weights_of
 from neoseg.trust.growth import Curve
 
@@ -56,7 +56,7 @@ class GrowthConfig(CommandConfig):
 def main(config: DictConfig) -> None:
     """Write curves, or deviations from given curves, and plot them."""
     command = GrowthConfig.parse(config)
-    path = command.volumes / f"desc-{DESC}_volumes.tsv"
+    path = table_path(command.volumes, "volumes")
     if not path.is_file():
         raise ConfigError(
             f"{path} does not exist; volumes must be an output folder of neoseg.predict"
@@ -89,7 +89,7 @@ def main(config: DictConfig) -> None:
                 "deviations show how the networks differ as well",
                 command.curves,
             )
-        _write_deviations(command.volumes / f"desc-{DESC}_growth.tsv", rows, ages, curves)
+        _write_deviations(table_path(command.volumes, "growth"), rows, ages, curves)
         picture = command.volumes / "pictures" / "growth.png"
     _draw(picture, rows, ages, curves)
 

@@ -29,10 +29,7 @@ from neoseg.inference.dataset import (
     other_makers,
     tables_locked,
 )
-from neoseg.inference.derivative import (
-    count_again,
-    plan_derivatives,
-)
+from neoseg.inference.derivative import count_again, plan_derivatives
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans

@@ -74,10 +74,7 @@ def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
     """Raise `ConfigError` if the folder has scores that were computed from other inputs."""
     if not (folder / "scores.csv").is_file():
         return
-    try:
-        previous = dict(read_json(folder / EVALUATION, within=folder))
-    except (OSError, ValueError, TypeError):
-        previous = {}
+    previous = _recorded(folder)
     # What an earlier version did not record cannot be compared.
     known = [key for key in told if key in previous or not previous]
     diffs = [key for key in known if previous.get(key) != told[key]]
@@ -91,26 +88,28 @@ def require_same_inputs(folder: Path, told: Mapping[str, str]) -> None:
 
 def is_scored(folder: Path, told: Mapping[str, str]) -> bool:
     """Return whether a folder has the complete scores of these inputs, and what is beside them."""
-    try:
-        recorded = dict(read_json(folder / EVALUATION, within=folder))
-        return recorded == {**told, SCORES: digest_of(folder / "scores.csv")}
-    except (OSError, ValueError, TypeError):
-        return False
+    scores = folder / "scores.csv"
+    return scores.is_file() and _recorded(folder) == {**told, SCORES: digest_of(scores)}
 
 
-def record_inputs(folder: Path, told: Mapping[str, str], is_done: bool = False) -> None:
-    """Record the inputs of the scores that will be written to `folder`, or are there.
+def record_inputs(folder: Path, told: Mapping[str, str]) -> None:
+    """Record the inputs of the scores that will be written to `folder`.
 
     Scores of other inputs, which are to be overwritten, are deleted first.
     """
-    scores = folder / "scores.csv"
-    if is_done:
-        write_json(folder / EVALUATION, {**told, SCORES: digest_of(scores)})
-        return
-    try:
-        recorded = dict(read_json(folder / EVALUATION, within=folder))
-    except (OSError, ValueError, TypeError):
-        recorded = {}
+    recorded = _recorded(folder)
     if any(recorded.get(key, value) != value for key, value in told.items()):
-        scores.unlink(missing_ok=True)
+        (folder / "scores.csv").unlink(missing_ok=True)
     write_json(folder / EVALUATION, dict(told))
+
+
+def record_scores(folder: Path, told: Mapping[str, str]) -> None:
+    """Record that the scores of these inputs are complete."""
+    write_json(folder / EVALUATION, {**told, SCORES: digest_of(folder / "scores.csv")})
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(folder / EVALUATION, within=folder))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -16,7 +16,7 @@ from neoseg.evaluation.scores import ClassScore
 from neoseg.evaluation.table import read_scores, write_scores
 from neoseg.evaluation.view import VIEWS, make_view, write_view
 from neoseg.files import write_text
-from neoseg.inference.dataset import DESC, VOLUMES, Provenance
+from neoseg.inference.dataset import DESC, Provenance, table_path
 from neoseg.inference.derivative import write_derivative
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.segmentation import Segmentation
@@ -68,13 +68,13 @@ class ScoreFiles:
         Without `scores.csv`, an interrupted pass is not mistaken for a finished one.
         """
         segmented = self.output / "segmentations"
-        tables = (segmented / name for name in (VOLUMES, "dataset_description.json"))
         for path in (
             self.output / "scores.csv",
             *(self.output / VIEWS).glob("*.npz"),
             *(self.output / "pictures").glob("*.png"),
             *segmented.rglob(f"*_desc-{DESC}_dseg.nii.gz"),
-            *tables,
+            table_path(segmented, "volumes"),
+            segmented / "dataset_description.json",
         ):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._done, ignore_errors=True)

@@ -61,7 +61,9 @@ class Beside:
             write_json(sidecar, {**read_json(sidecar), "beside": _plain(kept)}, indent=1)
         return kept
 
-    def listed(self, kept: Mapping[str, tuple[str, str]], wanted: Mapping[str, str]) -> object:
+    def listed(
+        self, kept: Mapping[str, tuple[str, str]], wanted: Mapping[str, str]
+    ) -> dict[str, list[str]]:
         """Return what the sidecar lists when `wanted` are written."""
         return _plain({**kept, **{name: (self.base, made) for name, made in wanted.items()}})
 

@@ -22,7 +22,7 @@ from neoseg.locks import locked
 log = logging.getLogger(__name__)
 
 DESC = "neoseg"
-VOLUMES = f"desc-{DESC}_volumes.tsv"
+
 
 _ROOT = {
     "README.md": "Segmentations of the whole image, by networks that `dataset_description.json` "
@@ -157,7 +157,7 @@ def record_row(
         "session_id": f"ses-{ids['ses']}" if "ses" in ids else "n/a",
         **values,
     }
-    path = output / f"desc-{DESC}_{table}.tsv"
+    path = table_path(output, table)
     rows: dict[str, dict[str, str]] = {}
     if path.exists():
         columns, existing = read_table(path)
@@ -172,15 +172,20 @@ def record_row(
     write_rows(path, tuple(row), (line.values() for line in ordered))
 
 
+def table_path(output: Path, table: str) -> Path:
+    """Return the path of a table at the root, such as "volumes"."""
+    return output / f"desc-{DESC}_{table}.tsv"
+
+
 def files_in(output: Path, table: str) -> set[str]:
     """Return the label files that have a row in a table at the root, by their path in the set."""
-    path = output / f"desc-{DESC}_{table}.tsv"
+    path = table_path(output, table)
     return {row.get("file", "") for row in read_table(path)[1]} if path.is_file() else set()
 
 
 def forget_row(output: Path, target: Path, table: str) -> None:
     """Remove the row of one label file from a table at the root, if it has one."""
-    path, name = output / f"desc-{DESC}_{table}.tsv", target.relative_to(output).as_posix()
+    path, name = table_path(output, table), target.relative_to(output).as_posix()
     if not path.is_file():
         return
     columns, rows = read_table(path)

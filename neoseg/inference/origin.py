@@ -63,7 +63,7 @@ class Origin:
         self,
         target: Path,
         files: Sequence[Path | None],
-        beside: object = None,
+        beside: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Write the sidecar of a label file: its origin, and the fields that BIDS requires.
 

@@ -12,6 +12,7 @@ from sweep import dice_of, write_run, write_sweep
 
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.run_files import ReportError
+from neoseg.evaluation.report.write import FIGURES as REMOVED
 from neoseg.evaluation.report.write import file_name, write_report
 
 TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
@@ -162,6 +163,7 @@ def test_a_report_leaves_nothing_of_the_one_before(tmp_path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / "runs" / name, dice_of(0.6), name=name)
     write_report(tmp_path / "runs", tmp_path / "report")
+    assert {path.stem for path in (tmp_path / "report").glob("*.png")} <= set(REMOVED)
     (of_b,) = (tmp_path / "report" / "cards").glob("02-*")
     (of_b / "mine.txt").write_text("kept")
     cases = {path.name for path in (tmp_path / "report" / "cases").iterdir()}
