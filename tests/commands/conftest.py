@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -82,3 +83,37 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return call
+
+
+@pytest.fixture
+def make_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Write the checkpoint of a network that was never trained."""
+
+    def make(name: str, *overrides: str, seed: int = 0) -> Path:
+        from neoseg.configuration.run import RunConfig
+
+        config = compose_train(*overrides)
+        torch.manual_seed(seed)
+        run = RunConfig.parse(config)
+        module = run.module(run.plan())
+        if module.teacher is not None:
+            with torch.no_grad():
+                next(iter(module.teacher.parameters())).mul_(-3)
+        path = tmp_path / "runs" / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        content = {
+            "state_dict": module.state_dict(),
+            "hyper_parameters": dict(module.hparams),
+            "pytorch-lightning_version": lightning.__version__,
+        }
+        torch.save(content, path)
+        return path.parents[1]
+
+    return make
+
+
+@pytest.fixture
+def tree(make_run: Callable[..., Path], data_folder: Path) -> Path:
+    """The phantom that the runs were composed with, a dHCP tree of release 3."""
+    make_run("unused")
+    return next((data_folder / "phantom").glob("*/derivatives")).parent

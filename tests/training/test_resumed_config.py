@@ -1,0 +1,165 @@
+"""Settings of a run that goes on: its own, those on top, and those that are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from interruption import Killed, die_at
+from omegaconf import DictConfig, OmegaConf
+from tiny_run import train
+
+from neoseg.configuration.resume import resumed
+from neoseg.configuration.run import RunConfig
+from neoseg.errors import NeosegError
+from neoseg.findings.settings import ConfigError
+from neoseg.runs.run import train as train_run
+from neoseg.training.module import SegmentationModule
+
+
+def test_other_annotation_is_refused(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_at("training_step", 1, SegmentationModule, monkeypatch)
+    with pytest.raises(Killed):
+        train(configured("partial_superclass"), tmp_path)
+    with pytest.raises(ConfigError, match="another plan now"):
+        train(configured("partial_superclass", "annotation.full_fraction=0.5"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "trainer.val_check_interval=0.5",
+        "trainer.check_val_every_n_epoch=2",
+        "trainer.limit_train_batches=1",
+        "trainer.overfit_batches=2",
+        "trainer.logger=false",
+    ],
+)
+def test_keys_that_would_break_it(
+    key: str, configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=key.split("=")[0]):
+        train(configured("supervised", f"+{key}"), tmp_path)
+
+
+def test_values_that_change_nothing_are_fine(configured: Callable[..., DictConfig]) -> None:
+    usual = ("val_check_interval=1.0", "check_val_every_n_epoch=1", "logger=true")
+    config = configured("supervised", *(f"+trainer.{item}" for item in usual))
+    assert not {"logger", "val_check_interval"} & RunConfig.parse(config).trainer.arguments().keys()
+
+
+class TestResumedConfig:
+    @pytest.fixture
+    def run(self, configured: Callable[..., DictConfig], tmp_path: Path) -> Path:
+        config = configured("partial_mean_teacher", "seed=7")
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        return tmp_path
+
+    def test_the_run_s_own(self, run: Path) -> None:
+        config = resumed(run, [f"resume={run}"])
+        assert config.seed == 7
+        assert config.name == "partial_mean_teacher"
+        assert "mean_teacher" in config.loss
+
+    def test_values_on_top(self, run: Path) -> None:
+        overrides = ["trainer.max_epochs=9", "loss.iuc.weight=2.0", "+trainer.fast_dev_run=true"]
+        config = resumed(run, overrides)
+        assert config.trainer.max_epochs == 9
+        assert config.loss["iuc"]["weight"] == 2.0  # type: ignore[index]
+        assert config.trainer.arguments()["fast_dev_run"] is True
+        assert config.trainer.log_every_n_steps == 1
+
+    @pytest.mark.parametrize(
+        "override", ["cohort=dhcp", "+experiment=supervised", "loss=[iuc]", "~teacher"]
+    )
+    def test_no_groups(self, run: Path, override: str) -> None:
+        with pytest.raises(ConfigError, match="configuration group"):
+            resumed(run, [override])
+
+    def test_unknown_key(self, run: Path) -> None:
+        with pytest.raises(ConfigError, match="max_epoch"):
+            resumed(run, ["trainer.max_epoch=9"])
+
+    def test_losses_of_an_earlier_version(self, run: Path) -> None:
+        config = OmegaConf.load(run / "config.yaml")
+        del config.loss.known_dice["published"]
+        OmegaConf.save(config, run / "config.yaml")
+        assert resumed(run, []).loss["known_dice"]["published"] is False  # type: ignore[index]
+        config.loss.mean_teacher.ramp = {"steps": 400, "shape": "sigmoid", "start": 0}
+        OmegaConf.save(config, run / "config.yaml")
+        with pytest.raises(ConfigError, match=r"ramp\.steps is 400: .*a share of the training"):
+            resumed(run, [])
+
+    def test_no_run(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="not a run folder"):
+            resumed(tmp_path / "nowhere", [])
+
+
+def test_a_changed_rate_is_that_of_the_steps_that_follow(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the line says that is logged then; for another optimizer there is no state to go on."""
+    run = tmp_path / "run"
+    settings = ("partial_iuc", "optimizer.schedule=poly", "checkpoint.every_steps=1")
+    with monkeypatch.context() as context:
+        die_at("training_step", 3, SegmentationModule, context)
+        with pytest.raises(Killed):
+            train(configured(*settings), run)
+    with pytest.raises(ConfigError, match=r"'optimizer\.name=sgd': the run was started with adamw"):
+        resumed(run, [f"resume={run}", "optimizer.name=sgd"])
+    with pytest.raises(ConfigError, match=r"schedule=plateau': the run was started with poly"):
+        resumed(run, [f"resume={run}", "optimizer.schedule=plateau"])
+    with pytest.raises(ConfigError, match="gathered since fits nothing else"):
+        resumed(run, [f"resume={run}", "optimizer.patience=3"])
+    same = shutil.copytree(run, tmp_path / "same")
+    rate = OmegaConf.load(run / "config.yaml").optimizer.lr
+    rates, weights = [], []
+    for folder, lr in ((same, rate), (run, rate / 2)):
+        asked = [f"resume={folder}", f"optimizer.lr={lr}", "optimizer.weight_decay=0.5"]
+        train_run(resumed(folder, asked), folder, resuming=True)
+        last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        (group,) = last["optimizer_states"][0]["param_groups"]
+        rates.append([group["initial_lr"], *last["lr_schedulers"][0]["base_lrs"]])
+        weights.append(last["state_dict"])
+        assert group["weight_decay"] == 0.5
+    assert rates[1] == [value / 2 for value in rates[0]] == [rate / 2] * 2
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_resumed_run_that_is_refused_stays_as_it_was(
+    finished: bool,
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the settings that cannot work would be those of the run from then on."""
+
+    def files() -> dict[str, bytes]:
+        noise = {".lock", "effort.json"} | (set() if finished else {"failed.json"})
+        found = (path for path in tmp_path.iterdir() if path.is_file() and path.name not in noise)
+        return {path.name: path.read_bytes() for path in found}
+
+    settings = ("supervised", "score=false")
+    if finished:
+        train(configured(*settings, "trainer.max_epochs=1"), tmp_path)
+    else:
+        with monkeypatch.context() as context:
+            die_at("training_step", 5, SegmentationModule, context)
+            with pytest.raises(Killed):
+                train(configured(*settings), tmp_path)
+    before = files()
+    for change in ("network.net.channels=[4,6]", "trainer.accelerator=tpu", "split.seed=5"):
+        bad = resumed(tmp_path, [f"resume={tmp_path}", "trainer.max_epochs=3", change])
+        with pytest.raises((NeosegError, ImportError)):
+            train_run(bad, tmp_path, resuming=True)
+        assert files() == before
+    good = resumed(tmp_path, [f"resume={tmp_path}", "trainer.max_epochs=2"])
+    train_run(good, tmp_path, resuming=True)
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 8
