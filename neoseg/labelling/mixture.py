@@ -3,7 +3,9 @@
 Positions from atlases are accurate within a voxel or two, which is not enough for thin structures.
 The intensities of a leaf can be estimated from the scan itself, as most voxels that are expected to
 show it do: by expectation-maximisation with the blurred votes as prior (Van Leemput et al. 1999;
-Draw-EM of Makropoulos et al. 2014). Leaves with similar intensities are decided by the votes.
+Draw-EM of Makropoulos et al. 2014). Leaves with similar intensities are decided by the votes. So is
+how large each leaf is, since an atlas of another age has other proportions: the prior of a leaf is
+multiplied by a factor that is estimated as well (Ashburner & Friston 2005).
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-ITERATIONS = 10
+ITERATIONS = 30
 """Iterations of expectation-maximisation, after which little changes."""
 
 BLUR = 1.0
 """Standard deviation in voxels of the position of votes."""
+
+LEAVES = 256
+"""Number of leaves that a uint8 can name."""
 
 REACH = 3
 """Radius in voxels to which the blur is truncated."""
@@ -26,6 +31,10 @@ REACH = 3
 SHRINKAGE = 100.0
 """Number of pseudo-observations with mean and covariance of the whole label set added to each leaf,
 so that small leaves, for which there is little data, follow the votes."""
+
+STIFFNESS = 0.05
+"""Pseudo-observations that the votes have the right proportions, of each leaf, as a fraction of the
+label set's voxels: leaves much smaller than that keep their proportion."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def refined(prior: Candidates, values: np.ndarray, iterations: int = ITERATIONS)
     values = values.astype(np.float64)
     mean = values.mean(0)
     spread = np.atleast_2d(np.cov(values.T, bias=True)) + 1e-6 * np.eye(values.shape[1])
-    posterior = prior
+    posterior, factor = prior, np.ones(LEAVES)
     for _ in range(iterations if len(values) else 0):
         density = np.empty(len(prior.voxel))
         for part in posterior.leaves():
@@ -111,7 +120,8 @@ def refined(prior: Candidates, values: np.ndarray, iterations: int = ITERATIONS)
             )
         highest = np.full(prior.n, -np.inf)
         np.maximum.at(highest, prior.voxel, density)
-        share = prior.share * np.exp(density - highest[prior.voxel])
+        factor = _factors(prior, posterior, factor)
+        share = prior.share * factor[prior.leaf] * np.exp(density - highest[prior.voxel])
         posterior = _normalise(prior.voxel, prior.leaf, share, prior.n)
     return posterior
 
@@ -128,6 +138,16 @@ def _log_density(
     whitened = np.linalg.solve(lower, centred.T)
     density: np.ndarray = -0.5 * np.square(whitened).sum(0) - np.log(lower.diagonal()).sum()
     return density
+
+
+def _factors(prior: Candidates, posterior: Candidates, factor: np.ndarray) -> np.ndarray:
+    """Return by how much each leaf is more frequent than its votes, `[LEAVES]`."""
+    total = np.bincount(prior.voxel, prior.share * factor[prior.leaf], prior.n)
+    expected = np.bincount(prior.leaf, prior.share / total[prior.voxel], LEAVES)
+    found = np.bincount(posterior.leaf, posterior.share, LEAVES)
+    stiff = STIFFNESS * prior.n
+    factors: np.ndarray = (found + stiff) / (expected + stiff)
+    return factors
 
 
 def _blur(count: np.ndarray, index: tuple[np.ndarray, ...], blur: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 from neoseg.labelling.mixture import (
     REACH,
     SHRINKAGE,
+    STIFFNESS,
     Candidates,
     candidates,
     refined,
@@ -53,7 +54,7 @@ def test_blurred_votes_are_those_of_a_blurred_scan(rng: Generator) -> None:
 
 
 def test_a_step_is_that_of_the_book(rng: Generator) -> None:
-    """Dense, with SciPy's density: means and covariances from the prior, then Bayes."""
+    """Dense, with SciPy's density: means, covariances, proportions from the prior, then Bayes."""
     n, leaves, images = 400, 3, 2
     prior = rng.dirichlet(np.ones(leaves), n)
     prior[:50, 1] = 0
@@ -64,7 +65,7 @@ def test_a_step_is_that_of_the_book(rng: Generator) -> None:
     entries = Candidates(
         voxel[order], leaf[order].astype(np.uint8), prior[voxel[order], leaf[order]], n
     )
-    found = prior
+    found, factor, stiff = prior, np.ones(leaves), STIFFNESS * n
     for _ in range(3):
         fit = np.zeros((n, leaves))
         for k in range(leaves):
@@ -74,7 +75,9 @@ def test_a_step_is_that_of_the_book(rng: Generator) -> None:
             wide = SHRINKAGE * (np.cov(values.T, bias=True) + 1e-6 * np.eye(images))
             covariance = ((found[:, k, None] * off).T @ off + wide) / total
             fit[:, k] = multivariate_normal(centre, covariance).pdf(values)
-        found = prior * fit
+        expected = (prior / (prior @ factor)[:, None]).sum(0)
+        factor = (found.sum(0) + stiff) / (expected + stiff)
+        found = prior * factor * fit
         found /= found.sum(1, keepdims=True)
     np.testing.assert_allclose(dense(refined(entries, values, 3), leaves), found, atol=1e-9)
 
@@ -97,6 +100,22 @@ def test_brightness_finds_a_border_that_the_votes_misplace(rng: Generator) -> No
             assert (leaf == truth.flat)[sure].mean() > 0.99
     assert right["bright"] > 0.98, right
     assert 0.88 < right["flat"] < 0.92, "where nothing is bright, the votes stay: two planes of 20"
+
+
+def test_a_scan_of_other_proportions_than_its_atlas(rng: Generator) -> None:
+    """Where brightness tells leaves apart, it says how large they are; elsewhere the votes do."""
+    n, atlas, true = 20_000, np.array([0.3, 0.69, 0.01]), np.array([0.7, 0.29, 0.01])
+    truth = rng.choice(3, n, p=true)
+    hint = np.where(rng.random(n) < 0.7, truth, rng.choice(3, n))
+    votes = atlas * np.where(np.arange(3) == hint[:, None], 3.0, 1.0)
+    votes /= votes.sum(1, keepdims=True)
+    entries = (np.tile(np.arange(n), 3), np.repeat(np.arange(3, dtype=np.uint8), n))
+    prior = Candidates(*entries, votes.T.ravel(), n)
+    for means, sizes in (([0.0, 1.5, -1.0], true), ([0.0, 0.0, 0.0], votes.mean(0))):
+        image = np.take(means, truth) + rng.normal(scale=0.5, size=n)
+        found = dense(refined(prior, image[:, None]), 3).mean(0)
+        np.testing.assert_allclose(found, sizes, atol=0.05)
+        assert found[2] > 0.5 * true[2], "a small leaf is not lost"
 
 
 def test_what_cannot_be_told_stays(rng: Generator) -> None:
