@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import nibabel as nib
@@ -32,6 +32,7 @@ class Evidence:
         leaves: leaves decided by the network.
         doubt: 1 minus the total probability of the leaves that the annotation allows.
         spacing: voxel size, mm.
+        voxel: volume of a voxel, ml.
         codebook: codebook of the codes.
     """
 
@@ -39,17 +40,13 @@ class Evidence:
     leaves: np.ndarray
     doubt: np.ndarray
     spacing: Sequence[float]
+    voxel: float
     codebook: Codebook
 
     @property
     def background(self) -> int:
         """Index of the background leaf."""
         return self.codebook.space.background
-
-    @property
-    def voxel(self) -> float:
-        """Volume of a voxel, ml."""
-        return float(np.prod(self.spacing)) / 1000
 
     @property
     def names(self) -> list[str]:
@@ -80,8 +77,8 @@ class Evidence:
             if leaf == self.background or (claimed_box is None and decided_box is None):
                 continue
             box = joint_box((claimed_box, decided_box))
-            part = Evidence(
-                self.codes[box], self.leaves[box], self.doubt[box], self.spacing, self.codebook
+            part = replace(
+                self, codes=self.codes[box], leaves=self.leaves[box], doubt=self.doubt[box]
             )
             yield leaf, part, (box[0].start, box[1].start, box[2].start)
 

@@ -63,7 +63,10 @@ def read_trained(folder: Path) -> Trained:
         log.warning("the curve takes %s for one way to train", ", ".join(sorted(names)))
     frame = frame[frame["abbreviation"] == MEAN_OF_LEAVES]
     table = frame.pivot_table(index=["subject", "session"], columns="run", values="dice").dropna()
-    annotated = {run.name: counts_of(run.path) for run in collected.runs}
+    again = {name for _, *others in collected.repeated for name in others}
+    for group in collected.repeated:
+        log.warning("%s are one training, and count once", ", ".join(group))
+    annotated = {run.name: counts_of(run.path) for run in collected.runs if run.name not in again}
     run_names = [name for name in table.columns if annotated.get(name)]
     if table.empty or not run_names:
         raise ConfigError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from neoseg.cohort import Scan
 from neoseg.cohort.annotation import FULL
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
+from neoseg.cohort.split import SPLITS
+from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.runs.loading import images_of
 from neoseg.runs.people import meaning_of
+from neoseg.runs.unseen import member_of, seen_in_training
 from neoseg.store import Geometry
 from neoseg.store.reading import read_codes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,18 +85,70 @@ def _reader_of_codes(
 
 
 def of_files(
-    run: Path, pool: Path, modalities: tuple[str, ...], desc: str | None, space: LabelSpace
+    runs: Sequence[Path],
+    pool: Path,
+    modalities: tuple[str, ...],
+    desc: str | None,
+    space: LabelSpace,
 ) -> list[Candidate]:
-    """Return the unlabelled scans in `pool`, which `predict` would accept as input."""
-    candidates = []
-    for scan in find_scans(pool, modalities, desc, *images_of(run)):
+    """Return the unlabelled scans in `pool`, which `predict` would accept as input.
+
+    Those that the runs have already, even for their test, are left out with a warning; so are
+    repetitions within a session, since annotations are noted by session.
+
+    Raises:
+        ConfigError: scans of different folders with equal ids.
+    """
+    candidates = dict[tuple[str, str | None], Candidate]()
+    alike, repeated = list[str](), list[str]()
+    for scan in find_scans(pool, modalities, desc, *images_of(runs[0])):
         stem = scan.source.name.split(".")[0]
         names = entities_of(stem)
         subject, session = names.get("sub", stem), names.get("ses")
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
         unlabelled = Protocol.unlabelled(space)
         name = (str(scan.source.relative_to(pool)) if pool.is_dir() else stem,)
-        candidates.append(
-            Candidate(subject, session, *name, scan.images, scan.mask, files, unlabelled)
+        other = candidates.get((subject, session))
+        if other is not None:
+            same_folder = other.files[0].parent == files[0].parent
+            (repeated if same_folder and "sub" in names else alike).append(
+                f"{other.name} and {name[0]}"
+            )
+            continue
+        candidates[subject, session] = Candidate(
+            subject, session, *name, scan.images, scan.mask, files, unlabelled
         )
-    return candidates
+    if alike:
+        raise ConfigError(
+            f"{len(alike)} pairs of scans in {pool} have one id, and the table of annotations "
+            f"names scans by it: {shorten(alike)}; give the files different names, or plan one "
+            "folder at a time"
+        )
+    if repeated:
+        log.warning(
+            "of scans that a session has several of, only the first is planned, since the table "
+            "of annotations has one line for both: %s",
+            shorten(repeated),
+        )
+    return _unknown(list(candidates.values()), runs)
+
+
+def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Candidate]:
+    """Return the scans whose images are none of those that the runs have, or started from."""
+    members = [
+        member_of(Scan(c.subject, c.session, c.images, None, None, None, None, ""), "pool")
+        for c in candidates
+    ]
+    leaks = seen_in_training(runs, members, "none", SPLITS)
+    known = {id(leak.other): leak.first for leak in leaks}
+    for part in sorted({member.part for member in known.values()}):
+        names = [
+            c.name
+            for c, member in zip(candidates, members, strict=True)
+            if id(member) in known and known[id(member)].part == part
+        ]
+        log.warning(
+            "%d scans are left out, since the runs have the same images for %s: %s",
+            *(len(names), part, shorten(names)),
+        )
+    return [c for c, member in zip(candidates, members, strict=True) if id(member) not in known]

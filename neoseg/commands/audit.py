@@ -175,8 +175,9 @@ def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:
     doubter = Doubter(codebook, lambda grid: truth_of(task.scan, convention, codebook, grid))
     result = segmenter.segment(task.scan.images, mask=task.scan.mask, watch=doubter)
     assert doubter.codes is not None
-    spacing = result.geometry.canonical_spacing
-    return Evidence(doubter.codes, result.leaves, doubter.doubt, spacing, codebook), result.geometry
+    grid = result.geometry
+    maps = (doubter.codes, result.leaves, doubter.doubt)
+    return Evidence(*maps, grid.canonical_spacing, grid.voxel_ml, codebook), grid
 
 
 def measured(seen: Evidence) -> list[Measure]:

@@ -23,9 +23,8 @@ from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import load_config
-from neoseg.runs.people import seen_by
-from neoseg.store.leaks import Member
+from neoseg.runs.unseen import Ids, has_namesakes, member_of, seen_in_training
+from neoseg.store.leaks import require_none
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.folder import conclude, keep, place_of, read
@@ -134,20 +133,15 @@ def _chosen_people(command: CalibrateConfig, labelled: set[str]) -> set[str]:
 
 
 def _require_untrained(command: CalibrateConfig, scans: Sequence[Scan]) -> None:
-    """Raise `ConfigError` for scans of people in the training of a run."""
-    by_cohort = load_config(command.run[0]).get("leaks") == "namesakes"
-    trained, calibrating = (
-        {(m.scan.cohort if by_cohort else "", m.person) for m in members}
-        for members in (
-            [m for run in command.run for m in seen_by(run) if m.part == "train"],
-            [Member(scan, command.part) for scan in scans],
-        )
+    """Raise `DataError` for scans of people in the training of a run, by id or image."""
+    members = [member_of(scan, command.part) for scan in scans]
+    ids: Ids = "cohort" if has_namesakes(command.run[0]) else "all"
+    leaks = seen_in_training(command.run, members, ids, ["train"])
+    remedy = (
+        "an answer about people on whom a network was trained says nothing about others: choose "
+        "subjects=[...]"
     )
-    if trained & calibrating:
-        raise ConfigError(
-            f"{len(trained & calibrating)} of these people were in the training of one "
-            "of the runs; an answer about them says nothing about others: choose subjects=[...]"
-        )
+    require_none(leaks, "stop", remedy)
 
 
 def observe(

@@ -21,12 +21,12 @@ from neoseg.evaluation.cohorts import Scored
 from neoseg.evaluation.scoring import ScoreSettings
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.model import ModelSpec
-from neoseg.runs.loading import Moved, data_of
-from neoseg.runs.people import as_trained, seen_by
-from neoseg.store import DataError, PrepareSettings, read_volume
+from neoseg.runs.loading import Moved, data_of, load_config
+from neoseg.runs.people import as_trained
+from neoseg.runs.unseen import Ids, member_of, seen_in_training
+from neoseg.store import DataError, PrepareSettings
 from neoseg.store.examined import warnings_of
-from neoseg.store.leaks import Member, by_image, by_name, require_none
-from neoseg.store.reading import shown_by
+from neoseg.store.leaks import Member, require_none, twins
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
@@ -106,14 +106,18 @@ def parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) -
     if is_other:
         split = None if part == "all" else split_of(cohort, data.split)
         scans = cohort.scans if split is None else _of_part(cohort.scans, split, part)
-        scored = _unseen(Scored(cohort, scans), command.run, command.seen)
+        scored = _unseen(Scored(cohort, scans), command.run, command.seen, "all")
         return [_readable(scored, spec.prepare, command.on_error)]
     plan = data.plan(cohort)
     plan = plan if command.split is not None else as_trained(plan, command.run)
     parts = [Scored(s.cohort, _of_part(s.cohort.scans, s.split, part)) for s in plan.sources]
-    if command.split is None:
+    if command.split is not None:
+        return [_unseen(scored, command.run, command.seen, "all") for scored in parts]
+    if part != "test":
         return parts
-    return [_unseen(scored, command.run, command.seen) for scored in parts]
+    # The ids are those of the test, but files may have been exchanged or given other ids since.
+    seen = "score" if load_config(command.run).get("leaks") == "tell" else command.seen
+    return [_unseen(scored, command.run, seen, "none") for scored in parts]
 
 
 def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...]:
@@ -122,21 +126,18 @@ def _of_part(scans: Sequence[Scan], split: Split, part: Part) -> tuple[Scan, ...
     return split.scans(scans, part)
 
 
-def _unseen(scored: Scored, run: Path, seen: str) -> Scored:
+def _unseen(scored: Scored, run: Path, seen: str, ids: Ids) -> Scored:
     """Leave out scans of people that the run was trained or validated on, depending on `seen`.
+
+    Images are compared, and ids as `ids` tells.
 
     Raises:
         DataError: such scans, with `seen="stop"`.
     """
-    members = [
-        Member(scan, "evaluation", *_fingerprint(scan.images[0]))
-        for scan in scored.scans
-        if scan.label
-    ]
-    for pair in by_image([replace(member, part=member.person) for member in members]):
-        log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
-    everyone = [*seen_by(run), *members]
-    leaks = [k for k in (*by_name(everyone), *by_image(everyone)) if k.other.part == "evaluation"]
+    members = [member_of(scan, "evaluation") for scan in scored.scans if scan.label]
+    for pair in twins(members):
+        log.warning("%s and %s show the same, and count as two people", *pair)
+    leaks = seen_in_training([run], members, ids)
     remedy = (
         "set seen=leave_out to score the others, or seen=score to score these as well: scores of "
         "people that a network was trained on say nothing about others"
@@ -176,11 +177,3 @@ def _readable(scored: Scored, prepare: PrepareSettings, on_error: str) -> Scored
         raise DataError(f"{count} cannot be scored:\n{lines}\n{remedy}")
     log.warning("%s are left out (on_error=skip)\n%s", count, lines)
     return replace(scored, scans=tuple(scan for scan in scored.scans if scan.id not in errors))
-
-
-def _fingerprint(path: Path | None) -> tuple[str, str]:
-    """Return digest and signature of an image, or "" if it is unreadable, which scoring reports."""
-    try:
-        return shown_by(read_volume(path)) if path is not None else ("", "")
-    except DataError:
-        return "", ""

@@ -11,31 +11,32 @@ import numpy as np
 from omegaconf import DictConfig
 from pydantic import model_validator
 
-from neoseg.cohort.dhcp import pipeline_folder
-from neoseg.cohort.folders import SessionFolder
-from neoseg.cohort.participants import read_ages
-from neoseg.cohort.scan import bare_id
 from neoseg.cohort.table import write_rows
+from neoseg.commands.volumes import (
+    ID_COLUMNS,
+    ages_of,
+    existing_rows,
+    volumes_of,
+    warn_of_repeated,
+)
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.evaluation.report.style import WIDTH, new_figure, tidy
 from neoseg.files import write_figure, write_json
 from neoseg.findings.markup import figure_text
-from neoseg.findings.problems import Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.dataset import read_table, table_path
-from neoseg.inference.origin import is_counted, weights_of
+from neoseg.inference.origin import weights_of
 from neoseg.trust.growth import Curve
 
 log = logging.getLogger(__name__)
 
 PERCENTILES = (3, 15, 50, 85, 97)
 MAX_PANELS = 12
+PICTURE = ".png"
 MADE_BY = "made_by"
 """Key of a file of curves: digests of the weights of the networks whose volumes it describes."""
-
-ID_COLUMNS = ("file", "participant_id", "session_id")
 
 
 class GrowthConfig(CommandConfig):
@@ -50,6 +51,11 @@ class GrowthConfig(CommandConfig):
     def _check_mode(self) -> GrowthConfig:
         if (self.output is None) == (self.curves is None):
             raise ConfigError("give output=FILE to learn curves, or curves=FILE to use some")
+        if self.output is not None and self.output.suffix == PICTURE:
+            raise ConfigError(
+                f"output={self.output} is the name of the picture, which is written beside the "
+                f"curves; name the curves {self.output.with_suffix('.json')}"
+            )
         return self
 
 
@@ -65,8 +71,10 @@ def main(config: DictConfig) -> None:
     names = [name for name in columns if name not in ID_COLUMNS]
     if not rows or len(columns) - len(names) < len(ID_COLUMNS):
         raise ConfigError(f"{path} is not a table of volumes, or has no rows")
-    rows = _existing_rows(rows, command.volumes)
-    ages = _ages(rows, command.ages)
+    rows = existing_rows(rows, command.volumes)
+    volumes = volumes_of(path, names, rows)
+    warn_of_repeated(rows)
+    ages = ages_of(rows, command.ages)
     makers = {weights_of(command.volumes / row["file"]) for row in rows} - {()}
     if len(makers) > 1:
         log.warning(
@@ -75,10 +83,10 @@ def main(config: DictConfig) -> None:
             *(command.volumes, len(makers)),
         )
     if command.output is not None:
-        curves = _fit_curves(names, rows, ages)
+        curves = _fit_curves(volumes, ages)
         content = {name: curve.plain() for name, curve in curves.items()}
         write_json(command.output, {MADE_BY: sorted(makers), **content}, indent=1)
-        picture = command.output.with_suffix(".png")
+        picture = command.output.with_suffix(PICTURE)
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
         assert command.curves is not None
@@ -89,73 +97,15 @@ def main(config: DictConfig) -> None:
                 "deviations show how the networks differ as well",
                 command.curves,
             )
-        _write_deviations(table_path(command.volumes, "growth"), rows, ages, curves)
+        _write_deviations(table_path(command.volumes, "growth"), rows, ages, volumes, curves)
         picture = command.volumes / "pictures" / "growth.png"
-    _draw(picture, rows, ages, curves)
+    _draw(picture, ages, volumes, curves)
 
 
-def _existing_rows(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
-    """Return the rows whose label files exist, or all rows if none of the files exists.
-
-    Raises:
-        ConfigError: files that have been changed since their volumes were counted.
-    """
-    existing = [row for row in rows if (folder / row["file"]).is_file()]
-    if not existing:
-        log.warning("there are no label files beside the table of volumes, which is used as it is")
-        return rows
-    if len(existing) < len(rows):
-        missing = [row["file"] for row in rows if row not in existing]
-        log.warning(
-            "%d rows are left out, as their files are gone: %s", len(missing), shorten(missing)
-        )
-    changed = [row["file"] for row in existing if not is_counted(folder / row["file"])]
-    if changed:
-        raise ConfigError(
-            f"{len(changed)} label files in {folder} have changed since their volumes were "
-            f"counted: {shorten(changed)}; run neoseg.predict as before, which keeps such files "
-            "and counts them again"
-        )
-    return existing
-
-
-def _ages(rows: Sequence[Mapping[str, str]], folder: Path) -> list[float]:
-    """Return the age of each row in weeks, NaN if unknown; raises `ConfigError`."""
-    ids = [tuple(row[column] for column in ID_COLUMNS[1:]) for row in rows]
-    keys = [
-        (bare_id(subject, "sub-"), None if session == "n/a" else bare_id(session, "ses-"))
-        for subject, session in ids
-    ]
-    wanted = sorted({key for key in keys if key[0] != "n/a"}, key=str)
-    if not wanted:
-        raise ConfigError(
-            f"none of {len(rows)} segmentations belongs to a participant, as their names do not "
-            "begin with sub-, and ages are given by participant: segment a BIDS tree, or files "
-            "that are called sub-ID_..."
-        )
-    problems = Problems()
-    pipeline = pipeline_folder(folder)
-    # All sessions of the people, since an age of a person with several is that of neither.
-    others = {
-        (subject, bare_id(path.name, "ses-"))
-        for subject in {key[0] for key in wanted}
-        for path in (pipeline / f"sub-{subject}").glob("ses-*")
-    }
-    sessions = [SessionFolder(*key, pipeline, {}) for key in sorted({*wanted, *others}, key=str)]
-    ages_by_key = read_ages(list(dict.fromkeys([pipeline, folder])), sessions, bool, problems)
-    problems.settle("ages")
-    ages = [getattr(ages_by_key.get(key), "scan", None) or math.nan for key in keys]
-    if not np.isfinite(ages).any():
-        raise ConfigError(f"{folder} has no age for any of the {len(rows)} scans")
-    return ages
-
-
-def _fit_curves(
-    names: Sequence[str], rows: Sequence[Mapping[str, str]], ages: Sequence[float]
-) -> dict[str, Curve]:
+def _fit_curves(volumes: Mapping[str, Sequence[float]], ages: Sequence[float]) -> dict[str, Curve]:
     curves = {}
-    for name in names:
-        pairs = [(a, float(r[name])) for r, a in zip(rows, ages, strict=True) if a == a]
+    for name, column in volumes.items():
+        pairs = [(a, volume) for a, volume in zip(ages, column, strict=True) if a == a]
         pairs = [(age, volume) for age, volume in pairs if volume > 0]
         try:
             curves[name] = Curve.fit([age for age, _ in pairs], [volume for _, volume in pairs])
@@ -182,14 +132,15 @@ def _write_deviations(
     path: Path,
     rows: Sequence[Mapping[str, str]],
     ages: Sequence[float],
+    volumes: Mapping[str, Sequence[float]],
     curves: Mapping[str, Curve],
 ) -> None:
-    names = [name for name in curves if name in rows[0]]
+    names = [name for name in curves if name in volumes]
     if not names:
         raise ConfigError(f"the curves are of {', '.join(curves)}, and the volumes of none of them")
     table = []
-    for row, age in zip(rows, ages, strict=True):
-        z_scores = [curves[name].z(age, float(row[name])) for name in names]
+    for number, (row, age) in enumerate(zip(rows, ages, strict=True)):
+        z_scores = [curves[name].z(age, volumes[name][number]) for name in names]
         cells = ["n/a" if z != z else f"{z:.3f}" for z in z_scores]
         table.append(
             [*(row[column] for column in ID_COLUMNS), f"{age:g}" if age == age else "n/a", *cells]
@@ -210,12 +161,12 @@ def _write_deviations(
 
 def _draw(
     path: Path,
-    rows: Sequence[Mapping[str, str]],
     ages: Sequence[float],
+    volumes: Mapping[str, Sequence[float]],
     curves: Mapping[str, Curve],
 ) -> None:
     """Plot scans and centile curves of the first structures."""
-    names = [name for name in curves if name in rows[0]][:MAX_PANELS]
+    names = [name for name in curves if name in volumes][:MAX_PANELS]
     count = math.ceil(len(names) / 3)
     figure = new_figure(WIDTH, 0.4 + 2 * count)
     panels = figure.subplots(count, 3, squeeze=False).ravel()
@@ -225,7 +176,7 @@ def _draw(
         for percent in PERCENTILES:
             width = 1.5 if percent == 50 else 0.8
             axes.plot(weeks, curve.centile(weeks, percent), color="#4c72b0", linewidth=width)
-        axes.plot(ages, [float(row[name]) for row in rows], ".", color="#444444", markersize=3)
+        axes.plot(ages, volumes[name], ".", color="#444444", markersize=3)
         axes.set_title(figure_text(name), fontsize="small")
         tidy(axes)
     for axes in panels[len(names) :]:

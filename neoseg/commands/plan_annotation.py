@@ -110,11 +110,12 @@ def main(config: DictConfig) -> None:
         plan = command.plan(modalities)
         codebook, candidates = plan.codebook, of_run(plan)
     else:
-        candidates = of_files(command.run[0], command.pool, modalities, command.desc, space)
+        candidates = of_files(command.run, command.pool, modalities, command.desc, space)
     if not candidates:
-        raise ConfigError(
-            "every training scan of the run is annotated in full; name others with pool=DIR"
-        )
+        everything = "every training scan of the run is annotated in full"
+        known = f"the run has all scans in {command.pool}"
+        said = everything if command.pool is None else known
+        raise ConfigError(f"{said}; name others with pool=DIR")
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
     folder = place_of(command.run[0], command.origin()) / "doubt"

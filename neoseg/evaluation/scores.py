@@ -104,6 +104,7 @@ def score_scan(
     codebook: Codebook,
     spacing_mm: Sequence[float],
     *,
+    voxel_ml: float | None = None,
     distances: bool = True,
     nsd_tolerance: float = NSD_TOLERANCE,
 ) -> list[ClassScore]:
@@ -113,6 +114,7 @@ def score_scan(
         prediction: uint8 `[X, Y, Z]`, leaf positions; an array, or a tensor on the CPU.
         truth_codes: uint8 `[X, Y, Z]`, rows of `codebook`; likewise.
         spacing_mm: voxel size of the three axes.
+        voxel_ml: volume of a voxel; by default that of right-angled axes.
         distances: whether to compute the surface scores; without them (NaN) scoring takes a
             fraction of a second.
         nsd_tolerance: tolerance of the normalised surface Dice, mm.
@@ -122,7 +124,9 @@ def score_scan(
     """
     prediction, truth_codes = np.asarray(prediction), np.asarray(truth_codes)
     _check(prediction, truth_codes, codebook, spacing_mm)
-    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm)
+    if voxel_ml is None:
+        voxel_ml = float(np.prod(spacing_mm)) / 1000
+    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm, voxel_ml)
     return [
         maps.score(number, known, distances and known == 1, nsd_tolerance)
         for number, known in scorable_classes(maps.joint.sum(axis=1), codebook).items()
@@ -142,6 +146,7 @@ class _Maps:
     truth_codes: np.ndarray
     codebook: Codebook
     spacing_mm: Sequence[float]
+    voxel_ml: float
     joint: np.ndarray
     leaf_boxes: list[tuple[slice, ...] | None]
     code_boxes: list[tuple[slice, ...] | None]
@@ -153,6 +158,7 @@ class _Maps:
         truth_codes: np.ndarray,
         codebook: Codebook,
         spacing_mm: Sequence[float],
+        voxel_ml: float,
     ) -> _Maps:
         size, num_leaves = codebook.size, codebook.space.num_leaves
         joint = np.bincount(
@@ -161,7 +167,7 @@ class _Maps:
         ).reshape(size, num_leaves)
         leaf_boxes = find_objects(prediction.astype(np.int32) + 1, max_label=num_leaves)
         code_boxes = find_objects(truth_codes.astype(np.int32) + 1, max_label=size)
-        maps = (prediction, truth_codes, codebook, spacing_mm)
+        maps = (prediction, truth_codes, codebook, spacing_mm, voxel_ml)
         return cls(*maps, joint, leaf_boxes, code_boxes)
 
     def score(self, number: int, known: float, on_surfaces: bool, tolerance: float) -> ClassScore:
@@ -180,13 +186,12 @@ class _Maps:
                 values |= self._surface_scores(leaves, codes, tolerance)
         if not on_surfaces:
             values |= dict.fromkeys(_ON_SURFACES, _NA)
-        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
         return ClassScore(
             name=entry.name,
             abbreviation=entry.abbreviation,
             is_leaf=number < space.num_leaves,
-            truth_ml=truth_n * voxel_ml,
-            prediction_ml=prediction_n * voxel_ml,
+            truth_ml=truth_n * self.voxel_ml,
+            prediction_ml=prediction_n * self.voxel_ml,
             missed=truth_n > 0 and prediction_n == 0,
             invented=prediction_n > 0 and truth_n == 0,
             nsd_tolerance=tolerance,

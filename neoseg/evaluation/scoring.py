@@ -207,9 +207,11 @@ class _ScanScorer:
 
     def scores(self, segmentation: Segmentation, truth: np.ndarray) -> list[ClassScore]:
         """Return the scores of the label map, completed by those of the probabilities."""
-        spacing = segmentation.geometry.canonical_spacing
+        geometry = segmentation.geometry
         scores = score_scan(
-            segmentation.leaves, truth, self._codebook, spacing, nsd_tolerance=self._tolerance
+            *(segmentation.leaves, truth, self._codebook, geometry.canonical_spacing),
+            voxel_ml=geometry.voxel_ml,
+            nsd_tolerance=self._tolerance,
         )
         classes = [entry.abbreviation for entry in self._codebook.space.classes]
         violations = self._hierarchy.violations

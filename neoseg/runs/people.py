@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,10 +174,10 @@ def _seen(
     return Member(scan, part, digest, signature)
 
 
-def seen_by(folder: Path) -> list[Member]:
-    """Return the training and validation scans of a run, with any recorded fingerprints.
+def seen_by(folder: Path, parts: Collection[str] = ("train", "val")) -> list[Member]:
+    """Return the scans of parts of a run, with any recorded fingerprints.
 
-    They include those of the network that it started from.
+    They include those on which the network was trained that it started from.
     """
     images: dict[tuple[str, str], tuple[str, str]] = {}
     try:
@@ -190,9 +190,9 @@ def seen_by(folder: Path) -> list[Member]:
         }
     except (OSError, ValueError, AttributeError, TypeError):
         log.warning("%s has no fingerprints of its images: only ids are compared", folder)
-    members = seen_before(folder) or []
+    members = [member for member in seen_before(folder) or [] if member.part in parts]
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
-        if item.split != "test":
+        if item.split in parts:
             member = _seen(item.cohort, item.subject, item.session, item.split)
             digest, signature = images.get((item.cohort, member.scan.id), ("", ""))
             members.append(replace(member, digest=digest, signature=signature))

@@ -26,6 +26,7 @@ from neoseg.runs.people import PLAN, SPLIT
 from neoseg.runs.record import conclude, finished_dice
 from neoseg.runs.refused import restored_if_refused
 from neoseg.runs.stage import run_stage
+from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import require_unseen, with_source
 from neoseg.store.leaks import members_of
 from neoseg.tracking.loggers import close_runs
@@ -77,6 +78,8 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
     if run.find_lr is not None:
         find_rate(run, folder, plan, stages[0])
         return float("nan")
+    if run.recipe.kind == "folds":  # who shows the same is told before any fold is trained
+        prepared(run, plan, with_teacher=False)
     trained = None
     for stage in stages:
         trained = run_stage(run, folder, plan, stage, before(stage, stages))

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from neoseg.cohort import Plan
+from neoseg.cohort.split import SPLITS
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
 from neoseg.doctor.cohort import known_sets, unknown_classes
@@ -58,6 +59,8 @@ def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None
 def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> None:
     """Require that the network of `init_from` has not seen the people of the test.
 
+    With folds, whose networks are judged by the training scans, nor those of the training.
+
     The scans it has seen are recorded in the run folder: a resumed run does not need the network,
     and whoever starts from this run or evaluates it learns of them.
 
@@ -84,15 +87,20 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
         if is_first_process():
             write_seen(folder, run.init_from, seen)
     there = [replace(member, part=f"the training of {run.init_from}") for member in seen]
-    everyone = [*there, *(member for member in members if member.part == "test")]
+    judged = ("test", "train") if run.recipe.kind == "folds" else ("test",)
+    everyone = [*there, *(member for member in members if member.part in judged)]
     by_id = by_name(everyone) if run.leaks != "namesakes" else ()
-    leaks = (leak for leak in (*by_id, *by_image(everyone)) if leak.other.part == "test")
+    leaks = (leak for leak in (*by_id, *by_image(everyone)) if leak.first.part not in SPLITS)
     file = override("split.file", Path(run.init_from) / SPLIT)
     keys = ("split=file", file, "split.subset=true", "split.others=train")
+    advice = (
+        "leave init_from out, as folds score their training scans"
+        if run.recipe.kind == "folds"
+        else f"use the split of that run ({' '.join(keys)})"
+    )
     remedy = (
-        "scores of people that a network was trained on say nothing about others: use the split of "
-        f"that run ({' '.join(keys)}), or set leaks=namesakes for other people of the same id, "
-        "leaks=tell to go on all the same"
+        f"scores of people that a network was trained on say nothing about others: {advice}, or "
+        "set leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
     )
     require_none(leaks, run.leaks, remedy)
 

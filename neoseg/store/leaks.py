@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from neoseg.cohort import Plan, Scan
+from neoseg.cohort.scan import person_of
 from neoseg.cohort.split import SPLITS
 from neoseg.store.damage import DataError
 from neoseg.store.signature import copies
@@ -39,12 +39,8 @@ class Member:
 
     @property
     def person(self) -> str:
-        """The subject id, normalised for comparison across cohorts.
-
-        Without leading zeros, which spreadsheets drop and exports add.
-        """
-        name = self.scan.subject.casefold().removeprefix("sub-")
-        return re.sub(r"(?<![\d.])0+(?=\d)", "", name)
+        """The subject id, normalised for comparison across cohorts."""
+        return person_of(self.scan.subject)
 
     def is_person_of(self, other: Member) -> bool:
         """Whether the ids are those of one person: within a cohort, zeros make a difference."""
@@ -108,6 +104,12 @@ def by_image(members: Sequence[Member]) -> Iterator[Leak]:
             changed = "shows the same, scaled, resampled or mirrored, as"
             how = "shows the same voxels as" if exact else changed
             yield Leak(first, other, how)
+
+
+def twins(members: Sequence[Member]) -> list[tuple[Member, Member]]:
+    """Return pairs of scans that show the same although their ids are those of two people."""
+    apart = [replace(member, part=member.person) for member in members]
+    return [(pair.first, pair.other) for pair in by_image(apart)]
 
 
 def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:

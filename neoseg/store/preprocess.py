@@ -73,6 +73,11 @@ class Geometry:
         return canonical_sizes(np.array(self.affine))
 
     @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel of the file in ml; on a sheared grid less than its edges multiplied."""
+        return abs(float(np.linalg.det(np.array(self.affine)[:3, :3]))) / 1000
+
+    @property
     def box(self) -> tuple[slice, ...]:
         """The crop of a volume in canonical axes, as slices."""
         return tuple(slice(low, high) for low, high in self.crop)

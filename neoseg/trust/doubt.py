@@ -110,7 +110,7 @@ class DoubtWatch:
             rows = torch.from_numpy(self._codebook.rows[self._codes[region].ravel()].T)
             posterior = flat.clamp(min=1e-8) * rows
             posterior = posterior / posterior.sum(dim=0)
-        ml = float(np.prod(geometry.canonical_spacing)) / 1000
+        ml = geometry.voxel_ml
         self._volume += posterior.double().sum(dim=1).numpy() * ml
         open_ = posterior.amax(dim=0) < 1 - _NEGLIGIBLE
         undecided = posterior[:, open_]

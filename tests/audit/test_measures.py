@@ -47,7 +47,7 @@ def against(codes: np.ndarray, leaves: np.ndarray | None = None) -> Evidence:
     """An annotation beside a network that is right and sure."""
     leaves = head() if leaves is None else leaves
     doubt = np.where(BOOK.rows[codes, leaves], 0.0, 1.0).astype(np.float16)
-    return Evidence(codes.astype(np.uint8), leaves, doubt, (1.0, 1.0, 2.0), BOOK)
+    return Evidence(codes.astype(np.uint8), leaves, doubt, (1.0, 1.0, 2.0), 0.002, BOOK)
 
 
 def structure(seen: Evidence, leaf: int, kind: str) -> Measure:

@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neoseg.cohort import Scan
+from neoseg.cohort.annotation import read_plan
 from neoseg.evaluation.report.expected import read_expected
+from neoseg.runs.people import write_images
+from neoseg.runs.unseen import member_of
 
 Command = Callable[..., int]
 
@@ -63,10 +67,23 @@ def test_promises_from_a_run_and_from_its_file(
     assert "needs at least 9 calibration scans" in "".join(capsys.readouterr())
 
 
-def test_who_was_trained_on_is_refused(command: Command, run: Path, capsys) -> None:
+def test_who_was_trained_on_is_refused(
+    command: Command, run: Path, data_folder: Path, capsys
+) -> None:
     plan = run / "annotation.csv"
+    rows = read_plan(plan)
+    (train, test) = (next(row for row in rows if row.split == part) for part in ("train", "test"))
+    image = next(data_folder.rglob(f"sub-{test.subject}*_desc-restore_T2w.nii.gz"))
+    scan = Scan(train.subject, train.session, (image,), *[None] * 4, train.cohort)
+    write_images(run, [member_of(scan, "train")])  # the files have been exchanged since
+    for words in (("calibrate", "part=test"), ("evaluate", f"output={run.parent / 'out'}")):
+        assert command(*words, f"run={run}", "device=cpu") == 2
+        assert "shows the same voxels as" in "".join(capsys.readouterr())
+    (run / "images.json").unlink()
     plan.write_text(plan.read_text().replace(",test,", ",train,", 1))
     assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 2
-    assert "1 of these people were in the training" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert said.count("which is for train") == 1
+    assert "choose subjects=[...]" in said
     assert command("calibrate", f"run={run}", "part=val", "device=cpu") == 2
     assert "has no labelled scan" in "".join(capsys.readouterr())

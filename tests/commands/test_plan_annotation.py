@@ -12,10 +12,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from neoseg.cohort import Scan
 from neoseg.commands.annotation_tables import _started
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.run import RunConfig
-from neoseg.files import write_text
+from neoseg.files import write_bytes, write_text
+from neoseg.runs.people import write_images
+from neoseg.runs.unseen import member_of
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,44 @@ def test_a_scan_of_the_pool_that_cannot_be_read_is_left_out(
     (pool / "a_T2w.nii.gz").unlink()
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     assert not (tmp_path / "none").exists()
+
+
+def test_a_pool_whose_scans_a_table_cannot_tell_apart(
+    command: Callable[..., int],
+    untrained: Callable[..., Path],
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Or which the run has already."""
+    run, pool = untrained(), tmp_path / "pool"
+    image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
+    content = image.read_bytes()
+    for name in ("sub-1_run-1_T2w", "sub-1_run-2_T2w", "sub-2_T2w"):
+        write_bytes(pool / f"{name}.nii.gz", content)
+    asked = (f"run={run}", "device=cpu", f"pool={pool}", "budget=200")
+    assert command("plan_annotation", *asked, f"output={tmp_path / 'plan'}") == 0
+    said = capsys.readouterr().out
+    assert "sub-1_run-1_T2w.nii.gz and sub-1_run-2_T2w.nii.gz" in said
+    plan, table = (
+        pd.read_csv(tmp_path / "plan" / f"{name}.tsv", sep="\t") for name in ("plan", "annotation")
+    )
+    assert len(plan) == len(table) == table["subject"].nunique()
+    assert not plan["scan"].str.contains("run-2").any()
+
+    write_images(run, [member_of(Scan("7", None, (image,), *[None] * 4, "x"), "test")])
+    row = "x,7,,test,full,full,everything\n"
+    (run / "annotation.csv").write_text((run / "annotation.csv").read_text().splitlines()[0] + "\n")
+    with (run / "annotation.csv").open("a") as plan:
+        plan.write(row)
+    assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
+    said = "".join(capsys.readouterr())
+    assert "2 scans are left out, since the runs have the same images for test" in said
+    assert f"the run has all scans in {pool}" in said
+
+    write_bytes(pool / "site" / "sub-2_T2w.nii.gz", content)
+    assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
+    assert "1 pairs of scans" in "".join(capsys.readouterr())
 
 
 @pytest.mark.slow

@@ -64,6 +64,18 @@ def test_numbers_equal_brute_force(codebook) -> None:
         assert not score.invented
 
 
+def test_volumes_of_a_sheared_grid(codebook) -> None:
+    truth, prediction = volumes()
+    codes = truth + np.uint8(1)
+    upright, sheared = (
+        score_scan(prediction, codes, codebook, SPACING, voxel_ml=ml) for ml in (None, 0.0006)
+    )
+    for one, other in zip(upright, sheared, strict=True):
+        assert other.truth_ml == pytest.approx(one.truth_ml * 0.75)
+        assert other.prediction_ml == pytest.approx(one.prediction_ml * 0.75)
+        assert (other.dice, other.hd95) == (one.dice, one.hd95)
+
+
 def test_tensors_are_scored_like_arrays(codebook) -> None:
     prediction, truth = volumes()
     tensors = [torch.from_numpy(volume) for volume in (prediction, truth)]

@@ -19,8 +19,9 @@ from neoseg.doctor.cohort import duplicate_images
 from neoseg.evaluation.cohorts import Scored
 from neoseg.labels import Protocol
 from neoseg.runs.people import IMAGES, PLAN, seen_by, write_images
+from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import DataError, PrepareSettings
-from neoseg.store.leaks import by_name, members_of, require_none
+from neoseg.store.leaks import Member, by_name, members_of, require_none
 from neoseg.store.store import Store
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -94,6 +95,7 @@ def test_a_training_scan_in_the_test_of_another_cohort(
     with pytest.raises(DataError, match=r"copy\.nii is for test and shows .*sub-00/image.*train"):
         make_data(plan_of(cohort, other), tmp_path / "store")
     make_data(plan_of(cohort, other, splits=("train", "train")), tmp_path / "store")
+    assert "small/sub-00 and clinic/sub-99 show the same, and count as two people" in caplog.text
     examined = [
         item
         for c in (cohort, other)
@@ -139,11 +141,29 @@ def test_evaluation_on_scans_of_the_training(
     run, cohort = trained
     assert [member.part for member in seen_by(run)] == ["train", "train", "val"]
     with pytest.raises(DataError, match=r"(?s)evaluation and .*for train.*seen=leave_out"):
-        _unseen(labelled(cohort), run, "stop")
-    left = _unseen(labelled(cohort), run, "leave_out")
+        _unseen(labelled(cohort), run, "stop", "all")
+    left = _unseen(labelled(cohort), run, "leave_out", "all")
     assert [scan.subject for scan in left.scans] == ["03"]
     assert "3 of 4 scans are left out" in caplog.text
-    assert len(_unseen(labelled(cohort), run, "score").scans) == 4
+    assert len(_unseen(labelled(cohort), run, "score", "all").scans) == 4
+
+
+def test_equal_ids_are_one_person_where_they_say_so(trained: tuple[Path, Cohort]) -> None:
+    run, cohort = trained
+    unlike = [
+        Member(replace(scan, images=(None,), cohort=name), "pool")
+        for scan in cohort.scans
+        for name in ("small", "clinic")
+    ]
+
+    def known(ids: Ids, *parts: str) -> list[str]:
+        return [str(leak.other) for leak in seen_in_training([run, run], unlike, ids, parts)]
+
+    assert known("all", "train") == ["small/sub-00", "small/sub-01"]
+    assert known("cohort", "train", "val") == [f"small/sub-0{n}" for n in range(3)]
+    assert known("none", "train", "val", "test") == []
+    same = [member_of(scan, "pool") for scan in cohort.scans]
+    assert len(seen_in_training([run], same, "none", ["test"])) == 1
 
 
 @pytest.mark.parametrize("content", ["[", "[]", '{"small": []}', '{"small": {"sub-00": "ab"}}'])
@@ -156,13 +176,17 @@ def test_what_is_no_record_of_images_leaves_the_ids(
     assert "only ids are compared" in caplog.text
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("change", "subject", "ids"),
+    [*((change, "99", "all") for change in CHANGES), ("same", "03", "none")],
+)
 def test_evaluation_on_a_changed_scan_of_another_name(
-    trained: tuple[Path, Cohort], change: str
+    trained: tuple[Path, Cohort], change: str, subject: str, ids: Ids
 ) -> None:
+    """Also of a name that is for the test, where ids are not looked at."""
     run, cohort = trained
     with pytest.raises(DataError, match=r"copy\.nii is for evaluation and shows"):
-        _unseen(labelled(changed(cohort, CHANGES[change])), run, "stop")
+        _unseen(labelled(changed(cohort, CHANGES[change], subject)), run, "stop", ids)
     # Somebody else is scored without a word, and so is a scan of the test.
     unseen = replace(cohort, scans=cohort.scans[3:])
-    assert _unseen(labelled(changed(unseen, CHANGES[change])), run, "stop").scans
+    assert _unseen(labelled(changed(unseen, CHANGES[change])), run, "stop", ids).scans

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.audit.__main__ import main as audit
+from neoseg.cohort import Assignment
 from neoseg.cohort.annotation import read_plan
 from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
@@ -54,6 +57,17 @@ def test_subjects_are_dealt_out_those_in_full_first(
     assert any(fold_of_each(plan, 2, draw) != folds for draw in range(1, 9))
     with pytest.raises(CohortError, match=r"is 9, and \d subjects are for training"):
         fold_of_each(plan, 9)
+
+
+def test_one_person_of_two_cohorts_is_in_one_fold() -> None:
+    items = [Assignment(str(n), None, "train", "full", "full", "b") for n in range(1, 7)]
+    items += [Assignment(f"{n:02}", None, "train", "full", "full", "a") for n in range(1, 7)]
+    plan: Any = SimpleNamespace(assignments=items)
+    folds = fold_of_each(plan, 3)
+    assert len(folds) == 12
+    assert all(folds[str(n)] == folds[f"{n:02}"] for n in range(1, 7))
+    plan.assignments = items[:6]
+    assert fold_of_each(plan, 3) == {key: folds[key] for key in map(str, range(1, 7))}
 
 
 def test_a_run_of_folds_and_its_audit(

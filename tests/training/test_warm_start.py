@@ -181,6 +181,9 @@ def test_people_of_the_source_are_not_in_the_test(
         with pytest.raises(DataError, match="which is for the training of") as caught:
             train(configured(*other, f"leaks={leaks}", "score=true"), tmp_path / leaks)
     keys = re.findall(r"\(split=file (.*?)\)", str(caught.value))[0].split()
+    folds = ("recipe=folds", "recipe.folds=2", *short[1:], f"init_from={old}")
+    with pytest.raises(DataError, match="leave init_from out, as folds score"):
+        train(configured("full_supervision", *folds), tmp_path / "folds")
     train(configured("supervised", "split=file", *short[1:], f"init_from={old}", *keys), new)
     assert (new / "split.csv").read_text() == (old / "split.csv").read_text()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +134,40 @@ def test_the_command_learns_and_tells(
     said = capsys.readouterr()
     assert "1 label files" in said.out + said.err
     assert "sub-02/f.nii.gz; run neoseg.predict as before" in said.out + said.err
+
+
+def test_cells_that_are_no_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ages, volumes = draw(np.random.default_rng(4), 30)
+    cells = [f"{volume:.6g}" for volume in volumes]
+
+    def learn(*changes: str, output: str = "g.json", session: str = "ses-1") -> str:
+        cells[: len(changes)] = changes
+        rows = [
+            f"sub-{n // 2:02}.nii\tsub-{n // 2:02}\t{session}\t{v}" for n, v in enumerate(cells)
+        ]
+        rows = [row.replace("ses-1", f"ses-{n % 2}") for n, row in enumerate(rows)]
+        head = "file\tparticipant_id\tsession_id\tWM\n"
+        (tmp_path / "desc-neoseg_volumes.tsv").write_text(head + "\n".join(rows) + "\n")
+        words = ["growth", f"volumes={tmp_path}", f"ages={tmp_path}", f"output={tmp_path / output}"]
+        monkeypatch.setattr(sys, "argv", words)
+        GlobalHydra.instance().clear()
+        with suppress(SystemExit):
+            neoseg.growth.main()
+        return "".join(capsys.readouterr())
+
+    people = [f"sub-{n:02}\tses-{s}\t{ages[2 * n + s]:.3f}" for n in range(15) for s in (0, 1)]
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tsession_id\tscan_age\n" + "\n".join(people)
+    )
+    said = learn("abc", "inf", "-3")
+    assert "3 cells that are no volumes in ml: WM of sub-00.nii is 'abc'" in said
+    assert not (tmp_path / "g.json").exists()
+    assert "30 scans are of 15 people" in learn("n/a", "", "NaN")
+    assert json.loads((tmp_path / "g.json").read_text())["WM"]["scans"] == 27
+    assert "15 sessions have several segmentations" in learn("n/a", session="ses-x")
+    assert "name the curves" in learn("n/a", output="g.png")
 
 
 def test_segmentations_of_nobody_have_no_ages(

@@ -24,11 +24,14 @@ def run_of(folder: Path, draw: int, full: int, coarse: int, dice: float) -> None
     table.to_csv(folder / "annotation.csv", index=False)
 
 
-def test_from_runs_to_what_a_plan_brings(tmp_path: Path) -> None:
+def test_from_runs_to_what_a_plan_brings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for draw, (full, coarse) in enumerate([(1, 0), (2, 0), (2, 8), (4, 0), (4, 8), (8, 0)]):
         dice = 0.9 - 0.2 * (full + 0.5 * coarse) ** -0.5
         run_of(tmp_path / "runs" / str(draw), draw, full, coarse, dice)
+    run_of(tmp_path / "runs" / "again", 9, 1, 0, 0.7)
     trained, curve = learn(tmp_path / "runs")
+    assert len(trained.dice) == 6
+    assert "0, again are one training, and count once" in caplog.text
     assert trained.depths == ("full", "TCV")
     assert trained.scans == 2
     assert worth_of(trained, curve) == {"TCV": pytest.approx(0.5, abs=0.1)}
