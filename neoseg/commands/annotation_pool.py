@@ -14,6 +14,7 @@ from neoseg.cohort.annotation import FULL
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.split import SPLITS
+from neoseg.errors import printable
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.inputs import find_scans
@@ -48,10 +49,12 @@ class Candidate:
 
 def of_run(plan: Plan) -> list[Candidate]:
     """Return the training scans of a run that are not annotated in full; raises `ConfigError`."""
-    candidates = list[Candidate]()
+    candidates, lacking = list[Candidate](), list[str]()
     for source in plan.sources:
         for scan, item in source.of_split("train"):
             if item.stream == FULL:
+                if scan.not_drawn:
+                    lacking.append(plan.scan_name(source, scan))
                 continue
             if item.protocol not in source.protocols:
                 raise ConfigError(
@@ -65,6 +68,12 @@ def of_run(plan: Plan) -> list[Candidate]:
             ids, paths = (scan.subject, scan.session, name), (scan.images, scan.mask, files)
             meaning = meaning_of(scan, source.cohort.convention)
             candidates.append(Candidate(*ids, *paths, protocol, known, cohort, meaning))
+    if lacking:
+        log.warning(
+            "%d scans count as full, and lack structures (cohort.not_drawn): they are not planned; "
+            "once these are drawn, take the scans out of not_drawn: %s",
+            *(len(lacking), shorten(lacking)),
+        )
     return candidates
 
 
@@ -107,7 +116,8 @@ def of_files(
         subject, session = names.get("sub", stem), names.get("ses")
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
         unlabelled = Protocol.unlabelled(space)
-        name = (str(scan.source.relative_to(pool)) if pool.is_dir() else stem,)
+        place = str(scan.source.relative_to(pool)) if pool.is_dir() else stem
+        name = (printable(place),)
         other = candidates.get((subject, session))
         if other is not None:
             same_folder = other.files[0].parent == files[0].parent

@@ -63,7 +63,7 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     for overrides in cases([*parsed.overrides, *own_configs(parsed.config_dir)]):
         try:
             config = _compose(name, overrides)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             message = explain(error, name, overrides)
             if message is not None:
                 return message
@@ -145,9 +145,16 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
         match = search(r"Could not override '([^']+)'", str(error))
         return None if match is None else _unknown_key(match[1], name, overrides)
     for override in _parsed(overrides):
-        if is_group(override.key_or_group) and override.value() is None:
-            group = override.key_or_group
+        group, value = override.key_or_group, override.value()
+        if is_group(group) and value is None:
             return f"'{override.input_line}': a group is taken away with '~{group}'"
+        items = value if isinstance(value, list) else [value]
+        odd = [item for item in items if not isinstance(item, str)]
+        if is_group(group) and odd:
+            return (
+                f"'{override.input_line}': found {odd[0]!r}, expected a name; {group} has the "
+                f"options {', '.join(options(group))}"
+            )
     return None
 
 

@@ -71,6 +71,11 @@ class Objective(nn.Module):
                 )
             if not str(key).isidentifier():
                 raise LossError(f"loss '{key}': use a key of letters, digits and underscores")
+            if hasattr(self.terms, key):
+                raise LossError(
+                    f"loss '{key}': PyTorch's modules have something of that name; choose another "
+                    f"key, as in my_{key}: {{term: {key}}}"
+                )
             settings = dict(entry)
             names = [settings.pop(option) for option in ("_target_", "term") if option in entry]
             if len(names) == 2:

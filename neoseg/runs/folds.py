@@ -13,10 +13,18 @@ from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.cohort.folds import fold_of_each
 from neoseg.configuration.run import RunConfig
+from neoseg.digests import digest_of_content
 from neoseg.evaluation.cohorts import Scored, score_cohorts
+from neoseg.evaluation.provenance import (
+    evaluation_inputs,
+    is_scored,
+    record_inputs,
+    record_scores,
+)
 from neoseg.evaluation.scoring import hidden_classes
 from neoseg.evaluation.table import COLUMNS, read_scores
 from neoseg.findings.markup import write_csv
+from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -47,21 +55,26 @@ def held_out(recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Stage, list[S
 def score_out_of_fold(run: RunConfig, folder: Path, plan: Plan, device: torch.device) -> None:
     """Segment and score each fold with the network trained without it.
 
-    The results of a fold are written to its stage's folder; a fold that has scores is not scored
-    again. All are collected in `OUT_OF_FOLD`, whose column `fold` counts from 1.
+    The results of a fold are written to its stage's folder; a fold with scores of the same files,
+    labels and weights is not scored again. All are collected in `OUT_OF_FOLD`, whose column `fold`
+    counts from 1.
     """
     tables = []
     for stage, parts in held_out(run.recipe, plan):
         stage_folder = stage.folder(folder)
         assert stage.fold is not None
-        path = stage_folder / "scores.csv"
         if not any(part.is_labelled for part in parts):
             continue
-        if not path.is_file():
-            trained = TrainedNetwork.load(stage_folder, str(device), allow=run.allow)
+        trained = TrainedNetwork.load(stage_folder, str(device), allow=run.allow)
+        segmenter = segmenter_of(trained.spec, trained.network, trained.device)
+        settings = {"window": segmenter.window.model_dump(), "scoring": run.scoring.model_dump()}
+        weights = predicting_checkpoint(stage_folder)
+        told = evaluation_inputs(f"{folder.name} {stage.name}", weights, parts, settings)
+        if not is_scored(stage_folder, told):
+            record_inputs(stage_folder, told)
             with progress_bar(f"fold {stage.name}", total=sum(len(p.scans) for p in parts)) as bar:
                 score_cohorts(
-                    segmenter_of(trained.spec, trained.network, trained.device),
+                    segmenter,
                     parts,
                     stage_folder,
                     Provenance("neoseg", __version__, folder.name),
@@ -69,8 +82,10 @@ def score_out_of_fold(run: RunConfig, folder: Path, plan: Plan, device: torch.de
                     pictures=0,
                     settings=run.scoring,
                     progress=bar.advance,
+                    made_of=digest_of_content(told),
                 )
-        tables.append(read_scores(path).assign(fold=stage.fold + 1))
+            record_scores(stage_folder, told)
+        tables.append(read_scores(stage_folder / "scores.csv").assign(fold=stage.fold + 1))
     if tables:
         frame = pd.concat(tables, ignore_index=True)[["fold", *COLUMNS]]
         write_csv(folder / OUT_OF_FOLD, frame, float_format="%.17g")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from functools import reduce
+from itertools import combinations
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -59,7 +61,7 @@ def is_signature(text: str) -> bool:
 
 
 def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs (i < j) of images with the same content, also mirrored left to right.
+    """Return the pairs (i < j) of images with the same content, also mirrored along any axes.
 
     A pair must be far more alike than either is to the other images, so that subjects of one shape,
     such as templates or geometric test objects, do not match. If there are only two images, their
@@ -72,8 +74,10 @@ def copies(signatures: Sequence[str]) -> list[tuple[int, int]]:
     detail -= detail.mean(1, keepdims=True)
     detail /= np.linalg.norm(detail, axis=1, keepdims=True).clip(1e-6)
     lattice = detail.reshape(-1, POINTS, POINTS, POINTS)
-    mirrored = lattice[:, ::-1].reshape(detail.shape)
-    correlation = np.maximum(detail @ detail.T, detail @ mirrored.T)
+    axes = [axes for number in range(4) for axes in combinations((1, 2, 3), number)]
+    correlation = reduce(
+        np.maximum, (detail @ np.flip(lattice, one).reshape(detail.shape).T for one in axes)
+    )
     pairs = []
     for i, j in np.argwhere(np.triu(correlation >= MIN_CORRELATION, 1)).tolist():
         others = np.delete(correlation[[i, j]], [i, j], axis=1)

@@ -150,6 +150,7 @@ def test_a_null_entry_is_left_out():
         ({"iuc": {"ramp": {"shape": "cubic"}}}, r"loss\.iuc\.ramp\.shape is 'cubic'"),
         ({"iuc": 3.0}, r"loss\.iuc is 3\.0, expected a mapping"),
         ({"two words": {"term": "iuc"}}, "letters, digits and underscores"),
+        ({"double": {"term": "iuc"}}, r"choose another key, as in my_double: \{term: double\}"),
         ({"marginal_ce": {}}, "terms for 'multilabel': .*iuc"),
     ],
 )

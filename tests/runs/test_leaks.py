@@ -42,6 +42,8 @@ CHANGES: dict[str, Change] = {
     "same": lambda data, affine: (data, affine),
     "scaled": lambda data, affine: (data * 0.4 + 100, affine),
     "moved": lambda data, affine: (data, affine + np.outer([9, -4, 2, 0], [0, 0, 0, 1])),
+    "mirrored": lambda data, affine: (data[::-1], affine),
+    "upside down": lambda data, affine: (data[:, ::-1, ::-1], affine),
     "coarser": coarser,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,16 @@ def test_a_run_of_folds_and_its_audit(
     times = [path.stat().st_mtime_ns for path in kept]
     train(config, tmp_path)
     assert [path.stat().st_mtime_ns for path in kept] == times
+
+    # What was scored with other label files is scored again.
+    (tmp_path / "run.json").unlink()
+    inputs = kept[0].with_name("evaluation.json")
+    before = json.loads(inputs.read_text())
+    inputs.write_text(json.dumps(before | {"files": "0"}))
+    train(config, tmp_path)
+    assert kept[0].stat().st_mtime_ns > times[0]
+    assert kept[1].stat().st_mtime_ns == times[1]
+    assert json.loads(inputs.read_text()) == before
 
     GlobalHydra.instance().clear()
     arguments = ["audit", f"run={tmp_path}", "device=cpu", "score=0.01", "most=1"]
