@@ -103,11 +103,14 @@ def declared(group: str) -> tuple[str, ...]:
     return tuple(entry.value.replace(":", ".") for entry in entry_points(group=group))
 
 
+def config_dirs(hydra: Any) -> list[str]:
+    """Return the `--config-dir` of the command line, in a list."""
+    return [str(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"]
+
+
 def find_code_beside(hydra: Any) -> None:
     """Add the user's `--config-dir` to `sys.path`, so that `allow=[module]` can name its files."""
-    for source in hydra.runtime.config_sources:
-        if source.provider == "command-line" and source.path not in sys.path:
-            sys.path.append(source.path)
+    sys.path += [folder for folder in config_dirs(hydra) if folder not in sys.path]
 
 
 def find_object(path: str) -> Any:

@@ -15,6 +15,7 @@ from neoseg.cohort.table import write_rows
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_text
 
+LISTING = "findings.tsv"
 COLUMNS = (
     *("rank", "score", "kind", "cohort", "subject", "session", "structure", "value", "seen"),
     *("voxel", "mm", "label"),
@@ -56,7 +57,7 @@ def write_listing(output: Path, run: str, listed: Sequence[Listed], scans: int) 
         scans: number of scans that were audited.
     """
     rows = [_row(number, item) for number, item in enumerate(listed, start=1)]
-    write_rows(output / "findings.tsv", COLUMNS, rows)
+    write_rows(output / LISTING, COLUMNS, rows)
     title = html.escape(f"Annotations to look at: {run}")
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     parts = [

@@ -17,6 +17,7 @@ from neoseg.cohort.split import SPLITS
 from neoseg.errors import printable
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
+from neoseg.inference.dataset import DerivativeError, require_utf8
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.runs.loading import images_of
@@ -111,6 +112,11 @@ def of_files(
     candidates = dict[tuple[str, str | None], Candidate]()
     alike, repeated = list[str](), list[str]()
     for scan in find_scans(pool, modalities, desc, *images_of(runs[0])):
+        try:
+            require_utf8(scan.source)
+        except DerivativeError as error:
+            log.warning("%s is left out of the plan: %s", printable(str(scan.source)), error)
+            continue
         stem = scan.source.name.split(".")[0]
         names = entities_of(stem)
         subject, session = names.get("sub", stem), names.get("ses")

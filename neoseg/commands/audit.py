@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, zip_longest
@@ -16,7 +17,7 @@ from neoseg import __version__
 from neoseg.audit.borders import displacement, exchanges
 from neoseg.audit.evidence import Doubter, Evidence, spot
 from neoseg.audit.measure import KINDS, Measure
-from neoseg.audit.page import Listed, write_listing
+from neoseg.audit.page import LISTING, Listed, write_listing
 from neoseg.audit.ranking import FEWEST, SCORE, Finding, ranked
 from neoseg.audit.structures import coarse, of_structure
 from neoseg.audit.swaps import exchanged, swaps
@@ -222,9 +223,13 @@ def _draw_findings(
     output: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
-    """Draw the findings grouped by scan, so that each scan is segmented once."""
-    for old in (output / PICTURES).glob("*.png"):
-        old.unlink()
+    """Draw the findings grouped by scan, so that each scan is segmented once.
+
+    Pictures of an earlier audit in the folder are deleted, of which there may have been more.
+    """
+    for old in (output / PICTURES).glob("*.png") if (output / LISTING).is_file() else ():
+        if re.fullmatch(r"\d{3,}", old.stem):
+            old.unlink()
     paths = [output / PICTURES / f"{number:03d}.png" for number in range(1, len(findings) + 1)]
     pairs = list(zip(findings, paths, strict=True))
     for name, task in tasks.items():  # in the order of the networks, to load each once

@@ -24,7 +24,7 @@ from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Convention
 from neoseg.progress import progress_bar
 from neoseg.runs.unseen import Ids, has_namesakes, member_of, seen_in_training
-from neoseg.store.leaks import require_none
+from neoseg.store.leaks import require_none, twins
 from neoseg.trust.calibration import Calibration
 from neoseg.trust.chain import Chains
 from neoseg.trust.folder import conclude, keep, place_of, read
@@ -135,6 +135,8 @@ def _chosen_people(command: CalibrateConfig, labelled: set[str]) -> set[str]:
 def _require_untrained(command: CalibrateConfig, scans: Sequence[Scan]) -> None:
     """Raise `DataError` for scans of people in the training of a run, by id or image."""
     members = [member_of(scan, command.part) for scan in scans]
+    for pair in twins(members):
+        log.warning("%s and %s show the same, and count as two people", *pair)
     ids: Ids = "cohort" if has_namesakes(command.run[0]) else "all"
     leaks = seen_in_training(command.run, members, ids, ["train"])
     remedy = (

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from omegaconf import DictConfig
@@ -20,7 +21,7 @@ from neoseg.commands.volumes import (
     warn_of_repeated,
 )
 from neoseg.configuration.command_config import CommandConfig
-from neoseg.configuration.outputs import OutputFile
+from neoseg.configuration.outputs import OutputFile, ending_in
 from neoseg.evaluation.report.style import WIDTH, new_figure, tidy
 from neoseg.files import write_figure, write_json
 from neoseg.findings.markup import figure_text
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 PERCENTILES = (3, 15, 50, 85, 97)
 MAX_PANELS = 12
-PICTURE = ".png"
 MADE_BY = "made_by"
 """Key of a file of curves: digests of the weights of the networks whose volumes it describes."""
 
@@ -44,18 +44,15 @@ class GrowthConfig(CommandConfig):
 
     volumes: Path
     ages: Path
-    output: OutputFile | None = None
+    output: Annotated[OutputFile, ending_in(".json")] | None = None
     curves: Path | None = None
 
     @model_validator(mode="after")
     def _check_mode(self) -> GrowthConfig:
         if (self.output is None) == (self.curves is None):
             raise ConfigError("give output=FILE to learn curves, or curves=FILE to use some")
-        if self.output is not None and self.output.suffix == PICTURE:
-            raise ConfigError(
-                f"output={self.output} is the name of the picture, which is written beside the "
-                f"curves; name the curves {self.output.with_suffix('.json')}"
-            )
+        if self.output is not None and self.output.exists():
+            _read_curves(self.output)  # a file of something else is not written over
         return self
 
 
@@ -86,7 +83,7 @@ def main(config: DictConfig) -> None:
         curves = _fit_curves(volumes, ages)
         content = {name: curve.plain() for name, curve in curves.items()}
         write_json(command.output, {MADE_BY: sorted(makers), **content}, indent=1)
-        picture = command.output.with_suffix(PICTURE)
+        picture = command.output.with_suffix(".png")
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
         assert command.curves is not None
@@ -121,7 +118,10 @@ def _read_curves(path: Path) -> tuple[dict[str, Curve], set[tuple[str, ...]]]:
     try:
         content = read_json(path)
         makers = {tuple(map(str, digests)) for digests in content.pop(MADE_BY, [])}
-        return {str(name): Curve.from_plain(raw) for name, raw in content.items()}, makers
+        curves = {str(name): Curve.from_plain(raw) for name, raw in content.items()}
+        if not curves:
+            raise ValueError("it is empty")
+        return curves, makers
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ConfigError(
             f"{path} holds no curves, which neoseg.growth writes with output=FILE ({error!r})"

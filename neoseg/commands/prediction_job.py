@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neoseg.inference.beside import Beside
-from neoseg.inference.dataset import DerivativeError, Provenance
+from neoseg.inference.dataset import DerivativeError, Provenance, require_utf8
 from neoseg.inference.derivative import derivative_path, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
@@ -56,7 +56,7 @@ class PredictionJob:
     def run(self, scan: ScanFiles) -> None:
         """Segment a scan and write its outputs, the label map last, which marks it as done."""
         output, space = self.output, self.space
-        _require_readable(scan.source)
+        require_utf8(scan.source)
         watch = None if self.promises is None else ScanPromises(self.promises)
         segmentation = self.segmenter.segment(
             scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=watch
@@ -102,12 +102,3 @@ class PredictionJob:
         if self.promises is not None:
             wanted |= self.promises.wanted(self.output, scan.source)
         return wanted
-
-
-def _require_readable(source: Path) -> None:
-    try:
-        str(source).encode()
-    except UnicodeEncodeError:
-        raise DerivativeError(
-            "its name is not UTF-8, which tables and JSON need; rename it, such as with convmv"
-        ) from None

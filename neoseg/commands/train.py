@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
 from neoseg.failure import failure_noted
-from neoseg.findings.command_line import command, override
+from neoseg.findings.command_line import again, command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.planning.make import parse_planned
 from neoseg.processes import in_submitit, is_first_process
@@ -68,7 +68,8 @@ def main(config: DictConfig) -> float:
 
 
 def _log_interruption(folder: Path, run: RunConfig) -> None:
-    line = command("train", override("resume", folder), *_services(run))
+    asked = (override("resume", folder), *_services(run), *again(run.allow))
+    line = command("train", *asked)
     log.error("interrupted; %s goes on from what is saved", line)
 
 

@@ -145,10 +145,10 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
         match = search(r"Could not override '([^']+)'", str(error))
         return None if match is None else _unknown_key(match[1], name, overrides)
     for override in _parsed(overrides):
-        group, value = override.key_or_group, override.value()
-        if is_group(group) and value is None:
+        group, choice = override.key_or_group, override.value()
+        if is_group(group) and choice is None:
             return f"'{override.input_line}': a group is taken away with '~{group}'"
-        items = value if isinstance(value, list) else [value]
+        items = choice if isinstance(choice, list) else [choice]
         odd = [item for item in items if not isinstance(item, str)]
         if is_group(group) and odd:
             return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -21,7 +22,10 @@ from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.findings.nearest import nearest
 from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section
-from neoseg.labels import LabelSpace
+from neoseg.labels import Convention, LabelSpace
+
+MAX_LISTED = 5
+"""Largest number of faults of a reader's cohort that a message lists."""
 
 _RESERVED = ("space", "progress", "on_error", "reading")
 """Arguments of a reader that a configuration cannot set."""
@@ -50,12 +54,14 @@ class Reader(Section):
         except TargetError as error:
             yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
             return
-        known = set(inspect.signature(find_object(self.target)).parameters)
+        parameters = inspect.signature(find_object(self.target)).parameters
+        known = set(parameters)
         if "reading" in known:  # **reading is passed on to `read_dhcp`
             known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
+        takes_any = "reading" not in known and _takes(parameters, None)
         known -= set(_RESERVED)
         for option in self.model_extra or {}:
-            if option not in known:
+            if option not in known and not takes_any:
                 yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
         phantom = self.options.get("phantom")
         if isinstance(phantom, Mapping):
@@ -77,8 +83,11 @@ class Reader(Section):
             CohortError: invalid data.
         """
         reader = find_object(self.target)
-        arguments: dict[str, Any] = {"on_error": on_error} if on_error != "stop" else {}
-        if "progress" in inspect.signature(reader).parameters:
+        parameters = inspect.signature(reader).parameters
+        arguments: dict[str, Any] = {}
+        if on_error != "stop" and _takes(parameters, "on_error"):
+            arguments["on_error"] = on_error
+        if "progress" in parameters:
             arguments["progress"] = progress
         try:
             cohort = reader(space=space, **self.options, **arguments)
@@ -88,4 +97,36 @@ class Reader(Section):
             raise ConfigError(f"cohort does not fit {self.target}: {error}") from None
         if not isinstance(cohort, Cohort):
             raise ConfigError(f"{self.target} gives {type(cohort).__name__}, expected a Cohort")
+        if wrong := list(_wrong_parts(cohort)):
+            raise ConfigError(
+                f"{self.target} gives a cohort that cannot be used:\n"
+                + "\n".join(f"  - {line}" for line in wrong[:MAX_LISTED])
+            )
         return cohort
+
+
+def _takes(parameters: Mapping[str, inspect.Parameter], name: str | None) -> bool:
+    """Return whether a function takes an argument; with None, whether it takes any."""
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _wrong_parts(cohort: Cohort) -> Iterator[str]:
+    """Yield what the rest of neoseg cannot work with, of a reader that is not neoseg's."""
+    if not isinstance(cohort.convention, Convention):
+        yield f"its convention is a {type(cohort.convention).__name__}, expected a Convention"
+    number, seen = len(cohort.modalities), set[str]()
+    for scan in cohort.scans:
+        if scan.id in seen:
+            yield f"{scan.id} is there twice; give each scan a session of its own"
+        seen.add(scan.id)
+        if len(scan.images) != number or scan.images[0] is None:
+            yield (
+                f"{scan.id} has {len(scan.images)} images for {number} modalities; expected one "
+                "each, None where one is missing, but not for the first"
+            )
+        odd = [p for p in (*scan.images, scan.label, scan.mask) if not isinstance(p, Path | None)]
+        if odd:
+            yield f"{scan.id} has {odd[0]!r} as a file, expected a pathlib.Path"
+        ages = (scan.scan_age, scan.birth_age)
+        if any(not isinstance(age, float | int | None) for age in ages):
+            yield f"{scan.id} has the ages {ages}, expected weeks as numbers, or None"

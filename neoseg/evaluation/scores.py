@@ -124,9 +124,8 @@ def score_scan(
     """
     prediction, truth_codes = np.asarray(prediction), np.asarray(truth_codes)
     _check(prediction, truth_codes, codebook, spacing_mm)
-    if voxel_ml is None:
-        voxel_ml = float(np.prod(spacing_mm)) / 1000
-    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm, voxel_ml)
+    volume = float(np.prod(spacing_mm)) / 1000 if voxel_ml is None else voxel_ml
+    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm, volume)
     return [
         maps.score(number, known, distances and known == 1, nsd_tolerance)
         for number, known in scorable_classes(maps.joint.sum(axis=1), codebook).items()

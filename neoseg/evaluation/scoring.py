@@ -208,6 +208,12 @@ class _ScanScorer:
     def scores(self, segmentation: Segmentation, truth: np.ndarray) -> list[ClassScore]:
         """Return the scores of the label map, completed by those of the probabilities."""
         geometry = segmentation.geometry
+        if geometry.is_sheared:
+            log.warning(
+                "%s: its axes are not at right angles, as distances take them to be: those in mm "
+                "are off by some per cent",
+                self._scan.id,
+            )
         scores = score_scan(
             *(segmentation.leaves, truth, self._codebook, geometry.canonical_spacing),
             voxel_ml=geometry.voxel_ml,

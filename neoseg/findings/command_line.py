@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
+
+from neoseg.buildable import config_dirs
 
 
 def override(key: str, value: object) -> str:
@@ -18,3 +21,14 @@ def command(name: str, *overrides: str) -> str:
 def quoted(value: str) -> str:
     """Return a value in double quotes, which Hydra takes literally."""
     return '"' + value.replace('\\"', '\\\\"').replace('"', '\\"') + '"'
+
+
+def again(allow: Collection[str]) -> list[str]:
+    """Return the options with which another command finds the code of this one, for a shell."""
+    if not allow:
+        return []
+    from hydra.core.hydra_config import HydraConfig  # takes long to import
+
+    folders = config_dirs(HydraConfig.get()) if HydraConfig.initialized() else []
+    places = [f"--config-dir={shlex.quote(folder)}" for folder in folders]
+    return [*places, override("allow", f"[{','.join(allow)}]")]

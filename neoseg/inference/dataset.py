@@ -213,3 +213,13 @@ def tables_locked(folder: Path) -> Iterator[None]:
             # create a new one.
             with suppress(OSError):  # Windows cannot delete open files
                 path.unlink(missing_ok=True)
+
+
+def require_utf8(source: Path) -> None:
+    """Raise `DerivativeError` for a file whose name tables and JSON cannot hold."""
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        raise DerivativeError(
+            "its name is not UTF-8, which tables and JSON need; rename it, such as with convmv"
+        ) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neoseg.configuration.run import RunConfig
-from neoseg.findings.command_line import command, override
+from neoseg.findings.command_line import again, command, override
 from neoseg.foreign import CONFIG, ForeignError, read_config
 from neoseg.runs.folder import RECORD
 from neoseg.tracking.curves import METRICS, CurveLogger
@@ -40,7 +40,8 @@ def advise_on_length(run: RunConfig, folder: Path, epochs: int) -> None:
     """
     wanted = run.trainer.max_epochs or epochs
     if epochs < wanted and run.trainer.max_time is not None and run.early_stopping is None:
-        line = command("train", override("resume", folder), override("trainer.max_time", "null"))
+        more = (override("trainer.max_time", "null"), *again(run.allow))
+        line = command("train", override("resume", folder), *more)
         log.warning(
             "trainer.max_time ended the training after %d of %d epochs; to go on: %s",
             *(epochs, wanted, line),
@@ -54,7 +55,7 @@ def advise_on_length(run: RunConfig, folder: Path, epochs: int) -> None:
     log.warning(
         "the validation Dice still rose when the training ended, by %.3f from one fifth of the "
         "epochs to the next; twice as many: %s",
-        *(gain, command("train", *overrides)),
+        *(gain, command("train", *overrides, *again(run.allow))),
     )
 
 

@@ -11,7 +11,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digests_kept
 from neoseg.errors import NeosegError
 from neoseg.files import write_json
-from neoseg.findings.command_line import command, override
+from neoseg.findings.command_line import again, command, override
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_json
@@ -55,7 +55,7 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         changes = []
     if not changes + plan_changes:
         return
-    resume = command("train", override("resume", folder))
+    resume = command("train", override("resume", folder), *again(run.allow))
     raise ConfigError(
         f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
         + "\n".join(f"  - {line}" for line in [*changes, *plan_changes])

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
 from neoseg import __version__
+from neoseg.buildable import config_dirs
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
@@ -27,7 +28,7 @@ from neoseg.evaluation.overview import rich_table
 from neoseg.evaluation.scoring import hidden_classes
 from neoseg.evaluation.table import mean_dice, read_scores
 from neoseg.files import write_json
-from neoseg.findings.command_line import command, override
+from neoseg.findings.command_line import again, command, override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
@@ -117,7 +118,8 @@ def _log_next_steps(run: RunConfig, folder: Path, plan: Plan) -> None:
     scans = [scan for source in plan.sources for scan in source.cohort.scans]
     test_scans = [scan for source in plan.sources for scan, _ in source.of_split("test")]
     image = override("input", (test_scans or scans)[0].images[0])
-    segment = command("predict", override("run", folder), image, "output=segmentations")
+    asked = (override("run", folder), image, "output=segmentations", *again(run.allow))
+    segment = command("predict", *asked)
     log.info("segment a scan, such as: %s", segment)
     runs = Path(run.paths.runs)
     is_inside = runs.absolute() in folder.absolute().parents
@@ -131,9 +133,8 @@ def _command() -> str:
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         arguments = [*hydra.overrides.task]
-        for source in hydra.runtime.config_sources:
-            if source.provider == "command-line":
-                arguments = ["--config-dir", str(source.path), *arguments]
+        for place in config_dirs(hydra):
+            arguments = ["--config-dir", place, *arguments]
     return shlex.join([sys.executable, "-m", "neoseg.train", *arguments])
 
 

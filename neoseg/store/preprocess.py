@@ -47,6 +47,10 @@ class PrepareSettings(Section):
     )
 
 
+MAX_SKEW = 0.01
+"""Largest cosine between two axes that count as at right angles."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Everything that is needed to map a prepared label map back to the grid of its file.
@@ -76,6 +80,13 @@ class Geometry:
     def voxel_ml(self) -> float:
         """Volume of a voxel of the file in ml; on a sheared grid less than its edges multiplied."""
         return abs(float(np.linalg.det(np.array(self.affine)[:3, :3]))) / 1000
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether the axes of the file are not at right angles, by more than half a degree."""
+        axes = np.array(self.affine)[:3, :3]
+        axes = axes / np.linalg.norm(axes, axis=0)
+        return bool(np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SKEW)
 
     @property
     def box(self) -> tuple[slice, ...]:

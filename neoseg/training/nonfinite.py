@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from neoseg.accelerator import Answer
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
-from neoseg.findings.command_line import command, override
+from neoseg.findings.command_line import again, command, override
 from neoseg.findings.settings import Section
 from neoseg.losses.fused.parallel import largest_of_all_ranks
 from neoseg.patches.batch import Batch
@@ -195,21 +195,22 @@ class NonFiniteLoss(Callback):
             }
             with replacing(self.folder / WEIGHTS) as temporary:
                 torch.save(content, temporary)
+        replay = command("replay", override("patch", path), *again(getattr(module, "allow", ())))
         hint = (
             f"; {self.skipped} steps were left out before (max_skipped)"
             if self.settings.on_nan == "skip"
             else "; on_nan=skip leaves such steps out"
         )
         action = (
-            "the training stops, and the last checkpoint is from before"
+            "the training stops; the last checkpoint, if there is one, is from before"
             if stopping
             else f"the step is left out, number {self.skipped + 1} of {self.settings.max_skipped}"
         )
         return (
             f"{what} step {step} (items {items}): {action}. {suspects}. The patches "
-            f"are in {path}; {command('replay', override('patch', path))} shows loss and gradient "
-            "of each. Try a lower optimizer.lr, trainer.gradient_clip_val=1.0 or "
-            "trainer.precision=32-true" + (hint if stopping else "")
+            f"are in {path}; {replay} shows loss and gradient of each. Try a lower optimizer.lr, "
+            "trainer.gradient_clip_val=1.0 or trainer.precision=32-true"
+            + (hint if stopping else "")
         )
 
 

@@ -156,6 +156,19 @@ def test_downsampling_does_not_alias(tmp_path: Path) -> None:
     assert np.abs(array[:, 1:-1] - 0.5).max() < 1e-3
 
 
+def test_voxels_of_a_sheared_grid() -> None:
+    shear = np.eye(4)
+    shear[0, 1] = 0.35
+    for rotation in (np.eye(3), np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0]):
+        turned = np.eye(4)
+        turned[:3, :3] = rotation @ np.diag([1.0, 0.8, 1.2])
+        for affine, sheared in ((turned, False), (shear @ turned, True)):
+            rows = tuple(map(tuple, affine.tolist()))
+            grid = Geometry((2, 2, 2), rows, (2, 2, 2), (), (2, 2, 2), rows)
+            assert grid.is_sheared == sheared
+            assert grid.voxel_ml == pytest.approx(0.96e-3)
+
+
 def test_the_geometry_survives_json(tmp_path: Path) -> None:
     _, geometry = prepared(tmp_path, spacing=0.9)
     again = Geometry.from_dict(json.loads(json.dumps(asdict(geometry))))

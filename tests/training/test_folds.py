@@ -20,6 +20,7 @@ from neoseg.cohort import Assignment
 from neoseg.cohort.annotation import read_plan
 from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig
+from neoseg.files import write_bytes
 from neoseg.findings.problems import CohortError
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.runs.folds import held_out
@@ -115,10 +116,15 @@ def test_a_run_of_folds_and_its_audit(
 
     GlobalHydra.instance().clear()
     arguments = ["audit", f"run={tmp_path}", "device=cpu", "score=0.01", "most=1"]
-    for _ in range(2):  # the second time from what was measured
+    pictures = tmp_path / "audit" / "pictures"
+    for earlier in (False, True):  # the second time from what was measured
+        for name in ("sub-1.png", "007.png"):  # of somebody else, unless an audit was there
+            write_bytes(pictures / name, b"")
         monkeypatch.setattr(sys, "argv", arguments)
         audit()
         GlobalHydra.instance().clear()
+        assert (pictures / "007.png").exists() != earlier
+        assert (pictures / "sub-1.png").exists()
     found = pd.read_csv(tmp_path / "audit" / "findings.tsv", sep="\t", dtype={"subject": str})
     assert set(found["subject"]) <= {scan.subject for scan in run.plan().sources[0].cohort.scans}
     assert len(found)

@@ -167,7 +167,10 @@ def test_cells_that_are_no_volumes(
     assert "30 scans are of 15 people" in learn("n/a", "", "NaN")
     assert json.loads((tmp_path / "g.json").read_text())["WM"]["scans"] == 27
     assert "15 sessions have several segmentations" in learn("n/a", session="ses-x")
-    assert "name the curves" in learn("n/a", output="g.png")
+    assert "expected a file that ends in .json" in learn("n/a", output="g.png")
+    (tmp_path / "participants.json").write_text("{}")
+    assert "holds no curves" in learn("n/a", output="participants.json")
+    assert (tmp_path / "participants.json").read_text() == "{}"
 
 
 def test_segmentations_of_nobody_have_no_ages(
