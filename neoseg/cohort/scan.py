@@ -165,7 +165,7 @@ def id_in(text: str, known: Collection[str]) -> str:
 def require_plain_name(name: str, what: str) -> None:
     """Raise `CohortError` for a name that is not a plain path component."""
     if not isinstance(name, str):
-        raise CohortError(f"{what} is {name!r}, a {type(name).__name__}; expected text")
+        raise CohortError(f"{what} is {name!r} of type {type(name).__name__}, expected text")
     if name.strip(". ") == "" or set("/\\\0") & set(name):
         raise CohortError(
             f"{what} is {name!r}; it names files and folders, so it must have letters or digits "

@@ -136,8 +136,9 @@ def test_a_file_beside_the_configs_is_used_where_the_command_allows_it(
     paths = (installed,)
     told = neoseg("train", *arguments, at=tmp_path, paths=paths, status=2)
     assert "allow=[margin]" in told
-    neoseg("train", *arguments, "allow=[margin]", at=tmp_path, paths=paths)
+    told = neoseg("train", *arguments, "allow=[margin]", at=tmp_path, paths=paths)
     assert (run / "run.json").is_file()
+    assert f"output=segmentations --config-dir={HERE / 'conf'} 'allow=[margin]'" in told
     # What the run's own file allows does not count.
     assert "allow:\n- margin" in (run / "config.yaml").read_text()
     (run / "run.json").unlink()
