@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Iterable
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,24 +72,24 @@ def _digests(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in sorted(names):
         try:
-            path = _source_of(name)
-            if path is not None:
+            if _MODULE.fullmatch(name) and (path := source_of(name)):
                 found[name] = digest_of(path)
-        except (ImportError, OSError, ValueError):  # a package that is gone or was made in memory
+        except OSError:  # a package that is gone
             continue
     return found
 
 
-def _source_of(name: str) -> Path | None:
-    """Return the file of a module or package, found without importing anything."""
-    if not _MODULE.fullmatch(name):
+def source_of(module: str) -> Path | None:
+    """Return the source file of a module or package, found without importing its parents."""
+    name, *inner = module.split(".")
+    try:
+        spec = find_spec(name)
+        for part in inner:
+            if spec is None:
+                return None
+            name = f"{name}.{part}"
+            spec = PathFinder.find_spec(name, spec.submodule_search_locations)
+    except (ImportError, ValueError):
         return None
-    top, *inner = name.split(".")
-    spec = find_spec(top)
-    if spec is None or not spec.has_location or spec.origin is None:
-        return None
-    if not inner:
-        return Path(spec.origin)
-    below = (Path(folder).joinpath(*inner) for folder in spec.submodule_search_locations or ())
-    files = (file for path in below for file in (path.with_suffix(".py"), path / "__init__.py"))
-    return next(filter(Path.is_file, files), None)
+    origin = "" if spec is None else spec.origin or ""
+    return Path(origin) if origin.endswith(".py") else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo
 
 from neoseg.configuration.overrides import unset_keys
 from neoseg.findings.settings import ConfigError, Section, listed
@@ -27,6 +28,19 @@ SEVERAL = BeforeValidator(_as_list)
 
 RunFolders = Annotated[tuple[Path, ...], Field(min_length=1), BeforeValidator(_require_runs)]
 """One trained run or several."""
+
+Earlier = Mapping[str, Any]
+"""The valid values of the fields that a model declares before the one that is checked."""
+
+
+def checked(check: Callable[[Any, Earlier], object]) -> AfterValidator:
+    """Return a validator that calls `check` with a valid value and the valid ones before it."""
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        check(value, info.data)
+        return value
+
+    return AfterValidator(validate)
 
 
 class CommandConfig(Section):

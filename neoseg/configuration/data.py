@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -23,7 +23,7 @@ from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.split import split_cohort, split_of
-from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.command_config import CommandConfig, Earlier, checked
 from neoseg.configuration.reader import Reader
 from neoseg.findings.problems import OnError
 from neoseg.findings.settings import ConfigError, Section, WrongKeysError
@@ -50,31 +50,23 @@ class Paths(Section):
     runs: Path = Path("runs")
 
 
+def _check_reader(cohort: Reader, earlier: Earlier) -> None:
+    WrongKeysError.require_none(cohort.wrong_keys(earlier.get("allow", ())))
+
+
 class CohortConfig(CommandConfig):
     """Settings of every command that reads a cohort; training runs extend it."""
 
     allow: tuple[str, ...] = Field(
         default=(), description="packages beside neoseg's own whose classes may be used"
     )
-    labels: LabelTable
+    labels: Annotated[LabelTable, checked(lambda table, _: LabelSpace.from_table(table))]
     annotation: AnnotationSettings | None = None
-    cohort: Reader
+    cohort: Annotated[Reader, checked(_check_reader)]
     store: PrepareSettings
     missing_modality: MissingModality | None = None
     on_error: Literal["stop", "skip"] = "stop"
     paths: Paths = Paths()
-
-    @field_validator("labels")
-    @classmethod
-    def _check_labels(cls, labels: LabelTable) -> LabelTable:
-        LabelSpace.from_table(labels)
-        return labels
-
-    @field_validator("cohort")
-    @classmethod
-    def _check_reader(cls, cohort: Reader, info: ValidationInfo) -> Reader:
-        WrongKeysError.require_none(cohort.wrong_keys(info.data.get("allow", ())))
-        return cohort
 
     @field_validator("annotation")
     @classmethod

@@ -11,11 +11,11 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from neoseg.own_code import source_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -142,29 +142,12 @@ def signature_of(entry: EntryPoint) -> Signature:
     with other base classes, or a name defined in another module. If the import fails, the signature
     is empty; the error is raised when the object is built.
     """
-    source = _source(entry.module)
-    body = ast.parse(source).body if source else []
+    source = source_of(entry.module)
+    body = ast.parse(source.read_text(encoding="utf-8")).body if source else []
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
             return _parse_signature(node) or _import_signature(entry)
     return _import_signature(entry)
-
-
-def _source(module: str) -> str | None:
-    """Return the source of a module without importing its parent packages; None if not found."""
-    name, *submodules = module.split(".")
-    try:
-        spec = find_spec(name)
-        for part in submodules:
-            if spec is None:
-                return None
-            name = f"{name}.{part}"
-            spec = PathFinder.find_spec(name, spec.submodule_search_locations)
-        if spec is None or not (spec.origin or "").endswith(".py"):
-            return None
-        return Path(str(spec.origin)).read_text(encoding="utf-8")
-    except (ImportError, ValueError, OSError):
-        return None
 
 
 def _parse_signature(node: ast.ClassDef | ast.FunctionDef) -> Signature | None:

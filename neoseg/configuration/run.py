@@ -11,6 +11,7 @@ from neoseg.augment import AugmentSettings
 from neoseg.augment.torchio_transforms import require_known
 from neoseg.cohort import Cohort, Plan
 from neoseg.configuration.cluster import LocalSettings, SlurmSettings, cluster_of
+from neoseg.configuration.command_config import Earlier, checked
 from neoseg.configuration.data import DataConfig
 from neoseg.configuration.plan_check import check_plan, require_a_share
 from neoseg.configuration.teaching import require_predictor, require_start, require_teacher
@@ -42,6 +43,38 @@ ANY_PATCH = [1, 1, 1]
 """Placeholder for an invalid patch size, so that the other keys can still be checked."""
 
 
+def _check_network(raw: dict[str, Any], earlier: Earlier) -> None:
+    if "patches" in earlier:
+        check_network(raw, earlier["patches"].size, earlier.get("allow", ()))
+
+
+def _objective(raw: dict[str, Any], earlier: Earlier) -> Objective | None:
+    """Build the loss terms for the label table without merged label sets; raises `LossError`."""
+    if not {"labels", "head"} <= earlier.keys():
+        return None
+    space = LabelSpace.from_table(earlier["labels"])
+    return Objective(raw, Codebook.build(space), earlier["head"], earlier.get("allow", ()))
+
+
+def _check_teacher(teacher: TeacherSettings | None, earlier: Earlier) -> None:
+    if "loss" in earlier and (objective := _objective(earlier["loss"], earlier)):
+        network = earlier.get("network") if "patches" in earlier else None
+        size = earlier["patches"].size if network else ()
+        require_teacher(objective, teacher, network, size, earlier.get("allow", ()))
+
+
+def _check_predictor(choice: str, earlier: Earlier) -> None:
+    teacher = earlier.get("teacher")
+    if teacher and "loss" in earlier and (objective := _objective(earlier["loss"], earlier)):
+        require_predictor(objective, teacher, choice)
+
+
+def _check_cluster(cluster: Cluster, earlier: Earlier) -> None:
+    trainer = earlier.get("trainer")
+    if isinstance(cluster, SlurmSettings) and trainer is not None:
+        cluster.require_processes(trainer.devices, trainer.num_nodes, trainer.processes)
+
+
 class RunConfig(DataConfig):
     """A run, from its cohorts to its scores. Each key of `conf/train.yaml` is a field.
 
@@ -51,17 +84,25 @@ class RunConfig(DataConfig):
 
     name: str = Field(description="of the experiment; the arm in tables")
     seed: int = Field(ge=0, lt=2**32)  # as NumPy takes them
-    patches: PatchSettings
-    augment: AugmentSettings
-    network: dict[str, Any]
+    patches: Annotated[PatchSettings, checked(lambda shares, _: require_a_share(shares))]
+    augment: Annotated[
+        AugmentSettings, checked(lambda v, data: require_known(v.targets, data.get("allow", ())))
+    ]
+    network: Annotated[dict[str, Any], checked(_check_network)]
     head: Literal["multilabel", "softmax"]
     decoding: Literal["hierarchy", "paper"]
-    loss: dict[str, dict[str, Any] | None]
-    teacher: Annotated[TeacherSettings | None, Field(validate_default=True)] = None
-    predict_with: Literal["auto", "student", "teacher", "peer"] = "auto"
-    optimizer: OptimizerSettings
+    loss: Annotated[dict[str, dict[str, Any] | None], checked(_objective)]
+    teacher: Annotated[
+        TeacherSettings | None, Field(validate_default=True), checked(_check_teacher)
+    ] = None
+    predict_with: Annotated[
+        Literal["auto", "student", "teacher", "peer"], checked(_check_predictor)
+    ] = "auto"
+    optimizer: Annotated[
+        OptimizerSettings, checked(lambda v, data: check_optimizer(v, data.get("allow", ())))
+    ]
     recipe: RecipeSettings
-    trainer: TrainerSettings
+    trainer: Annotated[TrainerSettings, checked(require_fit)]
     compile: Compiling = False
     channels_last: bool = False
     window: WindowSettings
@@ -71,13 +112,16 @@ class RunConfig(DataConfig):
     early_stopping: int | None = Field(default=None, ge=1)
     find_lr: int | None = Field(default=None, ge=FEWEST_STEPS)
     logger: LoggerSettings = LoggerSettings()
-    cluster: Annotated[Cluster, BeforeValidator(cluster_of)] = None
+    cluster: Annotated[Cluster, BeforeValidator(cluster_of), checked(_check_cluster)] = None
     privacy: Privacy = "none"
     score: bool = True
     pictures: int = Field(default=4, ge=0)
     scoring: ScoreSettings = ScoreSettings()
     init_from: str | None = None
-    init: InitSettings = InitSettings()
+    init: Annotated[
+        InitSettings,
+        checked(lambda v, data: require_start(v, data.get("init_from"), data.get("recipe"))),
+    ] = InitSettings()
     resume: str | None = None
     plan_file: str = Field(
         default="auto", alias="plan", description="auto, always, none, or a file of neoseg.plan"
@@ -92,68 +136,6 @@ class RunConfig(DataConfig):
         """Return the plain containers with `trainer.max_steps` converted to epochs."""
         return in_epochs(config)
 
-    @field_validator("patches")
-    @classmethod
-    def _check_stream_shares(cls, patches: PatchSettings) -> PatchSettings:
-        require_a_share(patches)
-        return patches
-
-    @field_validator("augment")
-    @classmethod
-    def _check_transforms(cls, augment: AugmentSettings, info: ValidationInfo) -> AugmentSettings:
-        require_known(augment.targets, info.data.get("allow", ()))
-        return augment
-
-    @field_validator("network")
-    @classmethod
-    def _check_network(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "patches" in info.data:
-            check_network(raw, info.data["patches"].size, info.data.get("allow", ()))
-        return raw
-
-    @field_validator("loss")
-    @classmethod
-    def _check_loss(cls, raw: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if {"labels", "head"} <= info.data.keys():
-            _objective(raw, info)
-        return raw
-
-    @field_validator("teacher")
-    @classmethod
-    def _check_teacher(
-        cls, teacher: TeacherSettings | None, info: ValidationInfo
-    ) -> TeacherSettings | None:
-        if not {"labels", "head", "loss"} <= info.data.keys():
-            return teacher
-        network = info.data.get("network") if "patches" in info.data else None
-        size = info.data["patches"].size if network else ()
-        objective = _objective(info.data["loss"], info)
-        require_teacher(objective, teacher, network, size, info.data.get("allow", ()))
-        return teacher
-
-    @field_validator("predict_with")
-    @classmethod
-    def _check_predictor(cls, choice: str, info: ValidationInfo) -> str:
-        teacher = info.data.get("teacher")
-        if teacher is None or not {"labels", "head", "loss"} <= info.data.keys():
-            return choice
-        require_predictor(_objective(info.data["loss"], info), teacher, choice)
-        return choice
-
-    @field_validator("optimizer")
-    @classmethod
-    def _check_optimizer(
-        cls, optimizer: OptimizerSettings, info: ValidationInfo
-    ) -> OptimizerSettings:
-        check_optimizer(optimizer, info.data.get("allow", ()))
-        return optimizer
-
-    @field_validator("trainer")
-    @classmethod
-    def _check_trainer(cls, trainer: TrainerSettings, info: ValidationInfo) -> TrainerSettings:
-        require_fit(trainer, info.data)
-        return trainer
-
     @field_validator("window", mode="before")
     @classmethod
     def _set_window_size(cls, raw: Any, info: ValidationInfo) -> Any:
@@ -161,20 +143,6 @@ class RunConfig(DataConfig):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
-
-    @field_validator("init")
-    @classmethod
-    def _check_start(cls, init: InitSettings, info: ValidationInfo) -> InitSettings:
-        require_start(init, info.data.get("init_from"), info.data.get("recipe"))
-        return init
-
-    @field_validator("cluster")
-    @classmethod
-    def _check_cluster(cls, cluster: Cluster, info: ValidationInfo) -> Cluster:
-        trainer = info.data.get("trainer")
-        if isinstance(cluster, SlurmSettings) and trainer is not None:
-            cluster.require_processes(trainer.devices, trainer.num_nodes, trainer.processes)
-        return cluster
 
     @property
     def non_finite(self) -> NonFiniteSettings:
@@ -251,9 +219,3 @@ class RunConfig(DataConfig):
             missing_modality=self.missing_modality,
             leaks=self.leaks,
         )
-
-
-def _objective(raw: dict[str, Any], info: ValidationInfo) -> Objective:
-    """Build the loss terms for the label table without merged label sets; raises `LossError`."""
-    space = LabelSpace.from_table(info.data["labels"])
-    return Objective(raw, Codebook.build(space), info.data["head"], info.data.get("allow", ()))

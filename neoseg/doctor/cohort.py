@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from neoseg.cohort import Problem, Source
-from neoseg.findings.problems import shorten
+from neoseg.findings.problems import shorten, warning
 from neoseg.labels import LabelSet, LabelSpace
 from neoseg.store.examined import Examined
 from neoseg.store.reading import digest_of_voxels
@@ -17,7 +17,7 @@ from neoseg.store.signature import copies
 from neoseg.store.volume import read_volume
 
 
-def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
+def duplicate_images(examined: Sequence[Examined]) -> Iterator[Problem]:
     """Find images that several scans share: an error if the scans are of different subjects.
 
     Such an image could end up in both the training and the test set.
@@ -26,34 +26,30 @@ def duplicate_images(examined: Sequence[Examined]) -> list[Problem]:
     for item in examined:
         for digest, path in item.images:
             groups[digest].append((item, path))
-    problems = [*_resampled_images(examined)]
+    yield from _resampled_images(examined)
     for (first, first_path), *others in groups.values():
         if not others:
             continue
         several_subjects = any(item.scan.subject != first.scan.subject for item, _ in others)
         ids = (first.scan.id, *(item.scan.id for item, _ in others))
-        problems.append(
-            Problem(
-                str(others[0][1]),
-                f"shows the same voxels as {first_path}"
-                + (f", and so do {len(others) - 1} more" if len(others) > 1 else ""),
-                "an image of its own for each scan",
-                f"keep one of {shorten(ids)}",
-                "duplicate-image",
-                ids[1:] if several_subjects else (),
-                "error" if several_subjects else "warning",
-            )
+        yield Problem(
+            str(others[0][1]),
+            f"shows the same voxels as {first_path}"
+            + (f", and so do {len(others) - 1} more" if len(others) > 1 else ""),
+            "an image of its own for each scan",
+            f"keep one of {shorten(ids)}",
+            "duplicate-image",
+            ids[1:] if several_subjects else (),
+            "error" if several_subjects else "warning",
         )
-    return problems
 
 
-def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
+def copied_labels(examined: Sequence[Examined]) -> Iterator[Problem]:
     """Warn of label files with identical labels whose images differ."""
     groups: dict[tuple[int, ...], list[Examined]] = defaultdict(list)
     for item in examined:
         if sum(count > 0 for count in item.voxels) > 1 and item.entry is not None:
             groups[item.voxels].append(item)
-    problems = []
     for items in groups.values():
         same: dict[str, list[Examined]] = defaultdict(list)
         for item in items if len(items) > 1 else ():
@@ -63,19 +59,15 @@ def copied_labels(examined: Sequence[Examined]) -> list[Problem]:
         for first, *others in same.values():
             if len({item.digest for item in (first, *others)}) < 2:
                 continue  # identical images are reported by `duplicate_images`
-            problems.append(
-                Problem(
-                    str(others[0].scan.label),
-                    f"holds the same labels as {first.scan.label}, and their images differ"
-                    + (f"; so do {len(others) - 1} more" if len(others) > 1 else ""),
-                    "labels of its own for each scan",
-                    f"look at {shorten([first.scan.id, *(item.scan.id for item in others)])}: "
-                    "one may have been taken for the other",
-                    "duplicate-labels",
-                    severity="warning",
-                )
+            yield warning(
+                str(others[0].scan.label),
+                f"holds the same labels as {first.scan.label}, and their images differ"
+                + (f"; so do {len(others) - 1} more" if len(others) > 1 else ""),
+                "labels of its own for each scan",
+                f"look at {shorten([first.scan.id, *(item.scan.id for item in others)])}: "
+                "one may have been taken for the other",
+                "duplicate-labels",
             )
-    return problems
 
 
 def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
@@ -84,13 +76,12 @@ def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:
     for i, j in copies([item.signature for item in signed]):
         first, other = signed[i], signed[j]
         if first.scan.subject != other.scan.subject and first.digest != other.digest:
-            yield Problem(
+            yield warning(
                 str(other.scan.images[0]),
                 f"shows what {first.scan.images[0]} shows, scaled, resampled or mirrored",
                 "an image of its own for each subject",
                 f"keep one of {first.scan.id}, {other.scan.id}, or give both to one split",
                 "duplicate-image",
-                severity="warning",
             )
 
 
@@ -112,7 +103,7 @@ def known_sets(source: Source) -> set[LabelSet]:
     return set().union(*(source.told(scan, item.protocol) for scan, item in annotated))
 
 
-def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]:
+def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> Iterator[Problem]:
     """Warn of structures that no training scan shows, or that are always merged with others."""
     background = space.background
     # What may be in the background was not drawn there.
@@ -122,25 +113,20 @@ def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> list[Problem]
     structures = [leaf for leaf in range(space.num_leaves) if leaf != background]
     absent = [leaf for leaf in structures if leaf not in present]
     merged = [leaf for leaf in structures if leaf in present and leaf not in separate]
-    problems = []
     for leaves, where in ((absent, "in no training scan"), (merged, "only merged with others")):
         if leaves:
             names = shorten((space.leaves[k].abbreviation for k in leaves), 12)
-            problems.append(
-                Problem(
-                    f"label table '{space.name}'",
-                    f"has {len(leaves)} structures that occur {where}: {names}",
-                    "each of them in a training scan",
-                    "nothing can learn them apart; add scans that show them, annotate more "
-                    "subjects fully, or leave them out of the table",
-                    "leaf-never-shown",
-                    severity="warning",
-                )
+            yield warning(
+                f"label table '{space.name}'",
+                f"has {len(leaves)} structures that occur {where}: {names}",
+                "each of them in a training scan",
+                "nothing can learn them apart; add scans that show them, annotate more "
+                "subjects fully, or leave them out of the table",
+                "leaf-never-shown",
             )
-    return problems
 
 
-def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> list[Problem]:
+def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> Iterator[Problem]:
     """Warn of classes that contain no label set of any annotation."""
     known = set(known)
     absent = [
@@ -148,16 +134,12 @@ def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> list[Proble
         for entry in space.classes
         if not any(leaves <= entry.leaves for leaves in known)
     ]
-    if not absent:
-        return []
-    return [
-        Problem(
+    if absent:
+        yield warning(
             f"label table '{space.name}'",
             f"has {len(absent)} classes that no protocol annotates: {shorten(absent, 12)}",
             "each class told by the annotation of some training scan",
             "they are learnt only from where they are not; change annotation.protocol or "
             "annotation.full_fraction, or leave them out of the table",
             "class-never-annotated",
-            severity="warning",
         )
-    ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from neoseg.cohort import Cohort, Problem, Scan, Source
 from neoseg.cohort.split import SPLITS
 from neoseg.findings.command_line import override
-from neoseg.findings.problems import shorten
+from neoseg.findings.problems import shorten, warning
 from neoseg.labels import Convention, LabelError, LabelSet, LabelSpace, Protocol
 from neoseg.store.examined import Examined
 
@@ -17,7 +17,7 @@ NEARLY_ALL, MOSTLY = 0.05, 0.5
 """Share of the voxels of structures up to which a scan counts as full, and from which as coarse."""
 
 
-def without_integer(cohort: Cohort, scans: Iterable[Scan], prefix: str = "") -> list[Problem]:
+def without_integer(cohort: Cohort, scans: Iterable[Scan], prefix: str = "") -> Iterator[Problem]:
     """Warn of structures for which the label files of scans have no integer.
 
     Args:
@@ -31,7 +31,6 @@ def without_integer(cohort: Cohort, scans: Iterable[Scan], prefix: str = "") -> 
         leaves = scan.undrawn(cohort.convention) - scan.not_drawn
         if leaves:
             groups[leaves, scan.meaning(cohort.convention)].append(scan.id)
-    problems = []
     for (leaves, meaning), ids in groups.items():
         names = [space.plain_name(frozenset([leaf])) for leaf in sorted(leaves)]
         shown = shorten((space.leaves[leaf].abbreviation for leaf in sorted(leaves)), 12)
@@ -42,23 +41,20 @@ def without_integer(cohort: Cohort, scans: Iterable[Scan], prefix: str = "") -> 
             if meaning is cohort.convention
             else f"{written} as the convention of their protocol"
         )
-        problems.append(
-            Problem(
-                f"cohort '{cohort.name}'",
-                f"the label files of {len(ids)} of {len(labelled)} scans have no integer for "
-                f"{shown}",
-                "one for each structure of the label table",
-                f"there, background counts as 'background or {shown}', and no score is given; "
-                "where these scans surely show none of it, name an integer for it that no voxel "
-                f"has, such as {line}",
-                "no-integer",
-                severity="warning",
-            )
+        yield warning(
+            f"cohort '{cohort.name}'",
+            f"the label files of {len(ids)} of {len(labelled)} scans have no integer for {shown}",
+            "one for each structure of the label table",
+            f"there, background counts as 'background or {shown}', and no score is given; "
+            "where these scans surely show none of it, name an integer for it that no voxel "
+            f"has, such as {line}",
+            "no-integer",
         )
-    return problems
 
 
-def mostly_open(source: Source, examined: Sequence[Examined], prefix: str = "") -> list[Problem]:
+def mostly_open(
+    source: Source, examined: Sequence[Examined], prefix: str = ""
+) -> Iterator[Problem]:
     """Warn of scans that count as fully annotated, and whose files tell little more than regions.
 
     Args:
@@ -93,19 +89,16 @@ def mostly_open(source: Source, examined: Sequence[Examined], prefix: str = "") 
                 mixed |= parts
                 merged |= regions
     if not coarse:
-        return []
-    return [
-        Problem(
-            f"cohort '{source.cohort.name}'",
-            f"{len(coarse)} scans that count as annotated in full have mostly regions of several "
-            f"structures: {shorten(coarse)}",
-            "scans in which nearly all structures are told apart",
-            "training takes them as they are, but batches, label budget and reports count them as "
-            f"full; {_what_to_say(space, full, () if mixed else merged, prefix)}",
-            "full-but-coarse",
-            severity="warning",
-        )
-    ]
+        return
+    yield warning(
+        f"cohort '{source.cohort.name}'",
+        f"{len(coarse)} scans that count as annotated in full have mostly regions of several "
+        f"structures: {shorten(coarse)}",
+        "scans in which nearly all structures are told apart",
+        "training takes them as they are, but batches, label budget and reports count them as "
+        f"full; {_what_to_say(space, full, () if mixed else merged, prefix)}",
+        "full-but-coarse",
+    )
 
 
 def _what_to_say(

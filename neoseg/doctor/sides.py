@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from neoseg.cohort import Cohort, Problem
 from neoseg.findings.command_line import override
-from neoseg.findings.problems import shorten
+from neoseg.findings.problems import shorten, warning
 from neoseg.labels import Convention
 from neoseg.store.brightness import sampled
 from neoseg.store.examined import Examined
@@ -27,7 +27,7 @@ extent of all structures along x, and ratio of their sizes.
 """
 
 
-def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:
+def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Problem]:
     """Warn of structures that look like a left-right pair but are not declared as one.
 
     Patches are mirrored at random, and the labels of mirror pairs exchanged. For an undeclared
@@ -42,7 +42,7 @@ def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem
     ]
     labelled = [item for item in examined if item.entry is not None and any(item.voxels)]
     if len(unpaired) < 2 or len(labelled) < 2:
-        return []
+        return
     sample = labelled[:: math.ceil(len(labelled) / MAX_SCANS)]
     # [scans, leaves, 5]
     features = np.array([_side_features(item, convention, unpaired) for item in sample])
@@ -55,20 +55,17 @@ def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem
     mean = np.nansum(features, axis=0) / np.maximum(visible.sum(axis=0), 1)[:, None]
     pairs = _mirror_pairs(mean, left, right) if len(left) and len(right) else []
     if not pairs:
-        return []
+        return
     leaf_pairs = [[space.leaves[unpaired[position]] for position in pair] for pair in pairs]
     entries = ", ".join(f"[{a.index}, {b.index}]" for a, b in leaf_pairs)
-    return [
-        Problem(
-            f"label table '{space.name}'",
-            "does not say which structures are left and right of one another, as these look: "
-            + shorten((f"{a.abbreviation} and {b.abbreviation}" for a, b in leaf_pairs), 6),
-            "mirror pairs, whose labels are exchanged where a patch is mirrored",
-            f"add `mirror: [{entries}]` to the table, or set {override('augment.spatial.flip', 0)}",
-            "unpaired-sides",
-            severity="warning",
-        )
-    ]
+    yield warning(
+        f"label table '{space.name}'",
+        "does not say which structures are left and right of one another, as these look: "
+        + shorten((f"{a.abbreviation} and {b.abbreviation}" for a, b in leaf_pairs), 6),
+        "mirror pairs, whose labels are exchanged where a patch is mirrored",
+        f"add `mirror: [{entries}]` to the table, or set {override('augment.spatial.flip', 0)}",
+        "unpaired-sides",
+    )
 
 
 def _side_features(item: Examined, convention: Convention, leaves: Sequence[int]) -> np.ndarray:

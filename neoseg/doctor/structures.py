@@ -13,7 +13,7 @@ from neoseg.cohort import Cohort, Problem, Source
 from neoseg.cohort.scan import scan_id
 from neoseg.findings.command_line import override
 from neoseg.findings.markup import markdown_rows
-from neoseg.findings.problems import shorten
+from neoseg.findings.problems import shorten, warning
 from neoseg.labels import Convention, LabelSet
 from neoseg.store.examined import Examined
 
@@ -102,7 +102,7 @@ class Structures:
             if leaf in elsewhere or self.voxels[rows, leaf].any():
                 groups[tuple(scan for scan in lacking if leaf not in hidden[scan])].append(leaf)
         return [
-            Problem(
+            warning(
                 f"cohort '{source.cohort.name}'",
                 f"{len(lacking)} of {len(rows)} scans have no voxel of "
                 f"{shorten((space.leaves[leaf].abbreviation for leaf in leaves), 12)}, which "
@@ -111,7 +111,6 @@ class Structures:
                 "their voxels count as background there; where they were not drawn, set "
                 f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}",
                 "structure-not-drawn",
-                severity="warning",
             )
             for lacking, leaves in groups.items()
             if lacking

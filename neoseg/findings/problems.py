@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from neoseg.errors import NeosegError, printable
@@ -59,6 +60,10 @@ class Problem:
     def from_dict(cls, raw: Mapping[str, Any]) -> Problem:
         """Return the problem of which `to_dict` returned `raw`."""
         return cls(**{**raw, "scans": tuple(raw["scans"])})
+
+
+warning = partial(Problem, severity="warning")
+"""A problem that the user should know about but that stops nothing."""
 
 
 class CohortError(NeosegError):

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 EFFORT = "effort.json"
 _PERIOD = 30.0
-"""Seconds between two saves, and so the most that a killed process can lose."""
+"""Seconds between two saves, and so the most that a killed process can lose. The counters of
+processors, which are read then, wrap around after some minutes."""
 
 
 class Effort:

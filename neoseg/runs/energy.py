@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,8 +12,6 @@ import torch
 
 POWERCAP = Path("/sys/class/powercap")
 _PACKAGES = "intel-rapl:[0-9]*"
-_PERIOD = 30.0
-"""Seconds between two readings; processor counters wrap around after some minutes."""
 
 
 class EnergyMeter:
@@ -28,19 +25,15 @@ class EnergyMeter:
         self,
         powercap: Path = POWERCAP,
         gpus: Sequence[Callable[[], float]] | None = None,
-        period: float = _PERIOD,
     ) -> None:
         self._packages = [p for p in map(_Package, _package_folders(powercap)) if p.update()]
         self._gpus = [(read, read()) for read in (gpu_counters() if gpus is None else gpus)]
-        if not self._packages:
-            return
-        stop = threading.Event()
-        weakref.finalize(self, stop.set)
-        arguments = (self._packages, stop, period)
-        threading.Thread(target=_update_periodically, args=arguments, daemon=True).start()
 
     def joules(self) -> dict[str, float | None]:
-        """Return the energy so far by kind of device, None if it cannot be measured."""
+        """Return the energy so far by kind of device, None if it cannot be measured.
+
+        Counters wrap around after some minutes, and must be read within that time.
+        """
         for package in self._packages:
             package.update()
         processors = sum(package.joules for package in self._packages)
@@ -78,14 +71,6 @@ class _Package:
 def _package_folders(powercap: Path) -> list[Path]:
     # Subzones of a package (`intel-rapl:0:0`) are included in its counter already.
     return [path for path in sorted(powercap.glob(_PACKAGES)) if path.name.count(":") == 1]
-
-
-def _update_periodically(
-    packages: Sequence[_Package], stop: threading.Event, period: float
-) -> None:
-    while not stop.wait(period):
-        for package in packages:
-            package.update()
 
 
 def gpu_counters() -> list[Callable[[], float]]:

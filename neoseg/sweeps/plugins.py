@@ -82,18 +82,11 @@ def grid(overrides: Sequence[Override]) -> list[list[str]]:
 class _Launcher(Launcher):
     """Base class that stores what Hydra passes to every launcher."""
 
-    def __init__(self) -> None:
-        self.context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
-        self.config: DictConfig | None = None
-
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Store the context, the job function and the configuration of the sweep."""
-        self.context = hydra_context
-        self.task_function = task_function
-        self.config = config
+        self.context, self.task_function, self.config = hydra_context, task_function, config
 
 
 class LocalLauncher(_Launcher):
@@ -105,8 +98,6 @@ class LocalLauncher(_Launcher):
         """Run the jobs and wait for them."""
         from neoseg.sweeps.local import run_here
 
-        assert self.context is not None
-        assert self.config is not None
         run_here(self.context.config_loader, self.config, job_overrides)
         return []
 
@@ -120,9 +111,6 @@ class SlurmLauncher(_Launcher):
         """Submit the jobs and wait for them."""
         from neoseg.sweeps.slurm import run_on_slurm
 
-        assert self.context is not None
-        assert self.task_function is not None
-        assert self.config is not None
         run_on_slurm(self.context, self.task_function, self.config, job_overrides, initial_job_idx)
         return []
 

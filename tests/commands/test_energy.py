@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import threading
 from pathlib import Path
 
 import pytest
 
+from neoseg.runs.effort import effort_counted
 from neoseg.runs.energy import EnergyMeter, nvml_counter
 
 
@@ -27,7 +27,7 @@ def use(powercap: Path, name: str, microjoules: int) -> None:
 
 
 def test_packages_are_added_and_their_parts_are_not(powercap) -> None:
-    meter = EnergyMeter(powercap, gpus=[], period=3600)
+    meter = EnergyMeter(powercap, gpus=[])
     use(powercap, "intel-rapl:0", 9_500_000)
     use(powercap, "intel-rapl:1", 9_300_000)
     use(powercap, "intel-rapl:0:0", 9_900_000)
@@ -35,30 +35,29 @@ def test_packages_are_added_and_their_parts_are_not(powercap) -> None:
 
 
 def test_a_counter_that_starts_again_goes_on(powercap) -> None:
-    meter = EnergyMeter(powercap, gpus=[], period=3600)
+    meter = EnergyMeter(powercap, gpus=[])
     use(powercap, "intel-rapl:0", 500_000)
     assert meter.joules()["processors"] == 1.5
     use(powercap, "intel-rapl:0", 700_000)
     assert meter.joules()["processors"] == 1.7
 
 
-def test_the_thread_reads_in_between_and_ends_with_the_meter(powercap) -> None:
-    """Two rounds of the counter between two calls are seen, and nothing is left running."""
+def test_the_effort_of_a_run_reads_in_between(
+    powercap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds of the counter between two questions are seen, and no thread is left."""
     before = set(threading.enumerate())
-    meter = EnergyMeter(powercap, gpus=[], period=0.01)
-    (thread,) = set(threading.enumerate()) - before
+    meter = EnergyMeter(powercap, gpus=[])
+    monkeypatch.setattr("neoseg.runs.effort.EnergyMeter", lambda: meter)
     (package, _) = meter._packages
-    for microjoules in (1_000_000, 9_000_000, 1_000_000):
-        use(powercap, "intel-rapl:0", microjoules)
-        seen = threading.Event()
-        while package._last != microjoules:
-            seen.wait(0.005)
-    assert meter.joules()["processors"] == 12.0
-    assert thread.is_alive()
-    del meter
-    gc.collect()
-    thread.join(timeout=10)
-    assert not thread.is_alive()
+    with effort_counted(powercap, period=0.01) as effort:
+        for microjoules in (1_000_000, 9_000_000, 1_000_000):
+            use(powercap, "intel-rapl:0", microjoules)
+            seen = threading.Event()
+            while package._last != microjoules:
+                seen.wait(0.005)
+        assert effort.joules()["processors"] == 12.0
+    assert set(threading.enumerate()) == before
 
 
 def test_gpus_are_added(tmp_path) -> None:
@@ -100,7 +99,7 @@ def test_gpu_counters_read_joules() -> None:
 
 
 def test_a_package_that_cannot_be_read_once_keeps_what_it_had(powercap) -> None:
-    meter = EnergyMeter(powercap, gpus=[], period=3600)
+    meter = EnergyMeter(powercap, gpus=[])
     use(powercap, "intel-rapl:0", 9_500_000)
     assert meter.joules()["processors"] == 0.5
     (powercap / "intel-rapl:0" / "energy_uj").write_text("")

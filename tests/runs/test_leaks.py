@@ -106,7 +106,7 @@ def test_a_training_scan_in_the_test_of_another_cohort(
     (told,) = duplicate_images(examined)
     assert told.severity == ("error" if change in ("same", "moved") else "warning")
     assert "copy.nii" in told.where
-    assert not duplicate_images(examined[:-1])
+    assert not list(duplicate_images(examined[:-1]))
 
 
 def test_a_subject_of_two_cohorts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from neoseg.runs.longer import advise_on_length, goes_on, rise
 
 def run(epochs: int, max_time: str | None = None) -> RunConfig:
     trainer = SimpleNamespace(max_epochs=epochs, max_time=max_time)
-    return cast(RunConfig, SimpleNamespace(trainer=trainer, early_stopping=None))
+    return cast(RunConfig, SimpleNamespace(allow=(), trainer=trainer, early_stopping=None))
 
 
 def curve(folder: Path, values: list[float]) -> None:

@@ -12,27 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoseg.cohort.phantom.anatomy import Block
-from neoseg.cohort.phantom.parcels import structures
+from neoseg.cohort.phantom.parcels import ANATOMY, structures
 from neoseg.cohort.phantom.shapes import Floats, ellipsoid, smooth_step
 
-# Mean of each kind of tissue: T2w at 28 and at 44 weeks, T1w at 28 and at 44 weeks.
-MEANS = {
-    "csf": (1.00, 1.00, 0.20, 0.20),
-    "ventricle": (1.00, 1.00, 0.19, 0.19),
-    "cortex": (0.46, 0.43, 0.68, 0.64),
-    "white matter": (0.74, 0.65, 0.44, 0.50),
-    "corpus callosum": (0.60, 0.55, 0.50, 0.54),
-    "caudate": (0.46, 0.45, 0.66, 0.62),
-    "lentiform": (0.52, 0.46, 0.63, 0.63),
-    "thalamus high": (0.55, 0.48, 0.60, 0.62),
-    "thalamus low": (0.48, 0.38, 0.67, 0.74),
-    "subthalamic": (0.50, 0.42, 0.65, 0.68),
-    "remainder": (0.57, 0.50, 0.57, 0.58),
-    "hippocampus": (0.52, 0.48, 0.60, 0.60),
-    "amygdala": (0.49, 0.47, 0.62, 0.61),
-    "brainstem": (0.54, 0.44, 0.60, 0.70),
-    "cerebellum": (0.52, 0.45, 0.60, 0.63),
-}
+MEANS: dict[str, list[float]] = ANATOMY["means"]
 DEEP = ("caudate", "lentiform", "thalamus high", "thalamus low", "subthalamic", "remainder")
 BONE, SCALP, MUSCLE = (0.10, 0.12), (0.50, 0.95), (0.30, 0.45)
 EYE, AIR = (1.05, 0.18), (0.015, 0.015)
