@@ -1,7 +1,5 @@
 """The command `neoseg`, or `python -m neoseg`: list the commands, or start one."""
 
-from __future__ import annotations
-
 import ast
 import os
 import runpy

@@ -5,8 +5,6 @@ A GPU works through a queue that the program fills. Reading a value, or a copy t
 program has refilled it.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import torch

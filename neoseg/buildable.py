@@ -5,8 +5,6 @@ A configuration may come from an untrusted run folder or checkpoint. Its values 
 declare (entry points), and to what the user who starts the command allows.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Cores and memory of this machine or cluster job, and the number of processes that they allow."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

@@ -4,8 +4,6 @@ Whether a result exists already (a store entry, a run, a segmentation, a pseudo-
 by comparing the digest of its inputs with the digest of the requested ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Base class of the errors that are reported to the user as one message."""
 
-from __future__ import annotations
-
 
 class NeosegError(ValueError):
     """An error that the user can act on: the message says where, what is wrong and what to do.

@@ -1,7 +1,5 @@
 """Record why a run failed in `failed.json` in its folder, until the run is started again."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -1,7 +1,5 @@
 """Locks between processes, with a fallback for file systems without locking."""
 
-from __future__ import annotations
-
 import errno
 import logging
 from collections.abc import Iterator

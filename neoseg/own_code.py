@@ -4,8 +4,6 @@ A run is its settings, its data and its code. Of packages that a user allows or 
 points, the code can change from one command to the next without a new version.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Collection, Iterable

@@ -1,7 +1,5 @@
 """Show progress and time left for long work outside the training loop: bars, or log lines."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator

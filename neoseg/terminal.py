@@ -1,7 +1,5 @@
 """What a command takes for granted of the shell that starts it: a folder, and readers."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

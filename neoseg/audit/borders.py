@@ -1,7 +1,5 @@
 """Displaced labels and borders."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Write the list of findings as a table and as one self-contained HTML page."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass

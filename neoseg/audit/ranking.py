@@ -1,7 +1,5 @@
 """Rank the measures of all scans by how much they deviate from the other scans."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Faults of single structures: contradicted, not drawn, slices forgotten, islands."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Detect exchanged labels: left and right, or any two structures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -6,8 +6,6 @@ used, whatever the process has, since rounding of products and sums depends on t
 same seed an accelerator draws other noise than a CPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

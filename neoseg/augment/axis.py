@@ -4,8 +4,6 @@ These are blurring, coarser voxels, thick slices and ghosts. The matrices of a p
 first, so that all changes together cost one product per axis.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -4,8 +4,6 @@ Drawing (NumPy, a function of its generator) is separate from applying (torch, o
 that a loader process and an accelerator produce the same patch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

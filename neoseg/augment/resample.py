@@ -6,8 +6,6 @@ intermediate result costs several times the arithmetic. Results do not depend on
 threads, and both versions are bit-identical on processors with fused multiply-add.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

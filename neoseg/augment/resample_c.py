@@ -1,7 +1,5 @@
 """Binding of `resample.c`."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Assign protocols to scans as the user names them: in a table, or by listing full subjects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read a cohort from any folder of BIDS derivatives: images, label maps, masks and ages."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain

@@ -1,7 +1,5 @@
 """Read a cohort from the developing Human Connectome Project (dHCP), releases 1 to 3."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Find the sessions of a BIDS-like tree and the images of each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

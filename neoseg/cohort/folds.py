@@ -1,7 +1,5 @@
 """Divide the training subjects into folds, each left out of one training."""
 
-from __future__ import annotations
-
 from neoseg.cohort.plan import Plan
 from neoseg.cohort.scan import person_of
 from neoseg.cohort.split import shuffled

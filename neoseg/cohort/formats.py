@@ -1,7 +1,5 @@
 """Recognise volumes by their file names, and detect DICOM files."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from itertools import islice

@@ -1,7 +1,5 @@
 """Read a cohort from a FreeSurfer subjects directory."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

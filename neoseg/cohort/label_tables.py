@@ -1,7 +1,5 @@
 """Derive the meaning of integers in BIDS label files from the `dseg.tsv` tables beside them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

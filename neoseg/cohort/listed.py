@@ -4,8 +4,6 @@ A cohort has one convention, of all its tables together. An integer that only th
 label files list must not lend its meaning to a file that has a table of its own without it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

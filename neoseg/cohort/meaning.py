@@ -1,7 +1,5 @@
 """Build conventions: the meaning of the integers of a cohort's label files in a label space."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

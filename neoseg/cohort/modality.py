@@ -1,7 +1,5 @@
 """Handle scans that lack a modality of the run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Read the integers and names of structures from label tables of other programs."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

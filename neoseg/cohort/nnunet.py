@@ -1,7 +1,5 @@
 """Read a cohort from a data set of nnU-Net or the Medical Segmentation Decathlon."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence

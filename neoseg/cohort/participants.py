@@ -1,7 +1,5 @@
 """Read the ages of subjects from `participants.tsv` and their session tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Read a cohort from any folder by file name patterns."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from glob import escape

@@ -1,7 +1,5 @@
 """Select among several files of a BIDS session by the entities in their names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Common part of all cohort readers: options, filters and error handling."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """File names of the dHCP by release, and the meaning of its tissue labels."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

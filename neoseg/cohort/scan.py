@@ -1,7 +1,5 @@
 """Scans with the paths of their files, and cohorts of scans."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from dataclasses import dataclass

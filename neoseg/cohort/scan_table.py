@@ -1,7 +1,5 @@
 """Read a cohort from a table with one row per scan."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

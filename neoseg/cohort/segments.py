@@ -5,8 +5,6 @@ The fields are `Segment<n>_Name` and `Segment<n>_LabelValue` (Slicer's documenta
 file formats).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

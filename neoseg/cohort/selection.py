@@ -1,7 +1,5 @@
 """Select the scans of a cohort to use."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Sequence
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Divide a cohort by subject into training, validation and test."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The phantom as a cohort: generate it if missing, then read it like a dHCP release."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read and write small text tables (TSV, CSV); all values stay strings."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter

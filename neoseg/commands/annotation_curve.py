@@ -1,7 +1,5 @@
 """Expected Dice of further annotations, from a learning curve fitted to finished runs."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence

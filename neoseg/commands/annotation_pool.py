@@ -1,7 +1,5 @@
 """Candidate scans for annotation: training scans of a run, or files without labels."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Write the tables and configurations with which a training uses an annotation plan."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,11 +1,10 @@
 """Find annotation errors with networks that were not trained on the annotated scans."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -93,14 +92,15 @@ def main(config: DictConfig) -> None:
     tasks = _tasks(command)
     measures: dict[str, list[Measure]] = {}
     geometries: dict[str, Geometry] = {}
-    segmenters = _Segmenters(command)
+    # One network in memory at a time.
+    load = lru_cache(1)(partial(Segmenter.load, device=command.device, allow=command.allow))
     with progress_bar("audit", total=len(tasks)) as bar:
         for task in tasks.values():
-            measures[task.name], geometries[task.name] = _cached_measures(task, segmenters, output)
+            measures[task.name], geometries[task.name] = _cached_measures(task, load, output)
             bar.advance(task.scan.id)
     findings = ranked(measures, command.score)
     with progress_bar("draw", total=min(len(findings), command.most)) as bar:
-        pictures = _draw_findings(findings[: command.most], tasks, segmenters, output, bar.advance)
+        pictures = _draw_findings(findings[: command.most], tasks, load, output, bar.advance)
     entries = [
         Listed(finding, tasks[finding.scan].scan, *spot(finding.measure.place, grid), picture)
         for finding, picture in zip_longest(findings, pictures)
@@ -154,22 +154,6 @@ def _unseen(run: Path, recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Pat
         yield run, [Scored(source.cohort, tuple(scan for scan, _ in pairs))]
 
 
-class _Segmenters:
-    """Load the networks of a run, keeping one in memory at a time."""
-
-    def __init__(self, command: AuditConfig) -> None:
-        self._command = command
-        self._place: Path | None = None
-        self._last: Segmenter | None = None
-
-    def at(self, place: Path) -> Segmenter:
-        """Return the network in a folder."""
-        if self._last is None or place != self._place:
-            self._last = Segmenter.load(place, self._command.device, allow=self._command.allow)
-            self._place = place
-        return self._last
-
-
 def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:
     """Segment a scan, and return the prediction with its annotation."""
     convention, codebook = task.cohort.convention, task.codebook
@@ -196,14 +180,14 @@ def measured(seen: Evidence) -> list[Measure]:
 
 
 def _cached_measures(
-    task: Task, segmenters: _Segmenters, output: Path
+    task: Task, load: Callable[[Path], Segmenter], output: Path
 ) -> tuple[list[Measure], Geometry]:
     """Return the cached measurements of a scan, or measure it."""
     path, key = output / MEASURES / task.scan.cohort / f"{task.scan.id}.json", task.made_of()
     cached = read_kept(path, output, key, _from_plain)
     if cached is not None:
         return cached
-    compared, geometry = evidence(task, segmenters.at(task.network))
+    compared, geometry = evidence(task, load(task.network))
     measures = measured(compared)
     plain = [measure.plain() for measure in measures]
     content = {"made_of": key, "geometry": asdict(geometry), "measures": plain}
@@ -219,7 +203,7 @@ def _from_plain(raw: Any) -> tuple[list[Measure], Geometry]:
 def _draw_findings(
     findings: Sequence[Finding],
     tasks: Mapping[str, Task],
-    segmenters: _Segmenters,
+    load: Callable[[Path], Segmenter],
     output: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
@@ -236,7 +220,7 @@ def _draw_findings(
         of_scan = [(finding, path) for finding, path in pairs if finding.scan == name]
         if not of_scan:
             continue
-        compared, _ = evidence(task, segmenters.at(task.network))
+        compared, _ = evidence(task, load(task.network))
         assert task.scan.images[0] is not None
         image = read_volume(task.scan.images[0]).data
         for finding, path in of_scan:

@@ -1,7 +1,5 @@
 """Calibrate runs on labelled scans that they were not trained on."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Literal

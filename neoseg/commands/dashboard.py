@@ -5,8 +5,6 @@ sent, which needs no account. The tests have no W&B server: they check the JSON,
 the metrics in it, but not how W&B displays the dashboard.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from typing import Any

@@ -1,7 +1,5 @@
 """Entry point of all commands: compose the configuration, and report errors as one message."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

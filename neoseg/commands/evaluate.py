@@ -1,7 +1,5 @@
 """Score a trained run on any labelled cohort."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Explain a key, a group or an option of the configuration, from the files of `conf/`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from neoseg.configuration.described import (

@@ -1,7 +1,5 @@
 """Draw a sheet of patches: one per row, with its augmented versions side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Generate a synthetic cohort."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import fields
 from typing import Any

@@ -1,7 +1,5 @@
 """Plan a training: choose settings for the data and the machine, and estimate the cost."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Plan which scans to annotate next and to which depth, by resolved doubt per minute."""
 
-from __future__ import annotations
-
 import html
 import logging
 from collections.abc import Mapping, Sequence

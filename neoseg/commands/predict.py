@@ -1,7 +1,5 @@
 """Segment new scans with trained runs."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections import Counter

@@ -1,7 +1,5 @@
 """Configuration shared by the commands that segment scans with trained runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import Field

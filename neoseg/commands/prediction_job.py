@@ -1,7 +1,5 @@
 """Segment one scan after the other, with everything that is written about each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Examine and prepare a cohort before training."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable

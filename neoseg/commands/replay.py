@@ -1,7 +1,5 @@
 """Replay a training step whose loss or gradient was not finite."""
 
-from __future__ import annotations
-
 import logging
 import math
 import warnings

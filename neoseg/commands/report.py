@@ -1,7 +1,5 @@
 """Report on runs: tables, figures and one page."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Draw training patches before and after augmentation."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from copy import copy

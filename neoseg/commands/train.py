@@ -1,7 +1,5 @@
 """Train a run in the folder that Hydra chose, or resume one."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

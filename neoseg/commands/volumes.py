@@ -1,7 +1,5 @@
 """The table of volumes that `predict` writes: its rows, volumes, and the ages of the scans."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections import Counter

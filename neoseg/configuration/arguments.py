@@ -1,7 +1,5 @@
 """Convert command lines as users write them to the form that Hydra accepts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 

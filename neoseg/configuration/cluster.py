@@ -1,7 +1,5 @@
 """Settings of `conf/cluster`: where the jobs of a sweep run."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """Typed command configurations, parsed once; all problems are reported together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self

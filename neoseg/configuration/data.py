@@ -1,7 +1,5 @@
 """The data part of a run's configuration: cohorts, splits and annotation protocols."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path

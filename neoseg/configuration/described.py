@@ -1,7 +1,5 @@
 """Read the keys, values and comments of the files of `conf/`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`--help` of a command: its description, groups, and keys with their comments from `conf/`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill

@@ -4,8 +4,6 @@ Keys and defaults come from the signature of the class or function that an optio
 parsed from its source, so that neither torch nor a package that is not selected is imported.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Output paths of commands, checked at the start so that no work is lost at the end."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

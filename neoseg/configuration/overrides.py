@@ -1,7 +1,5 @@
 """Explain command lines that Hydra cannot compose, and suggest the nearest valid name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Paths on the command line, quoted so that Hydra takes them literally."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase

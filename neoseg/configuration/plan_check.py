@@ -1,7 +1,5 @@
 """Checks of an annotation plan that need none of its scans to be prepared."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

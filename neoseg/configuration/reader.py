@@ -1,7 +1,5 @@
 """The `cohort` section of a configuration: a reader function and its options."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Resume a run with its own configuration."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Collection, Sequence

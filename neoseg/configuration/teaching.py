@@ -1,7 +1,5 @@
 """Check that a run has the teacher, peer and initial network that it requires."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Settings of the Lightning Trainer, and arguments of it that a run must not set."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Mapping

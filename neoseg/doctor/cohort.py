@@ -1,7 +1,5 @@
 """Problems of a cohort as a whole, from the examination of each of its scans."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

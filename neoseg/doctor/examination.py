@@ -1,7 +1,5 @@
 """Examine every scan of a cohort in one pass, preparing the store on the way."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import replace

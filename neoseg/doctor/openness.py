@@ -1,7 +1,5 @@
 """Warn of what label files leave open although nothing says so."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count

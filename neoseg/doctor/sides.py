@@ -1,7 +1,5 @@
 """Find left and right structures that the label table does not declare as a mirror pair."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

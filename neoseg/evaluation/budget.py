@@ -1,15 +1,13 @@
 """Count the scans of a run by kind of annotation, from its annotation plan (`annotation.csv`)."""
 
-from __future__ import annotations
-
-import csv
-import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from neoseg.cohort.split import SPLITS
-from neoseg.foreign import ForeignError, read_table, value_at
+from neoseg.cohort.table import read_rows
+from neoseg.findings.problems import Problems
+from neoseg.foreign import value_at
 
 BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
 """Keys of `label_budget`; the values are numbers of scans."""
@@ -33,13 +31,7 @@ def protocol_counts(path: Path) -> list[dict[str, Any]]:
 
     If the plan has several cohorts, the counts are also per cohort.
     """
-    if not path.is_file():
-        return []
-    try:
-        text = read_table(path, path.parent)
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (ForeignError, csv.Error):
-        return []
+    rows = read_rows(path, (), Problems(), path.parent)
     several = len({row.get("cohort") for row in rows}) > 1
     keys = (*(["cohort"] if several else []), "split", "stream", "protocol")
     scans = Counter(tuple(row.get(key) or "n/a" for key in keys) for row in rows)
@@ -76,15 +68,17 @@ def share_of_full(run: Path, config: Any) -> float | None:
     if not any(value_at(config, key) for key in keys):
         return float(asked)
     first = None if value_at(config, "extra_cohorts") else value_at(config, "cohort.name")
-    tables = []
-    for name in ("split.csv", "annotation.csv"):
-        try:
-            text = read_table(run / name, run)
-            rows = csv.DictReader(io.StringIO(text, newline=""))
-            tables.append([r for r in rows if not first or r.get("cohort") in (None, "", first)])
-        except (ForeignError, csv.Error):
-            return float(asked)
-    split, annotation = ([r for r in rows if r.get("split") == "train"] for rows in tables)
+    problems = Problems()
+    split, annotation = (
+        [
+            row
+            for row in read_rows(run / name, (), problems, run)
+            if row.get("split") == "train" and (not first or row.get("cohort") in (None, "", first))
+        ]
+        for name in ("split.csv", "annotation.csv")
+    )
+    if problems.errors:
+        return float(asked)
     train = {(row.get("cohort"), row.get("subject")) for row in split}
     of_full = (row for row in annotation if row.get("stream") == "full")
     full = {(row.get("cohort"), row.get("subject")) for row in of_full}

@@ -1,7 +1,5 @@
 """Build the run card: data, training, cost, scores and limits of a finished run."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any, get_args

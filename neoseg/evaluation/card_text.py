@@ -1,7 +1,5 @@
 """Render a run card as Markdown."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Score a network on the scans of several cohorts."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

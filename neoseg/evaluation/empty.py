@@ -1,7 +1,5 @@
 """Scores of a class that is empty in the truth, the prediction or both."""
 
-from __future__ import annotations
-
 _NA = float("nan")
 
 OVERLAPS = ("dice", "nsd", "paper_dice")

@@ -1,7 +1,5 @@
 """Readable score tables of a run, for the console and the report."""
 
-from __future__ import annotations
-
 import pandas as pd
 from rich.console import Group
 from rich.markup import escape

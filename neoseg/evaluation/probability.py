@@ -1,7 +1,5 @@
 """Scores of class probabilities: consistency with the class hierarchy, and calibration."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

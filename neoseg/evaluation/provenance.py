@@ -1,7 +1,5 @@
 """Record the inputs of the scores in a folder, so that other scores do not replace them unasked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

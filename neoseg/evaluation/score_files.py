@@ -1,7 +1,5 @@
 """Write the segmentations, views and pictures of scored scans."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import find_objects
@@ -125,7 +126,7 @@ def score_scan(
     prediction, truth_codes = np.asarray(prediction), np.asarray(truth_codes)
     _check(prediction, truth_codes, codebook, spacing_mm)
     volume = float(np.prod(spacing_mm)) / 1000 if voxel_ml is None else voxel_ml
-    maps = _Maps.of(prediction, truth_codes, codebook, spacing_mm, volume)
+    maps = _Maps(prediction, truth_codes, codebook, spacing_mm, volume)
     return [
         maps.score(number, known, distances and known == 1, nsd_tolerance)
         for number, known in scorable_classes(maps.joint.sum(axis=1), codebook).items()
@@ -134,40 +135,26 @@ def score_scan(
 
 @dataclass(frozen=True)
 class _Maps:
-    """Prediction and truth of a scan, with what the scores of its classes are computed from.
-
-    Attributes:
-        joint: `[R, K]`, voxels of each code and leaf, from which overlaps and volumes follow.
-        leaf_boxes, code_boxes: bounding box of each leaf and each code, None without voxels.
-    """
+    """Prediction and truth of a scan, with what the scores of its classes are computed from."""
 
     prediction: np.ndarray
     truth_codes: np.ndarray
     codebook: Codebook
     spacing_mm: Sequence[float]
     voxel_ml: float
-    joint: np.ndarray
-    leaf_boxes: list[tuple[slice, ...] | None]
-    code_boxes: list[tuple[slice, ...] | None]
 
-    @classmethod
-    def of(
-        cls,
-        prediction: np.ndarray,
-        truth_codes: np.ndarray,
-        codebook: Codebook,
-        spacing_mm: Sequence[float],
-        voxel_ml: float,
-    ) -> _Maps:
-        size, num_leaves = codebook.size, codebook.space.num_leaves
-        joint = np.bincount(
-            (truth_codes.astype(np.int32) * num_leaves + prediction).ravel(),
-            minlength=size * num_leaves,
-        ).reshape(size, num_leaves)
-        leaf_boxes = find_objects(prediction.astype(np.int32) + 1, max_label=num_leaves)
-        code_boxes = find_objects(truth_codes.astype(np.int32) + 1, max_label=size)
-        maps = (prediction, truth_codes, codebook, spacing_mm, voxel_ml)
-        return cls(*maps, joint, leaf_boxes, code_boxes)
+    @cached_property
+    def joint(self) -> np.ndarray:
+        """Voxels of each code and leaf `[R, K]`, from which overlaps and volumes follow."""
+        shape = self.codebook.size, self.codebook.space.num_leaves
+        pairs = self.truth_codes.astype(np.int32) * shape[1] + self.prediction
+        return np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+    @cached_property
+    def boxes(self) -> tuple[list[tuple[slice, ...] | None], ...]:
+        """Bounding box of each leaf, and of each code; None without voxels."""
+        volumes = zip((self.prediction, self.truth_codes), self.joint.shape[::-1], strict=True)
+        return tuple(find_objects(v.astype(np.int32) + 1, max_label=n) for v, n in volumes)
 
     def score(self, number: int, known: float, on_surfaces: bool, tolerance: float) -> ClassScore:
         """Score the class `number`, which is known on a share of the voxels."""
@@ -208,8 +195,8 @@ class _Maps:
         self, leaves: np.ndarray, codes: np.ndarray, tolerance: float
     ) -> dict[str, float]:
         """Return the scores of the surfaces of a class, given its leaves and codes as masks."""
-        boxes = [self.leaf_boxes[k] for k in np.flatnonzero(leaves)]
-        box = joint_box(boxes + [self.code_boxes[k] for k in np.flatnonzero(codes)])
+        masks = zip(self.boxes, (leaves, codes), strict=True)
+        box = joint_box(boxes[k] for boxes, mask in masks for k in np.flatnonzero(mask))
         prediction, truth = leaves[self.prediction[box]], codes[self.truth_codes[box]]
         surfaces = surface_distances(prediction, truth, self.spacing_mm)
         mean = float(np.mean(self.spacing_mm))

@@ -1,7 +1,5 @@
 """Score a network on the labelled scans of a cohort, on their own grids."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Surface distances between two masks, in the unit of the spacing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache

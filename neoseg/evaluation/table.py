@@ -1,7 +1,5 @@
 """The tidy score table of a run, one row per scan and class: reading, writing, summaries."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict

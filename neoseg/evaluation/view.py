@@ -1,7 +1,5 @@
 """Small copies of scored scans in the run folder: image, truth and prediction for the viewer."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

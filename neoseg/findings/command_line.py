@@ -1,7 +1,5 @@
 """Quote commands and settings in messages, so that they work when pasted into a shell."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection
 

@@ -3,8 +3,6 @@
 Each fault is reported in one message that says what to do. The traceback goes into the log file.
 """
 
-from __future__ import annotations
-
 import errno
 import logging
 import os

@@ -1,7 +1,5 @@
 """Kinds of problems in data, identified by codes that stay the same between versions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 KINDS: Mapping[str, str] = {

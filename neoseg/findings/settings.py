@@ -1,7 +1,5 @@
 """Validate plain values against settings models, with a message for each invalid key."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar, get_args, get_origin
 

@@ -1,7 +1,5 @@
 """Read the configuration of a run folder, in which keys may refer to keys and nothing else."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

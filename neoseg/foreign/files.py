@@ -1,7 +1,5 @@
 """Open files of a run safely: regular, of limited size, and inside the run folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

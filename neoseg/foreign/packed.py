@@ -1,7 +1,5 @@
 """Read archives, pictures and checkpoints after checking them before they are unpacked."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Read JSON and YAML as a limited number of plain, finite values."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

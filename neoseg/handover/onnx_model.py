@@ -1,7 +1,5 @@
 """Export a trained network to ONNX, with a stand-alone script that segments with it."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import logging

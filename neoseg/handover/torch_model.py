@@ -1,7 +1,5 @@
 """Export a trained network as a MONAI bundle or as a `torch.export` program."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import io
 import json

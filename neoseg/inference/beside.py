@@ -4,8 +4,6 @@ The sidecar of the label map lists what each was made from, so that they never s
 map of other weights or settings, and are not taken for what is asked now.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress

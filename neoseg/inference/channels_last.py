@@ -8,8 +8,6 @@ float32 accumulator, with errors of 1e-3. Here all three work on channels-last m
 in the default layout.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -59,17 +57,23 @@ def _benefits(network: nn.Module, device: torch.device) -> bool:
 def _replacement(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Return the replacement for a layer's forward function, None to keep its own."""
     if type(module) is nn.Conv3d and module.padding_mode == "zeros":
-        return None if isinstance(module.padding, str) else partial(_convolve, module)
-    if type(module) is nn.InstanceNorm3d and not module.track_running_stats:
-        return partial(_instance_norm, module)
-    return partial(_group_norm, module) if type(module) is nn.GroupNorm else None
+        return None if isinstance(module.padding, str) else partial(_of_batches, _convolve, module)
+    normalises = type(module) is nn.InstanceNorm3d and not module.track_running_stats
+    if normalises or type(module) is nn.GroupNorm:
+        return partial(_of_batches, _norm, module)
+    return None
+
+
+def _of_batches(function: Callable[[Any, Tensor], Tensor], layer: Any, image: Tensor) -> Tensor:
+    if image.ndim != 5 or image.dtype != torch.float32:
+        result: Tensor = type(layer).forward(layer, image)
+        return result
+    return function(layer, _last(image))
 
 
 def _convolve(layer: nn.Conv3d, image: Tensor) -> Tensor:
-    if not _is_batch(image):
-        return nn.Conv3d.forward(layer, image)
     result = torch.mkldnn_convolution(
-        _last(image),
+        image,
         layer.weight,
         layer.bias,
         layer.padding,  # type: ignore[arg-type]  # no string, see `_replacement`
@@ -81,20 +85,9 @@ def _convolve(layer: nn.Conv3d, image: Tensor) -> Tensor:
     return _last(result)
 
 
-def _instance_norm(layer: nn.InstanceNorm3d, image: Tensor) -> Tensor:
-    if not _is_batch(image):
-        return nn.InstanceNorm3d.forward(layer, image)
-    return normalise(_last(image), image.shape[1], layer.weight, layer.bias, layer.eps)
-
-
-def _group_norm(layer: nn.GroupNorm, image: Tensor) -> Tensor:
-    if not _is_batch(image):
-        return nn.GroupNorm.forward(layer, image)
-    return normalise(_last(image), layer.num_groups, layer.weight, layer.bias, layer.eps)
-
-
-def _is_batch(image: Tensor) -> bool:
-    return image.ndim == 5 and image.dtype == torch.float32
+def _norm(layer: nn.InstanceNorm3d | nn.GroupNorm, image: Tensor) -> Tensor:
+    groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else image.shape[1]
+    return normalise(image, groups, layer.weight, layer.bias, layer.eps)
 
 
 def _last(image: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Checkpoints of a run: their location, and reading them as data only."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any

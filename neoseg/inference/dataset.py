@@ -1,7 +1,5 @@
 """Root files of a derivative data set, kept up to date by concurrent jobs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Write segmentations as BIDS derivatives on the grid of the input file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Ensembles: several networks that segment a scan together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """The forward pass of the sliding window: from windows to values that can be blended."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 

@@ -1,7 +1,5 @@
 """Choose among the images of a scan that differ in `space-` and `desc-`."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parts of an image's file name, and the files that belong to an image by their names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

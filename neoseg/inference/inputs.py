@@ -1,7 +1,5 @@
 """Find the scans to segment among the files of a folder."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """The specification of a trained network: all that a checkpoint needs for segmentation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any

@@ -5,8 +5,6 @@ everything except the weights is in the header. Weights of member n have the pre
 their name in the network; the entry `neoseg` of the file's metadata is JSON.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields

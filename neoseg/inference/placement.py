@@ -1,7 +1,5 @@
 """Map pieces of a volume from the prepared grid of a scan to its canonical grid."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 
 import torch

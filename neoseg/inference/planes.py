@@ -1,7 +1,5 @@
 """The three planes through the centre of the labelled structures, as pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Class probabilities of a scan: buffered on disk, written as BIDS derivatives."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """The result of segmenting a scan."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Load the network of a run for prediction, as data only and without its losses."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

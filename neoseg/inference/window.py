@@ -1,7 +1,5 @@
 """Predict whole volumes with a sliding window."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager

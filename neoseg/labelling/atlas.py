@@ -5,8 +5,6 @@ that a fully labelled atlas can be registered onto it closely. The positions of 
 atlas are then a good first estimate.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 

@@ -8,8 +8,6 @@ how large each leaf is, since an atlas of another age has other proportions: the
 multiplied by a factor that is estimated as well (Ashburner & Friston 2005).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

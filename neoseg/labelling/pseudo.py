@@ -1,7 +1,5 @@
 """Pseudo-labels for the scans of a training cohort: predicted, stored, and written for review."""
 
-from __future__ import annotations
-
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence

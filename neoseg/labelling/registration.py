@@ -1,7 +1,5 @@
 """Deformable registration of one scan onto another, by images and labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

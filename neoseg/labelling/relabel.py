@@ -1,7 +1,5 @@
 """Refine annotations by a network with another label table, mapped to the new table."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """Votes of a registered, fully labelled scan for the voxels of another scan."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

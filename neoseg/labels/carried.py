@@ -1,7 +1,5 @@
 """Match the classes of one label table to those of another, by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

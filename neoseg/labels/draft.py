@@ -1,7 +1,5 @@
 """Draft a label table, to be edited, from the names that another source gives to integers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

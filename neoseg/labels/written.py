@@ -1,7 +1,5 @@
 """Write label tables in the formats of other programs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path

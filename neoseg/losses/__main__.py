@@ -1,7 +1,5 @@
 """`python -m neoseg.losses`: list the loss terms, one per line."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

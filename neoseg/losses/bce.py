@@ -1,7 +1,5 @@
 """BCE: binary cross-entropy of full supervision."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.losses.fused import Sums, SumTerm

@@ -1,7 +1,5 @@
 """Build a loss term from its settings, and describe the available terms."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

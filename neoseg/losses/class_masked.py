@@ -1,7 +1,5 @@
 """Class-masked BCE and batch Dice: each scan trains only the classes that it annotates."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import torch

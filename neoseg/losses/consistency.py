@@ -1,7 +1,5 @@
 """What the terms that learn from another network share: the entries that count, and targets."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import torch

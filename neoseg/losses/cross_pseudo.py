@@ -1,7 +1,5 @@
 """Cross pseudo supervision: two networks teach each other."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Dice: soft Dice loss of full supervision."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Dice + CE: the usual full-supervision loss of a softmax head."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.labels import Codebook

@@ -1,7 +1,5 @@
 """Exclusion: an unannotated structure must not overlap an annotated one."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.labels import Codebook

@@ -1,7 +1,5 @@
 """FixMatch: confident decisions on a weakly augmented view teach a strongly augmented one."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

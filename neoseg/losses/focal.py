@@ -1,7 +1,5 @@
 """Focal loss over known classes."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import torch

@@ -1,7 +1,5 @@
 """HUC: hard pseudo-labels for unobserved children."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """IUC: ignore unobserved children."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.losses.fused import Sums, SumTerm

@@ -1,7 +1,5 @@
 """Leaf-Dice: Dice over leaves in which only voxels with a known leaf can be true positives."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Marginal CE: likelihood of the label set."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.losses.fused import Sums, SumTerm

@@ -1,7 +1,5 @@
 """Marginal Dice: Dice after spreading prediction and truth evenly over the label set."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from neoseg.labels import Codebook

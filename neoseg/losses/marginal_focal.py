@@ -1,7 +1,5 @@
 """Marginal focal loss: focal loss on the mass of the label set."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

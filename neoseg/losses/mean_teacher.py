@@ -1,7 +1,5 @@
 """Mean teacher: consistency between a student and its moving average."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from torch import Tensor

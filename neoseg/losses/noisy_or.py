@@ -1,7 +1,5 @@
 """Noisy-or: if a parent is positive, at least one of its children must be."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

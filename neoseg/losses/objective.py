@@ -1,7 +1,5 @@
 """The objective: a weighted sum of loss terms whose weights may change during training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Loss terms by name: one per file of this folder, and those of other packages and scripts."""
 
-from __future__ import annotations
-
 import inspect
 import pkgutil
 import sys

@@ -1,7 +1,5 @@
 """Base classes of loss terms: inputs, the codebook's tables, and float32 arithmetic."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

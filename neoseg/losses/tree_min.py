@@ -1,7 +1,5 @@
 """Tree-min: cross-entropy on probabilities made consistent with the hierarchy."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tversky loss over known classes."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Uncertainty-aware mean teacher: consistency where the teacher is certain."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Annotated, ClassVar

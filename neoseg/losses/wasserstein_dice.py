@@ -1,7 +1,5 @@
 """Generalised Wasserstein Dice: errors are weighted by distance in the hierarchy."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """WEIGHT: unknown classes weighted by the model's own probability."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import torch

@@ -1,7 +1,5 @@
 """WNORM: unknown classes weighted by probabilities normalised over siblings."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

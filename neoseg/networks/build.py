@@ -1,7 +1,5 @@
 """Build a network from its configuration and check that it fits the patch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, signature

@@ -4,8 +4,6 @@ A channel of the new head starts as a weighted sum of channels of the old one. T
 that is in both tables do not change.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Dropout layers of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Heads: the meaning of a network's channels, and their decoding to a map of leaves."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar

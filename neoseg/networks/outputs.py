@@ -1,7 +1,5 @@
 """Validate the output of a network, including networks of other packages."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """nnU-Net's U-Net with a residual encoder, which MONAI lacks."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise

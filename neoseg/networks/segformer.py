@@ -1,7 +1,5 @@
 """SegFormer from the transformers library, for any number of image channels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Apply a 2D network to the slices of a 3D batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """A U-Net that sums the logits of heads at several levels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from monai.networks.nets.dynunet import DynUNet

@@ -1,7 +1,5 @@
 """The 2D U-Net of Kucheruk et al., MLHC 2025, and a learnt input normalisation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Detect networks whose last layers grow with the square of the number of classes."""
 
-from __future__ import annotations
-
 import math
 
 from torch import nn

@@ -1,10 +1,7 @@
 """Patch centres: class-balanced among the voxels whose class the annotation determines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
@@ -15,7 +12,7 @@ from neoseg.store.locations import merge_locations, sample_locations
 
 
 @dataclass(frozen=True)
-class StoredPositions(Sequence[np.ndarray]):
+class StoredPositions:
     """Positions of each class of one scan, read from the store on access.
 
     In memory, they would take megabytes per scan and process for cohorts with many structures.
@@ -35,15 +32,7 @@ class StoredPositions(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.codes)
 
-    @overload
-    def __getitem__(self, place: int) -> np.ndarray: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> tuple[np.ndarray, ...]: ...
-
-    def __getitem__(self, place: int | slice) -> np.ndarray | tuple[np.ndarray, ...]:
-        if isinstance(place, slice):
-            return tuple(self[number] for number in range(*place.indices(len(self))))
+    def __getitem__(self, place: int) -> np.ndarray:
         located = self.entry.locations(self.codes[place])
         return np.concatenate([*merge_locations(located, self.lookup, self.limit).values()])
 
@@ -62,7 +51,7 @@ class VisibleLabels:
     lookup: np.ndarray
     slices: np.ndarray | None
     slice_axis: int
-    positions: Sequence[np.ndarray]
+    positions: Sequence[np.ndarray] | StoredPositions
 
 
 def visible_labels(
@@ -79,7 +68,7 @@ def visible_labels(
     `locations`).
     """
     slices: np.ndarray | None = None
-    positions: Sequence[np.ndarray] = ()
+    positions: Sequence[np.ndarray] | StoredPositions = ()
     if entry.annotated and protocol.slices is None:
         rows = {code: int(lookup[code]) for code in entry.located()}
         rows_of_classes = _rows_by_class(sorted(set(rows.values())), codebook)

@@ -1,7 +1,5 @@
 """Missing images: which images of a scan a network sees, and its input in place of the others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

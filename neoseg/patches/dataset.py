@@ -1,7 +1,5 @@
 """Dataset of training patches, each a function of (seed, step, item)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 

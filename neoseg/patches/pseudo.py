@@ -4,8 +4,6 @@ They are stored on the prepared grid as rows of the run's codebook, so that they
 scan's own codes wherever those are read.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path

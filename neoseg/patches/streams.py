@@ -1,7 +1,5 @@
 """Assignment of a scan to each item of each step, as a function of (seed, step, item)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Planning rules: each sets one key and gives the reason."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass

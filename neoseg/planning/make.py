@@ -1,7 +1,5 @@
 """Make a plan for a configuration, and write it with its reasons."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from pathlib import Path

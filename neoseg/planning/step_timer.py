@@ -1,7 +1,5 @@
 """Measure how long parts of a training step take."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from copy import copy

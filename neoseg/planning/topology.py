@@ -4,8 +4,6 @@ Isensee et al., Nature Methods 18 (2021) 203-211, and nnU-Net's `ExperimentPlann
 `get_pool_and_conv_props`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Description of a run's data and software, as plain containers for its record."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from collections import Counter, defaultdict

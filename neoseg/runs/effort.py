@@ -1,7 +1,5 @@
 """Time and energy of a run over all its starts, stored in `effort.json` in its folder."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Energy used by the machine during a run, if its counters are readable."""
 
-from __future__ import annotations
-
 import ctypes
 import math
 import threading

@@ -1,7 +1,5 @@
 """A learning-rate test instead of a training: `python -m neoseg.train ... find_lr=100`."""
 
-from __future__ import annotations
-
 import logging
 import math
 from pathlib import Path

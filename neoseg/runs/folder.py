@@ -1,7 +1,5 @@
 """Lock of a run folder, which belongs to one process (or one group of them) at a time."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Out-of-fold scores: training scans scored by networks that have not seen their subjects."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Load the configuration and the networks of a run, as data only."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path

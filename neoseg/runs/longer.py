@@ -1,7 +1,5 @@
 """Detect trainings that ended too early, and finished runs that are resumed for longer."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

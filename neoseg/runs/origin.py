@@ -1,7 +1,5 @@
 """Compare the run in a folder, as it was started, with the current configuration and data."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

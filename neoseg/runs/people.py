@@ -1,7 +1,5 @@
 """Subjects of a run: the split, annotation and image fingerprints recorded in its folder."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Collection, Sequence

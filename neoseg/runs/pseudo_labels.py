@@ -1,7 +1,5 @@
 """Make the pseudo-labels of a stage, by the networks that its recipe names or by atlases."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

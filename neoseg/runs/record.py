@@ -1,7 +1,5 @@
 """Conclude a run: score the test scans and write `run.json`, which marks it as finished."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,7 +1,5 @@
 """Leave a run as it was if it is resumed with what cannot work."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Results of a finished run sent to W&B and MLflow: summary values, scores and the run card."""
 
-from __future__ import annotations
-
 import html
 import json
 import math

@@ -1,7 +1,5 @@
 """Train and score one run in its folder, from its configuration."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One stage of a run: a training in a folder of its own, resumed where it was interrupted."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Sequence

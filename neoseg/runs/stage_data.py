@@ -1,7 +1,5 @@
 """The prepared data that a stage of a run trains on."""
 
-from __future__ import annotations
-
 from neoseg.cohort import Plan
 from neoseg.cohort.folds import fold_of_each, without_fold
 from neoseg.configuration.run import RunConfig

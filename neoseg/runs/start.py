@@ -1,7 +1,5 @@
 """Start a run from a trained network, and record what came from where."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Build the Lightning Trainer of a stage from the configuration."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Sequence

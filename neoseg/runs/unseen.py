@@ -1,7 +1,5 @@
 """People on whom networks were trained, recognised by their ids and by what their images show."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Open compressed blosc2 arrays as plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache

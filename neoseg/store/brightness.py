@@ -1,7 +1,5 @@
 """Checks of the brightness of an image, and what is done about values far beyond the others."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

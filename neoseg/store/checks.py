@@ -1,7 +1,5 @@
 """Checks of the voxels and the grid of a file, one small function each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal

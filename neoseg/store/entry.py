@@ -1,7 +1,5 @@
 """Entries of the store: the files of one prepared scan, and checks of their integrity."""
 
-from __future__ import annotations
-
 import json
 import stat
 import zlib

@@ -1,7 +1,5 @@
 """The cache key of a store entry, from its input files and settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from neoseg.cohort import Problem, Scan

@@ -1,7 +1,5 @@
 """Foreground of an image (head or brain), and intensity normalisation relative to it."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Consistency of redundant NIfTI header fields: orientation, voxel size, data type and length."""
 
-from __future__ import annotations
-
 import re
 from itertools import product
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checks of the values of a label file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks of where the structures of a label file lie."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ k of a union are the bottom k of its parts' bottom k. A merged label set therefo
 the sample that it would have yielded if its members had never been distinguished.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Load complete volumes, and tell how a broken file is broken."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import math

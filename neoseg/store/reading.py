@@ -1,7 +1,5 @@
 """Read all files of a scan once and collect every problem with them."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import asdict, replace
 from typing import Any

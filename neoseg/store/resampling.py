@@ -1,7 +1,5 @@
 """Resample images and labels between two grids that cover the same field of view."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 

@@ -5,8 +5,6 @@ correlate by at most 0.81 (templates of neighbouring weeks of one population 0.9
 image by at least 0.97 after a change of units, an offset or a change of voxel size by 1.5.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from functools import reduce

@@ -1,7 +1,5 @@
 """The store of prepared scans: each is read once and kept in compressed, memory-mapped chunks."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence

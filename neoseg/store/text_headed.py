@@ -1,7 +1,5 @@
 """Read NRRD and MetaImage files: a text header followed by raw or compressed voxels."""
 
-from __future__ import annotations
-
 import math
 import re
 import zlib

@@ -1,7 +1,5 @@
 """Read and check volumes, and reorient them to the canonical (RAS+) orientation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The voxel size of a run: the configured one, or that of its cohort's scans."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Sequence

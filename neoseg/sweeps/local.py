@@ -1,7 +1,5 @@
 """Run jobs as separate commands on this machine, several at a time."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

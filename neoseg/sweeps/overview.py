@@ -1,7 +1,5 @@
 """Tables of the jobs of a sweep, before it starts and after it has ended."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import get_args

@@ -1,7 +1,5 @@
 """Assignment of this machine's GPUs to jobs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from itertools import takewhile

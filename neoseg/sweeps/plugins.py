@@ -3,8 +3,6 @@
 Every command imports this file, so heavy imports are deferred to the functions that need them.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from itertools import product

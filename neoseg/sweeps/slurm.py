@@ -1,7 +1,5 @@
 """Run jobs as SLURM arrays, through submitit and Hydra's launcher for it."""
 
-from __future__ import annotations
-
 import logging
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Restartable sweeps: ended jobs are skipped, failed jobs are listed."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Step curves in `metrics.csv`, which a resumed run continues seamlessly."""
 
-from __future__ import annotations
-
 import csv
 import io
 import time

@@ -1,7 +1,5 @@
 """Loggers of a training: always `metrics.csv`; W&B, TensorBoard and MLflow on request."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A run on an MLflow server: a copy of the curves and results, which may fail without harm."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Send pictures of the first validation scans to W&B during training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import lightning as L

@@ -1,7 +1,5 @@
 """A run at a tracking service: a copy of the run folder's results, which may fail without harm."""
 
-from __future__ import annotations
-
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

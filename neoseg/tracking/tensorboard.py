@@ -1,7 +1,5 @@
 """Step curves as TensorBoard event files, if requested and installed."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any

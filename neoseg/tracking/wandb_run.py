@@ -1,7 +1,5 @@
 """A run in Weights & Biases: a copy of the run folder's results, which may fail without harm."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 import sys

@@ -1,7 +1,5 @@
 """Dice of validation scans, computed from counts on the voxels whose annotation is known."""
 
-from __future__ import annotations
-
 from collections import ChainMap
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`checkpoints/best.ckpt`: the weights with the best validation Dice, if a run asks for them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

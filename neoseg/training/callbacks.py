@@ -1,7 +1,5 @@
 """Callbacks of a training: checkpoints, early stopping, curves and progress."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer

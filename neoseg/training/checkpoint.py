@@ -1,7 +1,5 @@
 """`checkpoints/last.ckpt`: the checkpoint from which a run resumes exactly."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any

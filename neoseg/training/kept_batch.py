@@ -1,7 +1,5 @@
 """Files of batches whose loss or gradient was not finite."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path

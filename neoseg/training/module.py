@@ -1,7 +1,5 @@
 """The LightningModule: network, head and objective, and the networks trained along with it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from itertools import chain

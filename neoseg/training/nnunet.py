@@ -6,8 +6,6 @@ say; here weights are along X, Y, Z. Biases of convolutions before an instance n
 them, are dropped.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The plain U-Net becomes MONAI's `DynUNet`, the one with a residual encoder `ResE
 have nnU-Net's names and are along X, Y, Z.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ until the backward pass is queued, so that an accelerator computes while the hos
 gradient waits for the backward pass.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from pathlib import Path

@@ -6,8 +6,6 @@ with AVX-512 BF16): NaN, or any other number. Deep levels of a U-Net are that sm
 halved four times. Such convolutions take no time, so they are computed in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """Optimizers and schedules given as classes by `_target_`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any, TypeVar

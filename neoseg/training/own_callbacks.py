@@ -1,7 +1,5 @@
 """User-defined callbacks of a run: `trainer.callbacks`."""
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Progress messages of a training: log lines and a picture of its curves."""
 
-from __future__ import annotations
-
 import logging
 import time
 from datetime import timedelta

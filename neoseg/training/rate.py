@@ -1,7 +1,5 @@
 """Learning-rate range test: the loss while the rate grows from step to step (Smith 2017)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Resume an optimizer whose settings have changed since it was saved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

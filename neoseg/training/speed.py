@@ -1,7 +1,5 @@
 """Compilation and memory format of networks; what they compute does not change."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

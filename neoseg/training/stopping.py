@@ -1,7 +1,5 @@
 """Stop a training on signals, at a step on which all of its processes agree."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Deep supervision: the objective of a network with heads at several resolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

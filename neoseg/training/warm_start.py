@@ -22,7 +22,7 @@ from neoseg.inference.model_file import ENDING
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labels.carried import Carried, Told, carried
 from neoseg.networks import Head, make_head
-from neoseg.networks.carry import head_start, image_start, moved, roles
+from neoseg.networks.carry import Moved, head_start, image_start, moved, roles
 from neoseg.training.module import SegmentationModule
 from neoseg.training.nnunet import is_nnunet, nnunet_of
 
@@ -137,9 +137,7 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
     for name, network in module.learners.items():
         transfer = moved(source.weights, network, layer_roles, images, head)
         if name == "student":
-            report = _layer_report(
-                source, transfer.kept, transfer.fitted, transfer.drawn, transfer.weights
-            )
+            report = _layer_report(source, transfer)
         network.load_state_dict(transfer.weights)
     if module.teacher is not None:
         module.teacher.average.module.load_state_dict(module.network.state_dict())
@@ -158,14 +156,9 @@ def _match_keys(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dic
     return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 
-def _layer_report(
-    source: Source,
-    kept: tuple[str, ...],
-    fitted: tuple[str, ...],
-    drawn: tuple[str, ...],
-    weights: dict[str, Tensor],
-) -> dict[str, Any]:
-    sizes = {name: value.numel() for name, value in weights.items()}
+def _layer_report(source: Source, got: Moved) -> dict[str, Any]:
+    kept, fitted, drawn = got.kept, got.fitted, got.drawn
+    sizes = {name: value.numel() for name, value in got.weights.items()}
     share = sum(sizes[name] for name in (*kept, *fitted)) / max(1, sum(sizes.values()))
     if share < MIN_SHARE:
         raise ConfigError(

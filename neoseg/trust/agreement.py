@@ -1,7 +1,5 @@
 """Expected Dice of each class, from the probabilities of a segmentation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Choose which scans to annotate next, and how deeply, within a budget of minutes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

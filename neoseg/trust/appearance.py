@@ -7,8 +7,6 @@ The test is a conformal p-value: for a scan that is exchangeable with the n know
 most p with a probability of at most p, so at most one in 20 such scans is flagged at 0.05.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

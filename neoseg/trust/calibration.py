@@ -1,7 +1,5 @@
 """Calibrate promises about the next scan on observed scans."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Depths at which a scan can be annotated next, and their costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -6,14 +6,13 @@ leaf or excludes the structure. An annotation at some depth reveals the part of 
 leaves that contains the voxel, and so settles the mutual information of the two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
 from neoseg.inference.blending import Region
@@ -40,6 +39,8 @@ class Doubt:
         appearance: see `neoseg.trust.appearance`, with the share of each leaf added.
     """
 
+    __pydantic_config__ = ConfigDict(allow_inf_nan=False)
+
     scan: str
     settled: dict[str, dict[str, float]]
     volume: dict[str, float]
@@ -48,18 +49,8 @@ class Doubt:
 
     @classmethod
     def from_plain(cls, raw: Any) -> Self:
-        """Invert `vars`; raises `ValueError`, `KeyError` or `TypeError` for invalid content."""
-        x, y, z = map(int, raw["extent"])
-        settled = {str(depth): _numbers(bits) for depth, bits in raw["settled"].items()}
-        volume, appearance = _numbers(raw["volume"]), _numbers(raw["appearance"])
-        return cls(str(raw["scan"]), settled, volume, (x, y, z), appearance)
-
-
-def _numbers(raw: Any) -> dict[str, float]:
-    numbers = {str(key): float(value) for key, value in raw.items()}
-    if not np.isfinite(list(numbers.values())).all():
-        raise ValueError("values are not those of a doubt")
-    return numbers
+        """Invert `vars`; raises `ValueError` for invalid content."""
+        return TypeAdapter(cls).validate_python(raw)
 
 
 def doubt_about(share: Tensor) -> Tensor:

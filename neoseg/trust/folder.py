@@ -1,7 +1,5 @@
 """Read and write the calibrations of networks that segment together."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

@@ -6,8 +6,6 @@ method (Cole and Green, Statistics in Medicine 1992) with L = 0, a location-scal
 (Rigby and Stasinopoulos, Applied Statistics 2005).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

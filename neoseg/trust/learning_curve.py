@@ -7,8 +7,6 @@ The parameters are sampled from their posterior (sequential Monte Carlo), so few
 intervals (`experiments/annotation_plan` counts how often they hold).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self

@@ -1,7 +1,5 @@
 """Compare the answers of networks with the truth of a scan."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self

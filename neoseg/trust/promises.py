@@ -1,7 +1,5 @@
 """Outputs of `predict` about a new scan besides labels: sets, expected Dice, likeness."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ sets with
 bound the expected loss of the next scan by alpha, whatever the quality of the network.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

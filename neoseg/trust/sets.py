@@ -1,7 +1,5 @@
 """Label sets of a scan: a class for each voxel, written next to its label map."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nibabel as nib

@@ -1,7 +1,5 @@
 """Simulate the scanner: point spread, coil shading, motion and noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 

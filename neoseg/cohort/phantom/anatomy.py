@@ -1,7 +1,5 @@
 """Compose the structures of one head and label every voxel of a grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

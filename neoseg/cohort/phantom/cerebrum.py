@@ -4,8 +4,6 @@ Everything is a function of position, so a scan can be computed in blocks and on
 Coordinates as in `nucleus`; depths in mm of the 40-week reference brain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

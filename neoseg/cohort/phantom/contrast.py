@@ -4,8 +4,6 @@ Intensities are relative to cerebrospinal fluid on T2w (1.0) and to myelinated w
 T1w (about 1.0). In newborns white matter is brighter than cortex on T2w and darker on T1w.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

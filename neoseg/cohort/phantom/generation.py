@@ -1,7 +1,5 @@
 """Generate a whole phantom cohort on disk, in parallel, restartable after an interruption."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

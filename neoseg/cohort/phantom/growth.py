@@ -1,7 +1,5 @@
 """Growth of the newborn brain between 26 and 46 weeks, as functions of the scan age."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

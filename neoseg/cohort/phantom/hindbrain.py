@@ -1,7 +1,5 @@
 """Shape the brainstem, the cerebellum, the fourth ventricle and the cavity around the brain."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Draw the individual anatomy of a newborn, which is the same in all sessions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Coordinates as in `nucleus`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Coordinates are millimetres of the 40-week reference brain: distance from the mi
 superior; the origin is between the thalami.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """List the 87 structures, and assign cerebral cortex and white matter to lobes and gyri."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Generate the arrays of one scan: labels, mask and images on the voxel grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Settings of a phantom cohort, with validation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any
 

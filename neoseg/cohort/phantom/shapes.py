@@ -1,7 +1,5 @@
 """Depth in ellipsoids and tubes (mm, positive inside), distance to blocks, and smooth blends."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any

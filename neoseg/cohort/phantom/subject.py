@@ -1,7 +1,5 @@
 """Draw the subjects of a cohort: births, sessions, ages and acquisition parameters."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 

@@ -1,7 +1,5 @@
 """Write scans and tables in the dHCP release-3 layout; every file is written atomically."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Name the arms of a report by how the configurations of their runs differ."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Arms of a sweep: their runs, scores per scan, and summaries over draws and scans."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scans that a report shows: the worst and the median of each arm, with the other arms' results."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Warnings that a report shows before any number."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 

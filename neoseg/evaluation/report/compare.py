@@ -1,7 +1,5 @@
 """The numbers behind a report: runs of a sweep, summaries of their arms, and comparisons."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pairs of arms on the same scans: differences, intervals, tests and effect sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import reduce
 from itertools import combinations

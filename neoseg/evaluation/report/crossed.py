@@ -1,7 +1,5 @@
 """Contrasts of methods in a crossed design: draws and test subjects are both random samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce

@@ -1,7 +1,5 @@
 """Describe in few words how the configurations of runs differ."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase

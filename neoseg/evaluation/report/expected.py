@@ -1,7 +1,5 @@
 """True Dice against the Dice that calibrated runs expect of a scan."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Bar charts and heat map of the scores of arms per structure."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Confidence intervals of means over scans that are clustered by subject."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

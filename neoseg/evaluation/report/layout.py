@@ -1,7 +1,5 @@
 """Score tables as text, in the layout of the paper's tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -3,16 +3,13 @@
 Their scores differ by rounding at most, so they must not count as several draws.
 """
 
-from __future__ import annotations
-
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neoseg.cohort.table import read_rows
 from neoseg.digests import digest_of_content
-from neoseg.foreign import ForeignError, read_table
+from neoseg.findings.problems import Problems
 
 PLAN = "annotation.csv"
 """Who of the training was annotated how, in the folder of a run."""
@@ -39,12 +36,8 @@ def _key(folder: Path, config: Mapping[str, Any]) -> str | None:
     annotation = config.get("annotation")
     if not isinstance(annotation, dict) or _has_slices([annotation, config.get("extra_cohorts")]):
         return None
-    try:
-        text = read_table(folder / PLAN, folder)
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        people = sorted(sorted(row.items()) for row in rows if row["split"] != "test")
-    except (ForeignError, csv.Error, KeyError, TypeError):
-        return None
+    rows = read_rows(folder / PLAN, ("split",), Problems(), folder)
+    people = sorted(sorted(row.items()) for row in rows if row["split"] != "test")
     settings = {key: value for key, value in config.items() if key not in _PLACES}
     settings["annotation"] = {k: v for k, v in annotation.items() if k != "draw"}
     return digest_of_content([settings, people]) if people else None

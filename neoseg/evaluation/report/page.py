@@ -1,7 +1,5 @@
 """Write the report as one self-contained HTML page without network access or foreign code."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

@@ -1,7 +1,5 @@
 """Assemble the data of a report for the HTML page."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

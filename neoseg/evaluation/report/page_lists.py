@@ -1,7 +1,5 @@
 """Convert arms, scores, comparisons and cases to the plain data of the HTML page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Figure for a paper: image, truth and arms of one scan side by side, on white."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Annotated, Literal

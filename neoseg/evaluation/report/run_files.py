@@ -1,7 +1,5 @@
 """Read the files of a finished run that a report uses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

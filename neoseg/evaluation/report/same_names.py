@@ -1,7 +1,5 @@
 """Scans of different people that have the same names in several runs."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Remove private information from the runs of a report before it is shared."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Significance tests, correction for multiple tests, and effect sizes."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Encode the slices of a view as strips of small pictures, embedded in the page as data URIs."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Colours and markers of arms, the same in every figure and distinguishable without colour."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

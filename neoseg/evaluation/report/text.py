@@ -1,7 +1,5 @@
 """Render the report as Markdown and LaTeX."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

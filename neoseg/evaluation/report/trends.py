@@ -1,7 +1,5 @@
 """Plots against training step, share of full labels and age at the scan."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write the report on the runs of a sweep: tables, figures, cards and the HTML page."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import suppress

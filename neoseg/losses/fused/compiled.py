@@ -1,7 +1,5 @@
 """Compile functions of one slab for accelerators, with an uncompiled fallback."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable

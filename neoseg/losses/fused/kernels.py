@@ -1,9 +1,7 @@
 """The passes in C for float32 on a CPU, compiled on first use and run on ranges in threads."""
 
-from __future__ import annotations
-
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -94,141 +92,95 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class NativeSoftmax:
-    """The passes of a softmax head; `members` is bool `[K, R]`."""
+class NativePasses:
+    """The passes of a head in C.
 
-    members: Tensor
+    Attributes:
+        name: of the head, with which those of its kernels begin.
+        by_channel: its sums with one value per channel, in the order of the kernels' arguments.
+        by_code: those with one value per code, which follow.
+        tables: maps a call and the table of the head `[N, R]` to the tables of the kernels.
+    """
 
-    def _sets(self, call: _Call) -> tuple[Tensor, Tensor]:
-        informed = (~self.members.all(0)).to(torch.uint8)
-        return call.table(self.members), informed
+    name: str
+    by_channel: tuple[str, ...]
+    by_code: tuple[str, ...]
+    tables: Callable[[_Call, Tensor], tuple[Tensor, ...]]
 
     def sums(
-        self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
+        self, logits: Tensor, codes: Tensor, table: Tensor, wanted: tuple[str, ...]
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the sums, and log-sum-exp `[B, V]` with log P `[B, V]` (empty if not needed)."""
-        call = _Call(logits.contiguous(), codes.contiguous())
-        sets, informed = self._sets(call)
-        batch, channels, voxels = logits.shape
-        with_mass = "cross_entropy" in wanted or "squared_mass" in wanted
-        log_total = torch.empty(batch, voxels)
-        log_mass = torch.empty(batch, voxels if with_mass else 0)
-        ranges, num_codes = len(call.ranges()), self.members.shape[1]
-        shapes = {True: (ranges, num_codes, call.width), False: (ranges, num_codes)}
-        parts = {
-            name: torch.zeros(shapes[name in _PER_CHANNEL], dtype=torch.float64) for name in wanted
-        }
+        """Return the sums, and the values `[B, V]` for the gradient (empty if not needed)."""
+        call, num_codes = _Call(logits.contiguous(), codes.contiguous()), table.shape[1]
+        tables, (batch, channels, voxels) = self.tables(call, table), logits.shape
+        parts = {}
+        for name in wanted:
+            shape = (len(call.ranges()), num_codes, *[call.width] * (name in self.by_channel))
+            parts[name] = torch.zeros(shape, dtype=torch.float64)
+        lengths = (voxels, voxels * any(name in self.by_code for name in wanted))
+        saved = [torch.empty(batch, length) for length in lengths if self.by_code]
 
         def arguments(number: int, item: int) -> tuple[object, ...]:
-            return (
-                ctypes.c_int64(num_codes),
-                address(sets),
-                address(informed),
-                *(
-                    address(parts[name][number] if name in parts else None)
-                    for name in _SOFTMAX_SUMS
-                ),
-                address(log_total[item]),
-                address(log_mass[item] if with_mass else None),
-            )
+            pointers = (*map(address, tables), *self._at(parts, number), *_at(saved, item))
+            return ctypes.c_int64(num_codes), *pointers
 
-        call.run("softmax_sums", arguments)
+        call.run(f"{self.name}_sums", arguments)
         sums = {name: call.by_item(value) for name, value in parts.items()}
-        for name in _PER_CHANNEL & sums.keys():
+        for name in sums.keys() & {*self.by_channel}:
             sums[name] = sums[name][..., :channels].transpose(-1, -2)
-        return sums, [log_total, log_mass]
+        return sums, saved
 
     def gradient(
         self,
         logits: Tensor,
         codes: Tensor,
+        table: Tensor,
         slope: Mapping[str, Tensor],
-        log_total: Tensor,
-        log_mass: Tensor,
+        *saved: Tensor,
     ) -> Tensor:
         """Return the gradient of the logits, given the gradient `slope` of the sums."""
         call = _Call(logits.contiguous(), codes.contiguous())
-        sets, informed = self._sets(call)
-        tables = {
-            name: call.table(value) if name in _PER_CHANNEL else value.float().contiguous()
+        tables, gradient = self.tables(call, table), empty_gradient(logits)
+        if not self.by_code:  # these kernels read all slopes
+            zeros = torch.zeros(len(logits), *table.shape)
+            slope = {**dict.fromkeys(self.by_channel, zeros), **slope}
+        slopes = {
+            name: call.table(value) if name in self.by_channel else value.float().contiguous()
             for name, value in slope.items()
         }
-        gradient = empty_gradient(logits)
 
-        def arguments(number: int, item: int) -> tuple[object, ...]:
-            return (
-                address(sets),
-                address(informed),
-                *(
-                    address(tables[name][item] if name in tables else None)
-                    for name in _SOFTMAX_SUMS
-                ),
-                address(log_total[item]),
-                address(log_mass[item] if log_mass.numel() else None),
-                address(gradient[item]),
-            )
+        def arguments(_: int, item: int) -> tuple[object, ...]:
+            pointers = (*map(address, tables), *self._at(slopes, item), *_at(saved, item))
+            return *pointers, address(gradient[item])
 
-        call.run("softmax_gradient", arguments)
+        call.run(f"{self.name}_gradient", arguments)
         return gradient
 
-
-@dataclass(frozen=True)
-class NativeSigmoid:
-    """The passes of a multi-label head; `membership` is int8 `[C, R]`."""
-
-    membership: Tensor
-
-    def _sign(self, call: _Call) -> Tensor:
-        sign = 2 * self.membership.float() - 1
-        return call.table(sign.masked_fill(self.membership < 0, 0.0))
-
-    def sums(
-        self, logits: Tensor, codes: Tensor, wanted: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the sums, and an empty list, since the gradient needs no saved values."""
-        call = _Call(logits.contiguous(), codes.contiguous())
-        sign, num_codes = self._sign(call), self.membership.shape[1]
-        shape = (len(call.ranges()), num_codes, call.width)
-        parts = {name: torch.zeros(shape, dtype=torch.float64) for name in wanted}
-
-        def arguments(number: int, _: int) -> tuple[object, ...]:
-            return (
-                ctypes.c_int64(num_codes),
-                address(sign),
-                *(
-                    address(parts[name][number] if name in parts else None)
-                    for name in _SIGMOID_SUMS
-                ),
-            )
-
-        call.run("sigmoid_sums", arguments)
-        channels = logits.shape[1]
-        sums = {n: call.by_item(v)[..., :channels].transpose(-1, -2) for n, v in parts.items()}
-        return sums, []
-
-    def gradient(self, logits: Tensor, codes: Tensor, slope: Mapping[str, Tensor]) -> Tensor:
-        """Return the gradient of the logits, given the gradient `slope` of the sums."""
-        call = _Call(logits.contiguous(), codes.contiguous())
-        sign = self._sign(call)
-        zeros = torch.zeros(len(logits), *self.membership.shape)
-        tables = {name: call.table(slope.get(name, zeros)) for name in _SIGMOID_SUMS}
-        gradient = empty_gradient(logits)
-
-        def arguments(number: int, item: int) -> tuple[object, ...]:
-            return (
-                address(sign),
-                *(address(tables[name][item]) for name in _SIGMOID_SUMS),
-                address(gradient[item]),
-            )
-
-        call.run("sigmoid_gradient", arguments)
-        return gradient
+    def _at(self, values: Mapping[str, Tensor], number: int) -> Iterator[object]:
+        for name in (*self.by_channel, *self.by_code):
+            yield address(values[name][number] if name in values else None)
 
 
-_SOFTMAX_SUMS = ("probability", "squared", "cross_entropy", "squared_mass")
-_SIGMOID_SUMS = ("probability", "squared", "cross_entropy")
-_PER_CHANNEL = frozenset({"probability", "squared"})
-"""Sums of a softmax head that have one value per channel; the others have one per code."""
+def _at(values: Iterable[Tensor], item: int) -> Iterator[object]:
+    return (address(value[item] if value.numel() else None) for value in values)
+
+
+def _softmax_tables(call: _Call, members: Tensor) -> tuple[Tensor, ...]:
+    return call.table(members), (~members.all(0)).to(torch.uint8)
+
+
+def _sigmoid_tables(call: _Call, membership: Tensor) -> tuple[Tensor, ...]:
+    sign = 2 * membership.float() - 1
+    return (call.table(sign.masked_fill(membership < 0, 0.0)),)
+
+
+MASS_SUMS = ("cross_entropy", "squared_mass")
+"""Sums per code of functions of P, the probability of a voxel's label set: -log P and P^2."""
+
+NATIVE_SOFTMAX = NativePasses("softmax", ("probability", "squared"), MASS_SUMS, _softmax_tables)
+NATIVE_SIGMOID = NativePasses(
+    "sigmoid", ("probability", "squared", "cross_entropy"), (), _sigmoid_tables
+)
 
 
 @cache

@@ -1,7 +1,5 @@
 """Sums over all ranks, so that the loss of a distributed batch is that of the whole batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

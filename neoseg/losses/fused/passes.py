@@ -1,7 +1,5 @@
 """The two passes over the logits of a head: sums in forward, their gradient in backward."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neoseg.losses.fused.kernels import NativeSigmoid, NativeSoftmax, usable
+from neoseg.losses.fused.kernels import NativePasses, usable
 from neoseg.losses.fused.slabs import (
     differentiable_once,
     empty_gradient,
@@ -24,16 +22,12 @@ class Passes:
     """The head-specific part of the two passes; a slab is logits `[N, n]`, with codes int64 `[n]`.
 
     Attributes:
-        native: the passes in C.
-        by_code: names of the sums with one value per code, `[B, R]`; the others are `[B, N, R]`.
-        kept: number of values per voxel that the first pass saves for the second.
+        native: the passes in C, with the names of the sums.
         sums: maps (slab, codes, table, wanted) to the sums, and the saved values, each `[n]`.
         gradient: maps (slab, codes, table, slope, *saved values) to the gradient of the slab.
     """
 
-    native: type[NativeSigmoid] | type[NativeSoftmax]
-    by_code: tuple[str, ...]
-    kept: int
+    native: NativePasses
     sums: Callable[
         [Tensor, Tensor, Tensor, tuple[str, ...]], tuple[list[Tensor], tuple[Tensor, ...]]
     ]
@@ -59,7 +53,7 @@ class HeadSums(torch.autograd.Function):
         `[N, R]`.
         """
         if usable(logits, wanted):
-            sums, saved = passes.native(table).sums(logits, codes, wanted)
+            sums, saved = passes.native.sums(logits, codes, table, wanted)
         else:
             sums, saved = _accumulate(passes, logits, codes, table, wanted)
         ctx.save_for_backward(logits, codes, table, *saved)
@@ -74,7 +68,7 @@ class HeadSums(torch.autograd.Function):
         work = working_type(logits)
         slope = {name: s.to(work) for name, s in zip(ctx.wanted, slopes, strict=True)}
         if usable(logits, ctx.wanted):
-            gradient = ctx.passes.native(table).gradient(logits, codes, slope, *saved)
+            gradient = ctx.passes.native.gradient(logits, codes, table, slope, *saved)
         else:
             gradient = _logit_gradient(ctx.passes, logits, codes, table, slope, saved)
         return None, gradient, None, None, None
@@ -91,11 +85,13 @@ def _accumulate(
     dtype, num_codes = total_type(logits.device), table.shape[1]
     sums = {}
     for name in wanted:
-        shape = (batch, num_codes) if name in passes.by_code else (batch, channels, num_codes)
+        shape = (
+            (batch, num_codes) if name in passes.native.by_code else (batch, channels, num_codes)
+        )
         sums[name] = torch.zeros(shape, dtype=dtype, device=logits.device)
     saved = [
         torch.empty(batch, voxels, dtype=working_type(logits), device=logits.device)
-        for _ in range(passes.kept)
+        for _ in range(2 if passes.native.by_code else 0)
     ]
     for item, part in slabs(logits):
         slab, code = logits[item, :, part], codes[item, part].long()

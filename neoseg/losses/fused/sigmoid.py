@@ -1,7 +1,5 @@
 """The passes over the logits of a multi-label head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.kernels import NativeSigmoid
+from neoseg.losses.fused.kernels import NATIVE_SIGMOID
 from neoseg.losses.fused.passes import Passes
 from neoseg.losses.fused.slabs import LARGEST, MOMENTS, sum_by_code, working_type
 
@@ -52,7 +50,7 @@ def _gradient_of_slab(
     return gradient
 
 
-SIGMOID_PASSES = Passes(NativeSigmoid, (), 0, _sums_of_slab, _gradient_of_slab)
+SIGMOID_PASSES = Passes(NATIVE_SIGMOID, _sums_of_slab, _gradient_of_slab)
 """Sums of functions of y = sigmoid(logits): the keys of `MOMENTS`, and "cross_entropy", the sum of
 -log y where the code is inside the class, -log(1 - y) where they are disjoint, and 0 where the code
 leaves the class open. The table is the membership, int8 `[C, R]`.

@@ -1,7 +1,5 @@
 """Slabs of voxels, and sums over the voxels of each code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any

@@ -1,19 +1,14 @@
 """The passes over the logits of a softmax head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from neoseg.losses.fused.compiled import compiled
-from neoseg.losses.fused.kernels import NativeSoftmax
+from neoseg.losses.fused.kernels import NATIVE_SOFTMAX
 from neoseg.losses.fused.passes import Passes
 from neoseg.losses.fused.slabs import LARGEST, MOMENTS, sum_by_code, working_type
-
-MASS_SUMS = ("cross_entropy", "squared_mass")
-"""Sums per code of functions of P, the probability of a voxel's label set: -log P and P^2."""
 
 
 @compiled
@@ -72,7 +67,7 @@ def _gradient_of_slab(
     return result
 
 
-SOFTMAX_PASSES = Passes(NativeSoftmax, MASS_SUMS, 2, _sums_of_slab, _gradient_of_slab)
+SOFTMAX_PASSES = Passes(NATIVE_SOFTMAX, _sums_of_slab, _gradient_of_slab)
 """Sums of functions of p = softmax(logits): the keys of `MOMENTS`, and `MASS_SUMS`. The table has
 the leaves that each code allows, bool `[K, R]`.
 """

@@ -1,7 +1,5 @@
 """The two kinds of loss term that never allocate volumes of probabilities."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 from torch import Tensor

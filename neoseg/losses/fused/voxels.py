@@ -1,7 +1,5 @@
 """Losses that sum one function over all voxels: value and gradient in one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
