@@ -66,6 +66,12 @@ def with_modalities(
             "change the cohort's `modalities`, or those of the run",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
+    if others := [name for name in modalities if name not in slot]:
+        log.warning(
+            "%s is read with modalities=[%s] alone: its scans count as without %s; if they have "
+            "it, name it in the `modalities` of the cohort",
+            *(where, ",".join(slot), " or ".join(others)),
+        )
     reordered = [
         replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans

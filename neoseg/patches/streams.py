@@ -1,5 +1,6 @@
 """Assignment of a scan to each item of each step, as a function of (seed, step, item)."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ import numpy as np
 
 from neoseg.labels import STREAMS
 from neoseg.store.damage import DataError
+
+log = logging.getLogger(__name__)
+
+MAX_OFF = 0.2
+"""Largest difference of a stream's share of a step from `patches.mix` that is not told."""
 
 MAX_DENOMINATOR = 10**6
 """Largest denominator of a share: shares are fractions, so that no step is affected by rounding."""
@@ -147,6 +153,15 @@ def compose(
         gap = {n: exact[n] - counts[n] for n in used if grow or counts[n] > 1}
         name = max(gap, key=gap.__getitem__) if grow else min(gap, key=gap.__getitem__)
         counts[name] += 1 if grow else -1
+    off = max(abs(exact[name] - counts[name]) for name in used) / batch_size
+    log.log(
+        logging.WARNING if off > MAX_OFF else logging.DEBUG,
+        "patches.mix asks for %s of a step's %d patches, which are %s; a larger patches.batch_size "
+        "comes nearer",
+        ", ".join(f"{exact[name]:.2g} {name}" for name in used),
+        batch_size,
+        ", ".join(f"{counts[name]} {name}" for name in used),
+    )
     return Composition(tuple(counts.get(name, 0) for name in STREAMS), pools)
 
 

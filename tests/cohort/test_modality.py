@@ -47,14 +47,19 @@ def test_drop_may_not_leave_nothing(space: LabelSpace) -> None:
         with_modalities(cohort(space, (T2W, None)), BOTH, MissingModality(policy="drop"))
 
 
-def test_a_cohort_with_fewer_modalities_or_in_another_order_fits(space: LabelSpace) -> None:
+def test_a_cohort_with_fewer_modalities_or_in_another_order_fits(
+    space: LabelSpace, caplog: pytest.LogCaptureFixture
+) -> None:
     alone = with_modalities(
         cohort(space, (T2W,), names=["T2w"]), BOTH, MissingModality(policy="zero")
     )
     assert alone.scans[0].images == (T2W, None)
     assert alone.modalities == BOTH
+    assert "is read with modalities=[T2w] alone: its scans count as without T1w" in caplog.text
+    caplog.clear()
     turned = with_modalities(cohort(space, (T1W, T2W), names=["T1w", "T2w"]), BOTH, None)
     assert turned.scans[0].images == (T2W, T1W)
+    assert not caplog.text
 
 
 def test_scans_without_the_first_image_of_the_run_are_left_out(space: LabelSpace, caplog) -> None:

@@ -31,6 +31,16 @@ def test_a_batch_is_divided_by_the_shares(size, mix, counts) -> None:
     assert composition.batch_size == size
 
 
+@pytest.mark.parametrize(
+    ("size", "full", "told"), [(2, 0.2, True), (4, 0.25, False), (4, 0.2, False), (2, 0.3, False)]
+)
+def test_a_step_that_cannot_have_the_shares_says_so(
+    size: int, full: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    compose([0, 2, 2], size, {"full": full, "unlabelled": 1 - full})
+    assert ("patches.mix asks for 0.4 full, 1.6 unlabelled of a step's 2" in caplog.text) == told
+
+
 def test_a_stream_without_scans_gives_its_share_to_the_others() -> None:
     assert compose([0, 0, 1], 4, {"full": 1, "partial": 1, "unlabelled": 2}).counts == (2, 2, 0)
 
