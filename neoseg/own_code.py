@@ -83,7 +83,7 @@ def source_of(module: str) -> Path | None:
     try:
         spec = find_spec(name)
         for part in inner:
-            if spec is None:
+            if spec is None or spec.submodule_search_locations is None:
                 return None
             name = f"{name}.{part}"
             spec = PathFinder.find_spec(name, spec.submodule_search_locations)

@@ -1,6 +1,7 @@
 """Candidate scans for annotation: training scans of a run, or files without labels."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,15 +102,18 @@ def of_files(
 ) -> list[Candidate]:
     """Return the unlabelled scans in `pool`, which `predict` would accept as input.
 
-    Those that the runs have already, even for their test, are left out with a warning; so are
-    repetitions within a session, since annotations are noted by session.
+    Those that the runs have already, for their test as well, are left out with a warning; so are
+    repetitions within a session, since annotations are noted by session. Files without `sub-` whose
+    names are those of others have ids with their folders.
 
     Raises:
         ConfigError: scans of different folders with equal ids.
     """
     candidates = dict[tuple[str, str | None], Candidate]()
     alike, repeated = list[str](), list[str]()
-    for scan in find_scans(pool, modalities, desc, *images_of(runs[0])):
+    scans = find_scans(pool, modalities, desc, *images_of(runs[0]))
+    stems = Counter(scan.source.name.split(".")[0] for scan in scans)
+    for scan in scans:
         try:
             require_utf8(scan.source)
         except DerivativeError as error:
@@ -117,6 +121,8 @@ def of_files(
             continue
         stem = scan.source.name.split(".")[0]
         names = entities_of(stem)
+        if stems[stem] > 1 and "sub" not in names:
+            stem = "_".join((*scan.source.relative_to(pool).parts[:-1], stem))
         subject, session = names.get("sub", stem), names.get("ses")
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
         unlabelled = Protocol.unlabelled(space)
@@ -153,7 +159,7 @@ def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Cand
         member_of(Scan(c.subject, c.session, c.images, None, None, None, None, ""), "pool")
         for c in candidates
     ]
-    leaks = seen_in_training(runs, members, "none", SPLITS)
+    leaks = seen_in_training(runs, members, "none", SPLITS, before=False)
     known = {id(leak.other): leak.first for leak in leaks}
     for part in sorted({member.part for member in known.values()}):
         names = [

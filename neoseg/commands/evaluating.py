@@ -26,7 +26,7 @@ from neoseg.runs.people import as_trained
 from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import DataError, PrepareSettings
 from neoseg.store.examined import warnings_of
-from neoseg.store.leaks import Member, require_none, twins
+from neoseg.store.leaks import Member, require_none, warn_of_twins
 from neoseg.store.voxel_size import VoxelSize
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,10 @@ class EvaluateConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _check_output(self) -> EvaluateConfig:
-        """Allow the run folder as output only to score its own test scans again."""
-        is_own_test = self.cohort is None and self.split is None and self.part in (None, "test")
-        if self.output is None or (is_own_test and self.output.resolve() == self.run.resolve()):
+        """Allow the run folder as output only to score all its own test scans again."""
+        is_own = self.cohort is None and self.split is None and self.part in (None, "test")
+        whole = is_own and self.seen != "leave_out"
+        if self.output is None or (whole and self.output.resolve() == self.run.resolve()):
             return self
         try:
             as_own_folder(self.output)
@@ -116,7 +117,8 @@ def parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) -
     if part != "test":
         return parts
     # The ids are those of the test, but files may have been exchanged or given other ids since.
-    seen = "score" if load_config(command.run).get("leaks") == "tell" else command.seen
+    told = load_config(command.run).get("leaks") == "tell"
+    seen = "score" if command.seen == "stop" and told else command.seen
     return [_unseen(scored, command.run, seen, "none") for scored in parts]
 
 
@@ -135,8 +137,7 @@ def _unseen(scored: Scored, run: Path, seen: str, ids: Ids) -> Scored:
         DataError: such scans, with `seen="stop"`.
     """
     members = [member_of(scan, "evaluation") for scan in scored.scans if scan.label]
-    for pair in twins(members):
-        log.warning("%s and %s show the same, and count as two people", *pair)
+    warn_of_twins(members)
     leaks = seen_in_training([run], members, ids)
     remedy = (
         "set seen=leave_out to score the others, or seen=score to score these as well: scores of "

@@ -69,9 +69,11 @@ def main(config: DictConfig) -> None:
     if not rows or len(columns) - len(names) < len(ID_COLUMNS):
         raise ConfigError(f"{path} is not a table of volumes, or has no rows")
     rows = existing_rows(rows, command.volumes)
-    volumes = volumes_of(path, names, rows)
-    warn_of_repeated(rows)
+    known = None if command.curves is None else _read_curves(command.curves)
+    wanted = names if known is None else [name for name in names if name in known[0]]
+    volumes = volumes_of(path, wanted, rows)
     ages = ages_of(rows, command.ages)
+    warn_of_repeated([row for row, age in zip(rows, ages, strict=True) if age == age])
     makers = {weights_of(command.volumes / row["file"]) for row in rows} - {()}
     if len(makers) > 1:
         log.warning(
@@ -86,8 +88,8 @@ def main(config: DictConfig) -> None:
         picture = command.output.with_suffix(".png")
         log.info("curves of %d structures in %s", len(curves), command.output)
     else:
-        assert command.curves is not None
-        curves, learnt = _read_curves(command.curves)
+        assert known is not None
+        curves, learnt = known
         if makers and learnt and not makers <= learnt:
             log.warning(
                 "the curves of %s were learnt from the segmentations of another network, so that "

@@ -111,7 +111,7 @@ def main(config: DictConfig) -> None:
         candidates = of_files(command.run, command.pool, modalities, command.desc, space)
     if not candidates:
         everything = "every training scan of the run is annotated in full"
-        known = f"the run has all scans in {command.pool}"
+        known = f"no scan in {command.pool} is left that could be planned"
         said = everything if command.pool is None else known
         raise ConfigError(f"{said}; name others with pool=DIR")
     depths = depths_of(plan, space)

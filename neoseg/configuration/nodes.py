@@ -141,7 +141,10 @@ def signature_of(entry: EntryPoint) -> Signature:
     is empty; the error is raised when the object is built.
     """
     source = source_of(entry.module)
-    body = ast.parse(source.read_text(encoding="utf-8")).body if source else []
+    try:
+        body = ast.parse(source.read_bytes()).body if source else []
+    except (OSError, ValueError, SyntaxError):  # in an archive, say
+        body = []
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:
             return _parse_signature(node) or _import_signature(entry)

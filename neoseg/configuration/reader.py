@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def _wrong_parts(cohort: Cohort) -> Iterator[str]:
         if scan.id in seen:
             yield f"{scan.id} is there twice; give each scan a session of its own"
         seen.add(scan.id)
+        if scan.cohort != cohort.name:
+            yield f"{scan.id} is of cohort {scan.cohort!r}, expected {cohort.name!r}, its `name`"
         if len(scan.images) != number or scan.images[0] is None:
             yield (
                 f"{scan.id} has {len(scan.images)} images for {number} modalities; expected one "
@@ -126,5 +129,5 @@ def _wrong_parts(cohort: Cohort) -> Iterator[str]:
         if odd:
             yield f"{scan.id} has {odd[0]!r} as a file, expected a pathlib.Path"
         ages = (scan.scan_age, scan.birth_age)
-        if any(not isinstance(age, float | int | None) for age in ages):
+        if any(not isinstance(age, Real | None) for age in ages):
             yield f"{scan.id} has the ages {ages}, expected weeks as numbers, or None"

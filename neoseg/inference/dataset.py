@@ -139,7 +139,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
         reader.fieldnames = [uncell(name) for name in reader.fieldnames or ()]
-        rows = [{name: uncell(text) for name, text in row.items()} for row in reader]
+        rows = [{name: uncell(row[name] or "") for name in reader.fieldnames} for row in reader]
         return list(reader.fieldnames), rows
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+METHOD = 2
+"""Number of this method; labels of another are not taken for done."""
+
 ITERATIONS = 30
 """Iterations of expectation-maximisation, after which little changes."""
 
@@ -141,7 +144,7 @@ def _log_density(
 def _factors(prior: Candidates, posterior: Candidates, factor: np.ndarray) -> np.ndarray:
     """Return by how much each leaf is more frequent than its votes, `[LEAVES]`."""
     total = np.bincount(prior.voxel, prior.share * factor[prior.leaf], prior.n)
-    expected = np.bincount(prior.leaf, prior.share / total[prior.voxel], LEAVES)
+    expected = np.bincount(prior.leaf, prior.share / np.maximum(total, 1e-300)[prior.voxel], LEAVES)
     found = np.bincount(posterior.leaf, posterior.share, LEAVES)
     stiff = STIFFNESS * prior.n
     factors: np.ndarray = (found + stiff) / (expected + stiff)

@@ -28,7 +28,7 @@ from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import leave_warnings, light_spawn
 from neoseg.store.damage import DataError
 from neoseg.store.examined import entries_of, guessed_meaning
-from neoseg.store.leaks import Leaks, Member, by_image, require_none, twins
+from neoseg.store.leaks import Leaks, Member, by_image, require_none
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,6 @@ class MixedDataModule(L.LightningDataModule):
             ]
         remedy = "give both to one split, keep one, or set leaks=tell to go on all the same"
         require_none(by_image(self.members), self.leaks, remedy)
-        if first:
-            for pair in twins(self.members):
-                log.warning("%s and %s show the same, and count as two people", *pair)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and restrict its labels to those that the protocols reveal.

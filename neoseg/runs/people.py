@@ -172,23 +172,26 @@ def _seen(
     return Member(scan, part, digest, signature)
 
 
-def seen_by(folder: Path, parts: Collection[str] = ("train", "val")) -> list[Member]:
+def seen_by(
+    folder: Path, parts: Collection[str] = ("train", "val"), before: bool = True
+) -> list[Member]:
     """Return the scans of parts of a run, with any recorded fingerprints.
 
-    They include those on which the network was trained that it started from.
+    With `before`, they include those on which the network was trained that it started from.
     """
     images: dict[tuple[str, str], tuple[str, str]] = {}
     try:
         text = read_text(folder / IMAGES, LARGEST_TABLE, folder)  # 5 kB per scan
         content = json_of(text, str(folder / IMAGES))
         images = {
-            (cohort, scan): (str(digest), str(signature))
+            (cohort, scan): (str(digest), signature if is_signature(str(signature)) else "")
             for cohort, scans in content.items()
             for scan, (_, digest, signature) in scans.items()
         }
     except (OSError, ValueError, AttributeError, TypeError):
-        log.warning("%s has no fingerprints of its images: only ids are compared", folder)
-    members = [member for member in seen_before(folder) or [] if member.part in parts]
+        log.warning("%s has no fingerprints of its images, which cannot be compared", folder)
+    earlier = seen_before(folder) if before else None
+    members = [member for member in earlier or [] if member.part in parts]
     for item in read_plan(folder / PLAN) if (folder / PLAN).is_file() else ():
         if item.split in parts:
             member = _seen(item.cohort, item.subject, item.session, item.split)

@@ -16,6 +16,7 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labelling.atlas import AtlasLabeller
+from neoseg.labelling.mixture import METHOD
 from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller
 from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
@@ -99,7 +100,8 @@ def _atlas_labeller(
         )
     keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
     options = (run.recipe.atlases, run.recipe.intensities)
-    weights = digest_of_content(["atlas", *options, keys])
+    method = [METHOD] if run.recipe.intensities else []
+    weights = digest_of_content(["atlas", *options, keys, *method])
     return AtlasLabeller(*settings, weights, atlases, *options, device)
 
 

@@ -26,7 +26,7 @@ from neoseg.runs.refused import restored_if_refused
 from neoseg.runs.stage import run_stage
 from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import require_unseen, with_source
-from neoseg.store.leaks import members_of
+from neoseg.store.leaks import members_of, warn_of_twins
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import STAGES, before, stages_of
 
@@ -77,7 +77,7 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
         find_rate(run, folder, plan, stages[0])
         return float("nan")
     if run.recipe.kind == "folds":  # who shows the same is told before any fold is trained
-        prepared(run, plan, with_teacher=False)
+        warn_of_twins(prepared(run, plan, with_teacher=False).members)
     trained = None
     for stage in stages:
         trained = run_stage(run, folder, plan, stage, before(stage, stages))

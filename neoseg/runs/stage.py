@@ -29,6 +29,7 @@ from neoseg.runs.pseudo_labels import make_pseudo_labels
 from neoseg.runs.stage_data import prepared_data
 from neoseg.runs.start import require_unseen, warm_start
 from neoseg.runs.trainer import stage_trainer
+from neoseg.store.leaks import warn_of_twins
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
@@ -80,6 +81,8 @@ def run_stage(
         write_images(folder, data.members)
         if not resuming:
             _warn_of_data(data, run.recipe.asks_source)
+            if run.recipe.kind != "folds":  # whose stages follow that warning
+                warn_of_twins(data.members)
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
         log.warning("augment changes no intensities: student and teacher see the very same patch")
     data.pseudo_labels = codes

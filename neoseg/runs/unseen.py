@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from neoseg.cohort import Scan
-from neoseg.runs.loading import load_config
 from neoseg.runs.people import seen_by
 from neoseg.store import DataError, read_volume
 from neoseg.store.leaks import Leak, Member, by_image, by_name
@@ -32,16 +31,20 @@ def seen_in_training(
     members: Sequence[Member],
     ids: Ids,
     parts: Sequence[str] = ("train", "val"),
+    before: bool = True,
 ) -> list[Leak]:
-    """Return which of some scans are of people that runs used, also those they started from.
+    """Return which of some scans are of people that runs used.
 
     Args:
         runs: run folders.
         members: the scans, with the same `part`.
         ids: which equal ids name one person; images are always compared.
         parts: of the runs.
+        before: whether people count on whom those networks were trained that the runs started from.
     """
-    everyone = [*(m for run in runs for m in seen_by(run, parts)), *members]
+    used = [m for run in runs for m in seen_by(run, parts, before)]
+    once = {(str(m), m.part, m.digest): m for m in used}  # runs of an ensemble share people
+    everyone = [*once.values(), *members]
     cohorts = {"all": [None], "none": []}.get(ids, sorted({m.scan.cohort for m in members}))
     named = [
         leak
@@ -50,8 +53,3 @@ def seen_in_training(
     ]
     asked = {id(member) for member in members}
     return [leak for leak in (*named, *by_image(everyone)) if id(leak.other) in asked]
-
-
-def has_namesakes(run: Path) -> bool:
-    """Return whether equal ids in two cohorts of a run are those of different people."""
-    return load_config(run).get("leaks") == "namesakes"

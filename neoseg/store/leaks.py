@@ -106,10 +106,10 @@ def by_image(members: Sequence[Member]) -> Iterator[Leak]:
             yield Leak(first, other, how)
 
 
-def twins(members: Sequence[Member]) -> list[tuple[Member, Member]]:
-    """Return pairs of scans that show the same although their ids are those of two people."""
-    apart = [replace(member, part=member.person) for member in members]
-    return [(pair.first, pair.other) for pair in by_image(apart)]
+def warn_of_twins(members: Sequence[Member]) -> None:
+    """Log each pair of scans that show the same although their ids are those of two people."""
+    for pair in by_image([replace(member, part=member.person) for member in members]):
+        log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
 
 
 def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:

@@ -145,8 +145,15 @@ def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     said = "".join(capsys.readouterr())
     assert "2 scans are left out, since the runs have the same images for test" in said
-    assert f"the run has all scans in {pool}" in said
+    assert f"no scan in {pool} is left that could be planned" in said
 
+    (run / "images.json").unlink()
+    for site in "ab":  # nobody says that these are one person
+        write_bytes(tmp_path / "sites" / site / "T2w.nii.gz", content)
+    sites = [word for word in asked if not word.startswith("pool=")] + [f"pool={tmp_path}/sites"]
+    assert command("plan_annotation", *sites, f"output={tmp_path / 'two'}") == 0
+    table = pd.read_csv(tmp_path / "two" / "annotation.tsv", sep="\t")
+    assert set(table["subject"]) <= {"a_T2w", "b_T2w"}
     write_bytes(pool / "site" / "sub-2_T2w.nii.gz", content)
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     assert "1 pairs of scans" in "".join(capsys.readouterr())

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neoseg.cohort import Cohort, CohortError, Scan
@@ -42,6 +43,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_a_reader_lacks_are_not_asked_of_it(drawem9: LabelSpace) -> None:
     cohort = reader_of("read_plain").read_cohort(drawem9, "collect")
     assert cohort.scans == (SCAN,)
+    aged = replace(cohort, scans=(replace(SCAN, scan_age=np.float32(38.5), birth_age=38),))
+    assert reader_of("read_any", cohort=aged).read_cohort(drawem9, "collect") is aged
     with pytest.raises(ConfigError, match=r"does not fit .*read_plain"):
         reader_of("read_plain", suffix=".nii").read_cohort(drawem9)
 
@@ -63,6 +66,7 @@ def test_a_reader_of_any_options_has_no_wrong_key(monkeypatch: pytest.MonkeyPatc
         ({"scans": (replace(SCAN, label="b.nii"),)}, "sub-1 has 'b.nii' as a file"),
         ({"scans": (replace(SCAN, scan_age="40"),)}, "expected weeks as numbers, or None"),
         ({"scans": (SCAN, SCAN)}, "sub-1 is there twice"),
+        ({"name": "another"}, "sub-1 is of cohort 'mine', expected 'another'"),
     ],
 )
 def test_a_cohort_that_cannot_be_used(

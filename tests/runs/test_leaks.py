@@ -21,7 +21,7 @@ from neoseg.labels import Protocol
 from neoseg.runs.people import IMAGES, PLAN, seen_by, write_images
 from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import DataError, PrepareSettings
-from neoseg.store.leaks import Member, by_name, members_of, require_none
+from neoseg.store.leaks import Member, by_name, members_of, require_none, warn_of_twins
 from neoseg.store.store import Store
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -96,7 +96,8 @@ def test_a_training_scan_in_the_test_of_another_cohort(
     other = changed(cohort, CHANGES[change])
     with pytest.raises(DataError, match=r"copy\.nii is for test and shows .*sub-00/image.*train"):
         make_data(plan_of(cohort, other), tmp_path / "store")
-    make_data(plan_of(cohort, other, splits=("train", "train")), tmp_path / "store")
+    data = make_data(plan_of(cohort, other, splits=("train", "train")), tmp_path / "store")
+    warn_of_twins(data.members)
     assert "small/sub-00 and clinic/sub-99 show the same, and count as two people" in caplog.text
     examined = [
         item
@@ -168,14 +169,22 @@ def test_equal_ids_are_one_person_where_they_say_so(trained: tuple[Path, Cohort]
     assert len(seen_in_training([run], same, "none", ["test"])) == 1
 
 
-@pytest.mark.parametrize("content", ["[", "[]", '{"small": []}', '{"small": {"sub-00": "ab"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[", "[]", '{"small": []}', '{"small": {"sub-00": "ab"}}'),
+        '{"small": {"sub-00": ["train", "cd", "cd"]}}',
+    ],
+)
 def test_what_is_no_record_of_images_leaves_the_ids(
     trained: tuple[Path, Cohort], caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
-    run, _ = trained
+    run, cohort = trained
     (run / IMAGES).write_text(content)
-    assert [member.digest for member in seen_by(run)] == ["", "", ""]
-    assert "only ids are compared" in caplog.text
+    assert not seen_in_training([run], [member_of(s, "pool") for s in cohort.scans], "none")
+    assert [member.signature for member in seen_by(run)] == ["", "", ""]
+    if '"cd"' not in content:
+        assert "has no fingerprints of its images, which cannot be compared" in caplog.text
 
 
 @pytest.mark.parametrize(

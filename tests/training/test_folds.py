@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,8 +69,11 @@ def test_one_person_of_two_cohorts_is_in_one_fold() -> None:
     folds = fold_of_each(plan, 3)
     assert len(folds) == 12
     assert all(folds[str(n)] == folds[f"{n:02}"] for n in range(1, 7))
-    plan.assignments = items[:6]
-    assert fold_of_each(plan, 3) == {key: folds[key] for key in map(str, range(1, 7))}
+    # Within a cohort they are two people; all others stay where they were.
+    plan.assignments = [replace(item, cohort="a") for item in items]
+    apart = fold_of_each(plan, 3)
+    assert any(apart[str(n)] != apart[f"{n:02}"] for n in range(1, 7))
+    assert all(apart[str(n)] == folds[str(n)] for n in range(1, 7))
 
 
 def test_a_run_of_folds_and_its_audit(

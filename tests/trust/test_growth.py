@@ -158,6 +158,7 @@ def test_cells_that_are_no_volumes(
         return "".join(capsys.readouterr())
 
     people = [f"sub-{n:02}\tses-{s}\t{ages[2 * n + s]:.3f}" for n in range(15) for s in (0, 1)]
+    people += [f"sub-{n:02}\tses-x\t{ages[n]:.3f}" for n in range(15)]
     (tmp_path / "participants.tsv").write_text(
         "participant_id\tsession_id\tscan_age\n" + "\n".join(people)
     )

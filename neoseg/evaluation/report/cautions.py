@@ -29,6 +29,7 @@ def cautions(comparison: Comparison) -> list[str]:
     frame = comparison.frame
     return [
         *_different_contents(frame),
+        *_several_cohorts(frame),
         *_different_truths(frame),
         *_repeated_trainings(comparison.collected.repeated),
         *_duplicate_runs(frame, comparison.collected.repeated),
@@ -70,6 +71,23 @@ def _different_contents(frame: pd.DataFrame) -> Iterator[str]:
                 f"Runs were scored on different {noun} ({shorten(sorted(sizes))}; shared by all: "
                 f"{len(shared)}): {remedy}."
             )
+
+
+def _several_cohorts(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the mean Dice of the leaves in each cohort, if there are several in the test."""
+    leaves = frame[frame["is_leaf"]]
+    scans = leaves[list(SCAN)].drop_duplicates()["cohort"].value_counts(sort=False)
+    if len(scans) > 1:
+        means = leaves.groupby(["arm", "cohort"], sort=False)["dice"].mean()
+        each = (
+            f"{arm}: " + ", ".join(f"{dice:.3f} in {name}" for name, dice in part.loc[arm].items())
+            for arm, part in means.groupby(level=0, sort=False)
+        )
+        counts = ", ".join(f"{name} ({number} scans)" for name, number in scans.items())
+        yield (
+            f"Scans of several cohorts count together: {counts}. Mean Dice of the leaves in each: "
+            f"{'; '.join(each)}."
+        )
 
 
 def _different_truths(frame: pd.DataFrame) -> Iterator[str]:

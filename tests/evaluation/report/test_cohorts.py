@@ -12,6 +12,7 @@ from sweep import scores_of, write_run
 from neoseg.cohort.plan import cohort_folder
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import case_views, choose_cases
+from neoseg.evaluation.report.cautions import _several_cohorts
 from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.table import write_scores
 
@@ -44,6 +45,15 @@ def test_scans_of_one_name_are_paired_within_their_cohort(runs: Path) -> None:
     assert rows.loc["alone", ["scans", "subjects"]].tolist() == [1, 1]
     assert rows.loc["both", ["scans", "subjects"]].tolist() == [2, 2]
     assert rows.loc["both", "mean"] == pytest.approx(0.55)
+
+
+def test_the_dice_of_each_cohort_is_told(runs: Path) -> None:
+    (told,) = _several_cohorts(with_arms(collect(runs).scores))
+    assert "phantom (2 scans), fetal (1 scans)" in told
+    assert "both, 5 %: 0.775 in phantom, 0.300 in fetal" in told
+    assert "alone, 5 %: 0.775 in phantom" in told
+    alone = with_arms(collect(runs / "alone").scores)
+    assert not list(_several_cohorts(alone))
 
 
 def test_cases_show_the_views_of_their_cohort(runs: Path) -> None:
