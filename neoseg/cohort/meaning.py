@@ -113,8 +113,9 @@ def from_rows(
             f"has names that label table '{space.name}' lacks: {shorten(unmatched, 12)}",
             _expected_names(space),
             "map the integers with the cohort's `convention`, or rename the table's entries; if "
-            "the labels are not to be used, set convention=identity and annotation.protocol={name: "
-            "ignored, unlabelled: true, describes: true}",
+            "the labels are not to be used, set cohort.convention=identity and annotation={full: "
+            "[], protocol: {name: ignored, unlabelled: true, describes: true}}, both after "
+            "extra_cohorts.NAME. where it is one of those",
             KIND,
             scans,
         )

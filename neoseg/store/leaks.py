@@ -109,7 +109,9 @@ def by_image(members: Sequence[Member]) -> Iterator[Leak]:
 def warn_of_twins(members: Sequence[Member]) -> None:
     """Log each pair of scans that show the same although their ids are those of two people."""
     for pair in by_image([replace(member, part=member.person) for member in members]):
-        log.warning("%s and %s show the same, and count as two people", pair.first, pair.other)
+        log.warning(
+            "%s and %s show the same image, and count as two people", pair.first, pair.other
+        )
 
 
 def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:

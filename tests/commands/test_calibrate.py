@@ -79,6 +79,16 @@ def test_who_was_trained_on_is_refused(
     for words in (("calibrate", "part=test"), ("evaluate", f"output={run.parent / 'out'}")):
         assert command(*words, f"run={run}", "device=cpu") == 2
         assert "shows the same voxels as" in "".join(capsys.readouterr())
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("leaks: stop", "leaks: tell"))
+    evaluate = ("evaluate", f"run={run}", "device=cpu", "pictures=0", "scoring.views=false")
+    assert command(*evaluate, "seen=leave_out", f"output={run}") == 2  # would lose scores of others
+    left = run.parent / "left"
+    assert command(*evaluate, "seen=leave_out", f"output={left}") == 0
+    assert test.subject not in set(pd.read_csv(left / "scores.csv", dtype=str)["subject"])
+    assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 0
+    assert "shows the same voxels as" in "".join(capsys.readouterr())
+    config.write_text(config.read_text().replace("leaks: tell", "leaks: stop"))
     (run / "images.json").unlink()
     plan.write_text(plan.read_text().replace(",test,", ",train,", 1))
     assert command("calibrate", f"run={run}", "part=test", "device=cpu") == 2

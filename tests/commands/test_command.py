@@ -110,6 +110,13 @@ def test_a_mapping_that_is_open_tells_its_form() -> None:
     assert explain_arguments("train", ["cluster=slurm", "cluster.options={a: 1}"]) is None
 
 
+@pytest.mark.parametrize("line", ["loss=[nan]", "loss=[iuc,1]", "labels=9"])
+def test_a_number_is_no_option(line: str) -> None:
+    told = explain_arguments("train", ["+experiment=partial_iuc", line])
+    assert told is not None
+    assert "expected a name" in told
+
+
 def test_help_is_about_what_is_chosen() -> None:
     told = str(help_text("train", ["cohort=bids", "seed=7", "--help", "-m"]))
     assert "[bids]" in told

@@ -98,7 +98,9 @@ def test_a_training_scan_in_the_test_of_another_cohort(
         make_data(plan_of(cohort, other), tmp_path / "store")
     data = make_data(plan_of(cohort, other, splits=("train", "train")), tmp_path / "store")
     warn_of_twins(data.members)
-    assert "small/sub-00 and clinic/sub-99 show the same, and count as two people" in caplog.text
+    assert (
+        "small/sub-00 and clinic/sub-99 show the same image, and count as two people" in caplog.text
+    )
     examined = [
         item
         for c in (cohort, other)
