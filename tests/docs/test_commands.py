@@ -22,7 +22,7 @@ SMALL = (
     *("patches.steps_per_epoch=1", "trainer.max_epochs=1", "network=unet3d"),
     *("logger=csv", "trainer.devices=1", "trainer.precision=32-true", "pictures=0"),
 )
-PHANTOM = ("cohort.phantom.subjects=8", "cohort.phantom.spacing=5.0", "cohort.workers=1")
+PHANTOM = ("cohort.phantom.subjects=12", "cohort.phantom.spacing=5.0", "cohort.workers=1")
 SWEEP = "python -m neoseg.train -m +experiment=supervised,partial_superclass annotation.draw=0,1,2"
 
 
@@ -46,6 +46,7 @@ def run(line: str, cwd: Path) -> str:
         if "init_from=run" in words:  # whose people are those of the phantom, split otherwise
             words.append("leaks=tell")
         words += SMALL if any(w.startswith("cohort=") for w in words) else (*PHANTOM, *SMALL)
+    words = [word.replace("pool=few", "pool=data/unseen") for word in words]
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")
     status, told = run_command(command, *words, cwd=cwd)
@@ -139,9 +140,9 @@ def make_world(folder: Path) -> None:
     """What a reader has: scans, a folder of configurations, finished runs and a sweep."""
     write_lab(folder)
     write_parts(folder / "my_conf")
-    for name, number in (("dhcp", 5), ("many", 24)):
-        words = (f"output=data/{name}", f"subjects={number}", "spacing=5", "workers=1")
-        run_ok("phantom", *words, cwd=folder)
+    for name, number, seed in (("dhcp", 5, 0), ("many", 24, 0), ("unseen", 2, 7)):
+        words = (f"output=data/{name}", f"subjects={number}", f"seed={seed}", "spacing=5")
+        run_ok("phantom", *words, "workers=1", cwd=folder)
     usual = ("cohort=dhcp", "cohort.root=data/many", "split.fractions=[0.3,0.1,0.6]", *SMALL)
     for number, name in enumerate(("run", "second", "third")):
         words = ("+experiment=label_set", f"seed={number}", f"hydra.run.dir={name}", *usual)
