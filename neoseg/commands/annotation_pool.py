@@ -126,17 +126,16 @@ def of_files(
         subject, session = names.get("sub", stem), names.get("ses")
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
         unlabelled = Protocol.unlabelled(space)
-        place = str(scan.source.relative_to(pool)) if pool.is_dir() else stem
-        name = (printable(place),)
+        name = printable(str(scan.source.relative_to(pool)) if pool.is_dir() else stem)
         other = candidates.get((subject, session))
         if other is not None:
             same_folder = other.files[0].parent == files[0].parent
             (repeated if same_folder and "sub" in names else alike).append(
-                f"{other.name} and {name[0]}"
+                f"{other.name} and {name}"
             )
             continue
         candidates[subject, session] = Candidate(
-            subject, session, *name, scan.images, scan.mask, files, unlabelled
+            subject, session, name, scan.images, scan.mask, files, unlabelled
         )
     if alike:
         raise ConfigError(
@@ -154,7 +153,7 @@ def of_files(
 
 
 def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Candidate]:
-    """Return the scans whose images are none of those that the runs have, or started from."""
+    """Return the scans whose images are none of those that the runs have, and tell the others."""
     members = [
         member_of(Scan(c.subject, c.session, c.images, None, None, None, None, ""), "pool")
         for c in candidates
