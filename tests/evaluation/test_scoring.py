@@ -47,10 +47,13 @@ def labels(seed: int) -> np.ndarray:
     return positions
 
 
-def make_scan(folder: Path, number: int, space: LabelSpace, guess: np.ndarray) -> Scan:
+def make_scan(
+    folder: Path, number: int, space: LabelSpace, guess: np.ndarray, shear: float = 0.0
+) -> Scan:
     """The image is what the network will predict."""
     folder.mkdir(parents=True, exist_ok=True)
     affine = np.diag([1.0, 0.8, 1.2, 1.0])
+    affine[0, 1] = shear
     image, label = folder / f"sub-{number}_T2w.nii.gz", folder / f"sub-{number}_dseg.nii.gz"
     nib.save(nib.Nifti1Image(guess.astype(np.float32), affine), image)
     index = np.array([leaf.index for leaf in space.leaves])
@@ -118,6 +121,20 @@ def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> No
     assert view.scan == "sub-1"
     assert (view.wrong > 0).sum() > 0
     assert not read_view(tmp_path / "out" / "views" / "sub-0.npz").wrong.any()
+
+
+def test_volumes_of_a_sheared_grid_and_its_distances(
+    tmp_path, segmenter, space, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = (Convention.identity(space), tmp_path / "out", RUN)
+    for shear in (0.0, 0.4):
+        scan = make_scan(tmp_path / str(shear), 0, space, labels(0), shear)
+        caplog.clear()
+        table = score_scans(segmenter, [scan], *where)
+        rows = table[table["is_leaf"]].set_index("abbreviation")
+        counts = np.bincount(labels(0).ravel())[1:]
+        np.testing.assert_allclose(sorted(rows["truth_ml"]), sorted(counts * 0.96e-3), rtol=1e-6)
+        assert ("its axes are not at right angles" in caplog.text) == bool(shear)
 
 
 def test_a_further_pass_leaves_nothing_of_the_one_before(tmp_path, segmenter, scans, space) -> None:
