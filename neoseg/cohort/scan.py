@@ -13,14 +13,6 @@ TERM_AGE = 37.0
 """Post-menstrual age in weeks from which a scan (or birth) counts as term."""
 
 
-def person_of(subject: str) -> str:
-    """Return a subject id for comparison across cohorts.
-
-    Without leading zeros, which spreadsheets drop and exports add.
-    """
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", subject.casefold().removeprefix("sub-"))
-
-
 _SCAN = re.compile(r"(.+?)_(?:ses-(.+)|((?:run|acq|rec|echo|dir|ce)-.+))")
 """A subject and BIDS entities of a scan in one name, without `sub-`."""
 
@@ -136,6 +128,14 @@ def scan_id(subject: str, session: str | None) -> str:
 def bare_id(text: str, prefix: str) -> str:
     """Strip whitespace and an optional prefix, `sub-` or `ses-`, from an id."""
     return text.strip().removeprefix(prefix)
+
+
+def person_of(subject: str) -> str:
+    """Return a subject id for comparison across cohorts.
+
+    Without leading zeros, which spreadsheets drop and exports add.
+    """
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", subject.casefold().removeprefix("sub-"))
 
 
 def ids_in(name: str) -> tuple[str, str | None]:

@@ -110,10 +110,12 @@ def main(config: DictConfig) -> None:
     else:
         candidates = of_files(command.run, command.pool, modalities, command.desc, space)
     if not candidates:
-        everything = "every training scan of the run is annotated in full"
-        known = f"no scan in {command.pool} is left that could be planned"
-        said = everything if command.pool is None else known
-        raise ConfigError(f"{said}; name others with pool=DIR")
+        found = (
+            "every training scan of the run is annotated in full"
+            if command.pool is None
+            else f"no scan in {command.pool} is left that could be planned"
+        )
+        raise ConfigError(f"{found}; name others with pool=DIR")
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
     folder = place_of(command.run[0], command.origin()) / "doubt"

@@ -154,14 +154,14 @@ def compose(
         name = max(gap, key=gap.__getitem__) if grow else min(gap, key=gap.__getitem__)
         counts[name] += 1 if grow else -1
     off = max(abs(exact[name] - counts[name]) for name in used) / batch_size
-    log.log(
-        logging.WARNING if off > MAX_OFF else logging.DEBUG,
-        "patches.mix asks for %s of a step's %d patches, which are %s; a larger patches.batch_size "
-        "comes nearer",
-        ", ".join(f"{exact[name]:.2g} {name}" for name in used),
-        batch_size,
-        ", ".join(f"{counts[name]} {name}" for name in used),
-    )
+    if off > MAX_OFF:
+        log.warning(
+            "patches.mix asks for %s of a step's %d patches, which are %s; a larger "
+            "patches.batch_size comes nearer",
+            ", ".join(f"{exact[name]:.2g} {name}" for name in used),
+            batch_size,
+            ", ".join(f"{counts[name]} {name}" for name in used),
+        )
     return Composition(tuple(counts.get(name, 0) for name in STREAMS), pools)
 
 

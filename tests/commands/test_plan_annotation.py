@@ -114,6 +114,20 @@ def test_a_scan_of_the_pool_that_cannot_be_read_is_left_out(
     assert not (tmp_path / "none").exists()
 
 
+def test_full_scans_that_lack_a_structure_are_named(
+    command: Callable[..., int],
+    untrained: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = untrained("annotation=full", "+cohort.not_drawn={dGM: all}")
+    asked = (f"run={run}", "device=cpu", "budget=65", f"output={tmp_path / 'plan'}")
+    assert command("plan_annotation", *asked) == 2
+    said = "".join(capsys.readouterr())
+    assert "scans count as full, and lack structures (cohort.not_drawn)" in said
+    assert "every training scan of the run is annotated in full" in said
+
+
 def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     command: Callable[..., int],
     untrained: Callable[..., Path],
