@@ -5,6 +5,8 @@ that a fully labelled atlas can be registered onto it closely. The positions of 
 atlas are then a good first estimate.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from neoseg.capacity import free_memory
 from neoseg.labelling.mixture import BLUR, ITERATIONS, candidates, refined
 from neoseg.labelling.pseudo import Labeller
 from neoseg.labelling.registration import centred, register
@@ -20,6 +23,7 @@ from neoseg.labelling.votes import Asked, allowed_votes, corners
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
+from neoseg.processes import one_thread
 
 MAX_LABEL_SETS = 12
 """Number of label sets, the largest of a scan, that are used in a registration."""
@@ -33,6 +37,12 @@ those that do: a structure that is not annotated may be anywhere in the backgrou
 
 CHANNEL_WEIGHTS = (3.0, 0.3)
 """Weights of memberships (0 or 1) and intensities (in standard deviations) in a registration."""
+
+BYTES_PER_VOXEL = 1000
+"""Memory in bytes that a registration needs for each voxel of a scan."""
+
+VOXELS_PER_PROCESS = 2_000_000
+"""Voxels to register that justify starting a process, which takes some seconds."""
 
 NOBODY = 255
 """Marks voxels without a leaf. Leaf positions end at 254, as row 0 is "unknown"."""
@@ -52,12 +62,31 @@ class AtlasLabeller(Labeller):
             label sets that both show.
         intensities: whether to blur votes and use the images; else votes are only counted.
         device: on which registrations are computed.
+        processes: that register at a time on a CPU; None takes this process's threads, as memory
+            and the work suffice.
     """
 
     scans: tuple[TrainingScan, ...]
     number: int
     intensities: bool
     device: torch.device
+    processes: int | None = None
+
+    def count_processes(self, scans: Sequence[TrainingScan]) -> int:
+        """Return how many processes should register onto these scans, each on one thread.
+
+        That is faster than one process with as many threads, whose steps are too small to share.
+        """
+        if self.device.type != "cpu" or not scans:
+            return 1
+        self._clear  # noqa: B018, counted here once: what is cached goes to the processes
+        voxels = [math.prod(scan.entry.shape) for scan in scans]
+        limits = (
+            torch.get_num_threads(),
+            free_memory() // (BYTES_PER_VOXEL * max(voxels)),
+            sum(voxels) * min(self.number, len(self.scans)) // VOXELS_PER_PROCESS,
+        )
+        return max(1, min(len(scans), self.processes or min(limits)))
 
     @cached_property
     def _atlases(self) -> VolumeDataset:
@@ -82,7 +111,14 @@ class AtlasLabeller(Labeller):
         return clear
 
     def predict(self, sample: VolumeSample) -> PseudoLabels:
-        """Return labels by the atlases for voxels whose annotation is a set of several leaves."""
+        """Return labels by the atlases for voxels whose annotation is a set of several leaves.
+
+        On a CPU one thread computes them, since rounding depends on the number of threads.
+        """
+        with one_thread(self.device):
+            return self._predict(sample)
+
+    def _predict(self, sample: VolumeSample) -> PseudoLabels:
         codes = sample.codes.numpy()
         rows = self.codebook.rows
         set_sizes = rows.sum(1)

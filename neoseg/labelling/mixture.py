@@ -111,7 +111,8 @@ def refined(prior: Candidates, values: np.ndarray, iterations: int = ITERATIONS)
     """
     values = values.astype(np.float64)
     mean = values.mean(0)
-    spread = np.atleast_2d(np.cov(values.T, bias=True)) + 1e-6 * np.eye(values.shape[1])
+    weight = np.full(len(values), 1 / max(1, len(values)))
+    spread = _scatter(weight, values - mean) + 1e-6 * np.eye(values.shape[1])
     posterior, factor = prior, np.ones(LEAVES)
     for _ in range(iterations if len(values) else 0):
         density = np.empty(len(prior.voxel))
@@ -132,13 +133,22 @@ def _log_density(
 ) -> np.ndarray:
     """Fit a Gaussian to a leaf's voxels and return their log-density `[e]`, up to a constant."""
     total = share.sum() + SHRINKAGE
-    centre = (share @ values + SHRINKAGE * mean) / total
+    centre = (np.einsum("e,em->m", share, values) + SHRINKAGE * mean) / total
     centred = values - centre
-    scatter = (share[:, None] * centred).T @ centred + SHRINKAGE * spread
+    scatter = _scatter(share, centred) + SHRINKAGE * spread
     lower = np.linalg.cholesky(scatter / total)
-    whitened = np.linalg.solve(lower, centred.T)
+    whitened = np.einsum("mk,ek->me", np.linalg.inv(lower), centred)
     density: np.ndarray = -0.5 * np.square(whitened).sum(0) - np.log(lower.diagonal()).sum()
     return density
+
+
+def _scatter(share: np.ndarray, centred: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of outer products `[M, M]`.
+
+    einsum, not @: matrix products may round differently with the number of threads.
+    """
+    scatter: np.ndarray = np.einsum("em,ek->mk", share[:, None] * centred, centred)
+    return scatter
 
 
 def _factors(prior: Candidates, posterior: Candidates, factor: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -27,6 +28,7 @@ from neoseg.networks import Head, make_head
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import PseudoLabels, is_written, restrict, write_pseudo_labels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
+from neoseg.processes import work_through
 from neoseg.store import to_canonical, to_native
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,10 @@ class Labeller(ABC):
     def predict(self, sample: VolumeSample) -> PseudoLabels:
         """Return the labels of one scan; `sample.codes` are its annotation."""
 
+    def count_processes(self, scans: Sequence[TrainingScan]) -> int:
+        """Return how many processes should label these scans."""
+        return 1
+
     def label(
         self,
         scans: Sequence[TrainingScan],
@@ -75,33 +81,49 @@ class Labeller(ABC):
 
         Raises:
             DerivativeError: the folder of derivatives belongs to another data set.
+            ProcessError: a worker process was killed.
         """
         root.mkdir(parents=True, exist_ok=True)
-        samples = VolumeDataset(scans)
-        pending = list(range(len(scans)))
-        # Processes share the scans: each first takes those that are not locked, then waits for the
-        # others.
-        for seconds in (0, None):
+        where = (root, derivatives, provenance)
+        advance = progress or (lambda _: None)
+        pending = []
+        for scan in scans:
+            if is_written(scan, root, self.made_of(scan)):
+                advance(scan.entry.scan.id)
+            else:
+                pending.append(scan)
+        # Runs and ranks share the scans: each first takes those that are not locked, then waits
+        # for the others.
+        for seconds, processes in ((0, self.count_processes(pending)), (None, 1)):
+            label = partial(self._label, where, seconds)
             busy = []
-            for number in pending:
-                scan = scans[number]
-                try:
-                    with locked(root / f".{scan.entry.scan.id}.lock", seconds):
-                        made_of = self.made_of(scan)
-                        if not is_written(scan, root, made_of):
-                            sample = samples[number]
-                            labels = self.predict(sample)
-                            if labels.note:
-                                log.warning("%s: %s", scan.entry.scan.id, labels.note)
-                            # Derivatives first: the stored labels mark a scan as done.
-                            _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
-                            write_pseudo_labels(scan, labels, root, self.limit, made_of)
-                except HeldError:
-                    busy.append(number)
+            for number, note in work_through(label, pending, processes, "store.processes"):
+                scan = pending[number]
+                if note is None:
+                    busy.append(scan)
                     continue
-                if progress is not None:
-                    progress(scan.entry.scan.id)
+                if note:
+                    log.warning("%s: %s", scan.entry.scan.id, note)
+                advance(scan.entry.scan.id)
             pending = busy
+
+    def _label(
+        self, where: tuple[Path, Path, Provenance], seconds: float | None, scan: TrainingScan
+    ) -> str | None:
+        """Write the labels of a scan; return their note, None if another process works on it."""
+        root, derivatives, provenance = where
+        try:
+            with locked(root / f".{scan.entry.scan.id}.lock", seconds):
+                made_of = self.made_of(scan)
+                if is_written(scan, root, made_of):
+                    return ""
+                labels = self.predict(VolumeDataset([scan])[0])
+                # Derivatives first: the stored labels mark a scan as done.
+                _write_derivatives(scan, labels, derivatives, self.codebook, provenance)
+                write_pseudo_labels(scan, labels, root, self.limit, made_of)
+                return labels.note
+        except HeldError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def _atlas_labeller(
     options = (run.recipe.atlases, run.recipe.intensities)
     method = [METHOD] if run.recipe.intensities else []
     weights = digest_of_content(["atlas", *options, keys, *method])
-    return AtlasLabeller(*settings, weights, atlases, *options, device)
+    processes = data.store.settings.processes
+    return AtlasLabeller(*settings, weights, atlases, *options, device, processes)
 
 
 def _full_elsewhere(plan: Plan) -> str:

@@ -8,6 +8,8 @@ import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
 from neoseg.cohort import Plan
+from neoseg.inference.dataset import Provenance
+from neoseg.labelling import atlas
 from neoseg.labelling.atlas import NOBODY, AtlasLabeller
 from neoseg.labelling.votes import allowed_votes, corners
 from neoseg.labels import UNKNOWN, Protocol
@@ -45,6 +47,65 @@ def test_atlases_find_the_parts_and_never_see_what_is_hidden(made) -> None:
     plain, scrambled = found.values()
     assert plain > 0.9, found
     assert scrambled < 0.6, "the truth of this scan is noise, which nobody can find"
+
+
+def test_what_is_registered_does_not_depend_on_the_number_of_threads(made, monkeypatch) -> None:
+    sample = VolumeDataset([made.train[2]])[0]
+    codes, noise = sample.codes.repeat(3, 3, 3), torch.Generator().manual_seed(0)
+    images = [300 + 100 * torch.randn((1, *codes.shape), generator=noise) for _ in range(8)]
+    before, found = torch.get_num_threads(), list[list[torch.Tensor]]()
+
+    def register(fixed, moving, **_):
+        found[-1].append(fixed)
+        return torch.zeros((*fixed.shape[1:], 3))
+
+    monkeypatch.setattr(atlas, "register", register)
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append([])
+        for image in images:
+            labeller(made, number=1, intensities=False).predict(
+                replace(sample, image=image, codes=codes)
+            )
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    for one, *others in zip(*found, strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+def test_processes_write_what_one_process_writes(made, tmp_path, caplog) -> None:
+    scans, run = made.train[2:], Provenance("neoseg", "1", "run")
+    visible = made.train[0].visible
+    fluid = replace(visible, lookup=np.full_like(visible.lookup, 2))  # all of it CSF
+    elsewhere = replace(labeller(made), scans=(replace(made.train[0], visible=fluid),))
+    written, said = [], []
+    for processes in (1, 2):
+        root, done = tmp_path / str(processes), list[str]()
+        caplog.clear()
+        plural = replace(elsewhere, processes=processes)
+        assert plural.count_processes(scans) == processes
+        plural.label(scans, root, root / "derivatives", run, done.append)
+        assert sorted(done) == sorted(scan.entry.scan.id for scan in scans)
+        files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
+        written.append({p.relative_to(root): p.read_bytes() for p in files})
+        said.append(sorted(record.getMessage() for record in caplog.records))
+    assert written[0]
+    assert written[0].keys() == written[1].keys()
+    assert [p for p in written[0] if written[0][p] != written[1][p]] == []
+    assert said[0] == said[1]
+    assert len(said[0]) == len(scans), "an atlas that does not fit is told for each scan"
+
+
+def test_number_of_processes(made, monkeypatch) -> None:
+    scans = made.train[2:]
+    assert labeller(made).count_processes(scans) == 1, "too little work for a second process"
+    monkeypatch.setattr(atlas, "VOXELS_PER_PROCESS", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert labeller(made).count_processes(scans) == len(scans)
+    assert labeller(made).count_processes([]) == 1
+    monkeypatch.setattr(atlas, "free_memory", lambda: 1 << 20)
+    assert labeller(made).count_processes(scans) == 1
+    assert replace(labeller(made), device=torch.device("cuda")).count_processes(scans) == 1
 
 
 def test_doubt_leaves_the_annotation_as_it_was(made) -> None:
