@@ -25,6 +25,9 @@ from neoseg.patches.pseudo import CERTAIN, PseudoLabels
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import one_thread
 
+METHOD = 3
+"""Number of this method, with its registration; labels of another are not taken for done."""
+
 MAX_LABEL_SETS = 12
 """Number of label sets, the largest of a scan, that are used in a registration."""
 

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-METHOD = 2
-"""Number of this method; labels of another are not taken for done."""
-
 ITERATIONS = 30
 """Iterations of expectation-maximisation, after which little changes."""
 

@@ -34,8 +34,8 @@ class Effort:
     factors: tuple[int, ...] = (4, 2, 1)
     steps: tuple[int, ...] = (40, 25, 10)
     affine_steps: int = 60
-    spacing: float = 4.0
-    stiffness: float = 0.1
+    spacing: float = 3.0
+    stiffness: float = 0.01
 
 
 def register(

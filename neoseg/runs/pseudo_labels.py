@@ -15,8 +15,7 @@ from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
-from neoseg.labelling.atlas import AtlasLabeller
-from neoseg.labelling.mixture import METHOD
+from neoseg.labelling.atlas import METHOD, AtlasLabeller
 from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller
 from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
@@ -100,8 +99,7 @@ def _atlas_labeller(
         )
     keys = [[scan.entry.folder.name, scan.visible.lookup.tolist()] for scan in atlases]
     options = (run.recipe.atlases, run.recipe.intensities)
-    method = [METHOD] if run.recipe.intensities else []
-    weights = digest_of_content(["atlas", *options, keys, *method])
+    weights = digest_of_content(["atlas", *options, keys, METHOD])
     processes = data.store.settings.processes
     return AtlasLabeller(*settings, weights, atlases, *options, device, processes)
 
