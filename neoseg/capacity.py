@@ -6,12 +6,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 STAT = "memory.stat"
 """Control-group files of version 2 and 1: limit, usage, and the key in `STAT` of cached bytes."""
+
+MAX_PROCESSES = 256
+"""Largest number of processes that a setting may ask for; a slip of 10^9 would end the machine."""
+
+Processes = Annotated[int, Field(ge=1, le=MAX_PROCESSES)]
 
 BYTES_PER_SCAN = 2 << 30
 """Memory in bytes that preparing one large scan may need."""

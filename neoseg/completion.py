@@ -10,7 +10,7 @@ SCRIPT = """\
 if [ -n "$ZSH_VERSION" ]; then autoload -Uz bashcompinit && bashcompinit; fi
 _neoseg() {{
     local word="${{COMP_LINE:0:$COMP_POINT}}"; word="${{word##* }}"
-    local line="${{COMP_LINE#* }}" found=""
+    local line="${{COMP_LINE#* }}" found="" one
     if [ "$COMP_CWORD" -eq 1 ]; then
         found="{commands}"
     else
@@ -20,9 +20,12 @@ _neoseg() {{
                     neoseg "${{line%% *}}" -sc query=bash 2>/dev/null) ;;
         esac
     fi
-    COMPREPLY=($(compgen -W "$found" -- "$word"))
-    local before="${{word%"${{word##*=}}"}}" # bash replaces what follows the last = alone
-    case "$COMP_WORDBREAKS" in *=*) COMPREPLY=("${{COMPREPLY[@]#"$before"}}") ;; esac
+    local before="" # bash replaces what follows the last = alone
+    case "$COMP_WORDBREAKS" in *=*) before="${{word%"${{word##*=}}"}}" ;; esac
+    COMPREPLY=() # not by compgen -W, which would run commands in names of files
+    while IFS= read -r one; do
+        case "$one" in "$word"*) COMPREPLY+=("${{one#"$before"}}") ;; esac
+    done <<< "$found"
 }}
 complete -o nospace -o default -F _neoseg neoseg
 """
@@ -31,7 +34,7 @@ complete -o nospace -o default -F _neoseg neoseg
 def main() -> None:
     """Print the script for the shell to evaluate."""
     composed = " ".join(composed_commands())
-    print(SCRIPT.format(commands=" ".join(commands()), composed=composed), end="")
+    print(SCRIPT.format(commands="\n".join(commands()), composed=composed), end="")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ points, the code can change from one command to the next without a new version.
 
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from site import getsitepackages
 
 from neoseg.digests import digest_of
 from neoseg.files import write_json
@@ -29,26 +30,30 @@ def write_code(folder: Path, allow: Collection[str]) -> None:
         folder: of the run.
         allow: packages or modules that the user allows.
     """
-    packages = _packages(allow)
-    names = [name for name in sys.modules if name.partition(".")[0] in packages]
-    if code := _digests(names):
+    if code := _digests(sys.modules, allow):
         write_json(folder / CODE, code, indent=1)
     else:
         (folder / CODE).unlink(missing_ok=True)
 
 
-def current_code(folder: Path, allow: Collection[str]) -> dict[str, str]:
-    """Return the digests, as they are now, of the modules that a run was made with."""
-    if not (names := _recorded(folder)):
+def recorded_code(folder: Path) -> dict[str, str]:
+    """Return the digests of the modules that a run was made with."""
+    try:
+        content = read_json(folder / CODE, within=folder)
+        return {str(name): str(digest) for name, digest in content.items()}
+    except (ForeignError, AttributeError):
         return {}
-    packages = _packages(allow)
-    return _digests(name for name in names if name.partition(".")[0] in packages)
 
 
-def changed_code(folder: Path, allow: Collection[str]) -> list[str]:
+def current_code(recorded: Mapping[str, str], allow: Collection[str]) -> dict[str, str]:
+    """Return the digests, as they are now, of the modules that a run was made with."""
+    return _digests(recorded, allow)
+
+
+def changed_code(recorded: Mapping[str, str], allow: Collection[str]) -> list[str]:
     """Return the modules that have changed since the training of a run; sorted."""
-    before, now = _recorded(folder), current_code(folder, allow)
-    return sorted(name for name, digest in now.items() if before[name] != digest)
+    now = current_code(recorded, allow)
+    return sorted(name for name, digest in now.items() if recorded[name] != digest)
 
 
 def _packages(allow: Collection[str]) -> set[str]:
@@ -57,20 +62,27 @@ def _packages(allow: Collection[str]) -> set[str]:
     return {name.partition(".")[0] for name in (*allow, *declared)} - {"neoseg"}
 
 
-def _recorded(folder: Path) -> dict[str, str]:
-    try:
-        content = read_json(folder / CODE, within=folder)
-        return {str(name): str(digest) for name, digest in content.items()}
-    except (ForeignError, AttributeError):
+def _digests(names: Iterable[str], allow: Collection[str]) -> dict[str, str]:
+    """Return the digest of each module of other packages whose source is found; none is imported.
+
+    Those beside a module that is a file of its own belong to it, as it may import them.
+    """
+    if not names or not (packages := _packages(allow)):
         return {}
-
-
-def _digests(names: Iterable[str]) -> dict[str, str]:
-    """Return the digest of the source of each module that is found; none is imported."""
+    files = (source_of(name) for name in packages)
+    own = {file.parent for file in files if file is not None and file.name != "__init__.py"}
+    own -= {Path(folder).resolve() for folder in getsitepackages()}
     found = {}
-    for name in sorted(names):
+    for name in sorted(filter(_MODULE.fullmatch, names)):
+        top = name.partition(".")[0]
+        if top == "neoseg":
+            continue
         try:
-            if _MODULE.fullmatch(name) and (path := source_of(name)):
+            if top not in packages:
+                beside = source_of(top)
+                if beside is None or not {beside.parent, beside.parent.parent} & own:
+                    continue
+            if path := source_of(name):
                 found[name] = digest_of(path)
         except OSError:  # a package that is gone
             continue

@@ -96,15 +96,16 @@ def work_through(
 ) -> Iterator[tuple[int, Result]]:
     """Yield (number, result) of every item as it completes.
 
-    If `processes` is 1, the items run in this process, in order. `function` and `items` must be
-    picklable and not defined in the main module. An interruption kills the workers at once, so
+    With one process or item, all is done in this process, in order. `function` and `items` must
+    be picklable and not defined in the main module. An interruption kills the workers at once, so
     they must write files atomically. `setting` is the configuration key for the number of
     processes, named in the error message.
 
     Raises:
         ProcessError: a worker process was killed from outside.
     """
-    if processes == 1:
+    processes = min(processes, len(items))
+    if processes <= 1:
         for number, item in enumerate(items):
             yield number, function(item)
         return

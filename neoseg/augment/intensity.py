@@ -32,7 +32,7 @@ class IntensitySettings(Section):
     contrast: float = Field(default=0.2, ge=0, description="contrast factor 1 +- this")
     brightness: float = Field(default=0.2, ge=0, description="shift, +- standard deviations")
     contrast_probability: float = Field(default=0.5, ge=0, le=1)
-    blur: float = Field(default=0.8, ge=0, description="largest Gaussian width in voxels")
+    blur: float = Field(default=0.8, ge=0, le=20, description="largest Gaussian width in voxels")
     blur_probability: float = Field(default=0.15, ge=0, le=1)
     noise: float = Field(default=0.15, ge=0, description="largest noise, standard deviations")
     noise_probability: float = Field(default=0.3, ge=0, le=1)

@@ -35,7 +35,9 @@ class LabelContrastSettings(Section):
     keep: float = Field(default=0.3, ge=0, le=1, description="largest share of the image's own")
     gamma: float = Field(default=0.4, ge=0, description="std of log gamma of the texture")
     invert: float = Field(default=0.0, ge=0, le=1, description="probability of dark for bright")
-    partial_volume: float = Field(default=0.8, ge=0, description="largest blur of borders, voxels")
+    partial_volume: float = Field(
+        default=0.8, ge=0, le=10, description="largest blur of borders, voxels"
+    )
 
 
 @dataclass(frozen=True)

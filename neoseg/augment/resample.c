@@ -76,7 +76,7 @@ static void locate(row *r, const shapes *s, int axis, float shift, const float *
             r->gone[v] |= (where[v] < -0.5f) | (where[v] > far);
     for (int64_t v = 0; v < count; v++) {
         float inside = where[v] - corner;
-        inside = inside < 0 ? 0 : inside;
+        inside = inside > 0 ? inside : 0; /* also if it is NaN */
         inside = inside > end ? end : inside;
         float below = floorf(inside);
         below = below > last ? last : below;

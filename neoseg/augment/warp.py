@@ -35,8 +35,8 @@ class SpatialSettings(Section):
     rotation: float = Field(default=15.0, ge=0, le=180, description="degrees, each axis, +-")
     scaling: float = Field(default=0.15, ge=0, lt=1, description="isotropic factor 1 +- this")
     stretching: float = Field(default=0.05, ge=0, lt=1, description="per axis on top of it")
-    elastic: float = Field(default=2.0, ge=0, description="mm, std of control points")
-    elastic_grid: float = Field(default=16.0, gt=0, description="mm between these, at most")
+    elastic: float = Field(default=2.0, ge=0, le=100, description="mm, std of control points")
+    elastic_grid: float = Field(default=16.0, ge=1, description="mm between these, at most")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of left-right mirroring")
     probability: float = Field(default=0.8, ge=0, le=1, description="of affine and elastic")
 

@@ -70,7 +70,9 @@ def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> f
     # float() accepts more than numbers of a table: it reads 4_0 as 40.
     age = float(text) if NUMBER.fullmatch(text) else None
     if age is None:
-        problems.warn(where, f"found {text!r}", "weeks, or n/a", UNKNOWN_AGE, "impossible-age")
+        has_comma = NUMBER.fullmatch(text.replace(",", ".", 1))
+        expected = f"weeks with a point, {text.replace(',', '.')}" if has_comma else "weeks, or n/a"
+        problems.warn(where, f"found {text!r}", expected, UNKNOWN_AGE, "impossible-age")
         return None
     if age in MISSING_NUMBERS:
         return None

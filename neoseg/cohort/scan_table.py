@@ -68,7 +68,10 @@ def read_table(
     ]
     if rows and missing:
         found = f"has no column {shorten(missing)}; it has {shorten(sorted(header), 12)}"
-        bad(root, found, action="add it, or say with cohort.columns={...} what the table calls it")
+        ways = ["add it", "say with cohort.columns={...} what the table calls it"]
+        if set(missing) & set(reading.modalities):
+            ways.append("with cohort.modalities=[...] which images there are")
+        bad(root, found, action=", or ".join(ways))
     elif not rows and not problems.errors:
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()

@@ -7,9 +7,11 @@ the metrics in it, but not how W&B displays the dashboard.
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from pydantic import field_validator
 
 from neoseg.borrowed import workspace_model
 from neoseg.commands.panels import PanelSettings, make_workspace
@@ -17,11 +19,15 @@ from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.outputs import OutputFile
 from neoseg.files import write_json
 from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import LabelSpace, LabelTable
 
 log = logging.getLogger(__name__)
 
 REMEDY = "log in with `wandb login`, or write the dashboard to a file with output=FILE"
+
+CONTENT = frozenset({"entity", "project", "displayName", "spec"})
+"""Keys of the JSON file of a dashboard."""
 
 
 class DashboardConfig(CommandConfig):
@@ -33,6 +39,18 @@ class DashboardConfig(CommandConfig):
     entity: str | None = None
     output: OutputFile | None = None
     panels: PanelSettings = PanelSettings()
+
+    @field_validator("output")
+    @classmethod
+    def _require_free(cls, path: Path | None) -> Path | None:
+        if path is not None and path.exists():
+            try:
+                found = set(read_json(path))
+            except (ForeignError, TypeError):
+                found = set()
+            if not found >= CONTENT:
+                raise ValueError("holds something else than a dashboard; name another file")
+        return path
 
 
 def main(config: DictConfig) -> None:
@@ -58,7 +76,7 @@ def content_of(workspace: Any) -> dict[str, Any]:
     """Return the JSON content for W&B: entity, project, name, and `spec` with runs and panels."""
     view = workspace_model(workspace)
     spec = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
-    return {
+    return {  # its keys are `CONTENT`
         "entity": view.entity,
         "project": view.project,
         "displayName": view.display_name,

@@ -25,6 +25,7 @@ from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
+from neoseg.inference.model_file import code_of
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.own_code import current_code
@@ -97,7 +98,7 @@ def _claim(
     run = command.run
     settings = {"window": segmenter.window.model_dump(), "scoring": command.scoring.model_dump()}
     settings["window"]["voxel_size"] = segmenter.prepare.spacing
-    if code := current_code(run, command.allow):
+    if code := current_code(code_of(run), command.allow):
         settings["code"] = dict(code)
     told = evaluation_inputs(run.resolve().name, predicting_checkpoint(run), parts, settings)
     whole = {**told, "pictures": str(command.pictures), "views": str(command.scoring.views)}

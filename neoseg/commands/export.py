@@ -19,6 +19,7 @@ from neoseg.handover.onnx_model import OPSET, write_onnx
 from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.own_code import recorded_code
 from neoseg.runs.loading import images_of, together, warn_of_unfinished
 from neoseg.trust.folder import to_hand_over
 
@@ -98,7 +99,8 @@ def main(config: DictConfig) -> None:
     ]
     weights = [trained.network.state_dict() for trained in networks]
     calibrations = to_hand_over(runs, command.predict_with)
-    write_model(output, members, weights, licence, calibrations)
+    code = {name: digest for run in runs for name, digest in recorded_code(run).items()}
+    write_model(output, members, weights, licence, calibrations, code)
     contents = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
     if calibrations:
         contents += f" with {len(calibrations)} calibrations"

@@ -51,8 +51,14 @@ class GrowthConfig(CommandConfig):
     def _check_mode(self) -> GrowthConfig:
         if (self.output is None) == (self.curves is None):
             raise ConfigError("give output=FILE to learn curves, or curves=FILE to use some")
+        # Files of something else are not written over.
         if self.output is not None and self.output.exists():
-            _read_curves(self.output)  # a file of something else is not written over
+            _read_curves(self.output)
+        elif self.output is not None and (picture := self.output.with_suffix(".png")).exists():
+            raise ConfigError(
+                f"{picture} is there already, where the picture of the curves would be; give "
+                f"{self.output.name} another name"
+            )
         return self
 
 

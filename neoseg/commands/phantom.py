@@ -5,9 +5,9 @@ from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
-from neoseg.capacity import usable_cores
+from neoseg.capacity import Processes, usable_cores
 from neoseg.cohort.phantom.generation import generate_cohort
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.configuration.command_config import CommandConfig
@@ -24,7 +24,7 @@ class PhantomConfig(CommandConfig):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     output: OutputFolder
-    workers: int | None = Field(default=None, ge=1)
+    workers: Processes | None = None
 
     def settings(self) -> PhantomSettings:
         """Return the settings of the phantom; raises `ConfigError`."""

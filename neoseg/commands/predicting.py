@@ -8,6 +8,7 @@ from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.plan import Plan
 from neoseg.configuration.command_config import CommandConfig, RunFolders
 from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.model_file import code_of
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
 from neoseg.own_code import current_code
@@ -55,6 +56,7 @@ class PredictingConfig(CommandConfig):
 
     def origin(self) -> Origin:
         """Return the origin of predictions: weights, settings, and code that is not neoseg's."""
-        code = {k: v for run in self.run for k, v in current_code(run, self.allow).items()}
+        recorded = {k: v for run in self.run for k, v in code_of(run).items()}
+        code = current_code(recorded, self.allow)
         settings = {**self.settings, "code": code} if code else self.settings
         return Origin.of(self.made_by, self.run, settings)

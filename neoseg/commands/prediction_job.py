@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.formats import ending_of
 from neoseg.inference.beside import Beside
 from neoseg.inference.dataset import DerivativeError, Provenance, require_utf8
 from neoseg.inference.derivative import derivative_path, write_derivative
@@ -67,7 +68,7 @@ class PredictionJob:
             )
         beside, wanted = self._beside(scan, target), self._wanted(scan)
         if self.picture:
-            name = target.name.split(".nii")[0]
+            name = target.name.removesuffix(ending_of(target.name))
             picture = output / "pictures" / f"{name}.png"
             wanted[picture.relative_to(output).as_posix()] = ""
         kept = beside.clear(wanted)

@@ -1,6 +1,6 @@
 """Typed command configurations, parsed once; all problems are reported together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 
 from neoseg.configuration.overrides import unset_keys
 from neoseg.findings.settings import ConfigError, Section, listed
+from neoseg.foreign.values import is_storable
 
 
 def _as_list(value: Any) -> Any:
@@ -58,6 +59,8 @@ class CommandConfig(Section):
             if unset:
                 raise ConfigError(listed(unset))
             config = to_plain(config)
+        if unusable := list(_unusable_numbers(config)):
+            raise ConfigError(listed(unusable))
         config = cls.completed(config)
         parsed = cls.read(config)
         parsed._content = config
@@ -72,6 +75,18 @@ class CommandConfig(Section):
     def content(self) -> dict[str, Any]:
         """The plain containers that were parsed, to be saved with a run."""
         return self._content
+
+
+def _unusable_numbers(content: Any, key: str = "") -> Iterator[str]:
+    """Yield a message for each number that no file of a run could hold."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _unusable_numbers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from _unusable_numbers(value, f"{key}.{number}")
+    elif isinstance(content, int | float) and not is_storable(content):
+        yield f"{key} = {content}: expected a finite number, from -2^63 to below 2^63"
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:

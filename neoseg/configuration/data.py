@@ -1,5 +1,6 @@
 """The data part of a run's configuration: cohorts, splits and annotation protocols."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,9 @@ from neoseg.progress import progress_bar
 from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
 from neoseg.store.voxel_size import with_voxel_size
+
+_OWN_KEY = re.compile(r"(?<![\w.])(?=(?:cohort|split|annotation)\.[a-z_])")
+"""Where a message names a key of the first cohort."""
 
 
 class ExtraCohort(Section):
@@ -199,8 +203,9 @@ class DataConfig(CohortConfig):
                 split = split_cohort(cohort.scans, entry.split)
                 yield source_of(cohort, split, entry.annotation, entry.weight)
             except (CohortError, ConfigError) as error:
-                # The message names keys relative to the entry.
-                raise type(error)(f"{where}: {error}") from None
+                # The message names keys as those of the first cohort.
+                text = _OWN_KEY.sub(f"{where}.", str(error))
+                raise type(error)(f"{where}: {text}") from None
 
     def _without_bad_scans(self, cohort: Cohort, store: Store) -> Cohort:
         if self.on_error == "stop":

@@ -20,7 +20,7 @@ from neoseg.cohort import Cohort
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.findings.nearest import nearest
 from neoseg.findings.problems import OnError
-from neoseg.findings.settings import ConfigError, Section
+from neoseg.findings.settings import ConfigError, Section, wrong_type
 from neoseg.labels import Convention, LabelSpace
 
 MAX_LISTED = 5
@@ -53,15 +53,19 @@ class Reader(Section):
         except TargetError as error:
             yield f"{key} cannot be read: {error}; choose one of conf/cohort with cohort=<name>"
             return
-        parameters = inspect.signature(find_object(self.target)).parameters
+        parameters = {**inspect.signature(find_object(self.target)).parameters}
         known = set(parameters)
         if "reading" in known:  # **reading is passed on to `read_dhcp`
-            known |= set(inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters)
+            passed = inspect.signature(find_object("neoseg.cohort.read_dhcp")).parameters
+            parameters = {**passed, **parameters}
+            known |= set(passed)
         takes_any = "reading" not in known and _takes(parameters, None)
         known -= set(_RESERVED)
-        for option in self.model_extra or {}:
+        for option, value in (self.model_extra or {}).items():
             if option not in known and not takes_any:
                 yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
+            elif option in parameters:
+                yield from wrong_type(f"{key}.{option}", value, parameters[option].annotation)
         phantom = self.options.get("phantom")
         if isinstance(phantom, Mapping):
             names = [field.name for field in fields(PhantomSettings)]

@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from neoseg.findings.nearest import nearest
-from neoseg.findings.settings import ConfigError, Section, WrongKeysError
+from neoseg.findings.settings import ConfigError, Section, WrongKeysError, wrong_type
 from neoseg.training.own_callbacks import require_callbacks
 
 STEPS = "set patches.steps_per_epoch, the steps of an epoch and between two validations"
@@ -53,23 +53,40 @@ class TrainerSettings(Section):
         default=None, description="of your own, beside the run's: {_target_: CLASS, ...} each"
     )
 
+    @field_validator("max_time")
+    @classmethod
+    def _require_duration(cls, value: str | dict[str, int] | None) -> str | dict[str, int] | None:
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+        from lightning.pytorch.callbacks import Timer
+
+        try:
+            Timer(value)
+        except (TypeError, MisconfigurationException):
+            raise ValueError("expected days:hours:minutes:seconds, as in 00:12:00:00") from None
+        return value
+
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
         from lightning.pytorch import Trainer
 
-        known = list(inspect.signature(Trainer.__init__).parameters)[1:]
+        _, *parameters = inspect.signature(Trainer.__init__).parameters.values()
+        known = {parameter.name: parameter.annotation for parameter in parameters}
         extra = self.model_extra or {}
         wrong = [
             f"there is no key 'trainer.{key}'{nearest(key, known)}"
             for key in extra
             if key not in known
         ]
+        for key in known.keys() & extra.keys():
+            wrong += wrong_type(f"trainer.{key}", extra[key], known[key])
         wrong += [
             f"trainer.{key} is {extra[key]}; {instead} (trainer.{key}=null takes it back)"
             for key, (neutral, instead) in REFUSED.items()
             if (type(value := extra.get(key, neutral)), value) != (type(neutral), neutral)
             and value is not None
         ]
+        if self.max_epochs is None and self.max_steps is None:
+            wrong.append("trainer.max_epochs is not set; set it, or trainer.max_steps")
         WrongKeysError.require_none(wrong)
         return self
 

@@ -1,9 +1,10 @@
 """Validate plain values against settings models, with a message for each invalid key."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter
 from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from neoseg.errors import NeosegError
@@ -115,6 +116,26 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
             yield f"{place} = {item['input']!r}: {item['msg'] if raised is None else raised}"
         else:
             yield f"{place}: {item['msg'] if raised is None else raised}"
+
+
+_LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+
+
+def wrong_type(key: str, value: Any, annotation: Any) -> Iterator[str]:
+    """Yield a message if a value does not fit the annotation of the argument that it is for.
+
+    Numbers fit texts, such as ids. Annotations that are only for people fit anything.
+    """
+    if isinstance(annotation, str) or annotation is Parameter.empty:
+        return
+    try:
+        TypeAdapter(annotation, config=_LENIENT).validate_python(value)
+    except PydanticUserError:
+        return
+    except ValidationError as error:
+        expected = dict.fromkeys(item["msg"] for item in error.errors())
+        told = "; ".join(text.replace("an instance of Sequence", "a list") for text in expected)
+        yield f"{key} = {value!r}: {told}"
 
 
 def _is_missing_item(item: ErrorDetails) -> bool:

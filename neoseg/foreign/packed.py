@@ -106,6 +106,11 @@ def opened_checkpoint(
             archive = _single_archive(stream)
             packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
             records = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError(
+                    "it is a program (TorchScript), and programs are not run; where you trust it, "
+                    "save its weights: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')"
+                )
             if packed or len(records) != 1:
                 raise ValueError("it is not an archive as torch writes it")
             outline = _Outline(io.BytesIO(archive.read(records[0])), numbers).load()

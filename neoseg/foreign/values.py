@@ -111,6 +111,11 @@ def read_yaml(path: Path, within: Path | None = None) -> dict[str, Any]:
     return raw
 
 
+def is_storable(number: float) -> bool:
+    """Return whether a number is finite and fits into 64 bits."""
+    return -(2**63) <= number < 2**63
+
+
 def require_plain(node: Any, where: str) -> None:
     """Raise `ForeignError` unless containers hold a limited number of plain, finite values."""
     budget = MAX_VALUES
@@ -132,7 +137,7 @@ def require_plain(node: Any, where: str) -> None:
         elif isinstance(node, list | tuple):
             for value in node:
                 look(value, depth + 1)
-        elif isinstance(node, int | float) and not -(2**63) <= node < 2**63:  # also NaN
+        elif isinstance(node, int | float) and not is_storable(node):
             raise ForeignError(f"{where} holds a number that is not finite or too large")
         elif not isinstance(node, str | int | float | None):
             raise ForeignError(f"{where} holds {type(node).__name__}, expected texts and numbers")

@@ -103,7 +103,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: the file cannot be read, or holds no weights by name.
     """
     whole = content = _load(path, numbers=True)
-    if isinstance(content, dict) and content.keys() >= NEEDED:
+    settings = content.get("hyper_parameters") if isinstance(content, dict) else None
+    if isinstance(settings, dict) and "label_sets" in settings and "state_dict" in content:
         raise CheckpointError(f"{path} is a checkpoint of a run; name the folder of the run")
     for key in WEIGHT_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -19,6 +19,7 @@ from neoseg.foreign import ForeignError
 from neoseg.foreign.files import opened
 from neoseg.foreign.packed import LARGEST_CHECKPOINT
 from neoseg.foreign.values import json_of, require_values, value_at
+from neoseg.own_code import recorded_code
 
 ENDING = ".neoseg"
 KEY, VERSION = "neoseg", 1
@@ -49,12 +50,14 @@ class Member:
 class ModelFile:
     """Content of a model file except the weights.
 
-    `calibrations` are written by `neoseg.trust`, keyed by the digest of their settings.
+    `calibrations` are written by `neoseg.trust`, keyed by the digest of their settings; `code` has
+    the digests of modules of other packages with which the networks were trained.
     """
 
     members: tuple[Member, ...]
     licence: str | None
     calibrations: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_model(
@@ -63,6 +66,7 @@ def write_model(
     weights: Sequence[Mapping[str, Tensor]],
     licence: str | None = None,
     calibrations: Mapping[str, Any] | None = None,
+    code: Mapping[str, str] | None = None,
 ) -> None:
     """Write networks with their weights to one file, atomically.
 
@@ -77,6 +81,7 @@ def write_model(
         "licence": licence,
         "members": [asdict(member) for member in members],
         "calibrations": dict(calibrations or {}),
+        "code": dict(code or {}),
     }
     tensors = {
         # Cloned, as safetensors refuses tensors that share memory.
@@ -146,12 +151,21 @@ def _parse_head(path: Path, size: bytes, start: bytes) -> ModelFile:
             "a later neoseg has written it"
         )
     members, licence = value_at(content, "members"), value_at(content, "licence")
-    calibrations = value_at(content, "calibrations", {})  # absent in files of earlier versions
+    # Absent in files of earlier versions.
+    calibrations, code = value_at(content, "calibrations", {}), value_at(content, "code", {})
     if not isinstance(members, list) or not members or not isinstance(licence, str | None):
         raise ForeignError(f"{not_a_model}: it describes no network")
     if not isinstance(calibrations, dict):
         raise ForeignError(f"{not_a_model}: its calibrations are not valid")
-    return ModelFile(tuple(_parse_member(path, raw) for raw in members), licence, calibrations)
+    if not isinstance(code, dict) or not all(isinstance(text, str) for text in code.values()):
+        raise ForeignError(f"{not_a_model}: its digests of code are not valid")
+    parsed = tuple(_parse_member(path, raw) for raw in members)
+    return ModelFile(parsed, licence, calibrations, code)
+
+
+def code_of(source: Path) -> Mapping[str, str]:
+    """Return the digests of other packages' modules that a run or a model file was made with."""
+    return recorded_code(source) if source.is_dir() else read_head(source).code
 
 
 def _parse_member(path: Path, raw: Any) -> Member:

@@ -20,7 +20,7 @@ from neoseg.inference.checkpoint import (
 from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.model_file import read_model
 from neoseg.networks import weighing
-from neoseg.own_code import changed_code
+from neoseg.own_code import changed_code, recorded_code
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +87,7 @@ class TrainedNetwork:
             prefix = PREFIXES[name]
             with weighing(weights):
                 network = spec.build_network(allow)
-            if modules := changed_code(run, allow):
-                log.warning(
-                    "the code of %s has changed since %s was trained, and what it predicts may be "
-                    "another thing",
-                    ", ".join(modules[:5]),
-                    run,
-                )
+            _warn_of_changed(recorded_code(run), allow, run)
             own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             return cls.of(spec, network, own, device, name)
         except CheckpointError as error:
@@ -131,6 +125,7 @@ class TrainedNetwork:
                 raise ConfigError(f"{path} cannot be loaded: {error}") from None
         if len(loaded) < len(weights):
             raise ConfigError(f"{path} has two networks of one name")
+        _warn_of_changed(model.code, allow, path)
         return loaded
 
     @classmethod
@@ -168,3 +163,13 @@ def choose_device(name: str) -> torch.device:
             "cuda on a machine with a GPU and a build of torch for it"
         ) from None
     return device
+
+
+def _warn_of_changed(recorded: Mapping[str, str], allow: Sequence[str], source: Path) -> None:
+    if modules := changed_code(recorded, allow):
+        log.warning(
+            "the code of %s has changed since %s was trained, and what it predicts may be another "
+            "thing",
+            ", ".join(modules[:5]),
+            source,
+        )

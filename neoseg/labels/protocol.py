@@ -13,7 +13,7 @@ from neoseg.findings.settings import Section
 from neoseg.labels.codebook import UNKNOWN, Codebook
 from neoseg.labels.convention import Convention
 from neoseg.labels.space import LabelSet, LabelSpace
-from neoseg.labels.table import LabelError
+from neoseg.labels.table import LabelError, Reference
 
 PLANE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Axis of a canonical (RAS+) array along which the slices of a plane are stacked."""
@@ -47,9 +47,9 @@ class ProtocolRow(Section):
 
     name: str = Field(min_length=1)
     describes: bool = False
-    convention: dict[int, int | str | tuple[int | str, ...] | None] | None = None
-    merge: tuple[int | str | tuple[int | str, ...], ...] = ()
-    missing: tuple[int | str, ...] = ()
+    convention: dict[int, Reference | tuple[Reference, ...] | None] | None = None
+    merge: tuple[Reference | tuple[Reference, ...], ...] = ()
+    missing: tuple[Reference, ...] = ()
     unlabelled: bool = False
     slices: SliceShare | None = None
 

@@ -8,7 +8,15 @@ from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import Section, own_errors
@@ -49,6 +57,19 @@ def _printable(text: str) -> str:
 Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
 
+def _require_no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            f"{str(value).lower()} is what YAML makes of words such as ON, yes and n; put the name "
+            "in quotation marks"
+        )
+    return value
+
+
+Reference = Annotated[int | str, BeforeValidator(_require_no_boolean)]
+"""What a leaf or class is called in a file: index, name or abbreviation."""
+
+
 class Leaf(Section):
     """One of the K mutually exclusive structures."""
 
@@ -72,7 +93,7 @@ class ClassRow(Section):
 
     abbreviation: Name
     name: Name
-    leaves: tuple[int | str, ...] = Field(
+    leaves: tuple[Reference, ...] = Field(
         min_length=2, description="indices, names or abbreviations of leaves or other classes"
     )
     color: str = Field(default="#ffffff", pattern=HEX_COLOUR)
@@ -88,7 +109,7 @@ class LabelTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
-    background: int | str
+    background: Reference
     leaves: tuple[Leaf, ...] = Field(min_length=2, max_length=254)
     classes: tuple[ClassRow, ...] = ()
     mirror: tuple[tuple[int, int], ...] = ()

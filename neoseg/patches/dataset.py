@@ -14,6 +14,7 @@ from neoseg.augment.label_contrast import Groups
 from neoseg.augment.settings import AugmentSettings
 from neoseg.augment.torchio_transforms import apply_torchio
 from neoseg.augment.warp import Geometry3D, cut_patch, draw_geometry
+from neoseg.capacity import MAX_PROCESSES
 from neoseg.cohort import MissingModality
 from neoseg.findings.settings import Section
 from neoseg.labels import MAX_CODES, STREAMS, Codebook
@@ -44,7 +45,9 @@ class PatchSettings(Section):
         default=0.7, ge=0, le=1, description="share of class-balanced centres"
     )
     mix: dict[str, float] | None = None
-    workers: int | None = Field(default=None, ge=0, description="loader processes per device")
+    workers: int | None = Field(
+        default=None, ge=0, le=MAX_PROCESSES, description="loader processes per device"
+    )
 
 
 @dataclass(frozen=True)

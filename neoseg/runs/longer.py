@@ -10,6 +10,7 @@ from neoseg.foreign import CONFIG, ForeignError, read_config
 from neoseg.runs.folder import RECORD
 from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.training.module import MONITOR
+from neoseg.training.recipe import stages_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ def advise_on_length(run: RunConfig, folder: Path, epochs: int) -> None:
         folder: of the run.
         epochs: number of completed epochs.
     """
-    wanted = run.trainer.max_epochs or epochs
+    own = stages_of(run.recipe)[-1].epochs
+    wanted = own or run.trainer.max_epochs or epochs
     if epochs < wanted and run.trainer.max_time is not None and run.early_stopping is None:
         more = (override("trainer.max_time", "null"), *again(run.allow))
         line = command("train", override("resume", folder), *more)
@@ -47,7 +49,7 @@ def advise_on_length(run: RunConfig, folder: Path, epochs: int) -> None:
         return
     curve = [row[MONITOR] for row in CurveLogger(folder / METRICS).rows if MONITOR in row]
     gain = rise([value for value in curve if value == value])
-    if epochs < wanted or gain < RISE:
+    if epochs < wanted or gain < RISE or own:
         return
     overrides = [override("resume", folder), override("trainer.max_epochs", 2 * wanted)]
     log.warning(

@@ -1,7 +1,6 @@
 """Train and score one run in its folder, from its configuration."""
 
 import logging
-from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
@@ -56,7 +55,7 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
         # Another process may have finished the run before releasing the lock.
         if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
-        unharmed = restored_if_refused(folder) if resuming else nullcontext()
+        unharmed = restored_if_refused(folder, resuming)
         with unharmed, failure_noted(folder), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)
 

@@ -108,6 +108,9 @@ def check_affine(path: Path, image: Any) -> list[Problem]:
 
 def check_numbers(path: Path, data: np.ndarray, float32: bool) -> list[Problem]:
     """Check that all voxels are finite numbers, and within float32 range if `float32` is set."""
+    if data.dtype.names:
+        action = "save labels as whole numbers, one for each structure, and an image in grey"
+        return one(path, "holds colours (RGB)", "numbers", action, "no-numbers")
     if data.dtype.kind not in "fiub":
         return one(path, f"holds {data.dtype} voxels", "numbers", "convert it first", "no-numbers")
     if data.dtype.kind != "f":

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from pydantic import Field
 
-from neoseg.capacity import free_memory
+from neoseg.capacity import Processes, free_memory
 from neoseg.findings.problems import Problem
 from neoseg.findings.settings import Section
 from neoseg.store.brightness import check_another, check_contrast, usual_brightness
@@ -39,11 +39,13 @@ class PrepareSettings(Section):
     foreground: Literal["head", "mask"] = Field(
         default="head", description="what crop and brightness go by: bright voxels, the brain mask"
     )
-    crop_margin: float | None = Field(default=4.0, ge=0, description="mm; null keeps everything")
+    crop_margin: float | None = Field(
+        default=4.0, ge=0, le=1000, description="mm; null keeps everything"
+    )
     dtype: Literal["float16", "float32"] = "float16"
     locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
-    processes: int | None = Field(
-        default=None, ge=1, exclude=True, description="that prepare scans; changes no entry"
+    processes: Processes | None = Field(
+        default=None, exclude=True, description="that prepare scans; changes no entry"
     )
 
 

@@ -11,12 +11,13 @@ from torch import nn
 
 from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import ConfigError, Section
+from neoseg.labels.table import Reference
 from neoseg.networks.carry import is_head, roles
 
 HEAD, BODY = "head", "body"
 """Used instead of patterns: layers whose size depends on the classes, and all others."""
 
-Names = int | str | tuple[int | str, ...]
+Names = Reference | tuple[Reference, ...]
 
 
 class InitSettings(Section):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from neoseg.digests import digest_of
+from neoseg.findings.command_line import override, quoted
 from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError
@@ -25,6 +27,8 @@ from neoseg.networks import Head, make_head
 from neoseg.networks.carry import Moved, head_start, image_start, moved, roles
 from neoseg.training.module import SegmentationModule
 from neoseg.training.nnunet import is_nnunet, nnunet_of
+
+log = logging.getLogger(__name__)
 
 MIN_SHARE = 0.1
 """Smallest fraction of a network's parameters that must match; below it, it is another network."""
@@ -62,6 +66,12 @@ class Source:
                 several networks.
         """
         path = Path(place)
+        inside = path / "models" / "model.pt"
+        if inside.is_file() and not predicting_checkpoint(path).is_file():
+            raise ConfigError(
+                f"init_from={place} is a folder, such as of a MONAI bundle; name the weights in "
+                f"it: {override('init_from', inside)}"
+            )
         if path.is_dir():
             trained = TrainedNetwork.load(path, device, allow=allow)
             file = predicting_checkpoint(path)
@@ -127,6 +137,7 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
     spec, images, head, starts = module.spec, None, None, None
     if source.images is not None:
         images = image_start(source.images, spec.channel_names)
+        _warn_of_other_names(source, spec)
     if source.head is not None:
         starts = carried(source.head.space, spec.space, told)
         head = head_start(source.head, module.head, starts)
@@ -147,13 +158,19 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
 
 
 def _match_keys(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add or remove the prefix of `HeadList` wrappers, so that the keys match those of `wanted`."""
-    prefix = "network."
-    if weights.keys() & wanted.keys():
-        return weights
-    if any(name.startswith(prefix) for name in wanted):
-        return {prefix + name: value for name, value in weights.items()}
-    return {name.removeprefix(prefix): value for name, value in weights.items()}
+    """Return the part of the weights whose names are most like those of `wanted`, named as there.
+
+    Networks lie below the attribute of a wrapper: `HeadList` here, Lightning modules elsewhere.
+    """
+    wrapper = "network." if any(name.startswith("network.") for name in wanted) else ""
+    bare = {name.removeprefix(wrapper) for name in wanted}
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+    prefixes = ["", *sorted({name.partition(".")[0] + "." for name in weights})]
+    alike = max(map(below, prefixes), key=lambda part: len(part.keys() & bare))
+    return {wrapper + name: value for name, value in alike.items()}
 
 
 def _layer_report(source: Source, got: Moved) -> dict[str, Any]:
@@ -182,12 +199,34 @@ def _classes(
     ]
 
 
+def _images_in(channels: Sequence[str]) -> list[str]:
+    """Return the channels without those that only say whether an image is present."""
+    return [name for name in channels if not name.endswith("?")]
+
+
+def _warn_of_other_names(source: Source, new: ModelSpec) -> None:
+    """Warn where several images start alike because none is called as in the other network."""
+    theirs, own = _images_in(source.images or ()), _images_in(new.channel_names)
+    if len(theirs) > 1 and not set(theirs) & set(own):
+        names = ",".join(quoted(name) for name in theirs)
+        log.warning(
+            "%s reads the images %s, and this run has %s: as no name is the same, each starts with "
+            "the mean of all; if they are images of one kind, call them alike: %s",
+            *(source.name, ", ".join(theirs), ", ".join(own)),
+            override("cohort.modalities", f"[{names}]"),
+        )
+
+
 def _images(old: tuple[str, ...] | None, new: ModelSpec) -> list[dict[str, str]]:
     if old is None:
         return []
     current = new.channel_names
-    source = "added, starts at nothing" if set(old) & set(current) else f"mean of {', '.join(old)}"
-    rows = [{"image": n, "from": n if n in old else source} for n in current]
+    nothing = "added, starts at nothing"
+    source = nothing if set(old) & set(current) else f"mean of {', '.join(_images_in(old))}"
+    rows = [
+        {"image": n, "from": n if n in old else source if n in _images_in(current) else nothing}
+        for n in current
+    ]
     dropped = [n for n in old if n not in current] if set(old) & set(current) else []
     return rows + [{"image": n, "from": "left out"} for n in dropped]
 

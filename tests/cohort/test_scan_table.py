@@ -106,6 +106,8 @@ def test_a_column_that_is_not_there(tmp_path: Path, drawem9: LabelSpace) -> None
     path = write(tmp_path, "1,img/1.nii.gz", header="subject,image")
     with pytest.raises(CohortError, match=r"has no column T2w; it has image, subject.*columns="):
         read(path, drawem9, modalities=["T2w"])
+    with pytest.raises(CohortError, match=r"or with cohort.modalities=\[...\] which images"):
+        read(path, drawem9, modalities=["T2w"])
     with pytest.raises(CohortError, match="columns: names T3"):
         read(path, drawem9, columns={"T3": "image"})
 

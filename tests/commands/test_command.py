@@ -202,13 +202,23 @@ complete() {
 }
 complete "neoseg pre" 1
 complete "neoseg train cohort=bi" 4
+cd "$FOLDER"
+complete "neoseg predict input=./" 4
+ls
 """
 
 
-def test_the_shell_completes(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_completes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And does not execute what stands in names of files."""
+    name = "a $(touch run).nii"
+    (tmp_path / name).touch()
     environment = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    environment["FOLDER"] = str(tmp_path)
     subprocess.run(["bash", "-c", COMPLETED], env=environment, check=True)
-    assert capfd.readouterr().out.split("\n")[:2] == ["predict prepare", "bids"]
+    commands, groups, files, *there = capfd.readouterr().out.splitlines()
+    assert (commands, groups) == ("predict prepare", "bids")
+    assert name in files
+    assert there == [name]
     assert "python -m neoseg.completion" in str(completion.__doc__)
 
 

@@ -114,6 +114,7 @@ def test_large_indices_need_two_bytes(tmp_path, labels) -> None:
         ("sub-A_ses-1_T2w_restore.nii.gz", "sub-A/ses-1/anat/sub-A_ses-1_desc-neoseg_dseg.nii.gz"),
         ("scan12.nii.gz", "scan12_desc-neoseg_dseg.nii.gz"),
         ("SCAN.v2.NII.GZ", "SCAN.v2_desc-neoseg_dseg.nii.gz"),
+        ("sub-lab_04.nii.gz", "sub-lab_04_desc-neoseg_dseg.nii.gz"),
         ("sub-01.nii.gz", "sub-01_desc-neoseg_dseg.nii.gz"),
         ("sub-.._T2w.nii.gz", "sub-.._T2w_desc-neoseg_dseg.nii.gz"),
         ("sub-1_ses-.._T2w.nii.gz", "sub-1_ses-.._T2w_desc-neoseg_dseg.nii.gz"),
@@ -123,6 +124,21 @@ def test_large_indices_need_two_bytes(tmp_path, labels) -> None:
 )
 def test_names(name, expected) -> None:
     assert derivative_path(Path("out"), Path("/data/../x") / name) == Path("out") / expected
+
+
+@pytest.mark.parametrize(
+    ("scan", "expected"),
+    [
+        ("sub-01", "sub-01/anat/sub-01_desc-neoseg_dseg.nii.gz"),
+        ("sub-01_ses-2", "sub-01/ses-2/anat/sub-01_ses-2_desc-neoseg_dseg.nii.gz"),
+        ("sub-lab_04", "sub-lab_04_desc-neoseg_dseg.nii.gz"),
+        ("sub-lab_A", "sub-lab_A_desc-neoseg_dseg.nii.gz"),
+        ("sub-a_b_c", "sub-a_b_c_desc-neoseg_dseg.nii.gz"),
+        ("a.b", "a.b_desc-neoseg_dseg.nii.gz"),
+    ],
+)
+def test_each_scan_has_a_file_of_its_own(scan, expected) -> None:
+    assert derivative_path(Path("out"), Path("/data/image.nii.gz"), scan) == Path("out") / expected
 
 
 @pytest.mark.parametrize("name", ["scan.png", "scan", ".nii.gz", "scan.nii.gz.txt"])

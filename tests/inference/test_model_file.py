@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from safetensors.torch import save_file
 
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import ConfigError
-from neoseg.inference.model_file import KEY, Member, read_model, write_model
+from neoseg.inference.model_file import KEY, Member, code_of, read_model, write_model
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.trained import TrainedNetwork
+from neoseg.own_code import recorded_code, write_code
 from neoseg.runs.loading import images_of, load_predictor
 
 sys.path.append(str(Path(__file__).parents[1] / "red_team"))
@@ -124,3 +126,31 @@ def test_a_file_cut_anywhere_is_one_message(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ConfigError, match=r"model\.neoseg"):
             read_model(path)
+
+
+def test_changed_code_of_a_network_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("nets", "layers", "others"):
+        (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
+    for name in ("nets", "layers"):
+        monkeypatch.setitem(sys.modules, name, module_from_spec(find_spec(name)))
+    run = made(tmp_path)
+    write_code(run, ["nets"])
+    assert set(recorded_code(run)) == {"nets", "layers"}, "what lies beside is the user's, too"
+    trained = TrainedNetwork.load(run, "cpu", allow=["nets"])
+    members = [Member("A", trained.predicts, trained.spec.plain())]
+    path = tmp_path / "model.neoseg"
+    write_model(path, members, [trained.network.state_dict()], code=recorded_code(run))
+    assert code_of(path) == code_of(run) == recorded_code(run)
+    TrainedNetwork.load_file(path, "cpu", allow=["nets"])
+    assert not caplog.records
+    (tmp_path / "layers.py").write_text("VALUE = 2\n")
+    for load, place in ((TrainedNetwork.load, run), (TrainedNetwork.load_file, path)):
+        caplog.clear()
+        load(place, "cpu", allow=["nets"])
+        assert f"the code of layers has changed since {place} was trained" in caplog.text
+    caplog.clear()
+    TrainedNetwork.load_file(path, "cpu")
+    assert not caplog.records, "nothing of other packages is allowed"

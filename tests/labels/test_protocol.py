@@ -153,3 +153,9 @@ def test_hidden_slices_are_unknown_and_the_others_untouched(
     by_slice = np.moveaxis(hidden, axis, 0)
     np.testing.assert_array_equal(by_slice[chosen], np.moveaxis(codes, axis, 0)[chosen])
     assert (by_slice[~chosen] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("key", ["merge", "missing"])
+def test_names_that_yaml_reads_as_booleans_are_refused(drawem9: LabelSpace, key: str) -> None:
+    with pytest.raises(LabelError, match="put the name in quotation marks"):
+        Protocol.parse(drawem9, {"name": "x", key: [True, 2]})

@@ -63,6 +63,8 @@ def test_parses_a_table_and_gives_classes_a_default_colour() -> None:
         (("mirror",), [[0, 3]], "mirror pairs the background '0'"),
         (("leaves",), RAW["leaves"][:1], "leaves"),
         (("extra",), 1, "extra"),
+        (("classes", 0, "leaves"), [True, 7], "true is what YAML makes of words such as ON"),
+        (("background",), False, "false is what YAML makes of"),
     ],
 )
 def test_names_the_entry_that_is_wrong(path: tuple[Any, ...], value: object, message: str) -> None:

@@ -12,11 +12,15 @@ import yaml
 
 from neoseg.configuration.run import RunConfig
 from neoseg.runs.longer import advise_on_length, goes_on, rise
+from neoseg.training.recipe import RecipeSettings
+
+SINGLE = RecipeSettings(kind="single")
 
 
-def run(epochs: int, max_time: str | None = None) -> RunConfig:
+def run(epochs: int, max_time: str | None = None, recipe: RecipeSettings = SINGLE) -> RunConfig:
     trainer = SimpleNamespace(max_epochs=epochs, max_time=max_time)
-    return cast(RunConfig, SimpleNamespace(allow=(), trainer=trainer, early_stopping=None))
+    content = {"allow": (), "trainer": trainer, "early_stopping": None, "recipe": recipe}
+    return cast(RunConfig, SimpleNamespace(**content))
 
 
 def curve(folder: Path, values: list[float]) -> None:
@@ -47,6 +51,15 @@ def test_a_training_out_of_time_says_so(tmp_path: Path, caplog: Any) -> None:
     advise_on_length(run(5, "00:01:00:00"), tmp_path, 3)
     assert "after 3 of 5 epochs" in caplog.text
     assert f"resume={tmp_path} trainer.max_time=null" in caplog.text
+
+
+def test_a_last_training_of_fewer_epochs_is_not_cut_short(tmp_path: Path, caplog: Any) -> None:
+    short = RecipeSettings.model_validate({"kind": "pseudo_label", "epochs": 3})
+    curve(tmp_path, [0.1, 0.3, 0.5, 0.6, 0.7])
+    advise_on_length(run(5, "01:00:00:00", short), tmp_path, 3)
+    assert not caplog.records
+    advise_on_length(run(5, "01:00:00:00", short), tmp_path, 2)
+    assert "after 2 of 3 epochs" in caplog.text
 
 
 def test_a_run_that_has_ended_goes_on_for_more_epochs_or_time(tmp_path: Path) -> None:

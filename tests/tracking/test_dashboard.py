@@ -156,3 +156,11 @@ def test_the_command_saves_a_view(
     sections = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
     assert {"Label share", "Overlays"} <= {section["name"] for section in sections}
     assert f"{server.address}/team/neoseg?nw=" in said
+
+
+def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match="holds something else than a dashboard"):
+        dashboard.DashboardConfig._require_free(tmp_path / "mine.json")
+    (tmp_path / "own.json").write_text(json.dumps(dict.fromkeys(dashboard.CONTENT, "")))
+    dashboard.DashboardConfig._require_free(tmp_path / "own.json")

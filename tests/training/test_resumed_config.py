@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from interruption import Killed, die_at
+from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
 
@@ -130,6 +130,25 @@ def test_a_changed_rate_is_that_of_the_steps_that_follow(
         assert group["weight_decay"] == 0.5
     assert rates[1] == [value / 2 for value in rates[0]] == [rate / 2] * 2
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_that_was_refused_can_be_started_otherwise(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    settings = ("supervised", "score=false", "trainer.max_epochs=1")
+    with pytest.raises(ConfigError, match="is another network"):
+        train(configured(*settings, f"init_from={other_weights(tmp_path)}"), tmp_path / "run")
+    train(configured(*settings, "split.seed=5"), tmp_path / "run")
+    train(configured(*settings, "split.seed=5"), tmp_path / "fresh")
+    assert_same_runs(tmp_path / "fresh", tmp_path / "run")
+    assert not (tmp_path / "run" / "seen.json").exists()
+    with pytest.raises(ConfigError, match=r"split.seed was 5"):
+        train(configured(*settings), tmp_path / "run")
+
+
+def other_weights(folder: Path) -> Path:
+    torch.save({"layer.weight": torch.zeros(3)}, folder / "other.pt")
+    return folder / "other.pt"
 
 
 @pytest.mark.parametrize("finished", [False, True])

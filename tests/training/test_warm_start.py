@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,51 @@ def test_classes_are_added_to_an_older_network(
     again = RunConfig.parse(configured("label_set", *run, "trainer.max_epochs=2"))
     runs.train(again, new, resuming=True)
     assert json.loads((new / "run.json").read_text())["steps"] == 2
+
+
+def test_images_that_are_called_otherwise_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    new = make_module(modalities=("0", "1"))
+    old = replace(source_of(make_module(modalities=("T2w", "T1w"))), images=("T2w", "T1w"))
+    report = start(new, old, None)
+    assert {row["from"] for row in report["images"] if row["image"] in "01"} == {"mean of T2w, T1w"}
+    assert 'cohort.modalities=["T2w","T1w"]' in caplog.text
+    caplog.clear()
+    start(make_module(modalities=("T2w", "T1w")), old, None)
+    assert not caplog.records
+
+
+def test_flags_of_images_start_at_nothing() -> None:
+    new = make_module(modalities=("T2w", "T1w"), missing_modality={"policy": "dropout"})
+    report = start(new, replace(source_of(make_module()), images=("MRI",)), None)
+    origin = {row["image"]: row["from"] for row in report["images"]}
+    assert origin == {
+        **dict.fromkeys(("T2w", "T1w"), "mean of MRI"),
+        "T1w?": "added, starts at nothing",
+    }
+
+
+@pytest.mark.parametrize("prefix", ["net.", "model."])
+def test_weights_below_an_attribute_of_a_wrapper(prefix: str, tmp_path: Path) -> None:
+    """As in checkpoints of Lightning, with settings of another project and its metrics."""
+    torch.manual_seed(1)
+    old, reports = make_module().network.state_dict(), []
+    for name in ("", prefix):
+        weights = {name + key: value for key, value in old.items()}
+        content = {"state_dict": {**weights, "metric.count": torch.zeros(1)}, "epoch": 3}
+        torch.save({**content, "hyper_parameters": {"lr": 0.1}}, tmp_path / "theirs.ckpt")
+        new = make_module()
+        reports.append(start(new, Source.read(str(tmp_path / "theirs.ckpt")), None))
+        assert torch.equal(new.network.state_dict()["model.0.conv.bias"], old["model.0.conv.bias"])
+    assert reports[0]["share"] == reports[1]["share"]
+    assert reports[0]["drawn"] == reports[1]["drawn"]
+
+
+def test_what_holds_no_weights_says_where_they_are(tmp_path: Path) -> None:
+    program = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    torch.jit.save(program, tmp_path / "model.ts")
+    with pytest.raises(ConfigError, match=r"it is a program \(TorchScript\).*state_dict\(\)"):
+        Source.read(str(tmp_path / "model.ts"))
+    (tmp_path / "models").mkdir()
+    torch.save({}, tmp_path / "models" / "model.pt")
+    with pytest.raises(ConfigError, match=r"of a MONAI bundle; name .*models/model.pt"):
+        Source.read(str(tmp_path))

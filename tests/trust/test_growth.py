@@ -172,6 +172,9 @@ def test_cells_that_are_no_volumes(
     (tmp_path / "participants.json").write_text("{}")
     assert "holds no curves" in learn("n/a", output="participants.json")
     assert (tmp_path / "participants.json").read_text() == "{}"
+    (tmp_path / "mine.png").write_text("mine")
+    assert "mine.png is there already" in learn("n/a", output="mine.json")
+    assert (tmp_path / "mine.png").read_text() == "mine"
 
 
 def test_segmentations_of_nobody_have_no_ages(

@@ -91,11 +91,22 @@ def _several_cohorts(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _different_truths(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning if runs were scored against different labels of the same scans."""
-    leaves = frame[frame["is_leaf"]]
-    volumes = leaves.groupby([*SCAN, "abbreviation"], sort=False, dropna=False)["truth_ml"]
-    extremes = volumes.agg(["min", "max"])
-    other = extremes[extremes["max"] - extremes["min"] > OTHER_TRUTH * extremes["max"]]
+    """Yield a warning if runs were scored against different labels of the same scans.
+
+    Where only super-classes differ, they hold other leaves.
+    """
+    volumes = frame.groupby([*SCAN, "is_leaf", "abbreviation"], sort=False, dropna=False)
+    extremes = volumes["truth_ml"].agg(["min", "max"])
+    differing = extremes[extremes["max"] - extremes["min"] > OTHER_TRUTH * extremes["max"]]
+    is_leaf = differing.index.get_level_values("is_leaf").to_numpy(dtype=bool)
+    other, classes = differing[is_leaf], differing[~is_leaf]
+    if len(classes) and not len(other):
+        name, (low, high) = classes.index[0][-1], classes.iloc[0]
+        names = shorten(sorted(set(classes.index.get_level_values(-1))))
+        yield (
+            f"The label tables of the runs give other leaves to {names}: in one scan {name} has "
+            f"{low:.4g} and {high:.4g} ml. Its scores cannot be compared. Give all runs one table."
+        )
     if len(other):
         name, (low, high) = other.index[0][-1], other.iloc[0]
         scans = len(other.groupby(level=[0, 1, 2], dropna=False))

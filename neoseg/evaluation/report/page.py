@@ -13,6 +13,7 @@ from neoseg import __version__
 from neoseg.files import write_text
 
 _FOLDER = files("neoseg.evaluation.report") / "assets"
+_MADE_BY = '<meta name="generator" content="neoseg'
 _SCRIPTS = ("core.js", "table.js", "scores.js", "viewer.js", "main.js")
 
 
@@ -38,6 +39,21 @@ def write_page(path: Path, title: str, data: dict[str, Any]) -> None:
         data=embedded_json(data),
     )
     write_text(path, page)
+
+
+def write_placeholder(path: Path) -> None:
+    """Write a page that stands for one that is not complete."""
+    write_text(
+        path,
+        f"<!doctype html>{_MADE_BY} {html.escape(__version__)}"
+        '"><title>Unfinished</title><p>This report is being written, or was interrupted: run '
+        "neoseg report again.",
+    )
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is the page of a report, complete or not."""
+    return path.is_file() and _MADE_BY.encode() in path.read_bytes()[:4096]
 
 
 def embedded_json(data: Any) -> str:

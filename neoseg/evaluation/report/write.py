@@ -14,15 +14,23 @@ from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
 from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.figures import bar_figure, heat_map
+from neoseg.evaluation.report.page import is_page, write_placeholder
 from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.plate import plate_figure
-from neoseg.evaluation.report.run_files import FinishedRun
+from neoseg.evaluation.report.run_files import FinishedRun, ReportError
 from neoseg.evaluation.report.text import Parts, markdown_report, write_tables
 from neoseg.evaluation.report.trends import age_figure, learning_curves, read_curves, share_figure
 from neoseg.files import write_bytes, write_figure, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
+from neoseg.findings.problems import shorten
 from neoseg.tracking.curves import METRICS
+
+PAGE = "report.html"
+TABLES = (
+    *("scores.csv", "summary.csv", "tests.csv", "runs.csv"),
+    *("report.md", "tables.md", "tables.tex"),
+)
 
 FIGURES = ("dice", "hd95", "share", "age", "curves", "expected", "structures", "plate")
 """Names of the figures in a report."""
@@ -49,8 +57,9 @@ def write_report(
         Path of `report.html`.
 
     Raises:
-        ReportError: if there is no finished run.
+        ReportError: there is no finished run, or `output` has files of something else.
     """
+    _require_free(output)
     comparison = compare(runs, settings or ReportSettings(), privacy)
     _remove_earlier(output)
     for name, table in (
@@ -72,22 +81,34 @@ def write_report(
     write_tables(comparison, output)
     write_text(output / "report.md", markdown_report(comparison, parts))
     write_report_page(comparison, parts, output)
-    return output / "report.html"
+    return output / PAGE
+
+
+def _require_free(output: Path) -> None:
+    """Raise `ReportError` if a folder has files of something else by the names of a report's."""
+    there = [name for name in (*TABLES, PAGE) if (output / name).exists()]
+    if there and not is_page(output / PAGE):
+        raise ReportError(
+            f"{output} has {shorten(there)} of something else, which a report would write over; "
+            "name another folder"
+        )
 
 
 def _remove_earlier(output: Path) -> None:
     """Remove the page, pictures and cards of an earlier report, which may show other runs or ids.
 
-    The page is written last: an old one must not be mistaken for that of the new tables.
+    The page is written last, and until then says so: an old one must not be mistaken for that of
+    the new tables.
     """
     number = "[0-9][0-9]*-*"
     cases, cards = output.glob(f"cases/{number}.png"), output.glob(f"cards/{number}/{CARD}.*")
     figures = (output / f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf"))
-    for path in (output / "report.html", *figures, *cases, *cards):
+    for path in (*figures, *cases, *cards):
         path.unlink(missing_ok=True)
     for folder in output.glob(f"cards/{number}"):
         with suppress(OSError):  # somebody's own files are in it
             folder.rmdir()
+    write_placeholder(output / PAGE)
 
 
 def _write_figures(comparison: Comparison, output: Path) -> dict[str, str]:

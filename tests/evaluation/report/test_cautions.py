@@ -34,3 +34,14 @@ def test_runs_that_were_scored_against_different_labels_are_told(second: float, 
     if told:
         assert "between runs in 1 scans (such as WM of 1.324 and of 1.624 ml)" in warnings[0]
         assert "07" not in warnings[0]  # a report may have to hide who it is about
+
+
+def test_classes_of_other_leaves_are_told() -> None:
+    scan = {"cohort": "c", "subject": "07", "session": None}
+    leaf = {**scan, "abbreviation": "WM", "is_leaf": True, "truth_ml": 1.0}
+    rows = [{**scan, "abbreviation": "TCV", "is_leaf": False, "truth_ml": v} for v in (3.0, 4.0)]
+    (told,) = _different_truths(pd.DataFrame([leaf, leaf, *rows]))
+    assert "give other leaves to TCV: in one scan TCV has 3 and 4 ml" in told
+    assert not list(_different_truths(pd.DataFrame([leaf, leaf, rows[0], rows[0]])))
+    (told,) = _different_truths(pd.DataFrame([leaf, {**leaf, "truth_ml": 2.0}, *rows]))
+    assert "such as WM" in told, "labels of leaves differ, and so do those of classes"

@@ -236,3 +236,28 @@ def test_runs_on_other_scans_are_told_before_any_number(tmp_path) -> None:
     assert told in text.partition("## ")[0]
     assert told in page.read_text()
     assert "different structures" not in text
+
+
+def test_files_of_something_else_are_not_written_over(folder, tmp_path) -> None:
+    (tmp_path / "scores.csv").write_text("mine")
+    with pytest.raises(ReportError, match=r"has scores.csv of something else"):
+        write_report(folder / "runs", tmp_path)
+    assert (tmp_path / "scores.csv").read_text() == "mine"
+    (tmp_path / "report.html").write_text("<title>mine</title>")
+    with pytest.raises(ReportError, match=r"scores.csv, report.html of something else"):
+        write_report(folder / "runs", tmp_path)
+
+
+def test_an_interrupted_report_says_so_and_is_written_again(folder, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as context:
+        context.setattr("neoseg.evaluation.report.write.write_tables", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_report(folder / "runs", tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "run neoseg report again" in page
+    write_report(folder / "runs", tmp_path)
+    assert (tmp_path / "report.html").read_text() != page
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
