@@ -152,6 +152,8 @@ def _read(path: Path, folder: Path, run_filter: _RunFilter) -> _Finished | None:
         return None
     if missing:
         reason = f"no {' and no '.join(missing)}"
+        if (path / "run.json").is_file():
+            reason = "no scores: trained with score=false, or no test scan has labels"
         raise ReportError(reason if failure is None else f"failed: {failure}")
     record, frame = read_run(path, config)
     name = path.relative_to(folder).as_posix()
