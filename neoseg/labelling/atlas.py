@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from neoseg.capacity import free_memory
+from neoseg.capacity import free_memory, usable_cores
 from neoseg.labelling.mixture import BLUR, ITERATIONS, candidates, refined
 from neoseg.labelling.pseudo import Labeller
 from neoseg.labelling.registration import centred, register
@@ -85,7 +85,7 @@ class AtlasLabeller(Labeller):
         self._clear  # noqa: B018, counted here once: what is cached goes to the processes
         voxels = [math.prod(scan.entry.shape) for scan in scans]
         limits = (
-            torch.get_num_threads(),
+            min(torch.get_num_threads(), usable_cores()),
             free_memory() // (BYTES_PER_VOXEL * max(voxels)),
             sum(voxels) * min(self.number, len(self.scans)) // VOXELS_PER_PROCESS,
         )

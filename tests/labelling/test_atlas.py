@@ -101,6 +101,9 @@ def test_number_of_processes(made, monkeypatch) -> None:
     assert labeller(made).count_processes(scans) == 1, "too little work for a second process"
     monkeypatch.setattr(atlas, "VOXELS_PER_PROCESS", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(atlas, "usable_cores", lambda: 1)
+    assert labeller(made).count_processes(scans) == 1
+    monkeypatch.setattr(atlas, "usable_cores", lambda: 8)
     assert labeller(made).count_processes(scans) == len(scans)
     assert labeller(made).count_processes([]) == 1
     monkeypatch.setattr(atlas, "free_memory", lambda: 1 << 20)
