@@ -10,7 +10,7 @@ SCRIPT = """\
 if [ -n "$ZSH_VERSION" ]; then autoload -Uz bashcompinit && bashcompinit; fi
 _neoseg() {{
     local word="${{COMP_LINE:0:$COMP_POINT}}"; word="${{word##* }}"
-    local line="${{COMP_LINE#* }}" found="" one
+    local line="${{COMP_LINE#* }}" found="" one words
     if [ "$COMP_CWORD" -eq 1 ]; then
         found="{commands}"
     else
@@ -22,10 +22,11 @@ _neoseg() {{
     fi
     local before="" # bash replaces what follows the last = alone
     case "$COMP_WORDBREAKS" in *=*) before="${{word%"${{word##*=}}"}}" ;; esac
-    COMPREPLY=() # not by compgen -W, which would run commands in names of files
-    while IFS= read -r one; do
+    COMPREPLY=() words=() # not by compgen -W, which would run commands in names of files
+    if [ -n "$ZSH_VERSION" ]; then words=(${{=found}}); else read -r -a words <<< "$found"; fi
+    for one in "${{words[@]}}"; do
         case "$one" in "$word"*) COMPREPLY+=("${{one#"$before"}}") ;; esac
-    done <<< "$found"
+    done
 }}
 complete -o nospace -o default -F _neoseg neoseg
 """
@@ -34,7 +35,7 @@ complete -o nospace -o default -F _neoseg neoseg
 def main() -> None:
     """Print the script for the shell to evaluate."""
     composed = " ".join(composed_commands())
-    print(SCRIPT.format(commands="\n".join(commands()), composed=composed), end="")
+    print(SCRIPT.format(commands=" ".join(commands()), composed=composed), end="")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from site import getsitepackages
 
 from neoseg.digests import digest_of
 from neoseg.files import write_json
@@ -19,6 +18,9 @@ from neoseg.foreign import ForeignError, read_json
 
 CODE = "code.json"
 """In a run folder: digest of each module of other packages that the training had imported."""
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Names of folders of installed packages, which do not belong to each other."""
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -70,8 +72,8 @@ def _digests(names: Iterable[str], allow: Collection[str]) -> dict[str, str]:
     if not names or not (packages := _packages(allow)):
         return {}
     files = (source_of(name) for name in packages)
-    own = {file.parent for file in files if file is not None and file.name != "__init__.py"}
-    own -= {Path(folder).resolve() for folder in getsitepackages()}
+    own = {f.parent.resolve() for f in files if f is not None and f.name != "__init__.py"}
+    own = {folder for folder in own if not _INSTALLED & {*folder.parts}}
     found = {}
     for name in sorted(filter(_MODULE.fullmatch, names)):
         top = name.partition(".")[0]
@@ -80,7 +82,10 @@ def _digests(names: Iterable[str], allow: Collection[str]) -> dict[str, str]:
         try:
             if top not in packages:
                 beside = source_of(top)
-                if beside is None or not {beside.parent, beside.parent.parent} & own:
+                if beside is None:
+                    continue
+                folders = beside.parents[1 if beside.name == "__init__.py" else 0]
+                if folders.resolve() not in own:
                     continue
             if path := source_of(name):
                 found[name] = digest_of(path)

@@ -31,7 +31,7 @@ def read_bids(
     *,
     image_desc: str | None = None,
     label_desc: str | None = None,
-    mask_desc: str = "brain",
+    mask_desc: str | None = "brain",
     labels: str | None = None,
     image_entities: Entities | None = None,
     label_entities: Entities | None = None,

@@ -99,7 +99,12 @@ def main(config: DictConfig) -> None:
     ]
     weights = [trained.network.state_dict() for trained in networks]
     calibrations = to_hand_over(runs, command.predict_with)
-    code = {name: digest for run in runs for name, digest in recorded_code(run).items()}
+    code: dict[str, str] = {}
+    for run in runs:
+        recorded = recorded_code(run)
+        if other := sorted(k for k in recorded.keys() & code if recorded[k] != code[k]):
+            log.warning("the runs had different code of %s", ", ".join(other))
+        code |= recorded
     write_model(output, members, weights, licence, calibrations, code)
     contents = ", ".join(f"the {member.predicts} of {member.name}" for member in members)
     if calibrations:

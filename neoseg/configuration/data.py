@@ -32,8 +32,10 @@ from neoseg.store import PrepareSettings
 from neoseg.store.store import Store
 from neoseg.store.voxel_size import with_voxel_size
 
-_OWN_KEY = re.compile(r"(?<![\w.])(?=(?:cohort|split|annotation)\.[a-z_])")
-"""Where a message names a key of the first cohort."""
+_OWN_KEY = re.compile(
+    r"(?<![\w./\\-])(?=(?:cohort|split|annotation)\.(?!(?:csv|tsv|json|ya?ml|txt|nii)\b)[a-z_])"
+)
+"""Where a message names a key of the first cohort, not a file."""
 
 
 class ExtraCohort(Section):

@@ -65,7 +65,7 @@ class Reader(Section):
             if option not in known and not takes_any:
                 yield f"there is no key '{key}.{option}'{nearest(option, sorted(known))}"
             elif option in parameters:
-                yield from wrong_type(f"{key}.{option}", value, parameters[option].annotation)
+                yield from wrong_type(f"{key}.{option}", value, parameters[option])
         phantom = self.options.get("phantom")
         if isinstance(phantom, Mapping):
             names = [field.name for field in fields(PhantomSettings)]

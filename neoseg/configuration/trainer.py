@@ -70,22 +70,23 @@ class TrainerSettings(Section):
         from lightning.pytorch import Trainer
 
         _, *parameters = inspect.signature(Trainer.__init__).parameters.values()
-        known = {parameter.name: parameter.annotation for parameter in parameters}
+        known = {parameter.name: parameter for parameter in parameters}
         extra = self.model_extra or {}
         wrong = [
             f"there is no key 'trainer.{key}'{nearest(key, known)}"
             for key in extra
             if key not in known
         ]
-        for key in known.keys() & extra.keys():
-            wrong += wrong_type(f"trainer.{key}", extra[key], known[key])
+        for key, value in extra.items():
+            if key in known and value is not None:
+                wrong += wrong_type(f"trainer.{key}", value, known[key])
         wrong += [
             f"trainer.{key} is {extra[key]}; {instead} (trainer.{key}=null takes it back)"
             for key, (neutral, instead) in REFUSED.items()
             if (type(value := extra.get(key, neutral)), value) != (type(neutral), neutral)
             and value is not None
         ]
-        if self.max_epochs is None and self.max_steps is None:
+        if self.max_epochs is None and self.max_steps is None and self.max_time is None:
             wrong.append("trainer.max_epochs is not set; set it, or trainer.max_steps")
         WrongKeysError.require_none(wrong)
         return self

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, Self, TypeVar, get_args, get_origin
+from warnings import catch_warnings
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from neoseg.errors import NeosegError
@@ -121,17 +122,22 @@ def wrong_keys(error: ValidationError, model: type[BaseModel], key: str) -> Iter
 _LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
 
 
-def wrong_type(key: str, value: Any, annotation: Any) -> Iterator[str]:
-    """Yield a message if a value does not fit the annotation of the argument that it is for.
+def wrong_type(key: str, value: Any, parameter: Parameter) -> Iterator[str]:
+    """Yield a message if a value does not fit the annotation of the parameter that it is for.
 
-    Numbers fit texts, such as ids. Annotations that are only for people fit anything.
+    Numbers fit texts, such as ids. The default fits, and anything where an annotation is only for
+    people.
     """
-    if isinstance(annotation, str) or annotation is Parameter.empty:
+    annotation = parameter.annotation
+    if isinstance(annotation, str) or annotation is Parameter.empty or value is parameter.default:
         return
     try:
-        TypeAdapter(annotation, config=_LENIENT).validate_python(value)
-    except PydanticUserError:
+        with catch_warnings(action="ignore"):
+            adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_LENIENT)
+    except Exception:  # an annotation of another package can be anything
         return
+    try:
+        adapter.validate_python(value)
     except ValidationError as error:
         expected = dict.fromkeys(item["msg"] for item in error.errors())
         told = "; ".join(text.replace("an instance of Sequence", "a list") for text in expected)

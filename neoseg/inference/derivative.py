@@ -24,7 +24,7 @@ from neoseg.store.volume import read_volume
 
 _BIDS_NAME = re.compile(
     r"sub-(?P<subject>[0-9A-Za-z]+)(_ses-(?P<session>[0-9A-Za-z]+))?"
-    r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_[A-Za-z][0-9A-Za-z]*(_restore)?"
+    r"(?P<entities>(_[0-9A-Za-z]+-[0-9A-Za-z+]+)*)_(?=[0-9]*[A-Za-z])[0-9A-Za-z]+(_restore)?"
 )
 _GRID = (
     *("sform_code", "srow_x", "srow_y", "srow_z", "qform_code"),
@@ -52,9 +52,11 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
     stem = stem_of(source)
     if source.parent.name == "mri" and source.suffix in (".mgz", ".mgh"):
         stem = f"{source.parent.parent.name}_{stem}"
-    is_named = not scan or stem.startswith(f"{scan}_")
     # The id of a scan can itself look like a name of another subject: sub-lab_A.
-    match = _BIDS_NAME.fullmatch(stem if is_named else f"{scan}_image")
+    is_named = not scan or stem.startswith(f"{scan}_")
+    match = _BIDS_NAME.fullmatch(stem) if is_named else None
+    if match is None and scan:
+        match = _BIDS_NAME.fullmatch(f"{scan}_image")
     if match is None:
         stem = stem if is_named else scan
         return output / f"{stem}_desc-{DESC}_dseg.nii.gz"

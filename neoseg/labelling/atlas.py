@@ -65,8 +65,8 @@ class AtlasLabeller(Labeller):
             label sets that both show.
         intensities: whether to blur votes and use the images; else votes are only counted.
         device: on which registrations are computed.
-        processes: that register at a time on a CPU; None takes this process's threads, as memory
-            and the work suffice.
+        processes: that register at a time on a CPU, as memory suffices; None takes as many as this
+            process has threads, if there is work for them.
     """
 
     scans: tuple[TrainingScan, ...]
@@ -84,12 +84,9 @@ class AtlasLabeller(Labeller):
             return 1
         self._clear  # noqa: B018, counted here once: what is cached goes to the processes
         voxels = [math.prod(scan.entry.shape) for scan in scans]
-        limits = (
-            min(torch.get_num_threads(), usable_cores()),
-            free_memory() // (BYTES_PER_VOXEL * max(voxels)),
-            sum(voxels) * min(self.number, len(self.scans)) // VOXELS_PER_PROCESS,
-        )
-        return max(1, min(len(scans), self.processes or min(limits)))
+        work = sum(voxels) * min(self.number, len(self.scans)) // VOXELS_PER_PROCESS
+        wanted = self.processes or min(torch.get_num_threads(), usable_cores(), work)
+        return max(1, min(len(scans), wanted, free_memory() // (BYTES_PER_VOXEL * max(voxels))))
 
     @cached_property
     def _atlases(self) -> VolumeDataset:

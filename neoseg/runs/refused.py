@@ -22,6 +22,8 @@ from neoseg.runs.folder import INIT, RECORD
 from neoseg.runs.origin import CHANGES
 from neoseg.runs.people import IMAGES, PLAN, SCANS, SEEN, SPLIT
 from neoseg.runs.start import TRANSLATION
+from neoseg.store.damage import DataError
+from neoseg.tracking.curves import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ DESCRIBING = (
 """Files of a run folder that say what the run is, rewritten when it is resumed."""
 
 REFUSALS = (
-    *(ConfigError, WrongKeysError, CohortError, LabelError, ForeignError),
+    *(ConfigError, WrongKeysError, CohortError, DataError, LabelError, ForeignError),
     *(NetworkError, LossError, TargetError, TransformError),
 )
 """What says that a run cannot be as it is asked for, before it makes any step."""
@@ -51,7 +53,8 @@ def restored_if_refused(folder: Path, resuming: bool) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not (resuming or isinstance(error, REFUSALS)):
+        is_refusal = isinstance(error, REFUSALS) and not (folder / METRICS).exists()
+        if not (resuming or is_refusal):
             raise
         now = {name: _content(folder / name) for name in DESCRIBING}
         concluded = now[RECORD] not in (None, kept[RECORD])

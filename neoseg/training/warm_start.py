@@ -158,19 +158,18 @@ def start(module: SegmentationModule, source: Source, told: Told | None) -> dict
 
 
 def _match_keys(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the part of the weights whose names are most like those of `wanted`, named as there.
+    """Return the weights, or a part of them, renamed so that most names are those of `wanted`.
 
-    Networks lie below the attribute of a wrapper: `HeadList` here, Lightning modules elsewhere.
+    Networks may lie below the attribute of a wrapper: `HeadList` here, Lightning modules elsewhere.
+    Of several parts alike, as of a student and its average, the first by name is taken.
     """
-    wrapper = "network." if any(name.startswith("network.") for name in wanted) else ""
-    bare = {name.removeprefix(wrapper) for name in wanted}
-
-    def below(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-
     prefixes = ["", *sorted({name.partition(".")[0] + "." for name in weights})]
-    alike = max(map(below, prefixes), key=lambda part: len(part.keys() & bare))
-    return {wrapper + name: value for name, value in alike.items()}
+    renamed = (
+        {wrapper + k.removeprefix(p): v for k, v in weights.items() if k.startswith(p)}
+        for wrapper in ("", "network.")
+        for p in prefixes
+    )
+    return max(renamed, key=lambda part: len(part.keys() & wanted.keys()))
 
 
 def _layer_report(source: Source, got: Moved) -> dict[str, Any]:

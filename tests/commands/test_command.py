@@ -198,27 +198,30 @@ COMPLETED = """
 neoseg() { "$PYTHON" -m neoseg "$@"; }
 eval "$(neoseg completion)"
 complete() {
-    COMP_LINE="$1"; COMP_POINT=${#1}; COMP_CWORD=$2; _neoseg; echo "${COMPREPLY[@]}"
+    COMP_LINE="$1"; COMP_POINT=${#1}; COMP_CWORD=$2; _neoseg
+    echo "${#COMPREPLY[@]} ${COMPREPLY[@]}"
 }
 complete "neoseg pre" 1
 complete "neoseg train cohort=bi" 4
 cd "$FOLDER"
 complete "neoseg predict input=./" 4
+complete "neoseg losses " 2
 ls
 """
 
 
 def test_the_shell_completes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """And does not execute what stands in names of files."""
-    name = "a $(touch run).nii"
-    (tmp_path / name).touch()
+    names = ["$(touch${IFS}run).nii", "b.nii"]
+    for name in names:
+        (tmp_path / name).touch()
     environment = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     environment["FOLDER"] = str(tmp_path)
     subprocess.run(["bash", "-c", COMPLETED], env=environment, check=True)
-    commands, groups, files, *there = capfd.readouterr().out.splitlines()
-    assert (commands, groups) == ("predict prepare", "bids")
-    assert name in files
-    assert there == [name]
+    commands, groups, files, nothing, *there = capfd.readouterr().out.splitlines()
+    assert (commands, groups, nothing) == ("2 predict prepare", "1 bids", "0 ")
+    assert files.split() == ["2", *(f"./{name}" for name in names)]
+    assert there == names
     assert "python -m neoseg.completion" in str(completion.__doc__)
 
 

@@ -73,5 +73,6 @@ def test_values_that_cannot_work_are_named(
 
 
 def test_values_that_are_usual(compose_train: Callable[..., DictConfig]) -> None:
+    assert RunConfig.parse(compose_train("+trainer.barebones=null", "trainer.max_steps=1"))
     usual = ("+trainer.max_time={hours:1}", "cohort.modalities=[1]", "trainer.deterministic=warn")
     assert RunConfig.parse(compose_train(*usual)).trainer.max_time == {"hours": 1}

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.data import _OWN_KEY
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.path_values import is_path, with_quoted_paths
 from neoseg.findings.settings import ConfigError
@@ -127,3 +128,18 @@ def test_a_folder_that_is_called_like_a_reference_is_refused(
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         made = compose("predict", with_quoted_paths([f"output={tmp_path}/${{oc.env:OUT}}"]))
     assert made.output == f"{tmp_path}/there"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("say with 'cohort.columns={...}'", "say with 'extra_cohorts.b.cohort.columns={...}'"),
+        ("put some into split.file=FILE", "put some into extra_cohorts.b.split.file=FILE"),
+        ("/data/split.csv: line 3", "/data/split.csv: line 3"),
+        ("split.csv, cohort.tsv", "split.csv, cohort.tsv"),
+        ("/mnt/my-cohort.d/x", "/mnt/my-cohort.d/x"),
+        ("extra_cohorts.a.cohort.root", "extra_cohorts.a.cohort.root"),
+    ],
+)
+def test_keys_in_messages_about_an_extra_cohort(text: str, told: str) -> None:
+    assert _OWN_KEY.sub("extra_cohorts.b.", text) == told

@@ -114,6 +114,7 @@ def test_large_indices_need_two_bytes(tmp_path, labels) -> None:
         ("sub-A_ses-1_T2w_restore.nii.gz", "sub-A/ses-1/anat/sub-A_ses-1_desc-neoseg_dseg.nii.gz"),
         ("scan12.nii.gz", "scan12_desc-neoseg_dseg.nii.gz"),
         ("SCAN.v2.NII.GZ", "SCAN.v2_desc-neoseg_dseg.nii.gz"),
+        ("sub-01_3DT1.nii.gz", "sub-01/anat/sub-01_desc-neoseg_dseg.nii.gz"),
         ("sub-lab_04.nii.gz", "sub-lab_04_desc-neoseg_dseg.nii.gz"),
         ("sub-01.nii.gz", "sub-01_desc-neoseg_dseg.nii.gz"),
         ("sub-.._T2w.nii.gz", "sub-.._T2w_desc-neoseg_dseg.nii.gz"),
@@ -138,6 +139,10 @@ def test_names(name, expected) -> None:
     ],
 )
 def test_each_scan_has_a_file_of_its_own(scan, expected) -> None:
+    for name in ("image", f"{scan}_0001", f"{scan}_7TT2w"):
+        path = derivative_path(Path("out"), Path(f"/data/{name}.nii.gz"), scan)
+        assert path.parent == (Path("out") / expected).parent
+        assert path.name.startswith(scan)
     assert derivative_path(Path("out"), Path("/data/image.nii.gz"), scan) == Path("out") / expected
 
 

@@ -132,11 +132,16 @@ def test_changed_code_of_a_network_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("nets", "layers", "others"):
+    for name in ("nets", "layers"):
         (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
     for name in ("nets", "layers"):
         monkeypatch.setitem(sys.modules, name, module_from_spec(find_spec(name)))
     run = made(tmp_path)
+    elsewhere = tmp_path / "deeper"
+    elsewhere.mkdir()
+    (elsewhere / "others.py").write_text("")
+    monkeypatch.syspath_prepend(elsewhere)
+    monkeypatch.setitem(sys.modules, "others", module_from_spec(find_spec("others")))
     write_code(run, ["nets"])
     assert set(recorded_code(run)) == {"nets", "layers"}, "what lies beside is the user's, too"
     trained = TrainedNetwork.load(run, "cpu", allow=["nets"])

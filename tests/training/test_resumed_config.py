@@ -18,6 +18,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs.run import train as train_run
+from neoseg.store import DataError
 from neoseg.training.module import SegmentationModule
 
 
@@ -144,6 +145,19 @@ def test_a_run_that_was_refused_can_be_started_otherwise(
     assert not (tmp_path / "run" / "seen.json").exists()
     with pytest.raises(ConfigError, match=r"split.seed was 5"):
         train(configured(*settings), tmp_path / "run")
+
+
+def test_a_run_whose_scans_were_refused_can_be_started_with_others(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise DataError("a scan is damaged")
+
+    with monkeypatch.context() as context:
+        context.setattr("neoseg.runs.stage.prepared_data", damaged)
+        with pytest.raises(DataError):
+            train(configured("supervised"), tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def other_weights(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from neoseg.store import DataError
 from neoseg.store.arrays import open_array
 from neoseg.training.module import SegmentationModule
 from neoseg.training.parts import groups
-from neoseg.training.warm_start import Source, report_table, start
+from neoseg.training.warm_start import Source, _match_keys, report_table, start
 
 
 def source_of(module: SegmentationModule) -> Source:
@@ -300,6 +300,18 @@ def test_weights_below_an_attribute_of_a_wrapper(prefix: str, tmp_path: Path) ->
         assert torch.equal(new.network.state_dict()["model.0.conv.bias"], old["model.0.conv.bias"])
     assert reports[0]["share"] == reports[1]["share"]
     assert reports[0]["drawn"] == reports[1]["drawn"]
+
+
+def test_of_the_parts_of_a_file_the_one_with_most_names_is_taken() -> None:
+    ours = {"network.a", "network.b", "final.a"}
+    weights = {name: torch.zeros(1) for name in ours}
+    assert _match_keys(weights, weights) == weights, "a network that has an attribute network"
+    small = {"a": torch.ones(1), "b": torch.ones(1)}
+    theirs = {**{f"ema.{k}": v for k, v in small.items()}, "model.a": torch.zeros(1)}
+    assert _match_keys(theirs, {f"network.{k}": v for k, v in small.items()}) == {
+        "network.a": small["a"],
+        "network.b": small["b"],
+    }
 
 
 def test_what_holds_no_weights_says_where_they_are(tmp_path: Path) -> None:

@@ -53,7 +53,10 @@ def write_placeholder(path: Path) -> None:
 
 def is_page(path: Path) -> bool:
     """Return whether a file is the page of a report, complete or not."""
-    return path.is_file() and _MADE_BY.encode() in path.read_bytes()[:4096]
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return _MADE_BY.encode() in stream.read(4096)
 
 
 def embedded_json(data: Any) -> str:

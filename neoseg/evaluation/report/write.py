@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from neoseg.evaluation.card import CARD, write_card
 from neoseg.evaluation.report.arms import scan_means
 from neoseg.evaluation.report.cases import case_figure, case_picture, case_views
+from neoseg.evaluation.report.collect import RUN_COLUMNS
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
 from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.figures import bar_figure, heat_map
@@ -87,11 +88,20 @@ def write_report(
 def _require_free(output: Path) -> None:
     """Raise `ReportError` if a folder has files of something else by the names of a report's."""
     there = [name for name in (*TABLES, PAGE) if (output / name).exists()]
-    if there and not is_page(output / PAGE):
+    if there and not (is_page(output / PAGE) or _has_scores(output)):
         raise ReportError(
             f"{output} has {shorten(there)} of something else, which a report would write over; "
             "name another folder"
         )
+
+
+def _has_scores(output: Path) -> bool:
+    """Return whether there are the scores of a report, whose page earlier versions removed."""
+    try:
+        with (output / "scores.csv").open(encoding="utf-8") as stream:
+            return stream.readline().startswith(",".join(RUN_COLUMNS))
+    except (OSError, ValueError):
+        return False
 
 
 def _remove_earlier(output: Path) -> None:
