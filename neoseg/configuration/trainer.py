@@ -62,7 +62,7 @@ class TrainerSettings(Section):
         try:
             Timer(value)
         except (TypeError, MisconfigurationException):
-            raise ValueError("expected days:hours:minutes:seconds, as in 00:12:00:00") from None
+            raise ValueError("expected DD:HH:MM:SS such as 00:12:00:00") from None
         return value
 
     @model_validator(mode="after")

@@ -36,21 +36,16 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
         settings = settings.model_copy(update={"max_epochs": stage.epochs})
     stage_folder = stage.folder(folder)
     stage_folder.mkdir(parents=True, exist_ok=True)
-    try:
-        callbacks = make_callbacks(
-            stage_folder,
-            run.checkpoint,
-            run.seed,
-            stage.first_step(run.patches.steps_per_epoch),
-            run.early_stopping,
-            settings.enable_progress_bar,
-            settings.max_time,
-            run.non_finite,
-        )
-    except MisconfigurationException:
-        raise ConfigError(
-            f"trainer.max_time is {settings.max_time!r}, expected DD:HH:MM:SS such as 00:12:00:00"
-        ) from None
+    callbacks = make_callbacks(
+        stage_folder,
+        run.checkpoint,
+        run.seed,
+        stage.first_step(run.patches.steps_per_epoch),
+        run.early_stopping,
+        settings.enable_progress_bar,
+        settings.max_time,
+        run.non_finite,
+    )
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
     loggers = make_loggers(

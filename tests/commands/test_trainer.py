@@ -111,7 +111,7 @@ def test_bf16_is_mixed_precision(compose_train: Callable[..., DictConfig], tmp_p
     [
         (["trainer.precision=16-mixed"], "16-mixed, which a CPU does not have; use bf16-mixed"),
         (["trainer.precision=16-true"], "'16-true'.*'32-true', 'bf16-mixed' or '16-mixed'"),
-        (["trainer.max_time=2h"], r"max_time is '2h', expected DD:HH:MM:SS"),
+        (["trainer.max_time=2h"], r"trainer.max_time = '2h': expected DD:HH:MM:SS"),
         (["+trainer.max_epoch=3"], "max_epoch"),
         (["trainer.accelerator=abacus"], "abacus"),
         (["trainer.devices=2", "patches.batch_size=3"], "another multiple of 2"),

@@ -13,7 +13,7 @@ from sweep import dice_of, write_run, write_sweep
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import FIGURES as REMOVED
-from neoseg.evaluation.report.write import file_name, write_report
+from neoseg.evaluation.report.write import _require_free, file_name, write_report
 
 TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
 FRAMES = {"scores.csv", "summary.csv", "tests.csv", "runs.csv"}
@@ -244,23 +244,8 @@ def test_files_of_something_else_are_not_written_over(folder, tmp_path) -> None:
         write_report(folder / "runs", tmp_path)
     assert (tmp_path / "scores.csv").read_text() == "mine"
     (tmp_path / "scores.csv").write_bytes((folder / "out" / "scores.csv").read_bytes())
-    write_report(folder / "runs", tmp_path)  # what an interrupted one of earlier versions left
+    _require_free(tmp_path)  # what an interrupted one of earlier versions left
     (tmp_path / "scores.csv").write_text("mine")
     (tmp_path / "report.html").write_text("<title>mine</title>")
     with pytest.raises(ReportError, match=r"report.html of something else"):
         write_report(folder / "runs", tmp_path)
-
-
-def test_an_interrupted_report_says_so_and_is_written_again(folder, tmp_path, monkeypatch) -> None:
-    with monkeypatch.context() as context:
-        context.setattr("neoseg.evaluation.report.write.write_tables", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            write_report(folder / "runs", tmp_path)
-    page = (tmp_path / "report.html").read_text()
-    assert "run neoseg report again" in page
-    write_report(folder / "runs", tmp_path)
-    assert (tmp_path / "report.html").read_text() != page
-
-
-def interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
