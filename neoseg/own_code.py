@@ -32,7 +32,7 @@ def write_code(folder: Path, allow: Collection[str]) -> None:
         folder: of the run.
         allow: packages or modules that the user allows.
     """
-    if code := _digests(sys.modules, allow):
+    if code := current_code(sys.modules, allow):
         write_json(folder / CODE, code, indent=1)
     else:
         (folder / CODE).unlink(missing_ok=True)
@@ -47,9 +47,35 @@ def recorded_code(folder: Path) -> dict[str, str]:
         return {}
 
 
-def current_code(recorded: Mapping[str, str], allow: Collection[str]) -> dict[str, str]:
-    """Return the digests, as they are now, of the modules that a run was made with."""
-    return _digests(recorded, allow)
+def current_code(names: Iterable[str], allow: Collection[str]) -> dict[str, str]:
+    """Return the digests, as they are now, of those modules that are a user's; none is imported.
+
+    These are the allowed ones, those of packages with entry points, and what lies beside an allowed
+    module that is a file of its own, which may import it.
+    """
+    if not names or not (packages := _packages(allow)):
+        return {}
+    files = (source_of(name) for name in packages)
+    own = {f.parent.resolve() for f in files if f is not None and f.name != "__init__.py"}
+    own = {folder for folder in own if not _INSTALLED & {*folder.parts}}
+    found = {}
+    for name in sorted(filter(_MODULE.fullmatch, names)):
+        top = name.partition(".")[0]
+        try:
+            is_own = top in packages or (top != "neoseg" and _place_of(top) in own)
+            if is_own and (path := source_of(name)):
+                found[name] = digest_of(path)
+        except OSError:  # a package that is gone
+            continue
+    return found
+
+
+def _place_of(top: str) -> Path | None:
+    """Return the folder that holds a top-level module or package."""
+    source = source_of(top)
+    if source is None:
+        return None
+    return source.parents[1 if source.name == "__init__.py" else 0].resolve()
 
 
 def changed_code(recorded: Mapping[str, str], allow: Collection[str]) -> list[str]:
@@ -62,36 +88,6 @@ def _packages(allow: Collection[str]) -> set[str]:
     groups = (group for group in entry_points().groups if group.startswith("neoseg."))
     declared = (entry.module for group in groups for entry in entry_points(group=group))
     return {name.partition(".")[0] for name in (*allow, *declared)} - {"neoseg"}
-
-
-def _digests(names: Iterable[str], allow: Collection[str]) -> dict[str, str]:
-    """Return the digest of each module of other packages whose source is found; none is imported.
-
-    Those beside a module that is a file of its own belong to it, as it may import them.
-    """
-    if not names or not (packages := _packages(allow)):
-        return {}
-    files = (source_of(name) for name in packages)
-    own = {f.parent.resolve() for f in files if f is not None and f.name != "__init__.py"}
-    own = {folder for folder in own if not _INSTALLED & {*folder.parts}}
-    found = {}
-    for name in sorted(filter(_MODULE.fullmatch, names)):
-        top = name.partition(".")[0]
-        if top == "neoseg":
-            continue
-        try:
-            if top not in packages:
-                beside = source_of(top)
-                if beside is None:
-                    continue
-                folders = beside.parents[1 if beside.name == "__init__.py" else 0]
-                if folders.resolve() not in own:
-                    continue
-            if path := source_of(name):
-                found[name] = digest_of(path)
-        except OSError:  # a package that is gone
-            continue
-    return found
 
 
 def source_of(module: str) -> Path | None:

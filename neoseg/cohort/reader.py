@@ -67,6 +67,7 @@ def reader(
     expected = f"one or more of {list(known)}, each once" if known else "one or more, each once"
 
     def decorate(read: Read) -> Callable[..., Cohort]:
+        # Without `__annotations__`: those of the shared options are of `reading_cohort` itself.
         @wraps(read, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
         def reading_cohort(
             root: str | Path,

@@ -76,7 +76,7 @@ def content_of(workspace: Any) -> dict[str, Any]:
     """Return the JSON content for W&B: entity, project, name, and `spec` with runs and panels."""
     view = workspace_model(workspace)
     spec = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
-    return {  # its keys are `CONTENT`
+    return {
         "entity": view.entity,
         "project": view.project,
         "displayName": view.display_name,

@@ -41,7 +41,7 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
     suffix are dropped (also `T2w_restore` of the dHCP's first release), other entities are kept. A
     name that is not BIDS is kept as a whole, as in `<output>/scan12_desc-neoseg_dseg.nii.gz`; in
     FreeSurfer's `<subject>/mri` it is prefixed by the subject. `scan` (`sub-X_ses-Y`) is used
-    instead if the file name does not start with it.
+    instead if the file name does not start with it, or is not BIDS where the id is.
 
     Raises:
         DerivativeError: the name does not have the ending of a volume.
@@ -54,12 +54,10 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
         stem = f"{source.parent.parent.name}_{stem}"
     # The id of a scan can itself look like a name of another subject: sub-lab_A.
     is_named = not scan or stem.startswith(f"{scan}_")
-    match = _BIDS_NAME.fullmatch(stem) if is_named else None
-    if match is None and scan:
-        match = _BIDS_NAME.fullmatch(f"{scan}_image")
+    names = [*([stem] if is_named else []), *([f"{scan}_image"] if scan else [])]
+    match = next(filter(None, map(_BIDS_NAME.fullmatch, names)), None)
     if match is None:
-        stem = stem if is_named else scan
-        return output / f"{stem}_desc-{DESC}_dseg.nii.gz"
+        return output / f"{stem if is_named else scan}_desc-{DESC}_dseg.nii.gz"
     subject, session = f"sub-{match['subject']}", match["session"]
     folder = output / subject / (f"ses-{session}" if session else "") / "anat"
     entities = [e for e in match["entities"].split("_") if e and not e.startswith("desc-")]

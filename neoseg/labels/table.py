@@ -60,8 +60,8 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 def _require_no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(
-            f"{str(value).lower()} is what YAML makes of words such as ON, yes and n; put the name "
-            "in quotation marks"
+            f"{str(value).lower()} is what YAML makes of words such as ON, yes and no; put the "
+            "name in quotation marks"
         )
     return value
 

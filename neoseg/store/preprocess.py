@@ -45,7 +45,7 @@ class PrepareSettings(Section):
     dtype: Literal["float16", "float32"] = "float16"
     locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
     processes: Processes | None = Field(
-        default=None, exclude=True, description="that prepare scans; changes no entry"
+        default=None, exclude=True, description="that prepare scans or register atlases"
     )
 
 

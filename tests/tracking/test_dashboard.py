@@ -158,9 +158,11 @@ def test_the_command_saves_a_view(
     assert f"{server.address}/team/neoseg?nw=" in said
 
 
-def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_not_written_over(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "mine.json").write_text('{"mine": 1}')
     with pytest.raises(ValueError, match="holds something else than a dashboard"):
         dashboard.DashboardConfig._require_free(tmp_path / "mine.json")
-    (tmp_path / "own.json").write_text(json.dumps(dict.fromkeys(dashboard.CONTENT, "")))
+    (tmp_path / "own.json").write_text(json.dumps(content))
     dashboard.DashboardConfig._require_free(tmp_path / "own.json")

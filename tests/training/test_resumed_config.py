@@ -147,7 +147,7 @@ def test_a_run_that_was_refused_can_be_started_otherwise(
         train(configured(*settings), tmp_path / "run")
 
 
-def test_a_run_whose_scans_were_refused_can_be_started_with_others(
+def test_scans_that_are_refused_leave_no_run(
     configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(*_: object, **__: object) -> None:

@@ -151,9 +151,11 @@ def _read(path: Path, folder: Path, run_filter: _RunFilter) -> _Finished | None:
     if not run_filter.accepts(keys):
         return None
     if missing:
-        reason = f"no {' and no '.join(missing)}"
-        if (path / "run.json").is_file():
-            reason = "no scores: trained with score=false, or no test scan has labels"
+        reason = (
+            "no scores: trained with score=false, or no test scan has labels"
+            if (path / "run.json").is_file()
+            else f"no {' and no '.join(missing)}"
+        )
         raise ReportError(reason if failure is None else f"failed: {failure}")
     record, frame = read_run(path, config)
     name = path.relative_to(folder).as_posix()

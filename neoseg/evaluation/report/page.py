@@ -12,6 +12,8 @@ from typing import Any
 from neoseg import __version__
 from neoseg.files import write_text
 
+PAGE = "report.html"
+
 _FOLDER = files("neoseg.evaluation.report") / "assets"
 _MADE_BY = '<meta name="generator" content="neoseg'
 _SCRIPTS = ("core.js", "table.js", "scores.js", "viewer.js", "main.js")

@@ -7,7 +7,7 @@ from typing import Any
 from neoseg.evaluation.budget import BUDGET
 from neoseg.evaluation.report.cautions import FEW_SUBJECTS, cautions
 from neoseg.evaluation.report.compare import Comparison
-from neoseg.evaluation.report.page import write_page
+from neoseg.evaluation.report.page import PAGE, write_page
 from neoseg.evaluation.report.page_lists import (
     arm_entries,
     case_entries,
@@ -61,7 +61,7 @@ def write_report_page(comparison: Comparison, parts: Parts, output: Path) -> Non
         ],
         "notes": note_texts,
     }
-    write_page(output / "report.html", "Comparison of runs", data)
+    write_page(output / PAGE, "Comparison of runs", data)
 
 
 def _runs(comparison: Comparison, arms: list[str]) -> list[dict[str, Any]]:

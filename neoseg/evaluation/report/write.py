@@ -15,7 +15,7 @@ from neoseg.evaluation.report.collect import RUN_COLUMNS
 from neoseg.evaluation.report.compare import Comparison, ReportSettings, compare
 from neoseg.evaluation.report.expected import expected_figure, read_expected
 from neoseg.evaluation.report.figures import bar_figure, heat_map
-from neoseg.evaluation.report.page import is_page, write_placeholder
+from neoseg.evaluation.report.page import PAGE, is_page, write_placeholder
 from neoseg.evaluation.report.page_data import write_report_page
 from neoseg.evaluation.report.plate import plate_figure
 from neoseg.evaluation.report.run_files import FinishedRun, ReportError
@@ -27,7 +27,6 @@ from neoseg.findings.privacy import Privacy
 from neoseg.findings.problems import shorten
 from neoseg.tracking.curves import METRICS
 
-PAGE = "report.html"
 TABLES = (
     *("scores.csv", "summary.csv", "tests.csv", "runs.csv"),
     *("report.md", "tables.md", "tables.tex"),

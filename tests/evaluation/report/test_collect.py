@@ -149,11 +149,23 @@ def test_unfinished_runs_are_named_with_their_reason(tmp_path) -> None:
     (tmp_path / "empty" / "scores.csv").write_text("")
     make_run(tmp_path / "half", **keys())
     (tmp_path / "half" / "run.json").write_text('{"steps": ')
+    make_run(tmp_path / "unscored", **keys())
+    (tmp_path / "unscored" / "scores.csv").unlink()
     found = collect(tmp_path)
     assert set(found.scores["run"]) == {"good"}
     reasons = {run.path.name: run.reason for run in found.unfinished}
-    assert set(reasons) == {"running", "nameless", "odd", "broken", "cut", "empty", "half"}
+    assert set(reasons) == {
+        "running",
+        "nameless",
+        "odd",
+        "broken",
+        "cut",
+        "empty",
+        "half",
+        "unscored",
+    }
     assert reasons["running"] == "no scores.csv and no run.json"
+    assert reasons["unscored"].startswith("no scores: trained with score=false")
     assert "'name'" in reasons["nameless"]
     assert "draw is 'first'" in reasons["odd"]
     assert "no column scan_age" in reasons["cut"]

@@ -11,6 +11,7 @@ import yaml
 from sweep import dice_of, write_run, write_sweep
 
 from neoseg.evaluation.report.compare import ReportSettings
+from neoseg.evaluation.report.page import is_page
 from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import FIGURES as REMOVED
 from neoseg.evaluation.report.write import _require_free, file_name, write_report
@@ -244,6 +245,7 @@ def test_files_of_something_else_are_not_written_over(folder, tmp_path) -> None:
         write_report(folder / "runs", tmp_path)
     assert (tmp_path / "scores.csv").read_text() == "mine"
     (tmp_path / "scores.csv").write_bytes((folder / "out" / "scores.csv").read_bytes())
+    assert is_page(folder / "out" / "report.html")
     _require_free(tmp_path)  # what an interrupted one of earlier versions left
     (tmp_path / "scores.csv").write_text("mine")
     (tmp_path / "report.html").write_text("<title>mine</title>")
