@@ -32,7 +32,7 @@ class AnnotationSettings(Section):
 
     Fractions are of the training subjects that have labels. `protocol` applies to the training
     subjects that are neither fully labelled nor unlabelled; with `use_rest` false, only the fully
-    labelled subjects are used.
+    labelled subjects are used, also of extra cohorts if it is false for the first cohort.
 
     `file` is a table of annotations (see `with_annotation`), which may use the names in
     `protocols`; `full` lists the fully labelled subjects or scans, or is a table with a column

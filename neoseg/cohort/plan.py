@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from neoseg.cohort.annotation import Assignment
+from neoseg.cohort.annotation import FULL, Assignment
 from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.split import SPLITS, Split
 from neoseg.findings.problems import CohortError, Problem, shorten
 from neoseg.labels import Codebook, LabelError, LabelSet, LabelSpace, Protocol
+
+log = logging.getLogger(__name__)
 
 COHORTS = "cohorts"
 """Subfolder of a run for files about extra cohorts, by name."""
@@ -60,6 +64,15 @@ class Source:
     def told(self, scan: Scan, protocol: str) -> tuple[LabelSet, ...]:
         """Return the label set under a protocol of each value in a scan's label file."""
         return scan.sets(self.cohort.convention, self.protocols[protocol])
+
+    @cached_property
+    def told_apart(self) -> LabelSet:
+        """The leaves that have an integer of their own in the label file of some scan."""
+        meaning = self.cohort.convention
+        labelled = [scan for scan in self.cohort.scans if scan.label is not None]
+        kinds = {(s.not_drawn, s.described, s.meaning(meaning).sets): s for s in labelled}
+        sets = chain.from_iterable(self.told(scan, FULL) for scan in kinds.values())
+        return frozenset[int]().union(*(leaves for leaves in sets if len(leaves) == 1))
 
     def known(self, scan: Scan, item: Assignment) -> str:
         """Describe which structures an annotation separates from all others.
@@ -175,6 +188,44 @@ class Plan:
         """Return the folder for files about a cohort; `root` itself for the first cohort."""
         name = source.cohort.name
         return root if name == self.sources[0].cohort.name else cohort_folder(root, name)
+
+
+def compared(sources: Sequence[Source], use_rest: bool) -> Iterator[Source]:
+    """Yield the cohorts of a run with the streams that their training scans have in this run.
+
+    Scans that are full in their own cohort count as partial if the label files of another cohort
+    tell the same leaves apart and more, unless the user named them as full.
+
+    Args:
+        sources: the cohorts, each planned by itself.
+        use_rest: whether the run trains on scans that are not full, of any cohort.
+    """
+    for source in sources:
+        name, told = source.cohort.name, source.told_apart
+        fuller = [other for other in sources if told < other.told_apart]
+        named = {(s.subject, s.session) for s in source.cohort.scans if s.annotation is not None}
+        assignments = []
+        for item in source.assignments:
+            drawn = item.split == "train" and (item.subject, item.session) not in named
+            if fuller and drawn and item.stream == "full":
+                item = replace(item, stream="partial")
+            if use_rest or item.split != "train" or item.stream == "full":
+                assignments.append(item)
+        before, after = (
+            sum(item.split == "train" and item.stream == "full" for item in items)
+            for items in (source.assignments, assignments)
+        )
+        if before > after:
+            log.info(
+                "cohort '%s': %d training scans %s, since the label files of '%s' tell apart %d "
+                "structures more",
+                name,
+                before - after,
+                "count as partial" if use_rest else "are not full, and left out",
+                fuller[0].cohort.name,
+                len(fuller[0].told_apart - told - {source.cohort.convention.space.background}),
+            )
+        yield replace(source, assignments=tuple(assignments))
 
 
 def cohort_folder(root: Path, name: str) -> Path:

@@ -21,6 +21,7 @@ from neoseg.cohort import (
 from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
 from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.plan import compared
 from neoseg.cohort.split import split_cohort, split_of
 from neoseg.configuration.command_config import CommandConfig, Earlier, checked
 from neoseg.configuration.reader import Reader
@@ -190,7 +191,8 @@ class DataConfig(CohortConfig):
         if cohort is None:
             cohort = self.usable_cohort()
         first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
-        return Plan.of([first, *self._extra_sources(cohort)])
+        sources = (first, *self._extra_sources(cohort))
+        return Plan.of(list(compared(sources, self.annotation.use_rest)))
 
     def _extra_sources(self, first: Cohort) -> Iterator[Source]:
         for name, entry in self.extra_cohorts.items():
