@@ -13,6 +13,7 @@ from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate
+from neoseg.configuration.overrides import composed
 from neoseg.files import write_text
 from neoseg.findings.command_line import quoted
 from neoseg.foreign import read_json
@@ -59,6 +60,8 @@ def write_tables(
     extent = np.mean([doubts[choice.scan].extent for choice in choices], axis=0)
     config = load_config(run)
     defined, instruction = _protocol_definitions(config), _started(run, output)
+    trained = composed("train", shlex.split(instruction)[3:])
+    selected = {} if trained is None else trained.hydra.runtime.choices
     for index, source in enumerate(plan.sources):
         name = source.cohort.name
         protocols = _current_protocols(source) | chosen.get(name, {})
@@ -77,8 +80,8 @@ def write_tables(
         content["file"] = str(table.resolve())
         text = yaml.safe_dump(content, sort_keys=False)
         write_text((output / PLANNED).with_stem(f"planned{suffix}"), text)
-        key = f"+annotation@extra_cohorts.{name}.annotation" if index else "annotation"
-        instruction += f" {key}=planned{suffix}"
+        key = f"annotation@extra_cohorts.{name}.annotation" if index else "annotation"
+        instruction += f" {'' if index == 0 or key in selected else '+'}{key}=planned{suffix}"
     return instruction
 
 

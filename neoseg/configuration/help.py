@@ -5,16 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.borrowed import hydra_arguments
-from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.described import about, choices_of, comments_of, groups
 from neoseg.configuration.nodes import options
-from neoseg.configuration.overrides import cases, own_configs
+from neoseg.configuration.overrides import composed
 
 PRESETS = ("experiment", "ablation", "reduced", "debug")
 """Groups without a default option that set keys of other groups, for training configurations."""
@@ -28,13 +24,8 @@ def help_text(command: str, arguments: Sequence[str]) -> str | None:
     It is also None if they do not compose, or select a configuration other than neoseg's.
     """
     parsed = hydra_arguments(arguments)
-    if parsed is None or not parsed.help or parsed.config_name or parsed.config_path:
-        return None
-    overrides = next(cases([*parsed.overrides, *own_configs(parsed.config_dir)]))
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            config = compose(command, overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError):
+    config = composed(command, arguments) if parsed is not None and parsed.help else None
+    if config is None:
         return None
     chosen = config.hydra.runtime.choices
     text = str(config.hydra.help.template)

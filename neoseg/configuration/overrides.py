@@ -31,7 +31,6 @@ _OTHER_CONFIG_FLAGS = ("config_path", "config_name", "experimental_rerun")
 _INFO_FLAGS = ("help", "hydra_help", "version", "info", "shell_completion")
 """Hydra flags that compose another configuration, and flags that only display information."""
 
-
 FOLDER_OF = {"evaluate": "run", "predict": "output", "phantom": "output", "report": "output"}
 """Keys whose value is the folder into which Hydra logs, by command."""
 
@@ -46,13 +45,11 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
         name: name of the configuration.
         arguments: command-line arguments without the program.
     """
-    parsed = hydra_arguments(arguments)
-    if parsed is None or any(
-        getattr(parsed, flag, None) for flag in (*_OTHER_CONFIG_FLAGS, *_INFO_FLAGS)
-    ):
+    parsed, foreign = hydra_arguments(arguments), (*_OTHER_CONFIG_FLAGS, *_INFO_FLAGS)
+    if parsed is None or any(getattr(parsed, flag, None) for flag in foreign):
         return None
-    missing_folder = parsed.config_dir and not Path(parsed.config_dir).is_dir()
-    if missing_folder or GlobalHydra.instance().is_initialized():
+    missing = parsed.config_dir and not Path(parsed.config_dir).is_dir()
+    if missing or GlobalHydra.instance().is_initialized():
         return None
     problems = [*_hidden_options(parsed.config_dir), *_repeated_keys(parsed.overrides)]
     problems += [] if parsed.multirun else _several_values(parsed.overrides, name)
@@ -70,11 +67,31 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
         if OmegaConf.is_list(config.get(folder)):
             return f"{folder} names several, and {name} takes one: give each a command of its own"
         # A resumed run has its own configuration.
-        if not parsed.cfg and not config.get("resume"):
-            missing = list(unset_keys(config))
-            if missing:
-                return "\n".join(missing)
+        resumes = parsed.cfg or config.get("resume")
+        if not resumes and (unset := list(unset_keys(config))):
+            return "\n".join(unset)
     return None
+
+
+def composed(name: str, arguments: Sequence[str]) -> DictConfig | None:
+    """Return the configuration of a command line, for a sweep that of its first options, or None.
+
+    It has Hydra's own part. A command that Hydra runs may ask for that of another.
+    """
+    parsed = hydra_arguments(arguments)
+    if parsed is None or parsed.config_name or parsed.config_path:
+        return None
+    overrides = next(cases([*parsed.overrides, *own_configs(parsed.config_dir)]))
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose(name, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return None
+    finally:
+        if running is not None:
+            GlobalHydra.instance().initialize(running)
 
 
 def own_configs(folder: str | None) -> list[str]:

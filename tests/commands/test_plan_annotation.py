@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,11 +190,17 @@ def test_scans_of_several_cohorts(
     share = ("annotation.full_fraction=0.2", "patches.batch_size=3")
     made = ("+experiment=several_cohorts", *share, *others)
     run, output = untrained(*made), tmp_path / "plan"
+    trained = ["python", "-m", "neoseg.train", *made]
+    (run / "run.json").write_text(json.dumps({"command": shlex.join(trained)}))
     asked = (f"run={run}", "device=cpu")
     assert command("plan_annotation", *asked, f"output={output}", "budget=5000") == 0
     rows = pd.read_csv(output / "plan.tsv", sep="\t")
     names = rows["scan"].str.extract(r"^(?:(\w+)/)?(sub-.*)$").fillna("phantom")
     assert {*names[0]} == {"phantom", "clinic", "archive"}
+    # The experiment chooses the annotation of the one, and sets that of the other key by key.
+    page = (output / "plan.html").read_text()
+    assert " +annotation@extra_cohorts.clinic.annotation=planned_clinic" in page
+    assert " annotation@extra_cohorts.archive.annotation=planned_archive" in page
     GlobalHydra.instance().clear()
     after = compose_train(
         *made,
