@@ -31,7 +31,7 @@ from neoseg.inference.derivative import count_again, plan_derivatives
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans
-from neoseg.inference.origin import is_counted, note_counted, sidecar_of
+from neoseg.inference.origin import is_counted, note_counted, note_of, sidecar_of
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
@@ -97,12 +97,13 @@ def main(config: DictConfig) -> None:
         background = space.leaves[space.background].index
         table = LabelTable(name=space.name, background=background, leaves=space.leaves)
         write_table(output / name, table, kind)
+    notes = {scan: note_of(targets[scan.source]) for scan in scans}
     remaining = scans if command.overwrite else _remaining(job, scans, targets)
     failures = []
     with progress_bar("segment", total=len(remaining)) as bar:
         for scan in remaining:
             try:
-                job.run(scan)
+                job.run(scan, notes[scan])
             except NeosegError as error:
                 prefix = "" if str(error).startswith(str(scan.source)) else f"{scan.source}: "
                 failures.append(f"  {prefix}{error}")
@@ -139,7 +140,8 @@ def _remaining(
     counts = Counter(states.values())
     if len(remaining) < len(scans):
         has_own, other_runs = other_makers(job.output, job.provenance)
-        message = f"{job.output} holds segmentations of other runs: {'; '.join(other_runs)}"
+        which = "; ".join(other_runs) or f"one that is called {job.provenance.run}, too"
+        message = f"{job.output} holds segmentations of other runs: {which}"
         if counts["other run"] or not has_own:
             raise ConfigError(f"{message}; choose another output folder, or set overwrite=true")
         if other_runs:

@@ -6,10 +6,10 @@ from pathlib import Path
 from neoseg.cohort.formats import ending_of
 from neoseg.inference.beside import Beside
 from neoseg.inference.dataset import DerivativeError, Provenance, require_utf8
-from neoseg.inference.derivative import derivative_path, write_derivative
+from neoseg.inference.derivative import derivative_path, require_inside, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
-from neoseg.inference.origin import Known, Origin
+from neoseg.inference.origin import Known, Origin, note_of
 from neoseg.inference.overlay import write_overlay
 from neoseg.inference.probability import probability_paths, write_probabilities
 from neoseg.inference.segmenter import Segmenter
@@ -52,8 +52,16 @@ class PredictionJob:
         is_incomplete = state == "same" and not self._beside(scan, target).has(self._wanted(scan))
         return "absent" if is_incomplete else state
 
-    def run(self, scan: ScanFiles) -> None:
-        """Segment a scan and write its outputs, the label map last, which marks it as done."""
+    def run(self, scan: ScanFiles, note: str | None) -> None:
+        """Segment a scan and write its outputs, the label map last, which marks it as done.
+
+        Args:
+            scan: its files.
+            note: digest of the sidecar of its label map when the command looked, see `note_of`.
+
+        Raises:
+            DerivativeError: meanwhile the label map was made by a process that segments otherwise.
+        """
         output, space = self.output, self.space
         require_utf8(scan.source)
         watch = None if self.promises is None else ScanPromises(self.promises)
@@ -61,10 +69,10 @@ class PredictionJob:
             scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=watch
         )
         target, files = derivative_path(output, scan.source), [*scan.images, scan.mask]
-        if not self.overwrite and self.origin.look(target, files) in ("other run", "other scan"):
+        if note_of(target) != note and self.origin.look(target, files) != "same":
             raise DerivativeError(
-                f"{target} was made meanwhile by another process, for another run or scan; choose "
-                "another output folder"
+                f"{target} was made meanwhile by another process, for another run or scan, or with "
+                "other settings; choose another output folder"
             )
         beside, wanted = self._beside(scan, target), self._wanted(scan)
         if self.picture:
@@ -88,6 +96,8 @@ class PredictionJob:
                 segmentation.geometry.spacing,
                 scan=name,
             )
+        require_inside(output, target, scan.source)
+        self.origin.keep(target, files, beside.listed(kept, {}), written=False)
         write_derivative(output, scan.source, segmentation.native, space, self.provenance)
         self.origin.keep(target, files, beside.listed(kept, wanted))
 

@@ -19,24 +19,33 @@ Known = Literal["absent", "same", "changed", "other run", "other scan", "untold"
 
 @dataclass(frozen=True)
 class Origin:
-    """Name, weights and settings of the networks that segment."""
+    """Name, weights and settings of the networks that segment.
+
+    Attributes:
+        run: joined names of the run folders.
+        weights: digests of the checkpoints.
+        settings: digest of all settings that affect the result.
+        folders: digest of the paths of the run folders; two sweeps may have jobs of one name.
+    """
 
     run: str
     weights: tuple[str, ...]
     settings: str
+    folders: str = ""
 
     @classmethod
     def of(cls, name: str, runs: Sequence[Path], settings: Mapping[str, Any]) -> Origin:
         """Return the origin for an ensemble of runs; `settings` are all that affect the result."""
         weights = (digest_of(predicting_checkpoint(run)) for run in runs)
-        return cls(name, tuple(sorted(weights)), digest_of_settings(settings))
+        folders = digest_of_content(sorted(str(run.resolve()) for run in runs))
+        return cls(name, tuple(sorted(weights)), digest_of_settings(settings), folders)
 
     def look(self, target: Path, files: Sequence[Path | None]) -> Known:
         """Return whether a label file is what these networks would produce from `files`.
 
-        "other scan": the label file is of another scan of the same name, from another folder;
-        "changed": input files, or weights or settings of the same run, have changed; "untold": the
-        label file is of an earlier version, or was edited since.
+        "absent": there is none, or its writing was interrupted; "other scan": it is of another scan
+        of the same name, from another folder; "changed": input files, or weights or settings of the
+        same run, have changed; "untold": it is of an earlier version, or was edited since.
         """
         if not os.path.exists(target):  # False if the name is too long
             return "absent"
@@ -46,12 +55,15 @@ class Origin:
             elsewhere = content.get("place") not in (None, _place_of(files))
             if elsewhere and content["files"] != current["files"]:
                 return "other scan"
+            known = content["run"] == self.run and content.get("folders") in (None, self.folders)
+            if not known and content["weights"] != current["weights"]:
+                return "other run" if content["labels"] in (None, digest_of(target)) else "untold"
+            if content["labels"] is None:
+                return "absent"
             if content["labels"] != digest_of(target):
                 return "untold"
-            if all(content[key] == value for key, value in current.items()):
-                return "same"
-            same_run = content["run"] == self.run or content["weights"] == current["weights"]
-            return "changed" if same_run else "other run"
+            same = all(content[key] == value for key, value in current.items())
+            return "same" if same else "changed"
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "untold"
 
@@ -64,18 +76,22 @@ class Origin:
         target: Path,
         files: Sequence[Path | None],
         beside: Mapping[str, Sequence[str]] | None = None,
+        written: bool = True,
     ) -> None:
         """Write the sidecar of a label file: its origin, and the fields that BIDS requires.
 
-        `beside` lists other outputs of the scan, see `Beside.listed`.
+        `beside` lists other outputs of the scan, see `Beside.listed`. It is called with `written`
+        false before the label file is written or replaced, so that an interruption between the two
+        files is noticed.
         """
         content = {
             "Sources": [path.name for path in files if path is not None],
             "SpatialReference": "orig",
             "run": self.run,
+            "folders": self.folders,
             "place": _place_of(files),
             **self._fingerprint(files),
-            "labels": digest_of(target),
+            "labels": digest_of(target) if written else None,
             **({} if beside is None else {"beside": beside}),
         }
         write_json(sidecar_of(target), content, indent=1)
@@ -103,9 +119,19 @@ def _place_of(files: Sequence[Path | None]) -> str:
 def weights_of(target: Path) -> tuple[str, ...]:
     """Return the digests of the weights that made a label file; empty if they are not known."""
     try:
-        return tuple(str(digest) for digest in read_json(sidecar_of(target))["weights"])
+        content = read_json(sidecar_of(target))
+        finished = content["labels"] is not None
+        return tuple(str(digest) for digest in content["weights"]) if finished else ()
     except (OSError, ValueError, KeyError, TypeError):
         return ()
+
+
+def note_of(target: Path) -> str | None:
+    """Return the digest of the sidecar of a label file, None without one."""
+    try:
+        return digest_of(sidecar_of(target))
+    except OSError:
+        return None
 
 
 def is_counted(target: Path) -> bool:

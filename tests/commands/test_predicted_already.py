@@ -78,6 +78,35 @@ def test_another_process_writes_the_same_scan(make_run, tree, tmp_path, monkeypa
     assert json.loads(target.read_text())["run"] == "B"
 
 
+def test_another_process_segments_otherwise(make_run, tree, tmp_path, monkeypatch) -> None:
+    run, source, out = make_run("A"), one_scan(tree), tmp_path / "out"
+    segment, asked = Segmenter.segment, (f"run={run}", f"input={source}", f"output={out}")
+    made: list[bytes] = []
+
+    def slow(self, *arguments, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(Segmenter, "segment", segment)
+            predict(patch, *asked, "window.mirror=true")
+        made.append(next(out.rglob("*_dseg.json")).read_bytes())
+        return segment(self, *arguments, **options)
+
+    for overwrite in ("false", "true"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Segmenter, "segment", slow)
+            predict(patch, *asked, f"overwrite={overwrite}", status=1)
+        assert next(out.rglob("*_dseg.json")).read_bytes() == made[-1]
+        predict(monkeypatch, *asked)
+        assert next(out.rglob("*_dseg.json")).read_bytes() != made[-1]
+
+
+def test_a_run_of_the_same_name_elsewhere_is_another(make_run, tree, tmp_path, monkeypatch) -> None:
+    asked = (f"input={one_scan(tree)}", f"output={tmp_path / 'out'}", "picture=false")
+    first, other = make_run("first/job"), make_run("other/job", seed=1)
+    predict(monkeypatch, f"run={first}", *asked)
+    predict(monkeypatch, f"run={other}", *asked, status=2)
+    predict(monkeypatch, f"run={other}", *asked, "overwrite=true")
+
+
 def test_overwrite(make_run, tree, tmp_path, monkeypatch) -> None:
     run, source = make_run("A"), one_scan(tree)
     arguments = (f"run={run}", f"input={source}", f"output={tmp_path / 'out'}", "picture=false")

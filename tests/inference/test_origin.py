@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.inference.origin import Origin
+from neoseg.inference.origin import Origin, weights_of
 
 
 def run(folder: Path, weights: str) -> Path:
@@ -33,15 +33,33 @@ def test_weights_settings_and_files_count(tmp_path: Path, scan: list[Path | None
     moved = [run(tmp_path / "moved", "weights")]
     assert Origin.of("moved", moved, {"overlap": 0.5}).look(target, scan) == "same"
     assert Origin.of("A", moved, {"overlap": 0.25}).look(target, scan) == "changed"
-    other = [run(tmp_path / "other", "trained on")]
-    assert Origin.of("A", other, {"overlap": 0.5}).look(target, scan) == "changed"
-    assert Origin.of("B", other, {"overlap": 0.5}).look(target, scan) == "other run"
+    trained_on = [run(tmp_path / "A", "trained on")]
+    assert Origin.of("A", trained_on, {"overlap": 0.5}).look(target, scan) == "changed"
+    other = [run(tmp_path / "sweep" / "A", "of another seed")]
+    for name in "AB":  # jobs of two sweeps may have one name
+        assert Origin.of(name, other, {"overlap": 0.5}).look(target, scan) == "other run"
     assert scan[0] is not None
     scan[0].write_text("VOXELS")  # of one size
     assert origin.look(target, scan) == "changed"
     assert origin.look(target, [*scan, tmp_path / "a_dseg.json"]) == "changed"
     target.write_text("drawn by hand")
     assert origin.look(target, scan) == "untold"
+
+
+def test_an_interruption_between_label_map_and_sidecar_is_noticed(
+    tmp_path: Path, scan: list[Path | None]
+) -> None:
+    target, origin = tmp_path / "a_dseg.nii.gz", Origin("A", ("w",), "s")
+    origin.keep(target, scan, written=False)
+    assert origin.look(target, scan) == "absent"
+    for half in ("labels", "labels of other weights"):
+        target.write_text(half)
+        assert origin.look(target, scan) == "absent"
+        assert Origin("B", ("v",), "s").look(target, scan) == "other run"
+        assert weights_of(target) == ()
+    origin.keep(target, scan)
+    assert origin.look(target, scan) == "same"
+    assert weights_of(target) == ("w",)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"labels": 3}'])
