@@ -5,6 +5,7 @@ from functools import reduce
 
 import pandas as pd
 
+from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
 from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.table import SCAN
 from neoseg.findings.problems import shorten
@@ -15,7 +16,6 @@ PLAN_FILE = "plan.yaml"
 
 FEW_SUBJECTS = 5
 """Number of test subjects below which the report warns."""
-
 
 OTHER_TRUTH = 0.001
 """Relative difference of a structure's volume in one scan that is no rounding."""
@@ -30,6 +30,7 @@ def cautions(comparison: Comparison) -> list[str]:
     return [
         *_different_contents(frame),
         *_several_cohorts(frame),
+        *_unequal_scans(frame),
         *_different_truths(frame),
         *_repeated_trainings(comparison.collected.repeated),
         *_duplicate_runs(frame, comparison.collected.repeated),
@@ -87,6 +88,23 @@ def _several_cohorts(frame: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Scans of several cohorts count together: {counts}. Mean Dice of the leaves in each: "
             f"{'; '.join(each)}."
+        )
+
+
+def _unequal_scans(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the means over structures if the labels of some scans show few of them."""
+    shown = frame[frame["is_leaf"] & (frame["truth_ml"] > 0)]
+    counts = shown.groupby([*SCAN], dropna=False)["abbreviation"].nunique()
+    if len(counts) and 2 * counts.min() <= counts.max():
+        means = shown.groupby(["arm", "abbreviation"], sort=False)["dice"].mean()
+        each = ", ".join(
+            f"{arm} {dice:.3f}" for arm, dice in means.groupby(level=0, sort=False).mean().items()
+        )
+        yield (
+            f"The labels of some scans show {counts.min()} structures, those of others "
+            f"{counts.max()}: '{MEAN_OF_LEAVES}' is the mean over scans of what each shows, so a "
+            "scan of few structures counts as much as one of many, and arms may change places. "
+            f"Mean over structures, of the scans that show each: {each}."
         )
 
 

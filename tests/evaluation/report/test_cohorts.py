@@ -12,7 +12,7 @@ from sweep import scores_of, write_run
 from neoseg.cohort.plan import cohort_folder
 from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import case_views, choose_cases
-from neoseg.evaluation.report.cautions import _several_cohorts
+from neoseg.evaluation.report.cautions import _several_cohorts, _unequal_scans
 from neoseg.evaluation.report.collect import collect
 from neoseg.evaluation.table import write_scores
 
@@ -54,6 +54,18 @@ def test_the_dice_of_each_cohort_is_told(runs: Path) -> None:
     assert "alone, 5 %: 0.775 in phantom" in told
     alone = with_arms(collect(runs / "alone").scores)
     assert not list(_several_cohorts(alone))
+
+
+def test_scans_that_show_few_structures_do_not_hide_who_is_better(tmp_path: Path) -> None:
+    """The one wins by scans, the other by structures: both means are told."""
+    few, many = ("p1", "1"), ("t1", "1")
+    write_run(tmp_path / "a", {few: {"GM": 0.9}, many: {"GM": 0.5, "WM": 0.5}}, name="a")
+    write_run(tmp_path / "b", {few: {"GM": 0.6}, many: {"GM": 0.6, "WM": 0.7}}, name="b")
+    (told,) = _unequal_scans(with_arms(collect(tmp_path).scores))
+    assert "some scans show 1 structures, those of others 2" in told
+    assert "a, 5 % 0.600, b, 5 % 0.650" in told
+    write_run(tmp_path / "c", OWN, name="c")
+    assert not list(_unequal_scans(with_arms(collect(tmp_path / "c").scores)))
 
 
 def test_cases_show_the_views_of_their_cohort(runs: Path) -> None:
