@@ -88,6 +88,18 @@ class AtlasLabeller(Labeller):
         wanted = self.processes or min(torch.get_num_threads(), usable_cores(), work)
         return max(1, min(len(scans), wanted, free_memory() // (BYTES_PER_VOXEL * max(voxels))))
 
+    def delineated(self, scan: TrainingScan) -> float:
+        """Return how much of the atlases' structures, by volume, a scan tells from background.
+
+        Its registration is led by the outline of that part, 0 to 1, and elsewhere by the image.
+        """
+        background = self.codebook.space.background
+        sets = self.codebook.rows[np.unique(scan.visible.lookup)]
+        volumes = self._counts[:, 1 : 1 + sets.shape[1]].sum(0)  # rows of single leaves
+        volumes[background] = 0
+        told = sets[~sets[:, background]].any(0)
+        return float(volumes[told].sum() / max(1, volumes.sum()))
+
     @cached_property
     def _atlases(self) -> VolumeDataset:
         return VolumeDataset(self.scans)

@@ -1,5 +1,6 @@
 """Make the pseudo-labels of a stage, by the networks that its recipe names or by atlases."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +20,17 @@ from neoseg.labelling.atlas import METHOD, AtlasLabeller
 from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller
 from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
+from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import needs_prediction
 from neoseg.progress import progress_bar
 from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import source_labeller
 from neoseg.training.recipe import Stage
+
+log = logging.getLogger(__name__)
+
+LITTLE = 0.25
+"""Share of the structures' volume; scans that delineate less of it are told of."""
 
 
 def make_pseudo_labels(
@@ -39,6 +46,8 @@ def make_pseudo_labels(
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
     labeller = _labeller(run, folder, plan, before, data, device)
+    if isinstance(labeller, AtlasLabeller):
+        _warn_of_little_outline(labeller, scans)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
         for number, source in enumerate(plan.sources):
@@ -46,6 +55,19 @@ def make_pseudo_labels(
             labels = plan.folder(codes, source)
             preview_folder = plan.folder(folder / "pseudo_labels", source)
             labeller.label(source_scans, labels, preview_folder, provenance, bar.advance)
+
+
+def _warn_of_little_outline(labeller: AtlasLabeller, scans: Sequence[TrainingScan]) -> None:
+    """Warn of scans whose annotation gives a registration little to go by."""
+    little = [scan.entry.scan.id for scan in scans if labeller.delineated(scan) < LITTLE]
+    if little:
+        log.warning(
+            "the annotation of %d of %d scans (%s) delineates less than %.0f %% of what the full "
+            "scans show, so that registration has little to go by; and what has no fixed place, "
+            "such as a lesion, it puts where the full scans have it. Compare with "
+            "+experiment=label_set, which leaves open what the annotation leaves open",
+            *(len(little), len(scans), shorten(little), 100 * LITTLE),
+        )
 
 
 def _labeller(

@@ -209,6 +209,25 @@ def test_an_atlas_that_cannot_be_laid_upon_a_scan_has_no_vote(made, monkeypatch)
     assert "0 %, 0 %" in labels.note
 
 
+def test_how_much_the_outlines_of_a_scan_tell(tmp_path) -> None:
+    cohort = write_cohort(tmp_path / "cohort", 3)
+    protocol = Protocol.parse(cohort.convention.space, {"name": "one", "missing": ["CSF", "GM"]})
+    plan = annotate_cohort(cohort, ["full", "partial", "partial"])
+    one = replace(plan.sources[0].assignments[2], protocol="one")
+    source = replace(
+        plan.sources[0],
+        assignments=(*plan.sources[0].assignments[:2], one),
+        protocols={**plan.sources[0].protocols, "one": protocol},
+    )
+    data = make_data(Plan.of([source]), tmp_path / "store")
+    own = labeller(data)
+    codes = data.train[0].entry.read_codes()
+    truth = data.train[0].visible.lookup[codes] - 1
+    white, background = cohort.convention.space.label_set("WM"), cohort.convention.space.background
+    share = np.isin(truth, [*white]).sum() / (truth != background).sum()
+    assert [own.delineated(scan) for scan in data.train] == [1.0, 1.0, pytest.approx(share)]
+
+
 def test_who_shows_nothing_of_what_is_told_is_no_atlas(made) -> None:
     own = labeller(made)
     sample = VolumeDataset([made.train[2]])[0]

@@ -279,6 +279,25 @@ def test_atlases_label_before_the_only_training(
     assert 0 < min(shares) <= max(shares) < 0.9, "some voxels are decided, and some left open"
 
 
+def test_a_registration_with_little_to_go_by_is_told(
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One small structure in a head; the default of one outline around most is not."""
+    for merged, missing, told in (("TCV", "", False), ("", "CSF,cGM,WM,BKG,VENT,BS,CBM,dGM", True)):
+        protocol = (f"merge=[{merged}]", f"missing=[{missing}]")
+        config = configured(
+            "partial_superclass", *(f"annotation.protocol.{key}" for key in protocol)
+        )
+        die_at("predict", 1, AtlasLabeller, monkeypatch)
+        caplog.clear()
+        with pytest.raises(Killed):
+            train(config, tmp_path / str(told))
+        assert ("registration has little to go by" in caplog.text) == told
+
+
 def test_atlases_need_somebody_who_is_drawn_in_full(
     configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
