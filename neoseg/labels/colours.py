@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 
 _HUES, _SATURATIONS, _VALUES = 36, (0.5, 0.75, 1.0), (0.6, 0.8, 1.0)
-_TAKEN = ((0.0, 0.0, 0.0), (0.62, 0.62, 0.62), (1.0, 1.0, 1.0))
-"""Of the background, of what is unknown and of white classes."""
+_TAKEN = ((0.0, 0.0, 0.0), (0.62, 0.62, 0.62), (1.0, 1.0, 1.0), (1.0, 0.84, 0.04))
+"""Of the background, of what is unknown, of white classes and of disagreement."""
 
 
 def colour_of(index: int) -> str:
