@@ -17,7 +17,7 @@ from neoseg.configuration.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "experiments" / "examples"
-sys.path.append(str(EXAMPLES))
+sys.path += [str(EXAMPLES), str(ROOT / "experiments" / "organs")]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,6 @@ def test_a_loss_in_nnunet_s_trainer() -> None:
 
 
 def organs_plan(folder: Path, *words: str) -> Plan:
-    sys.path.append(str(ROOT / "experiments" / "organs"))
     import make_data
 
     make_data.main(folder / "data/organs", scans=4)
@@ -87,11 +86,10 @@ def test_of_several_data_sets_each_leaves_the_organs_of_the_others_open(
     monkeypatch.chdir(tmp_path)
     plan = organs_plan(tmp_path, "+experiment=organs")
     space = plan.space
-    drawn = {"liver": "liver", "pancreas": "pancreas", "spleen": "spleen"}
     assert {item.stream for item in plan.assignments} == {"partial"}
-    assert {source.cohort.name for source in plan.sources} == {*drawn}
+    assert {source.cohort.name for source in plan.sources} == {"liver", "pancreas", "spleen"}
     for source in plan.sources:
-        inside = space.label_set(drawn[source.cohort.name])
+        inside = space.label_set(source.cohort.name)
         scan, item = next(iter(source.of_split("train")))
         background, *parts = source.told(scan, item.protocol)
         assert background == space.everything - inside
