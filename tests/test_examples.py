@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from neoseg.cohort import Plan
+from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.nodes import register_nodes
+from neoseg.configuration.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "experiments" / "examples"
-sys.path.append(str(EXAMPLES))
+sys.path += [str(EXAMPLES), str(ROOT / "experiments" / "organs")]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +68,40 @@ def test_a_loss_in_nnunet_s_trainer() -> None:
     wrong = 20.0 * torch.nn.functional.one_hot(outside, 5).movedim(-1, 1).float()
     both = [loss(one, target) for one in (same, wrong)]
     assert both[0] + 0.1 < both[1]
+
+
+def organs_plan(folder: Path, *words: str) -> Plan:
+    import make_data
+
+    make_data.main(folder / "data/organs", scans=4)
+    register_nodes()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        conf = f"hydra.searchpath=[file://{ROOT}/experiments/organs/conf]"
+        return RunConfig.parse(compose("train", [conf, *words])).plan()
+
+
+def test_of_several_data_sets_each_leaves_the_organs_of_the_others_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = organs_plan(tmp_path, "+experiment=organs")
+    space = plan.space
+    assert {item.stream for item in plan.assignments} == {"partial"}
+    assert {source.cohort.name for source in plan.sources} == {"liver", "pancreas", "spleen"}
+    for source in plan.sources:
+        inside = space.label_set(source.cohort.name)
+        scan, item = next(iter(source.of_split("train")))
+        background, *parts = source.told(scan, item.protocol)
+        assert background == space.everything - inside
+        assert frozenset().union(*parts) == inside
+        assert all(len(part) == 1 for part in parts)
+
+
+def test_the_same_data_sets_with_atlases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = organs_plan(tmp_path, "+experiment=organs_atlas")
+    full = {item.cohort for item in plan.assignments if item.stream == "full"}
+    assert full == {"all"}
 
 
 SMALLEST = ["cohort.phantom.subjects=6", "cohort.phantom.spacing=5.0", "cohort.workers=1"]

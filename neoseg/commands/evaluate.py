@@ -80,7 +80,8 @@ def main(config: DictConfig) -> None:
                 )
             if output.resolve() != run.resolve():
                 record_scores(output, told)
-    Console().print(rich_table(table, f"{run.name} on {name}, {part}"))
+    console = Console()
+    console.print(rich_table(table, f"{run.name} on {name}, {part}", console.width))
     log.info("scores: %s", output / "scores.csv")
 
 

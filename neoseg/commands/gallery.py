@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from neoseg.files import write_figure
 from neoseg.findings.markup import figure_text
+from neoseg.inference.legend import add_legend, columns_of
 from neoseg.inference.overlay import paint, palette_of
 from neoseg.inference.planes import cut, grey_in, grey_window, square
 from neoseg.labels import Codebook
@@ -25,8 +26,8 @@ PANEL_INCHES = 3.6
 MAX_NAMES = 30
 """Largest number of names in the legend."""
 
-NAME_INCHES = 1.45
-"""Width of a name in the legend."""
+FONTSIZE = 8
+"""Of the legend, points."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
     height, width = np.max([strip.shape[:2] for row in rows for strip in row], axis=0)
     overlays = [p.codes for s in samples for p in s.panels if p.codes is not None]
     used = sorted({int(code) for codes in overlays for code in np.unique(codes)})
-    names_a_line = max(1, int(PANEL_INCHES * columns / NAME_INCHES))
-    legend_lines = -(-min(len(used), MAX_NAMES + 1) // names_a_line)
+    entries, inches = _entries(used, codebook), PANEL_INCHES * columns + 0.2
+    names = [name for _, name in entries]
+    legend_lines = -(-len(names) // columns_of(names, inches, FONTSIZE))
     row_inches = PANEL_INCHES * height / width + 0.3
     figure = Figure(
-        figsize=(PANEL_INCHES * columns + 0.2, row_inches * len(rows) + 0.5 + 0.22 * legend_lines),
+        figsize=(inches, row_inches * len(rows) + 0.5 + 0.22 * legend_lines),
         layout="constrained",
         facecolor="black",
     )
@@ -92,7 +94,7 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
                 )
         axes_row[0].set_title(figure_text(sample.title), loc="left", color="white", fontsize=8)
         axes_row[1].set_title(sample.changes, loc="left", color="#ffd60a", fontsize=8)
-    _legend(figure, used, codebook, names_a_line)
+    add_legend(figure, entries, FONTSIZE)
     write_figure(path, figure, dpi=130)
     return path
 
@@ -144,19 +146,10 @@ def _show(axes: Axes, strip: np.ndarray, shape: tuple[int, int]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _legend(figure: Figure, used: Sequence[int], codebook: Codebook, columns: int) -> None:
+def _entries(used: Sequence[int], codebook: Codebook) -> list[tuple[Any, str]]:
+    """Return the colours and names of the legend."""
     colours, is_painted = palette_of(codebook)
     codes = [code for code in used if is_painted[code]]
-    handles = [
-        Patch(color=colours[c], label=figure_text(codebook.names[c])) for c in codes[:MAX_NAMES]
-    ]
-    if len(codes) > MAX_NAMES:
-        handles.append(Patch(color="black", label=f"and {len(codes) - MAX_NAMES} more"))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(columns, max(len(handles), 1)),
-        frameon=False,
-        labelcolor="white",
-        fontsize=8,
-    )
+    entries = [(colours[code], codebook.names[code]) for code in codes[:MAX_NAMES]]
+    more = [("black", f"and {len(codes) - MAX_NAMES} more")] if len(codes) > MAX_NAMES else []
+    return [*entries, *more]

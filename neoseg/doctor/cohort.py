@@ -1,14 +1,15 @@
 """Problems of a cohort as a whole, from the examination of each of its scans."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neoseg.cohort import Problem, Source
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten, warning
-from neoseg.labels import LabelSet, LabelSpace
+from neoseg.labels import Convention, LabelSet, LabelSpace
 from neoseg.store.examined import Examined
 from neoseg.store.reading import digest_of_voxels
 from neoseg.store.signature import copies
@@ -101,8 +102,17 @@ def known_sets(source: Source) -> set[LabelSet]:
     return set().union(*(source.told(scan, item.protocol) for scan, item in annotated))
 
 
-def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> Iterator[Problem]:
-    """Warn of structures that no training scan shows, or that are always merged with others."""
+def unseen_leaves(
+    space: LabelSpace, shown: Iterable[LabelSet], meanings: Mapping[str, Convention]
+) -> Iterator[Problem]:
+    """Warn of structures that no training scan shows, or that are always merged with others.
+
+    Args:
+        space: of the label table.
+        shown: the label sets that voxels have.
+        meanings: of the integers of each cohort, by the prefix of the keys that a message names,
+            such as `++extra_cohorts.other.`.
+    """
     background = space.background
     # What may be in the background was not drawn there.
     shown = {leaves for leaves in shown if background not in leaves or len(leaves) == 1}
@@ -114,14 +124,31 @@ def unseen_leaves(space: LabelSpace, shown: Iterable[LabelSet]) -> Iterator[Prob
     for leaves, where in ((absent, "in no training scan"), (merged, "only merged with others")):
         if leaves:
             names = shorten((space.leaves[k].abbreviation for k in leaves), 12)
+            remainders = "".join(_as_remainders(leaves, meanings)) if leaves is merged else ""
             yield warning(
                 f"label table '{space.name}'",
                 f"has {len(leaves)} structures that occur {where}: {names}",
                 "each of them in a training scan",
-                "nothing can learn them apart; add scans that show them, annotate more "
-                "subjects fully, or leave them out of the table",
+                f"nothing can learn them apart; {remainders}add scans that show them, annotate "
+                "more subjects fully, or leave them out of the table",
                 "leaf-never-shown",
             )
+
+
+def _as_remainders(merged: Sequence[int], meanings: Mapping[str, Convention]) -> Iterator[str]:
+    """Yield how to say that an integer of several structures is the one that no other names."""
+    for prefix, meaning in meanings.items():
+        space, single = meaning.space, {leaves for leaves in meaning.sets if len(leaves) == 1}
+        for value, leaves in zip(meaning.values, meaning.sets, strict=True):
+            parts = {part for part in single if part < leaves}
+            rest = leaves.difference(*parts)
+            if parts and len(rest) == 1 and rest <= {*merged}:
+                written = meaning.written({value: space.plain_name(rest)})
+                line = override(f"{prefix}cohort.convention", written)
+                yield (
+                    f"set {line} if the integer {value}, which is taken for "
+                    f"{space.plain_name(leaves)}, is what no other integer of it names; else "
+                )
 
 
 def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> Iterator[Problem]:

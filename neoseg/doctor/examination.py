@@ -67,7 +67,7 @@ def diagnose(
         else:
             space = cohort.convention.space
             annotated = None if plan is None else Annotated.of(source)
-            problems += unseen_leaves(space, shown_sets(source, examined))
+            problems += unseen_leaves(space, shown_sets(source, examined), {"": good.convention})
             problems += unknown_classes(space, known_sets(source))
             problems += structures.not_drawn(source)
             problems += [*without_integer(good, good.scans), *mostly_open(source, examined)]
@@ -100,7 +100,8 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
     everywhere = frozenset[int]().union(*(structures.shown for *_, structures in counted))
     for source, prefix, structures in counted:
         problems += structures.not_drawn(source, prefix, everywhere)
-    return list(dict.fromkeys([*unseen_leaves(plan.space, shown), *problems]))
+    meanings = {prefix: source.cohort.convention for source, prefix, _ in counted}
+    return list(dict.fromkeys([*unseen_leaves(plan.space, shown, meanings), *problems]))
 
 
 def without_bad_scans(

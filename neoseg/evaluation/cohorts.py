@@ -11,7 +11,7 @@ import pandas as pd
 from neoseg.cohort import Cohort, Scan
 from neoseg.cohort.plan import cohort_folder
 from neoseg.evaluation.score_files import conclude
-from neoseg.evaluation.scoring import score_scans
+from neoseg.evaluation.scoring import ScoreSettings, ToleranceCheck, score_scans
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import Segmenter
 
@@ -36,6 +36,7 @@ def score_cohorts(
     parts: Sequence[Scored],
     output: Path,
     provenance: Provenance,
+    settings: ScoreSettings,
     **options: Any,
 ) -> pd.DataFrame:
     """Segment and score the scans of several cohorts; write one `scores.csv` for all.
@@ -49,6 +50,7 @@ def score_cohorts(
         parts: the scans to score, one entry per cohort.
         output: see `score_scans`.
         provenance: written to the description of the derivatives.
+        settings: what to score.
         options: passed to `score_scans`.
 
     Returns:
@@ -58,7 +60,8 @@ def score_cohorts(
         ValueError: if no scan has labels, or a file is invalid.
     """
     scored = list[tuple[Path, pd.DataFrame]]()
-    several = len(parts) > 1
+    several, check = len(parts) > 1, ToleranceCheck(settings.nsd_tolerance)
+    options |= {"settings": settings, "check": check, "is_all": not several}
     for number, part in enumerate(parts):
         name = part.cohort.name
         if part.scans and not part.is_labelled and several:
@@ -66,7 +69,7 @@ def score_cohorts(
         if part.is_labelled or not several:
             folder = cohort_folder(output, name) if number else output
             where = (part.scans, part.cohort.convention, folder, provenance)
-            scores = score_scans(segmenter, *where, is_all=not several, **options)
+            scores = score_scans(segmenter, *where, **options)
             scored.append((folder, scores))
     if not scored:
         raise ValueError("none of the scans to score has a label file")

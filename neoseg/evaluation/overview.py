@@ -1,6 +1,7 @@
 """Readable score tables of a run, for the console and the report."""
 
 import pandas as pd
+from rich.cells import cell_len
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -44,8 +45,11 @@ def overview(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
-    """Return the overview for 80 columns: one table of all scans and one per age group."""
+def rich_table(scores: pd.DataFrame, title: str = "Scores", width: int = 80) -> Group:
+    """Return the overview: one table of all scans and one per age group.
+
+    Where a table is wider than `width` letters, it leaves out HD, and then breaks names of classes.
+    """
     frame = overview(scores)
     tables = []
     for group in AGE_GROUPS:
@@ -55,8 +59,10 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         scans = len(group_scores[list(SCAN)].drop_duplicates())
         heading = f"{escape(title)}: {group} ({scans} scan{'s' if scans > 1 else ''})"
         table = Table(title=heading)
-        table.add_column("class", no_wrap=True)
+        table.add_column("class", overflow="fold")
         columns = [name for name in frame.columns if name.endswith(f" {group}")]
+        if _width(frame[["class", *columns]], f" {group}") > width:
+            columns.remove(f"HD mm {group}")
         for name in columns:
             table.add_column(name.removesuffix(f" {group}"), justify="right", no_wrap=True)
         for row in frame[["class", *columns]].itertuples(index=False):
@@ -71,6 +77,12 @@ def rich_table(scores: pd.DataFrame, title: str = "Scores") -> Group:
         )
     tables[-1].caption = "; ".join(captions)
     return Group(*tables)
+
+
+def _width(frame: pd.DataFrame, suffix: str) -> int:
+    """Return the letters of a line of a table, whose heads lack a suffix of those of the frame."""
+    lines = [str(name).removesuffix(suffix) for name in frame.columns], *frame.to_numpy()
+    return 1 + sum(3 + max(map(cell_len, column)) for column in zip(*lines, strict=True))
 
 
 def plus_minus(mean: float, std: float, digits: int) -> str:

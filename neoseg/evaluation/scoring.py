@@ -41,6 +41,28 @@ class ScoreSettings(Section):
     views: bool = Field(default=True, description="small copies of the scans for the report")
 
 
+class ToleranceCheck:
+    """Warns once that voxels are larger than the tolerance of surface Dice, mm."""
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance, self._told = tolerance, False
+
+    def __call__(self, scan: Scan, segmentation: Segmentation) -> None:
+        """Warn of the voxels of a scan, unless those of one before were told of."""
+        voxel_mm = max(segmentation.geometry.canonical_spacing)
+        if self._told or self._tolerance >= voxel_mm * (1 - _ROUNDING):
+            return
+        self._told = True
+        log.warning(
+            "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
+            "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
+            "with others at this voxel size, or set a tolerance of a voxel or more",
+            self._tolerance,
+            scan.id,
+            voxel_mm,
+        )
+
+
 def score_scans(
     segmenter: Segmenter,
     scans: Sequence[Scan],
@@ -54,6 +76,7 @@ def score_scans(
     progress: Callable[[str], None] | None = None,
     made_of: str | None = None,
     is_all: bool = True,
+    check: ToleranceCheck | None = None,
 ) -> pd.DataFrame:
     """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
 
@@ -71,6 +94,7 @@ def score_scans(
         made_of: digest of all that the outputs depend on; with it an interrupted call is continued.
         is_all: whether no other cohort is scored with these scans; else `scores.csv` is left to the
             caller, see `conclude`.
+        check: of the tolerance of surface Dice; one for several calls warns once.
 
     Returns:
         One row per scan and class.
@@ -87,7 +111,8 @@ def score_scans(
         raise ValueError("none of the scans to score has a label file")
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     files = ScoreFiles(output, codebook, provenance, settings.views, made_of)
-    frames, is_warned, goes_on = list[pd.DataFrame](), False, files.goes_on
+    frames, goes_on = list[pd.DataFrame](), files.goes_on
+    check = check or ToleranceCheck(settings.nsd_tolerance)
     for number, scan in enumerate(labelled):
         if goes_on and (kept := files.kept(scan)) is not None:
             frames.append(kept)
@@ -98,7 +123,7 @@ def score_scans(
         segmentation = segmenter.segment(scan.images, scorer, mask=scan.mask)
         truth = scorer.truth(segmentation.geometry)
         scores = scorer.scores(segmentation, truth)
-        is_warned = is_warned or _warn_of_voxels(scan, segmentation, settings.nsd_tolerance)
+        check(scan, segmentation)
         frames.append(
             score_frame(
                 scores,
@@ -122,22 +147,6 @@ def score_scans(
     if is_all:
         conclude(output, table)
     return table
-
-
-def _warn_of_voxels(scan: Scan, segmentation: Segmentation, tolerance: float) -> bool:
-    """Return whether voxels are larger than the tolerance of surface Dice; warn if they are."""
-    voxel_mm = max(segmentation.geometry.canonical_spacing)
-    is_coarse = tolerance < voxel_mm * (1 - _ROUNDING)
-    if is_coarse:
-        log.warning(
-            "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
-            "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "
-            "with others at this voxel size, or set a tolerance of a voxel or more",
-            tolerance,
-            scan.id,
-            voxel_mm,
-        )
-    return is_coarse
 
 
 def codebook_of(scans: Sequence[Scan], convention: Convention) -> Codebook:

@@ -24,6 +24,7 @@ _LATEX = str.maketrans(
 )
 _FORMULA = re.compile(r"'* ?[=+\-@\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_SPACE = re.compile("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|])")
 
 
@@ -87,8 +88,11 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def figure_text(text: object) -> str:
-    """Escape text so that matplotlib reads no formula in it, and has a sign for each character."""
-    return printable(str(text)).replace("$", r"\$")
+    """Escape text so that matplotlib reads no formula in it, and has a sign for each character.
+
+    Spaces that do not break a line become plain ones; `printable` would make them visible.
+    """
+    return printable(_SPACE.sub(" ", str(text))).replace("$", r"\$")
 
 
 def latex(frame: pd.DataFrame, caption: str) -> str:

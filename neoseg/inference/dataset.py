@@ -68,15 +68,22 @@ def other_makers(output: Path, provenance: Provenance) -> tuple[bool, list[str]]
 
 
 def keep_table(path: Path, values: Iterable[tuple[str, ...]], space: LabelSpace) -> None:
-    """Write a label table, or check that the existing one agrees; raises `DerivativeError`."""
+    """Write a label table, or check that the existing one agrees; raises `DerivativeError`.
+
+    Colours do not count: those that a table leaves out may be others in another version.
+    """
     table = _tsv([("index", "name", "abbreviation", "color"), *values])
-    if path.exists() and path.read_text(encoding="utf-8") != table:
+    if path.exists() and _uncoloured(path.read_text(encoding="utf-8")) != _uncoloured(table):
         raise DerivativeError(
             f"{path} is another label table than '{space.name}'; segmentations of both in one "
             "folder would be misread: choose another output folder"
         )
     if not path.exists():
         write_bytes(path, table.encode())
+
+
+def _uncoloured(table: str) -> list[str]:
+    return [line.rpartition("\t")[0] for line in table.splitlines()]
 
 
 def is_described(output: Path) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neoseg.files import write_figure
 from neoseg.findings.markup import figure_text
+from neoseg.inference.legend import add_legend
 from neoseg.inference.planes import (
     PLANES,
     box_of,
@@ -21,7 +22,7 @@ from neoseg.inference.planes import (
     grey_window,
     labelled_in,
 )
-from neoseg.labels import UNKNOWN, Codebook
+from neoseg.labels import Codebook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,6 @@ WRONG = "#ffd60a"
 
 OPACITY = 0.6
 _MAX_LEGEND = 24
-_LEGEND_COLUMNS = 8
 
 
 def write_overlay(
@@ -204,27 +204,11 @@ def _add_legend(
     wrong: bool,
 ) -> None:
     """Add a legend of the drawn codes in table order, of the largest if there are too many."""
-    from matplotlib.patches import Patch
-
     codes = [code for code, _ in used.most_common() if visible[code]]
     listed = sorted(codes[:_MAX_LEGEND])
-    names = {entry.leaves: entry.abbreviation for entry in codebook.space.classes}
-    handles = []
-    for code in listed:
-        leaves = codebook.sets[code]
-        merged = "unknown" if code == UNKNOWN else f"one of {len(leaves)}"
-        handles.append(Patch(color=palette[code], label=figure_text(names.get(leaves, merged))))
+    entries: list[tuple[Any, str]] = [(palette[code], codebook.names[code]) for code in listed]
     if len(codes) > len(listed):
-        handles.append(Patch(color="black", label=f"and {len(codes) - len(listed)} more"))
+        entries.append(("black", f"and {len(codes) - len(listed)} more"))
     if wrong:
-        handles.append(Patch(color=WRONG, label="disagreement"))
-    lines = max(1, -(-len(handles) // _LEGEND_COLUMNS))
-    ncols = max(1, -(-len(handles) // lines))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=ncols,
-        frameon=False,
-        labelcolor="white",
-        fontsize=9,
-    )
+        entries.append((WRONG, "disagreement"))
+    add_legend(figure, entries, fontsize=9)

@@ -17,6 +17,9 @@ UNKNOWN = 0
 MAX_CODES = 256
 """Largest number of label sets in a codebook, as codes are bytes."""
 
+_FEW = 3
+"""Largest number of leaves that are named one by one."""
+
 
 @dataclass(frozen=True)
 class Codebook:
@@ -83,11 +86,24 @@ class Codebook:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Name of each row: "unknown", the class that has its leaves, or the leaves ("L or R")."""
+        """Name of each row: "unknown", the class that has its leaves, or the leaves ("L or R").
+
+        Those of many leaves are named by what they are not ("not liver") or counted ("one of 9").
+        """
+        return ("unknown", *map(self._name, self.sets[1:]))
+
+    def _name(self, leaves: LabelSet) -> str:
+        if name := self._short_name(leaves):
+            return name
+        others = self._short_name(self.space.everything - leaves)
+        return f"not {others}" if others else f"one of {len(leaves)}"
+
+    def _short_name(self, leaves: LabelSet) -> str | None:
+        """Return the name of a class, or of a few leaves."""
         classes = {entry.leaves: entry.abbreviation for entry in self.space.classes}
-        leaves = [entry.abbreviation for entry in self.space.leaves]
-        names = [classes.get(s, " or ".join(leaves[leaf] for leaf in sorted(s))) for s in self.sets]
-        return ("unknown", *names[1:])
+        names = (self.space.leaves[leaf].abbreviation for leaf in sorted(leaves))
+        few = " or ".join(names) if len(leaves) <= _FEW else None
+        return classes.get(leaves, few)
 
     @cached_property
     def _codes(self) -> dict[LabelSet, int]:

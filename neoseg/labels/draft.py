@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from neoseg.labels.table import HEX_COLOUR, colour_of
+from neoseg.labels.colours import colour_of
+from neoseg.labels.table import HEX_COLOUR
 
 BACKGROUND = "BG"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,25 +20,13 @@ from pydantic import (
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import Section, own_errors
 from neoseg.foreign import ForeignError, read_yaml
+from neoseg.labels.colours import colour_of
 
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
-
-HUE_STEP = 0.618034
-"""Step of the hue between neighbouring indices, by the golden ratio, so that their colours differ
-clearly however many there are.
-"""
 
 
 class LabelError(NeosegError):
     """A label table, label set or protocol that contradicts itself."""
-
-
-def colour_of(index: int) -> str:
-    """Return the default colour of a structure; index 0 is black."""
-    if index == 0:
-        return "#000000"
-    rgb = hsv_to_rgb(index * HUE_STEP % 1, 0.55 + 0.15 * (index % 3), 0.95 - 0.15 * (index % 2))
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
 
 
 def _printable(text: str) -> str:

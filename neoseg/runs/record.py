@@ -162,7 +162,8 @@ def _score(
             settings=run.scoring,
             progress=bar.advance,
         )
-    Console().print(rich_table(table, run.name))
+    console = Console()
+    console.print(rich_table(table, run.name, console.width))
     return mean_dice(table)
 
 

@@ -25,7 +25,7 @@ from neoseg.runs.refused import restored_if_refused
 from neoseg.runs.stage import run_stage
 from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import require_unseen, with_source
-from neoseg.store.leaks import members_of, warn_of_twins
+from neoseg.store.leaks import members_of, told_once, warn_of_twins
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import STAGES, before, stages_of
 
@@ -56,7 +56,7 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
         if (folder / RECORD).is_file() and not longer:
             return _finished(run, folder)
         unharmed = restored_if_refused(folder, resuming)
-        with unharmed, failure_noted(folder), effort_counted(folder) as effort:
+        with unharmed, failure_noted(folder), told_once(), effort_counted(folder) as effort:
             return _train(run, folder, resuming, effort)
 
 

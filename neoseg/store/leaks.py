@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -112,6 +113,24 @@ def warn_of_twins(members: Sequence[Member]) -> None:
         log.warning(
             "%s and %s show the same image, and count as two people", pair.first, pair.other
         )
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Leave out warnings that repeat one of the block, as several stages prepare the same scans."""
+    told = set[str]()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in told
+        told.add(text)
+        return new
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
 
 
 def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:

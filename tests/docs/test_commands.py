@@ -6,6 +6,7 @@ import csv
 import json
 import shlex
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from forked import run_command
 from made_once import made_once
 from pages import ELSEWHERE, PAGES, ROOT, STARTS, fenced, said
 from tiny_run import TINY
+
+ORGANS = ROOT / "experiments" / "organs"
 
 SMALL = (
     *(word for word in TINY if not word.startswith("cohort.")),
@@ -45,7 +48,8 @@ def run(line: str, cwd: Path) -> str:
     if command in ("train", "plan", "sheet") and not words[0].startswith("resume="):
         if "init_from=run" in words:  # whose people are those of the phantom, split otherwise
             words.append("leaks=tell")
-        words += SMALL if any(w.startswith("cohort=") for w in words) else (*PHANTOM, *SMALL)
+        own = any(w.startswith("cohort=") or w == "+experiment=organs" for w in words)
+        words += SMALL if own else (*PHANTOM, *SMALL)
     words = [word.replace("pool=few", "pool=data/unseen") for word in words]
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")
@@ -132,6 +136,9 @@ def write_parts(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     table = (ROOT / "conf/labels/hippocampus.yaml").read_text(encoding="utf-8")
     (folder / "labels/mine.yaml").write_text(table.replace("name: hippocampus", "name: mine", 1))
+    for place in ("labels/organs.yaml", "experiment/organs.yaml"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        shutil.copy(ORGANS / "conf" / place, folder / place)
     (folder / "squared.py").write_text(fenced("tutorials/own-parts.md", "python")[0])
     (folder / "loss/squared.yaml").write_text(fenced("tutorials/own-parts.md", "yaml")[0])
 
@@ -140,6 +147,10 @@ def make_world(folder: Path) -> None:
     """What a reader has: scans, a folder of configurations, finished runs and a sweep."""
     write_lab(folder)
     write_parts(folder / "my_conf")
+    sys.path.append(str(ORGANS))
+    import make_data
+
+    make_data.main(folder / "data/organs", scans=4)
     for name, number, seed in (("dhcp", 5, 0), ("many", 24, 0), ("unseen", 2, 7)):
         words = (f"output=data/{name}", f"subjects={number}", f"seed={seed}", "spacing=5")
         run_ok("phantom", *words, "workers=1", cwd=folder)

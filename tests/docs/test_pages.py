@@ -98,6 +98,12 @@ def test_no_other_page_has_python() -> None:
     assert {p.name for p in PAGES if "```python" in p.read_text(encoding="utf-8")} == ours
 
 
+def test_the_files_of_the_organs_are_those_of_their_page() -> None:
+    folder = ROOT / "experiments/organs/conf"
+    files = [folder / "labels/organs.yaml", folder / "experiment/organs.yaml"]
+    assert fenced("howto/organs.md", "yaml") == [path.read_text(encoding="utf-8") for path in files]
+
+
 def test_the_library_does_what_its_page_shows(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = next((run / "data").rglob("*_desc-restore_T2w.nii.gz"))
     shutil.copy(scan, run / "scan_T2w.nii.gz")

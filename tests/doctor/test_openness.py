@@ -52,6 +52,22 @@ def test_a_structure_without_an_integer_is_told_and_can_be_denied(tmp_path: Path
     assert not told(example, tmp_path, "no-integer")
 
 
+def test_an_integer_of_a_whole_beside_its_part_may_be_the_remainder(tmp_path: Path) -> None:
+    """As where a data set names the organ and the tumour in it."""
+    example = write_cohort(tmp_path / "cohort")
+    example.options["convention"] = {0: 0, 1: 1, 2: "TCV", 3: "WM", 4: "dGM"}
+    (problem,) = told(example, tmp_path, "leaf-never-shown")
+    assert "only merged with others: cGM" in problem.found
+    assert "the integer 2, which is taken for TCV" in problem.action
+    example.options |= settings_of(problem.action)["cohort"]
+    assert example.options["convention"][2] == "cGM"
+    assert not told(example, tmp_path, "leaf-never-shown")
+    # With two structures left nothing can be said, and nor can it where scans show the leaf.
+    example.options["convention"] = {0: 0, 1: 1, 2: "TCV", 3: "TCV", 4: "dGM"}
+    (problem,) = told(example, tmp_path, "leaf-never-shown")
+    assert "cohort.convention" not in problem.action
+
+
 def test_the_integers_of_a_protocol_are_told_as_such(tmp_path: Path) -> None:
     cohort = write_small(tmp_path, 2)
     some = Convention.from_mapping(cohort.convention.space, {0: "BG", 1: "GM", 3: "WM"})

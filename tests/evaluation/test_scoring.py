@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neoseg.cohort import Scan
+from neoseg.cohort import Cohort, Scan
+from neoseg.evaluation.cohorts import Scored, score_cohorts
 from neoseg.evaluation.scoring import ScoreSettings, hidden_classes, score_scans
 from neoseg.evaluation.table import read_scores
 from neoseg.evaluation.view import read_view
@@ -86,6 +87,16 @@ def test_a_tolerance_below_the_voxels_is_told_of_once(
         convention = Convention.identity(space)
         score_scans(segmenter, scans, convention, tmp_path, RUN, pictures=0, settings=settings)
         assert caplog.text.count("scoring.nsd_tolerance is 1.1 mm and the voxels") == told
+
+
+def test_one_telling_of_the_tolerance_is_enough_for_several_cohorts(
+    tmp_path, segmenter, scans, space, caplog
+) -> None:
+    meaning, settings = Convention.identity(space), ScoreSettings(nsd_tolerance=1.1, views=False)
+    cohorts = [Cohort(name, tuple(scans), meaning, ("T2w",)) for name in ("a", "b")]
+    parts = [Scored(cohort, cohort.scans) for cohort in cohorts]
+    score_cohorts(segmenter, parts, tmp_path, RUN, settings=settings, pictures=0)
+    assert caplog.text.count("scoring.nsd_tolerance is 1.1 mm and the voxels") == 1
 
 
 def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> None:

@@ -148,6 +148,22 @@ def test_rich_table_prints_every_class(frame) -> None:
     assert one.renderables[-1].caption == ""
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("longest", [6, 20, 60])
+def test_rich_table_loses_no_digit_where_it_is_wide(frame, width: int, longest: int) -> None:
+    names = {name: f"{name}_{'x' * longest}"[:longest] for name in frame["abbreviation"].unique()}
+    renamed = frame["abbreviation"].map(names)
+    scores = frame.assign(abbreviation=renamed, invented=True, hd95=frame["dice"] + 300, hd=299.5)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(rich_table(scores, width=width))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for digits in ("0.150 ± 0.212", "300.15 ± 0.21", "invented"):
+        assert digits in text
+    assert ("299.50 ± 0.00" in text) == (width == 200 or (width, longest) == (80, 6))
+
+
 def test_older_tables_are_read_and_completed(tmp_path, frame) -> None:
     """Those of the first version have neither surface Dice nor volume errors."""
     path = tmp_path / "old.csv"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from neoseg.findings.markup import latex, latex_text, markdown, markdown_text
+from neoseg.findings.markup import figure_text, latex, latex_text, markdown, markdown_text
 
 
 def test_markdown_escapes_bars() -> None:
@@ -66,3 +66,8 @@ def test_long_tables_may_break_over_pages() -> None:
     assert r"\begin{longtable}{l}" in text
     assert r"\endhead" in text
     assert r"\begin{table}" not in text
+
+
+def test_letters_in_pictures_are_escaped_and_spaces_stay() -> None:
+    assert figure_text("abdomen, 15.4\N{NO-BREAK SPACE}%") == "abdomen, 15.4 %"
+    assert figure_text("a$b\x1b\N{RIGHT-TO-LEFT OVERRIDE}") == r"a\$b\x1b\u202e"

@@ -259,6 +259,17 @@ def test_two_label_tables_do_not_mix(tmp_path, space, labels) -> None:
         write_derivative(tmp_path / "out", source, labels, space, RUN)
 
 
+def test_the_same_table_in_other_colours_is_no_other(tmp_path, space, labels) -> None:
+    write_derivative(tmp_path, make_scan(tmp_path / "sub-1_T2w.nii.gz"), labels, space, RUN)
+    table = tmp_path / "desc-neoseg_dseg.tsv"
+    before = table.read_text()
+    repainted = before.replace(space.leaves[1].color, "#010203")
+    assert repainted != before
+    table.write_text(repainted)
+    write_derivative(tmp_path, make_scan(tmp_path / "sub-2_T2w.nii.gz"), labels, space, RUN)
+    assert table.read_text() == repainted
+
+
 def test_links_do_not_lead_out_of_the_output(tmp_path, space, labels) -> None:
     source = make_scan(tmp_path / "in" / "sub-1_T2w.nii.gz")
     (tmp_path / "elsewhere").mkdir()

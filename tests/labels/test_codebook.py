@@ -126,3 +126,19 @@ def test_at_most_256_rows(drawem9: LabelSpace) -> None:
     assert Codebook.build(drawem9, pairs[:room]).size == MAX_CODES
     with pytest.raises(LabelError, match="257 distinct"):
         Codebook.build(drawem9, pairs[: room + 1])
+
+
+def test_sets_have_short_names(drawem9: LabelSpace) -> None:
+    names = {leaf.abbreviation: k for k, leaf in enumerate(drawem9.leaves)}
+    everything, tcv = drawem9.everything, drawem9.label_set("TCV")
+    few = frozenset([names["cGM"], names["WM"]])
+    several = frozenset(sorted(everything)[::2])
+    background = frozenset([drawem9.background])
+    book = Codebook.build(drawem9, [tcv, few, everything - few, everything - tcv, several])
+    told = {book.sets[code]: name for code, name in enumerate(book.names)}
+    assert told[everything] == "unknown"
+    assert told[background] == drawem9.leaves[drawem9.background].abbreviation
+    assert told[tcv] == "TCV"
+    assert told[few] == "cGM or WM"
+    assert told[everything - few] == "not cGM or WM"
+    assert told[several] == f"one of {len(several)}"

@@ -21,7 +21,7 @@ from neoseg.labels import Protocol
 from neoseg.runs.people import IMAGES, PLAN, seen_by, write_images
 from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import DataError, PrepareSettings
-from neoseg.store.leaks import Member, by_name, members_of, require_none, warn_of_twins
+from neoseg.store.leaks import Member, by_name, members_of, require_none, told_once, warn_of_twins
 from neoseg.store.store import Store
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -110,6 +110,17 @@ def test_a_training_scan_in_the_test_of_another_cohort(
     assert told.severity == ("error" if change in ("same", "moved") else "warning")
     assert "copy.nii" in told.where
     assert not list(duplicate_images(examined[:-1]))
+
+
+def test_one_run_tells_of_a_leak_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cohort = write_cohort(tmp_path, 2)
+    other = replace(cohort, name="b", scans=tuple(replace(s, cohort="b") for s in cohort.scans))
+    both = list(by_name(members_of(plan_of(cohort, other))))
+    for run in (1, 2):
+        with told_once():
+            for leaks in (both, both, both[:1], both[:1]):
+                require_none(leaks, "tell", "")
+        assert caplog.text.count("one person in two parts") == 2 * run  # in two wordings
 
 
 def test_a_subject_of_two_cohorts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
