@@ -87,6 +87,7 @@ class PredictionJob:
                 Codebook.build(space),
                 segmentation.geometry.spacing,
                 scan=name,
+                window=segmentation.prepare.shown,
             )
         write_derivative(output, scan.source, segmentation.native, space, self.provenance)
         self.origin.keep(target, files, beside.listed(kept, wanted))
