@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from neoseg.store.reading import read_labels
 
 Inspected = tuple[Source, Scan, Assignment]
 """A scan of a run, its cohort and its annotation."""
+
+Item = TypeVar("Item")
+
+MAX_SCANS = 16
+"""Largest number of scans that are inspected."""
 
 SHARES = (0.5, 99.5)
 """Percentiles of labelled voxels that are the ends of the window (Isensee et al., nnU-Net, Nature
@@ -41,14 +47,17 @@ class Computed:
 
     @classmethod
     def of(cls, scans: Sequence[Inspected], plan: Plan) -> Computed | None:
-        """Read the first image and the labels of scans; None after the first that is no CT.
+        """Read the first image and the labels of some scans; None after the first that is no CT.
 
-        CTs are called so by their data set or the name of the image, or have as much air as one in
+        These are up to `MAX_SCANS` evenly spread over all, and as many over those with labels. CTs
+        are called so by their data set or the name of the image, or have as much air as one in
         Hounsfield units. Labels count as far as the annotation plan shows them.
         """
+        labelled_ones = spread([n for n, one in enumerate(scans) if _tells(*one)])
         values: list[np.ndarray] = []
         in_hounsfield = True
-        for source, scan, item in scans:
+        for number in sorted({*spread(range(len(scans))), *labelled_ones}):
+            source, scan, item = scans[number]
             try:
                 (image,) = read_images(scan.images[:1])
                 assert image is not None  # the first modality is never missing
@@ -67,11 +76,25 @@ class Computed:
         return cls(RANGE if in_hounsfield else None, 0)
 
 
+def spread(items: Sequence[Item]) -> list[Item]:
+    """Return up to `MAX_SCANS` items, evenly spread."""
+    places = np.linspace(0, len(items) - 1, min(MAX_SCANS, len(items)))
+    return [items[place] for place in places.round().astype(int)]
+
+
+def _tells(source: Source, scan: Scan, item: Assignment) -> bool:
+    """Return whether the annotation can show a structure."""
+    background = source.cohort.convention.space.background
+    return scan.label is not None and any(
+        background not in leaves for leaves in source.told(scan, item.protocol)
+    )
+
+
 def _labelled(
     image: np.ndarray, source: Source, scan: Scan, item: Assignment, plan: Plan
 ) -> np.ndarray:
     """Return the intensities where the annotation shows structures, `[N]`."""
-    if scan.label is None:
+    if not _tells(source, scan, item):
         return image[:0].ravel()
     codebook, protocol = plan.codebook, source.protocols[item.protocol]
     codes = read_labels(scan, scan.meaning(source.cohort.convention), None)[0]
@@ -85,8 +108,8 @@ def _labelled(
 
 
 def _rounded(low: float, high: float) -> tuple[float, float] | None:
-    """Return a window in whole units, or three digits of narrow ones; None if it is empty."""
+    """Return a window in whole units, or two digits of those below ten; None if it is empty."""
     if low == high:
         return None
-    digits = max(0, 2 - math.floor(math.log10(high - low)))
+    digits = max(0, 1 - math.floor(math.log10(high - low)))
     return round(float(low), digits), round(float(high), digits)

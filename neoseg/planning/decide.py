@@ -132,7 +132,7 @@ class _Rules:
         elif found.window is None:
             why = "CTs that are not in Hounsfield units, and no labels to find a window by"
             yield Decision(key, "percentile", why)
-        elif key not in self.given:
+        else:
             yield Decision(key, "window", "CTs: intensities mean the same in all scans (nnU-Net)")
             why = f"0.5 and 99.5 % of what is labelled in {found.labelled} training scans (nnU-Net)"
             no_labels = "from air to bone, since nothing is labelled"

@@ -10,13 +10,10 @@ import numpy as np
 from neoseg.cohort import Plan
 from neoseg.cohort.split import SPLITS
 from neoseg.configuration.run import RunConfig
-from neoseg.planning.ct import Computed, Inspected
+from neoseg.planning.ct import Computed, Inspected, spread
 from neoseg.progress import progress_bar
 from neoseg.store.store import Store
 from neoseg.store.voxel_size import Size, median_size, scan_sizes
-
-MAX_SCANS = 16
-"""Largest number of scans that are inspected, evenly spread over the training of all cohorts."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, run: RunConfig, plan: Plan, normalised: bool = False) -> Fingerprint:
-        """Inspect some scans of a run, preparing them if necessary.
+        """Inspect some training scans, evenly spread over all cohorts; prepare them if necessary.
 
         Args:
             run: configuration of the run.
@@ -61,9 +58,8 @@ class Fingerprint:
             DataError: unusable scans.
         """
         scans = _scans_of(plan)
-        indices = np.linspace(0, len(scans) - 1, min(MAX_SCANS, len(scans)))
-        inspected = [scans[place] for place in indices.round().astype(int)]
-        computed = None if normalised else Computed.of(inspected, plan)
+        inspected = spread(scans)
+        computed = None if normalised else Computed.of(scans, plan)
         store = run.open_store(plan.sources[0].cohort)
         if computed is not None and computed.window is not None and len(plan.modalities) == 1:
             # The crop goes by what the window leaves of a scan.
