@@ -7,7 +7,7 @@ import pytest
 
 from neoseg.evaluation import view as module
 from neoseg.evaluation.view import make_view, read_view, write_view
-from neoseg.labels import UNKNOWN
+from neoseg.labels import UNKNOWN, Codebook
 
 SHAPE = (60, 50, 40)
 SPACING = (2.0, 1.0, 4.0)
