@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.store import Store
 
 

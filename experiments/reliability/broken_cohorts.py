@@ -228,6 +228,13 @@ def far_border(example: Example) -> None:
     save(example.file("T2w"), image)
 
 
+def computed(example: Example) -> None:
+    """Heads in Hounsfield units, prepared as MRI."""
+    for number, subject in enumerate(SUBJECTS):
+        image, labels = head(number)
+        save(example.file("T2w", subject), np.where(labels, image / 4, -1000 + image / 4))
+
+
 def cropped_labels(example: Example) -> None:
     """The back of a smaller head is drawn, but lies in the dark."""
     image, labels = head(0)
@@ -520,6 +527,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "constant-image": constant,
     "outlying-voxels": outlying,
     "far-border": far_border,
+    "ct-brightness": computed,
     "few-values": label_map_as_image,
     "cropped-labels": cropped_labels,
     "singular-affine": singular,

@@ -33,8 +33,8 @@ from neoseg.inference.dataset import DerivativeError, Provenance
 from neoseg.inference.derivative import write_derivative
 from neoseg.labels import Convention, LabelError, LabelSpace, LabelTable
 from neoseg.store import DataError, read_volume
-from neoseg.store.preprocess import PrepareSettings
 from neoseg.store.reading import read_labels, read_scan
+from neoseg.store.settings import PrepareSettings
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from neoseg.cohort.formats import ENDINGS, ending_of, stem_of, volumes_in
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
-from neoseg.cohort.scan import Scan, ids_in, scan_id
+from neoseg.cohort.scan import Scan, ids_in, names_ct, scan_id
 from neoseg.findings.problems import Problems, shorten
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Convention, LabelSpace
@@ -85,7 +86,8 @@ def read_nnunet(
             problems.error(root / "imagesTr", found, *details, ids)
             continue
         label = label_files.get(case)
-        scans.append(Scan(subject, session, (*images,), label, None, None, None, reading.name))
+        scan = Scan(subject, session, (*images,), label, None, None, None, reading.name)
+        scans.append(replace(scan, computed=names_ct(channels.get(numbers[0], ""))))
     note_unlabelled(scans, "label file", problems)
     if convention is None:
         labels = description.get("labels", {})

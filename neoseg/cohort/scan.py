@@ -13,6 +13,7 @@ TERM_AGE = 37.0
 """Post-menstrual age in weeks from which a scan (or birth) counts as term."""
 
 
+_CT = re.compile(r"(?<![a-z])(?:ce)?cta?(?![a-z])|computed tomography", re.IGNORECASE)
 _SCAN = re.compile(r"(.+?)_(?:ses-(.+)|((?:run|acq|rec|echo|dir|ce)-.+))")
 """A subject and BIDS entities of a scan in one name, without `sub-`."""
 
@@ -27,6 +28,7 @@ class Scan:
     it. `annotation` is the protocol that the user names for the scan, None if it is drawn.
     `own_convention` is the meaning of integers that the label file itself states, if it does.
     `listed` are the integers of its own table of names, None if there is none or it lists all.
+    `computed` says that its data set calls the first image a CT.
     """
 
     subject: str
@@ -42,6 +44,7 @@ class Scan:
     annotation: Protocol | None = None
     own_convention: Convention | None = None
     listed: frozenset[int] | None = None
+    computed: bool = False
 
     def __post_init__(self) -> None:
         require_plain_name(self.subject, "the subject id")
@@ -118,6 +121,11 @@ class Cohort:
     def subjects(self) -> tuple[str, ...]:
         """Sorted ids of the subjects."""
         return tuple(sorted({scan.subject for scan in self.scans}))
+
+
+def names_ct(name: str) -> bool:
+    """Return whether the name of an image, such as "CT" or "cta", is one of a CT."""
+    return _CT.search(name) is not None
 
 
 def scan_id(subject: str, session: str | None) -> str:

@@ -220,7 +220,8 @@ def _draw_findings(
         of_scan = [(finding, path) for finding, path in pairs if finding.scan == name]
         if not of_scan:
             continue
-        compared, _ = evidence(task, load(task.network))
+        network = load(task.network)
+        compared, _ = evidence(task, network)
         assert task.scan.images[0] is not None
         image = read_volume(task.scan.images[0]).data
         for finding, path in of_scan:
@@ -232,6 +233,7 @@ def _draw_findings(
                 compared.codebook,
                 compared.spacing,
             )
-            write_overlay(path, *layers, scan=title, centre=finding.measure.place)
+            place, window = finding.measure.place, network.prepare.window
+            write_overlay(path, *layers, scan=title, centre=place, window=window)
             progress(task.scan.id)
     return paths

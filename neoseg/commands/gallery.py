@@ -56,14 +56,20 @@ class Sample:
     panels: tuple[Panel, ...]
 
 
-def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Path:
+def write_sheet(
+    path: Path,
+    samples: Sequence[Sample],
+    codebook: Codebook,
+    window: tuple[float, float] | None = None,
+) -> Path:
     """Draw the middle planes of each panel of the samples, and save them as PNG.
 
     Sagittal, coronal and axial planes are side by side, modalities below each other; patches of a
     single slice have one plane. The overlay is grey for unknown voxels. There must be at least one
-    sample, and all must have the same panels.
+    sample, and all must have the same panels. `window` are the intensities shown as black and
+    white; without one, 0.5 and 99.5 % of those of the first panel.
     """
-    rows = [_strips(sample, codebook) for sample in samples]
+    rows = [_strips(sample, codebook, window) for sample in samples]
     columns = len(samples[0].panels)
     height, width = np.max([strip.shape[:2] for row in rows for strip in row], axis=0)
     overlays = [p.codes for s in samples for p in s.panels if p.codes is not None]
@@ -99,10 +105,12 @@ def write_sheet(path: Path, samples: Sequence[Sample], codebook: Codebook) -> Pa
     return path
 
 
-def _strips(sample: Sample, codebook: Codebook) -> list[np.ndarray]:
+def _strips(
+    sample: Sample, codebook: Codebook, shown: tuple[float, float] | None
+) -> list[np.ndarray]:
     """Return one RGB image per panel."""
     first = sample.panels[0].image
-    windows = [grey_window(channel) for channel in first]
+    windows = [shown or grey_window(channel) for channel in first]
     size = first.shape[1:]
     middle = size[0] // 2, size[1] // 2, size[2] // 2
     flat_axes = [axis for axis in range(3) if size[axis] == 1]

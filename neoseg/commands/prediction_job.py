@@ -95,6 +95,7 @@ class PredictionJob:
                 Codebook.build(space),
                 segmentation.geometry.spacing,
                 scan=name,
+                window=segmentation.prepare.shown,
             )
         require_inside(output, target, scan.source)
         self.origin.keep(target, files, beside.listed(kept, {}), written=False)

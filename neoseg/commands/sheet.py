@@ -47,7 +47,7 @@ def main(config: DictConfig) -> None:
     first = command.first_step * size
     keys = [divmod(number, size) for number in range(first, first + command.samples)]
     samples = [sample_of(dataset, step, item, plan.modalities) for step, item in keys]
-    write_sheet(command.output, samples, plan.codebook)
+    write_sheet(command.output, samples, plan.codebook, data.store.settings.shown)
     log.info("%d patches drawn: %s", len(samples), command.output)
     if any(stage.predicts for stage in stages_of(command.recipe)):
         log.info("they show the annotations; the recipe's pseudo-labels are added in the training")

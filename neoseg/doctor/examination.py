@@ -21,7 +21,7 @@ from neoseg.doctor.openness import mostly_open, without_integer
 from neoseg.doctor.sides import unpaired_sides
 from neoseg.doctor.structures import Structures
 from neoseg.labels import LabelSet, Protocol
-from neoseg.store.examined import guessed_meaning
+from neoseg.store.examined import guessed_meaning, without_window
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def diagnose(
     examined = store.examine(cohort, cohort.scans, progress, verify)
     problems = [problem for problem in cohort.problems if problem.kind != GUESSED]
     problems += guessed_meaning(cohort, examined)
+    problems += without_window(cohort, examined, store.settings)
     problems += (problem for item in examined for problem in item.problems)
     problems += [*duplicate_images(examined), *copied_labels(examined)]
     bad = {scan for p in problems if p.severity == "error" for scan in p.scans}

@@ -98,7 +98,8 @@ class ScoreFiles:
         if self.views:
             spacing = segmentation.geometry.canonical_spacing
             image = read_volume(source).data
-            view = make_view(scan.id, image, truth, segmentation.leaves, self.codebook, spacing)
+            layers = image, truth, segmentation.leaves, self.codebook, spacing
+            view = make_view(scan.id, *layers, segmentation.prepare.window)
             files = [digest_of(path) for path in (source, scan.label) if path is not None]
             write_view(self.output / VIEWS, replace(view, files=digest_of_content(files)))
 
@@ -120,5 +121,6 @@ class ScoreFiles:
             segmentation.geometry.spacing,
             scan=scan.id,
             scan_age=scan.scan_age,
+            window=segmentation.prepare.shown,
             mean_dice=float(np.nanmean(dice)) if np.isfinite(dice).any() else None,
         )

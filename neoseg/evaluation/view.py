@@ -62,6 +62,7 @@ def make_view(
     prediction: np.ndarray,
     codebook: Codebook,
     spacing: Sequence[float],
+    window: tuple[float, float] | None = None,
 ) -> View:
     """Crop a scan to its labelled voxels with a margin of 8 mm, and subsample fine grids.
 
@@ -74,6 +75,7 @@ def make_view(
         prediction: uint8 leaf positions, same shape.
         codebook: provides names, colours and the leaves that each code allows.
         spacing: voxel size in mm.
+        window: intensities shown as black and white; None: 0.5 and 99.5 % of those of the crop.
 
     Raises:
         ValueError: if the shapes differ.
@@ -90,7 +92,7 @@ def make_view(
     truth, leaves = truth_codes[box], prediction[box]
     wrong = ~codebook.rows[truth[centres], leaves[centres]]
     grey = _means(image[box].astype(np.float32), step, wrong.shape)
-    scaled = grey_in(grey, grey_window(grey)) * 255
+    scaled = grey_in(grey, window or grey_window(grey)) * 255
     x, y, z = (float(size) * count for size, count in zip(spacing, step, strict=True))
     return View(
         scan=scan,

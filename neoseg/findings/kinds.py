@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "constant-image": "Images that are the same everywhere",
     "outlying-voxels": "Images with voxels far beyond all others",
     "far-border": "Images with a border far from all other voxels",
+    "ct-brightness": "CTs whose brightness is scaled scan by scan",
     "few-values": "Images with as few values as a label map",
     "cropped-labels": "Labels outside of what is kept of the image",
     "singular-affine": "Affines without a voxel size",

@@ -99,6 +99,7 @@ def model_settings(trained: TrainedNetwork) -> dict[str, Any]:
         "modalities": list(spec.modalities),
         "flags": flags(trained),
         "normalise": prepare.normalise,
+        "window": None if prepare.window is None else list(prepare.window),
         "foreground": prepare.foreground,
         "crop_margin": prepare.crop_margin,
         "spacing": None if prepare.spacing is None else list(prepare.spacing),

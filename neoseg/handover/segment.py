@@ -61,8 +61,17 @@ def head_of(data: Any) -> Any:
     return bright if bright.any() else data > data.mean(dtype=float)
 
 
-def scaled(data: Any, how: str, inside: Any, masked: bool) -> Any:
-    """Normalise the intensities of an image by its foreground `inside`."""
+def windowed(data: Any, window: Any) -> Any:
+    """Limit intensities to the window of the training, if it has one."""
+    return data if window is None else np.clip(data, *np.array(window, np.float32))
+
+
+def scaled(data: Any, told: Any, inside: Any, masked: bool) -> Any:
+    """Normalise the intensities of an image by the window, or its foreground `inside`."""
+    how = told["normalise"]
+    if how == "window":
+        bottom, top = map(np.float32, told["window"])
+        return (data - bottom) / (top - bottom)
     head = data[inside]
     reference = head if masked else data
     low, high = float(reference.min()), float(reference.max())
@@ -124,7 +133,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     if len(paths) != len(told["modalities"]) or masked != (mask is not None):
         sys.exit(f"the model reads {told['modalities']}, and goes by the {told['foreground']}")
     image, first = read(paths[0])
-    first = limited(first)
+    first = windowed(limited(first), told["window"])
     brain = read(mask)[1] > 0 if mask else None
     size = np.linalg.norm(image.affine[:3, :3], axis=0).round(5)
     inside, box = head_of(first) if brain is None else brain, []
@@ -139,9 +148,9 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     grid = np.maximum(1, np.rint((shape * factor).round(3))).astype(int)
     channels = []
     for path in paths:
-        data = limited(read(path)[1])
+        data = windowed(limited(read(path)[1]), told["window"])
         head = head_of(data) if brain is None else brain
-        normalised = scaled(data, told["normalise"], head, masked)[tuple(box)]
+        normalised = scaled(data, told, head, masked)[tuple(box)]
         channels.append(resample(normalised, grid, smooth=True))
     channels += [np.ones_like(channels[0])] * told["flags"]
     return np.stack(channels).astype(np.float32), (first.shape, tuple(box), shape, paths[0])

@@ -84,7 +84,8 @@ class Ensemble:
         """
         members = list(self.members.values())
         share = 1 / len(members)
-        grids = {(m.prepare.spacing, m.prepare.crop_margin, m.prepare.foreground) for m in members}
+        settings = (m.prepare for m in members)
+        grids = {(s.spacing, s.crop_margin, s.foreground, s.window) for s in settings}
         space = self.head.space
         first: tuple[np.ndarray, Geometry] | None = None
         total: _Sum | None = None
@@ -113,7 +114,8 @@ class Ensemble:
             probabilities = ClassProbabilities(
                 tuple(classes), total.values, outside, geometry, total.canonical
             )
-        return Segmentation(full, prepared, picture, geometry, probabilities)
+        how = members[0].prepare
+        return Segmentation(full, prepared, picture, geometry, probabilities, how)
 
 
 @dataclass

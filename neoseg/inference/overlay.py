@@ -47,6 +47,7 @@ def write_overlay(
     scan_age: float | None = None,
     mean_dice: float | None = None,
     centre: Sequence[int] | None = None,
+    window: tuple[float, float] | None = None,
 ) -> Path:
     """Draw image, truth, prediction and disagreement in three planes and save them as PNG.
 
@@ -63,6 +64,7 @@ def write_overlay(
         spacing: voxel size in mm.
         scan, scan_age (weeks), mean_dice: shown in the title if given.
         centre: voxel through which the planes pass instead, marked with a cross.
+        window: intensities shown as black and white; None: 0.5 and 99.5 % of those of the picture.
 
     Raises:
         ValueError: the shapes differ.
@@ -81,7 +83,7 @@ def write_overlay(
     truth_codes = None if truth_codes is None else reference
     middle = centre_of(reference, background) if centre is None else _within(box, centre)
     palette, visible = palette_of(codebook)
-    grey = grey_in(image, grey_window(image))
+    grey = grey_in(image, window or grey_window(image))
     rows = _rows_of(prediction, codes, truth_codes, codebook)
     figure, panels = _make_panels(len(rows), np.array(image.shape) * np.asarray(spacing))
     used = Counter[int]()

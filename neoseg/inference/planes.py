@@ -39,6 +39,7 @@ def middle_planes(
     truth_codes: np.ndarray,
     codebook: Codebook,
     spacing: Sequence[float],
+    window: tuple[float, float] | None = None,
 ) -> tuple[Plane, ...]:
     """Return the planes through the centre of mass of the labelled truth, padded to one size.
 
@@ -51,6 +52,7 @@ def middle_planes(
         truth_codes: uint8 rows of `codebook`, same shape.
         codebook: defines the codes.
         spacing: voxel size in mm; pixels are repeated until they are square.
+        window: intensities shown as black and white; None: 0.5 and 99.5 % of those of the planes.
 
     Raises:
         ValueError: the shapes differ.
@@ -62,7 +64,7 @@ def middle_planes(
         )
     centre = centre_of(truth_codes, codebook.space.background + 1)
     cuts = [cut(image, axis, centre[axis]).astype(np.float32) for axis in range(3)]
-    window = grey_window(np.concatenate([part.ravel() for part in cuts]))
+    window = window or grey_window(np.concatenate([part.ravel() for part in cuts]))
     background = codebook.space.background + 1
     layers = []
     for axis in range(3):
@@ -80,7 +82,7 @@ def middle_planes(
 
 
 def grey_window(image: np.ndarray) -> tuple[Any, Any]:
-    """Return the lower and upper intensity between which an image is shown."""
+    """Return the lower and upper intensity between which an image without a window is shown."""
     low, high = np.percentile(image, (0.5, 99.5))
     return low, high
 

@@ -1,11 +1,11 @@
 """The result of segmenting a scan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from neoseg.inference.probability import ClassProbabilities
-from neoseg.store import Geometry, to_native
+from neoseg.store import Geometry, PrepareSettings, to_native
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Segmentation:
         image: first channel of the network's input, on the prepared grid.
         geometry: relation of the two grids.
         probabilities: of the requested classes, None without any.
+        prepare: how the image was prepared.
     """
 
     leaves: np.ndarray
@@ -25,6 +26,7 @@ class Segmentation:
     image: np.ndarray
     geometry: Geometry
     probabilities: ClassProbabilities | None = None
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)
 
     @property
     def native(self) -> np.ndarray:

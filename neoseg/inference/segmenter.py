@@ -196,7 +196,8 @@ class Segmenter:
             full, prepared = leaves, prepare_labels(leaves, geometry)
         else:
             full, prepared = to_canonical(leaves, geometry, space.background), leaves
-        return Segmentation(full, prepared, volume[0].numpy(), geometry, probabilities)
+        picture = volume[0].numpy()
+        return Segmentation(full, prepared, picture, geometry, probabilities, self.prepare)
 
 
 def _inspected(

@@ -27,7 +27,7 @@ from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
 from neoseg.processes import leave_warnings, light_spawn
 from neoseg.store.damage import DataError
-from neoseg.store.examined import entries_of, guessed_meaning
+from neoseg.store.examined import entries_of, guessed_meaning, without_window
 from neoseg.store.leaks import Leaks, Member, by_image, require_none
 from neoseg.store.store import Store
 
@@ -83,7 +83,9 @@ class MixedDataModule(L.LightningDataModule):
             scans = [scan for _, scan in pairs]
             examined = self.store.examine(source.cohort, scans, self.progress)
             entries_of(source.cohort, examined)
-            for note in guessed_meaning(source.cohort, examined) if first else ():
+            notes = guessed_meaning(source.cohort, examined)
+            notes += without_window(source.cohort, examined, self.store.settings)
+            for note in notes if first else ():
                 log.warning("%s", note)
             kinds = Counter(problem.kind for item in examined for problem in item.problems)
             if kinds and first:

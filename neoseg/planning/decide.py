@@ -94,9 +94,7 @@ class _Rules:
         spacing, shape, unet, why_spacing = self._sizes(crop is not None)
         batch, why_batch = self._batch(shape, unet)
         per_epoch, epochs, why_steps = self._steps(shape, unet, batch)
-        scaled = ("percentile", "a CT: its brightness means something and has outliers")
-        normal = ("zscore", "an MRI: by mean and deviation of each scan (nnU-Net)")
-        yield Decision("store.normalise", *(scaled if data.computed else normal))
+        yield from self._brightness()
         yield Decision("store.spacing", list(spacing), why_spacing)
         yield Decision("store.crop_margin", crop, why_crop)
         yield Decision("patches.size", list(unet.patch), self._why_patch(shape, unet))
@@ -123,6 +121,23 @@ class _Rules:
         warmup = min(max(50, epochs * per_epoch // 30), epochs * per_epoch // 4)
         yield Decision("optimizer.warmup_steps", warmup, why)
 
+    def _brightness(self) -> Iterator[Decision]:
+        key, found = "store.normalise", self.data.computed
+        if found is None:
+            why = "by mean and deviation of each scan, as nnU-Net does unless all are CTs"
+            yield Decision(key, "zscore", why)
+        elif self.data.images > 1:
+            why = "CTs among other images: no window fits all, so each is scaled by its own values"
+            yield Decision(key, "percentile", why)
+        elif found.window is None:
+            why = "CTs that are not in Hounsfield units, and no labels to find a window by"
+            yield Decision(key, "percentile", why)
+        else:
+            yield Decision(key, "window", "CTs: intensities mean the same in all scans (nnU-Net)")
+            why = f"0.5 and 99.5 % of what is labelled in {found.labelled} training scans (nnU-Net)"
+            no_labels = "from air to bone, since nothing is labelled"
+            yield Decision("store.window", list(found.window), why if found.labelled else no_labels)
+
     def _crop(self) -> tuple[float | None, str]:
         longest = float(max(np.median(self.data.fields, axis=0)))
         if longest < MAX_CROP_LENGTH and "store.crop_margin" not in self.given:
@@ -132,7 +147,8 @@ class _Rules:
     def _sizes(self, cropped: bool) -> tuple[Size, Shape, Topology, str]:
         """Return the voxel size, the median shape in these voxels, the patch, and the reason."""
         data, base = self.data, self.data.voxel_size
-        why = "mm, the median of the scans, each of which keeps its size where it can (nnU-Net)"
+        whole = "the training scans" + f" of all {data.cohorts} cohorts" * (data.cohorts > 1)
+        why = f"mm, the median of {whole}, which keep their size where they can (nnU-Net)"
         if "store.spacing" in self.given:
             shape = data.shape(base, cropped)
             return base, shape, self._patch(shape, base), ""

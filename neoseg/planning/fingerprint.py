@@ -7,17 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neoseg.cohort import Plan, Scan
+from neoseg.cohort import Plan
+from neoseg.cohort.split import SPLITS
 from neoseg.configuration.run import RunConfig
+from neoseg.planning.ct import Computed, Inspected, spread
 from neoseg.progress import progress_bar
-from neoseg.store import DataError, read_volume
-from neoseg.store.voxel_size import Size
-
-MAX_SCANS = 16
-"""Largest number of scans that are inspected, evenly spread over the cohort."""
-
-CT_AIR = -500.0
-"""In a CT the first percentile is below this value (Hounsfield units), in an MRI it never is."""
+from neoseg.store.store import Store
+from neoseg.store.voxel_size import Size, median_size, scan_sizes
 
 
 @dataclass(frozen=True)
@@ -25,15 +21,16 @@ class Fingerprint:
     """The properties of the data that the planning rules depend on.
 
     Attributes:
-        fields: field of view of the inspected scans of the first cohort in mm along X, Y, Z.
+        fields: field of view of the inspected scans in mm along X, Y, Z.
         heads: the same after cropping to the head.
         spacings: their voxel sizes in mm.
-        voxel_size: median voxel size of all scans in mm.
+        voxel_size: the given one, or the median of the training scans of all cohorts, in mm.
         train, val: number of training and validation scans.
         streams: number of streams that share a batch.
         images: number of input channels.
         leaves: number of structures, including background.
-        computed: whether the scans are CTs (computed tomography).
+        computed: what is known of the scans if all are CTs (computed tomography), else None.
+        cohorts: number of cohorts.
     """
 
     fields: tuple[Size, ...]
@@ -45,20 +42,37 @@ class Fingerprint:
     streams: int
     images: int
     leaves: int
-    computed: bool
+    computed: Computed | None = None
+    cohorts: int = 1
 
     @classmethod
-    def of(cls, run: RunConfig, plan: Plan) -> Fingerprint:
-        """Inspect some scans of a run, preparing them if necessary.
+    def of(cls, run: RunConfig, plan: Plan, normalised: bool = False) -> Fingerprint:
+        """Inspect some training scans, evenly spread over all cohorts; prepare them if necessary.
+
+        Args:
+            run: configuration of the run.
+            plan: of its annotations.
+            normalised: whether the configuration says how intensities are scaled.
 
         Raises:
             DataError: unusable scans.
         """
-        cohort = plan.sources[0].cohort
-        indices = np.linspace(0, len(cohort.scans) - 1, min(MAX_SCANS, len(cohort.scans)))
-        scans = [cohort.scans[place] for place in indices.round().astype(int)]
-        with progress_bar("prepare", total=len(scans)) as bar:
-            entries = run.open_store(cohort).prepare(cohort, scans, bar.advance)
+        scans = _scans_of(plan)
+        inspected = spread(scans)
+        computed = None if normalised else Computed.of(scans, plan)
+        store = run.open_store(plan.sources[0].cohort)
+        if computed is not None and computed.window is not None and len(plan.modalities) == 1:
+            # The crop goes by what the window leaves of a scan.
+            window = {"normalise": "window", "window": computed.window}
+            store = Store(store.root, store.settings.model_copy(update=window))
+        with progress_bar("prepare", total=len(inspected)) as bar:
+            entries = [
+                entry
+                for source in plan.sources
+                for entry in store.prepare(
+                    source.cohort, [s for of, s, _ in inspected if of is source], bar.advance
+                )
+            ]
         grids = [entry.geometry for entry in entries]
         crops = [[high - low for low, high in grid.crop] for grid in grids]
         spacings = tuple(grid.canonical_spacing for grid in grids)
@@ -67,13 +81,14 @@ class Fingerprint:
             tuple(_times(g.canonical_shape, s) for g, s in zip(grids, spacings, strict=True)),
             tuple(_times(crop, s) for crop, s in zip(crops, spacings, strict=True)),
             spacings,
-            cohort.voxel_size or spacings[0],
+            run.store.spacing or median_size(scan_sizes([s for _, s, _ in scans]) or spacings),
             len(training),
             len(plan.of_split("val")),
             len({item.stream for _, item in training}),
             run.input_channels(plan),
             plan.space.num_leaves,
-            all(_is_ct(scan) for scan in scans[:3]),
+            computed,
+            len(plan.sources),
         )
 
     def shape(self, spacing: Sequence[float], cropped: bool) -> tuple[int, int, int]:
@@ -88,10 +103,9 @@ def _times(lengths: Sequence[int], spacing: Size) -> Size:
     return x, y, z
 
 
-def _is_ct(scan: Scan) -> bool:
-    path = scan.images[0]
-    assert path is not None  # the first modality is never missing
-    try:
-        return bool(np.percentile(read_volume(path).data, 1) < CT_AIR)
-    except DataError:  # its cohort reads it differently
-        return False
+def _scans_of(plan: Plan) -> list[Inspected]:
+    """Return the training scans of all cohorts; without any, which is told later, the others."""
+    pairs: list[Inspected] = []
+    for split in SPLITS:
+        pairs += [(s, *pair) for s in plan.sources for pair in s.of_split(split) if not pairs]
+    return pairs

@@ -57,7 +57,8 @@ def make(kind: type[Run], config: DictConfig, given: Given) -> Made[Run]:
         ConfigError, CohortError, DataError: errors that prevent the run from starting.
     """
     run = kind.parse(config)
-    fingerprint = Fingerprint.of(run, super(RunConfig, run).plan())
+    normalised = "store.normalise" in given
+    fingerprint = Fingerprint.of(run, super(RunConfig, run).plan(), normalised)
     decisions = tuple(decide(run, fingerprint, Machine.of(run), given))
     planned = kind.parse(with_values(config, {d.key: d.value for d in decisions}))
     return Made(decisions, planned, planned.plan())

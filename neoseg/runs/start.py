@@ -149,7 +149,7 @@ def source_labeller(
     assert run.init_from is not None
     source = Source.read(run.init_from, run.allow, str(device))
     spec, preparation = _require_spec(source), run.preparation(plan.sources[0].cohort)
-    for key in ("spacing", "normalise", "foreground"):
+    for key in ("spacing", "normalise", "window", "foreground"):
         theirs, own = getattr(spec.prepare, key), getattr(preparation, key)
         if theirs != own:
             raise ConfigError(

@@ -3,12 +3,12 @@
 from neoseg.store.damage import DataError
 from neoseg.store.preprocess import (
     Geometry,
-    PrepareSettings,
     prepare_images,
     prepare_labels,
     to_canonical,
     to_native,
 )
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.volume import read_volume
 
 __all__ = [

@@ -33,6 +33,16 @@ def check_contrast(path: Path, data: np.ndarray) -> list[Problem]:
     return one(path, found, "an image", "drop it", "constant-image")
 
 
+def check_window(path: Path, data: np.ndarray, window: tuple[float, float]) -> list[Problem]:
+    """Check that some of an image lies within the window of its preparation."""
+    low, high = float(data.min()), float(data.max())
+    if low < window[1] and high > window[0]:
+        return []
+    found = f"lies from {low:g} to {high:g}, all outside of store.window={list(window)}"
+    action = "bring all scans to one unit (CT: Hounsfield units), or choose another window"
+    return one(path, found, "intensities within it", action, "constant-image")
+
+
 def sampled(volume: np.ndarray) -> np.ndarray:
     """Return a view of about `SAMPLE_SIZE` voxels, evenly spaced along each axis."""
     step = math.ceil((volume.size / SAMPLE_SIZE) ** (1 / volume.ndim))

@@ -16,7 +16,8 @@ from neoseg.foreign import read_json
 from neoseg.store.arrays import mapped, open_array, unpacking
 from neoseg.store.damage import DataError
 from neoseg.store.locations import read_located, read_locations
-from neoseg.store.preprocess import Geometry, PrepareSettings
+from neoseg.store.preprocess import Geometry
+from neoseg.store.settings import PrepareSettings
 
 RECORD, IMAGE, CODES, LOCATIONS = "entry.json", "image.b2nd", "codes.b2nd", "locations.bin"
 

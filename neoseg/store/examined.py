@@ -12,14 +12,16 @@ import numpy as np
 
 from neoseg.cohort import Cohort, Problem, Scan
 from neoseg.cohort.label_tables import GUESSED
+from neoseg.findings.problems import warning
 from neoseg.labels import Convention
+from neoseg.store.ct import SOFT_TISSUE, is_called_ct
 from neoseg.store.damage import DataError
 from neoseg.store.entry import StoreEntry
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.label_checks import check_content, check_described
 from neoseg.store.label_extent import check_extent
-from neoseg.store.preprocess import PrepareSettings
 from neoseg.store.reading import mask_problems, read_scan
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.voxel_size import check_slices
 
 
@@ -34,6 +36,8 @@ class Examined:
         digest: of the first image's voxels in canonical axes; "" if there is no entry.
         signature: of the content of that image; see `signature_of`.
         others: digests of the other images; empty for entries written before these were recorded.
+        hounsfield: whether the first image is in Hounsfield units; False in entries written before
+            this was recorded.
     """
 
     scan: Scan
@@ -43,6 +47,7 @@ class Examined:
     digest: str = ""
     signature: str = ""
     others: tuple[str, ...] = ()
+    hounsfield: bool = False
 
     @classmethod
     def of_entry(
@@ -74,7 +79,8 @@ class Examined:
         if any(problem.severity == "error" for problem in now):
             return cls.failed(scan, DataError.of(now))
         others = tuple(record.get("others", ()))
-        return cls(scan, entry, tuple(now), voxels, record["digest"], record["signature"], others)
+        shown = record["digest"], record["signature"], others, bool(record.get("hounsfield"))
+        return cls(scan, entry, tuple(now), voxels, *shown)
 
     @property
     def images(self) -> tuple[tuple[str, Path], ...]:
@@ -129,6 +135,30 @@ def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Proble
     ]
     guesses = [problem for problem in cohort.problems if problem.kind == GUESSED]
     return [replace(p, found=f"{p.found}: {', '.join(meanings) or 'no voxels'}") for p in guesses]
+
+
+def without_window(
+    cohort: Cohort, examined: Sequence[Examined], settings: PrepareSettings
+) -> list[Problem]:
+    """Return the warning, if due, that CTs are not prepared with one window for all scans."""
+    found = [e.scan for e in examined if e.hounsfield or is_called_ct(e.scan, cohort)]
+    several = len(cohort.modalities) > 1  # one window does not fit images of several kinds
+    if settings.window is not None or several or 2 * len(found) <= len(examined):
+        return []
+    low, high = SOFT_TISSUE
+    return [
+        warning(
+            f"cohort '{cohort.name}'",
+            f"{len(found)} of {len(examined)} scans are CTs, and store.normalise="
+            f"{settings.normalise} scales each by its own brightness: metal, or what a scanner "
+            "fills in around its field of view, changes that of all tissue",
+            "one window for all scans",
+            f"set 'store.normalise=window' 'store.window=[{low:g},{high:g}]' (Hounsfield units, "
+            "soft tissue of an abdomen), or another window; a training with plan=always sets both "
+            "by what is labelled",
+            "ct-brightness",
+        )
+    ]
 
 
 def entries_of(cohort: Cohort, examined: Sequence[Examined]) -> list[StoreEntry]:

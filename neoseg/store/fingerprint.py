@@ -6,7 +6,7 @@ from neoseg.cohort import Problem, Scan
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.labels import Convention
 from neoseg.store.damage import DataError
-from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.settings import PrepareSettings
 
 LAYOUT = 8
 """Version of the entries; raise it when older ones cannot be read or hold other intensities."""

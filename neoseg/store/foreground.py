@@ -122,3 +122,16 @@ def normalise(data: np.ndarray, how: str, inside: np.ndarray, masked: bool) -> n
     # Outliers must not become infinite in a float16 store.
     scores: np.ndarray = np.clip((data - np.float32(mean)) / np.float32(std), -MAX_Z, MAX_Z)
     return scores
+
+
+def in_window(data: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Limit intensities to a window in their own units."""
+    limited: np.ndarray = np.clip(data, np.float32(window[0]), np.float32(window[1]))
+    return limited
+
+
+def in_units(data: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Scale intensities within a window to 0..1, the same in all scans."""
+    low, high = map(np.float32, window)
+    scaled: np.ndarray = (data - low) / (high - low)
+    return scaled

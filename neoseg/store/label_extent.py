@@ -11,7 +11,7 @@ from neoseg.findings.problems import Problem, shorten
 from neoseg.labels import Convention
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store.checks import one
-from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.settings import PrepareSettings
 
 Box = Sequence[tuple[int, int]]
 """A (start, stop) pair per axis."""

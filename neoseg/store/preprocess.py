@@ -7,46 +7,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from pydantic import Field
 
-from neoseg.capacity import Processes, free_memory
+from neoseg.capacity import free_memory
 from neoseg.findings.problems import Problem
-from neoseg.findings.settings import Section
-from neoseg.store.brightness import check_another, check_contrast, usual_brightness
+from neoseg.store.brightness import check_another, check_contrast, check_window, usual_brightness
 from neoseg.store.checks import check_grid
 from neoseg.store.damage import DataError
-from neoseg.store.foreground import crop_box, head_of, normalise, read_mask
+from neoseg.store.foreground import crop_box, head_of, in_units, in_window, normalise, read_mask
 from neoseg.store.resampling import nearest, resample
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.volume import Volume, read_volume
-from neoseg.store.voxel_size import ALIKE, Size, VoxelSize, canonical_sizes, sizes_of
+from neoseg.store.voxel_size import ALIKE, Size, canonical_sizes, sizes_of
 
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
-
-
-class PrepareSettings(Section):
-    """How scans are prepared; changing a setting creates new store entries, except `processes`."""
-
-    normalise: Literal["zscore", "minmax", "percentile"] = "zscore"
-    spacing: VoxelSize | None = Field(
-        default=None, description="mm; null: the voxel size that the cohort's scans have"
-    )
-    foreground: Literal["head", "mask"] = Field(
-        default="head", description="what crop and brightness go by: bright voxels, the brain mask"
-    )
-    crop_margin: float | None = Field(
-        default=4.0, ge=0, le=1000, description="mm; null keeps everything"
-    )
-    dtype: Literal["float16", "float32"] = "float16"
-    locations: int = Field(default=2000, ge=1, description="voxels kept per label value and scan")
-    processes: Processes | None = Field(
-        default=None, exclude=True, description="that prepare scans or register atlases"
-    )
 
 
 MAX_SKEW = 0.01
@@ -125,7 +104,7 @@ def prepare_images(
         DataError: unreadable files, grids that differ, a constant image, all in one error; or no
             usable mask although the settings need one.
     """
-    volumes = read_images(paths)
+    volumes = read_images(paths, settings.window)
     for note in (note for volume in volumes if volume is not None for note in volume.notes):
         log.warning("%s", note.sentence)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
@@ -144,8 +123,13 @@ def brain_of(
     return read_mask(mask, first, path)
 
 
-def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
-    """Read the modalities of one scan; raises `DataError` like `prepare_images`."""
+def read_images(
+    paths: Sequence[Path | None], window: tuple[float, float] | None = None
+) -> list[Volume | None]:
+    """Read the modalities of one scan; raises `DataError` like `prepare_images`.
+
+    They are as the files hold them, border and outliers apart; `window` is only checked.
+    """
     if not paths or paths[0] is None:
         raise DataError("a scan needs at least the image of the cohort's first modality")
     volumes: list[Volume | None] = []
@@ -160,6 +144,7 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
         if path is None or volume is None:
             continue
         problems += check_contrast(path, volume.data)
+        problems += [] if window is None else check_window(path, volume.data, window)
         data, notes = usual_brightness(path, volume.data)
         previous = zip(paths, volumes[:-1], strict=False)
         problems += check_another(path, data, [(p, v.data) for p, v in previous if v is not None])
@@ -176,7 +161,13 @@ def read_images(paths: Sequence[Path | None]) -> list[Volume | None]:
 def prepare_volumes(
     volumes: Sequence[Volume | None], settings: PrepareSettings, brain: np.ndarray | None = None
 ) -> tuple[np.ndarray, Geometry]:
-    """Crop, resample and normalise the volumes of `read_images`, with the mask of `brain_of`."""
+    """Crop, resample and normalise the volumes of `read_images`, with the mask of `brain_of`.
+
+    Intensities are limited to the window, if there is one, before anything goes by them.
+    """
+    if settings.window is not None:
+        window = settings.window
+        volumes = [v and replace(v, data=in_window(v.data, window)) for v in volumes]
     first = volumes[0]
     assert first is not None
     # Without a mask the crop depends on the image only, so training and prediction crop alike.
@@ -199,7 +190,10 @@ def prepare_volumes(
             continue
         if brain is None and volume is not first:
             inside = head_of(volume.data)
-        normalised = normalise(volume.data, settings.normalise, inside, brain is not None)
+        if settings.window is None:
+            normalised = normalise(volume.data, settings.normalise, inside, brain is not None)
+        else:
+            normalised = in_units(volume.data, settings.window)
         cropped = normalised[tuple(slice(low, high) for low, high in box)]
         channels.append(resample(cropped, shape))
     geometry = Geometry(

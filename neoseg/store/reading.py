@@ -10,6 +10,7 @@ from neoseg.cohort import Problem, Scan
 from neoseg.labels import Convention, LabelError
 from neoseg.store.brightness import sampled
 from neoseg.store.checks import check_grid, one
+from neoseg.store.ct import is_in_hounsfield
 from neoseg.store.damage import DataError
 from neoseg.store.fingerprint import mask_state
 from neoseg.store.foreground import check_mask
@@ -17,11 +18,11 @@ from neoseg.store.label_checks import OF_CONTENT, check_content, check_exactness
 from neoseg.store.label_extent import measured
 from neoseg.store.preprocess import (
     Geometry,
-    PrepareSettings,
     brain_of,
     prepare_volumes,
     read_images,
 )
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.signature import signature_of
 from neoseg.store.volume import Volume, read_volume
 
@@ -48,10 +49,11 @@ def read_scan(
         "mask": mask_state(scan.mask),
     }
     try:
-        volumes = read_images(scan.images)
+        volumes = read_images(scan.images, settings.window)
         problems += [note for volume in volumes if volume is not None for note in volume.notes]
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])
+        record["hounsfield"] = is_in_hounsfield(volumes[0].data)
         further = (volume for volume in volumes[1:] if volume is not None)
         record["others"] = [digest_of_voxels(volume) for volume in further]
         brain = brain_of(volumes, scan.images, settings, scan.mask)

@@ -7,6 +7,7 @@ image by at least 0.97 after a change of units, an offset or a change of voxel s
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 
@@ -14,7 +15,8 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from neoseg.store.foreground import head_of
+from neoseg.store.ct import SOFT_TISSUE, is_in_hounsfield
+from neoseg.store.foreground import head_of, in_window
 from neoseg.store.volume import Volume
 
 POINTS = 16
@@ -30,8 +32,11 @@ MIN_CORRELATION = 0.96
 def signature_of(volume: Volume) -> str:
     """Return local contrast on a lattice around the head in mm, int8 values in base64.
 
-    Largely invariant to intensity scale and offset, voxel size, axes and origin.
+    Largely invariant to intensity scale and offset, voxel size, axes and origin. Of a CT in
+    Hounsfield units the soft tissue counts: air against body would make all people alike.
     """
+    if is_in_hounsfield(volume.data):
+        volume = replace(volume, data=in_window(volume.data, SOFT_TISSUE))
     positions = np.argwhere(head_of(volume.data)) @ volume.affine[:3, :3].T
     if not len(positions):  # constant image
         return base64.b64encode(bytes(POINTS**3)).decode()

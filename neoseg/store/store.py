@@ -29,8 +29,9 @@ from neoseg.store.entry import (
 from neoseg.store.examined import Examined, entries_of
 from neoseg.store.fingerprint import fingerprint
 from neoseg.store.locations import sample_locations, write_locations
-from neoseg.store.preprocess import PrepareSettings, prepare_labels
+from neoseg.store.preprocess import prepare_labels
 from neoseg.store.reading import read_scan
+from neoseg.store.settings import PrepareSettings
 
 log = logging.getLogger(__name__)
 

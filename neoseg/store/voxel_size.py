@@ -72,19 +72,10 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
     resampling, a warning is added to the cohort's problems, and logged unless `quiet`. Only headers
     are read; unreadable ones are skipped and left to the preparation to report.
     """
-    sizes: list[Size] = []
-    for scan in cohort.scans:
-        try:
-            assert scan.images[0] is not None
-            size = canonical_sizes(open_image(scan.images[0]).affine)
-        except (*HEADER_ERRORS, np.linalg.LinAlgError):
-            continue
-        if VOXEL_SIZES[0] <= min(size) <= max(size) <= VOXEL_SIZES[1]:
-            sizes.append(size)
+    sizes = scan_sizes(cohort.scans)
     if not sizes:
         return replace(cohort, voxel_size=asked)
-    median = (median_low(axis) for axis in zip(*sizes, strict=True))
-    size = asked or tuple(median)
+    size = asked or median_size(sizes)
     mismatched = Counter(shown(scan_size) for scan_size in sizes if not alike(scan_size, size))
     if not mismatched:
         return replace(cohort, voxel_size=size)
@@ -102,6 +93,26 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
     if not quiet:
         log.warning("%s", problem)
     return replace(cohort, voxel_size=size, problems=(*cohort.problems, problem))
+
+
+def scan_sizes(scans: Sequence[Scan]) -> list[Size]:
+    """Return the voxel sizes of first images in canonical axes, without unreadable headers."""
+    sizes: list[Size] = []
+    for scan in scans:
+        try:
+            assert scan.images[0] is not None
+            size = canonical_sizes(open_image(scan.images[0]).affine)
+        except (*HEADER_ERRORS, np.linalg.LinAlgError):
+            continue
+        if VOXEL_SIZES[0] <= min(size) <= max(size) <= VOXEL_SIZES[1]:
+            sizes.append(size)
+    return sizes
+
+
+def median_size(sizes: Sequence[Size]) -> Size:
+    """Return the median along each axis, of the middle two the finer."""
+    x, y, z = (median_low(axis) for axis in zip(*sizes, strict=True))
+    return x, y, z
 
 
 def alike(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -44,6 +44,7 @@ class Overlays(Callback):
             batch.codes.cpu().numpy(),
             codebook,
             entry.geometry.spacing,
+            data.store.settings.shown,
         )
         self.run.log_overlay(
             batch_idx + 1, entry.scan.id, planes, codebook, max(trainer.global_step - 1, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from neoseg.evaluation import view as module
 from neoseg.evaluation.view import make_view, read_view, write_view
-from neoseg.labels import UNKNOWN
+from neoseg.labels import UNKNOWN, Codebook
 
 SHAPE = (60, 50, 40)
 SPACING = (2.0, 1.0, 4.0)
@@ -107,3 +107,11 @@ def test_shapes_must_agree(scene, codebook) -> None:
     image, codes, prediction = scene
     with pytest.raises(ValueError, match="one shape"):
         make_view("a", image[1:], codes, prediction, codebook, SPACING)
+
+
+def test_a_window_is_shown_from_black_to_white(codebook: Codebook) -> None:
+    image = np.full(SHAPE, 40.0, np.float32)
+    image[:8], image[-8:] = -1000.0, 3071.0
+    codes, leaves = np.ones(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    view = make_view("a", image, codes, leaves, codebook, SPACING, (-160.0, 240.0))
+    assert [*np.unique(view.image)] == [0, 128, 255]

@@ -40,6 +40,9 @@ CASES: dict[str, dict[str, Any]] = {
         "missing_modality": {"policy": "zero"},
         "prepare": {"normalise": "percentile", "crop_margin": None},
     },
+    "a window of intensities": {
+        "prepare": {"normalise": "window", "window": [5.0, 35.0]},
+    },
     "constant windows, by minimum": {
         "prepare": {"normalise": "minmax"},
         "window": {"mode": "constant", "overlap": 0.25, "pad_value": 0.0, **FINE},

@@ -82,3 +82,11 @@ def test_slices_are_as_radiologists_hold_them() -> None:
     for axis in range(3):
         picture = cut(volume, axis, (2, 3, 4)[axis])
         assert np.argwhere(picture).tolist() == [[0, picture.shape[1] - 1]]
+
+
+def test_a_window_is_shown_from_black_to_white(corner: np.ndarray, codebook: Codebook) -> None:
+    image = np.full(SHAPE, 0.5)
+    image[:, :4], image[:, 6:] = -9.0, 30.0  # air and metal
+    found = middle_planes(image, np.zeros(SHAPE, np.uint8), corner, codebook, EVEN, (0.0, 1.0))
+    sagittal = next(plane for plane in found if plane.name == "sagittal").image
+    assert [*np.unique(sagittal)] == [0, 128, 255]

@@ -11,7 +11,7 @@ from neoseg.labels import Codebook, LabelSpace, Protocol
 from neoseg.patches.centres import VisibleLabels, draw_centre, visible_labels
 from neoseg.store.entry import StoreEntry
 from neoseg.store.locations import merge_locations
-from neoseg.store.preprocess import PrepareSettings
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.store import Store
 
 LIMIT = 30

@@ -36,7 +36,7 @@ HEADS = Fingerprint(
     streams=2,
     images=1,
     leaves=10,
-    computed=False,
+    computed=None,
 )
 
 

@@ -20,8 +20,9 @@ from neoseg.store import store as store_module
 from neoseg.store.damage import DataError
 from neoseg.store.entry import StoreEntry
 from neoseg.store.locations import sample_locations
-from neoseg.store.preprocess import Geometry, PrepareSettings
+from neoseg.store.preprocess import Geometry
 from neoseg.store.reading import read_codes
+from neoseg.store.settings import PrepareSettings
 from neoseg.store.store import Store
 
 
