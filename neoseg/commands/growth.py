@@ -28,7 +28,7 @@ from neoseg.findings.markup import figure_text
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import read_json
 from neoseg.inference.dataset import read_table, table_path
-from neoseg.inference.origin import weights_of
+from neoseg.inference.origin import makers_of
 from neoseg.trust.growth import Curve
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PERCENTILES = (3, 15, 50, 85, 97)
 MAX_PANELS = 12
 MADE_BY = "made_by"
-"""Key of a file of curves: digests of the weights of the networks whose volumes it describes."""
+"""Key of a file of curves: digests of the weights and settings by which its volumes were made."""
 
 
 class GrowthConfig(CommandConfig):
@@ -80,11 +80,11 @@ def main(config: DictConfig) -> None:
     volumes = volumes_of(path, wanted, rows)
     ages = ages_of(rows, command.ages)
     warn_of_repeated([row for row, age in zip(rows, ages, strict=True) if age == age])
-    makers = {weights_of(command.volumes / row["file"]) for row in rows} - {()}
+    makers = {makers_of(command.volumes / row["file"]) for row in rows} - {()}
     if len(makers) > 1:
         log.warning(
-            "the segmentations in %s come from %d different networks, which differ in their "
-            "volumes as well",
+            "the segmentations in %s come from %d different networks or settings, which differ in "
+            "their volumes as well",
             *(command.volumes, len(makers)),
         )
     if command.output is not None:
@@ -98,8 +98,9 @@ def main(config: DictConfig) -> None:
         curves, learnt = known
         if makers and learnt and not makers <= learnt:
             log.warning(
-                "the curves of %s were learnt from the segmentations of another network, so that "
-                "deviations show how the networks differ as well",
+                "the curves of %s were learnt from the segmentations of another network, or with "
+                "other settings or by an earlier version, so that deviations show how these differ "
+                "as well",
                 command.curves,
             )
         _write_deviations(table_path(command.volumes, "growth"), rows, ages, volumes, curves)
@@ -122,7 +123,7 @@ def _fit_curves(volumes: Mapping[str, Sequence[float]], ages: Sequence[float]) -
 
 
 def _read_curves(path: Path) -> tuple[dict[str, Curve], set[tuple[str, ...]]]:
-    """Return the curves of a file, and the weights that made what they were learnt from."""
+    """Return the curves of a file, and the makers of what they were learnt from."""
     try:
         content = read_json(path)
         makers = {tuple(map(str, digests)) for digests in content.pop(MADE_BY, [])}

@@ -116,12 +116,12 @@ def _place_of(files: Sequence[Path | None]) -> str:
     )
 
 
-def weights_of(target: Path) -> tuple[str, ...]:
-    """Return the digests of the weights that made a label file; empty if they are not known."""
+def makers_of(target: Path) -> tuple[str, ...]:
+    """Return the digests of the weights and settings that made a label file; empty if unknown."""
     try:
         content = read_json(sidecar_of(target))
         finished = content["labels"] is not None
-        return tuple(str(digest) for digest in content["weights"]) if finished else ()
+        return (*map(str, content["weights"]), str(content["settings"])) if finished else ()
     except (OSError, ValueError, KeyError, TypeError):
         return ()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.inference.origin import Origin, weights_of
+from neoseg.inference.origin import Origin, makers_of
 
 
 def run(folder: Path, weights: str) -> Path:
@@ -56,10 +56,10 @@ def test_an_interruption_between_label_map_and_sidecar_is_noticed(
         target.write_text(half)
         assert origin.look(target, scan) == "absent"
         assert Origin("B", ("v",), "s").look(target, scan) == "other run"
-        assert weights_of(target) == ()
+        assert makers_of(target) == ()
     origin.keep(target, scan)
     assert origin.look(target, scan) == "same"
-    assert weights_of(target) == ("w",)
+    assert makers_of(target) == ("w", "s")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"labels": 3}'])

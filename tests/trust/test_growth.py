@@ -93,10 +93,11 @@ def test_the_command_learns_and_tells(
     rows = [f"sub-{n:02}/f.nii.gz\tsub-{n:02}\tn/a\t{v:.6g}" for n, v in enumerate(volumes)]
     head = "file\tparticipant_id\tsession_id\tWM\n"
     files = [tmp_path / row.split("\t")[0] for row in rows]
+    made = '{"weights": ["%s"], "settings": "%s", "labels": "of the file"}'
     for file in files:
         file.parent.mkdir()
         file.write_bytes(b"labels")
-        file.with_name("f.json").write_text('{"weights": ["a"]}')
+        file.with_name("f.json").write_text(made % ("a", "plain"))
     rows.append("sub-99/gone.nii.gz\tsub-99\tn/a\t1e6")
     (tmp_path / "desc-neoseg_volumes.tsv").write_text(head + "\n".join(rows) + "\n")
     people = [f"sub-{n:02}\t{age:.3f}" for n, age in enumerate(ages)]
@@ -121,12 +122,13 @@ def test_the_command_learns_and_tells(
     assert 0.8 < np.std(told) < 1.2
     assert curves.with_suffix(".png").is_file()
     assert (tmp_path / "pictures" / "growth.png").is_file()
-    files[3].with_name("f.json").write_text('{"weights": ["b"]}')
-    GlobalHydra.instance().clear()
-    neoseg.growth.main()
-    said = capsys.readouterr().out
-    assert "come from 2 different networks" in said
-    assert "were learnt from the segmentations of another network" in said
+    for other in (("b", "plain"), ("a", "mirrored")):
+        files[3].with_name("f.json").write_text(made % other)
+        GlobalHydra.instance().clear()
+        neoseg.growth.main()
+        said = capsys.readouterr().out
+        assert "come from 2 different networks or settings" in said
+        assert "were learnt from the segmentations of another network, or with other" in said
     (files[2].parent / "f.json").write_text('{"labels": "those of before"}')
     GlobalHydra.instance().clear()
     with pytest.raises(SystemExit):
