@@ -18,6 +18,7 @@ from neoseg.cohort.phantom.growth import tissue_volume
 from neoseg.cohort.phantom.scan import generate_scan
 from neoseg.cohort.phantom.settings import PhantomSettings
 from neoseg.cohort.phantom.subject import draw_subject
+from neoseg.digests import digest_of
 from neoseg.trust.growth import FEWEST, Curve
 
 
@@ -93,7 +94,8 @@ def test_the_command_learns_and_tells(
     rows = [f"sub-{n:02}/f.nii.gz\tsub-{n:02}\tn/a\t{v:.6g}" for n, v in enumerate(volumes)]
     head = "file\tparticipant_id\tsession_id\tWM\n"
     files = [tmp_path / row.split("\t")[0] for row in rows]
-    made = '{"weights": ["%s"], "settings": "%s", "labels": "of the file"}'
+    (tmp_path / "label").write_bytes(b"labels")
+    made = f'{{"weights": ["%s"], "settings": "%s", "labels": "{digest_of(tmp_path / "label")}"}}'
     for file in files:
         file.parent.mkdir()
         file.write_bytes(b"labels")
