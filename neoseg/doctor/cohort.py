@@ -152,8 +152,11 @@ def _as_remainders(merged: Sequence[int], meanings: Mapping[str, Convention]) ->
 
 
 def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> Iterator[Problem]:
-    """Warn of classes that contain no label set of any annotation."""
-    known = set(known)
+    """Warn of classes that contain no label set of any annotation.
+
+    Background is what is left where every scan has some structure that was not drawn.
+    """
+    known = {*known, frozenset({space.background})}
     absent = [
         entry.abbreviation
         for entry in space.classes

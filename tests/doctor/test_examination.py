@@ -31,6 +31,7 @@ from neoseg.cohort.split import make_split
 from neoseg.cohort.table import write_rows
 from neoseg.commands.prepare import PrepareConfig
 from neoseg.configuration.config import CONFIG_DIR
+from neoseg.doctor.cohort import unknown_classes
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.examination import diagnose, without_bad_scans
 from neoseg.labels import LabelSpace, LabelTable
@@ -341,6 +342,18 @@ def test_what_a_plan_hides_is_not_shown(tmp_path: Path) -> None:
     assert "merged" in found["leaf-never-shown"]
     assert "cGM, WM, dGM" in found["class-never-annotated"]
     assert "TCV" not in found["class-never-annotated"]
+
+
+def test_background_needs_no_annotation_of_its_own() -> None:
+    """Data sets of one structure each: in all of them something was not drawn."""
+    table = space()
+    names = [leaf.abbreviation for leaf in table.leaves]
+    known = [table.everything - {leaf} for leaf in range(1, len(names))]
+    (found,) = unknown_classes(table, known)
+    assert names[table.background] not in found.found
+    assert names[-1] in found.found
+    singles = [frozenset({leaf}) for leaf in range(len(names)) if leaf != table.background]
+    assert not list(unknown_classes(table, [*known, *singles]))
 
 
 def test_the_report_holds_everything(tmp_path: Path) -> None:
