@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -151,32 +151,6 @@ class PseudoLabeller(Labeller):
         )
         logits = ensemble_logits(outputs, head) if len(self.segmenters) > 1 else next(outputs)
         return decide(logits, sample.codes, head, self.codebook, self.min_confidence)
-
-
-@dataclass(frozen=True)
-class InTurn(Labeller):
-    """Refines annotations by several labellers, each inside what the one before left open.
-
-    Attributes:
-        labellers: in order, all with the same codebook.
-    """
-
-    labellers: tuple[Labeller, ...]
-
-    def predict(self, sample: VolumeSample) -> PseudoLabels:
-        """Return the labels of the last; where one before decided on a leaf, of the first such."""
-        single = self.codebook.rows.sum(1) == 1
-        done = self.labellers[0].predict(sample)
-        for labeller in self.labellers[1:]:
-            left = labeller.predict(replace(sample, codes=torch.from_numpy(done.codes)))
-            decided = single[done.codes]
-            done = PseudoLabels(
-                np.where(decided, done.leaves, left.leaves),
-                np.where(decided, done.confidence, left.confidence),
-                left.codes,
-                "; ".join(filter(None, (done.note, left.note))),
-            )
-        return done
 
 
 def ensemble_logits(found: Iterable[Tensor], head: Head) -> Tensor:

@@ -17,7 +17,8 @@ from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.labelling.atlas import METHOD, AtlasLabeller
-from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller
+from neoseg.labelling.in_turn import InTurn
+from neoseg.labelling.pseudo import Labeller, PseudoLabeller
 from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import TrainingScan
@@ -97,7 +98,7 @@ def _labeller(
         return source
     atlas = _atlas_labeller(run, plan, settings, data, device)
     weights = digest_of_content([source.weights, atlas.weights])
-    return InTurn(*settings, weights, (source, atlas))
+    return InTurn(*settings, weights, (source, atlas), device)
 
 
 def _atlas_labeller(

@@ -2,18 +2,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import blosc2
 import numpy as np
 import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
+from torch import nn
 
 from neoseg.cohort import Plan
 from neoseg.inference.dataset import Provenance
+from neoseg.inference.segmenter import Segmenter
+from neoseg.inference.window import WindowSettings
 from neoseg.labelling import atlas
 from neoseg.labelling.atlas import NOBODY, AtlasLabeller
+from neoseg.labelling.in_turn import InTurn
+from neoseg.labelling.relabel import SourceLabeller
 from neoseg.labelling.votes import allowed_votes, corners
 from neoseg.labels import UNKNOWN, Protocol
+from neoseg.networks import make_head
 from neoseg.patches.volumes import VolumeDataset
+from neoseg.store import PrepareSettings
 
 
 @pytest.fixture(scope="module", name="made")
@@ -94,6 +102,29 @@ def test_processes_write_what_one_process_writes(made, tmp_path, caplog) -> None
     assert [p for p in written[0] if written[0][p] != written[1][p]] == []
     assert said[0] == said[1]
     assert len(said[0]) == len(scans), "an atlas that does not fit is told for each scan"
+
+
+def test_a_network_and_atlases_in_turn_work_in_processes_as_well(made, tmp_path) -> None:
+    scans, book = made.train[2:], made.annotated.codebook
+    torch.manual_seed(0)
+    network, window = (
+        nn.Conv3d(1, book.space.num_leaves, 3, padding=1),
+        WindowSettings(patch_size=(8, 8, 8)),
+    )
+    head, cpu = make_head("softmax", book.space), torch.device("cpu")
+    use = Segmenter(network, head, window, PrepareSettings(), cpu)
+    said = tuple(frozenset({leaf}) for leaf in range(book.space.num_leaves))
+    source = SourceLabeller(book, 0.4, 50, "w", use, said, (0,))
+    written = []
+    for processes in (1, 2):
+        own = replace(labeller(made), processes=processes)
+        both, root = InTurn(book, 0.4, 50, "both", (source, own), cpu), tmp_path / str(processes)
+        assert both.count_processes(scans) == processes
+        both.label(scans, root, root / "derivatives", Provenance("neoseg", "1", "run"))
+        written.append([np.asarray(blosc2.open(str(p))[:]) for p in sorted(root.rglob("*.b2nd"))])
+    one, two = written
+    assert len(one) == 2 * len(scans)
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_number_of_processes(made, monkeypatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_cohort import annotate_cohort, make_data, write_cohort
 
-from neoseg.labelling.pseudo import InTurn, Labeller, PseudoLabeller, ensemble_logits
+from neoseg.labelling.in_turn import InTurn
+from neoseg.labelling.pseudo import Labeller, PseudoLabeller, ensemble_logits
 from neoseg.labels import Codebook, LabelSpace
 from neoseg.networks import Head, make_head
 from neoseg.patches.pseudo import PseudoLabels
@@ -91,7 +92,7 @@ def test_one_labeller_decides_inside_what_another_leaves_open(space: LabelSpace)
     either = codebook.code(frozenset([1, 2]))
     first = Narrows(codebook, 0, 1, "a", np.array([[[either, 1, either]]]), 100, [])
     second = Narrows(codebook, 0, 1, "b", np.array([[[2, 3, 3]]]), 200, [])
-    both = InTurn(codebook, 0, 1, "ab", (first, second))
+    both = InTurn(codebook, 0, 1, "ab", (first, second), torch.device("cpu"))
     sample = VolumeSample(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 3, dtype=torch.uint8), 0)
     found = both.predict(sample)
     assert second.asked[0].ravel().tolist() == [either, 1, either]
