@@ -31,7 +31,7 @@ from neoseg.inference.derivative import count_again, plan_derivatives
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans
-from neoseg.inference.origin import is_counted, note_counted, note_of, sidecar_of
+from neoseg.inference.origin import is_counted, note_counted, note_of, run_of, sidecar_of
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
@@ -81,7 +81,7 @@ def main(config: DictConfig) -> None:
         calibration = load(runs, origin, segmenter.head.space)
         limits = limits_of(calibration, command.sets, command.sets_for) if command.sets else None
         promises = Promises(calibration, limits, command.trust)
-    extras = (command.picture, origin, promises, command.overwrite)
+    extras = (command.picture, origin, promises)
     job = PredictionJob(segmenter, output, provenance, classes, *extras)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
@@ -140,7 +140,8 @@ def _remaining(
     counts = Counter(states.values())
     if len(remaining) < len(scans):
         has_own, other_runs = other_makers(job.output, job.provenance)
-        which = "; ".join(other_runs) or f"one that is called {job.provenance.run}, too"
+        theirs = {run_of(targets[s.source]) for s, state in states.items() if state == "other run"}
+        which = "; ".join(other_runs or [f"{name}, of another folder" for name in sorted(theirs)])
         message = f"{job.output} holds segmentations of other runs: {which}"
         if counts["other run"] or not has_own:
             raise ConfigError(f"{message}; choose another output folder, or set overwrite=true")

@@ -1,12 +1,13 @@
 """Segment one scan after the other, with everything that is written about each."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from neoseg.cohort.formats import ending_of
 from neoseg.inference.beside import Beside
 from neoseg.inference.dataset import DerivativeError, Provenance, require_utf8
-from neoseg.inference.derivative import derivative_path, require_inside, write_derivative
+from neoseg.inference.derivative import derivative_path, write_derivative
 from neoseg.inference.ensemble import Ensemble
 from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.origin import Known, Origin, note_of
@@ -29,7 +30,6 @@ class PredictionJob:
         picture: whether to draw one of each scan.
         origin: of the predictions.
         promises: label sets and expected scores to write; None for none.
-        overwrite: whether segmentations of other runs may be replaced.
     """
 
     segmenter: Segmenter | Ensemble
@@ -39,7 +39,6 @@ class PredictionJob:
     picture: bool
     origin: Origin
     promises: Promises | None
-    overwrite: bool
 
     @property
     def space(self) -> LabelSpace:
@@ -69,7 +68,7 @@ class PredictionJob:
             scan.images, classes=self.classes, scratch=output, mask=scan.mask, watch=watch
         )
         target, files = derivative_path(output, scan.source), [*scan.images, scan.mask]
-        if note_of(target) != note and self.origin.look(target, files) != "same":
+        if note_of(target) != note and self.origin.clashes(target, files):
             raise DerivativeError(
                 f"{target} was made meanwhile by another process, for another run or scan, or with "
                 "other settings; choose another output folder"
@@ -97,10 +96,10 @@ class PredictionJob:
                 scan=name,
                 window=segmentation.prepare.shown,
             )
-        require_inside(output, target, scan.source)
-        self.origin.keep(target, files, beside.listed(kept, {}), written=False)
-        write_derivative(output, scan.source, segmentation.native, space, self.provenance)
-        self.origin.keep(target, files, beside.listed(kept, wanted))
+        keep = partial(self.origin.keep, target, files, beside.listed(kept, wanted))
+        written = (scan.source, segmentation.native, space, self.provenance)
+        write_derivative(output, *written, ready=keep)
+        keep()
 
     def _beside(self, scan: ScanFiles, target: Path) -> Beside:
         return Beside(self.output, target, self.origin.digest([*scan.images, scan.mask]))

@@ -1,7 +1,7 @@
 """Write segmentations as BIDS derivatives on the grid of the input file."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def write_derivative(
     space: LabelSpace,
     provenance: Provenance,
     scan: str = "",
+    ready: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write one segmentation and update the tables of the output folder.
 
@@ -103,6 +104,7 @@ def write_derivative(
         space: defines the indices, names and colours.
         provenance: recorded in `dataset_description.json`.
         scan: id of the scan of `source`, if known; see `derivative_path`.
+        ready: called with the written file before it is moved into its place.
 
     Returns:
         The path of the label file (uint8, or uint16 if an index is above 255).
@@ -123,6 +125,8 @@ def write_derivative(
             _write_labels(temporary, labels, image, space)
             counts, voxel_ml = _count_voxels(labels, image, space)
             record_volumes(output, target, counts, voxel_ml, space)
+            if ready is not None:
+                ready(temporary)
     return target
 
 

@@ -14,6 +14,9 @@ from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.store.fingerprint import LAYOUT
 
+REPLACED = "replaces"
+"""Key of a sidecar while its label file is replaced: the digest of the one before."""
+
 Known = Literal["absent", "same", "changed", "other run", "other scan", "untold"]
 
 
@@ -56,16 +59,25 @@ class Origin:
             if elsewhere and content["files"] != current["files"]:
                 return "other scan"
             known = content["run"] == self.run and content.get("folders") in (None, self.folders)
-            if not known and content["weights"] != current["weights"]:
-                return "other run" if content["labels"] in (None, digest_of(target)) else "untold"
-            if content["labels"] is None:
-                return "absent"
-            if content["labels"] != digest_of(target):
+            present, interrupted = digest_of(target), content.get(REPLACED)
+            if present not in (content["labels"], interrupted):
                 return "untold"
+            if not known and content["weights"] != current["weights"]:
+                return "other run"
+            if present == interrupted:
+                return "absent"
             same = all(content[key] == value for key, value in current.items())
             return "same" if same else "changed"
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "untold"
+
+    def clashes(self, target: Path, files: Sequence[Path | None]) -> bool:
+        """Return whether the sidecar tells of other weights, settings or files, finished or not."""
+        try:
+            content = read_json(sidecar_of(target))
+            return any(content[key] != value for key, value in self._fingerprint(files).items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def digest(self, files: Sequence[Path | None]) -> str:
         """Return a digest of everything that the predictions for these files depend on."""
@@ -76,14 +88,18 @@ class Origin:
         target: Path,
         files: Sequence[Path | None],
         beside: Mapping[str, Sequence[str]] | None = None,
-        written: bool = True,
+        coming: Path | None = None,
     ) -> None:
         """Write the sidecar of a label file: its origin, and the fields that BIDS requires.
 
-        `beside` lists other outputs of the scan, see `Beside.listed`. It is called with `written`
-        false before the label file is written or replaced, so that an interruption between the two
-        files is noticed.
+        Args:
+            target: the label file.
+            files: images and mask that it was made from.
+            beside: other outputs of the scan, see `Beside.listed`.
+            coming: the file that is about to become `target`: if that does not come to pass, the
+                sidecar tells by the digest of the replaced file that it was interrupted.
         """
+        replaced = {REPLACED: digest_of(target)} if coming and target.exists() else {}
         content = {
             "Sources": [path.name for path in files if path is not None],
             "SpatialReference": "orig",
@@ -91,7 +107,8 @@ class Origin:
             "folders": self.folders,
             "place": _place_of(files),
             **self._fingerprint(files),
-            "labels": digest_of(target) if written else None,
+            "labels": digest_of(coming or target),
+            **replaced,
             **({} if beside is None else {"beside": beside}),
         }
         write_json(sidecar_of(target), content, indent=1)
@@ -120,10 +137,15 @@ def makers_of(target: Path) -> tuple[str, ...]:
     """Return the digests of the weights and settings that made a label file; empty if unknown."""
     try:
         content = read_json(sidecar_of(target))
-        finished = content["labels"] is not None
-        return (*map(str, content["weights"]), str(content["settings"])) if finished else ()
+        made = (*map(str, content["weights"]), str(content["settings"]))
+        return () if content.get(REPLACED) == digest_of(target) else made
     except (OSError, ValueError, KeyError, TypeError):
         return ()
+
+
+def run_of(target: Path) -> str:
+    """Return the name of the run in the sidecar of a label file."""
+    return str(read_json(sidecar_of(target))["run"])
 
 
 def note_of(target: Path) -> str | None:

@@ -125,7 +125,7 @@ def test_the_label_map_comes_last(make_run, tree, tmp_path, monkeypatch) -> None
     run, out = make_run("A"), tmp_path / "out"
     arguments = [f"run={run}", f"input={one_scan(tree)}", f"output={out}", "probseg=[WM]"]
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:

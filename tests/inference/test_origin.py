@@ -46,20 +46,43 @@ def test_weights_settings_and_files_count(tmp_path: Path, scan: list[Path | None
     assert origin.look(target, scan) == "untold"
 
 
-def test_an_interruption_between_label_map_and_sidecar_is_noticed(
+def test_an_interruption_between_sidecar_and_label_map_is_noticed(
     tmp_path: Path, scan: list[Path | None]
 ) -> None:
-    target, origin = tmp_path / "a_dseg.nii.gz", Origin("A", ("w",), "s")
-    origin.keep(target, scan, written=False)
+    target, coming = tmp_path / "a_dseg.nii.gz", tmp_path / "coming"
+    origin, other = Origin("A", ("w",), "s"), Origin("B", ("v",), "s")
+    coming.write_text("labels")
+    origin.keep(target, scan, coming=coming)
     assert origin.look(target, scan) == "absent"
-    for half in ("labels", "labels of other weights"):
-        target.write_text(half)
-        assert origin.look(target, scan) == "absent"
-        assert Origin("B", ("v",), "s").look(target, scan) == "other run"
-        assert makers_of(target) == ()
-    origin.keep(target, scan)
+    target.write_text("labels")  # it came, and nothing after it
     assert origin.look(target, scan) == "same"
-    assert makers_of(target) == ("w", "s")
+
+    coming.write_text("of other weights")
+    other.keep(target, scan, coming=coming)
+    assert makers_of(target) == ()
+    assert other.look(target, scan) == "absent"
+    assert origin.look(target, scan) == "other run"
+    target.write_text("drawn by hand")
+    assert other.look(target, scan) == "untold"
+    target.write_text("of other weights")
+    assert other.look(target, scan) == "same"
+    assert makers_of(target) == ("v", "s")
+    other.keep(target, scan)
+    target.write_text("labels")  # of before, but by somebody who wants it so
+    assert other.look(target, scan) == "untold"
+
+
+def test_only_other_makers_clash(tmp_path: Path, scan: list[Path | None]) -> None:
+    target, coming = tmp_path / "a_dseg.nii.gz", tmp_path / "coming"
+    coming.write_text("labels")
+    origin = Origin("A", ("w",), "s")
+    assert not origin.clashes(target, scan)
+    for finished in (False, True):
+        origin.keep(target, scan, coming=None if finished else coming)
+        assert not origin.clashes(target, scan)
+        assert Origin("A", ("w",), "t").clashes(target, scan)
+        assert Origin("A", ("v",), "s").clashes(target, scan)
+        target.write_text("labels")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", '{"labels": 3}'])
