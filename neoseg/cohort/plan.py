@@ -190,42 +190,44 @@ class Plan:
         return root if name == self.sources[0].cohort.name else cohort_folder(root, name)
 
 
-def compared(sources: Sequence[Source], use_rest: bool) -> Iterator[Source]:
+def compared(sources: Sequence[Source], use_rest: Sequence[bool]) -> Iterator[Source]:
     """Yield the cohorts of a run with the streams that their training scans have in this run.
 
-    Scans that are full in their own cohort count as partial if the label files of another cohort
-    tell the same leaves apart and more, unless the user named them as full.
+    Scans that are full in their own cohort count as partial if the label files of another cohort,
+    of which some training scan is full, tell the same leaves apart and more.
 
     Args:
         sources: the cohorts, each planned by itself.
-        use_rest: whether the run trains on scans that are not full, of any cohort.
+        use_rest: of each, whether the run trains on its scans that are not full.
     """
-    for source in sources:
-        name, told = source.cohort.name, source.told_apart
-        fuller = [other for other in sources if told < other.told_apart]
-        named = {(s.subject, s.session) for s in source.cohort.scans if s.annotation is not None}
-        assignments = []
-        for item in source.assignments:
-            drawn = item.split == "train" and (item.subject, item.session) not in named
-            if fuller and drawn and item.stream == "full":
-                item = replace(item, stream="partial")
-            if use_rest or item.split != "train" or item.stream == "full":
-                assignments.append(item)
-        before, after = (
-            sum(item.split == "train" and item.stream == "full" for item in items)
-            for items in (source.assignments, assignments)
-        )
-        if before > after:
+    numbers = [sum(map(_trains_in_full, source.assignments)) for source in sources]
+    for source, number, rest in zip(sources, numbers, use_rest, strict=True):
+        told = source.told_apart
+        fuller = [
+            other.cohort.name
+            for other, others in zip(sources, numbers, strict=True)
+            if others and told < other.told_apart
+        ]
+        if fuller and number:
             log.info(
-                "cohort '%s': %d training scans %s, since the label files of '%s' tell apart %d "
-                "structures more",
-                name,
-                before - after,
-                "count as partial" if use_rest else "are not full, and left out",
-                fuller[0].cohort.name,
-                len(fuller[0].told_apart - told - {source.cohort.convention.space.background}),
+                "cohort '%s': %d training scans %s, since the label files of '%s' tell more "
+                "structures apart",
+                source.cohort.name,
+                number,
+                "count as partial" if rest else "are not full, and left out",
+                fuller[0],
             )
-        yield replace(source, assignments=tuple(assignments))
+            lowered = (
+                replace(item, stream="partial") if _trains_in_full(item) else item
+                for item in source.assignments
+            )
+            source = replace(source, assignments=tuple(lowered))
+        kept = (a for a in source.assignments if rest or a.split != "train" or a.stream == "full")
+        yield replace(source, assignments=tuple(kept))
+
+
+def _trains_in_full(item: Assignment) -> bool:
+    return item.split == "train" and item.stream == "full"
 
 
 def cohort_folder(root: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from neoseg.cohort.annotation import FULL, UNLABELLED
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate
-from neoseg.configuration.overrides import composed
+from neoseg.configuration.composed import composed
 from neoseg.files import write_text
 from neoseg.findings.command_line import quoted
 from neoseg.foreign import read_json

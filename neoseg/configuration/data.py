@@ -191,8 +191,9 @@ class DataConfig(CohortConfig):
         if cohort is None:
             cohort = self.usable_cohort()
         first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
-        sources = (first, *self._extra_sources(cohort))
-        return Plan.of(list(compared(sources, self.annotation.use_rest)))
+        sources, use_rest = (first, *self._extra_sources(cohort)), self.annotation.use_rest
+        extras = (use_rest and entry.annotation.use_rest for entry in self.extra_cohorts.values())
+        return Plan.of(list(compared(sources, (use_rest, *extras))))
 
     def _extra_sources(self, first: Cohort) -> Iterator[Source]:
         for name, entry in self.extra_cohorts.items():

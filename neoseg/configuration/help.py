@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from neoseg.borrowed import hydra_arguments
+from neoseg.configuration.composed import composed
 from neoseg.configuration.described import about, choices_of, comments_of, groups
 from neoseg.configuration.nodes import options
-from neoseg.configuration.overrides import composed
 
 PRESETS = ("experiment", "ablation", "reduced", "debug")
 """Groups without a default option that set keys of other groups, for training configurations."""

@@ -7,8 +7,6 @@ from re import search
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -19,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neoseg.borrowed import hydra_arguments, mappings_of
+from neoseg.configuration.composed import cases, parsed_overrides, with_folder
 from neoseg.configuration.config import CONFIG_DIR, is_group
 from neoseg.configuration.described import flat, groups
 from neoseg.configuration.nodes import options
@@ -55,7 +54,7 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     problems += [] if parsed.multirun else _several_values(parsed.overrides, name)
     if problems:
         return "\n".join(problems)
-    for overrides in cases([*parsed.overrides, *own_configs(parsed.config_dir)]):
+    for overrides in cases(with_folder(parsed.overrides, parsed.config_dir)):
         try:
             config = _compose(name, overrides)
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
@@ -71,32 +70,6 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
         if not resumes and (unset := list(unset_keys(config))):
             return "\n".join(unset)
     return None
-
-
-def composed(name: str, arguments: Sequence[str]) -> DictConfig | None:
-    """Return the configuration of a command line, for a sweep that of its first options, or None.
-
-    It has Hydra's own part. A command that Hydra runs may ask for that of another.
-    """
-    parsed = hydra_arguments(arguments)
-    if parsed is None or parsed.config_name or parsed.config_path:
-        return None
-    overrides = next(cases([*parsed.overrides, *own_configs(parsed.config_dir)]))
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose(name, overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError):
-        return None
-    finally:
-        if running is not None:
-            GlobalHydra.instance().initialize(running)
-
-
-def own_configs(folder: str | None) -> list[str]:
-    """Return the override that adds a `--config-dir` to Hydra's search path, in a list."""
-    return [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"] if folder else []
 
 
 def _hidden_options(folder: str | None) -> list[str]:
@@ -126,7 +99,7 @@ def _several_values(overrides: Sequence[str], name: str) -> Iterator[str]:
     """
     if any(line.startswith(("cluster=", "hydra.mode=", "hydra/")) for line in overrides):
         return
-    for override in _parsed(overrides):
+    for override in parsed_overrides(overrides):
         if override.is_sweep_override() and not override.key_or_group.startswith("hydra."):
             key, _, value = str(override.input_line).partition("=")
             remedies = ["for as many runs add -m"] if name == "train" else []
@@ -159,7 +132,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
     if isinstance(error, ConfigCompositionException):
         match = search(r"Could not override '([^']+)'", str(error))
         return None if match is None else _unknown_key(match[1], name, overrides)
-    for override in _parsed(overrides):
+    for override in parsed_overrides(overrides):
         group, choice = override.key_or_group, override.value()
         if is_group(group) and choice is None:
             return f"'{override.input_line}': a group is taken away with '~{group}'"
@@ -171,33 +144,6 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str | None
                 f"options {', '.join(options(group))}"
             )
     return None
-
-
-def cases(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the overrides; for a sweep, one case for each option of each swept group."""
-    parsed = _parsed(overrides)
-    if not parsed:
-        yield list(overrides)
-        return
-    choices = [
-        [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
-        if item.is_sweep_override()
-        else [str(item.input_line)]
-        for item in parsed
-    ]
-    first_choices = [values[0] for values in choices]
-    yield first_choices
-    for position, (item, values) in enumerate(zip(parsed, choices, strict=True)):
-        if is_group(item.key_or_group):
-            for option in values[1:]:
-                yield [*first_choices[:position], option, *first_choices[position + 1 :]]
-
-
-def _parsed(overrides: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException:
-        return []
 
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:

@@ -7,7 +7,6 @@ import pytest
 from cohort_scans import make_scan, make_scans
 
 from neoseg.cohort import Cohort, CohortError, Plan, Scan, Source
-from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation, read_plan, write_plan
 from neoseg.cohort.plan import compared
 from neoseg.cohort.split import make_split, read_split, write_splits
@@ -190,27 +189,37 @@ def test_files_that_tell_less_than_those_of_another_cohort_are_not_full(space: L
     left = source(space, "b", make_scans(term=10), LEFT_ALONE)
     right = source(space, "c", make_scans(term=10), {0: "BG", 1: "R"})
     assert streams(left) == {"full"}
-    assert [streams(item) for item in compared((whole, left, right), True)] == [
+    assert [streams(item) for item in compared((whole, left, right), (True,) * 3)] == [
         {"full"},
         {"partial"},
         {"partial"},
     ]
     # They are scored by what they show, as before.
-    assert {streams(item, "test") == {"full"} for item in compared((whole, left), True)} == {True}
+    assert {
+        streams(item, "test") == {"full"} for item in compared((whole, left), (True, True))
+    } == {True}
     # Neither of these tells all that the other does.
-    assert {*map(frozenset, map(streams, compared((left, right), True)))} == {frozenset({"full"})}
+    assert {*map(frozenset, map(streams, compared((left, right), (True, True))))} == {
+        frozenset({"full"})
+    }
 
 
-def test_who_is_named_as_full_stays_so(space: LabelSpace) -> None:
-    whole, left = (
-        source(space, n, make_scans(preterm=10), m) for n, m in (("a", None), ("b", LEFT_ALONE))
-    )
-    named = sorted({scan.subject for scan in left.cohort.scans})
-    asked = parse_settings(ExtraAnnotationSettings, {"full": named}, "annotation")
-    cohort = with_annotation(left.cohort, asked)
-    plan = plan_annotation(cohort.scans, left.split, asked)
-    found = list(compared((whole, replace(left, cohort=cohort, assignments=plan)), True))
-    assert streams(found[1]) == {"full"}
+def test_only_cohorts_that_train_in_full_are_compared_with(space: LabelSpace) -> None:
+    left = source(space, "a", make_scans(preterm=10), LEFT_ALONE)
+    coarse = {"full_fraction": 0.0, "protocol": {"name": "p", "merge": ["LR"]}}
+    hidden = source(space, "b", make_scans(term=10), **coarse)
+    whole = source(space, "c", make_scans(term=10))
+    tested = replace(whole, assignments=tuple(a for a in whole.assignments if a.split == "test"))
+    for other in (hidden, tested):
+        for use_rest in (True, False):
+            assert streams(next(compared((left, other), (use_rest, True)))) == {"full"}
+
+
+def test_the_rest_of_a_cohort_may_be_left_out_by_itself(space: LabelSpace) -> None:
+    whole = source(space, "a", make_scans(preterm=10))
+    left = source(space, "b", make_scans(term=10), LEFT_ALONE)
+    found = list(compared((whole, left), (True, False)))
+    assert [streams(item) for item in found] == [{"full"}, set()]
 
 
 def test_a_run_on_full_scans_alone_takes_no_others_of_extra_cohorts(
@@ -221,8 +230,8 @@ def test_a_run_on_full_scans_alone_takes_no_others_of_extra_cohorts(
     coarse = {"full_fraction": 0.5, "protocol": {"name": "p", "merge": ["LR"]}}
     mixed = source(space, "c", make_scans(term=10), **coarse)
     caplog.set_level("INFO")
-    found = list(compared((whole, left, mixed), False))
+    found = list(compared((whole, left, mixed), (False,) * 3))
     assert [streams(item) for item in found] == [{"full"}, set(), {"full"}]
     assert [streams(item, "test") for item in found] == [{"full"}] * 3
     assert "cohort 'b': 8 training scans are not full, and left out" in caplog.text
-    assert "label files of 'a' tell apart 2 structures more" in caplog.text
+    assert "since the label files of 'a' tell more structures apart" in caplog.text

@@ -104,10 +104,10 @@ def test_it_goes_on_after_any_failure(make_run, tree, tmp_path, monkeypatch, cap
 
     build = command.write_derivative
 
-    def strange(output, path, *rest):
+    def strange(output, path, *rest, **options):
         if path.name.startswith("b"):
             raise ZeroDivisionError("a bug")
-        return build(output, path, *rest)
+        return build(output, path, *rest, **options)
 
     monkeypatch.setattr(command, "write_derivative", strange)
     out = tmp_path / "out"
@@ -269,7 +269,7 @@ def test_a_full_disk_ends_it_at_once(make_run, tree, tmp_path, monkeypatch, caps
 
     tried = []
 
-    def full(output: Path, source: Path, *_: object) -> None:
+    def full(output: Path, source: Path, *_: object, **__: object) -> None:
         tried.append(source)
         raise OSError(28, "No space left on device", str(output / "x.nii.gz"))
 
