@@ -12,8 +12,9 @@ from neoseg.labels.convention import unnamed, with_background
 TERM_AGE = 37.0
 """Post-menstrual age in weeks from which a scan (or birth) counts as term."""
 
+_CT = re.compile(r"(?:ce|nc|cb|ld)?cta?|computed tomography", re.IGNORECASE)
+"""Whole names only: "CT1" is a contrast-enhanced MRI."""
 
-_CT = re.compile(r"(?<![a-z])(?:ce)?cta?(?![a-z])|computed tomography", re.IGNORECASE)
 _SCAN = re.compile(r"(.+?)_(?:ses-(.+)|((?:run|acq|rec|echo|dir|ce)-.+))")
 """A subject and BIDS entities of a scan in one name, without `sub-`."""
 
@@ -125,7 +126,7 @@ class Cohort:
 
 def names_ct(name: str) -> bool:
     """Return whether the name of an image, such as "CT" or "cta", is one of a CT."""
-    return _CT.search(name) is not None
+    return _CT.fullmatch(name.strip()) is not None
 
 
 def scan_id(subject: str, session: str | None) -> str:

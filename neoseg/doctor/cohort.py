@@ -139,16 +139,19 @@ def _as_remainders(merged: Sequence[int], meanings: Mapping[str, Convention]) ->
     """Yield how to say that an integer of several structures is the one that no other names."""
     for prefix, meaning in meanings.items():
         space, single = meaning.space, {leaves for leaves in meaning.sets if len(leaves) == 1}
+        rests, wholes = dict[int, str](), list[str]()
         for value, leaves in zip(meaning.values, meaning.sets, strict=True):
             parts = {part for part in single if part < leaves}
             rest = leaves.difference(*parts)
             if parts and len(rest) == 1 and rest <= {*merged}:
-                written = meaning.written({value: space.plain_name(rest)})
-                line = override(f"{prefix}cohort.convention", written)
-                yield (
-                    f"set {line} if the integer {value}, which is taken for "
-                    f"{space.plain_name(leaves)}, is what no other integer of it names; else "
-                )
+                rests[value] = space.plain_name(rest)
+                wholes.append(f"the integer {value}, which is taken for {space.plain_name(leaves)}")
+        if rests:
+            line = override(f"{prefix}cohort.convention", meaning.written(rests))
+            yield (
+                f"set {line} if only what no other integer names is meant by "
+                f"{', and by '.join(wholes)}; else "
+            )
 
 
 def unknown_classes(space: LabelSpace, known: Iterable[LabelSet]) -> Iterator[Problem]:

@@ -91,7 +91,7 @@ class AtlasLabeller(Labeller):
     def delineated(self, scan: TrainingScan) -> float:
         """Return how much of the atlases' structures, by volume, a scan tells from background.
 
-        Its registration is led by the outline of that part, 0 to 1, and elsewhere by the image.
+        The outline of that part, 0 to 1, leads its registration; all slices count as annotated.
         """
         background = self.codebook.space.background
         sets = self.codebook.rows[np.unique(scan.visible.lookup)]

@@ -60,14 +60,15 @@ def make_pseudo_labels(
 
 def _warn_of_little_outline(labeller: AtlasLabeller, scans: Sequence[TrainingScan]) -> None:
     """Warn of scans whose annotation gives a registration little to go by."""
-    little = [scan.entry.scan.id for scan in scans if labeller.delineated(scan) < LITTLE]
+    partial = [scan for scan in scans if STREAMS[scan.stream] == "partial"]
+    little = [scan.entry.scan.id for scan in partial if labeller.delineated(scan) < LITTLE]
     if little:
         log.warning(
-            "the annotation of %d of %d scans (%s) delineates less than %.0f %% of what the full "
-            "scans show, so that registration has little to go by; and what has no fixed place, "
-            "such as a lesion, it puts where the full scans have it. Compare with "
+            "the annotation of %d of %d partial scans (%s) delineates less than %.0f %% of what "
+            "the full scans show, so that registration has little to go by; and what has no fixed "
+            "place, such as a lesion, it puts where the full scans have it. Compare with "
             "+experiment=label_set, which leaves open what the annotation leaves open",
-            *(len(little), len(scans), shorten(little), 100 * LITTLE),
+            *(len(little), len(partial), shorten(little), 100 * LITTLE),
         )
 
 

@@ -149,13 +149,17 @@ def source_labeller(
     assert run.init_from is not None
     source = Source.read(run.init_from, run.allow, str(device))
     spec, preparation = _require_spec(source), run.preparation(plan.sources[0].cohort)
-    for key in ("spacing", "normalise", "window", "foreground"):
-        theirs, own = getattr(spec.prepare, key), getattr(preparation, key)
-        if theirs != own:
-            raise ConfigError(
-                f"{source.name} reads scans prepared with store.{key}={theirs}, and those of this "
-                f"run have {own}; set store.{key} as there, or let `neoseg predict` label the scans"
-            )
+    keys = ("spacing", "normalise", "window", "foreground")
+    theirs, own = (
+        {f"store.{key}": _written(getattr(prepare, key)) for key in keys}
+        for prepare in (spec.prepare, preparation)
+    )
+    if other := [key for key in theirs if theirs[key] != own[key]]:
+        here, there = (" ".join(override(k, of[k]) for k in other) for of in (own, theirs))
+        raise ConfigError(
+            f"{source.name} reads scans prepared with {there}, and those of this run have {here}; "
+            f"set {there}, or let `neoseg predict` label the scans"
+        )
     channels = {name: index for index, name in enumerate(plan.modalities)}
     if spec.modalities[0] not in channels:
         raise ConfigError(
@@ -170,6 +174,13 @@ def source_labeller(
     fingerprint = digest_of_content([source.fingerprint, [sorted(leaves) for leaves in label_sets]])
     images = tuple(channels.get(name) for name in spec.modalities)
     return SourceLabeller(*settings, fingerprint, segmenter, label_sets, images)
+
+
+def _written(value: object) -> str:
+    """Return a setting as it is typed."""
+    if value is None:
+        return "null"
+    return f"[{','.join(f'{x:g}' for x in value)}]" if isinstance(value, tuple) else str(value)
 
 
 def started_from(folder: Path) -> dict[str, Any] | None:

@@ -146,6 +146,9 @@ def without_window(
     if settings.window is not None or several or 2 * len(found) <= len(examined):
         return []
     low, high = SOFT_TISSUE
+    setting = "store.window=[LOW,HIGH]' in the units of the images"
+    if all(item.hounsfield for item in examined):
+        setting = f"store.window=[{low:g},{high:g}]' (Hounsfield units, soft tissue of an abdomen)"
     return [
         warning(
             f"cohort '{cohort.name}'",
@@ -153,9 +156,8 @@ def without_window(
             f"{settings.normalise} scales each by its own brightness: metal, or what a scanner "
             "fills in around its field of view, changes that of all tissue",
             "one window for all scans",
-            f"set 'store.normalise=window' 'store.window=[{low:g},{high:g}]' (Hounsfield units, "
-            "soft tissue of an abdomen), or another window; a training with plan=always sets both "
-            "by what is labelled",
+            f"set 'store.normalise=window' '{setting}, or another window; a training with "
+            "plan=always sets both by what is labelled",
             "ct-brightness",
         )
     ]

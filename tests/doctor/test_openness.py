@@ -11,11 +11,12 @@ import numpy as np
 from broken_cohorts import EXAMPLES, Example, examine, head, save, write_cohort
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from small_cohort import annotate_cohort
+from small_cohort import annotate_cohort, small_space
 from small_cohort import save as save_small
 from small_cohort import write_cohort as write_small
 
 from neoseg.cohort import Plan, Problem
+from neoseg.doctor.cohort import unseen_leaves
 from neoseg.doctor.examination import findings_of_plan
 from neoseg.doctor.openness import without_integer
 from neoseg.labels import Convention, Protocol
@@ -66,6 +67,17 @@ def test_an_integer_of_a_whole_beside_its_part_may_be_the_remainder(tmp_path: Pa
     example.options["convention"] = {0: 0, 1: 1, 2: "TCV", 3: "TCV", 4: "dGM"}
     (problem,) = told(example, tmp_path, "leaf-never-shown")
     assert "cohort.convention" not in problem.action
+
+
+def test_two_remainders_of_a_cohort_are_one_setting() -> None:
+    """As of liver and pancreas, each with its tumour."""
+    space = small_space()
+    integers = {0: "BG", 1: "GM", 2: "GM_L", 3: ["CSF", "WM"], 4: "CSF"}
+    meaning = Convention.from_mapping(space, integers)
+    (problem,) = unseen_leaves(space, meaning.sets, {"": meaning})
+    found = settings_of(problem.action)["cohort"]["convention"]
+    assert found == {0: "BG", 1: "GM_R", 2: "GM_L", 3: "WM", 4: "CSF"}
+    assert problem.action.count("cohort.convention") == 1
 
 
 def test_the_integers_of_a_protocol_are_told_as_such(tmp_path: Path) -> None:

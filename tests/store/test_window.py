@@ -106,22 +106,22 @@ def test_a_scan_outside_of_the_window_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("offset", "modality", "settings", "told"),
     [
-        (0.0, "CT", PrepareSettings(processes=1), True),
-        (0.0, "scan", PrepareSettings(processes=1), True),  # by its air
-        (1024.0, "CT", PrepareSettings(processes=1), True),  # by its name
-        (1024.0, "MRI", PrepareSettings(processes=1), False),
-        (0.0, "CT", WINDOW, False),
+        (0.0, "CT", PrepareSettings(processes=1), "[-160,240]"),
+        (0.0, "scan", PrepareSettings(processes=1), "[-160,240]"),  # by its air
+        (1024.0, "CT", PrepareSettings(processes=1), "[LOW,HIGH]"),  # by its name
+        (1024.0, "CT1", PrepareSettings(processes=1), ""),  # an MRI with contrast agent
+        (0.0, "CT", WINDOW, ""),
     ],
 )
 def test_cts_that_are_scaled_one_by_one_are_told(
-    tmp_path: Path, offset: float, modality: str, settings: PrepareSettings, told: bool
+    tmp_path: Path, offset: float, modality: str, settings: PrepareSettings, told: str
 ) -> None:
     cohort = cohort_of(write_abdomens(tmp_path / "abd", 2, offset=offset, modality=modality))
     for _ in range(2):  # the second time from the store alone
         found = diagnose(cohort, Store(tmp_path / "store", settings)).problems
         texts = [str(problem) for problem in found if problem.kind == "ct-brightness"]
-        assert len(texts) == told
-        assert all("2 of 2 scans are CTs" in t and "store.window=[-160,240]" in t for t in texts)
+        assert len(texts) == bool(told)
+        assert all("2 of 2 scans are CTs" in t and f"store.window={told}" in t for t in texts)
 
 
 def test_two_abdomens_are_not_one(tmp_path: Path) -> None:

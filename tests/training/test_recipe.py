@@ -285,12 +285,13 @@ def test_a_registration_with_little_to_go_by_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One small structure in a head; the default of one outline around most is not."""
-    for merged, missing, told in (("TCV", "", False), ("", "CSF,cGM,WM,BKG,VENT,BS,CBM,dGM", True)):
-        protocol = (f"merge=[{merged}]", f"missing=[{missing}]")
-        config = configured(
-            "partial_superclass", *(f"annotation.protocol.{key}" for key in protocol)
-        )
+    """One small structure in a head; neither the outline of most of it, nor nothing at all."""
+    drawn_not = "annotation.protocol.missing=[CSF,cGM,WM,BKG,VENT,BS,CBM,dGM]"
+    for settings, told in (
+        (["annotation.unlabelled_fraction=0.4"], False),
+        (["annotation.protocol.merge=[]", drawn_not], True),
+    ):
+        config = configured("partial_superclass", *settings)
         die_at("predict", 1, AtlasLabeller, monkeypatch)
         caplog.clear()
         with pytest.raises(Killed):
