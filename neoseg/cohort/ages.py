@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,10 @@ MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})
 AGE_RANGE = (15.0, 60.0)
 """Plausible range of the post-menstrual age of a fetal or neonatal scan, in weeks."""
+
+LATE, MANY, WIDE = 50.0, 0.2, 25.0
+"""Numbers without a unit may be years if this share of them is above `LATE`, and they range over
+more than `WIDE`: infants of three months and preterm babies of one cohort hardly do."""
 
 UNKNOWN_AGE = "the age is taken as not known"
 
@@ -90,11 +94,14 @@ def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> f
     return age
 
 
-def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[str, float | None]:
+def units_of(
+    path: Path, columns: Collection[str], rows: Sequence[Mapping[str, str]], problems: Problems
+) -> dict[str, float | None]:
     """Return the unit, in weeks, of each age column; None if the column cannot be used.
 
     The unit is read from the sidecar (`participants.json`). Without an entry there, `age`, which
-    BIDS defines in years, is not used, and the columns specific to newborns are in weeks.
+    BIDS defines in years, is not used, and the columns specific to newborns are in weeks, unless
+    their numbers look like years.
     """
     sidecar = path.with_suffix(".json")
     declared: dict[str, str] = {}
@@ -124,6 +131,16 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
                 f"{sidecar.name}",
                 "impossible-age",
             )
+        elif column not in declared and (span := _span_of_years(row[column] for row in rows)):
+            units[column] = None
+            problems.warn(
+                f"{path} column {column}",
+                f"has no unit, and numbers from {span[0]:g} to {span[1]:g}, which may be years",
+                "weeks of post-menstrual age",
+                f"{UNKNOWN_AGE}; if they are weeks, write "
+                f'{{"{column}": {{"Units": "weeks"}}}} into {sidecar.name}',
+                "impossible-age",
+            )
         elif units[column] is None:
             source = (
                 f"in {unit!r} by {sidecar.name}"
@@ -139,6 +156,16 @@ def units_of(path: Path, columns: Collection[str], problems: Problems) -> dict[s
                 "impossible-age",
             )
     return units
+
+
+def _span_of_years(texts: Iterable[str]) -> tuple[float, float] | None:
+    """Return the least and the largest of numbers that may be years; None if they may not."""
+    numbers = [float(text) for text in texts if NUMBER.fullmatch(text)]
+    numbers = [number for number in numbers if number not in MISSING_NUMBERS]
+    late = sum(number > LATE for number in numbers)
+    if not late or late < MANY * len(numbers) or max(numbers) - min(numbers) <= WIDE:
+        return None
+    return min(numbers), max(numbers)
 
 
 def _other_age(column: str, entry: Mapping[str, object]) -> str:

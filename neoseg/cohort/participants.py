@@ -125,7 +125,7 @@ def _add_rows(
     """Add the ages of a table's rows; rows of one scan that differ are an error of that scan."""
     names = set(table[0]) if table else set()
     birth, scan = (next((c for c in cs if c in names), "") for cs in (BIRTH_COLUMNS, SCAN_COLUMNS))
-    units = units_of(path, [c for c in (birth, scan) if c], problems)
+    units = units_of(path, [c for c in (birth, scan) if c], table, problems)
     session_column = next((c for c in SESSION_COLUMNS if c in names), "")
     for number, row in enumerate(table, start=2):
         name = subject or bare_id(row["participant_id"], "sub-")

@@ -76,9 +76,8 @@ def read_table(
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()
     ages = [column_of[key] for key in ("birth_age", "scan_age") if column_of[key]]
-    table = _Table(
-        root, column_of, units_of(root, [a.casefold() for a in ages], problems), problems
-    )
+    units = units_of(root, [a.casefold() for a in ages], rows, problems)
+    table = _Table(root, column_of, units, problems)
     ids = [table.ids(row) for row in rows]
     reading.selection.check([subject for subject, _ in ids if subject], problems)
     selected = [

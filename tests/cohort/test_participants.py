@@ -125,6 +125,35 @@ def test_an_age_counts_in_the_unit_that_it_has(
 
 
 @pytest.mark.parametrize(
+    ("numbers", "years"),
+    [
+        ((28, 35, 41.5, 52, 59.5), True),
+        ((28, 35, 41, 78, 66), True),
+        ((30, 32, 38, 41, 44, 40, 39, 55), False),  # a slip of the pen
+        ((38, 41, 40, 51, 53, 52), False),  # and again at three months
+        ((20, 25, 30, 38, 44), False),
+    ],
+)
+@pytest.mark.parametrize("unit", [None, "weeks"])
+def test_numbers_that_may_be_years_need_a_unit(
+    numbers: tuple[float, ...], years: bool, unit: str | None, tmp_path: Path
+) -> None:
+    for subject in range(len(numbers)):
+        add_scan(tmp_path, str(subject), None, ["T2w"])
+    rows = (f"{subject} {age}" for subject, age in enumerate(numbers))
+    add_table(tmp_path / "participants.tsv", "participant_id scan_age", *rows)
+    if unit is not None:
+        (tmp_path / "participants.json").write_text(json.dumps({"scan_age": {"Units": unit}}))
+    problems = Problems()
+    found = [age.scan for age in ages_of(tmp_path, problems).values()]
+    if years and unit is None:
+        assert set(found) == {None}
+        assert any("which may be years" in str(problem) for problem in problems.warnings)
+    else:
+        assert found == [float(age) if age <= 60 else None for age in numbers]
+
+
+@pytest.mark.parametrize(
     ("description", "known"),
     [
         ("Postnatal age at scan", False),

@@ -288,7 +288,7 @@ def test_a_registration_with_little_to_go_by_is_told(
     """One small structure in a head; neither the outline of most of it, nor nothing at all."""
     drawn_not = "annotation.protocol.missing=[CSF,cGM,WM,BKG,VENT,BS,CBM,dGM]"
     for settings, told in (
-        (["annotation.unlabelled_fraction=0.4"], False),
+        (["annotation.unlabelled_fraction=0.4", "patches.batch_size=3"], False),
         (["annotation.protocol.merge=[]", drawn_not], True),
     ):
         config = configured("partial_superclass", *settings)
