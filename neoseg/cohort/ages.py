@@ -17,8 +17,8 @@ AGE_RANGE = (15.0, 60.0)
 """Plausible range of the post-menstrual age of a fetal or neonatal scan, in weeks."""
 
 LATE, MANY, WIDE = 50.0, 0.2, 25.0
-"""Numbers without a unit may be years if this share of them is above `LATE`, and they range over
-more than `WIDE`: infants of three months and preterm babies of one cohort hardly do."""
+"""Numbers without a unit may be years if this share of them, and more than one, is above `LATE`,
+and they range over more than `WIDE`: infants of three months and preterm babies hardly do."""
 
 UNKNOWN_AGE = "the age is taken as not known"
 
@@ -163,7 +163,7 @@ def _span_of_years(texts: Iterable[str]) -> tuple[float, float] | None:
     numbers = [float(text) for text in texts if NUMBER.fullmatch(text)]
     numbers = [number for number in numbers if number not in MISSING_NUMBERS]
     late = sum(number > LATE for number in numbers)
-    if not late or late < MANY * len(numbers) or max(numbers) - min(numbers) <= WIDE:
+    if late < 2 or late < MANY * len(numbers) or max(numbers) - min(numbers) <= WIDE:
         return None
     return min(numbers), max(numbers)
 

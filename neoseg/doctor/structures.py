@@ -108,13 +108,35 @@ class Structures:
                 f"{shorten((space.leaves[leaf].abbreviation for leaf in leaves), 12)}, which "
                 f"others show: {shorten(lacking)}",
                 "the same structures in every scan",
-                "their voxels count as background there; where they were not drawn, set "
-                f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}",
+                "what their files show in its place is taken for the truth; where it was not drawn "
+                "and may be in the background, set "
+                f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}"
+                f"{self._as_surroundings(leaves)}",
                 "structure-not-drawn",
             )
             for lacking, leaves in groups.items()
             if lacking
         ]
+
+    def _as_surroundings(self, leaves: Sequence[int]) -> str:
+        """Return how to say that a structure was drawn as the rest of its smallest class, or ""."""
+        space, meaning = self.convention.space, self.convention
+        for leaf in leaves:
+            around = [e.leaves for e in space.classes if leaf in e.leaves and len(e.leaves) > 1]
+            whole = min(around, key=len, default=frozenset({space.background}))
+            rest = [
+                value
+                for value, single in zip(meaning.values, meaning.sets, strict=True)
+                if single < whole and leaf not in single
+            ]
+            if rest and space.background not in whole:
+                name = space.plain_name(whole)
+                return (
+                    f"; where {space.leaves[leaf].abbreviation} was drawn as the rest of {name}, "
+                    "name those scans in annotation.file, with a protocol such as {describes: "
+                    f"true, convention: {meaning.written(dict.fromkeys(rest, name))}}}"
+                )
+        return ""
 
     def _line(self, leaves: Sequence[int], scans: Sequence[str]) -> str:
         ids = "all" if len(scans) == len(self.scans) else f"[{', '.join(scans)}]"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from broken_cohorts import EXAMPLES, Example, examine, head, save, write_cohort
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -166,6 +167,13 @@ def test_what_one_cohort_shows_and_another_does_not_is_told(tmp_path: Path) -> N
     assert "cohort 'other'" in problem.where
     assert "2 of 2 scans have no voxel of WM" in problem.found
     assert "'++extra_cohorts.other.cohort.not_drawn={WM: all}'" in problem.action
+    # White matter that was drawn as grey: not_drawn would open the background alone.
+    told = yaml.safe_load(problem.action[problem.action.index("{describes") :])
+    space = plan.space
+    protocol = Protocol.parse(space, {"name": "as_one", **told})
+    assert protocol.convention is not None
+    white, whole = space.label_set("WM"), space.label_set("TCV")
+    assert [s for s in protocol.convention.sets if s & whole] == [whole, whole, white]
 
 
 def test_what_one_cohort_has_no_integer_for_is_told(tmp_path: Path) -> None:
