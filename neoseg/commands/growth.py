@@ -112,7 +112,10 @@ def _fit_curves(volumes: Mapping[str, Sequence[float]], ages: Sequence[float]) -
     curves = {}
     for name, column in volumes.items():
         pairs = [(a, volume) for a, volume in zip(ages, column, strict=True) if a == a]
+        none = sum(volume == 0 for _, volume in pairs)
         pairs = [(age, volume) for age, volume in pairs if volume > 0]
+        if none and pairs:
+            log.warning("the curve of %s is of the %d scans that have any", name, len(pairs))
         try:
             curves[name] = Curve.fit([age for age, _ in pairs], [volume for _, volume in pairs])
         except ValueError as error:

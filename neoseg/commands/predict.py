@@ -17,6 +17,7 @@ from neoseg.configuration.command_config import SEVERAL
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, is_full, note_traceback
+from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import (
     DESC,
@@ -85,9 +86,10 @@ def main(config: DictConfig) -> None:
     job = PredictionJob(segmenter, output, provenance, classes, *extras)
     scans = find_scans(command.input, modalities, command.desc, *images_of(runs[0]))
     for number, modality in enumerate(modalities):
-        missing = sum(scan.images[number] is None for scan in scans)
+        missing = [scan.source.name for scan in scans if scan.images[number] is None]
         if missing:
-            log.warning("%d of %d scans have no %s", missing, len(scans), modality)
+            told = (len(missing), len(scans), modality, shorten(missing))
+            log.warning("%d of %d scans have no %s: %s", *told)
     if _drops_incomplete(segmenter):
         scans = [scan for scan in scans if None not in scan.images]
         log.info("%d scans are left, since the training left out such scans too", len(scans))

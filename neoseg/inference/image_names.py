@@ -76,6 +76,27 @@ def by_folder(images: Iterable[ImageName]) -> dict[Path, list[ImageName]]:
     return folders
 
 
+def first_beside(path: Path, images: Sequence[ImageName], first: str) -> Path | None:
+    """Return the image of the first modality whose scan a file of another one belongs to."""
+    own = {image.rest for image in images if image.path.name == path.name}
+    if any(image.path.name == path.name and image.modality == first for image in images):
+        return None
+    return next((i.path for i in images if i.modality == first and i.rest in own), None)
+
+
+def without_first(images: Sequence[ImageName], first: str, in_sessions: bool) -> list[Path]:
+    """Return images of other modalities beside which no image of the first one is.
+
+    In BIDS sessions any of the session's folder will do, else one of the same name.
+    """
+
+    def scan_of(image: ImageName) -> tuple[Path, tuple[str, ...]]:
+        return image.path.parent, () if in_sessions else image.rest
+
+    there = {scan_of(image) for image in images if image.modality == first}
+    return [image.path for image in images if scan_of(image) not in there]
+
+
 def with_partners(
     path: Path, images: Sequence[ImageName], modalities: Sequence[str], channels: Mapping[str, str]
 ) -> ScanFiles:

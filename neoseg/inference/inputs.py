@@ -10,13 +10,16 @@ from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.nnunet import channels_of
+from neoseg.findings.problems import shorten
 from neoseg.inference.image_choice import choose_desc, in_space
 from neoseg.inference.image_names import (
     ImageName,
     ScanFiles,
     by_folder,
+    first_beside,
     parse_all,
     with_partners,
+    without_first,
 )
 from neoseg.store import DataError
 
@@ -35,7 +38,6 @@ SUFFIXES = frozenset(
     [*("t1w", "t2w", "pdw", "flair", "t2star", "t2starw", "angio", "bold", "dwi", "ct", "pet")]
 )
 """Last words of names that say what was measured, as BIDS has them, in small letters."""
-
 
 WORDLESS = frozenset(["mri", "mr", "image", "img", "scan", "volume"])
 """Names of modalities that do not say what was measured, in small letters; so are mere numbers."""
@@ -90,6 +92,11 @@ def find_scans(
         named = [file for file in files if stem_of(file).rpartition("_")[2] not in channels]
         _warn_of_unnamed(named, images, modalities[0])
     if chosen:
+        if alone := without_first(images, modalities[0], base is not None):
+            log.warning(
+                "%d images have no %s beside them and are left out: %s",
+                *(len(alone), modalities[0], shorten(file.name for file in alone)),
+            )
         return [
             with_partners(image.path, folders[image.path.parent], modalities, channels)
             for image in chosen
@@ -122,11 +129,18 @@ def _only_kind(files: Sequence[Path], modalities: Sequence[str]) -> str | None:
 
 
 def _scan_of_file(path: Path, modalities: Sequence[str]) -> ScanFiles:
-    """Return the scan whose first modality is a file, with its partners in the same folder."""
+    """Return the scan whose first modality is a file, with its partners in the same folder.
+
+    Raises:
+        DataError: by its name it is another modality of a scan whose first one is there.
+    """
     beside = [file for file in path.parent.iterdir() if is_volume(file)]
     channels = channels_of([path, *beside], modalities)
+    images = parse_all(beside, modalities, channels)
+    if (first := first_beside(path, images, modalities[0])) is not None:
+        raise DataError(f"{path} goes with {first.name}; name that one, and both are used")
     _warn_of_modality([path], modalities, channels)
-    return with_partners(path, parse_all(beside, modalities, channels), modalities, channels)
+    return with_partners(path, images, modalities, channels)
 
 
 def _volumes_in(path: Path, base: Path | None) -> list[Path]:

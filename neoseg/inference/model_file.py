@@ -74,7 +74,7 @@ def write_model(
         ConfigError: the file cannot be written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     head = {
         "version": VERSION,
@@ -92,7 +92,7 @@ def write_model(
     text = json.dumps(head, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         try:
-            save_file(tensors, temporary, {KEY: text})
+            temporary.write_bytes(save(tensors, {KEY: text}))  # save_file ignores the umask
         except SafetensorError as error:
             raise ConfigError(f"{path} cannot be written: {error}") from None
 

@@ -328,3 +328,28 @@ def test_a_network_whose_modality_is_no_kind_of_image_takes_the_only_kind_of_a_t
     make(tmp_path, "sub-1/anat/sub-1_T2w")
     with pytest.raises(DataError, match="none is"):
         found(tmp_path, modalities=[modality])
+
+
+@pytest.mark.parametrize("folder", ["sub-{n}/ses-1/anat/sub-{n}_ses-1", "flat/p{n}"])
+def test_scans_without_the_first_image_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    one, two = folder.format(n=1), folder.format(n=2)
+    make(tmp_path, f"{one}_T2w", f"{one}_T1w", f"{two}_T1w")
+    with caplog.at_level(logging.WARNING):
+        assert [scan[0] for scan in found(tmp_path)] == [f"{one}_T2w.nii.gz"]
+    name = f"{two}_T1w.nii.gz".rpartition("/")[2]
+    assert f"1 images have no T2w beside them and are left out: {name}" in caplog.text
+    caplog.clear()
+    make(tmp_path, f"{two}_T2w")
+    with caplog.at_level(logging.WARNING):
+        assert len(found(tmp_path)) == 2
+    assert "left out" not in caplog.text
+
+
+def test_the_second_image_of_a_scan_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    make(tmp_path, "a_T2w", "a_T1w", "b_T1w")
+    with pytest.raises(DataError, match=r"a_T1w\.nii\.gz goes with a_T2w\.nii\.gz"):
+        found(tmp_path, tmp_path / "a_T1w.nii.gz")
+    assert found(tmp_path, tmp_path / "a_T2w.nii.gz") == [("a_T2w.nii.gz", "a_T1w.nii.gz")]
+    assert found(tmp_path, tmp_path / "b_T1w.nii.gz") == [("b_T1w.nii.gz", None)]

@@ -159,3 +159,8 @@ def test_changed_code_of_a_network_is_told(
     caplog.clear()
     TrainedNetwork.load_file(path, "cpu")
     assert not caplog.records, "nothing of other packages is allowed"
+
+
+def test_colleagues_may_read_it(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert handed(tmp_path, made(tmp_path)).stat().st_mode == (tmp_path / "plain").stat().st_mode
