@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,17 +46,21 @@ class Computed:
     labelled: int
 
     @classmethod
-    def of(cls, scans: Sequence[Inspected], plan: Plan) -> Computed | None:
+    def of(
+        cls, scans: Sequence[Inspected], plan: Plan, progress: Callable[[int, int], None]
+    ) -> Computed | None:
         """Read the first image and the labels of some scans; None after the first that is no CT.
 
         These are up to `MAX_SCANS` evenly spread over all, and as many over those with labels. CTs
         are called so by their data set or the name of the image, or have as much air as one in
-        Hounsfield units. Labels count as far as the annotation plan shows them.
+        Hounsfield units. Labels count as far as the annotation plan shows them. `progress` is
+        called with the numbers of CTs that were read and of scans to read.
         """
         labelled_ones = spread([n for n, one in enumerate(scans) if _tells(*one)])
         values: list[np.ndarray] = []
         in_hounsfield = True
-        for number in sorted({*spread(range(len(scans))), *labelled_ones}):
+        numbers = sorted({*spread(range(len(scans))), *labelled_ones})
+        for done, number in enumerate(numbers, start=1):
             source, scan, item = scans[number]
             try:
                 (image,) = read_images(scan.images[:1])
@@ -70,6 +74,7 @@ class Computed:
                 return None
             if labelled.size:
                 values.append(np.quantile(labelled, LEVELS))
+            progress(done, len(numbers))
         window = _rounded(*np.percentile(np.stack(values), SHARES)) if values else None
         if window is not None:
             return cls(window, len(values))

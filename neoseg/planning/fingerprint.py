@@ -59,7 +59,8 @@ class Fingerprint:
         """
         scans = _scans_of(plan)
         inspected = spread(scans)
-        computed = None if normalised else Computed.of(scans, plan)
+        with progress_bar("look for CT") as bar:
+            computed = None if normalised else Computed.of(scans, plan, bar.update_to)
         store = run.open_store(plan.sources[0].cohort)
         if computed is not None and computed.window is not None and len(plan.modalities) == 1:
             # The crop goes by what the window leaves of a scan.

@@ -98,7 +98,9 @@ def test_without_labels_the_window_is_that_of_all_that_a_ct_shows(tmp_path: Path
     source = plan.sources[0]
     pairs = source.of_split("train")
     bare = [(source, replace(scan, label=None), item) for scan, item in pairs]
-    assert Computed.of(bare, plan) == Computed(RANGE, 0)
+    told = list[tuple[int, int]]()
+    assert Computed.of(bare, plan, lambda *pair: told.append(pair)) == Computed(RANGE, 0)
+    assert told[-1] == (len(told), len(told))
 
 
 def test_the_few_labelled_scans_of_many_are_found(
