@@ -77,9 +77,9 @@ class AnnotationSettings(Section):
             raise ValueError(
                 f"full_fraction and unlabelled_fraction add up to {total:g}, at most 1 is possible"
             )
-        row = self.protocol
-        hides = row != ProtocolRow(name=row.name)
-        reserved = {FULL, UNLABELLED, row.name} & set(self.protocols or ())
+        row, hides = self.protocol, self.protocol != ProtocolRow(name=self.protocol.name)
+        others = {name for name, other in (self.protocols or {}).items() if other != row}
+        reserved = {FULL, UNLABELLED, row.name} & others
         if (row.name == FULL and hides) or (row.name == UNLABELLED and not row.unlabelled):
             reserved.add(row.name)
         for name in sorted(reserved):

@@ -176,11 +176,22 @@ def test_plans_that_cannot_be() -> None:
         ({"protocol": {"name": "p", "depth": 2}}, r"annotation\.protocol\.depth"),
         ({"protocol": {"name": "full", "merge": ["TCV"]}}, "'full' is taken"),
         ({"protocol": {"name": "unlabelled"}}, "'unlabelled' is taken"),
+        ({"protocol": {"name": "p"}, "protocols": {"p": {"merge": ["TCV"]}}}, "'p' is taken"),
     ],
 )
 def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CohortError, match=message):
         settings(**changes)
+
+
+def test_a_protocol_may_be_defined_twice_alike(drawem9: LabelSpace) -> None:
+    """As where a plan's table uses the protocol that the experiment sets."""
+    merged = {"merge": ["TCV"]}
+    asked = settings(protocol={"name": "p", **merged}, protocols={"p": merged})
+    assert (
+        asked.resolved(drawem9)["p"]
+        == settings(protocol={"name": "p", **merged}).resolved(drawem9)["p"]
+    )
 
 
 def test_protocols_of_a_plan(drawem9: LabelSpace) -> None:
