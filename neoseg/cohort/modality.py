@@ -89,6 +89,9 @@ def with_modalities(
             raise CohortError(f"{where} lacks images:", [_missing(incomplete, scans, modalities)])
         log.warning("%s: %s", where, _missing(incomplete, scans, modalities, "they are left out"))
         scans = complete
+    elif missing is not None and incomplete:
+        filled = _missing(incomplete, scans, modalities, "zeros and a flag take their place")
+        log.info("%s: %s", where, filled)
     return replace(cohort, scans=tuple(scans), modalities=tuple(modalities))
 
 

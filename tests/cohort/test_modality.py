@@ -24,10 +24,14 @@ def cohort(space: LabelSpace, *images: tuple[Path | None, ...], names=BOTH) -> C
 
 
 @pytest.mark.parametrize("policy", ["zero", "dropout"])
-def test_missing_images_pass_where_they_are_filled_in(space: LabelSpace, policy: str) -> None:
+def test_missing_images_pass_where_they_are_filled_in(
+    space: LabelSpace, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     given = cohort(space, (T2W, T1W), (T2W, None))
     found = with_modalities(given, BOTH, MissingModality(policy=policy))  # type: ignore[arg-type]
     assert found == given
+    assert "1 of 2 scans have no T1w: sub-1; zeros and a flag" in caplog.text
     assert with_modalities(given, BOTH, None) == given
 
 
