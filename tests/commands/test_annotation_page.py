@@ -73,6 +73,12 @@ CASES = [
         dict.fromkeys(["s3", "s4"], without(2)),
     ),
     Case(
+        "2 train full full all, train partial as_one HIP as one, val full full all, "
+        "test full full all",
+        {"s3": lambda labels: np.where(labels > 0, 1, 0)},
+        "s1 full s2 full s3 as_one s4 full s5 full",
+    ),
+    Case(
         "train full full all, train partial no_post all but POST, "
         "train partial no_ant all but ANT, "
         "val partial no_post all but POST, test full full all",
