@@ -47,8 +47,8 @@ def explain_arguments(name: str, arguments: Sequence[str]) -> str | None:
     parsed, foreign = hydra_arguments(arguments), (*_OTHER_CONFIG_FLAGS, *_INFO_FLAGS)
     if parsed is None or any(getattr(parsed, flag, None) for flag in foreign):
         return None
-    missing = parsed.config_dir and not Path(parsed.config_dir).is_dir()
-    if missing or GlobalHydra.instance().is_initialized():
+    missing_folder = parsed.config_dir and not Path(parsed.config_dir).is_dir()
+    if missing_folder or GlobalHydra.instance().is_initialized():
         return None
     problems = [*_hidden_options(parsed.config_dir), *_repeated_keys(parsed.overrides)]
     problems += [] if parsed.multirun else _several_values(parsed.overrides, name)

@@ -78,10 +78,10 @@ def by_folder(images: Iterable[ImageName]) -> dict[Path, list[ImageName]]:
 
 def first_beside(path: Path, images: Sequence[ImageName], first: str) -> Path | None:
     """Return the image of the first modality whose scan a file of another one belongs to."""
-    own = {image.rest for image in images if image.path.name == path.name}
-    if any(image.path.name == path.name and image.modality == first for image in images):
+    own = next((image for image in images if image.path.name == path.name), None)
+    if own is None or own.modality == first:
         return None
-    return next((i.path for i in images if i.modality == first and i.rest in own), None)
+    return next((i.path for i in images if (i.modality, i.rest) == (first, own.rest)), None)
 
 
 def without_first(images: Sequence[ImageName], first: str, in_sessions: bool) -> list[Path]:

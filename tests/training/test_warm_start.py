@@ -248,6 +248,11 @@ def test_classes_are_added_to_an_older_network(
     assert told == [[leaf] for leaf in range(len(told))]
     assert list((new / "stages" / "1" / "codes").glob("*/codes.b2nd"))
 
+    other = ("store.normalise=window", "store.window=[0,1000]", "store.crop_margin=2")
+    there, here = "store.normalise=zscore store.window=null", "'store.window=[0,1000]'"
+    with pytest.raises(ConfigError, match=rf"with {there}, .*{re.escape(here)}; set {there},"):
+        train(configured("label_set", *run, *other), tmp_path / "other")
+
     split = tmp_path / "split"
     divide = ("recipe=split_classes", "init.map={dGM: [WM, dGM]}")  # its white matter is either
     monkeypatch.setattr("neoseg.labelling.atlas.MIN_FIT", 0.0)  # the old network knows too little

@@ -169,7 +169,11 @@ def test_cells_that_are_no_volumes(
     said = learn("abc", "inf", "-3")
     assert "3 cells that are no volumes in ml: WM of sub-00.nii is 'abc'" in said
     assert not (tmp_path / "g.json").exists()
-    assert "30 scans are of 15 people" in learn("n/a", "", "NaN")
+    said = learn("n/a", "", "NaN")
+    assert "30 scans are of 15 people" in said
+    assert "scans that have any" not in said
+    assert "the curve of WM is of the 28 scans that have any" in learn("0", "0.0", cells[3])
+    learn("n/a", "", "NaN")
     assert json.loads((tmp_path / "g.json").read_text())["WM"]["scans"] == 27
     assert "15 sessions have several segmentations" in learn("n/a", session="ses-x")
     assert "expected a file that ends in .json" in learn("n/a", output="g.png")
