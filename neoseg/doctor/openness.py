@@ -69,16 +69,21 @@ def mostly_open(
             if assignment.stream != "full" or scan.id not in scans:
                 continue
             sets = source.told(scan, assignment.protocol)
-            counts = [
-                (leaves, number)
-                for leaves, number in zip(sets, scans[scan.id].voxels, strict=True)
-                if space.background not in leaves and number
-            ]
+            numbers = zip(sets, scans[scan.id].voxels, strict=True)
+            shown = [(leaves, number) for leaves, number in numbers if number]
+            around = {leaves for leaves, _ in shown if space.background in leaves}
+            counts = [(leaves, number) for leaves, number in shown if leaves not in around]
             total = sum(number for _, number in counts)
             undecided = sum(number for leaves, number in counts if len(leaves) > 1)
             regions = {leaves for leaves, _ in counts if len(leaves) > 1}
             parts = any(leaves < region for leaves, _ in counts for region in regions)
-            if undecided <= NEARLY_ALL * total:
+            # Most structures may be in the background, as in files of a lesion alone.
+            told_of = around - {space.everything}
+            vague = {s for s in told_of if len(s - scan.not_drawn) > MOSTLY * space.num_leaves}
+            if vague:
+                coarse.append(scan.id)
+                merged |= vague
+            elif undecided <= NEARLY_ALL * total:
                 full.append(scan.id)
             elif undecided <= MOSTLY * total:
                 mixed = True

@@ -106,6 +106,19 @@ def test_scans_of_mostly_regions_are_told_with_what_says_so(tmp_path: Path) -> N
     assert not examine(example, tmp_path / "store").problems
 
 
+def test_a_background_that_may_be_most_structures_is_a_region_too(tmp_path: Path) -> None:
+    """As in files of one structure, in a table that has others, whose 0 is said to be the rest."""
+    example = broken(tmp_path, "full-but-coarse")
+    example.options["convention"] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 7: [0, 1, 2, 3]}
+    for subject in ("01", "02"):
+        labels = head(int(subject) - 1)[1]
+        save(example.file("dseg", subject), np.where(labels == 4, 4, 7).astype(np.uint8))
+    (problem,) = told(example, tmp_path, "full-but-coarse")
+    assert "2 scans that count as annotated in full" in problem.found
+    example.annotation = {"full_fraction": 1.0, **settings_of(problem.action)["annotation"]}
+    assert not told(example, tmp_path / "again", "full-but-coarse")
+
+
 def test_where_all_scans_show_regions_some_have_to_be_drawn(tmp_path: Path) -> None:
     example = broken(tmp_path, "full-but-coarse")
     labels = head(2)[1]
