@@ -353,6 +353,14 @@ def never_shown(example: Example) -> None:
         save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
 
 
+def never_tested(example: Example) -> None:
+    example.annotation = {"full_fraction": 1.0, "protocol": {"name": "full"}}
+    cohort = example.reader(example.root, space(), name="example")
+    (subject,) = make_split(cohort.scans).test
+    labels = head(SUBJECTS.index(subject))[1]
+    save(example.file("dseg", subject), np.where(labels == 4, 3, labels).astype(np.uint8))
+
+
 def not_drawn(example: Example) -> None:
     labels = head(1)[1]
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
@@ -550,6 +558,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "empty-labels": no_structure,
     "untold-labels": nothing_told,
     "leaf-never-shown": never_shown,
+    "leaf-never-tested": never_tested,
     "structure-not-drawn": not_drawn,
     "sparse-planes": every_third_plane,
     "no-integer": no_integer,

@@ -19,7 +19,7 @@ from neoseg.doctor.cohort import (
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.openness import mostly_open, without_integer
 from neoseg.doctor.sides import unpaired_sides
-from neoseg.doctor.structures import Structures
+from neoseg.doctor.structures import Structures, untested
 from neoseg.labels import LabelSet, Protocol
 from neoseg.store.examined import guessed_meaning, without_window
 from neoseg.store.store import Store
@@ -70,7 +70,7 @@ def diagnose(
             annotated = None if plan is None else Annotated.of(source)
             problems += unseen_leaves(space, shown_sets(source, examined), {"": good.convention})
             problems += unknown_classes(space, known_sets(source))
-            problems += structures.not_drawn(source)
+            problems += [*structures.not_drawn(source), *untested([(source, structures)])]
             problems += [*without_integer(good, good.scans), *mostly_open(source, examined)]
             problems += unpaired_sides(good, examined)
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(problems)), structures, annotated)
@@ -101,6 +101,7 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
     everywhere = frozenset[int]().union(*(structures.shown for *_, structures in counted))
     for source, prefix, structures in counted:
         problems += structures.not_drawn(source, prefix, everywhere)
+    problems += untested((source, structures) for source, _, structures in counted)
     meanings = {prefix: source.cohort.convention for source, prefix, _ in counted}
     return list(dict.fromkeys([*unseen_leaves(plan.space, shown, meanings), *problems]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,37 @@ class Structures:
                 )
         return ""
 
+    def of_part(self, source: Source, part: str) -> LabelSet:
+        """Return the leaves of which some scan in a part of the split has a voxel."""
+        ids = {scan.id for scan, _ in source.of_split(part)}
+        rows = [row for row, scan in enumerate(self.scans) if scan in ids]
+        return frozenset(np.flatnonzero(self.voxels[rows].any(axis=0)).tolist())
+
     def _line(self, leaves: Sequence[int], scans: Sequence[str]) -> str:
         ids = "all" if len(scans) == len(self.scans) else f"[{', '.join(scans)}]"
         names = (self.convention.space.plain_name(frozenset([leaf])) for leaf in leaves)
         return "{" + ", ".join(f"{name}: {ids}" for name in names) + "}"
+
+
+def untested(counted: Iterable[tuple[Source, Structures]]) -> list[Problem]:
+    """Warn of structures that training scans of some cohort show, and no test scan of any."""
+    train, test = frozenset[int](), frozenset[int]()
+    for source, structures in counted:
+        space = source.cohort.convention.space
+        train |= structures.of_part(source, "train")
+        test |= structures.of_part(source, "test")
+    missing = sorted(train - test) if test else []
+    if not missing:
+        return []
+    return [
+        warning(
+            "the test",
+            "no test scan shows "
+            + shorten((space.leaves[leaf].abbreviation for leaf in missing), 12)
+            + ", which training scans show",
+            "each structure in a test scan",
+            "it gets no score, or only that of what is found where it is not; choose the parts by "
+            "split=file split.file=TABLE, or draw others with another split.seed",
+            "leaf-never-tested",
+        )
+    ]

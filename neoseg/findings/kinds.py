@@ -43,6 +43,7 @@ KINDS: Mapping[str, str] = {
     "empty-labels": "Label files without any structure",
     "untold-labels": "Label files that tell nothing",
     "leaf-never-shown": "Structures that no scan shows",
+    "leaf-never-tested": "Structures that no test scan shows",
     "structure-not-drawn": "Structures that some scans show and others do not",
     "sparse-planes": "Labels drawn on some planes only",
     "no-integer": "Structures for which label files have no integer",

@@ -150,6 +150,20 @@ def test_regions_that_overlap_need_a_protocol_for_each_kind(tmp_path: Path) -> N
     assert "annotation=table, with a protocol for each kind of file" in problem.action
 
 
+def test_structures_that_no_test_scan_shows_are_told_once_for_all_cohorts(tmp_path: Path) -> None:
+    plan, store = two_cohorts(tmp_path, None)
+    first, other = plan.sources
+    problems = of_kind(findings_of_plan(plan, store, mirrored=False), "leaf-never-tested")
+    assert problems == []  # there is no test
+    for tested, count in ((first, 0), (other, 1)):
+        items = [replace(tested.assignments[0], split="test"), *tested.assignments[1:]]
+        changed = replace(tested, assignments=tuple(items))
+        split = replace(plan, sources=tuple(changed if s is tested else s for s in plan.sources))
+        problems = of_kind(findings_of_plan(split, store, mirrored=False), "leaf-never-tested")
+        assert len(problems) == count
+    assert "no test scan shows WM" in problems[0].found
+
+
 def two_cohorts(tmp_path: Path, meaning: dict[int, object] | None) -> tuple[Plan, Store]:
     """Two cohorts, of which the files of the second show no white matter."""
     sources = []
