@@ -12,7 +12,8 @@ from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import WHOLE, resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, ids_in, names_ct, scan_id
-from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.command_line import override
+from neoseg.findings.problems import CohortError, Problem, Problems, shorten
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
@@ -29,6 +30,7 @@ def read_nnunet(
     space: LabelSpace,
     reading: Reading,
     *,
+    names: Mapping[str, str] | None = None,
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find the images and labels of each case, as described by `dataset.json`.
@@ -38,10 +40,11 @@ def read_nnunet(
     ending of volumes is accepted.
 
     A modality is the name of a channel in `dataset.json` (`channel_names`, `modality`) or its
-    number. The integers are defined by `convention`, else by the names in `dataset.json`, which
-    must be in the label table; its label `ignore` means "not annotated". A case is a subject whose
-    id consists of the letters and digits of its name; `sub-X_ses-Y` is a session of one. The other
-    options are those of every `reader`.
+    number; `names` has what stands for it there, as in `{T1w: T1, FLAIR: flair}`. The integers are
+    defined by `convention`, else by the names in `dataset.json`, which must be in the label table;
+    its label `ignore` means "not annotated". A case is a subject whose id consists of the letters
+    and digits of its name; `sub-X_ses-Y` is a session of one. The other options are those of every
+    `reader`.
     """
     reading.settle()
     problems = reading.problems
@@ -50,7 +53,10 @@ def read_nnunet(
         reading.settle()
     description = _read_description(root / "dataset.json", problems)
     channels = _channels(description)
-    numbers = [_channel(name, channels, root, problems) for name in reading.modalities]
+    numbers = [
+        _channel((names or {}).get(name, name), channels, root, problems)
+        for name in reading.modalities
+    ]
     stated = str(description.get("file_ending") or "")
     ending = stated or ".nii.gz"
     if stated and not ending_of(stated):
@@ -95,11 +101,17 @@ def read_nnunet(
     return scans, convention_of(space, convention, {}, root, problems)
 
 
-def channels_of(files: Sequence[Path], modalities: Sequence[str]) -> dict[str, str]:
+def channels_of(
+    files: Sequence[Path], modalities: Sequence[str], called: Mapping[str, str]
+) -> dict[str, str]:
     """Return the modality of each channel number (`0000`) at the end of nnU-Net image names.
 
-    The modalities are read from `dataset.json` in the folder of the images or its parent, else
-    taken in order. Returns {} if the numbers cannot be channels (they may number scans).
+    The modalities are named by `dataset.json` in the folder of the images or its parent, as they
+    are or as `called` says; without such names they are taken in order. Returns {} if the numbers
+    cannot be channels (they may number scans).
+
+    Raises:
+        CohortError: `dataset.json` names other channels than the several of the network.
     """
     numbers = {int(end[0][1:]) for path in files if (end := CHANNEL.search(stem_of(path)))}
     folders = dict.fromkeys(f for path in files for f in (path.parent, path.parent.parent))
@@ -109,13 +121,32 @@ def channels_of(files: Sequence[Path], modalities: Sequence[str]) -> dict[str, s
     names = {} if source is None else _channels(_read_description(source, Problems()))
     if names and not numbers <= set(names):
         return {}
-    modality_of = {n: m for n, name in names.items() for m in modalities if m in (name, str(n))}
+    spelt = {m: {m.casefold(), str(called.get(m, m)).casefold()} for m in modalities}
+    modality_of = {
+        number: modality
+        for number, name in names.items()
+        for modality, spellings in spelt.items()
+        if {name.casefold(), str(number)} & spellings
+    }
     if len(modality_of) == len(modalities):
         return {f"{number:04d}": modality for number, modality in modality_of.items()}
+    tell = any(not name.isdecimal() for name in names.values())
+    if tell and len(modalities) > 1:
+        said = ", ".join(f"{modality}: NAME" for modality in modalities)
+        problem = Problem(
+            str(source),
+            f"has the channels {', '.join(names.values())}",
+            f"those of the network, {', '.join(modalities)}",
+            f"say what they are called there by {override('names', f'{{{said}}}')}",
+        )
+        raise CohortError("the images do not fit the run:", [problem])
     if len(names or modalities) != len(modalities) or max(numbers) >= len(modalities):
         return {}
     in_order = {f"{number:04d}": modality for number, modality in enumerate(modalities)}
-    order = ", ".join(f"_{number} is {modality}" for number, modality in in_order.items())
+    order = ", ".join(
+        f"_{number:04d}{f' ({names[number]})' if tell else ''} is {modality}"
+        for number, modality in enumerate(modalities)
+    )
     log.warning("%s: images are taken as nnU-Net's channels, in order: %s", files[0].parent, order)
     return in_order
 

@@ -30,26 +30,33 @@ def read_folder(
     images: str = "images/{subject}_{modality}",
     labels: str | None = "labels/{subject}",
     masks: str | None = None,
+    names: Mapping[str, str] | None = None,
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find the files below `root` that match patterns with `{subject}`, `{session}`, `{modality}`.
 
     A star matches anything but a slash, and a pattern without an ending matches every kind of
-    volume. `labels` and `masks` without `{session}` apply to all sessions of a subject.
+    volume. `labels` and `masks` without `{session}` apply to all sessions of a subject. `names` has
+    what stands for a modality in the names of files, as in `{T1w: t1, FLAIR: flair}`.
     `convention` and the other options are those of `read_bids`.
     """
     problems, modalities = reading.problems, reading.modalities
+    called = {modality: str((names or {}).get(modality, modality)) for modality in modalities}
     patterns = {"images": images, "labels": labels, "masks": masks}
     for name, pattern in patterns.items():
         needed = ["subject", "modality"] if name == "images" and modalities[1:] else ["subject"]
         _check(f"cohort.{name}", pattern, needed, problems)
     reading.settle()
-    label_files, mask_files = (_find(root, p, modalities[0], problems) for p in (labels, masks))
+    label_files, mask_files = (
+        _find(root, p, called[modalities[0]], problems) for p in (labels, masks)
+    )
     label_and_mask_files = {*label_files.values(), *mask_files.values()}
-    files_of = [_find(root, images, name, problems, label_and_mask_files) for name in modalities]
+    files_of = [
+        _find(root, images, called[name], problems, label_and_mask_files) for name in modalities
+    ]
     if not files_of[0]:
-        expected = f"files such as {_example(images, modalities[0])}"
-        remedy = "set cohort.root, cohort.images or cohort.modalities"
+        expected = f"files such as {_example(images, called[modalities[0]])}"
+        remedy = "set cohort.root, cohort.images, cohort.modalities or cohort.names"
         volumes = sorted(filter(is_volume, root.rglob("*")), reverse=True)
         examples = {p.parent: str(p.relative_to(root)) for p in volumes}  # the first of each folder
         hint = f" that fit, but {shorten(sorted(examples.values()))}" if examples else ""

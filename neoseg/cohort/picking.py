@@ -29,6 +29,16 @@ def with_suffix(names: Iterable[str], suffixes: Sequence[str]) -> list[str]:
     return [name for name in sorted(names) if name.split("_")[-1] in suffixes]
 
 
+def having(names: Sequence[str], entities: Entities) -> list[str]:
+    """Return the names with the entities; if none has one as wanted, those without it."""
+    matches = list(names)
+    for key, value in entities.items():
+        wanted = None if value is None else _normalized(key, str(value))
+        exact = [name for name in matches if entities_of(name).get(key) == wanted]
+        matches = exact or [name for name in matches if key not in entities_of(name)]
+    return matches
+
+
 @dataclass(frozen=True)
 class Wish:
     """The files a user wants; `what` is "image", "label" or "mask", the prefix of the options."""
@@ -46,12 +56,7 @@ class Wish:
     def among(self, names: Sequence[str]) -> list[str]:
         """Return the matching names; if none has an entity as wanted, those without the entity."""
         matches = [name for name in names if entities_of(name).get("desc") == self.desc]
-        matches = matches or (list(names) if self.desc is None else [])
-        for key, value in self.entities.items():
-            wanted = None if value is None else _normalized(key, str(value))
-            exact = [name for name in matches if entities_of(name).get(key) == wanted]
-            matches = exact or [name for name in matches if key not in entities_of(name)]
-        return matches
+        return having(matches or (names if self.desc is None else []), self.entities)
 
 
 class Picker:

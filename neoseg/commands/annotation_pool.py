@@ -19,7 +19,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import DerivativeError, require_utf8
 from neoseg.inference.inputs import find_scans
 from neoseg.labels import LabelSpace, Protocol, hide_slices
-from neoseg.runs.loading import images_of
+from neoseg.runs.loading import naming_of
 from neoseg.runs.people import meaning_of
 from neoseg.runs.unseen import member_of, seen_in_training
 from neoseg.store import Geometry
@@ -111,7 +111,7 @@ def of_files(
     """
     candidates = dict[tuple[str, str | None], Candidate]()
     alike, repeated = list[str](), list[str]()
-    scans = find_scans(pool, modalities, desc, *images_of(runs[0]))
+    scans = find_scans(pool, modalities, desc, naming_of(runs[0]))
     stems = Counter(scan.source.name.split(".")[0] for scan in scans)
     for scan in scans:
         try:

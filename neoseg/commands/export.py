@@ -20,7 +20,7 @@ from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.own_code import recorded_code
-from neoseg.runs.loading import images_of, together, warn_of_unfinished
+from neoseg.runs.loading import naming_of, together, warn_of_unfinished
 from neoseg.trust.folder import to_hand_over
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,13 @@ def main(config: DictConfig) -> None:
             run.resolve().name,
             trained.predicts,
             trained.spec.plain(),
-            *images_of(run),
+            naming.desc,
+            naming.space,
             _card(run, command.privacy),
+            naming.entities,
+            naming.names,
         )
-        for run, trained in zip(runs, networks, strict=True)
+        for run, trained, naming in zip(runs, networks, map(naming_of, runs), strict=True)
     ]
     weights = [trained.network.state_dict() for trained in networks]
     calibrations = to_hand_over(runs, command.predict_with)

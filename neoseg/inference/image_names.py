@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from neoseg.cohort.formats import ENDINGS, stem_of
-from neoseg.cohort.picking import entities_of
+from neoseg.cohort.picking import Entities, entities_of, having
 from neoseg.cohort.releases import RELEASES
 
 MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
@@ -14,6 +14,28 @@ MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.mas
 
 CORRECTED = "restore"
 """`desc` of bias-field-corrected images in the dHCP."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How names of files tell the images that a network was trained on.
+
+    Attributes:
+        desc: `desc-` of the images; "none" without one, None if unknown.
+        space: `space-` of the images, None for native ones.
+        entities: other entities of images of the first modality, as in `{ce: gd}`; None: without.
+        names: what stands for a modality in names where it is not called so, as in `{t1n: t1}`.
+    """
+
+    desc: str | None = None
+    space: str | None = None
+    entities: Entities = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, modalities: Sequence[str], channels: Mapping[str, str]) -> dict[str, str]:
+        """Return the modality of each word that ends a name; `channels` are nnU-Net's numbers."""
+        own = {word: modality for modality, word in self.names.items()}
+        return {modality: modality for modality in modalities} | own | {**channels}
 
 
 @dataclass(frozen=True)
@@ -43,29 +65,67 @@ class ImageName:
     rest: tuple[str, ...]
 
 
-def parse_all(
-    files: Iterable[Path], modalities: Sequence[str], channels: Mapping[str, str]
-) -> list[ImageName]:
+def parse_all(files: Iterable[Path], words: Mapping[str, str]) -> list[ImageName]:
     """Return the files whose names end in a modality, sorted; see `parse`."""
-    parsed = (parse(file, modalities, channels) for file in sorted(files))
+    parsed = (parse(file, words) for file in sorted(files))
     return [image for image in parsed if image is not None]
 
 
-def parse(path: Path, modalities: Sequence[str], channels: Mapping[str, str]) -> ImageName | None:
+def parse(path: Path, words: Mapping[str, str]) -> ImageName | None:
     """Return the parts of a file name, None if it does not end in a modality, in any case.
 
-    `channels` maps nnU-Net's numbers of channels to modalities.
+    Args:
+        path: of the file.
+        words: what a name ends in, after `_`, `-` or a dot, and the modality that it stands for. A
+            word may have entities, which may be anywhere in the name: `ce-gd_T1w`.
     """
-    *parts, last = stem_of(path).split("_")
-    last = channels.get(last, last)
-    last = next((name for name in modalities if name.casefold() == last.casefold()), last)
-    entities = entities_of("_".join(parts))
-    if last == CORRECTED and parts and parts[-1] in modalities:  # T2w_restore, dHCP release 1
-        last, entities["desc"] = parts.pop(), CORRECTED
-    if last not in modalities:
+    stem, desc = stem_of(path), None
+    found = _split(stem, words)
+    if found is None and stem.endswith(f"_{CORRECTED}"):  # T2w_restore, dHCP release 1
+        found, desc = _split(stem.removesuffix(f"_{CORRECTED}"), words), CORRECTED
+    if found is None:
         return None
+    parts, modality = found
+    entities = entities_of("_".join(parts))
     rest = tuple(part for part in parts if not part.startswith(("desc-", "space-")))
-    return ImageName(path, last, entities.get("desc"), entities.get("space"), rest)
+    return ImageName(path, modality, desc or entities.get("desc"), entities.get("space"), rest)
+
+
+def _split(stem: str, words: Mapping[str, str]) -> tuple[list[str], str] | None:
+    """Return the parts of a name before its modality, and the modality."""
+    for word in sorted(words, key=lambda word: (-word.count("_"), -len(word))):
+        *entities, end = word.split("_")
+        front = stem[: -len(end)]
+        is_apart = front[-1:] in ("", "_") or (front[-1] in "-." and not end.isdecimal())
+        parts = [part for part in front[:-1].split("_") if part]
+        if stem.casefold().endswith(end.casefold()) and is_apart and {*entities} <= {*parts}:
+            return [part for part in parts if part not in entities], words[word]
+    return None
+
+
+def of_entities(
+    images: Sequence[ImageName], first: str, entities: Entities
+) -> tuple[list[ImageName], list[ImageName]]:
+    """Return the images without those of the first modality that a training would not take.
+
+    As in training, an image has the entities, or those of its scan that have them are missing and
+    it has none of their kind. Runs are repetitions, of which each is a scan.
+
+    Returns:
+        The images that are left, and those of scans of which no image of the first modality is.
+    """
+    wanted = {key: value for key, value in entities.items() if key not in ("run", "desc", "space")}
+    groups: dict[tuple[Path, tuple[str, ...]], list[ImageName]] = {}
+    for image in images:
+        if image.modality == first:
+            rest = (part for part in image.rest if part.partition("-")[0] not in wanted)
+            groups.setdefault((image.path.parent, tuple(rest)), []).append(image)
+    left_out, lost = set[Path](), list[ImageName]()
+    for group in groups.values():
+        kept = having([image.path.name for image in group], wanted)
+        left_out |= {image.path for image in group if image.path.name not in kept}
+        lost += [] if kept else group
+    return [image for image in images if image.path not in left_out], lost
 
 
 def by_folder(images: Iterable[ImageName]) -> dict[Path, list[ImageName]]:
@@ -98,7 +158,7 @@ def without_first(images: Sequence[ImageName], first: str, in_sessions: bool) ->
 
 
 def with_partners(
-    path: Path, images: Sequence[ImageName], modalities: Sequence[str], channels: Mapping[str, str]
+    path: Path, images: Sequence[ImageName], modalities: Sequence[str], words: Mapping[str, str]
 ) -> ScanFiles:
     """Return the scan of a first image: the other modalities and the mask that belong to it.
 
@@ -107,7 +167,8 @@ def with_partners(
     They have its name except for modality, `desc-` and `space-`. In BIDS sessions, those with the
     fewest other entities that differ will do, as in training.
     """
-    first = parse(path, modalities[:1], channels)
+    first = parse(path, words)
+    first = first if first and first.modality == modalities[0] else None
     partners: list[Path | None] = [path]
     for name in modalities[1:]:
         if first is None:

@@ -36,6 +36,7 @@ class Member:
         spec: a `ModelSpec` as plain containers.
         desc, space: of the images that the run was trained on, None if unknown.
         card: run card, None if there is none.
+        entities, names: see `image_names.Naming`; absent in files of earlier versions.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Member:
     desc: str | None = None
     space: str | None = None
     card: dict[str, Any] | None = field(default=None, repr=False)
+    entities: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,9 @@ def code_of(source: Path) -> Mapping[str, str]:
 def _parse_member(path: Path, raw: Any) -> Member:
     kinds = {"name": str, "predicts": str, "spec": dict}
     kinds |= {"desc": str | None, "space": str | None, "card": dict | None}  # type: ignore[dict-item]
+    kinds |= {"entities": dict, "names": dict}
     expected = {item.name for item in fields(Member)}
+    raw = {"entities": {}, "names": {}, **raw} if isinstance(raw, dict) else raw
     if not isinstance(raw, dict) or set(raw) != expected:
         raise ForeignError(f"{path} describes a network without {', '.join(sorted(expected))}")
     for key, kind in kinds.items():

@@ -10,6 +10,7 @@ from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
 from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.image_names import Naming
 from neoseg.inference.model_file import read_head
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -150,19 +151,20 @@ def warn_of_unfinished(runs: Sequence[Path]) -> None:
             log.warning("%s has not ended: its network is that of its last checkpoint", run)
 
 
-def images_of(run: Path) -> tuple[str | None, str | None]:
-    """Return `desc-` ("none": without) and `space-` of a run's images, each None if unknown."""
+def naming_of(run: Path) -> Naming:
+    """Return how the images that a run was trained on are told by their names."""
     if run.is_file():
         first = read_head(run).members[0]
-        return first.desc, first.space
+        return Naming(first.desc, first.space, first.entities, first.names)
     if not (run / CONFIG).is_file():
-        return None, None
-    config = load_config(run)
-    space = value_at(config, "cohort.image_entities.space")
-    desc = value_at(config, "cohort.image_desc")
-    if not desc and value_at(config, "cohort.restore") is False:
+        return Naming()
+    cohort = value_at(load_config(run), "cohort", {})
+    entities = dict(cohort.get("image_entities") or {})
+    space, desc = entities.pop("space", None), cohort.get("image_desc")
+    if not desc and cohort.get("restore") is False:
         desc = "none"
-    return str(desc) if desc else None, str(space) if space else None
+    names = {str(k): str(v) for k, v in (cohort.get("names") or {}).items()}
+    return Naming(str(desc) if desc else None, str(space) if space else None, entities, names)
 
 
 def load_predictor(

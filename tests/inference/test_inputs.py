@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from neoseg.findings.problems import CohortError
+from neoseg.inference.image_names import Naming
 from neoseg.inference.inputs import find_scans
 from neoseg.store import DataError
 
@@ -74,7 +76,7 @@ def test_copies_in_other_spaces_are_no_scans_of_their_own(tmp_path) -> None:
     other = ("sub-2/anat/sub-2_space-MNI_T2w.nii.gz",)
     native, moved = ([(f"{name}.nii.gz",) for name in part] for part in (names[:2], names[2:]))
     assert found(root, modalities=["T2w"]) == [*native, other]
-    assert found(root, modalities=["T2w"], space="MNI") == [*moved, other]
+    assert found(root, modalities=["T2w"], naming=Naming(space="MNI")) == [*moved, other]
     # A folder that is no tree of sessions holds what somebody put there.
     assert len(found(root / "sub-1", modalities=["T2w"], path=root / "sub-1")) == 4
 
@@ -144,9 +146,9 @@ def test_what_the_run_was_trained_on_goes_first(tmp_path, usual, expected) -> No
     names = ("T2w", "desc-restore_T2w", "desc-denoised_T2w")
     make(tmp_path, *(f"sub-1/anat/sub-1_{name}" for name in names))
     one = [(f"sub-1/anat/sub-1_{expected}.nii.gz",)]
-    assert found(tmp_path, modalities=["T2w"], usual=usual) == one
+    assert found(tmp_path, modalities=["T2w"], naming=Naming(desc=usual)) == one
     other = [("sub-1/anat/sub-1_T2w.nii.gz",)]
-    assert found(tmp_path, modalities=["T2w"], usual=usual, desc="none") == other
+    assert found(tmp_path, modalities=["T2w"], naming=Naming(desc=usual), desc="none") == other
 
 
 def test_several_that_would_do_are_named(tmp_path) -> None:
@@ -229,7 +231,7 @@ CASES = [f"c{case}_000{channel}" for case in (1, 2) for channel in (0, 1)]
     [
         ({"0": "T1w", "1": "T2w"}, ["T2w", "T1w"], [("1", "0"), ("1", "0")]),  # by name
         ({"0": "a", "1": "b"}, ["1"], [("1",), ("1",)]),  # by number: one channel of two
-        ({"0": "a", "1": "b"}, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),  # in order, and said
+        ({"0": "0", "1": "1"}, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),  # in order, and said
         (None, ["T2w", "T1w"], [("0", "1"), ("0", "1")]),
         ({"x": "a", "0": "T2w", "1": "T1w"}, ["T2w"], [("0",), ("0",)]),  # what is no number
         ({"0": "T2w"}, ["T2w"], [("0",), ("1",), ("0",), ("1",)]),  # more than it describes
@@ -256,6 +258,74 @@ def test_channels_as_nnunet_names_them(
         assert alone == scans[1]
 
 
+def test_other_channels_than_those_of_the_network_are_an_error(tmp_path: Path) -> None:
+    folder = make(tmp_path, *CASES)
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "t1", "1": "T2"}}))
+    with pytest.raises(CohortError, match=r"channels t1, T2; expected those .* T2w, T1w") as error:
+        found(folder)
+    assert "names={T2w: NAME, T1w: NAME}" in str(error.value)
+    scans = found(folder, naming=Naming(names={"T2w": "T2", "T1w": "T1"}))
+    assert scans == [(f"c{case}_0001.nii.gz", f"c{case}_0000.nii.gz") for case in (1, 2)]
+    with pytest.raises(CohortError, match="channels t1, T2"):
+        found(folder, folder / "c1_0000.nii.gz")
+
+
+@pytest.mark.parametrize("sign", ["_", "-", "."])
+def test_names_as_of_brats(tmp_path: Path, sign: str) -> None:
+    """`BraTS-GLI-00003-000-t1n`, of a folder for each patient or of all together."""
+    modalities = ["t1n", "t1c", "t2f"]
+    for case in ("B-1-000", "B-1-001"):
+        make(tmp_path / case, *(f"{case}{sign}{name}" for name in (*modalities, "seg")))
+    make(tmp_path / "B-2-000", *(f"B-2-000{sign}{name}" for name in ("t1c", "t2f")))
+    scans = [
+        tuple(f"{case}/{case}{sign}{name}.nii.gz" for name in modalities)
+        for case in ("B-1-000", "B-1-001")
+    ]
+    assert found(tmp_path, modalities=modalities) == scans
+    assert found(tmp_path, tmp_path / scans[1][0], modalities) == scans[1:]
+    with pytest.raises(DataError, match="all are label maps, masks or images of other modalities"):
+        found(tmp_path / "B-2-000", modalities=modalities)
+
+
+def test_modalities_in_other_words_are_asked_for(tmp_path: Path) -> None:
+    """Each would count as a scan of its own, of the first modality alone."""
+    words = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}
+    make(tmp_path, *(f"BraTS20_{case}_{word}" for case in (1, 2) for word in words.values()))
+    with pytest.raises(DataError, match="do not say which is T1w") as error:
+        found(tmp_path, modalities=[*words])
+    assert "names={T1w: WORD, T2w: WORD, FLAIR: WORD}" in str(error.value)
+    scans = found(tmp_path, modalities=[*words], naming=Naming(names=words))
+    assert scans == [tuple(f"BraTS20_{n}_{w}.nii.gz" for w in words.values()) for n in (1, 2)]
+    numbered = make(tmp_path / "numbered", "p1_001", "p1_002")
+    assert len(found(numbered, modalities=[*words])) == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [(None, ["1_T1w", "2_T1w", "3_T1w"]), ("gd", ["1_ce-gd_T1w", "2_T1w"])]
+)
+def test_entities_of_the_training_choose_among_the_images_of_a_scan(
+    tmp_path: Path, wanted: str | None, kept: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A T1w before contrast agent, one after it, or both; and one with another agent."""
+    for subject, names in (("1", ["T1w", "ce-gd_T1w"]), ("2", ["T1w"]), ("3", ["T1w", "FLAIR"])):
+        make(tmp_path / f"sub-{subject}" / "anat", *(f"sub-{subject}_{name}" for name in names))
+    (tmp_path / "sub-3" / "anat" / "sub-3_T1w.nii.gz").unlink()
+    make(tmp_path, f"sub-3/anat/sub-3_{'T1w' if wanted is None else 'ce-fe_T1w'}")
+    make(tmp_path, "sub-1/anat/sub-1_FLAIR")
+    scans = found(
+        tmp_path, modalities=["T1w", "FLAIR"], naming=Naming(entities={"ce": wanted, "run": 1})
+    )
+    assert [Path(name).name for name, _ in scans] == [f"sub-{name}.nii.gz" for name in kept]
+    assert scans[0][1] == "sub-1/anat/sub-1_FLAIR.nii.gz"
+    assert ("1 images are left out" in caplog.text) == (wanted is not None)
+
+
+def test_a_modality_may_have_entities(tmp_path: Path) -> None:
+    make(tmp_path, *(f"sub-1/anat/sub-1_{n}" for n in ("T1w", "ce-gd_acq-x_T1w")))
+    (scan,) = found(tmp_path, modalities=["T1w", "ce-gd_T1w"])
+    assert scan == ("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_ce-gd_acq-x_T1w.nii.gz")
+
+
 def test_what_is_drawn_beside_images_is_no_scan(tmp_path: Path) -> None:
     names = ("a", "a_seg", "b_label", "b", "c_labels", "d_mask")
     assert found(make(tmp_path, *names), modalities=["T2w"]) == [("a.nii.gz",), ("b.nii.gz",)]
@@ -273,12 +343,12 @@ def test_headers_without_voxels_are_told_of(
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make(tmp_path, "a_T2w", "b-T2w", "c", "c_mask", "d_FLAIR")
+    make(tmp_path, "a_T2w", "b", "c", "c_mask", "d_FLAIR", "d-1", "d-T1W")
     (tmp_path / "e_T2w.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "gone.nii.gz")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path, modalities=["T2w"]) == [("a_T2w.nii.gz",)]
     assert re.search(r"1 files such as \S+e_T2w.nii.gz are broken links", caplog.text)
-    assert re.search(r"2 files such as \S+b-T2w.nii.gz are left out", caplog.text)
+    assert re.search(r"3 files such as \S+b.nii.gz are left out", caplog.text)
 
 
 def test_the_case_of_a_modality_does_not_count(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import ConfigError
+from neoseg.inference.image_names import Naming
 from neoseg.inference.model_file import KEY, Member, code_of, read_model, write_model
 from neoseg.inference.segmenter import Segmenter
 from neoseg.inference.trained import TrainedNetwork
 from neoseg.own_code import recorded_code, write_code
-from neoseg.runs.loading import images_of, load_predictor
+from neoseg.runs.loading import load_predictor, naming_of
 
 sys.path.append(str(Path(__file__).parents[1] / "red_team"))
 from honest import MODEL, checkpoint, save
@@ -54,12 +55,12 @@ def scan(tmp_path: Path) -> Path:
 
 def test_it_predicts_what_its_run_predicts(tmp_path: Path) -> None:
     run = made(tmp_path)
-    path = handed(tmp_path, run, desc="restore")
+    path = handed(tmp_path, run, desc="restore", entities={"ce": None}, names={"t1": "T1"})
     image = scan(tmp_path)
     ours, theirs = (Segmenter.load(place, "cpu")(image).native for place in (run, path))
     assert len(np.unique(ours)) > 1
     np.testing.assert_array_equal(ours, theirs)
-    assert images_of(path) == ("restore", None)
+    assert naming_of(path) == Naming("restore", entities={"ce": None}, names={"t1": "T1"})
     told, _ = read_model(path)
     assert told.licence == "CC0"
     assert b"pickle" not in path.read_bytes()
