@@ -40,6 +40,8 @@ def read_bids(
 ) -> tuple[list[Scan], Convention | None]:
     """Find `sub-*/[ses-*/]anat/*_<modality>.nii.gz` with its `*_dseg` and `*_mask`.
 
+    A modality may have entities, as `ce-gd_T1w` has; beside it, T1w is the one without `ce-`.
+
     `image_desc`, `label_desc` and `mask_desc` select among several files by the `desc-` entity,
     `image_entities` and its like by others, as in `{run: 1, space: None}` (None: without the
     entity). By default, a name without `desc-` and `space-` is preferred; several candidates are an
@@ -77,7 +79,7 @@ def read_bids(
     ages = read_ages([root], sessions, selection.wants, problems)
     scans = []
     for item in sessions:
-        name, image = pick.first(item, modalities[0], wish)
+        name, image = pick.first(item, modalities[0], wish.of(modalities[0], modalities))
         if name is None:
             problems.error(
                 item.path,
@@ -88,7 +90,9 @@ def read_bids(
                 [item.id],
             )
             continue
-        other_images = [pick.follow(item, (m,), wish, name) for m in modalities[1:]]
+        other_images = [
+            pick.follow(item, (m,), wish.of(m, modalities), name) for m in modalities[1:]
+        ]
         age = ages[item.subject, item.session]
         other = others.get((item.subject, item.session)) or others.get((item.subject, None))
         labelled = item if labels is None else other

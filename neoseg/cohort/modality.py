@@ -52,8 +52,8 @@ def with_modalities(
     first modality are always left out.
 
     Raises:
-        CohortError: the cohort has other modalities or lacks the first, no scan is left, or scans
-            lack images that the policy requires.
+        CohortError: the cohort has other modalities or lacks the first, no scan is left, no scan
+            has one of those that it is read with, or scans lack images that the policy requires.
     """
     where = f"cohort '{cohort.name}'"
     slot = {name: number for number, name in enumerate(cohort.modalities)}
@@ -72,6 +72,15 @@ def with_modalities(
             "it, name it in the `modalities` of the cohort",
             *(where, ",".join(slot), " or ".join(others)),
         )
+    nowhere = [m for m in slot if all(scan.images[slot[m]] is None for scan in cohort.scans)]
+    if nowhere and missing is not None and missing.fills:
+        problem = Problem(
+            "modalities",
+            f"none of {len(cohort.scans)} scans has {' or '.join(nowhere)}",
+            "each of the modalities that the cohort is read with in some scan",
+            "correct what they are called, or take them out of the cohort's `modalities`",
+        )
+        raise CohortError(f"{where} does not fit the run:", [problem])
     reordered = [
         replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from neoseg.cohort.formats import ENDINGS, ending_of, stem_of, volumes_in
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import WHOLE, resolve
-from neoseg.cohort.reader import Reading, note_unlabelled, reader
+from neoseg.cohort.reader import Reading, note_unlabelled, reader, warn_of_time_points
 from neoseg.cohort.scan import Scan, ids_in, names_ct, scan_id
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import CohortError, Problem, Problems, shorten
@@ -70,6 +70,15 @@ def read_nnunet(
         problems.error(
             root / "imagesTr", "holds no images", expected, "set cohort.root", "no-scans"
         )
+    if len(channels) > 1 and cases and not any(map(_is_numbered, cases.values())):
+        problems.error(
+            root / "imagesTr",
+            f"holds images without a number, and dataset.json has {len(channels)} channels, "
+            f"{', '.join(channels.values())}; the Decathlon has them as volumes of one file",
+            f"a file for each, such as {next(iter(cases))}_0000{ending}",
+            "split them, as nnU-Net's nnUNetv2_convert_MSD_dataset does",
+            "dimensions",
+        )
     reading.settle()
     subjects: dict[tuple[str, str | None], str] = {}
     for case in cases:
@@ -78,6 +87,7 @@ def read_nnunet(
         if first != case:
             conflict = f"and {first} differ in signs alone, not in letters and digits"
             problems.error(case, conflict, action="rename one of the two", kind="duplicate-scan")
+    warn_of_time_points(subjects.values(), problems)
     reading.selection.check([subject for subject, _ in subjects], problems)
     scans = []
     for (subject, session), case in subjects.items():
@@ -192,6 +202,10 @@ def _cases(folder: Path, ending: str) -> dict[str, dict[int, Path]]:
         case = name[: channel.start()] if channel else name
         cases.setdefault(case, {}).setdefault(int(channel[0][1:]) if channel else 0, path)
     return dict(sorted(cases.items()))
+
+
+def _is_numbered(images: Mapping[int, Path]) -> bool:
+    return any(CHANNEL.search(stem_of(path)) for path in images.values())
 
 
 def _volumes(folder: Path, ending: str) -> list[Path]:

@@ -1,8 +1,9 @@
 """Select among several files of a BIDS session by the entities in their names."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from neoseg.cohort.folders import SessionFolder
 from neoseg.findings.command_line import override
@@ -25,8 +26,16 @@ def entities_of(name: str) -> dict[str, str]:
 
 
 def with_suffix(names: Iterable[str], suffixes: Sequence[str]) -> list[str]:
-    """Return the names with one of the suffixes, sorted."""
-    return [name for name in sorted(names) if name.split("_")[-1] in suffixes]
+    """Return the names with one of the suffixes, which may have entities (`ce-gd_T1w`), sorted."""
+    return [
+        name
+        for name in sorted(names)
+        if any(
+            name.split("_")[-1] == suffix.split("_")[-1]
+            and entities_of(suffix).items() <= entities_of(name).items()
+            for suffix in suffixes
+        )
+    ]
 
 
 def having(names: Sequence[str], entities: Entities) -> list[str]:
@@ -47,6 +56,15 @@ class Wish:
     desc: str | None = None
     entities: Entities = field(default_factory=dict)
 
+    def of(self, modality: str, modalities: Sequence[str]) -> Self:
+        """Return the wish for one of several modalities: without what makes another of its kind.
+
+        Beside `ce-gd_T1w`, T1w is without `ce-`.
+        """
+        kin = (m for m in modalities if m.split("_")[-1] == modality.split("_")[-1])
+        others = {key: None for other in kin for key in entities_of(other)}
+        return replace(self, entities={**others, **entities_of(modality), **self.entities})
+
     def __str__(self) -> str:
         wanted = {"desc": self.desc, **self.entities}
         criteria = {key: value for key, value in wanted.items() if (key, value) != ("desc", None)}
@@ -66,12 +84,16 @@ class Picker:
         self.problems = problems
         self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
         self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
+        self.without: dict[tuple[str, str], list[SessionFolder]] = {}
 
     def first(self, item: SessionFolder, suffix: str, wish: Wish) -> tuple[str | None, Path | None]:
         """Return name and path of a session's image; prefer images in native space."""
         names = wish.among(with_suffix(item.files, [suffix]))
         native = [name for name in names if "space" not in entities_of(name)]
         names = (native or names) if "space" not in wish.entities else names
+        for key, value in wish.entities.items() if names else ():
+            if value is not None and key != "run" and key not in entities_of(names[0]):
+                self.without.setdefault((suffix, f"{key}-{value}"), []).append(item)
         return (names[0] if names else None), self._pick(item, names, wish)
 
     def follow(
@@ -131,6 +153,15 @@ class Picker:
                 "both in one space",
                 f"the {what} is not used; take the image of that space, {settings}",
                 "other-space",
+            )
+        for (suffix, entity), items in self.without.items():
+            self.problems.warn(
+                items[0].path,
+                f"has no {suffix} with {entity}, and the one without is taken "
+                f"({len(items)} sessions are like this)",
+                "the same kind of image in every session",
+                "leave these out by cohort.exclude if theirs is another kind of image",
+                "missing-image",
             )
         for (what, names), items in self.several.items():
             self.problems.error(

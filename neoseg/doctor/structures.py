@@ -79,7 +79,8 @@ class Structures:
     ) -> list[Problem]:
         """Warn of structures that some scans of a plan lack and others show.
 
-        Structures declared as not drawn, by the plan or the cohort, are not reported.
+        Structures declared as not drawn, by the plan or the cohort, are not reported, and nor are
+        scans without any structure that the user names as annotated in full.
 
         Args:
             source: the plan of the cohort.
@@ -89,11 +90,16 @@ class Structures:
         space = self.convention.space
         background = frozenset([space.background])
         scans = {scan.id: scan for scan in source.cohort.scans}
+        structures = [leaf for leaf, _ in self._names()]
+        showing = self.voxels[:, structures].any(axis=1)
+        empty = {scan for scan, shows in zip(self.scans, showing, strict=True) if not shows}
         hidden: dict[str, LabelSet] = {}
         for item in source.assignments:
             scan = scans[scan_id(item.subject, item.session)]
             shown = source.protocols[item.protocol].apply(background)
             hidden[scan.id] = shown | scan.undrawn(self.convention)
+            if scan.annotation is not None and item.stream == "full" and scan.id in empty:
+                hidden[scan.id] = space.everything
         rows = [row for row, scan in enumerate(self.scans) if scan in hidden]
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for leaf, _ in self._names():
@@ -111,7 +117,7 @@ class Structures:
                 "what their files show in its place is taken for the truth; where it was not drawn "
                 "and may be in the background, set "
                 f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}"
-                f"{self._as_surroundings(leaves)}",
+                f"{self._as_surroundings(leaves)}{self._instead(leaves, lacking)}",
                 "structure-not-drawn",
             )
             for lacking, leaves in groups.items()
@@ -135,6 +141,27 @@ class Structures:
                     f"; where {space.leaves[leaf].abbreviation} was drawn as the rest of {name}, "
                     "name those scans in annotation.file, with a protocol such as {describes: "
                     f"true, convention: {meaning.written(dict.fromkeys(rest, name))}}}"
+                )
+        return ""
+
+    def _instead(self, leaves: Sequence[int], lacking: Sequence[str]) -> str:
+        """Return how to say that scans have another structure's integer for one of theirs, or "".
+
+        That may be so where only the scans that lack a structure show another one.
+        """
+        space, meaning, rows = self.convention.space, self.convention, {*lacking}
+        for other, name in self._names():
+            showing = {s for s, n in zip(self.scans, self.voxels[:, other], strict=True) if n}
+            single = frozenset([other])
+            alone = showing == rows and len(rows) < len(self.scans)
+            if alone and single in meaning.sets and len(leaves) == 1:
+                value = meaning.values[meaning.sets.index(single)]
+                leaf = space.plain_name(frozenset(leaves))
+                return (
+                    f"; only these scans show {name}: if their {value} is "
+                    f"{space.leaves[leaves[0]].abbreviation}, name them in annotation.file, with a "
+                    f"protocol such as {{describes: true, convention: "
+                    f"{meaning.written({value: leaf})}}}"
                 )
         return ""
 

@@ -172,6 +172,33 @@ def test_labels_of_another_run_are_not_taken(tmp_path: Path, drawem9: LabelSpace
     assert taken(read_bids(tmp_path, drawem9), "04") == ["run-1_T2w", None, "acq-a_desc-brain_mask"]
 
 
+def test_a_modality_may_have_entities(tmp_path: Path, drawem9: LabelSpace) -> None:
+    """As of images before and after a contrast agent."""
+    add_scan(tmp_path, "01", None, ("T1w", "ce-gd_acq-x_T1w", "FLAIR"))
+    add_scan(tmp_path, "02", None, ("T1w",))
+    cohort = read_bids(tmp_path, drawem9, modalities=["T1w", "ce-gd_T1w", "FLAIR"])
+    names = [[p and p.name.split("_", 1)[1][:-7] for p in scan.images] for scan in cohort.scans]
+    assert names == [["T1w", "ce-gd_acq-x_T1w", "FLAIR"], ["T1w", None, None]]
+    (first,) = read_bids(tmp_path, drawem9, modalities=["ce-gd_T1w", "T1w"], subjects=["01"]).scans
+    assert [p and p.name for p in first.images] == [
+        "sub-01_ce-gd_acq-x_T1w.nii.gz",
+        "sub-01_T1w.nii.gz",
+    ]
+
+
+def test_an_image_without_the_wanted_entity_is_told(tmp_path: Path, drawem9: LabelSpace) -> None:
+    add_scan(tmp_path, "01", None, ("T1w", "ce-gd_T1w"))
+    add_scan(tmp_path, "02", None, ("T1w",))
+    options = {"modalities": ["T1w"], "image_entities": {"ce": "gd"}}
+    problems = read_bids(tmp_path, drawem9, **options).problems
+    (told,) = [problem for problem in problems if problem.kind == "missing-image"]
+    assert "sub-02" in told.where
+    assert "has no T1w with ce-gd, and the one without is taken (1 sessions" in told.found
+    options = {"modalities": ["T1w"], "image_entities": {"run": 1, "ce": None}}
+    problems = read_bids(tmp_path, drawem9, **options).problems
+    assert "missing-image" not in {problem.kind for problem in problems}
+
+
 def test_label_files_are_picked_by_entities_too(tmp_path: Path, drawem9: LabelSpace) -> None:
     make_bids(tmp_path, ("T2w", "atlas-a_dseg", "atlas-b_dseg"))
     with pytest.raises(CohortError, match=r"label_entities=\{atlas: a\}' or 'cohort\.label_ent"):

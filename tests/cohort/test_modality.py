@@ -51,6 +51,13 @@ def test_drop_may_not_leave_nothing(space: LabelSpace) -> None:
         with_modalities(cohort(space, (T2W, None)), BOTH, MissingModality(policy="drop"))
 
 
+@pytest.mark.parametrize("policy", ["zero", "dropout"])
+def test_a_modality_that_no_scan_has_is_not_filled_in(space: LabelSpace, policy: str) -> None:
+    missing = MissingModality(policy=policy)  # type: ignore[arg-type]
+    with pytest.raises(CohortError, match="none of 2 scans has T1w"):
+        with_modalities(cohort(space, (T2W, None), (T2W, None)), BOTH, missing)
+
+
 def test_a_cohort_with_fewer_modalities_or_in_another_order_fits(
     space: LabelSpace, caplog: pytest.LogCaptureFixture
 ) -> None:

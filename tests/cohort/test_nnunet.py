@@ -98,12 +98,28 @@ def test_other_names_need_a_convention(tmp_path, two) -> None:
         ([], ["a.nii.gz"], "0", "is no such description"),
         (DECATHLON, ["a_b.nii.gz", "ab.nii.gz"], "0", "differ in signs alone"),
         (NNUNET, ["a_0001.nii.gz"], "T1", "has no channel T1 of case a"),
+        (NNUNET, ["a.nii.gz"], "T1", r"2 channels, T1, T2; .* such as a_0000\.nii\.gz; split them"),
         ({**DECATHLON, "file_ending": ".png"}, ["a.png"], "0", "has the file_ending '.png'"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, two, described, images, modality, words) -> None:
     with pytest.raises(CohortError, match=words):
         read_nnunet(folder(tmp_path, described, images, []), two, modalities=[modality])
+
+
+def test_what_channels_and_cases_are_called(tmp_path, two) -> None:
+    files = [f"BraTS-0001-00{n}_000{c}.nii.gz" for n in (0, 1) for c in (0, 1)]
+    files += ["BraTS-0002-000_0000.nii.gz"]
+    cohort = read_nnunet(
+        folder(tmp_path, NNUNET, files, []),
+        two,
+        modalities=["T2w", "T1w"],
+        names={"T1w": "T1", "T2w": "T2"},
+        subjects=["BraTS0001000", "BraTS0001001"],
+    )
+    assert [image and image.name for image in cohort.scans[0].images] == [files[1], files[0]]
+    (alike,) = [problem for problem in cohort.problems if problem.kind == "alike-ids"]
+    assert "BraTS-0001-000 and BraTS-0001-001 look like scans of one person" in alike.found
 
 
 def test_a_folder_without_a_description(tmp_path, two) -> None:

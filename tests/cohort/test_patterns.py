@@ -79,6 +79,40 @@ def test_what_is_wrong_is_said(tmp_path, drawem9, names, options, told) -> None:
         read_folder(make(tmp_path, *names), drawem9, **{**OPTIONS, **options})
 
 
+def test_other_words_for_modalities(tmp_path: Path, drawem9: LabelSpace) -> None:
+    names = ["images/a_t2.nii.gz", "images/a_T1.nii.gz"]
+    cohort = read_folder(
+        make(tmp_path, *names), drawem9, **OPTIONS, names={"T2w": "t2", "T1w": "T1"}
+    )
+    assert cohort.scans[0].images == tuple(tmp_path / name for name in names)
+    assert cohort.modalities == ("T2w", "T1w")
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        (["B-01-000", "B-01-001", "B-02-000"], "B-01-000 and B-01-001 look like"),
+        (
+            ["OAS2_0001_MR1", "OAS2_0001_MR2", "OAS2_0004_MR1"],
+            "OAS2_0001_MR1 and OAS2_0001_MR2 look",
+        ),
+        (["case_001", "case_002", "case_003"], ""),  # numbers of people
+        (["01-001", "01-002", "01-003", "02-001", "02-002"], ""),  # of two hospitals
+        (["p1", "p2"], ""),
+    ],
+)
+def test_ids_of_one_person_at_several_times(tmp_path, drawem9, ids, told) -> None:
+    cohort = read_folder(
+        make(tmp_path, *(f"images/{name}_T2w.nii" for name in ids)),
+        drawem9,
+        modalities=["T2w"],
+        convention="identity",
+    )
+    found = [problem.found for problem in cohort.problems if problem.kind == "alike-ids"]
+    assert len(found) == bool(told)
+    assert told in "".join(found)
+
+
 def test_files_that_cannot_be_read_concern_their_scan(tmp_path: Path, drawem9) -> None:
     make(tmp_path, "images/a_T2w.nii", "images/b_T2w.nii", "labels/a.nii")
     (tmp_path / "labels/a.nii").write_bytes(b"")

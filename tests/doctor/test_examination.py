@@ -326,6 +326,33 @@ def test_two_sessions_of_one_subject_may_share_an_image_with_a_warning(tmp_path:
     assert (found.severity, found.scans) == ("warning", ())
 
 
+def test_people_who_have_none_of_it_may_be_named_as_full(tmp_path: Path) -> None:
+    example = broken(tmp_path)
+    save(example.file("dseg", "01"), np.zeros((16, 16, 16), np.uint8))
+    example.annotation = {"full_fraction": 1.0, "protocol": {"name": "full"}}
+    kinds = {p.kind for p in examine(example, tmp_path / "store").problems}
+    assert "empty-labels" in kinds
+    example.annotation |= {"full": ["01", "02", "03"], "full_fraction": None}
+    kinds = {p.kind for p in examine(example, tmp_path / "store").problems}
+    assert kinds == {"leaf-never-tested"}  # they are the test
+    save(example.file("dseg", "01"), np.ones((16, 16, 16), np.uint8))
+    kinds = {p.kind for p in examine(example, tmp_path / "store").problems}
+    assert kinds == {"leaf-never-tested", "structure-not-drawn"}
+
+
+def test_an_integer_that_some_scans_have_for_another_structure_is_told(tmp_path: Path) -> None:
+    """Their 4 may be what others call 3, as of two versions of a table."""
+    example = broken(tmp_path)
+    labels = {subject: head(number)[1] for number, subject in enumerate(("01", "02", "03"))}
+    for subject, here in labels.items():
+        one = np.where(here == 4, 3, here) if subject != "03" else np.where(here == 3, 4, here)
+        save(example.file("dseg", subject), one.astype(np.uint8))
+    problems = examine(example, tmp_path / "store").problems
+    told = [p.action for p in problems if "no voxel of WM" in p.found]
+    assert "only these scans show dGM: if their 4 is WM" in told[0]
+    assert "convention: {0: BG, 1: CSF, 2: cGM, 3: WM, 4: WM}" in told[0]
+
+
 def test_what_a_plan_hides_is_not_shown(tmp_path: Path) -> None:
     example = broken(tmp_path)
     example.annotation = {
