@@ -63,7 +63,8 @@ def with_modalities(
             "modalities",
             f"found {list(slot)}, and the run has {list(modalities)}",
             f"some of the run's, {modalities[0]} among them",
-            f"set the cohort's `modalities` to [{','.join(modalities)}], or change the run's",
+            f"set the cohort's `modalities` to [{','.join(modalities)}], with `names` where its "
+            "files call them otherwise, or change the run's",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
     if others := [name for name in modalities if name not in slot]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neoseg.cohort import Problem, Source
+from neoseg.cohort import Cohort, Problem, Source
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten, warning
 from neoseg.labels import Convention, LabelSet, LabelSpace
@@ -67,6 +67,24 @@ def copied_labels(examined: Sequence[Examined]) -> Iterator[Problem]:
                 "one may have been taken for the other",
                 "duplicate-labels",
             )
+
+
+def incomplete_scans(cohort: Cohort) -> Iterator[Problem]:
+    """Warn of scans that lack some of the cohort's modalities."""
+    lacking = defaultdict[str, list[str]](list)
+    for scan in cohort.scans:
+        for modality, image in zip(cohort.modalities, scan.images, strict=True):
+            if image is None:
+                lacking[modality].append(scan.id)
+    for modality, ids in lacking.items():
+        yield warning(
+            f"cohort '{cohort.name}'",
+            f"{len(ids)} of {len(cohort.scans)} scans have no {modality}: {shorten(ids)}",
+            "every modality in each scan",
+            "by missing_modality.policy, zeros and a flag take its place (zero, dropout), or these "
+            "scans are left out (drop), or an error (require)",
+            "missing-image",
+        )
 
 
 def _resampled_images(examined: Sequence[Examined]) -> Iterator[Problem]:

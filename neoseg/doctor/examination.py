@@ -11,6 +11,7 @@ from neoseg.doctor.annotation import Annotated
 from neoseg.doctor.cohort import (
     copied_labels,
     duplicate_images,
+    incomplete_scans,
     known_sets,
     shown_sets,
     unknown_classes,
@@ -52,6 +53,7 @@ def diagnose(
     problems += guessed_meaning(cohort, examined)
     problems += without_window(cohort, examined, store.settings)
     problems += (problem for item in examined for problem in item.problems)
+    problems += incomplete_scans(cohort)
     problems += [*duplicate_images(examined), *copied_labels(examined)]
     bad = {scan for p in problems if p.severity == "error" for scan in p.scans}
     good = replace(cohort, scans=tuple(s for s in cohort.scans if s.id not in bad))

@@ -91,8 +91,8 @@ class Structures:
         background = frozenset([space.background])
         scans = {scan.id: scan for scan in source.cohort.scans}
         structures = [leaf for leaf, _ in self._names()]
-        showing = self.voxels[:, structures].any(axis=1)
-        empty = {scan for scan, shows in zip(self.scans, showing, strict=True) if not shows}
+        counts = zip(self.scans, self.voxels[:, structures], strict=True)
+        empty = {scan for scan, numbers in counts if not numbers.any()}
         hidden: dict[str, LabelSet] = {}
         for item in source.assignments:
             scan = scans[scan_id(item.subject, item.session)]

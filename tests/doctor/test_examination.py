@@ -326,6 +326,15 @@ def test_two_sessions_of_one_subject_may_share_an_image_with_a_warning(tmp_path:
     assert (found.severity, found.scans) == ("warning", ())
 
 
+def test_scans_without_a_modality_are_told(tmp_path: Path) -> None:
+    example = broken(tmp_path)
+    save(example.file("T1w", "02"), head(12)[0])
+    example.options["modalities"] = ["T2w", "T1w"]
+    (problem,) = examine(example, tmp_path / "store").problems
+    assert problem.found == "2 of 3 scans have no T1w: sub-01, sub-03"
+    assert (problem.kind, problem.severity) == ("missing-image", "warning")
+
+
 def test_people_who_have_none_of_it_may_be_named_as_full(tmp_path: Path) -> None:
     example = broken(tmp_path)
     save(example.file("dseg", "01"), np.zeros((16, 16, 16), np.uint8))
