@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neoseg.cohort.formats import ENDINGS, stem_of
-from neoseg.cohort.picking import Entities, entities_of, having
+from neoseg.cohort.picking import Entities, entities_of
 from neoseg.cohort.releases import RELEASES
 
 MASKS = tuple(dict.fromkeys(name for release in RELEASES for name in release.masks))
@@ -101,31 +101,6 @@ def _split(stem: str, words: Mapping[str, str]) -> tuple[list[str], str] | None:
         if stem.casefold().endswith(end.casefold()) and is_apart and {*entities} <= {*parts}:
             return [part for part in parts if part not in entities], words[word]
     return None
-
-
-def of_entities(
-    images: Sequence[ImageName], first: str, entities: Entities
-) -> tuple[list[ImageName], list[ImageName]]:
-    """Return the images without those of the first modality that a training would not take.
-
-    As in training, an image has the entities, or those of its scan that have them are missing and
-    it has none of their kind. Runs are repetitions, of which each is a scan.
-
-    Returns:
-        The images that are left, and those of scans of which no image of the first modality is.
-    """
-    wanted = {key: value for key, value in entities.items() if key not in ("run", "desc", "space")}
-    groups: dict[tuple[Path, tuple[str, ...]], list[ImageName]] = {}
-    for image in images:
-        if image.modality == first:
-            rest = (part for part in image.rest if part.partition("-")[0] not in wanted)
-            groups.setdefault((image.path.parent, tuple(rest)), []).append(image)
-    left_out, lost = set[Path](), list[ImageName]()
-    for group in groups.values():
-        kept = having([image.path.name for image in group], wanted)
-        left_out |= {image.path for image in group if image.path.name not in kept}
-        lost += [] if kept else group
-    return [image for image in images if image.path not in left_out], lost
 
 
 def by_folder(images: Iterable[ImageName]) -> dict[Path, list[ImageName]]:

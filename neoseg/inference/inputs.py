@@ -10,13 +10,12 @@ from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.nnunet import channels_of
 from neoseg.findings.problems import shorten
-from neoseg.inference.image_choice import choose_desc, in_space
+from neoseg.inference.image_choice import choose_desc, in_space, of_entities
 from neoseg.inference.image_names import (
     Naming,
     ScanFiles,
     by_folder,
     first_beside,
-    of_entities,
     parse_all,
     with_partners,
     without_first,
@@ -78,14 +77,7 @@ def find_scans(
     channels = channels_of(files, modalities, naming.names)
     words = naming.words(modalities, channels)
     all_images = parse_all(files, words)
-    images, lost = of_entities(all_images, modalities[0], naming.entities)
-    if lost:
-        log.warning(
-            "%d images are left out: the run was trained on %s with %s, and these have no such "
-            "image: %s",
-            *(len(lost), modalities[0], dict(naming.entities)),
-            shorten(image.path.name for image in lost),
-        )
+    images = of_entities(all_images, modalities[0], naming.entities)
     folders = by_folder(images)
     firsts = [image for image in images if image.modality == modalities[0]]
     firsts = firsts if base is None else in_space(firsts, naming.space)
@@ -106,7 +98,7 @@ def find_scans(
     if base is not None and (kind := only_kind(files, modalities)):
         log.warning("images called %s are taken as %s", kind, modalities[0])
         return find_scans(path, [kind], desc, naming)
-    if base is not None or desc is not None or lost:
+    if base is not None or desc is not None or any(i.modality == modalities[0] for i in all_images):
         expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
             f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "
