@@ -110,7 +110,7 @@ def work_through(
             yield number, function(item)
         return
     earlier_children = active_children()
-    pool = ProcessPoolExecutor(processes, mp_context=light_spawn(), initializer=_init_worker)
+    pool = ProcessPoolExecutor(processes, mp_context=light_spawn(), initializer=init_worker)
     running: dict[Future[Result], int] = {}
     pending = iter(enumerate(items))
     try:
@@ -140,8 +140,12 @@ def work_through(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _init_worker() -> None:
-    """Ignore interruptions, and exit when the parent does, even if it is killed."""
+def init_worker(_: int = 0) -> None:
+    """Ignore interruptions, and exit when the parent does, even if it is killed.
+
+    PyTorch's loaders notice that by themselves, but not while they start. The argument is the
+    worker id that they pass to their `worker_init_fn`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows cannot block signals
     leave_warnings()
     parent = parent_process()
@@ -154,11 +158,10 @@ def _exit_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def leave_warnings(_: int = 0) -> None:
+def leave_warnings() -> None:
     """Ignore the cluster's warning signal: some clusters send it to all processes of a job.
 
-    The training process alone handles it. The argument is the worker id that PyTorch's loader
-    passes to its `worker_init_fn`.
+    The training process alone handles it.
     """
     warning = warning_signal()
     if warning is not None:

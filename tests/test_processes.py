@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from neoseg.processes import LIGHT_SPAWN, ProcessError, light_spawn, work_through
+from neoseg.processes import (
+    LIGHT_SPAWN,
+    ProcessError,
+    init_worker,
+    light_spawn,
+    work_through,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = """
@@ -87,7 +93,7 @@ def test_only_the_one_who_started_it_ends_a_process() -> None:
 @pytest.mark.parametrize(("variable", "survives"), [("SUBMITIT_EXECUTOR", True), ("OTHER", False)])
 def test_a_loader_leaves_a_cluster_s_warning_to_the_training(variable: str, survives: bool) -> None:
     command = (
-        "import os, signal; from neoseg.processes import leave_warnings; leave_warnings(0);"
+        "import os, signal; from neoseg.processes import init_worker; init_worker(0);"
         "os.kill(os.getpid(), signal.SIGUSR2)"
     )
     done = subprocess.run(
@@ -95,6 +101,33 @@ def test_a_loader_leaves_a_cluster_s_warning_to_the_training(variable: str, surv
         env={**os.environ, "PYTHONPATH": str(ROOT), variable: "slurm"},
     )
     assert done.returncode == (0 if survives else -signal.SIGUSR2)
+
+
+def start_late() -> None:
+    """Begin to watch a parent that is dead by then."""
+    time.sleep(0.5)
+    init_worker(0)
+    time.sleep(60)
+
+
+def start_one_and_die() -> None:
+    process = light_spawn().Process(target=start_late)
+    process.start()
+    print(process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_process_ends_whose_parent_was_killed_before_it_began() -> None:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    started = subprocess.run(
+        [sys.executable, "-c", "import test_processes; test_processes.start_one_and_die()"],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,  # which the process holds open, too: this waits until it ends
+        timeout=50,
+    )
+    assert started.returncode == -signal.SIGKILL
+    assert int(started.stdout) > 0
 
 
 def die_at(number: int, item: int) -> int:

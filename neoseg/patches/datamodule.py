@@ -25,7 +25,7 @@ from neoseg.patches.dataset import PatchDataset, PatchSettings, StepSampler, Tra
 from neoseg.patches.pseudo import with_pseudo_labels
 from neoseg.patches.streams import Composition, compose
 from neoseg.patches.volumes import VolumeDataset, VolumeSample
-from neoseg.processes import leave_warnings, light_spawn
+from neoseg.processes import init_worker, light_spawn
 from neoseg.store.damage import DataError
 from neoseg.store.examined import entries_of, guessed_meaning, without_window
 from neoseg.store.leaks import Leaks, Member, by_image, require_none
@@ -170,7 +170,7 @@ class MixedDataModule(L.LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             multiprocessing_context=light_spawn() if workers else None,
-            worker_init_fn=leave_warnings if workers else None,
+            worker_init_fn=init_worker if workers else None,
         )
 
     def _loaders(self) -> int:

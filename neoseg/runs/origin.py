@@ -44,12 +44,7 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         changes += _changed_source(run, folder)
     ended = (folder / RECORD).is_file()
     if resuming and not ended:
-        for line in changes:
-            log.warning("%s", line)
-        if changes:
-            earlier = changes_of(folder)
-            if earlier[-len(changes) :] != changes:
-                write_json(folder / CHANGES, [*earlier, *changes], indent=1)
+        note_changes(folder, changes)
         changes = []
     if not changes + plan_changes:
         return
@@ -61,6 +56,15 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         "or a sweep by another name (sweep=...)"
         + ("" if ended or plan_changes else f". To go on with that run: {resume}")
     )
+
+
+def note_changes(folder: Path, changes: list[str]) -> None:
+    """Warn of what has changed since a run was started, and keep it for its record."""
+    for line in changes:
+        log.warning("%s", line)
+    earlier = changes_of(folder)
+    if changes and earlier[-len(changes) :] != changes:
+        write_json(folder / CHANGES, [*earlier, *changes], indent=1)
 
 
 def changes_of(folder: Path) -> list[str]:

@@ -22,8 +22,10 @@ from neoseg.labelling.pseudo import Labeller, PseudoLabeller
 from neoseg.labels import STREAMS, Codebook
 from neoseg.patches.datamodule import MixedDataModule
 from neoseg.patches.dataset import TrainingScan
-from neoseg.patches.pseudo import needs_prediction
+from neoseg.patches.pseudo import is_written, needs_prediction
+from neoseg.processes import is_first_process
 from neoseg.progress import progress_bar
+from neoseg.runs.origin import note_changes
 from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import source_labeller
 from neoseg.training.recipe import Stage
@@ -41,19 +43,33 @@ def make_pseudo_labels(
     before: Sequence[Stage],
     codes: Path,
     device: torch.device,
+    resuming: bool = False,
 ) -> None:
-    """Make pseudo-labels for what the annotations of the training scans leave open."""
+    """Make pseudo-labels for what the annotations of the training scans leave open.
+
+    If a training with them is being resumed (`resuming`), labels that are not those of its start
+    are told, and kept for its record.
+    """
     data = prepared(run, plan, with_teacher=False)
     data.setup()
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
     labeller = _labeller(run, folder, plan, before, data, device)
+    roots = [plan.folder(codes, source) for source in plan.sources]
+    other = [
+        scan.entry.scan.id
+        for scan in scans
+        if is_written(scan, roots[scan.source])
+        and not is_written(scan, roots[scan.source], labeller.made_of(scan))
+    ]
+    if resuming and other and is_first_process():
+        found = f"{len(other)} of {len(scans)} pseudo-labels are made anew in the midst of the run"
+        note_changes(folder, [f"{found}, as how they are made has changed: {shorten(other)}"])
     if isinstance(labeller, AtlasLabeller):
         _warn_of_little_outline(labeller, scans)
     with progress_bar("label", total=len(scans)) as bar:
         provenance = Provenance("neoseg", __version__, folder.name)
-        for number, source in enumerate(plan.sources):
+        for number, (source, labels) in enumerate(zip(plan.sources, roots, strict=True)):
             source_scans = [scan for scan in scans if scan.source == number]
-            labels = plan.folder(codes, source)
             preview_folder = plan.folder(folder / "pseudo_labels", source)
             labeller.label(source_scans, labels, preview_folder, provenance, bar.advance)
 

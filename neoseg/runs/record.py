@@ -32,6 +32,7 @@ from neoseg.foreign import read_json
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.inference.dataset import Provenance
 from neoseg.inference.segmenter import segmenter_of
+from neoseg.labelling.atlas import METHOD
 from neoseg.progress import progress_bar
 from neoseg.runs.description import describe, git_state, versions
 from neoseg.runs.effort import Effort
@@ -78,6 +79,7 @@ def conclude(
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 2**30 if sys.platform == "darwin" else 2**20
     gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    registers = run.recipe.teacher in ("atlas", "source_atlas")
     record = {
         "name": run.name,
         "seed": run.seed,
@@ -97,7 +99,7 @@ def conclude(
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "annotation": describe(plan),
         "data": _data_fingerprint(run, plan),
-        "versions": versions(),
+        "versions": {**versions(), **({"registration": str(METHOD)} if registers else {})},
         "git": git_state(),
         "command": _command(),
     }

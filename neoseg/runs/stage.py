@@ -70,7 +70,7 @@ def run_stage(
     resuming = checkpoint.is_file()
     # A resumed run must not depend on the network of `init_from`, which may be gone by then.
     if codes is not None and not (resuming and not before and run.recipe.asks_source):
-        make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device)
+        make_pseudo_labels(run, folder, plan, before, codes, trainer.strategy.root_device, resuming)
         if before:
             _load_weights(module, predicting_checkpoint(before[stage.member].folder(folder)))
 

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.configuration.resume import resumed
+from neoseg.labelling.atlas import METHOD
 from neoseg.runs.run import train as train_run
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
@@ -164,6 +165,28 @@ def test_the_end_of_its_time_leaves_a_run_that_can_go_on(
     )
     assert_same(first, second)
     assert curves(uninterrupted(*CASES["plateau"])) == curves(tmp_path)
+
+
+def test_other_pseudo_labels_in_the_midst_of_a_run_are_told(
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another version of neoseg registers otherwise."""
+    settings = (*CASES["plateau"], "checkpoint.every_steps=1")
+    for call in (3, 1):
+        with monkeypatch.context() as context:
+            die_at("training_step", call, SegmentationModule, context)
+            with pytest.raises(Killed):
+                train(configured(*settings), tmp_path)
+    assert "made anew" not in caplog.text
+    monkeypatch.setattr("neoseg.runs.pseudo_labels.METHOD", -1)
+    train(configured(*settings), tmp_path)
+    assert re.search(r"(\d) of \1 pseudo-labels are made anew in the midst of the run", caplog.text)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert "made anew" in record["changes"][0]
+    assert record["versions"]["registration"] == str(METHOD)
 
 
 def test_many_interruptions(

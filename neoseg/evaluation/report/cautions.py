@@ -35,6 +35,7 @@ def cautions(comparison: Comparison) -> list[str]:
         *_repeated_trainings(comparison.collected.repeated),
         *_duplicate_runs(frame, comparison.collected.repeated),
         *_different_plans(comparison),
+        *_different_registrations(comparison),
         *_different_inventions(frame),
         *_few_subjects(comparison.summary),
     ]
@@ -186,6 +187,28 @@ def _different_plans(comparison: Comparison) -> Iterator[str]:
             f"Arms were trained with different sizes, planned for each by itself ({listed}): "
             "their scores differ by these as well as by the method. Give all of them one plan "
             "(plan=FILE)."
+        )
+
+
+def _different_registrations(comparison: Comparison) -> Iterator[str]:
+    """Yield a warning if versions of neoseg that register otherwise made runs with atlases."""
+    runs: dict[str, list[str]] = {}
+    for name, run in comparison.runs.items():
+        method = (run.record.get("versions") or {}).get("registration")
+        if method is None:
+            try:
+                config = read_config(run.path / CONFIG)
+            except ForeignError:
+                continue
+            if value_at(config, "recipe.teacher") not in ("atlas", "source_atlas"):
+                continue
+            method = "not recorded"
+        runs.setdefault(str(method), []).append(name)
+    if len(runs) > 1:
+        listed = "; ".join(f"{method}: {shorten(names)}" for method, names in runs.items())
+        yield (
+            "Runs were made by versions of neoseg that register full scans in other ways, so that "
+            f"their pseudo-labels differ (registration {listed}). Train the earlier ones anew."
         )
 
 

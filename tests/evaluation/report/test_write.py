@@ -218,6 +218,23 @@ def test_arms_that_planned_other_sizes_are_told(
     assert ("b, 5 %: 7 x 100 steps of 9 patches of 32x32x32" in text) == told
 
 
+@pytest.mark.parametrize(
+    ("methods", "told"), [(("3", "3"), False), (("2", "3"), True), ((None, "3"), True)]
+)
+def test_runs_that_registered_otherwise_are_told(tmp_path, methods, told: bool) -> None:
+    for draw, method in enumerate(methods):
+        record = {"versions": {"registration": method} if method else {}}
+        scans = dice_of(0.6 + draw / 10, ("t1-1",))
+        run = write_run(tmp_path / f"{draw}", scans, draw=draw, views=False, record=record)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"recipe": {"teacher": "atlas"}}))
+    write_run(tmp_path / "a", dice_of(0.6, ("t1-1",)), name="a", views=False)
+    write_report(tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text().partition("## ")[0]
+    first = f"registration {methods[0] or 'not recorded'}: 0; 3: 1)"
+    assert (first in text) == told
+
+
 def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / name, dice_of(0.6, ("t1-1", "t2-1")), name=name, views=False)
