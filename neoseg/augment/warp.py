@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Block = tuple[slice, slice, slice]
 
+FLAT = 3.0
+"""Ratio of the sides of a patch from which it is changed slice by slice, as in nnU-Net."""
+
 SLACK = 0.01
 """Voxels by which rounding may carry a coordinate beyond the computed extremes."""
 
@@ -77,7 +80,8 @@ def draw_geometry(
     """Draw a geometry for one patch; settings of None give the identity.
 
     A patch that is one voxel thin (a slice) is only rotated and deformed within its plane, and not
-    mirrored across it.
+    mirrored across it. Nor is a flat patch, as of few thick slices, rotated or deformed across its
+    slices, which would mix what lies far apart and leave much of it outside.
     """
     if settings is None:
         return Geometry3D(np.eye(3), None, False)
@@ -93,7 +97,7 @@ def draw_geometry(
     grid = [int(np.ceil(mm / settings.elastic_grid)) + 3 for mm in extent]
     displacement = rng.normal(0, settings.elastic, (3, *grid)).astype(np.float32)
 
-    thin = [axis for axis in range(3) if size[axis] == 1]
+    thin = [axis for axis in range(3) if size[axis] == 1 or max(size) > FLAT * size[axis]]
     for axis in thin:
         angles[[other for other in range(3) if other != axis]] = 0
         displacement[axis] = 0

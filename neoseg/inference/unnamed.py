@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 NO_SCANS = frozenset(
     [
         *("seg", "dseg", "aseg", "segmentation", "label", "labels", "probseg", "statmap"),
-        *("mask", "maske", "masque"),
+        *("mask", "maske", "masque", "gt", "groundtruth", "annotation"),
         *("ribbon", "filled", "wm", "wmparc"),  # of FreeSurfer's mri folders
     ]
 )

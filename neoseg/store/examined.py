@@ -118,9 +118,19 @@ def warnings_of(scan: Scan, convention: Convention, settings: PrepareSettings) -
 
 
 def shown_of(scan: Scan, findings: Iterable[Problem]) -> list[Problem]:
-    """Return the findings that are not explained by the annotation of the scan."""
-    sliced = scan.described is not None and scan.described.slices is not None
-    return [problem for problem in findings if not (sliced and problem.kind == "sparse-planes")]
+    """Return the findings that are not explained by the annotation of the scan.
+
+    Labels on single planes are an error if the annotation is said to be on planes of another kind.
+    """
+    slices = scan.described.slices if scan.described else None
+    shown = []
+    for problem in findings:
+        if slices is None or problem.kind != "sparse-planes":
+            shown.append(problem)
+        elif f"{{plane: {slices.plane}}}" not in problem.action:
+            found = f"is said to be drawn on {slices.plane} planes, and {problem.found}"
+            shown.append(replace(problem, found=found, severity="error", scans=(scan.id,)))
+    return shown
 
 
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:

@@ -30,6 +30,10 @@ MAX_RATIO = 1.1
 """Largest ratio of voxel sizes of a scan and of the training that causes no warning."""
 
 
+THICK = 3.0
+"""Ratio of the sides of a voxel from which scans count as slices."""
+
+
 def _all_axes(raw: Any) -> Any:
     """Expand a single length to three."""
     return (raw, raw, raw) if isinstance(raw, int | float) else raw
@@ -79,14 +83,23 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
     mismatched = Counter(shown(scan_size) for scan_size in sizes if not alike(scan_size, size))
     if not mismatched:
         return replace(cohort, voxel_size=size)
+    axes = Counter(int(np.argmax(one)) for one in sizes if max(one) > THICK * min(one))
+    several = " and ".join(f"{count} along {'xyz'[axis]}" for axis, count in axes.most_common())
     counted = [f"{count} of {name} mm" for name, count in mismatched.most_common()]
     problem = Problem(
         f"cohort '{cohort.name}'",
         f"{mismatched.total()} of {len(sizes)} scans do not have voxels of {shown(size)} mm: "
-        + shorten(counted, 4),
+        + shorten(counted, 4)
+        + (f"; they have thick slices along several axes, {several}" if len(axes) > 1 else ""),
         "one size for a network",
         "they are resampled to it"
-        + ("" if asked else ", the median; store.spacing=[x,y,z] (mm) chooses another size"),
+        + ("" if asked else ", the median; store.spacing=[x,y,z] (mm) chooses another size")
+        + (
+            "; none suits slices along several axes: write copies in which all lie along one, "
+            "such as with the affine diag(x, y, z, 1), also of scans to segment"
+            if len(axes) > 1
+            else ""
+        ),
         "mixed-voxel-sizes",
         severity="warning",
     )
@@ -124,6 +137,13 @@ def coarseness(sizes: Size, trained: Size | None) -> str:
     """Return a warning if a scan has larger voxels than the network was trained on, else ""."""
     if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
         return ""
+    same = np.allclose(sorted(sizes), sorted(trained), rtol=MAX_RATIO - 1, atol=0)
+    if same and max(trained) > THICK * min(trained):
+        return (
+            f"has slices along another axis than the scans of the training, {shown(sizes)} mm "
+            f"instead of {shown(trained)} mm: what they show in detail is lost in slices of that "
+            "kind, and what lies between them is guessed; expect much lower quality"
+        )
     return (
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
         "was trained at: what lies between its voxels is guessed, expect lower quality"
@@ -145,10 +165,11 @@ def check_slices(scan: Scan, file: Size, prepared: Size) -> list[Problem]:
     return [
         Problem(
             str(scan.label),
-            f"is drawn on single {protocol.slices.plane} planes, {file[axis]:.3g} mm apart, and "
-            f"would be resampled to {prepared[axis]:.3g} mm across them",
+            f"is drawn on single {protocol.slices.plane} planes of {file[axis]:.3g} mm, and would "
+            f"be resampled to {prepared[axis]:.3g} mm across them",
             "planes that stay as they were drawn",
-            f"keep their distance, 'store.spacing=[{','.join(f'{size:.4g}' for size in kept)}]'",
+            f"keep their distance, 'store.spacing=[{','.join(f'{size:.4g}' for size in kept)}]'; "
+            "scans whose planes are of other thickness need a run of their own",
             "sparse-planes",
         )
     ]

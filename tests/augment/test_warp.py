@@ -172,6 +172,17 @@ def test_a_thin_patch_stays_in_its_plane(axis: int) -> None:
     assert moved
 
 
+def test_a_flat_patch_is_turned_and_bent_within_its_slices() -> None:
+    settings = SpatialSettings(rotation=30, elastic=3, elastic_grid=4, probability=1)
+    for size, stays in (((9, 9, 2), True), ((9, 9, 3), False)):
+        geometry = draw_geometry(settings, np.random.default_rng(0), size, (1, 1, 5))
+        assert geometry.elastic is not None
+        assert (not geometry.elastic[2].any()) is stays
+        assert (not geometry.matrix[2, :2].any()) is stays
+        assert geometry.elastic[:2].any()
+        assert geometry.matrix[0, 1] != 0
+
+
 def test_rotation_does_not_shear_anisotropic_voxels() -> None:
     spacing = np.array([0.5, 1.0, 2.0])
     geometry = draw_geometry(

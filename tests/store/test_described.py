@@ -90,6 +90,11 @@ def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plan
     said = described(cohort, slices={"plane": plane})
     (found,) = store.examine(said, said.scans)
     assert not found.problems
+    other = next(name for name in PLANE_AXIS if name != plane)
+    said = described(cohort, slices={"plane": other})
+    (found,) = store.examine(said, said.scans)
+    (error,) = found.errors
+    assert f"is said to be drawn on {other} planes, and shows " in error.found
 
 
 def test_planes_are_told_by_what_the_integers_mean_now(tmp_path: Path) -> None:

@@ -88,6 +88,22 @@ def test_one_length_is_three_and_none_is_negative() -> None:
             PrepareSettings(spacing=wrong)
 
 
+def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
+    told = coarseness((1.0, 8.0, 1.1), (1.0, 1.0, 8.0))
+    assert told.startswith("has slices along another axis than the scans of the training")
+    assert "coarser" in coarseness((1.0, 3.0, 1.0), (1.0, 1.0, 3.0))
+    short, turned = (
+        diagonal(1, 1, 8),
+        np.array([[1, 0, 0, 0], [0, 0, 8, 0], [0, 1, 0, 0], [0, 0, 0, 1]]),
+    )
+    mixed = cohort(tmp_path, space, short, short, turned)
+    (problem,) = with_voxel_size(mixed, None).problems
+    assert "slices along several axes, 2 along z and 1 along y" in problem.found
+    assert "write copies in which all lie along one" in problem.action
+    (problem,) = with_voxel_size(cohort(tmp_path, space, short, diagonal(1, 1, 7)), None).problems
+    assert "axes" not in str(problem)
+
+
 def test_coarser_voxels_than_the_trainings_are_told_of() -> None:
     assert coarseness((2.0, 2.0, 5.0), (2.0, 2.0, 2.0)).startswith("has voxels of 2 x 2 x 5 mm")
     assert coarseness((1.0, 2.0, 2.1), (2.0, 2.0, 2.0)) == ""
