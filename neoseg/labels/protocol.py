@@ -146,7 +146,18 @@ class Protocol:
         """How much is known about a scan with this annotation."""
         if set(self.sets) == {self.space.everything}:
             return "unlabelled"
-        return "full" if self.name == "full" else "partial"
+        return "full" if self.name == "full" or self._describes_all else "partial"
+
+    @property
+    def _describes_all(self) -> bool:
+        """Whether files of this protocol have every leaf, as with other integers than the cohort's.
+
+        Those of the cohort's integers have what they have, as with the protocol "full".
+        """
+        own = self.sets if self.convention is None else self.convention.sets
+        told = {leaf for leaves in own if len(leaves) == 1 for leaf in leaves}
+        hides = self.slices is not None or any(len(leaves) > 1 for leaves in self.sets)
+        return self.describes and not hides and len(told) == self.space.num_leaves
 
     def denies(self, leaves: LabelSet) -> bool:
         """Return whether files that this protocol describes cannot contain a label set."""

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from cohort_scans import make_scan
+from small_cohort import small_space
 
 from neoseg.cohort import AnnotationSettings, Assignment, Cohort, CohortError, Plan, Source, Split
 from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import plan_annotation, read_plan, write_plan
 from neoseg.findings.settings import parse_settings
-from neoseg.labels import Convention, LabelSpace
+from neoseg.labels import Convention, LabelSpace, Protocol
 
 NAMES = ("A", "B", "C", "D", "V", "T")
 SPLIT = Split(("A", "B", "C", "D"), ("V",), ("T",))
@@ -178,6 +179,24 @@ def test_validation_follows_the_training_or_is_left_out(space: LabelSpace, tmp_p
     drawn = {"file": None, "full_fraction": 0.25, "protocol": {"name": "p", "merge": ["LR"]}}
     found = told(planned(cohort_of(space), settings(**drawn, validation="as_training")))
     assert (found["V"], found["T"]) == (("partial", "p"), ("full", "full"))
+
+
+@pytest.mark.parametrize(
+    ("more", "stream"),
+    [
+        ({}, "full"),
+        ({"convention": {0: "BG", 1: "CSF", 5: "GM_L", 6: "GM_R", 7: "WM"}}, "full"),
+        ({"convention": {0: "BG", 1: "CSF", 5: "GM_L", 6: "GM_R", 7: "WM", 9: None}}, "full"),
+        ({"convention": {0: "BG", 1: "CSF", 5: "GM", 7: "WM"}}, "partial"),
+        ({"convention": {0: "BG", 1: "CSF", 5: "GM_L", 6: "GM_R"}}, "partial"),
+        ({"slices": {"plane": "axial"}}, "partial"),
+        ({"merge": ["GM"]}, "partial"),
+        ({"missing": ["WM"]}, "partial"),
+    ],
+)
+def test_files_that_have_every_leaf_are_full_whatever_their_integers(more, stream) -> None:
+    protocol = Protocol.parse(small_space(), {"name": "lab2", "describes": True, **more})
+    assert protocol.stream == stream
 
 
 def test_a_convention_of_its_own_and_a_file_that_is_not_used(

@@ -106,7 +106,7 @@ CASES = [
         "s1 full s2 full s3 full s4 full s5 full",
     ),
     Case(
-        "2 train full full all, train partial lab2 all, val full full all, test partial lab2 all",
+        "2 train full full all, train full lab2 all, val full full all, test full lab2 all",
         {"s3": recoded, "s5": recoded},
         "s1 full s2 full s3 lab2 s4 full s5 lab2",
     ),
