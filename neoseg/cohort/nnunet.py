@@ -87,7 +87,7 @@ def read_nnunet(
         if first != case:
             conflict = f"and {first} differ in signs alone, not in letters and digits"
             problems.error(case, conflict, action="rename one of the two", kind="duplicate-scan")
-    warn_of_time_points(subjects.values(), problems)
+    warn_of_time_points(subjects.values(), "name the cases sub-X_ses-Y", problems)
     reading.selection.check([subject for subject, _ in subjects], problems)
     scans = []
     for (subject, session), case in subjects.items():

@@ -17,8 +17,10 @@ from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace
 
-_TIME_POINT = re.compile(r"(.*\d)[-_][A-Za-z]{0,5}\d{1,3}")
-"""An id that ends in a number of its own, as `BraTS-GLI-00017-001` and `OAS2_0004_MR2` do."""
+_TIME_POINT = re.compile(
+    r"(?i)(.*\d)[-_][A-Z]{0,5}\d{1,3}|(.+)[-_](?:ED|ES|pre|post|bl|fu|baseline|followup)"
+)
+"""An id that ends in a number or a word of a time, as `OAS2_0004_MR2` and `A1S1_sa_ED` do."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def reader(
                 scans = with_segments(scans, space, given, convention, problems)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
             _warn_similar_ids(scans, problems)
-            warn_of_time_points([scan.subject for scan in scans], problems)
+            words = "tell the sessions, by names such as sub-X_ses-Y"
+            patterned = ", or by {session} in cohort.images" if "images" in options else ""
+            warn_of_time_points([s.subject for s in scans], f"{words}{patterned}", problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = convention is not None and bool(kept)
@@ -175,16 +179,17 @@ def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
         )
 
 
-def warn_of_time_points(names: Iterable[str], problems: Problems) -> None:
+def warn_of_time_points(names: Iterable[str], remedy: str, problems: Problems) -> None:
     """Warn of subjects whose ids look like those of one person at several times (`P017-2`).
 
     The last part of their ids is a short number, and more persons would be there than times of one;
-    where it is the other way round, the first part may well be that of a hospital.
+    where it is the other way round, the first part may well be that of a hospital. `remedy` is how
+    to tell the sessions.
     """
     people = defaultdict[str, set[str]](set)
     for name in names:
         if match := _TIME_POINT.fullmatch(name):
-            people[match[1]].add(name)
+            people[match[1] or match[2]].add(name)
     several = {person: ids for person, ids in people.items() if len(ids) > 1}
     if several and len(people) >= max(map(len, several.values())):
         problems.warn(
@@ -192,8 +197,7 @@ def warn_of_time_points(names: Iterable[str], problems: Problems) -> None:
             f"{shorten(_several(several.values()))} look like scans of one person at several times",
             "one id for each person, and a session for each time",
             "they count as different people, who may be in training and test; if they are one, "
-            "tell the session (cohort.images='{subject}-{session}_{modality}', or files named "
-            "sub-X_ses-Y), or keep them in one part of the split by split=file",
+            f"{remedy}, or keep them in one part of the split by split=file",
             "alike-ids",
         )
 

@@ -96,6 +96,7 @@ def test_other_words_for_modalities(tmp_path: Path, drawem9: LabelSpace) -> None
             ["OAS2_0001_MR1", "OAS2_0001_MR2", "OAS2_0004_MR1"],
             "OAS2_0001_MR1 and OAS2_0001_MR2 look",
         ),
+        (["A1V1_sa_ED", "A1V1_sa_ES", "A2V1_sa_ED"], "A1V1_sa_ED and A1V1_sa_ES look"),
         (["case_001", "case_002", "case_003"], ""),  # numbers of people
         (["01-001", "01-002", "01-003", "02-001", "02-002"], ""),  # of two hospitals
         (["p1", "p2"], ""),
