@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
@@ -50,7 +49,7 @@ def make_pseudo_labels(
     if isinstance(labeller, AtlasLabeller):
         _warn_of_little_outline(labeller, scans)
     with progress_bar("label", total=len(scans)) as bar:
-        provenance = Provenance("neoseg", __version__, folder.name)
+        provenance = Provenance.of(folder.name)
         for number, source in enumerate(plan.sources):
             source_scans = [scan for scan in scans if scan.source == number]
             labels = plan.folder(codes, source)

@@ -15,7 +15,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
-from neoseg import __version__
 from neoseg.buildable import config_dirs
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
@@ -156,7 +155,7 @@ def _score(
             segmenter_of(module.spec, module.predictor, module.device),
             parts,
             folder,
-            Provenance("neoseg", __version__, folder.name),
+            Provenance.of(folder.name),
             hidden=hidden_classes(plan.codebook),
             pictures=run.pictures,
             settings=run.scoring,
