@@ -44,7 +44,8 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
         run.early_stopping,
         settings.enable_progress_bar,
         settings.max_time,
-        run.non_finite,
+        run.on_nan,
+        run.max_skipped,
     )
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
