@@ -82,11 +82,10 @@ def score_frame(
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> None:
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """Write the rows of one or several scans as CSV, atomically."""
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.concat(list(rows), ignore_index=True)
     # A float64 needs 17 significant digits to be read back unchanged.
-    write_csv(path, frame[list(COLUMNS)], float_format="%.17g")
+    write_csv(path, scores[list(COLUMNS)], float_format="%.17g")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
