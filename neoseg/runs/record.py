@@ -17,6 +17,7 @@ from rich.console import Console
 
 from neoseg.buildable import config_dirs
 from neoseg.cohort import Plan
+from neoseg.configuration.config import sweeping
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
 from neoseg.evaluation.card import CARD, write_card
@@ -38,7 +39,6 @@ from neoseg.runs.folder import RECORD
 from neoseg.runs.origin import changes_of, scan_keys
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
-from neoseg.runs.trainer import sweeping
 from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.progress_lines import PICTURE
