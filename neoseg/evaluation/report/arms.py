@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.intervals import LEVEL, mean_intervals
-from neoseg.evaluation.table import METRICS, of_age
+from neoseg.evaluation.table import of_age
 
 ARM = ("arm", "experiment", "full_fraction")
 SCAN = ("subject", "session", "scan_age", "age_group")
@@ -18,10 +19,6 @@ MEAN_OF_HIDDEN = "mean of hidden"
 """Abbreviations of the rows with a scan's mean over all structures (leaves), and over those that
 the annotation protocol of some run hides."""
 MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
-
-_UPPER_BOUND = dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece"), 1.0)
-_UPPER_BOUND |= {"volume_error": np.nan}
-"""Upper bound of metrics: 1, or NaN if they have either sign; the others are in [0, infinity)."""
 
 _GROUP_OPTIONS: dict[str, Any] = {"sort": False, "dropna": False}
 
@@ -121,7 +118,7 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
     table = table.assign(
         position=table["abbreviation"].map(order),
         age=table["age_group"].map(groups),
-        rank=table["metric"].map(METRICS.index),
+        rank=table["metric"].map(list(METRICS).index),
     ).sort_values(["experiment", "full_fraction", "age", "position", "rank"], kind="stable")
     columns = [*ARM, "age_group", *CLASS, "hidden", "metric", "mean", "std", "median", "scan_std"]
     columns += ["low", "high", "draws", "scans", "subjects", "misses", "inventions"]
@@ -143,13 +140,13 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
     over_draws = draws.groupby(level="abbreviation", sort=False)
     over_scans = scans.groupby("abbreviation", sort=False)[list(METRICS)]
     table = wide(scans)
+    # NaN for metrics of either sign; the others begin at 0.
+    upper = {name: metric.most if metric.least == 0 else np.nan for name, metric in METRICS.items()}
     low, high = mean_intervals(
         table.to_numpy(),
         table.index.get_level_values("subject").to_numpy(),
         level=level,
-        most=np.array(
-            [_UPPER_BOUND.get(name, np.inf) for name in table.columns.get_level_values(0)]
-        ),
+        most=np.array([upper[name] for name in table.columns.get_level_values(0)]),
     )
     columns = {
         "mean": over_draws.mean().stack(),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.arms import MEANS
-from neoseg.evaluation.report.layout import TITLES
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -57,7 +57,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
             )
             lowest = min(lowest, float(np.nanmin([1.0, *chosen["mean"], *chosen["low"]])))
         axes.set_title(f"{group} scans", loc="left")
-        axes.set_ylabel(TITLES[metric])
+        axes.set_ylabel(METRICS[metric].title)
         axes.set_xticks(np.arange(len(names)), [figure_text(name) for name in names])
         tidy(axes)
     if metric in ("dice", "nsd"):
@@ -102,5 +102,5 @@ def heat_map(summary: pd.DataFrame) -> Figure:
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=TITLES["dice"])
+    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=METRICS["dice"].title)
     return figure

@@ -6,34 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.overview import plus_minus
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
-from neoseg.evaluation.table import METRICS
-
-TITLES = {
-    "dice": "Dice",
-    "hd95": "HD95 (mm)",
-    "hd": "Maximum Hausdorff distance (mm)",
-    "assd": "Average symmetric surface distance (mm)",
-    "nsd": "Normalised surface Dice",
-    "volume_error": "Volume error, predicted minus true, as a share of the true volume",
-    "paper_dice": "Dice with 1 added to numerator and denominator (as in the paper)",
-    "paper_hd_voxels": "Maximum Hausdorff distance (voxels, as in the paper)",
-    "violation": "Share of voxels outside a class that contains theirs",
-    "ece": "Expected calibration error",
-}
-"""Titles of the metrics, in display order."""
-
-_DISTANCES = ("hd95", "hd", "assd", "paper_hd_voxels")
-DIGITS = {metric: 2 if metric in _DISTANCES else 3 for metric in METRICS}
-"""Number of decimals of each metric."""
-
-HIGHER_IS_BETTER = {
-    **dict.fromkeys(("dice", "nsd", "paper_dice"), True),
-    **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels", "violation", "ece"), False),
-}
-"""Direction of metrics whose mean can be better or worse; the others are absent."""
 
 SIGNIFICANT = 0.05
 _HEADLINES = 14
@@ -85,7 +61,7 @@ def by_share(
                     row.append("–")
                     continue
                 cell = cells.loc[key]
-                text = plus_minus(cell["mean"], cell["std"], DIGITS[metric])
+                text = plus_minus(cell["mean"], cell["std"], METRICS[metric].digits)
                 row.append(text + ("*" if key in (better or ()) else ""))
             rows.append(row)
     headers = [
@@ -109,12 +85,13 @@ def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.Dat
     shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
     cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
     headers = [(share, group) for share in shares for group in groups]
+    digits = METRICS[metric].digits
     rows = []
     for experiment in sorted(set(part["experiment"])):
         row = [experiment]
         for share, group in headers:
             means = [cells.get((experiment, share, group, name), np.nan) for name in classes]
-            texts = ["–" if pd.isna(mean) else f"{mean:.{DIGITS[metric]}f}" for mean in means]
+            texts = ["–" if pd.isna(mean) else f"{mean:.{digits}f}" for mean in means]
             row.append("–" if set(texts) == {"–"} else "/".join(texts))
         rows.append(row)
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *headers]))
@@ -128,18 +105,18 @@ def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
 
     Args:
         tests: from `compare_arms`.
-        metric: one of `HIGHER_IS_BETTER`.
+        metric: one whose mean can be better or worse.
     """
     part = tests[(tests["metric"] == metric) & (tests["holm"] < SIGNIFICANT)]
     part = part[(part["family"] == WITH_REFERENCE) & (part["compares"] == "methods")]
-    part = part[(part["difference"] > 0) == HIGHER_IS_BETTER[metric]]
+    part = part[(part["difference"] > 0) == (METRICS[metric].better > 0)]
     return set(zip(part["first"], part["age_group"], part["abbreviation"], strict=True))
 
 
 def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
     """Return comparisons as text: difference, interval, p-values and effect size."""
     part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
-    digits = DIGITS[metric]
+    digits = METRICS[metric].digits
     comparisons: Iterable[Any] = part.itertuples(index=False)
     rows = [
         {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from neoseg.evaluation.budget import BUDGET
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import case_title
 from neoseg.evaluation.report.cautions import cautions
@@ -13,8 +14,6 @@ from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 from neoseg.evaluation.report.intervals import FEWEST
 from neoseg.evaluation.report.layout import (
-    HIGHER_IS_BETTER,
-    TITLES,
     by_arm,
     by_share,
     comparison_table,
@@ -23,7 +22,6 @@ from neoseg.evaluation.report.layout import (
     headline_classes,
     significant,
 )
-from neoseg.evaluation.table import METRICS
 from neoseg.files import write_text
 from neoseg.findings.markup import latex, markdown, markdown_text
 
@@ -67,7 +65,7 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
         if metric in set(summary["metric"]):
             better = significant(tests, metric)
             table = by_share(summary, metric, classes, better)
-            lines += [f"## {TITLES[metric]}", "", markdown(table)]
+            lines += [f"## {METRICS[metric].title}", "", markdown(table)]
     lines += [_legend(comparison), ""]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = markdown_text(f"Dice by experiment ({'/'.join(singles)})")
@@ -141,8 +139,8 @@ def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     present = set(summary["metric"])
     tables = []
     for metric in (m for m in METRICS if m in present):
-        better = significant(tests, metric) if metric in HIGHER_IS_BETTER else None
-        tables.append((TITLES[metric], by_share(summary, metric, better=better)))
+        better = significant(tests, metric) if METRICS[metric].better else None
+        tables.append((METRICS[metric].title, by_share(summary, metric, better=better)))
     singles = [name for name in headline_classes(summary) if name not in MEANS]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = f"Mean Dice by experiment ({'/'.join(singles)})"
