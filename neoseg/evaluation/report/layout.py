@@ -72,20 +72,20 @@ def by_share(
     return pd.DataFrame(rows, columns=columns)
 
 
-def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the means of one metric as text, as in the paper's table of losses.
+def by_arm(summary: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the means of Dice as text, as in the paper's table of losses.
 
     One row per experiment, one column per share and age group; a cell contains the means of the
     classes in order, separated by slashes.
     """
-    part = summary[(summary["metric"] == metric) & summary["abbreviation"].isin(classes)]
+    part = summary[(summary["metric"] == "dice") & summary["abbreviation"].isin(classes)]
     part = part.assign(share=part["full_fraction"].map(share_name))
     present = set(part["age_group"])
     groups = [g for g in ("preterm", "term") if g in present] or ["all"]
     shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
     cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
     headers = [(share, group) for share in shares for group in groups]
-    digits = METRICS[metric].digits
+    digits = METRICS["dice"].digits
     rows = []
     for experiment in sorted(set(part["experiment"])):
         row = [experiment]
@@ -113,10 +113,10 @@ def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
     return set(zip(part["first"], part["age_group"], part["abbreviation"], strict=True))
 
 
-def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return comparisons as text: difference, interval, p-values and effect size."""
-    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
-    digits = METRICS[metric].digits
+def comparison_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return comparisons of Dice as text: difference, interval, p-values and effect size."""
+    part = tests[(tests["metric"] == "dice") & tests["abbreviation"].isin(classes)]
+    digits = METRICS["dice"].digits
     comparisons: Iterable[Any] = part.itertuples(index=False)
     rows = [
         {
@@ -143,9 +143,9 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
     return pd.DataFrame(rows)
 
 
-def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return as text the share of the gap that each arm closes, per age group and class."""
-    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
+def gap_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return as text the share of the gap in Dice that each arm closes, per age group and class."""
+    part = tests[(tests["metric"] == "dice") & tests["abbreviation"].isin(classes)]
     comparisons: Iterable[Any] = part[part["gap"].notna()].itertuples(index=False)
     rows = [
         {

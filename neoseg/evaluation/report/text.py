@@ -69,7 +69,7 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
     lines += [_legend(comparison), ""]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = markdown_text(f"Dice by experiment ({'/'.join(singles)})")
-        lines += [f"## {title}", "", markdown(by_arm(summary, "dice", singles))]
+        lines += [f"## {title}", "", markdown(by_arm(summary, singles))]
     lines += ["Every class and score: [tables.md](tables.md), [tables.tex](tables.tex).", ""]
     lines += ["## Figures", ""]
     for name, title in parts.figures.items():
@@ -144,7 +144,7 @@ def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     singles = [name for name in headline_classes(summary) if name not in MEANS]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = f"Mean Dice by experiment ({'/'.join(singles)})"
-        tables.append((title, by_arm(summary, "dice", singles)))
+        tables.append((title, by_arm(summary, singles)))
     return tables + _full_supervision_tables(comparison, headline_classes(summary))
 
 
@@ -158,7 +158,7 @@ def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
     part = part[part["age_group"] == "all"]
     title = f"with {markdown_text(reference)}" if any(with_reference) else "of arms (exploratory)"
     lines = [f"## Comparison {title}: Dice, all scans", ""]
-    lines += [markdown(comparison_table(part, "dice", classes))]
+    lines += [markdown(comparison_table(part, classes))]
     lines += ["First minus second; all pairs, ages, classes and scores: `tests.csv`.", ""]
     for caption, table in _full_supervision_tables(comparison, classes, "all"):
         lines += [f"## {markdown_text(caption)}", "", markdown(table)]
@@ -173,7 +173,7 @@ def _full_supervision_tables(
     part = tests if group is None else tests[tests["age_group"] == group]
     gap = f"Share of the Dice gap from {settings.reference} to {settings.full} that is closed"
     equal = f"Dice beside {settings.full}, p-values for a margin of {settings.margin:g}"
-    tables = [(gap, gap_table(part, "dice", classes)), (equal, equality_table(part, classes))]
+    tables = [(gap, gap_table(part, classes)), (equal, equality_table(part, classes))]
     return [(caption, table) for caption, table in tables if len(table)]
 
 
