@@ -20,6 +20,9 @@ MEAN_OF_HIDDEN = "mean of hidden"
 the annotation protocol of some run hides."""
 MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
+AGES = ("preterm", "term", "all")
+"""Age groups in the order of tables and panels."""
+
 _GROUP_OPTIONS: dict[str, Any] = {"sort": False, "dropna": False}
 
 
@@ -79,10 +82,15 @@ def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.Data
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
 
 
+def ages_in(frame: pd.DataFrame) -> list[str]:
+    """Return the age groups that a frame names, in the order of `AGES`."""
+    present = set(frame["age_group"])
+    return [name for name in AGES if name in present]
+
+
 def age_groups(frame: pd.DataFrame) -> list[str]:
     """Return the age groups that have scans ("preterm", "term"), followed by "all"."""
-    present = set(frame["age_group"])
-    return [name for name in ("preterm", "term") if name in present] + ["all"]
+    return [*ages_in(frame), "all"]
 
 
 def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
@@ -114,7 +122,7 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
     table = pd.concat(parts, ignore_index=True).dropna(subset="mean")
     table = table.join(arm_columns, on="arm").join(classes, on="abbreviation")
     order = pd.Series(range(len(classes)), index=classes.index)
-    groups = pd.Series(range(3), index=["preterm", "term", "all"])
+    groups = pd.Series(range(3), index=AGES)
     table = table.assign(
         position=table["abbreviation"].map(order),
         age=table["age_group"].map(groups),

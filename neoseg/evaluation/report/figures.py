@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.metrics import METRICS
-from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.report.arms import MEANS, ages_in
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -27,7 +27,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     if none is hidden; if there are too many, a mean and the first ones.
     """
     part = summary[summary["metric"] == metric]
-    groups = [g for g in ("preterm", "term") if g in set(part["age_group"])] or ["all"]
+    groups = [group for group in ages_in(part) if group != "all"] or ["all"]
     styles = arm_styles(part)
     arms = list(styles)
     names = _bar_classes(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))

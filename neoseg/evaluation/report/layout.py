@@ -8,7 +8,7 @@ import pandas as pd
 
 from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.overview import plus_minus
-from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.report.arms import MEANS, ages_in
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 
 SIGNIFICANT = 0.05
@@ -50,9 +50,8 @@ def by_share(
     names = list(classes if classes is not None else dict.fromkeys(part["abbreviation"]))
     cells = part.set_index(["arm", "age_group", "abbreviation"])
     hidden = set(part.loc[part["hidden"], "abbreviation"])
-    groups = list(dict.fromkeys(part["age_group"]))
     rows = []
-    for group in sorted(groups, key=("preterm", "term", "all").index):
+    for group in ages_in(part):
         for number, name in enumerate(names):
             row = ["" if number else group, f"{name}†" if name in hidden - {*MEANS} else name]
             for arm in arms["arm"]:
@@ -80,8 +79,7 @@ def by_arm(summary: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """
     part = summary[(summary["metric"] == "dice") & summary["abbreviation"].isin(classes)]
     part = part.assign(share=part["full_fraction"].map(share_name))
-    present = set(part["age_group"])
-    groups = [g for g in ("preterm", "term") if g in present] or ["all"]
+    groups = [group for group in ages_in(part) if group != "all"] or ["all"]
     shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
     cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
     headers = [(share, group) for share in shares for group in groups]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from neoseg.evaluation.metrics import METRICS
-from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.report.arms import MEANS, ages_in
 from neoseg.evaluation.report.cases import Case, case_picture, case_title, case_views
 from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.sprites import (
@@ -47,7 +47,7 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     classes = summary.drop_duplicates("abbreviation")
     names = list(classes["abbreviation"])
     metrics = [m for m in METRICS if m in set(summary["metric"])]
-    groups = [g for g in ("preterm", "term", "all") if g in set(summary["age_group"])]
+    groups = ages_in(summary)
     cells: dict[str, Any] = {
         m: {g: [[None] * len(arms) for _ in names] for g in groups} for m in metrics
     }

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from neoseg.cohort.scan import TERM_AGE
 from neoseg.evaluation.metrics import METRICS
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups, ages_in
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -93,7 +93,7 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
     part = part[part["abbreviation"] == _mean_of(part)]
     if part.empty:
         return None
-    groups = [g for g in ("preterm", "term", "all") if g in set(part["age_group"])]
+    groups = ages_in(part)
     figure = new_figure(WIDTH, 3.9)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     styles = arm_styles(part)
