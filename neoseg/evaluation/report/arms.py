@@ -82,6 +82,13 @@ def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.Data
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
 
 
+def single_classes(summary: pd.DataFrame) -> list[str]:
+    """Return the structures that some protocol hides, or all if none is hidden."""
+    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
+    names = [name for name in dict.fromkeys(summary["abbreviation"]) if name not in MEANS]
+    return [name for name in names if not hidden or name in hidden]
+
+
 def ages_in(frame: pd.DataFrame) -> list[str]:
     """Return the age groups that a frame names, in the order of `AGES`."""
     present = set(frame["age_group"])

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neoseg.evaluation.metrics import METRICS
-from neoseg.evaluation.report.arms import MEANS, ages_in
+from neoseg.evaluation.report.arms import MEANS, ages_in, single_classes
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -70,10 +70,8 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
 
 
 def _bar_classes(part: pd.DataFrame, most: int) -> list[str]:
-    names = list(dict.fromkeys(part["abbreviation"]))
-    hidden = set(part.loc[part["hidden"], "abbreviation"])
+    single, names = single_classes(part), set(part["abbreviation"])
     means = [name for name in MEANS if name in names]
-    single = [n for n in names if n not in MEANS and (not hidden or n in hidden)]
     return single if len(single) <= most else [*means[:1], *single[: most - 1]]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.overview import plus_minus
-from neoseg.evaluation.report.arms import MEANS, ages_in
+from neoseg.evaluation.report.arms import MEANS, ages_in, single_classes
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 
 SIGNIFICANT = 0.05
@@ -25,9 +25,7 @@ def headline_classes(summary: pd.DataFrame) -> list[str]:
 
     All classes if none is hidden, and only the means if there would be more than 14 classes.
     """
-    names = list(dict.fromkeys(summary["abbreviation"]))
-    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
-    single = [name for name in names if name not in MEANS and (not hidden or name in hidden)]
+    single, names = single_classes(summary), dict.fromkeys(summary["abbreviation"])
     return (single if len(single) <= _HEADLINES else []) + [n for n in names if n in MEANS]
 
 
