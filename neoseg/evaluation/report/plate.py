@@ -125,10 +125,8 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
 
 def positions_of(view: View, axis: int, percents: Sequence[float]) -> list[int]:
     """Return slice indices along an axis, from percentages of its labelled extent."""
-    others = tuple(other for other in range(3) if other != axis)
-    inside = np.flatnonzero((view.truth > 0).any(axis=others))
-    low, high = (inside[0], inside[-1]) if inside.size else (0, view.truth.shape[axis] - 1)
-    return [round(float(low + (high - low) * percent / 100)) for percent in percents]
+    low, end = view.labelled[axis]
+    return [round(low + (end - 1 - low) * percent / 100) for percent in percents]
 
 
 def bar_length(millimetres: float) -> int:
