@@ -22,6 +22,7 @@ from neoseg.files import replacing
 from neoseg.findings.command_line import again, command, override
 from neoseg.losses.fused.parallel import largest_of_all_ranks
 from neoseg.patches.batch import Batch
+from neoseg.training.checkpoint import batch_number
 from neoseg.training.kept_batch import KeptBatch, write_batch
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ class NonFiniteLoss(Callback):
         stopping: bool,
     ) -> str:
         """Save everything needed to repeat the step; return the message for the user."""
-        step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        step = batch_number(trainer, self.first_step)
         if not on_this_rank:
             return f"the loss of step {step} is not a number in another process, which says more"
         assert self._batch is not None  # a step begins with its batch
