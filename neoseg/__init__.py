@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from neoseg.cohort import Cohort, Scan
-    from neoseg.configuration.config import label_space
-    from neoseg.configuration.run import RunConfig
-    from neoseg.errors import NeosegError
-    from neoseg.evaluation.scores import score_scan
-    from neoseg.inference.segmenter import Segmenter
-    from neoseg.labels import Codebook, Convention, LabelSpace, Protocol
-    from neoseg.labels.targets import Targets
-    from neoseg.losses import LossTerm, Objective, register_loss
-    from neoseg.patches.datamodule import MixedDataModule
-    from neoseg.training.agreement import class_dice
-    from neoseg.training.module import ModuleSpec, SegmentationModule
+if TYPE_CHECKING:  # "as" tells a type checker that the name is public
+    from neoseg.cohort import Cohort as Cohort
+    from neoseg.cohort import Scan as Scan
+    from neoseg.configuration.config import label_space as label_space
+    from neoseg.configuration.run import RunConfig as RunConfig
+    from neoseg.errors import NeosegError as NeosegError
+    from neoseg.evaluation.scores import score_scan as score_scan
+    from neoseg.inference.segmenter import Segmenter as Segmenter
+    from neoseg.labels import Codebook as Codebook
+    from neoseg.labels import Convention as Convention
+    from neoseg.labels import LabelSpace as LabelSpace
+    from neoseg.labels import Protocol as Protocol
+    from neoseg.labels.targets import Targets as Targets
+    from neoseg.losses import LossTerm as LossTerm
+    from neoseg.losses import Objective as Objective
+    from neoseg.losses import register_loss as register_loss
+    from neoseg.patches.datamodule import MixedDataModule as MixedDataModule
+    from neoseg.training.agreement import class_dice as class_dice
+    from neoseg.training.module import ModuleSpec as ModuleSpec
+    from neoseg.training.module import SegmentationModule as SegmentationModule
 
 _MODULES = {
     "Codebook": "labels",
@@ -48,28 +55,7 @@ _MODULES = {
 }
 """Module of each public name, relative to the package."""
 
-__all__ = [
-    "Codebook",
-    "Cohort",
-    "Convention",
-    "LabelSpace",
-    "LossTerm",
-    "MixedDataModule",
-    "ModuleSpec",
-    "NeosegError",
-    "Objective",
-    "Protocol",
-    "RunConfig",
-    "Scan",
-    "SegmentationModule",
-    "Segmenter",
-    "Targets",
-    "__version__",
-    "class_dice",
-    "label_space",
-    "register_loss",
-    "score_scan",
-]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

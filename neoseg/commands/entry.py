@@ -13,13 +13,12 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from neoseg.borrowed import guard_hydra, name_user
 from neoseg.buildable import FORCE, find_code_beside
 from neoseg.configuration.arguments import in_order
-from neoseg.configuration.config import CONFIG_DIR
+from neoseg.configuration.config import CONFIG_DIR, sweeping
 from neoseg.configuration.help import help_text
 from neoseg.configuration.overrides import explain_arguments
 from neoseg.configuration.path_values import with_quoted_paths
@@ -127,7 +126,6 @@ def _work(config: DictConfig, name: str, keep_going: bool) -> object:
     """Run a command with its configuration; see `command` for what becomes of errors."""
     quieten()
     find_code_beside(HydraConfig.get())
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if name == "train" and is_first_process():  # importing libraries can take long
         log.info("run folder: %s", HydraConfig.get().runtime.output_dir)
         log.info("loading PyTorch and Lightning; on a busy machine that takes a minute")
@@ -135,7 +133,7 @@ def _work(config: DictConfig, name: str, keep_going: bool) -> object:
         main: Callable[[DictConfig], object] = import_module(f"neoseg.commands.{name}").main
         return main(config)
     except Exception as error:
-        if not (sweeping and keep_going):
+        if not (sweeping() and keep_going):
             _exit_with_message(error)  # within the job, or Hydra would print its overrides
             raise
         message = _message_of(error)

@@ -7,7 +7,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from neoseg import __version__
 from neoseg.commands.evaluating import EvaluateConfig, parts_to_score
 from neoseg.digests import digest_of_content
 from neoseg.doctor.openness import without_integer
@@ -71,7 +70,7 @@ def main(config: DictConfig) -> None:
                     segmenter,
                     parts,
                     output,
-                    Provenance("neoseg", __version__, run.resolve().name),
+                    Provenance.of(run.resolve().name),
                     hidden=hidden_classes(spec.codebook),
                     pictures=command.pictures,
                     settings=command.scoring,

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
 
-from neoseg import __version__
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.commands.prediction_job import PredictionJob
 from neoseg.configuration.command_config import SEVERAL
@@ -92,7 +91,7 @@ def main(config: DictConfig) -> None:
     segmenter, modalities = command.load()
     made_by = command.made_by
     classes = _classes(segmenter.head.space, command.probseg)
-    provenance = Provenance("neoseg", __version__, made_by)
+    provenance = Provenance.of(made_by)
     origin = command.origin()
     promises = None
     if command.sets is not None or command.trust is not None:

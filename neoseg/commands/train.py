@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from neoseg.configuration.config import sweeping
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
 from neoseg.failure import failure_noted
@@ -33,7 +33,7 @@ def main(config: DictConfig) -> float:
     if config.dry_run:
         raise ConfigError("dry_run lists the jobs of a sweep; add -m")
     ablation = hydra.runtime.choices.get("ablation")
-    if ablation and hydra.mode != RunMode.MULTIRUN:
+    if ablation and not sweeping():
         raise ConfigError(f"ablation={ablation} is a sweep of several runs; add -m")
     if config.resume is None:
         with failure_noted(folder):
@@ -51,7 +51,7 @@ def main(config: DictConfig) -> float:
         # if another one exits with an error, possibly before it has requeued the job.
         if in_submitit() or not is_first_process():
             sys.exit(0)
-        if hydra.mode != RunMode.MULTIRUN:
+        if not sweeping():
             _log_interruption(folder, run)
         sys.exit(128 + int(end.code or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:
@@ -59,7 +59,7 @@ def main(config: DictConfig) -> float:
         interrupted = isinstance(end, KeyboardInterrupt) or isinstance(
             end.__context__, KeyboardInterrupt
         )
-        if not interrupted or hydra.mode == RunMode.MULTIRUN:
+        if not interrupted or sweeping():
             raise
         _log_interruption(folder, run)
         sys.exit(128 + signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Location of the configuration files, and the resolvers that Hydra needs to compose them."""
+"""Location of the configuration files, the resolvers that compose them, and Hydra's mode."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from neoseg.borrowed import share_config_store
@@ -71,6 +73,11 @@ def job_name(
     if name == text and len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 9]}_{digest}"
+
+
+def sweeping() -> bool:
+    """Return whether this process runs a sweep (-m)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def is_group(key: str) -> bool:

@@ -26,7 +26,6 @@ from neoseg.patches.dataset import PatchSettings
 from neoseg.store.leaks import Leaks, by_name, members_of, require_none
 from neoseg.tracking.loggers import LoggerSettings
 from neoseg.training.checkpoint import CheckpointSettings
-from neoseg.training.nonfinite import NonFiniteSettings
 from neoseg.training.optimisation import OptimizerSettings, check_optimizer
 from neoseg.training.parts import InitSettings
 from neoseg.training.rate import FEWEST_STEPS
@@ -143,11 +142,6 @@ class RunConfig(DataConfig):
             return raw
         size = info.data["patches"].size if "patches" in info.data else ANY_PATCH
         return {**raw, "patch_size": size}
-
-    @property
-    def non_finite(self) -> NonFiniteSettings:
-        """How to handle a non-finite loss."""
-        return NonFiniteSettings(on_nan=self.on_nan, max_skipped=self.max_skipped)
 
     def plan(self, cohort: Cohort | None = None) -> Plan:
         """Plan as `DataConfig.plan` does, and check that every batch can be filled with scans.

@@ -16,7 +16,7 @@ from neoseg.evaluation.budget import (
     share_of_full,
 )
 from neoseg.evaluation.card_text import card_markdown
-from neoseg.evaluation.table import SCAN, of_age, read_scores, summarise
+from neoseg.evaluation.table import AGE_GROUPS, SCAN, of_age, read_scores, summarise
 from neoseg.files import write_json, write_text
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.foreign import ForeignError, read_config, read_json, value_at
@@ -211,7 +211,7 @@ def limits_of_use(
 
 def _score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
-    for group in ("all", "preterm", "term"):
+    for group in AGE_GROUPS:
         part = of_age(scores, group)
         for row in summarise(part).to_dict("records") if len(part) else []:
             row = {str(key): value for key, value in row.items()}

@@ -1,10 +1,9 @@
 """Score a network on the scans of several cohorts."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -37,21 +36,21 @@ def score_cohorts(
     output: Path,
     provenance: Provenance,
     settings: ScoreSettings,
-    **options: Any,
+    *,
+    hidden: Collection[str] = (),
+    pictures: int = 4,
+    progress: Callable[[str], None] | None = None,
+    made_of: str | None = None,
 ) -> pd.DataFrame:
     """Segment and score the scans of several cohorts; write one `scores.csv` for all.
 
     Other outputs of the first cohort go to `output` itself, those of the others to
-    `output/cohorts/<name>`. If there are several cohorts, those without labels are skipped with a
-    warning.
+    `output/cohorts/<name>`. Cohorts without labels are skipped with a warning.
 
     Args:
         segmenter: the network and its inference settings.
         parts: the scans to score, one entry per cohort.
-        output: see `score_scans`.
-        provenance: written to the description of the derivatives.
-        settings: what to score.
-        options: passed to `score_scans`.
+        output, provenance, settings, hidden, pictures, progress, made_of: see `score_scans`.
 
     Returns:
         One row per scan and class.
@@ -60,23 +59,27 @@ def score_cohorts(
         ValueError: if no scan has labels, or a file is invalid.
     """
     scored = list[tuple[Path, pd.DataFrame]]()
-    several, check = len(parts) > 1, ToleranceCheck(settings.nsd_tolerance)
-    options |= {"settings": settings, "check": check, "is_all": not several}
+    check = ToleranceCheck(settings.nsd_tolerance)
     for number, part in enumerate(parts):
         name = part.cohort.name
-        if part.scans and not part.is_labelled and several:
-            log.warning("no scan of cohort '%s' has labels to score with", name)
-        if part.is_labelled or not several:
+        if part.is_labelled:
             folder = cohort_folder(output, name) if number else output
-            where = (part.scans, part.cohort.convention, folder, provenance)
-            scores = score_scans(segmenter, *where, **options)
+            scores = score_scans(
+                *(segmenter, part.scans, part.cohort.convention, folder, provenance),
+                *(settings, check),
+                hidden=hidden,
+                pictures=pictures,
+                progress=progress,
+                made_of=made_of,
+            )
             scored.append((folder, scores))
+        elif part.scans:
+            log.warning("no scan of cohort '%s' has labels to score with", name)
     if not scored:
         raise ValueError("none of the scans to score has a label file")
     table = pd.concat([scores for _, scores in scored], ignore_index=True)
-    if several:
-        for folder, scores in scored:
-            if folder != output:
-                conclude(folder, scores)
-        conclude(output, table)
+    for folder, scores in scored:
+        if folder != output:
+            conclude(folder, scores)
+    conclude(output, table)
     return table

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neoseg.cohort import Scan
 from neoseg.evaluation.probability import BINS, Calibration, HierarchyCheck
-from neoseg.evaluation.score_files import ScoreFiles, conclude
+from neoseg.evaluation.score_files import ScoreFiles
 from neoseg.evaluation.scores import NSD_TOLERANCE, ClassScore, score_scan
 from neoseg.evaluation.table import score_frame
 from neoseg.findings.settings import Section
@@ -69,50 +69,42 @@ def score_scans(
     convention: Convention,
     output: Path,
     provenance: Provenance,
+    settings: ScoreSettings,
+    check: ToleranceCheck,
     *,
-    hidden: Collection[str] = (),
-    pictures: int = 4,
-    settings: ScoreSettings | None = None,
-    progress: Callable[[str], None] | None = None,
-    made_of: str | None = None,
-    is_all: bool = True,
-    check: ToleranceCheck | None = None,
+    hidden: Collection[str],
+    pictures: int,
+    progress: Callable[[str], None] | None,
+    made_of: str | None,
 ) -> pd.DataFrame:
-    """Segment and score `scans`; write segmentations, pictures, views and `scores.csv`.
+    """Segment and score the scans of a cohort; write segmentations, pictures and views.
 
     Args:
         segmenter: the network and its inference settings.
-        scans: those without a label file are skipped with a warning.
+        scans: those without a label file are skipped with a warning; at least one has one.
         convention: the meaning of the integers in the label files.
-        output: receives `segmentations/` (BIDS derivatives), `pictures/`, `views/` and
-            `scores.csv`.
+        output: receives `segmentations/` (BIDS derivatives), `pictures/` and `views/`.
         provenance: written to the description of the derivatives.
+        settings: what to score.
+        check: of the tolerance of surface Dice; one for several calls warns once.
         hidden: abbreviations of the classes that the run's protocol hides.
         pictures: number of scans to draw, evenly spaced in `scans`.
-        settings: what to score; None uses the defaults.
         progress: called with the id of each finished scan.
         made_of: digest of all that the outputs depend on; with it an interrupted call is continued.
-        is_all: whether no other cohort is scored with these scans; else `scores.csv` is left to the
-            caller, see `conclude`.
-        check: of the tolerance of surface Dice; one for several calls warns once.
 
     Returns:
         One row per scan and class.
 
     Raises:
-        ValueError: if no scan has labels, or a file is invalid.
+        ValueError: if a file is invalid.
     """
-    settings = settings or ScoreSettings()
     codebook = codebook_of(scans, convention)
     labelled = [scan for scan in scans if scan.label is not None]
     if len(labelled) < len(scans):
         log.warning("%d scans have no labels and are not scored", len(scans) - len(labelled))
-    if not labelled:
-        raise ValueError("none of the scans to score has a label file")
     drawn = set(np.linspace(0, len(labelled) - 1, min(pictures, len(labelled))).round().astype(int))
     files = ScoreFiles(output, codebook, provenance, settings.views, made_of)
     frames, goes_on = list[pd.DataFrame](), files.goes_on
-    check = check or ToleranceCheck(settings.nsd_tolerance)
     for number, scan in enumerate(labelled):
         if goes_on and (kept := files.kept(scan)) is not None:
             frames.append(kept)
@@ -143,10 +135,7 @@ def score_scans(
         files.keep(scan, frames[-1])
         if progress is not None:
             progress(scan.id)
-    table = pd.concat(frames, ignore_index=True)
-    if is_all:
-        conclude(output, table)
-    return table
+    return pd.concat(frames, ignore_index=True)
 
 
 def codebook_of(scans: Sequence[Scan], convention: Convention) -> Codebook:

@@ -3,20 +3,16 @@
 import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.scores import ClassScore
 from neoseg.findings.markup import uncell, write_csv
 from neoseg.foreign import read_table
-
-METRICS = (
-    *("dice", "hd95", "hd", "assd", "nsd", "volume_error", "paper_dice", "paper_hd_voxels"),
-    *("violation", "ece"),
-)
-"""Metrics that are summarised over scans, draws and arms."""
 
 AGE_GROUPS = ("all", "preterm", "term")
 
@@ -37,12 +33,12 @@ _DEFAULTS: dict[str, float | str] = {
 LONGEST_TEXT, MOST_CLASSES, LARGEST_NUMBER = 1000, 1000, 1e9
 """Limits of a score table: characters of a text, structures, and millimetres or millilitres."""
 
-RANGES = {
-    **dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece", "known"), (0.0, 1.0)),
-    **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels"), (0.0, LARGEST_NUMBER)),
-    **dict.fromkeys(("truth_ml", "prediction_ml", "scan_age"), (0.0, LARGEST_NUMBER)),
+_BOUNDS = {
+    **{name: (metric.least, metric.most) for name, metric in METRICS.items()},
+    **dict.fromkeys((*_VOLUMES, "scan_age"), (0.0, inf)),
+    "known": (0.0, 1.0),
 }
-"""Least and largest values of numbers."""
+"""Least and largest values of numbers; the others have none."""
 
 SCAN = ("cohort", "subject", "session")
 """Columns that identify a scan."""
@@ -82,11 +78,10 @@ def score_frame(
     return _typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def write_scores(path: Path, rows: pd.DataFrame | Sequence[pd.DataFrame]) -> None:
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """Write the rows of one or several scans as CSV, atomically."""
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.concat(list(rows), ignore_index=True)
     # A float64 needs 17 significant digits to be read back unchanged.
-    write_csv(path, frame[list(COLUMNS)], float_format="%.17g")
+    write_csv(path, scores[list(COLUMNS)], float_format="%.17g")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -148,7 +143,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"{path} holds text where a number is expected: {error}") from None
     for name in _NUMBERS:
-        low, high = RANGES.get(name, (-LARGEST_NUMBER, LARGEST_NUMBER))
+        least, most = _BOUNDS.get(name, (-inf, inf))
+        low, high = max(least, -LARGEST_NUMBER), min(most, LARGEST_NUMBER)
         outside = table[name][(table[name] < low) | (table[name] > high)]  # infinite ones, too
         if len(outside):
             raise ValueError(

@@ -14,6 +14,7 @@ from neoseg.foreign.packed import read_arrays
 from neoseg.inference.planes import box_of, colours_of, grey_in, grey_window, labelled_in
 from neoseg.labels import MAX_CODES, Codebook
 from neoseg.labels.table import HEX_COLOUR
+from neoseg.store.foreground import crop_box
 
 VIEWS = "views"
 """Folder of the views in a run folder; each file is named by the id of its scan."""
@@ -53,6 +54,11 @@ class View:
     names: tuple[str, ...]
     colours: tuple[str, ...]
     files: str = ""
+
+    @property
+    def labelled(self) -> list[tuple[int, int]]:
+        """First slice with labelled truth, and that after the last, by axis; all if none has."""
+        return crop_box(self.truth > 0, np.eye(4), margin=0.0)
 
 
 def make_view(

@@ -1,6 +1,8 @@
 """Checkpoints of a run: their location, and reading them as data only."""
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch.serialization import safe_globals
 
 from neoseg.buildable import data_only
 from neoseg.errors import NeosegError
+from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError
 from neoseg.foreign.packed import opened_checkpoint
 
@@ -28,6 +31,17 @@ _NUMPY_SCALARS: list[Any] = [
 
 class CheckpointError(NeosegError):
     """A checkpoint is damaged, or holds more than data."""
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong when a network of the file `path` is loaded into a `ConfigError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from None
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be loaded: {error}") from None
 
 
 def read_checkpoint(

@@ -1,5 +1,7 @@
 """Root files of a derivative data set, kept up to date by concurrent jobs."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neoseg import __version__
 from neoseg.cohort.table import write_rows
 from neoseg.errors import NeosegError
 from neoseg.files import write_bytes, write_json
@@ -45,6 +48,11 @@ class Provenance:
     name: str
     version: str
     run: str
+
+    @classmethod
+    def of(cls, run: str) -> Provenance:
+        """Return the origin of what this version makes with the network of a run."""
+        return cls("neoseg", __version__, run)
 
     @property
     def entry(self) -> dict[str, str]:

@@ -175,10 +175,13 @@ def show_plane(axes: Axes, picture: np.ndarray, axis: int, spacing: Sequence[flo
 def _label_plane(axes: Axes, axis: int) -> None:
     name, ends = PLANES[axis]
     axes.set_title(name, color="white", fontsize=11)
-    for place, text, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
-        axes.text(
-            *(place, 0.5, text), transform=axes.transAxes, ha=side, va="center", color="white"
-        )
+    mark_sides(axes, ends, 0.5, va="center")
+
+
+def mark_sides(axes: Axes, ends: tuple[str, str], height: float, **text: Any) -> None:
+    """Write the directions at the left and right edge of a picture, at a height of 0 to 1."""
+    for x, letter, side in ((0.02, ends[0], "left"), (0.98, ends[1], "right")):
+        axes.text(x, height, letter, transform=axes.transAxes, ha=side, color="white", **text)
 
 
 def _mark(axes: Axes, axis: int, middle: Sequence[int], rows: int) -> None:

@@ -13,7 +13,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
     LAST,
-    CheckpointError,
+    loading,
     predicting_checkpoint,
     read_checkpoint,
 )
@@ -73,7 +73,7 @@ class TrainedNetwork:
                 f"{run} has no {CHECKPOINTS}/{LAST}; name the folder of a trained run{hint}, or a "
                 "file of `neoseg export`"
             )
-        try:
+        with loading(path):
             content = read_checkpoint(path, within=run)
             settings = content["hyper_parameters"]
             spec = ModelSpec.read({k: v for k, v in settings.items() if k not in OF_TRAINING})
@@ -90,10 +90,6 @@ class TrainedNetwork:
             _warn_of_changed(recorded_code(run), allow, run)
             own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             return cls.of(spec, network, own, device, name)
-        except CheckpointError as error:
-            raise ConfigError(str(error)) from None
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise ConfigError(f"{path} cannot be loaded: {error}") from None
 
     @classmethod
     def load_file(
@@ -116,13 +112,11 @@ class TrainedNetwork:
                     f"predict_with is '{predict_with}', and {path} holds the {member.predicts} of "
                     f"'{member.name}' alone; leave predict_with away, or export that one"
                 )
-            try:
+            with loading(path):
                 spec = ModelSpec.read(member.spec)
                 with weighing(tensors):
                     network = spec.build_network(allow)
                 loaded[member.name] = cls.of(spec, network, tensors, device, member.predicts)
-            except (RuntimeError, KeyError, ValueError, TypeError) as error:
-                raise ConfigError(f"{path} cannot be loaded: {error}") from None
         if len(loaded) < len(weights):
             raise ConfigError(f"{path} has two networks of one name")
         _warn_of_changed(model.code, allow, path)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.cohort.folds import fold_of_each
 from neoseg.configuration.run import RunConfig
@@ -75,7 +74,7 @@ def score_out_of_fold(run: RunConfig, folder: Path, plan: Plan, device: torch.de
                     segmenter,
                     parts,
                     stage_folder,
-                    Provenance("neoseg", __version__, folder.name),
+                    Provenance.of(folder.name),
                     hidden=hidden_classes(plan.codebook),
                     pictures=0,
                     settings=run.scoring,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from neoseg import __version__
 from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of, digest_of_content
@@ -67,7 +66,7 @@ def make_pseudo_labels(
     if isinstance(labeller, AtlasLabeller):
         _warn_of_little_outline(labeller, scans)
     with progress_bar("label", total=len(scans)) as bar:
-        provenance = Provenance("neoseg", __version__, folder.name)
+        provenance = Provenance.of(folder.name)
         for number, (source, labels) in enumerate(zip(plan.sources, roots, strict=True)):
             source_scans = [scan for scan in scans if scan.source == number]
             preview_folder = plan.folder(folder / "pseudo_labels", source)

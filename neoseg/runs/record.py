@@ -15,9 +15,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
-from neoseg import __version__
 from neoseg.buildable import config_dirs
 from neoseg.cohort import Plan
+from neoseg.configuration.config import sweeping
 from neoseg.configuration.run import RunConfig
 from neoseg.digests import digest_of_content
 from neoseg.evaluation.card import CARD, write_card
@@ -40,7 +40,6 @@ from neoseg.runs.folder import RECORD
 from neoseg.runs.origin import changes_of, scan_keys
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
-from neoseg.runs.trainer import sweeping
 from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.progress_lines import PICTURE
@@ -158,7 +157,7 @@ def _score(
             segmenter_of(module.spec, module.predictor, module.device),
             parts,
             folder,
-            Provenance("neoseg", __version__, folder.name),
+            Provenance.of(folder.name),
             hidden=hidden_classes(plan.codebook),
             pictures=run.pictures,
             settings=run.scoring,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from neoseg.borrowed import starts_processes
+from neoseg.configuration.config import sweeping
 from neoseg.configuration.run import RunConfig
 from neoseg.configuration.trainer import require_shares
 from neoseg.findings.settings import ConfigError
@@ -44,7 +44,8 @@ def stage_trainer(run: RunConfig, folder: Path, stage: Stage) -> L.Trainer:
         run.early_stopping,
         settings.enable_progress_bar,
         settings.max_time,
-        run.non_finite,
+        run.on_nan,
+        run.max_skipped,
     )
     sweep = run.paths.runs / "sweeps" / run.sweep
     group = run.sweep if folder.resolve().parent == sweep.resolve() else None
@@ -127,9 +128,3 @@ def _check_machine(trainer: L.Trainer, precision: str, batch_size: int) -> None:
             "add cluster=local (jobs as commands of their own on this machine) or cluster=slurm to "
             "the same command, or use trainer.devices=1"
         )
-
-
-def sweeping() -> bool:
-    """Return whether this process runs a sweep."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    return hydra is not None and hydra.mode is not None and hydra.mode.name == "MULTIRUN"

@@ -1,6 +1,7 @@
 """Callbacks of a training: checkpoints, early stopping, curves and progress."""
 
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from rich.console import Console
@@ -10,7 +11,7 @@ from neoseg.tracking.curves import StepCurves
 from neoseg.training.best import BestCheckpoint
 from neoseg.training.checkpoint import CheckpointSettings, LastCheckpoint, StepSeed
 from neoseg.training.module import MONITOR
-from neoseg.training.nonfinite import KEPT, NonFiniteLoss, NonFiniteSettings
+from neoseg.training.nonfinite import KEPT, NonFiniteLoss
 from neoseg.training.progress_lines import PICTURE, Bar, CurvePicture, ProgressLines
 
 
@@ -22,7 +23,8 @@ def make_callbacks(
     early_stopping: int | None,
     progress: bool,
     max_time: str | dict[str, int] | None = None,
-    non_finite: NonFiniteSettings | None = None,
+    on_nan: Literal["stop", "skip"] = "stop",
+    max_skipped: int = 10,
 ) -> list[Callback]:
     """Return the callbacks of a training in `folder`.
 
@@ -36,14 +38,15 @@ def make_callbacks(
         max_time: DD:HH:MM:SS, without interruptions; training ends after the epoch in which it has
             passed. Lightning's own limit ends within an epoch, from where a run cannot resume
             exactly.
-        non_finite: what to do about a non-finite loss; None stops the training.
+        on_nan: whether a non-finite loss or gradient stops the training, or its step is left out.
+        max_skipped: steps left out of a training; one more stops it.
 
     Raises:
         MisconfigurationException: a `max_time` in another format.
     """
     callbacks: list[Callback] = [
         StepSeed(seed, first_step),
-        NonFiniteLoss(folder / KEPT, non_finite or NonFiniteSettings(), seed, first_step),
+        NonFiniteLoss(folder / KEPT, on_nan, max_skipped, seed, first_step),
         StepCurves(),
         # Before `LastCheckpoint`, which stores the best value.
         *([BestCheckpoint(folder / CHECKPOINTS / BEST)] if settings.best else []),

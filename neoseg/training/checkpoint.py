@@ -133,8 +133,12 @@ class StepSeed(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Seed the generators of all devices for this batch."""
-        batch = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
-        seed_step(self.seed, batch, trainer.global_rank)
+        seed_step(self.seed, batch_number(trainer, self.first_step), trainer.global_rank)
+
+
+def batch_number(trainer: L.Trainer, first_step: int) -> int:
+    """Return the number in the patch stream of the batch that is trained on."""
+    return first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

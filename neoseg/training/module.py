@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from neoseg.findings.settings import ConfigError
-from neoseg.inference.checkpoint import CheckpointError, read_checkpoint
+from neoseg.inference.checkpoint import loading, read_checkpoint
 from neoseg.inference.model import ModelSpec, chosen
 from neoseg.inference.window import predict_volume
 from neoseg.losses import Objective, Prediction
@@ -245,14 +244,10 @@ class SegmentationModule(L.LightningModule):
 
 def restored(path: Path, allow: Sequence[str] = ()) -> SegmentationModule:
     """Restore the module of a checkpoint on the CPU, in training mode; raises `ConfigError`."""
-    try:
+    with loading(path):
         content = read_checkpoint(path)
         # Not Lightning's own loader: it imports whatever classes a checkpoint names.
         with weighing(content["state_dict"]):
             module = SegmentationModule(ModuleSpec.read(content["hyper_parameters"]), allow)
         module.load_state_dict(content["state_dict"])
-    except CheckpointError as error:
-        raise ConfigError(str(error)) from None
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be loaded: {error}") from None
     return module

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,9 +20,9 @@ from neoseg.accelerator import Answer
 from neoseg.errors import NeosegError
 from neoseg.files import replacing
 from neoseg.findings.command_line import again, command, override
-from neoseg.findings.settings import Section
 from neoseg.losses.fused.parallel import largest_of_all_ranks
 from neoseg.patches.batch import Batch
+from neoseg.training.checkpoint import batch_number
 from neoseg.training.kept_batch import KeptBatch, write_batch
 
 log = logging.getLogger(__name__)
@@ -39,25 +38,25 @@ class NonFiniteLossError(NeosegError):
     """Loss or gradient is no longer finite; the message names the step and the saved files."""
 
 
-class NonFiniteSettings(Section):
-    """Settings `on_nan` and `max_skipped`."""
-
-    on_nan: Literal["stop", "skip"] = "stop"
-    max_skipped: int = Field(default=10, ge=0, description="steps of a training; one more stops it")
-
-
 class NonFiniteLoss(Callback):
     """Check loss and gradient of every step before the weights change; all ranks decide alike.
 
     With "skip", the weights, the optimizer's state, the batch statistics and the teacher stay
     unchanged, while schedules and the patch stream advance; a resumed run skips the same steps.
+    More than `max_skipped` of them in a training stop it.
     """
 
     def __init__(
-        self, folder: Path, settings: NonFiniteSettings, seed: int, first_step: int
+        self,
+        folder: Path,
+        on_nan: Literal["stop", "skip"],
+        max_skipped: int,
+        seed: int,
+        first_step: int,
     ) -> None:
         self.folder = folder
-        self.settings = settings
+        self.on_nan = on_nan
+        self.max_skipped = max_skipped
         self.seed = seed
         self.first_step = first_step
         self.skipped = 0
@@ -83,7 +82,7 @@ class NonFiniteLoss(Callback):
         Of several batches in a step, the buffers are those before the first.
         """
         self._batch, self._batch_is_bad = batch, False
-        if self.settings.on_nan == "skip" and not self._in_step:
+        if self.on_nan == "skip" and not self._in_step:
             self._before = {name: value.clone() for name, value in module.named_buffers()}
         self._in_step = True
 
@@ -146,7 +145,7 @@ class NonFiniteLoss(Callback):
         self, trainer: L.Trainer, module: L.LightningModule, what: str, on_this_rank: bool
     ) -> None:
         """Save the batch and stop, or mark the step to be skipped."""
-        stopping = self.settings.on_nan == "stop" or self.skipped >= self.settings.max_skipped
+        stopping = self.on_nan == "stop" or self.skipped >= self.max_skipped
         message = self._keep(trainer, module, what, on_this_rank, stopping)
         if stopping:
             raise NonFiniteLossError(message)
@@ -164,7 +163,7 @@ class NonFiniteLoss(Callback):
         stopping: bool,
     ) -> str:
         """Save everything needed to repeat the step; return the message for the user."""
-        step = self.first_step + trainer.fit_loop.epoch_loop.batch_progress.total.ready - 1
+        step = batch_number(trainer, self.first_step)
         if not on_this_rank:
             return f"the loss of step {step} is not a number in another process, which says more"
         assert self._batch is not None  # a step begins with its batch
@@ -196,13 +195,13 @@ class NonFiniteLoss(Callback):
         replay = command("replay", override("patch", path), *again(getattr(module, "allow", ())))
         hint = (
             f"; {self.skipped} steps were left out before (max_skipped)"
-            if self.settings.on_nan == "skip"
+            if self.on_nan == "skip"
             else "; on_nan=skip leaves such steps out"
         )
         action = (
             "the training stops; the last checkpoint, if there is one, is from before"
             if stopping
-            else f"the step is left out, number {self.skipped + 1} of {self.settings.max_skipped}"
+            else f"the step is left out, number {self.skipped + 1} of {self.max_skipped}"
         )
         return (
             f"{what} step {step} (items {items}): {action}. {suspects}. The patches "

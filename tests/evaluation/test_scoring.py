@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from neoseg.cohort import Cohort, Scan
 from neoseg.evaluation.cohorts import Scored, score_cohorts
-from neoseg.evaluation.scoring import ScoreSettings, hidden_classes, score_scans
+from neoseg.evaluation.scoring import ScoreSettings, hidden_classes
 from neoseg.evaluation.table import read_scores
 from neoseg.evaluation.view import read_view
 from neoseg.inference.dataset import Provenance
@@ -62,6 +63,20 @@ def make_scan(
     return Scan(str(number), None, (image,), label, None, 33.0 + 9 * number, None, "tiny")
 
 
+def score(
+    segmenter: Segmenter,
+    scans: list[Scan],
+    convention: Convention,
+    output: Path,
+    provenance: Provenance,
+    settings: ScoreSettings | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    cohort = Cohort("tiny", tuple(scans), convention, ("T2w",))
+    parts, settings = [Scored(cohort, cohort.scans)], settings or ScoreSettings()
+    return score_cohorts(segmenter, parts, output, provenance, settings, **options)
+
+
 @pytest.fixture
 def segmenter(space: LabelSpace) -> Segmenter:
     window = WindowSettings(patch_size=(8, 8, 8), overlap=0, accumulate="float32")
@@ -85,7 +100,7 @@ def test_a_tolerance_below_the_voxels_is_told_of_once(
         caplog.clear()
         settings = ScoreSettings(nsd_tolerance=tolerance, views=False)
         convention = Convention.identity(space)
-        score_scans(segmenter, scans, convention, tmp_path, RUN, pictures=0, settings=settings)
+        score(segmenter, scans, convention, tmp_path, RUN, pictures=0, settings=settings)
         assert caplog.text.count("scoring.nsd_tolerance is 1.1 mm and the voxels") == told
 
 
@@ -101,7 +116,7 @@ def test_one_telling_of_the_tolerance_is_enough_for_several_cohorts(
 
 def test_scores_views_and_segmentations(tmp_path, segmenter, scans, space) -> None:
     settings = ScoreSettings(calibration=True, nsd_tolerance=2.5)
-    table = score_scans(
+    table = score(
         segmenter,
         scans,
         Convention.identity(space),
@@ -141,7 +156,7 @@ def test_volumes_of_a_sheared_grid_and_its_distances(
     for shear in (0.0, 0.4):
         scan = make_scan(tmp_path / str(shear), 0, space, labels(0), shear)
         caplog.clear()
-        table = score_scans(segmenter, [scan], *where)
+        table = score(segmenter, [scan], *where)
         rows = table[table["is_leaf"]].set_index("abbreviation")
         counts = np.bincount(labels(0).ravel())[1:]
         np.testing.assert_allclose(sorted(rows["truth_ml"]), sorted(counts * 0.96e-3), rtol=1e-6)
@@ -150,10 +165,10 @@ def test_volumes_of_a_sheared_grid_and_its_distances(
 
 def test_a_further_pass_leaves_nothing_of_the_one_before(tmp_path, segmenter, scans, space) -> None:
     convention, out = Convention.identity(space), tmp_path / "out"
-    score_scans(segmenter, scans, convention, out, RUN, pictures=1)
+    score(segmenter, scans, convention, out, RUN, pictures=1)
     first = read_view(out / "views" / "sub-0.npz")
     make_scan(tmp_path / "in", 0, space, labels(1))  # another image of the same scan
-    score_scans(segmenter, scans[:1], convention, out, RUN, pictures=0)
+    score(segmenter, scans[:1], convention, out, RUN, pictures=0)
     (path,) = (out / "views").glob("*.npz")
     assert read_view(path).files != first.files != ""
     assert not list((out / "pictures").iterdir())
@@ -163,9 +178,9 @@ def test_a_pass_over_other_scans_leaves_no_segmentation_of_the_one_before(
     tmp_path, segmenter, scans, space
 ) -> None:
     convention, out = Convention.identity(space), tmp_path / "out"
-    score_scans(segmenter, scans, convention, out, RUN, pictures=0)
+    score(segmenter, scans, convention, out, RUN, pictures=0)
     other = Provenance("neoseg", "0", "other")
-    score_scans(segmenter, scans[1:], convention, out, other, pictures=0)
+    score(segmenter, scans[1:], convention, out, other, pictures=0)
     assert len(list((out / "segmentations").rglob("*_desc-neoseg_dseg.nii.gz"))) == 1
     volumes = pd.read_csv(out / "segmentations" / "desc-neoseg_volumes.tsv", sep="\t")
     assert len(volumes) == 1
@@ -176,14 +191,14 @@ def test_a_pass_over_other_scans_leaves_no_segmentation_of_the_one_before(
 
 def test_an_interrupted_pass_goes_on(tmp_path, segmenter, scans, space) -> None:
     convention, out, whole = Convention.identity(space), tmp_path / "out", tmp_path / "whole"
-    expected = score_scans(segmenter, scans, convention, whole, RUN, pictures=0)
+    expected = score(segmenter, scans, convention, whole, RUN, pictures=0)
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
     for made_of in ("a", "b"):
         with pytest.raises(KeyboardInterrupt):
-            score_scans(
+            score(
                 *(segmenter, scans, convention, out, RUN),
                 pictures=0,
                 progress=interrupt,
@@ -193,7 +208,7 @@ def test_an_interrupted_pass_goes_on(tmp_path, segmenter, scans, space) -> None:
     # That of other inputs was forgotten; the first scan is not segmented again.
     (kept,) = (out / ".scored").glob("*.csv")
     Path(str(scans[0].images[0])).unlink()
-    table = score_scans(segmenter, scans, convention, out, RUN, pictures=0, made_of="b")
+    table = score(segmenter, scans, convention, out, RUN, pictures=0, made_of="b")
     assert kept.name == "sub-0.csv"
     assert table["dice"].equals(expected["dice"])
     assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
@@ -201,7 +216,7 @@ def test_an_interrupted_pass_goes_on(tmp_path, segmenter, scans, space) -> None:
 
 
 def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -> None:
-    table = score_scans(
+    table = score(
         segmenter,
         scans[:1],
         Convention.identity(space),
@@ -217,7 +232,7 @@ def test_views_and_calibration_are_optional(tmp_path, segmenter, scans, space) -
 def test_a_foreign_convention_is_scored_on_what_it_knows(tmp_path, segmenter, scans, space) -> None:
     """L and R drawn as one, fluid not annotated where it lies inside them."""
     convention = Convention.from_mapping(space, {0: 0, 11: "LR", 12: "LR", 40: None})
-    table = score_scans(
+    table = score(
         segmenter,
         scans[:1],
         convention,
@@ -240,7 +255,7 @@ def test_what_was_not_drawn_is_not_invented(tmp_path, segmenter, scans, space) -
     nib.save(nib.Nifti1Image(np.where(drawn == 40, 0, drawn).astype(np.uint8), image.affine), path)
     undrawn = [replace(scans[0], not_drawn=space.label_set("CSF")), scans[1]]
     found = [
-        score_scans(
+        score(
             segmenter, given, Convention.identity(space), tmp_path / name, RUN, pictures=0
         ).set_index(["subject", "abbreviation"])["dice"]
         for name, given in (("a", scans), ("b", undrawn))
@@ -263,7 +278,7 @@ def test_what_files_have_no_integer_for_is_not_scored(tmp_path, segmenter, scans
     values, sets = zip(*(pair for pair in pairs if pair[0] != 40), strict=True)
     lacking = Convention(space, values, sets)
     for convention, fluid in ((whole, {0.0}), (lacking, set())):
-        table = score_scans(segmenter, scans, convention, tmp_path / "out", RUN, pictures=0)
+        table = score(segmenter, scans, convention, tmp_path / "out", RUN, pictures=0)
         assert set(table.loc[table["abbreviation"] == "CSF", "dice"]) == fluid
         assert {"L", "R"} <= set(table["abbreviation"])
 
@@ -294,9 +309,9 @@ def test_slices_that_nobody_drew_are_not_scored(
     nib.save(nib.Nifti1Image(drawn, image.affine), path)
     scan = replace(scans[0], annotation=Protocol.parse(space, raw))
     meaning = Convention.identity(space)
-    table = score_scans(segmenter, [scan], meaning, tmp_path / "out", RUN, pictures=0)
+    table = score(segmenter, [scan], meaning, tmp_path / "out", RUN, pictures=0)
     parts = table[table["abbreviation"].isin(["L", "R"])]
     assert parts["dice"].tolist() == [1.0, 1.0]
     assert (parts["known"] < 0.2).all()
-    table = score_scans(segmenter, [scans[0]], meaning, tmp_path / "out2", RUN, pictures=0)
+    table = score(segmenter, [scans[0]], meaning, tmp_path / "out2", RUN, pictures=0)
     assert (table[table["abbreviation"].isin(["L", "R"])]["dice"] < 0.6).all()

@@ -42,7 +42,7 @@ def frame() -> pd.DataFrame:
 
 def test_round_trip_is_exact(tmp_path, frame) -> None:
     path = tmp_path / "new" / "scores.csv"
-    write_scores(path, [frame.iloc[:2], frame.iloc[2:]])
+    write_scores(path, frame)
     pd.testing.assert_frame_equal(read_scores(path), frame)
     assert frame["subject"].tolist() == ["007", "007", "NA", "NA"]
     assert frame["session"].tolist() == ["01", "01", "", ""]

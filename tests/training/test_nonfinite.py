@@ -22,7 +22,7 @@ from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
 from neoseg.training.kept_batch import read_batch
 from neoseg.training.module import SegmentationModule
-from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteLossError, NonFiniteSettings
+from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteLossError
 
 POISONED = (5, 1)
 """Step and item whose image gets NaN: the second step of the second epoch."""
@@ -243,7 +243,7 @@ def test_settings_are_checked(
 def test_all_processes_leave_out_what_one_of_them_cannot_use(
     tmp_path: Path, mine: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = NonFiniteLoss(tmp_path, NonFiniteSettings(on_nan="skip"), 0, 0)
+    watch = NonFiniteLoss(tmp_path, "skip", 10, 0, 0)
     asked: list[float] = []
 
     def largest(value: torch.Tensor) -> torch.Tensor:

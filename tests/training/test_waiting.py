@@ -16,7 +16,7 @@ from waiting import on_an_accelerator
 
 from neoseg.accelerator import Answer, sent_beside
 from neoseg.patches.batch import Batch
-from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteSettings
+from neoseg.training.nonfinite import NonFiniteLoss
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
 from neoseg.training.speed import put_channels_last
 from neoseg.training.teacher import Teacher
@@ -96,7 +96,7 @@ def test_nothing_waits_in_a_step(loss: str, tmp_path: Path) -> None:
     batch = Batch(image, codes, first.byte(), first, **parts).to("meta")
     settings = OptimizerSettings.model_validate({"name": "adamw", "lr": 0.1})
     optimizer = make_optimizer(settings, module.network.parameters())
-    watch, trainer = NonFiniteLoss(tmp_path, NonFiniteSettings(), 0, 0), Any
+    watch, trainer = NonFiniteLoss(tmp_path, "stop", 10, 0, 0), Any
     if module.teacher is not None:
         module.teacher._updates = 1  # the first one asks how many there were
     with on_an_accelerator():

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.intervals import LEVEL, mean_intervals
-from neoseg.evaluation.table import METRICS, of_age
+from neoseg.evaluation.table import of_age
 
 ARM = ("arm", "experiment", "full_fraction")
 SCAN = ("subject", "session", "scan_age", "age_group")
@@ -19,9 +20,8 @@ MEAN_OF_HIDDEN = "mean of hidden"
 the annotation protocol of some run hides."""
 MEANS = (MEAN_OF_HIDDEN, MEAN_OF_LEAVES)
 
-_UPPER_BOUND = dict.fromkeys(("dice", "nsd", "paper_dice", "violation", "ece"), 1.0)
-_UPPER_BOUND |= {"volume_error": np.nan}
-"""Upper bound of metrics: 1, or NaN if they have either sign; the others are in [0, infinity)."""
+AGES = ("preterm", "term", "all")
+"""Age groups in the order of tables and panels."""
 
 _GROUP_OPTIONS: dict[str, Any] = {"sort": False, "dropna": False}
 
@@ -82,10 +82,22 @@ def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.Data
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
 
 
+def single_classes(summary: pd.DataFrame) -> list[str]:
+    """Return the structures that some protocol hides, or all if none is hidden."""
+    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
+    names = [name for name in dict.fromkeys(summary["abbreviation"]) if name not in MEANS]
+    return [name for name in names if not hidden or name in hidden]
+
+
+def ages_in(frame: pd.DataFrame) -> list[str]:
+    """Return the age groups that a frame names, in the order of `AGES`."""
+    present = set(frame["age_group"])
+    return [name for name in AGES if name in present]
+
+
 def age_groups(frame: pd.DataFrame) -> list[str]:
     """Return the age groups that have scans ("preterm", "term"), followed by "all"."""
-    present = set(frame["age_group"])
-    return [name for name in ("preterm", "term") if name in present] + ["all"]
+    return [*ages_in(frame), "all"]
 
 
 def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
@@ -117,11 +129,11 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
     table = pd.concat(parts, ignore_index=True).dropna(subset="mean")
     table = table.join(arm_columns, on="arm").join(classes, on="abbreviation")
     order = pd.Series(range(len(classes)), index=classes.index)
-    groups = pd.Series(range(3), index=["preterm", "term", "all"])
+    groups = pd.Series(range(3), index=AGES)
     table = table.assign(
         position=table["abbreviation"].map(order),
         age=table["age_group"].map(groups),
-        rank=table["metric"].map(METRICS.index),
+        rank=table["metric"].map(list(METRICS).index),
     ).sort_values(["experiment", "full_fraction", "age", "position", "rank"], kind="stable")
     columns = [*ARM, "age_group", *CLASS, "hidden", "metric", "mean", "std", "median", "scan_std"]
     columns += ["low", "high", "draws", "scans", "subjects", "misses", "inventions"]
@@ -143,13 +155,13 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
     over_draws = draws.groupby(level="abbreviation", sort=False)
     over_scans = scans.groupby("abbreviation", sort=False)[list(METRICS)]
     table = wide(scans)
+    # NaN for metrics of either sign; the others begin at 0.
+    upper = {name: metric.most if metric.least == 0 else np.nan for name, metric in METRICS.items()}
     low, high = mean_intervals(
         table.to_numpy(),
         table.index.get_level_values("subject").to_numpy(),
         level=level,
-        most=np.array(
-            [_UPPER_BOUND.get(name, np.inf) for name in table.columns.get_level_values(0)]
-        ),
+        most=np.array([upper[name] for name in table.columns.get_level_values(0)]),
     )
     columns = {
         "mean": over_draws.mean().stack(),

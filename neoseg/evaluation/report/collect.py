@@ -92,19 +92,20 @@ def collect(
             run has a requested experiment or share, or if two runs have equal configuration, draw
             and seed.
     """
-    run_filter = _RunFilter(experiments, fractions)
+    requested = {"experiment": experiments, "full_fraction": fractions}
+    every: list[dict[str, str | float]] = []
     finished: list[_Finished] = []
     unfinished: list[Unfinished] = []
     for path in find_runs(folder):
         try:
-            run = _read(path, folder, run_filter)
+            config = _config_of(path)
+            every.append(keys := _run_keys(config, path))
+            if all(wanted is None or keys[key] in wanted for key, wanted in requested.items()):
+                finished.append(_read(path, folder, config, keys))
         except ValueError as error:
             unfinished.append(Unfinished(path, str(error)))
             log.warning("left out %s: %s", path, error)
-            continue
-        if run is not None:
-            finished.append(run)
-    run_filter.check(folder)
+    _require_present(requested, every, folder)
     if not finished:
         listed = "\n".join(f"  {run.path}: {run.reason}" for run in unfinished)
         raise ReportError(f"{folder} has no finished run:\n{listed}")
@@ -136,26 +137,30 @@ class _Finished:
     frame: pd.DataFrame
 
 
-def _read(path: Path, folder: Path, run_filter: _RunFilter) -> _Finished | None:
-    """Read a run below `folder`; return None if the filter leaves it out.
+def _config_of(path: Path) -> dict[str, Any]:
+    """Return the configuration of a run; raises `ValueError` if it has none that can be read."""
+    failure = failure_of(path)
+    if failure is not None and not (path / "config.yaml").is_file():
+        raise ReportError(f"failed: {failure}")
+    return read_config(path / "config.yaml")
+
+
+def _read(
+    path: Path, folder: Path, config: dict[str, Any], keys: dict[str, str | float]
+) -> _Finished:
+    """Read a run below `folder`.
 
     Raises:
         ValueError: if it is not finished, or a file cannot be read.
     """
     missing = [name for name in _REQUIRED if not (path / name).is_file()]
-    failure = failure_of(path)
-    if failure is not None and not (path / "config.yaml").is_file():
-        raise ReportError(f"failed: {failure}")
-    config = read_config(path / "config.yaml")
-    keys = _run_keys(config, path)
-    if not run_filter.accepts(keys):
-        return None
     if missing:
         reason = (
             "no scores: trained with score=false, or no test scan has labels"
             if (path / "run.json").is_file()
             else f"no {' and no '.join(missing)}"
         )
+        failure = failure_of(path)
         raise ReportError(reason if failure is None else f"failed: {failure}")
     record, frame = read_run(path, config)
     name = path.relative_to(folder).as_posix()
@@ -176,32 +181,20 @@ def _joined(frames: list[pd.DataFrame], table: list[dict[str, str | float]]) -> 
     return scores
 
 
-class _RunFilter:
-    """Filter runs by experiment and share; record the available values for the error message."""
-
-    def __init__(
-        self, experiments: Collection[str] | None, fractions: Collection[float] | None
-    ) -> None:
-        self.requested = {"experiment": experiments, "full_fraction": fractions}
-        self.available: dict[str, set[str | float]] = {key: set() for key in self.requested}
-
-    def accepts(self, keys: Mapping[str, str | float]) -> bool:
-        """Return whether a run with these keys is requested, and record its values."""
-        fits = True
-        for key, requested in self.requested.items():
-            self.available[key].add(keys[key])
-            fits = fits and (requested is None or keys[key] in requested)
-        return fits
-
-    def check(self, folder: Path) -> None:
-        """Raise `ReportError` for requested values that no run has."""
-        for key, requested in self.requested.items():
-            missing = [value for value in requested or () if value not in self.available[key]]
-            if missing:
-                raise ReportError(
-                    f"no run below {folder} has {key} {', '.join(map(str, missing))}; there are "
-                    + ", ".join(str(value) for value in sorted(self.available[key], key=str))
-                )
+def _require_present(
+    requested: Mapping[str, Collection[str | float] | None],
+    every: list[dict[str, str | float]],
+    folder: Path,
+) -> None:
+    """Raise `ReportError` for requested values of keys that no run has."""
+    for key, wanted in requested.items():
+        available = {keys[key] for keys in every}
+        missing = [value for value in wanted or () if value not in available]
+        if missing:
+            raise ReportError(
+                f"no run below {folder} has {key} {', '.join(map(str, missing))}; there are "
+                + ", ".join(str(value) for value in sorted(available, key=str))
+            )
 
 
 def _run_keys(config: dict[str, Any], run: Path) -> dict[str, str | float]:

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.arms import CLASS, MEANS, SCAN, age_groups, draw_means
 from neoseg.evaluation.report.crossed import Crossed
 from neoseg.evaluation.report.intervals import LEVEL
@@ -19,7 +20,7 @@ from neoseg.evaluation.report.significance import (
     smallest_p,
     wilcoxon,
 )
-from neoseg.evaluation.table import METRICS, of_age
+from neoseg.evaluation.table import of_age
 
 TESTED = tuple(metric for metric in METRICS if metric != "volume_error")
 """Metrics that are compared: all except the signed volume error, for which neither a higher nor a

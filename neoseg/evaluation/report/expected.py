@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.arms import MEAN_OF_LEAVES
-from neoseg.evaluation.report.layout import TITLES
 from neoseg.evaluation.report.style import arm_styles, legend_above, new_figure, tidy
 from neoseg.findings.markup import figure_text
 from neoseg.foreign import ForeignError, read_json
@@ -75,7 +75,7 @@ def expected_figure(expected: Mapping[str, np.ndarray], runs: pd.DataFrame) -> F
         )
     ends = [*axes.get_xlim(), *axes.get_ylim()]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#888888", linewidth=0.8)
-    axes.set_xlabel(f"expected {TITLES['dice']}, {MEAN_OF_LEAVES} structures")
+    axes.set_xlabel(f"expected {METRICS['dice'].title}, {MEAN_OF_LEAVES} structures")
     axes.set_ylabel("true")
     tidy(axes, "both")
     legend_above(figure, axes)

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neoseg.evaluation.report.arms import MEANS
-from neoseg.evaluation.report.layout import TITLES
+from neoseg.evaluation.metrics import METRICS
+from neoseg.evaluation.report.arms import MEANS, ages_in, single_classes
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -27,7 +27,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
     if none is hidden; if there are too many, a mean and the first ones.
     """
     part = summary[summary["metric"] == metric]
-    groups = [g for g in ("preterm", "term") if g in set(part["age_group"])] or ["all"]
+    groups = [group for group in ages_in(part) if group != "all"] or ["all"]
     styles = arm_styles(part)
     arms = list(styles)
     names = _bar_classes(part, max(3, min(_MAX_CLASSES, _MAX_BARS // len(arms))))
@@ -57,7 +57,7 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
             )
             lowest = min(lowest, float(np.nanmin([1.0, *chosen["mean"], *chosen["low"]])))
         axes.set_title(f"{group} scans", loc="left")
-        axes.set_ylabel(TITLES[metric])
+        axes.set_ylabel(METRICS[metric].title)
         axes.set_xticks(np.arange(len(names)), [figure_text(name) for name in names])
         tidy(axes)
     if metric in ("dice", "nsd"):
@@ -70,10 +70,8 @@ def bar_figure(summary: pd.DataFrame, metric: str = "dice") -> Figure:
 
 
 def _bar_classes(part: pd.DataFrame, most: int) -> list[str]:
-    names = list(dict.fromkeys(part["abbreviation"]))
-    hidden = set(part.loc[part["hidden"], "abbreviation"])
+    single, names = single_classes(part), set(part["abbreviation"])
     means = [name for name in MEANS if name in names]
-    single = [n for n in names if n not in MEANS and (not hidden or n in hidden)]
     return single if len(single) <= most else [*means[:1], *single[: most - 1]]
 
 
@@ -102,5 +100,5 @@ def heat_map(summary: pd.DataFrame) -> Figure:
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=TITLES["dice"])
+    figure.colorbar(image, ax=axes, shrink=min(1.0, 6 / len(names)), label=METRICS["dice"].title)
     return figure

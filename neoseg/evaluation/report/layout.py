@@ -6,34 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.overview import plus_minus
-from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.report.arms import MEANS, ages_in, single_classes
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
-from neoseg.evaluation.table import METRICS
-
-TITLES = {
-    "dice": "Dice",
-    "hd95": "HD95 (mm)",
-    "hd": "Maximum Hausdorff distance (mm)",
-    "assd": "Average symmetric surface distance (mm)",
-    "nsd": "Normalised surface Dice",
-    "volume_error": "Volume error, predicted minus true, as a share of the true volume",
-    "paper_dice": "Dice with 1 added to numerator and denominator (as in the paper)",
-    "paper_hd_voxels": "Maximum Hausdorff distance (voxels, as in the paper)",
-    "violation": "Share of voxels outside a class that contains theirs",
-    "ece": "Expected calibration error",
-}
-"""Titles of the metrics, in display order."""
-
-_DISTANCES = ("hd95", "hd", "assd", "paper_hd_voxels")
-DIGITS = {metric: 2 if metric in _DISTANCES else 3 for metric in METRICS}
-"""Number of decimals of each metric."""
-
-HIGHER_IS_BETTER = {
-    **dict.fromkeys(("dice", "nsd", "paper_dice"), True),
-    **dict.fromkeys(("hd95", "hd", "assd", "paper_hd_voxels", "violation", "ece"), False),
-}
-"""Direction of metrics whose mean can be better or worse; the others are absent."""
 
 SIGNIFICANT = 0.05
 _HEADLINES = 14
@@ -49,9 +25,7 @@ def headline_classes(summary: pd.DataFrame) -> list[str]:
 
     All classes if none is hidden, and only the means if there would be more than 14 classes.
     """
-    names = list(dict.fromkeys(summary["abbreviation"]))
-    hidden = set(summary.loc[summary["hidden"], "abbreviation"]) - {*MEANS}
-    single = [name for name in names if name not in MEANS and (not hidden or name in hidden)]
+    single, names = single_classes(summary), dict.fromkeys(summary["abbreviation"])
     return (single if len(single) <= _HEADLINES else []) + [n for n in names if n in MEANS]
 
 
@@ -74,9 +48,8 @@ def by_share(
     names = list(classes if classes is not None else dict.fromkeys(part["abbreviation"]))
     cells = part.set_index(["arm", "age_group", "abbreviation"])
     hidden = set(part.loc[part["hidden"], "abbreviation"])
-    groups = list(dict.fromkeys(part["age_group"]))
     rows = []
-    for group in sorted(groups, key=("preterm", "term", "all").index):
+    for group in ages_in(part):
         for number, name in enumerate(names):
             row = ["" if number else group, f"{name}†" if name in hidden - {*MEANS} else name]
             for arm in arms["arm"]:
@@ -85,7 +58,7 @@ def by_share(
                     row.append("–")
                     continue
                 cell = cells.loc[key]
-                text = plus_minus(cell["mean"], cell["std"], DIGITS[metric])
+                text = plus_minus(cell["mean"], cell["std"], METRICS[metric].digits)
                 row.append(text + ("*" if key in (better or ()) else ""))
             rows.append(row)
     headers = [
@@ -96,25 +69,25 @@ def by_share(
     return pd.DataFrame(rows, columns=columns)
 
 
-def by_arm(summary: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the means of one metric as text, as in the paper's table of losses.
+def by_arm(summary: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the means of Dice as text, as in the paper's table of losses.
 
     One row per experiment, one column per share and age group; a cell contains the means of the
     classes in order, separated by slashes.
     """
-    part = summary[(summary["metric"] == metric) & summary["abbreviation"].isin(classes)]
+    part = summary[(summary["metric"] == "dice") & summary["abbreviation"].isin(classes)]
     part = part.assign(share=part["full_fraction"].map(share_name))
-    present = set(part["age_group"])
-    groups = [g for g in ("preterm", "term") if g in present] or ["all"]
+    groups = [group for group in ages_in(part) if group != "all"] or ["all"]
     shares = part.drop_duplicates("share").sort_values("full_fraction", na_position="last")["share"]
     cells = part.set_index(["experiment", "share", "age_group", "abbreviation"])["mean"]
     headers = [(share, group) for share in shares for group in groups]
+    digits = METRICS["dice"].digits
     rows = []
     for experiment in sorted(set(part["experiment"])):
         row = [experiment]
         for share, group in headers:
             means = [cells.get((experiment, share, group, name), np.nan) for name in classes]
-            texts = ["–" if pd.isna(mean) else f"{mean:.{DIGITS[metric]}f}" for mean in means]
+            texts = ["–" if pd.isna(mean) else f"{mean:.{digits}f}" for mean in means]
             row.append("–" if set(texts) == {"–"} else "/".join(texts))
         rows.append(row)
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples([("", "experiment"), *headers]))
@@ -128,18 +101,18 @@ def significant(tests: pd.DataFrame, metric: str) -> set[tuple[str, str, str]]:
 
     Args:
         tests: from `compare_arms`.
-        metric: one of `HIGHER_IS_BETTER`.
+        metric: one whose mean can be better or worse.
     """
     part = tests[(tests["metric"] == metric) & (tests["holm"] < SIGNIFICANT)]
     part = part[(part["family"] == WITH_REFERENCE) & (part["compares"] == "methods")]
-    part = part[(part["difference"] > 0) == HIGHER_IS_BETTER[metric]]
+    part = part[(part["difference"] > 0) == (METRICS[metric].better > 0)]
     return set(zip(part["first"], part["age_group"], part["abbreviation"], strict=True))
 
 
-def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return comparisons as text: difference, interval, p-values and effect size."""
-    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
-    digits = DIGITS[metric]
+def comparison_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return comparisons of Dice as text: difference, interval, p-values and effect size."""
+    part = tests[(tests["metric"] == "dice") & tests["abbreviation"].isin(classes)]
+    digits = METRICS["dice"].digits
     comparisons: Iterable[Any] = part.itertuples(index=False)
     rows = [
         {
@@ -166,9 +139,9 @@ def comparison_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -
     return pd.DataFrame(rows)
 
 
-def gap_table(tests: pd.DataFrame, metric: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Return as text the share of the gap that each arm closes, per age group and class."""
-    part = tests[(tests["metric"] == metric) & tests["abbreviation"].isin(classes)]
+def gap_table(tests: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return as text the share of the gap in Dice that each arm closes, per age group and class."""
+    part = tests[(tests["metric"] == "dice") & tests["abbreviation"].isin(classes)]
     comparisons: Iterable[Any] = part[part["gap"].notna()].itertuples(index=False)
     rows = [
         {

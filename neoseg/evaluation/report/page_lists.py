@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from neoseg.evaluation.report.arms import MEANS
+from neoseg.evaluation.metrics import METRICS
+from neoseg.evaluation.report.arms import MEANS, ages_in
 from neoseg.evaluation.report.cases import Case, case_picture, case_title, case_views
-from neoseg.evaluation.report.layout import DIGITS, HIGHER_IS_BETTER, TITLES
 from neoseg.evaluation.report.run_files import FinishedRun
 from neoseg.evaluation.report.sprites import (
     data_uri,
@@ -19,7 +19,6 @@ from neoseg.evaluation.report.sprites import (
     used_colours,
 )
 from neoseg.evaluation.report.style import arm_styles
-from neoseg.evaluation.table import METRICS
 
 _CELL = ("mean", "std", "low", "high", "median", "scans", "subjects", "draws")
 _CELL_COUNTS = ("misses", "inventions")
@@ -48,7 +47,7 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     classes = summary.drop_duplicates("abbreviation")
     names = list(classes["abbreviation"])
     metrics = [m for m in METRICS if m in set(summary["metric"])]
-    groups = [g for g in ("preterm", "term", "all") if g in set(summary["age_group"])]
+    groups = ages_in(summary)
     cells: dict[str, Any] = {
         m: {g: [[None] * len(arms) for _ in names] for g in groups} for m in metrics
     }
@@ -62,9 +61,9 @@ def score_entries(summary: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
         "metrics": [
             {
                 "key": m,
-                "title": TITLES[m],
-                "digits": DIGITS[m],
-                "better": {True: 1, False: -1, None: 0}[HIGHER_IS_BETTER.get(m)],
+                "title": METRICS[m].title,
+                "digits": METRICS[m].digits,
+                "better": METRICS[m].better,
             }
             for m in metrics
         ],

@@ -18,7 +18,7 @@ from neoseg.evaluation.view import View
 from neoseg.findings.markup import figure_text
 from neoseg.findings.nearest import nearest
 from neoseg.findings.settings import Section
-from neoseg.inference.overlay import show_plane
+from neoseg.inference.overlay import mark_sides, show_plane
 from neoseg.inference.planes import PLANES, cut
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -109,7 +109,7 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
             show_plane(axes, painted(view, layer, axis, position), axis, view.spacing)
     for axes, (title, _, _) in zip(panels[0], columns, strict=True):
         axes.set_title(figure_text(title), fontsize=7)
-    _mark_sides(panels[0][0], PLANES[axis][1])
+    mark_sides(panels[0][0], PLANES[axis][1], 0.98, va="top", fontsize=8)
     _scale_bar(panels[-1][0], millimetres[across])
     handles = [
         Patch(facecolor=first.colours[number], label=figure_text(first.names[number]))
@@ -125,10 +125,8 @@ def plate_figure(case: Case, views: Mapping[str, View], settings: PlateSettings)
 
 def positions_of(view: View, axis: int, percents: Sequence[float]) -> list[int]:
     """Return slice indices along an axis, from percentages of its labelled extent."""
-    others = tuple(other for other in range(3) if other != axis)
-    inside = np.flatnonzero((view.truth > 0).any(axis=others))
-    low, high = (inside[0], inside[-1]) if inside.size else (0, view.truth.shape[axis] - 1)
-    return [round(float(low + (high - low) * percent / 100)) for percent in percents]
+    low, end = view.labelled[axis]
+    return [round(low + (end - 1 - low) * percent / 100) for percent in percents]
 
 
 def bar_length(millimetres: float) -> int:
@@ -147,18 +145,6 @@ def _visible_structures(
     counts[0] = 0  # the background
     order = np.argsort(-counts, kind="stable")
     return [int(number) for number in order if counts[number]]
-
-
-def _mark_sides(axes: Axes, letters: tuple[str, str]) -> None:
-    for x, letter, side in ((0.02, letters[0], "left"), (0.98, letters[1], "right")):
-        axes.text(
-            *(x, 0.98, letter),
-            transform=axes.transAxes,
-            ha=side,
-            va="top",
-            color="white",
-            fontsize=8,
-        )
 
 
 def _scale_bar(axes: Axes, width: float) -> None:

@@ -16,13 +16,10 @@ from neoseg.inference.planes import PLANES, cut
 
 def positions(view: View, count: int) -> list[list[int]]:
     """Return at most `count` evenly spaced slices along each axis, within the labelled extent."""
-    slices = []
-    for axis, length in enumerate(view.truth.shape):
-        inside = np.flatnonzero(view.truth.any(axis=tuple(a for a in range(3) if a != axis)))
-        low, high = (int(inside[0]), int(inside[-1])) if inside.size else (0, length - 1)
-        number = min(count, high - low + 1)
-        slices.append(np.linspace(low, high, number).round().astype(int).tolist())
-    return slices
+    return [
+        np.linspace(low, end - 1, min(count, end - low)).round().astype(int).tolist()
+        for low, end in view.labelled
+    ]
 
 
 def planes_of(view: View, places: Sequence[Sequence[int]]) -> list[dict[str, Any]]:

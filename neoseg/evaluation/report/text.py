@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from neoseg.evaluation.budget import BUDGET
+from neoseg.evaluation.metrics import METRICS
 from neoseg.evaluation.report.arms import MEANS
 from neoseg.evaluation.report.cases import case_title
 from neoseg.evaluation.report.cautions import cautions
@@ -13,8 +14,6 @@ from neoseg.evaluation.report.compare import Comparison
 from neoseg.evaluation.report.contrasts import WITH_REFERENCE
 from neoseg.evaluation.report.intervals import FEWEST
 from neoseg.evaluation.report.layout import (
-    HIGHER_IS_BETTER,
-    TITLES,
     by_arm,
     by_share,
     comparison_table,
@@ -23,7 +22,6 @@ from neoseg.evaluation.report.layout import (
     headline_classes,
     significant,
 )
-from neoseg.evaluation.table import METRICS
 from neoseg.files import write_text
 from neoseg.findings.markup import latex, markdown, markdown_text
 
@@ -67,11 +65,11 @@ def markdown_report(comparison: Comparison, parts: Parts) -> str:
         if metric in set(summary["metric"]):
             better = significant(tests, metric)
             table = by_share(summary, metric, classes, better)
-            lines += [f"## {TITLES[metric]}", "", markdown(table)]
+            lines += [f"## {METRICS[metric].title}", "", markdown(table)]
     lines += [_legend(comparison), ""]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = markdown_text(f"Dice by experiment ({'/'.join(singles)})")
-        lines += [f"## {title}", "", markdown(by_arm(summary, "dice", singles))]
+        lines += [f"## {title}", "", markdown(by_arm(summary, singles))]
     lines += ["Every class and score: [tables.md](tables.md), [tables.tex](tables.tex).", ""]
     lines += ["## Figures", ""]
     for name, title in parts.figures.items():
@@ -141,12 +139,12 @@ def _tables(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     present = set(summary["metric"])
     tables = []
     for metric in (m for m in METRICS if m in present):
-        better = significant(tests, metric) if metric in HIGHER_IS_BETTER else None
-        tables.append((TITLES[metric], by_share(summary, metric, better=better)))
+        better = significant(tests, metric) if METRICS[metric].better else None
+        tables.append((METRICS[metric].title, by_share(summary, metric, better=better)))
     singles = [name for name in headline_classes(summary) if name not in MEANS]
     if 0 < len(singles) <= _MAX_CELL_VALUES:
         title = f"Mean Dice by experiment ({'/'.join(singles)})"
-        tables.append((title, by_arm(summary, "dice", singles)))
+        tables.append((title, by_arm(summary, singles)))
     return tables + _full_supervision_tables(comparison, headline_classes(summary))
 
 
@@ -160,7 +158,7 @@ def _comparisons(comparison: Comparison, classes: list[str]) -> list[str]:
     part = part[part["age_group"] == "all"]
     title = f"with {markdown_text(reference)}" if any(with_reference) else "of arms (exploratory)"
     lines = [f"## Comparison {title}: Dice, all scans", ""]
-    lines += [markdown(comparison_table(part, "dice", classes))]
+    lines += [markdown(comparison_table(part, classes))]
     lines += ["First minus second; all pairs, ages, classes and scores: `tests.csv`.", ""]
     for caption, table in _full_supervision_tables(comparison, classes, "all"):
         lines += [f"## {markdown_text(caption)}", "", markdown(table)]
@@ -175,7 +173,7 @@ def _full_supervision_tables(
     part = tests if group is None else tests[tests["age_group"] == group]
     gap = f"Share of the Dice gap from {settings.reference} to {settings.full} that is closed"
     equal = f"Dice beside {settings.full}, p-values for a margin of {settings.margin:g}"
-    tables = [(gap, gap_table(part, "dice", classes)), (equal, equality_table(part, classes))]
+    tables = [(gap, gap_table(part, classes)), (equal, equality_table(part, classes))]
     return [(caption, table) for caption, table in tables if len(table)]
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neoseg.cohort.scan import TERM_AGE
-from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups
-from neoseg.evaluation.report.layout import TITLES
+from neoseg.evaluation.metrics import METRICS
+from neoseg.evaluation.report.arms import MEAN_OF_HIDDEN, MEAN_OF_LEAVES, age_groups, ages_in
 from neoseg.evaluation.report.style import (
     WIDTH,
     arm_styles,
@@ -93,7 +93,7 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
     part = part[part["abbreviation"] == _mean_of(part)]
     if part.empty:
         return None
-    groups = [g for g in ("preterm", "term", "all") if g in set(part["age_group"])]
+    groups = ages_in(part)
     figure = new_figure(WIDTH, 3.9)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     styles = arm_styles(part)
@@ -124,7 +124,7 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
         axes.set_title(f"{group} scans", loc="left")
         axes.set_xlabel("fully labelled subjects (%)")
         tidy(axes, "both")
-    panels[0].set_ylabel(f"{TITLES['dice']}, {_mean_of(part)} structures")
+    panels[0].set_ylabel(f"{METRICS['dice'].title}, {_mean_of(part)} structures")
     legend_above(figure, panels[0])
     return figure
 
@@ -160,7 +160,7 @@ def age_figure(scans: pd.DataFrame) -> Figure | None:
     if "preterm" in age_groups(part) and "term" in age_groups(part):
         axes.axvline(TERM_AGE, color="#888888", linewidth=0.8, linestyle=":")
     axes.set_xlabel("age at the scan (weeks of post-menstrual age)")
-    axes.set_ylabel(f"{TITLES['dice']}, {_mean_of(scans)} structures")
+    axes.set_ylabel(f"{METRICS['dice'].title}, {_mean_of(scans)} structures")
     tidy(axes, "both")
     legend_above(figure, axes)
     return figure

@@ -59,7 +59,7 @@ def test_better_cells_have_an_asterisk(summary) -> None:
 
 
 def test_loss_table_joins_the_classes_of_a_cell(summary) -> None:
-    table = by_arm(summary, "dice", ["GM", "WM"]).set_index(("", "experiment"))
+    table = by_arm(summary, ["GM", "WM"]).set_index(("", "experiment"))
     assert table.columns.tolist() == [
         (share, group) for share in ("2 %", "5 %", "100 %") for group in ("preterm", "term")
     ]
@@ -89,7 +89,7 @@ def test_significant_cells_beat_the_reference(metric, sign) -> None:
 
 def test_comparison_table(frame) -> None:
     tests = compare_arms(frame)
-    table = comparison_table(tests[tests["age_group"] == "all"], "dice", ["GM"])
+    table = comparison_table(tests[tests["age_group"] == "all"], ["GM"])
     row = table[(table["first"] == "iuc, 2 %") & (table["second"] == "sup, 2 %")].iloc[0]
     assert row["difference"] == "+0.100"
     assert row["interval"] == "0.100 to 0.100"
