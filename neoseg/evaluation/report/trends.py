@@ -87,7 +87,8 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
     """Draw Dice against the share of fully labelled subjects, a line per experiment.
 
     Dice is the mean over the hidden structures, or over all if none is hidden, with its interval.
-    Returns None if no arm has a share.
+    The axis is logarithmic; a share of 0 stands to the left of the others. Returns None if no arm
+    has a share.
     """
     part = summary[(summary["metric"] == "dice") & summary["full_fraction"].notna()]
     part = part[part["abbreviation"] == _mean_of(part)]
@@ -98,6 +99,8 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     styles = arm_styles(part)
     shares = sorted(100 * share for share in set(part["full_fraction"]))
+    least = min((share for share in shares if share > 0), default=1.0)
+    places = [share or least / 3 for share in shares]
     experiments = sorted(set(part["experiment"]))
     for axes, group in zip(panels, groups, strict=True):
         for experiment, line in part[part["age_group"] == group].groupby("experiment"):
@@ -108,7 +111,7 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
             below = (line["mean"] - line["low"]).clip(lower=0)
             above = (line["high"] - line["mean"]).clip(lower=0)
             axes.errorbar(
-                100 * offset * line["full_fraction"],
+                offset * (100 * line["full_fraction"]).replace(0, least / 3),
                 line["mean"],
                 yerr=[below, above],
                 color=style.colour,
@@ -118,9 +121,9 @@ def share_figure(summary: pd.DataFrame) -> Figure | None:
                 label=figure_text(experiment),
             )
         axes.set_xscale("log")
-        axes.set_xticks(shares, [f"{share:g}" for share in shares])
+        axes.set_xticks(places, [f"{share:g}" for share in shares])
         axes.minorticks_off()
-        axes.set_xlim(shares[0] / 1.4, shares[-1] * 1.4)
+        axes.set_xlim(places[0] / 1.4, places[-1] * 1.4)
         axes.set_title(f"{group} scans", loc="left")
         axes.set_xlabel("fully labelled subjects (%)")
         tidy(axes, "both")

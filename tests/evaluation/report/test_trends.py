@@ -85,6 +85,16 @@ def test_share_figure_has_a_line_per_experiment(frame) -> None:
         assert axes.get_xlim()[1] > 5
 
 
+def test_a_share_of_zero_stands_left_of_the_others() -> None:
+    parts = [frame_of(dice_of(0.6), fraction=f, run=f"r{n}") for n, f in enumerate((0.0, 0.05))]
+    (axes,) = share_figure(summarise_arms(with_arms(pd.concat(parts)))).axes[2:]
+    zero, five = axes.get_xticks()
+    assert 0 < axes.get_xlim()[0] < zero < five
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "5"]
+    drawn = axes.containers[0].lines[0].get_xdata()
+    assert drawn == pytest.approx([zero, five], rel=0.05)
+
+
 def test_arms_without_a_share_have_no_share_figure() -> None:
     summary = summarise_arms(with_arms(frame_of(dice_of(0.5), fraction=NAN)))
     assert share_figure(summary) is None
