@@ -1,5 +1,6 @@
 """Write the tables and configurations with which a training uses an annotation plan."""
 
+import logging
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,14 @@ from neoseg.commands.annotation_pool import Candidate
 from neoseg.configuration.composed import composed
 from neoseg.files import write_text
 from neoseg.findings.command_line import quoted
-from neoseg.foreign import read_json
 from neoseg.labels.protocol import PLANE_AXIS
-from neoseg.runs.folder import RECORD
 from neoseg.runs.loading import load_config
+from neoseg.runs.start_command import arguments_of
 from neoseg.trust.annotation_plan import Choice
 from neoseg.trust.depths import SliceSettings
 from neoseg.trust.doubt import Doubt
+
+log = logging.getLogger(__name__)
 
 PLANNED = Path("annotation", "planned.yaml")
 """File of a plan's folder: the `annotation` section of the first cohort after the plan."""
@@ -91,13 +93,14 @@ def _started(run: Path, output: Path) -> str:
     Overrides of annotations are removed. Hydra accepts a single `--config-dir`: if the run has one,
     `output` is added to the search path instead. The folder of an earlier plan is removed.
     """
-    try:
-        words = shlex.split(str(read_json(run / RECORD, within=run)["command"]))
-        arguments = words[words.index("neoseg.train") + 1 :]
-    except (ValueError, KeyError, TypeError, OSError):
-        arguments = []  # the run has not finished
-    if any(word.startswith("resume=") for word in arguments):
-        arguments = []  # the record no longer has the original command
+    arguments = arguments_of(run)
+    if arguments is None:
+        log.warning(
+            "%s does not tell the command that it was started with, so what follows trains with "
+            "the defaults of neoseg: add the settings of the run (experiment, cohort, ...)",
+            run,
+        )
+        arguments = []
     config_dir, kept = list[str](), list[str]()
     for word in arguments:
         if word == "--config-dir" or (config_dir and config_dir[-1] == "--config-dir"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from neoseg.configuration.outputs import as_file, as_own_folder
 from neoseg.errors import NeosegError
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign.files import read_text
-from neoseg.handover.onnx_model import OPSET, write_onnx
+from neoseg.foreign.files import read_bytes, read_text
+from neoseg.handover.onnx_model import OPSET, SCRIPT, script_text, write_onnx
 from neoseg.handover.torch_model import write_bundle, write_program
 from neoseg.inference.model_file import ENDING, Member, write_model
 from neoseg.inference.trained import TrainedNetwork
@@ -67,6 +68,12 @@ def main(config: DictConfig) -> None:
     runs, output = command.run, command.output
     if output.exists() and not command.overwrite:
         raise ConfigError(f"{output} is there already; name another file, or set overwrite=true")
+    script = output.with_name(SCRIPT)
+    if command.format == "onnx" and not command.overwrite and _is_other(script):
+        raise ConfigError(
+            f"{script} is there already, and a model is written with a program of that name beside "
+            "it; name a file in another folder, or set overwrite=true to replace both"
+        )
     warn_of_unfinished(runs)
     licence = _licence(command.licence)
     if licence is None:
@@ -76,8 +83,9 @@ def main(config: DictConfig) -> None:
     ]
     together(dict(zip(map(str, runs), networks, strict=True)))
     if command.format == "onnx":
-        script = write_onnx(output, networks[0], {"licence": licence or "not stated"})
-        log.info("%s (opset %d); python %s %s OUT IMAGE", output, OPSET, script, output)
+        write_onnx(output, networks[0], {"licence": licence or "not stated"})
+        line = shlex.join(["python", str(script), str(output)])
+        log.info("%s (opset %d); %s OUT IMAGE", output, OPSET, line)
         return
     if command.format == "torch_export":
         write_program(output, networks[0], {"licence": licence or "not stated"})
@@ -113,6 +121,11 @@ def main(config: DictConfig) -> None:
     if calibrations:
         contents += f" with {len(calibrations)} calibrations"
     log.info("%s: %s, %.1f MB", output, contents, output.stat().st_size / 1e6)
+
+
+def _is_other(script: Path) -> bool:
+    """Return whether a file has another text than the program that is written beside a model."""
+    return script.exists() and read_bytes(script) != script_text().encode()
 
 
 def _licence(name: str | None) -> str | None:

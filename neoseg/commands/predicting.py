@@ -35,8 +35,11 @@ class PredictingConfig(CommandConfig):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that affect predictions, besides the networks."""
-        return {**self._window, "predict_with": self.predict_with}
+        """The settings that affect predictions, besides the weights, with code not neoseg's."""
+        recorded = {k: v for run in self.run for k, v in code_of(run).items()}
+        code = current_code(recorded, self.allow)
+        own = {"code": code} if code else {}
+        return {**self._window, "predict_with": self.predict_with, **own}
 
     @property
     def _window(self) -> dict[str, Any]:
@@ -55,8 +58,5 @@ class PredictingConfig(CommandConfig):
         return as_trained(plan, self.run[0])
 
     def origin(self) -> Origin:
-        """Return the origin of predictions: weights, settings, and code that is not neoseg's."""
-        recorded = {k: v for run in self.run for k, v in code_of(run).items()}
-        code = current_code(recorded, self.allow)
-        settings = {**self.settings, "code": code} if code else self.settings
-        return Origin.of(self.made_by, self.run, settings)
+        """Return the origin of predictions: weights and settings."""
+        return Origin.of(self.made_by, self.run, self.settings)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.errors import printable
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import CHECKPOINTS, LAST
 from neoseg.patches.batch import Batch
@@ -58,12 +59,13 @@ def main(config: DictConfig) -> None:
         )
         codes = ", ".join(map(str, batch.codes.unique().tolist()))
         loss, largest = loss_and_gradient(module, batch, kept)
-        cells = (str(item), escape(str(scan)), intensities, codes)
+        cells = (str(item), escape(scan), intensities, codes)
         table.add_row(*cells, f"{loss:.6g}", f"{largest:.6g}")
     loss, largest = loss_and_gradient(module, kept.batch, kept)
     table.add_row("all", "", "", "", f"{loss:.6g}", f"{largest:.6g}", style="bold")
     Console().print(table)
-    log.info("the loss was %s then; files: %s", kept.about["loss"], kept.about["files"])
+    then = printable(f"the loss was {kept.about['loss']} then; files: {kept.about['files']}")
+    log.info("%s", then)
 
 
 def loss_and_gradient(

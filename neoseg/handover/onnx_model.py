@@ -84,8 +84,13 @@ def write_onnx(path: Path, trained: TrainedNetwork, more: dict[str, Any]) -> Pat
         onnx.checker.check_model(model)
         onnx.save(model, temporary)
     script = path.with_name(SCRIPT)
-    write_text(script, Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8"))
+    write_text(script, script_text())
     return script
+
+
+def script_text() -> str:
+    """Return the program that segments without neoseg."""
+    return Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
 
 
 def model_settings(trained: TrainedNetwork) -> dict[str, Any]:

@@ -16,10 +16,30 @@ import nibabel as nib
 import numpy as np
 
 
-def read(path: str) -> Any:
-    """Read a volume in canonical (RAS+) axes; return image and voxels."""
-    image = nib.as_closest_canonical(nib.load(path))
-    return image, np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])
+def read(path: str, grid: Any = None) -> Any:
+    """Read one volume of numbers in canonical (RAS+) axes; return image and voxels.
+
+    Ends the program if it is none, does not tell left from right or is not on the grid of the
+    image `grid`.
+    """
+    stored: Any = nib.load(path)
+    if stored.ndim < 3 or math.prod(stored.shape) != math.prod(stored.shape[:3]):
+        sys.exit(f"{path} has shape {stored.shape}, expected one 3D volume")
+    codes = [int(stored.header[n]) for n in ("sform_code", "qform_code") if n in stored.header]
+    if codes and not any(codes):
+        sys.exit(f"{path} has neither sform nor qform, so left and right are unknown")
+    image: Any = nib.as_closest_canonical(stored)
+    data = np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])
+    if not np.isfinite(data).all():
+        sys.exit(f"{path} has voxels that are NaN or infinite; put 0 in their place")
+    sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
+    if not (sizes.min() >= 0.05 and sizes.max() <= 20):
+        sys.exit(f"{path} has voxels of {sizes.tolist()} mm, expected 0.05 to 20")
+    if grid is not None and image.shape[:3] != grid.shape[:3]:
+        sys.exit(f"{path} has shape {image.shape[:3]}, and the first image {grid.shape[:3]}")
+    if grid is not None and np.abs(image.affine - grid.affine).max() > 0.001:
+        sys.exit(f"{path} does not lie where the first image lies; resample one to the other")
+    return image, data
 
 
 def usual(data: Any) -> tuple[float, float]:
@@ -134,7 +154,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
         sys.exit(f"the model reads {told['modalities']}, and goes by the {told['foreground']}")
     image, first = read(paths[0])
     first = windowed(limited(first), told["window"])
-    brain = read(mask)[1] > 0 if mask else None
+    brain = read(mask, image)[1] > 0 if mask else None
     size = np.linalg.norm(image.affine[:3, :3], axis=0).round(5)
     inside, box = head_of(first) if brain is None else brain, []
     for axis, length in enumerate(first.shape):
@@ -148,7 +168,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     grid = np.maximum(1, np.rint((shape * factor).round(3))).astype(int)
     channels = []
     for path in paths:
-        data = windowed(limited(read(path)[1]), told["window"])
+        data = windowed(limited(read(path, image)[1]), told["window"])
         head = head_of(data) if brain is None else brain
         normalised = scaled(data, told, head, masked)[tuple(box)]
         channels.append(resample(normalised, grid, smooth=True))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from neoseg import __version__
 from neoseg.files import building, write_bytes, write_json, write_text
 from neoseg.findings.settings import ConfigError
-from neoseg.handover.onnx_model import SCRIPT, First, flags, model_settings
+from neoseg.handover.onnx_model import SCRIPT, First, flags, model_settings, script_text
 from neoseg.inference.trained import TrainedNetwork
 
 SETTINGS_FILE = "neoseg.json"
@@ -97,8 +97,7 @@ def _fill_bundle(
     folder: Path, trained: TrainedNetwork, licence: str, settings: dict[str, Any], traced: bytes
 ) -> None:
     write_bytes(folder / "models" / "model.ts", traced)
-    steps = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
-    write_text(folder / "scripts" / SCRIPT, steps)
+    write_text(folder / "scripts" / SCRIPT, script_text())
     write_text(folder / "docs" / "README.md", _readme(trained))
     write_text(folder / "LICENSE", licence.rstrip() + "\n")
     for name, content in (

@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import resource
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
-from neoseg.buildable import config_dirs
 from neoseg.cohort import Plan
 from neoseg.configuration.config import sweeping
 from neoseg.configuration.run import RunConfig
@@ -40,6 +37,7 @@ from neoseg.runs.folder import RECORD
 from neoseg.runs.origin import changes_of, scan_keys
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
+from neoseg.runs.start_command import command_of
 from neoseg.tracking.curves import METRICS, mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.progress_lines import PICTURE
@@ -100,7 +98,7 @@ def conclude(
         "data": _data_fingerprint(run, plan),
         "versions": {**versions(), **({"registration": str(METHOD)} if registers else {})},
         "git": git_state(),
-        "command": _command(),
+        "command": command_of(folder),
     }
     write_json(folder / RECORD, record, indent=1)
     write_card(folder)
@@ -124,17 +122,6 @@ def _log_next_steps(run: RunConfig, folder: Path, plan: Plan) -> None:
     is_inside = runs.absolute() in folder.absolute().parents
     compare = command("report", override("runs", runs if is_inside else folder), "output=report")
     log.info("compare all runs: %s", compare)
-
-
-def _command() -> str:
-    """Return the command that reruns this run alone, even if a sweep or a cluster started it."""
-    arguments = sys.argv[1:]
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        arguments = [*hydra.overrides.task]
-        for place in config_dirs(hydra):
-            arguments = ["--config-dir", place, *arguments]
-    return shlex.join([sys.executable, "-m", "neoseg.train", *arguments])
 
 
 def _score(

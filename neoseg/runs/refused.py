@@ -22,6 +22,7 @@ from neoseg.runs.folder import INIT, RECORD
 from neoseg.runs.origin import CHANGES
 from neoseg.runs.people import IMAGES, PLAN, SCANS, SEEN, SPLIT
 from neoseg.runs.start import TRANSLATION
+from neoseg.runs.start_command import COMMAND
 from neoseg.store.damage import DataError
 from neoseg.tracking.curves import METRICS
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 DESCRIBING = (
     *(CONFIG, SPLIT, PLAN, SCANS, SEEN, IMAGES, CODE, CHANGES, RECORD),
-    *(TRANSLATION, INIT),
+    *(TRANSLATION, INIT, COMMAND),
 )
 """Files of a run folder that say what the run is, rewritten when it is resumed."""
 

@@ -25,6 +25,7 @@ from neoseg.runs.refused import restored_if_refused
 from neoseg.runs.stage import run_stage
 from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import require_unseen, with_source
+from neoseg.runs.start_command import write_command
 from neoseg.store.leaks import members_of, told_once, warn_of_twins
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import STAGES, before, stages_of
@@ -121,4 +122,6 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     write_splits(folder / SPLIT, [(s.split, s.cohort.scans) for s in plan.sources])
     write_plan(folder / PLAN, plan.assignments, plan.known)
     write_origin(run, folder, plan)
+    if not resuming:
+        write_command(folder)
     return plan

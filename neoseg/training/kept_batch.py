@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neoseg.errors import printable
 from neoseg.files import replacing
 from neoseg.foreign import json_of
 from neoseg.foreign.packed import read_arrays
@@ -50,6 +51,9 @@ def read_batch(path: Path) -> KeptBatch:
     try:
         content = read_arrays(path, MAX_BYTES)
         about = json_of(str(content.pop("about")), str(path))
+        about |= {key: int(about[key]) for key in ("seed", "step", "rank")}
+        about["items"] = [int(item) for item in about["items"]]
+        about["scans"] = [printable(str(scan)) for scan in about["scans"]]
         tensors: dict[str, Any] = {n: torch.from_numpy(v.copy()) for n, v in content.items()}
         return KeptBatch(Batch(**tensors), about)
     except (ValueError, KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from neoseg.cohort import Scan
 from neoseg.cohort.annotation import read_plan
 from neoseg.evaluation.report.expected import read_expected
+from neoseg.own_code import current_code
 from neoseg.runs.people import write_images
 from neoseg.runs.unseen import member_of
 
@@ -65,6 +67,22 @@ def test_promises_from_a_run_and_from_its_file(
     assert "1 of 1 scans are segmented already" in capsys.readouterr().out
     assert command("predict", f"run={run}", *asked, "sets=0.9", f"output={tmp_path}/x") == 2
     assert "needs at least 9 calibration scans" in "".join(capsys.readouterr())
+
+
+def test_promises_of_a_network_of_another_package_travel_in_its_file(
+    command: Command, run: Path, data_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "nets.py").write_text("WIDTH = 4\n")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    (run / "code.json").write_text(json.dumps(current_code(["nets"], ["nets"])))
+    own, model = ("device=cpu", "allow=[nets]"), tmp_path / "model.neoseg"
+    assert command("calibrate", f"run={run}", "part=test", *own) == 0
+    assert command("export", f"run={run}", f"output={model}", "allow=[nets]") == 0
+    scan = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
+    asked = (f"input={scan}", "picture=false", "sets=0.6", f"output={tmp_path / 'out'}", *own)
+    assert command("predict", f"model={model}", *asked) == 0
+    assert list((tmp_path / "out").rglob("*sets_dseg.nii.gz"))
 
 
 def test_who_was_trained_on_is_refused(

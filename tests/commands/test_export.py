@@ -55,6 +55,7 @@ def test_predict_gives_with_the_file_what_it_gives_with_the_run(
         (("output=model.neoseg", "format=onnx"), "a file that ends in .onnx"),
         (("output=model.neoseg", "format=monai_bundle"), "a folder, without an ending"),
         (("output=there.neoseg",), "is there already"),
+        (("output=model.onnx", "format=onnx"), "segment.py is there already"),
         (("output=model.neoseg", "predict_with=teacher"), "this run has none"),
     ],
 )
@@ -68,7 +69,9 @@ def test_what_cannot_be_written_is_one_message(
 ) -> None:
     monkeypatch.chdir(run.parent)
     Path("there.neoseg").touch()
+    Path("segment.py").write_text("mine")
     assert command("export", f"run={run}", *arguments) == 2
     told = "".join(capsys.readouterr())
     assert says in told
     assert "Traceback" not in told
+    assert Path("segment.py").read_text() == "mine"

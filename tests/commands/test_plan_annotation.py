@@ -41,7 +41,7 @@ from neoseg.runs.unseen import member_of
     ],
 )
 def test_the_training_that_follows_is_that_of_the_run(
-    before: str | None, after: str, tmp_path: Path
+    before: str | None, after: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     plan, old = tmp_path / "plan", tmp_path / "old"
     write_text(old / "annotation" / "planned.yaml", "")
@@ -49,6 +49,15 @@ def test_the_training_that_follows_is_that_of_the_run(
         record = {"command": f"/bin/python -m neoseg.train {before.format(old=old)}"}
         (tmp_path / "run.json").write_text(json.dumps(record))
     assert _started(tmp_path, plan) == f"python -m neoseg.train {after.format(plan=plan)}"
+    is_known = before is not None and "resume=" not in before
+    assert ("does not tell the command" in caplog.text) == (not is_known)
+
+
+def test_a_resumed_run_keeps_the_command_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "command.txt").write_text("python -m neoseg.train +experiment=paper_2d\n")
+    (tmp_path / "run.json").write_text(json.dumps({"command": "neoseg.train resume=a"}))
+    told = f"python -m neoseg.train --config-dir={tmp_path / 'plan'} +experiment=paper_2d"
+    assert _started(tmp_path, tmp_path / "plan") == told
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -191,7 +200,7 @@ def test_scans_of_several_cohorts(
     made = ("+experiment=several_cohorts", *share, *others)
     run, output = untrained(*made), tmp_path / "plan"
     trained = ["python", "-m", "neoseg.train", *made]
-    (run / "run.json").write_text(json.dumps({"command": shlex.join(trained)}))
+    (run / "command.txt").write_text(shlex.join(trained))
     asked = (f"run={run}", "device=cpu")
     assert command("plan_annotation", *asked, f"output={output}", "budget=5000") == 0
     rows = pd.read_csv(output / "plan.tsv", sep="\t")

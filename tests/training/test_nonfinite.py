@@ -20,7 +20,7 @@ from neoseg.findings.settings import ConfigError
 from neoseg.patches.batch import Batch
 from neoseg.patches.dataset import PatchDataset
 from neoseg.replay import main as replay
-from neoseg.training.kept_batch import read_batch
+from neoseg.training.kept_batch import read_batch, write_batch
 from neoseg.training.module import SegmentationModule
 from neoseg.training.nonfinite import NonFiniteLoss, NonFiniteLossError
 
@@ -94,6 +94,30 @@ def test_it_stops_and_keeps_the_patch_for_replay(
     losses = [cells[-3].strip() for cells in rows if cells[-3].strip()]  # cells may wrap
     assert losses[1:] == ["nan", "nan"]
     assert float(losses[0]) > 0
+
+
+def test_no_name_in_a_patch_reaches_the_terminal_as_it_is(
+    configured: Callable[..., DictConfig],
+    poisoned: dict[tuple[int, int], Batch],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(NonFiniteLossError):
+        train(configured(*SETTINGS), tmp_path)
+    path = kept_by(tmp_path)
+    kept = read_batch(path)
+    kept.about |= {
+        "loss": "\x1b]0;mine\x07",
+        "scans": ["\x1b[2Ja", "[bold]b"],
+        "files": ["\x1b[8m"],
+    }
+    write_batch(path, kept)
+    capsys.readouterr()
+    assert run_replay(monkeypatch, f"patch={path}") == 0
+    shown = "".join(capsys.readouterr())
+    assert "[bold]b" in shown
+    assert not {"\x1b", "\x07"} & set(shown)
 
 
 def test_replay_refuses_what_is_no_patch(
