@@ -427,6 +427,11 @@ def two_labels(example: Example) -> None:
     example.file("dseg").unlink()
 
 
+def two_kinds(example: Example) -> None:
+    for subject in SUBJECTS[:2]:
+        example.file("dseg", subject).rename(example.file("desc-manual_dseg", subject))
+
+
 def labels_in_a_template(example: Example) -> None:
     for subject in SUBJECTS:
         example.file("dseg", subject).rename(example.file("space-MNI_dseg", subject))
@@ -572,6 +577,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "no-labels": no_labels,
     "missing-image": no_image,
     "several-files": two_labels,
+    "mixed-derivatives": two_kinds,
     "other-space": labels_in_a_template,
     "foreign-file": stray,
     "no-images": no_images,

@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from neoseg.cohort.formats import fault_of
 from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.meaning import resolve
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, scan_id
-from neoseg.findings.problems import Problems
+from neoseg.cohort.selection import Selection
+from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
+
+Stream = Literal["all", "cross", "long"]
+STREAMS = get_args(Stream)
 
 LONGITUDINAL = ".long."
 """Between the names of a visit and of its subject's template in the longitudinal stream."""
@@ -39,6 +43,7 @@ def read_freesurfer(
     *,
     labels: str = "aseg",
     mask: str | None = None,
+    stream: Stream = "all",
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
 ) -> tuple[list[Scan], Convention | None]:
     """Find `<subject>/mri/<modality>.mgz` with `<subject>/mri/<labels>.mgz`, as from `recon-all`.
@@ -49,9 +54,12 @@ def read_freesurfer(
     other options are those of `read_bids`. Templates (fsaverage) are left out.
 
     Folders `sub-X_ses-Y` are sessions of one subject, and so are those of the longitudinal stream:
-    `NAME.long.BASE`, and the template BASE of a subject.
+    `NAME.long.BASE`, and the template BASE of a subject. `stream` takes "all", "long" for
+    `NAME.long.BASE` alone, or "cross" for neither these nor templates.
     """
-    problems = reading.problems
+    problems, selection = reading.problems, reading.selection
+    if stream not in STREAMS:
+        problems.error("stream", f"is {stream!r}", f"one of {', '.join(STREAMS)}")
     reading.settle()
     folders = {path.parent.name: path for path in sorted(root.glob("*/mri")) if path.is_dir()}
     subjects = {
@@ -62,11 +70,10 @@ def read_freesurfer(
         problems.error(root, "holds no subjects", expected, "set cohort.root", "no-scans")
     reading.settle()
     folder_of = _by_ids(subjects, problems)
-    reading.selection.check([subject for subject, _ in folder_of], problems)
+    _check_names(selection, folder_of, problems)
+    kept = {ids: folder for ids, folder in folder_of.items() if selection.wants(ids[0])}
     scans = []
-    for (subject, session), folder in folder_of.items():
-        if not reading.selection.wants(subject):
-            continue
+    for (subject, session), folder in _of_stream(kept, stream, problems).items():
         images = [folder / f"{name}.mgz" for name in reading.modalities]
         label_and_mask = [folder / f"{name}.mgz" if name else None for name in (labels, mask)]
         for path in (*images, *filter(None, label_and_mask)):
@@ -95,6 +102,55 @@ def read_freesurfer(
         meaning: dict[int, Meaning] = {**PARCELS, **{number: number for number in numbers}}
         return scans, resolve(space, meaning, "convention", problems)
     return with_meaning(scans, space, convention, root, problems)
+
+
+def _check_names(
+    selection: Selection, folder_of: Mapping[tuple[str, str | None], Path], problems: Problems
+) -> None:
+    """Record listed folders whose scans have other ids, and a template that stands for a person."""
+    people = [subject for subject, _ in folder_of]
+    names = {bare_id(path.parent.name, "sub-"): ids for ids, path in folder_of.items()}
+    scans = {name: bare_id(scan_id(*ids), "sub-") for name, ids in names.items()}
+    renamed = {name: scan for name, scan in scans.items() if name not in (scan, *people)}
+    selection.check([*people, *renamed], problems)
+    for key, listed in (("subjects", selection.subjects or ()), ("exclude", selection.exclude)):
+        if found := {name: renamed[name] for name in listed if name in renamed}:
+            told = f"names {shorten(found)}, which the cohort calls {shorten(found.values())}"
+            problems.error(key, told, "ids as the cohort has them", "correct the list")
+    for name in selection.exclude:
+        if name in people and scans.get(name, name) != name:
+            problems.warn(
+                "exclude",
+                f"names {name}, a template and its person, whose {people.count(name)} scans are "
+                "all left out",
+                action=f"the template alone is {scans[name]}; cohort.stream leaves out all of them",
+                kind="left-out",
+            )
+
+
+def _of_stream(
+    folder_of: Mapping[tuple[str, str | None], Path], stream: Stream, problems: Problems
+) -> dict[tuple[str, str | None], Path]:
+    """Return the folders of a stream; warn of scans that would be there several times."""
+    long = {ids for ids, path in folder_of.items() if LONGITUDINAL in path.parent.name}
+    visits = {ids for ids in folder_of if (ids[0], f"{ids[1]}long") in long}
+    names = {path.parent.name.partition(LONGITUDINAL)[2] for path in folder_of.values()}
+    templates = {ids for ids, path in folder_of.items() if path.parent.name in names}
+    if stream != "all":
+        wanted = long if stream == "long" else folder_of.keys() - long - templates
+        if folder_of and not wanted:
+            problems.error("stream", f"{stream} leaves no scan", action="set cohort.stream=all")
+        return {ids: path for ids, path in folder_of.items() if ids in wanted}
+    if visits or templates:
+        problems.warn(
+            "subjects",
+            f"{len(visits)} visits are there twice, alone and as {LONGITUDINAL}, and "
+            f"{len(templates)} people have a template besides",
+            "one scan for each visit",
+            "all count as scans; take one kind by cohort.stream=long or cohort.stream=cross",
+            "duplicate-scan",
+        )
+    return dict(folder_of)
 
 
 def _by_ids(folders: Mapping[str, Path], problems: Problems) -> dict[tuple[str, str | None], Path]:

@@ -108,20 +108,35 @@ def from_rows(
             unmatched.append(f"{row['index']} {row['name']!r}")
         mapping[row["index"]] = match
     if unmatched:
+        own = "map the integers with the cohort's `convention`, or rename the table's entries"
+        if _as_in_table(space, mapping):
+            own = (
+                "all others are integers of that table: if its integers are meant, set "
+                "cohort.convention=identity, and no label file may hold these; else map the "
+                "integers with the cohort's `convention`"
+            )
         problems.error(
             path,
             f"has names that label table '{space.name}' lacks: {shorten(unmatched, 12)}",
             _expected_names(space),
-            "map the integers with the cohort's `convention`, or rename the table's entries; if "
-            "the labels are not to be used, set cohort.convention=identity and annotation={full: "
-            "[], protocol: {name: ignored, unlabelled: true, describes: true}}, both after "
-            "extra_cohorts.NAME. where it is one of those",
+            f"{own}; if the labels are not to be used, set cohort.convention=identity and "
+            "annotation={full: [], protocol: {name: ignored, unlabelled: true, describes: true}}, "
+            "both after extra_cohorts.NAME. where it is one of those",
             KIND,
             scans,
         )
     if len(problems.errors) > errors_before:
         return None
     return resolve(space, mapping, path, problems)
+
+
+def _as_in_table(space: LabelSpace, mapping: Mapping[str, Meaning]) -> bool:
+    """Return whether names mean the leaves whose own integers they stand at, as far as known."""
+    known = {index: meaning for index, meaning in mapping.items() if meaning is not None}
+    leaves = {str(leaf.index): frozenset([n]) for n, leaf in enumerate(space.leaves)}
+    return len(known) > 2 and all(
+        leaves.get(index) == space.label_set(meaning) for index, meaning in known.items()
+    )
 
 
 def has_name(space: LabelSpace, name: int | str) -> bool:

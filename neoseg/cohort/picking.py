@@ -85,6 +85,8 @@ class Picker:
         self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
         self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
         self.without: dict[tuple[str, str], list[SessionFolder]] = {}
+        self.kinds: dict[tuple[str, str], dict[str, list[SessionFolder]]] = {}
+        self.beside: dict[tuple[str, ...], list[SessionFolder]] = {}
 
     def first(self, item: SessionFolder, suffix: str, wish: Wish) -> tuple[str | None, Path | None]:
         """Return name and path of a session's image; prefer images in native space."""
@@ -102,7 +104,7 @@ class Picker:
         """Return the file that belongs to an image: of the same run and, if any, in its space.
 
         Files that name another space do not belong to it unless that is wished, nor labels and
-        masks of another `acq-`.
+        masks of another `acq-` or `rec-`.
         """
         modality, entities = image.split("_")[-1], entities_of(image)
         spaces = [entities.get("space"), modality]
@@ -121,7 +123,7 @@ class Picker:
                 len(entities.keys() ^ candidate.keys()),
             )
 
-        strict = ("run",) if wish.what == "image" else ("run", "acq")
+        strict = ("run",) if wish.what == "image" else ("run", "acq", "rec")
         shared = {key: entities[key] for key in strict if key in entities}
         names = [
             name
@@ -140,7 +142,26 @@ class Picker:
     def _pick(self, item: SessionFolder, names: Sequence[str], wish: Wish) -> Path | None:
         if len(names) > 1:
             self.several.setdefault((wish.what, tuple(names)), []).append(item)
+        elif names:
+            self._note_kind(item, names[0], wish)
         return item.usable(names[0], self.problems) if names else None
+
+    def _note_kind(self, item: SessionFolder, name: str, wish: Wish) -> None:
+        """Note how a file was derived where nobody asked, and label files derived otherwise."""
+        entities, suffix = entities_of(name), name.split("_")[-1]
+        free = ["desc"] if wish.desc is None and "desc" not in wish.entities else []
+        if wish.what == "image" and "space" not in wish.entities:
+            free.append("space")
+        if entities.get("space") in (*NATIVE, suffix):
+            del entities["space"]
+        if free:
+            kind = " ".join(f"{key}-{entities[key]}" for key in free if key in entities)
+            kinds = self.kinds.setdefault((wish.what, suffix), {})
+            kinds.setdefault(kind or f"no {'- or '.join(free)}-", []).append(item)
+        if wish.what == "label" and free and "desc" not in entities:
+            others = map(entities_of, with_suffix(item.files, [suffix]))
+            if descs := {o["desc"] for o in others if "desc" in o and "space" not in o}:
+                self.beside.setdefault(tuple(sorted(descs)), []).append(item)
 
     def report(self) -> None:
         """Record each kind of ambiguity, and of files in another space, once."""
@@ -162,6 +183,30 @@ class Picker:
                 "the same kind of image in every session",
                 "leave these out by cohort.exclude if theirs is another kind of image",
                 "missing-image",
+            )
+        for (what, suffix), kinds in self.kinds.items():
+            if len(kinds) > 1:
+                rarest = min(kinds.values(), key=len)
+                counted = (f"{kind} in {len(items)} sessions" for kind, items in kinds.items())
+                self.problems.warn(
+                    rarest[0].path,
+                    f"has a {suffix} of another kind than most: {', '.join(counted)}",
+                    "files that were made in one way",
+                    "if they differ (in integers, brightness, skull, space), choose one kind by "
+                    f"cohort.{what}_desc or cohort.{what}_entities, or read each kind as a cohort "
+                    "of its own (extra_cohorts)",
+                    "mixed-derivatives",
+                )
+        for descs, items in self.beside.items():
+            options = [override("cohort.label_desc", desc) for desc in descs]
+            without = override("cohort.label_entities", "{desc: null}")
+            self.problems.warn(
+                items[0].path,
+                f"has label files {' and '.join(f'desc-{desc}' for desc in descs)} beside the one "
+                f"without desc-, which is taken ({len(items)} sessions are like this)",
+                "the label file that is meant",
+                f"set {' or '.join(options)}, or {without} if it is that without",
+                "several-files",
             )
         for (what, names), items in self.several.items():
             self.problems.error(

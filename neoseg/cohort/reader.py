@@ -1,7 +1,7 @@
 """Common part of all cohort readers: options, filters and error handling."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -17,10 +17,18 @@ from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace
 
-_TIME_POINT = re.compile(
-    r"(?i)(.*\d)[-_][A-Z]{0,5}\d{1,3}|(.+)[-_](?:ED|ES|pre|post|bl|fu|baseline|followup)"
+_TIMES = (
+    r"(.*\d)[-_.][A-Z]{0,5}\d{1,3}",
+    r"(.*\d)[-_.]\d{1,3}(?:d|wk?|weeks?|mo?|months?|yr?|years?)(?:\dd?)?",
+    r"(.*\d)[-_.](?:\d\d\+\d|(?:19|20)\d{6})",
+    r"(.*\d)(?:v|w|ga|tp)\d{1,2}",
+    r"(.+)[-_.](?:ED|ES|pre|post|bl|fu|baseline|followup)",
 )
-"""An id that ends in a number or a word of a time, as `OAS2_0004_MR2` and `A1S1_sa_ED` do."""
+_TIME_POINT = re.compile("(?i)" + "|".join(_TIMES))
+"""An id that ends in a time or its number: `OAS2_0004_MR2`, `inf01_6mo`, `c10_24+3`, `A1_sa_ED`."""
+
+_VARIANT = re.compile(r"(.*\d)[-_.]?([A-Za-z]|(?<=[-_.])[A-Za-z]{2,10})")
+"""An id that ends in a letter or a word after a number, as `case10_mial` and `07a` do."""
 
 
 @dataclass(frozen=True)
@@ -180,24 +188,31 @@ def _warn_similar_ids(scans: Sequence[Scan], problems: Problems) -> None:
 
 
 def warn_of_time_points(names: Iterable[str], remedy: str, problems: Problems) -> None:
-    """Warn of subjects whose ids look like those of one person at several times (`P017-2`).
+    """Warn of subjects whose ids look like those of several scans of one person (`P017-2`).
 
-    The last part of their ids is a short number, and more persons would be there than times of one;
-    where it is the other way round, the first part may well be that of a hospital. `remedy` is how
-    to tell the sessions.
+    Their ids end in a time, or in letters that are those of others, too (`_mial` and `_irtk`), and
+    more persons would be there than scans of one; where it is the other way round, the first part
+    may well be that of a hospital. `remedy` is how to tell the sessions.
     """
+    names = set(names)
+    times = {name: match for name in names if (match := _TIME_POINT.fullmatch(name))}
+    words = {name: match for name in names - {*times} if (match := _VARIANT.fullmatch(name))}
+    usual = Counter(match[2] for match in words.values())
     people = defaultdict[str, set[str]](set)
-    for name in names:
-        if match := _TIME_POINT.fullmatch(name):
-            people[match[1] or match[2]].add(name)
+    for name, match in times.items():
+        people[next(filter(None, match.groups()))].add(name)
+    shared = {match[1] for match in words.values() if usual[match[2]] > 1}
+    for name, match in words.items():
+        if match[1] in shared:
+            people[match[1]].add(name)
     several = {person: ids for person, ids in people.items() if len(ids) > 1}
     if several and len(people) >= max(map(len, several.values())):
         problems.warn(
             "subjects",
-            f"{shorten(_several(several.values()))} look like scans of one person at several times",
+            f"{shorten(_several(several.values()))} look like scans of one person, or of twins",
             "one id for each person, and a session for each time",
             "they count as different people, who may be in training and test; if they are one, "
-            f"{remedy}, or keep them in one part of the split by split=file",
+            f"{remedy}, or keep them in one part of the split by split=file, as twins",
             "alike-ids",
         )
 

@@ -58,6 +58,7 @@ KINDS: Mapping[str, str] = {
     # scans and tables
     "missing-image": "Sessions without the image that is asked for",
     "several-files": "Sessions with several files that would do",
+    "mixed-derivatives": "Files that were derived in several ways",
     "other-space": "Labels, masks and images in another space",
     "foreign-file": "Files that belong to another scan",
     "no-images": "Sessions without images",

@@ -54,7 +54,10 @@ def check_values(path: Path, labels: Volume, convention: Convention) -> list[Pro
     if len(new) <= MAX_SPELLED_OUT:
         values = convention.written({int(value): "null" for value in new})
         line = override("cohort.convention", values)
-        action += f", or say what they mean (null: not annotated), {line}"
+        action += (
+            f", or say what they mean (null: not annotated), if all others mean what this line "
+            f"says: {line}"
+        )
     return one(
         path,
         f"holds label values outside the table '{convention.space.name}': "

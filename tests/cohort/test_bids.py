@@ -10,6 +10,7 @@ from cohort_trees import FILES, add_scan, add_table, make_bids, write_names
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.cohort import Cohort, CohortError, read_bids
+from neoseg.findings.problems import Problem
 from neoseg.labels import LabelSpace
 
 
@@ -337,3 +338,57 @@ def test_nothing_there(tmp_path: Path, drawem9: LabelSpace) -> None:
         read_bids(tmp_path, drawem9, exclude=["01", "02"])
     with pytest.raises(CohortError, match="names 1, which the cohort does not have"):
         read_bids(tmp_path, drawem9, subjects=["1"])
+
+
+def of_files(root: Path, space: LabelSpace, **choice: Any) -> list[Problem]:
+    """Return the problems of a cohort, but for its ages."""
+    problems = read_bids(root, space, convention="identity", **choice).problems
+    return [problem for problem in problems if problem.kind != "missing-age"]
+
+
+def derived(root: Path, kinds: dict[str, str], suffix: str = "dseg", beside: str = "T2w") -> Path:
+    for subject, kind in kinds.items():
+        add_scan(root, subject, None, [beside, f"{kind}{suffix}"])
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (("desc-manual_", "desc-manual_"), ""),
+        (("desc-manual_", "desc-ibeat_"), "desc-manual in 1 sessions, desc-ibeat in 1 sessions"),
+        (("", "desc-ibeat_"), "no desc- in 1 sessions, desc-ibeat in 1 sessions"),
+    ],
+)
+def test_label_files_of_several_kinds_are_told(tmp_path, drawem9, kinds, told) -> None:
+    root = derived(tmp_path, dict(zip(("1", "2"), kinds, strict=True)))
+    problems = of_files(root, drawem9)
+    assert told in "".join(p.found for p in problems if p.kind == "mixed-derivatives")
+    assert ("mixed-derivatives" in {p.kind for p in problems}) == bool(told)
+    if told:
+        chosen = of_files(root, drawem9, label_desc="ibeat")
+        assert {p.kind for p in chosen} == {"no-labels"}
+
+
+def test_images_of_several_spaces_are_told(tmp_path: Path, drawem9: LabelSpace) -> None:
+    derived(tmp_path, {"1": "", "2": "space-T2w_"}, "T2w", "dseg")
+    assert of_files(tmp_path, drawem9) == []
+    derived(tmp_path, {"3": "space-MNI_desc-brain_"}, "T2w", "space-MNI_dseg")
+    (told,) = of_files(tmp_path, drawem9)
+    assert told.kind == "mixed-derivatives"
+    assert "no desc- or space- in 2 sessions, desc-brain space-MNI in 1 sessions" in told.found
+
+
+def test_label_files_beside_the_one_that_is_taken_are_told(tmp_path, drawem9) -> None:
+    add_scan(tmp_path, "1", None, ["T2w", "dseg", "desc-aseg_dseg", "space-MNI_desc-aseg_dseg"])
+    (told,) = of_files(tmp_path, drawem9)
+    assert (told.kind, told.severity) == ("several-files", "warning")
+    assert told.found.startswith("has label files desc-aseg beside the one without desc-")
+    for choice in ({"label_desc": "aseg"}, {"label_entities": {"desc": None}}):
+        assert of_files(tmp_path, drawem9, **choice) == []
+
+
+def test_labels_of_another_reconstruction_are_not_those_of_the_image(tmp_path, drawem9) -> None:
+    add_scan(tmp_path, "1", None, ["rec-mial_T2w", "rec-irtk_dseg"])
+    (scan,) = read_bids(tmp_path, drawem9, convention="identity").scans
+    assert scan.label is None

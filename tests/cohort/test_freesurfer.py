@@ -59,3 +59,44 @@ def test_what_is_wrong_is_said(tmp_path: Path, aseg: LabelSpace) -> None:
     with pytest.raises(CohortError, match=r"T1\.mgz: is no file[\s\S]*aseg\.mgz: is empty"):
         read_freesurfer(tmp_path, aseg)
     assert [s.id for s in read_freesurfer(tmp_path, aseg, on_error="skip").scans] == ["sub-02"]
+
+
+def longitudinal(root: Path) -> Path:
+    """Two visits of one person with their template, and a person with one visit."""
+    for name in ("a_tp1", "a_tp2", "a_base", "a_tp1.long.a_base", "a_tp2.long.a_base", "b"):
+        for file in ("T1", "aseg"):
+            path = root / name / "mri" / f"{file}.mgz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    return root
+
+
+def test_a_stream_of_longitudinal_processing_is_chosen(tmp_path: Path, aseg: LabelSpace) -> None:
+    longitudinal(tmp_path)
+    everything = read_freesurfer(tmp_path, aseg)
+    assert len(everything.scans) == 6
+    assert "2 visits are there twice" in "".join(everything.warnings)
+    long, cross = (read_freesurfer(tmp_path, aseg, stream=name) for name in ("long", "cross"))
+    assert [scan.images[0].parts[-3] for scan in long.scans] == [
+        *("a_tp1.long.a_base", "a_tp2.long.a_base")
+    ]
+    assert [scan.images[0].parts[-3] for scan in cross.scans] == ["a_tp1", "a_tp2", "b"]
+    assert {scan.subject for scan in cross.scans} == {"a_base", "b"}
+    assert not [p for p in (*long.problems, *cross.problems) if p.kind == "duplicate-scan"]
+    with pytest.raises(CohortError, match=r"stream: is 'longs'; expected one of all, cross, long"):
+        read_freesurfer(tmp_path, aseg, stream="longs")
+    with pytest.raises(CohortError, match=r"long leaves no scan"):
+        read_freesurfer(tmp_path, aseg, stream="long", subjects=["b"])
+
+
+def test_folders_are_told_by_the_ids_of_their_scans(tmp_path: Path, aseg: LabelSpace) -> None:
+    longitudinal(tmp_path)
+    with pytest.raises(CohortError, match=r"exclude: names a_tp1, which the cohort calls a_base_"):
+        read_freesurfer(tmp_path, aseg, exclude=["a_tp1"])
+    left = read_freesurfer(tmp_path, aseg, exclude=["a_base"])
+    assert [scan.subject for scan in left.scans] == ["b"]
+    told = r"a template and its person, whose 5 scans are all left out; the template alone is "
+    assert f"{told}a_base_ses-base" in "".join(left.warnings)
+    without = read_freesurfer(tmp_path, aseg, exclude=["a_base_ses-base"])
+    assert len(without.scans) == 5
+    assert "left out" not in "".join(without.warnings)

@@ -204,6 +204,19 @@ def test_every_unknown_name_is_listed_once(tmp_path: Path, drawem9: LabelSpace) 
     assert read_bids(tmp_path, drawem9, convention="identity").convention.sets[5] == {5}
 
 
+def test_names_at_the_integers_of_the_table_may_be_left_out(tmp_path, drawem9) -> None:
+    """As FreeSurfer's colour table lists more structures than a label file shows."""
+    make_bids(tmp_path)
+    rows = [f"{leaf.index}\t{leaf.name}\t" for leaf in drawem9.leaves]
+    write_names(tmp_path / "dseg.tsv", *rows, "85\tOptic-Chiasm\t")
+    with pytest.raises(CohortError, match=r"85 'Optic-Chiasm'.*set cohort\.convention=identity, "):
+        read_bids(tmp_path, drawem9)
+    rows[1:3] = [f"1\t{drawem9.leaves[2].name}\t", f"2\t{drawem9.leaves[1].name}\t"]
+    write_names(tmp_path / "dseg.tsv", *rows, "85\tOptic-Chiasm\t")
+    with pytest.raises(CohortError, match=r"lacks: .*; map the integers"):
+        read_bids(tmp_path, drawem9)
+
+
 def test_an_explicit_convention_outranks_names(tmp_path: Path, drawem9: LabelSpace) -> None:
     make_bids(tmp_path)
     write_names(tmp_path / "dseg.tsv", "1\tWhite matter\t")

@@ -97,6 +97,16 @@ def test_other_words_for_modalities(tmp_path: Path, drawem9: LabelSpace) -> None
             "OAS2_0001_MR1 and OAS2_0001_MR2 look",
         ),
         (["A1V1_sa_ED", "A1V1_sa_ES", "A2V1_sa_ED"], "A1V1_sa_ED and A1V1_sa_ES look"),
+        (["inf01_6mo", "inf01_12mo", "inf02_6mo"], "inf01_12mo and inf01_6mo look"),
+        (["c10_24w3d", "c10_30w", "c2_24w"], "c10_24w3d and c10_30w look"),
+        (["c1_24+3", "c1_30+1", "c2_20+1"], "c1_24+3 and c1_30+1 look"),
+        (["c1_20210314", "c1_20210401", "c2_20210102"], "c1_20210314 and c1_20210401 look"),
+        (["010w24", "010w30", "011w24"], "010w24 and 010w30 look"),
+        (["010v1", "010v2", "011v1"], "010v1 and 010v2 look"),
+        (["c1_mial", "c1_irtk", "c2_mial"], "c1_irtk and c1_mial look"),
+        (["07a", "07b", "08a"], "07a and 07b look"),
+        (["site1_smith", "site1_jones", "site2_meyer"], ""),
+        (["CC00001XX01", "CC00002XX02", "CC00003XX03"], ""),
         (["case_001", "case_002", "case_003"], ""),  # numbers of people
         (["01-001", "01-002", "01-003", "02-001", "02-002"], ""),  # of two hospitals
         (["p1", "p2"], ""),
