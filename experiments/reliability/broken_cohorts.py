@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class Example:
     annotation: Mapping[str, Any] | None = None
     prepared: Callable[[Store], None] | None = None
     unreadable: bool = False
+    mirror: Sequence[tuple[int, int]] = ()
 
     def file(self, name: str, subject: str = "01") -> Path:
         """Return the path of a file of a subject."""
@@ -93,9 +94,9 @@ def write_cohort(root: Path) -> Example:
     return example
 
 
-def space() -> LabelSpace:
-    """Return the label space of the examples."""
-    return LabelSpace.from_table(LabelTable.model_validate(TABLE))
+def space(mirror: Sequence[tuple[int, int]] = ()) -> LabelSpace:
+    """Return the label space of the examples, with pairs of left and right structures."""
+    return LabelSpace.from_table(LabelTable.model_validate({**TABLE, "mirror": mirror}))
 
 
 def examine(example: Example, store: Path) -> Diagnosis:
@@ -104,7 +105,7 @@ def examine(example: Example, store: Path) -> Diagnosis:
     options = {"name": "example", "on_error": "collect", **example.options}
     with _unreadable(example.unreadable):
         try:
-            cohort = example.reader(example.root, space(), **options)
+            cohort = example.reader(example.root, space(example.mirror), **options)
         except CohortError as error:
             return Diagnosis.of_error("example", error)
         if example.annotation is not None:
@@ -395,6 +396,13 @@ def two_sides(example: Example) -> None:
         save(example.file("dseg", subject), labels)
 
 
+def exchanged_in_one(example: Example) -> None:
+    two_sides(example)
+    labels = np.asarray(nib.load(example.file("dseg", "02")).dataobj)
+    save(example.file("dseg", "02"), np.array([0, 1, 2, 4, 3], np.uint8)[labels])
+    example.mirror = [(3, 4)]
+
+
 def more_than_described(example: Example) -> None:
     labels = head(1)[1]
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
@@ -569,6 +577,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "no-integer": no_integer,
     "full-but-coarse": outlines,
     "unpaired-sides": two_sides,
+    "exchanged-sides": exchanged_in_one,
     "class-never-annotated": never_annotated,
     "contradicted-annotation": more_than_described,
     "label-meaning": unknown_name,

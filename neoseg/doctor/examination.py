@@ -19,7 +19,7 @@ from neoseg.doctor.cohort import (
 )
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.openness import mostly_open, without_integer
-from neoseg.doctor.sides import unpaired_sides
+from neoseg.doctor.sides import exchanged_sides, unpaired_sides
 from neoseg.doctor.structures import Structures, untested
 from neoseg.labels import LabelSet, Protocol
 from neoseg.store.examined import guessed_meaning, without_window
@@ -74,7 +74,7 @@ def diagnose(
             problems += unknown_classes(space, known_sets(source))
             problems += [*structures.not_drawn(source), *untested([(source, structures)])]
             problems += [*without_integer(good, good.scans), *mostly_open(source, examined)]
-            problems += unpaired_sides(good, examined)
+            problems += [*unpaired_sides(good, examined), *exchanged_sides(good, examined)]
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(problems)), structures, annotated)
 
 
@@ -97,7 +97,7 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
         counted.append((source, prefix, structures))
         problems += without_integer(source.cohort, scans, prefix)
         problems += mostly_open(source, examined, prefix)
-        problems += copied_labels(examined)
+        problems += [*copied_labels(examined), *exchanged_sides(source.cohort, examined)]
         if mirrored:
             problems += unpaired_sides(source.cohort, examined)
     everywhere = frozenset[int]().union(*(structures.shown for *_, structures in counted))

@@ -1,6 +1,8 @@
-"""Find left and right structures that the label table does not declare as a mirror pair."""
+"""Find left and right structures that are not declared as mirror pairs, or exchanged in scans."""
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,6 +25,72 @@ MAX_DISTANCE, MAX_SIZE_RATIO = 0.2, 2.0
 """Limits for a pair: distance between one and the mirror image of the other, as a share of the
 extent of all structures along x, and ratio of their sizes.
 """
+
+
+MIN_SHIFT = 0.1
+"""Least distance of the two sides of a pair along x, as a share of the extent of all structures."""
+
+_LEFT, _RIGHT = (
+    re.compile(rf"(?i)(?<![a-z])({words})(?![a-z])") for words in ("left|lh", "right|rh")
+)
+
+
+def exchanged_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Problem]:
+    """Warn of scans in which the structures of mirror pairs lie the other way round.
+
+    That is otherwise than in most scans or, where the names of most pairs tell left from right,
+    otherwise than these say.
+    """
+    space = cohort.convention.space
+    pairs = [(leaf, partner) for leaf, partner in enumerate(space.mirror) if leaf < partner]
+    labelled = [item for item in examined if item.entry is not None and any(item.voxels)]
+    if not pairs or not labelled:
+        return
+    # [scans, pairs]: the sign of x of the first minus x of the second, 0 where it is not known
+    signs = np.array([_order(item, cohort.convention, pairs) for item in labelled])
+    usual = np.sign(signs.sum(axis=0))
+    usual[usual == 0] = signs[0, usual == 0]
+    groups = defaultdict[tuple[str, ...], list[str]](list)
+    for pair, column, most in zip(pairs, signs.T, usual, strict=True):
+        scans = [item.scan.id for item, sign in zip(labelled, column, strict=True) if sign == -most]
+        if scans and most:
+            first, second = (space.leaves[leaf].abbreviation for leaf in pair)
+            groups[tuple(scans)].append(f"{first} and {second}")
+    for scans, names in groups.items():
+        yield _exchanged(cohort, f"{len(scans)} of {len(labelled)} scans: {shorten(scans)}", names)
+    named = [_named_order([space.leaves[leaf].name for leaf in pair]) for pair in pairs]
+    if (usual * named).sum() < 0:
+        yield _exchanged(cohort, "most scans, by the names of the table", [])
+
+
+def _exchanged(cohort: Cohort, where: str, names: Sequence[str]) -> Problem:
+    what = shorten(names, 4) or "left and right structures"
+    return warning(
+        f"cohort '{cohort.name}'",
+        f"{what} lie the other way round in {where}",
+        "each name on its own side of the head",
+        "correct the files: the labels may have the integers of another atlas, or image and labels "
+        "may be mirrored; or name the scans in annotation.file, with a protocol {describes: true, "
+        "convention: {INTEGER: NAME, ...}} that exchanges the names",
+        "exchanged-sides",
+    )
+
+
+def _order(item: Examined, convention: Convention, pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """Return for each pair on which side of the second its first lies: -1 left, 1 right, or 0."""
+    features = _side_features(item, convention, [leaf for pair in pairs for leaf in pair])
+    first, second = features[::2, 1], features[1::2, 1]
+    shift = np.nan_to_num(first - second)
+    order: list[float] = np.where(np.abs(shift) < MIN_SHIFT, 0, np.sign(shift)).tolist()
+    return order
+
+
+def _named_order(names: Sequence[str]) -> int:
+    """Return -1 if the first of two names is left and the second right, 1 if vice versa, or 0."""
+    left, right = ([bool(word.search(name)) for name in names] for word in (_LEFT, _RIGHT))
+    if (left, right) == ([True, False], [False, True]):
+        return -1
+    return int((left, right) == ([False, True], [True, False]))
 
 
 def unpaired_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Problem]:

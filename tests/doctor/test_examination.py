@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,31 @@ def test_sides_that_the_table_does_not_tell_are_found(
     names, pair = ("dGM and WM", "[4, 3]") if "mirrored" in change else ("WM and dGM", "[3, 4]")
     assert [p.found.rpartition(": ")[2] for p in found] == [names] * told
     assert all(f"mirror: [{pair}]" in p.action for p in found)
+
+
+@pytest.mark.parametrize(
+    ("exchanged", "names", "told"),
+    [
+        ((), ("White", "Deep"), ""),
+        (("02",), ("White", "Deep"), "WM and dGM lie the other way round in 1 of 3 scans: sub-02"),
+        ((), ("Left-A", "Right-A"), ""),
+        ((), ("a rh", "a lh"), "left and right structures lie the other way round in most scans"),
+    ],
+)
+def test_sides_that_are_exchanged_are_told(tmp_path: Path, exchanged, names, told) -> None:
+    example = broken(tmp_path, "unpaired-sides")
+    for subject in exchanged:
+        labels = np.asarray(nib.load(example.file("dseg", subject)).dataobj)
+        save(example.file("dseg", subject), np.array([0, 1, 2, 4, 3], np.uint8)[labels])
+    (example.root / "dseg.tsv").unlink()
+    table = deepcopy(TABLE) | {"mirror": [[3, 4]]}
+    for leaf, name in zip(table["leaves"][3:], names, strict=True):
+        leaf["name"] = name
+    space = LabelSpace.from_table(LabelTable.model_validate(table))
+    cohort = read_bids(example.root, space, convention="identity", on_error="collect")
+    problems = diagnose(cohort, store_at(tmp_path)).problems
+    found = [problem.found for problem in problems if problem.kind == "exchanged-sides"]
+    assert [text[: len(told)] for text in found] == [told] * bool(told)
 
 
 def test_a_structure_with_an_integer_for_each_side_is_on_both(tmp_path: Path) -> None:
