@@ -1,7 +1,7 @@
 """Read a cohort from a FreeSurfer subjects directory."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -41,7 +41,8 @@ def read_freesurfer(
     space: LabelSpace,
     reading: Reading,
     *,
-    labels: str = "aseg",
+    names: Mapping[str, str] | None = None,
+    labels: str | Sequence[str] = "aseg",
     mask: str | None = None,
     stream: Stream = "all",
     convention: Mapping[int, Meaning] | Literal["identity"] | None = None,
@@ -49,9 +50,11 @@ def read_freesurfer(
     """Find `<subject>/mri/<modality>.mgz` with `<subject>/mri/<labels>.mgz`, as from `recon-all`.
 
     Modalities, `labels` and `mask` are file names without ending, such as orig, norm and
-    aparc+aseg. With a label table of FreeSurfer's numbers and names (`labels=aseg`), the integers
-    are those numbers, and parcels that the table lacks are cortex. Otherwise `convention` and the
-    other options are those of `read_bids`. Templates (fsaverage) are left out.
+    aparc+aseg; `names` has the file of a modality where it is called otherwise, as in `{T1w: T1}`.
+    Of several `labels`, as `[aseg.manual, aseg]`, the first that a scan has is taken. With a label
+    table of FreeSurfer's numbers and names (`labels=aseg`), the integers are those numbers, and
+    parcels that the table lacks are cortex. Otherwise `convention` and the other options are those
+    of `read_bids`. Templates (fsaverage) are left out.
 
     Folders `sub-X_ses-Y` are sessions of one subject, and so are those of the longitudinal stream:
     `NAME.long.BASE`, and the template BASE of a subject. `stream` takes "all", "long" for
@@ -72,15 +75,20 @@ def read_freesurfer(
     folder_of = _by_ids(subjects, problems)
     _check_names(selection, folder_of, problems)
     kept = {ids: folder for ids, folder in folder_of.items() if selection.wants(ids[0])}
+    file_of = {modality: str(name) for modality, name in (names or {}).items()}
+    kinds = [labels] if isinstance(labels, str) else list(labels)
     scans = []
     for (subject, session), folder in _of_stream(kept, stream, problems).items():
-        images = [folder / f"{name}.mgz" for name in reading.modalities]
-        label_and_mask = [folder / f"{name}.mgz" if name else None for name in (labels, mask)]
+        images = [folder / f"{file_of.get(name, name)}.mgz" for name in reading.modalities]
+        found = [path for name in kinds if present(path := folder / f"{name}.mgz")]
+        label_and_mask = [found[0] if found else None, folder / f"{mask}.mgz" if mask else None]
         for path in (*images, *filter(None, label_and_mask)):
             fault, kind = fault_of(path)
-            if fault and (path == images[0] or path.is_symlink() or path.exists()):
-                action = "let recon-all finish, or leave the subject out (cohort.exclude)"
+            if fault and (path == images[0] or present(path)):
                 scan_ids = [scan_id(subject, session)]
+                action = "let recon-all finish, or leave the subject out (cohort.exclude)"
+                if others := sorted(p.stem for p in folder.glob("*.mgz") if p.stem not in kinds):
+                    action += f"; {folder} has {shorten(others)}: see cohort.modalities, names"
                 problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])
         label, brain_mask = (path if path and path.exists() else None for path in label_and_mask)
@@ -96,12 +104,17 @@ def read_freesurfer(
                 reading.name,
             )
         )
-    note_unlabelled(scans, f"file mri/{labels}.mgz", problems)
+    note_unlabelled(scans, f"file mri/{' or '.join(kinds)}.mgz", problems)
     numbers = {leaf.index: leaf.name.casefold().replace(" ", "-") for leaf in space.leaves}
     if convention is None and ASEG_MARKERS.items() <= numbers.items():
         meaning: dict[int, Meaning] = {**PARCELS, **{number: number for number in numbers}}
         return scans, resolve(space, meaning, "convention", problems)
     return with_meaning(scans, space, convention, root, problems)
+
+
+def present(path: Path) -> bool:
+    """Return whether there is a file or a link, even one to a file that is gone."""
+    return path.is_symlink() or path.exists()
 
 
 def _check_names(

@@ -1,7 +1,7 @@
 """Examine every scan of a cohort in one pass, preparing the store on the way."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from neoseg.cohort import Assignment, Cohort, CohortError, Plan, Problem, Source, Split
@@ -17,12 +17,13 @@ from neoseg.doctor.cohort import (
     unknown_classes,
     unseen_leaves,
 )
+from neoseg.doctor.contradictions import contradicting
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.openness import mostly_open, without_integer
 from neoseg.doctor.sides import exchanged_sides, unpaired_sides
 from neoseg.doctor.structures import Structures, untested
 from neoseg.labels import LabelSet, Protocol
-from neoseg.store.examined import guessed_meaning, without_window
+from neoseg.store.examined import Examined, guessed_meaning, without_window
 from neoseg.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -88,11 +89,13 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
     """
     shown, problems = set[LabelSet](), list[Problem]()
     counted = list[tuple[Source, str, Structures]]()
+    each = list[tuple[Cohort, Sequence[Examined]]]()
     for place, source in enumerate(plan.sources):
         prefix = f"++extra_cohorts.{source.cohort.name}." if place else ""
         scans = tuple(scan for part in SPLITS for scan, _ in source.of_split(part))
         examined = store.examine(source.cohort, scans)
         shown |= shown_sets(source, examined)
+        each.append((source.cohort, examined))
         structures = Structures.of(replace(source.cohort, scans=scans), examined)
         counted.append((source, prefix, structures))
         problems += without_integer(source.cohort, scans, prefix)
@@ -100,6 +103,7 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
         problems += [*copied_labels(examined), *exchanged_sides(source.cohort, examined)]
         if mirrored:
             problems += unpaired_sides(source.cohort, examined)
+    problems += contradicting(each)
     everywhere = frozenset[int]().union(*(structures.shown for *_, structures in counted))
     for source, prefix, structures in counted:
         problems += structures.not_drawn(source, prefix, everywhere)

@@ -52,10 +52,10 @@ def exchanged_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Pr
     usual[usual == 0] = signs[0, usual == 0]
     groups = defaultdict[tuple[str, ...], list[str]](list)
     for pair, column, most in zip(pairs, signs.T, usual, strict=True):
-        scans = [item.scan.id for item, sign in zip(labelled, column, strict=True) if sign == -most]
-        if scans and most:
+        other = [item.scan.id for item, sign in zip(labelled, column, strict=True) if sign == -most]
+        if other and most:
             first, second = (space.leaves[leaf].abbreviation for leaf in pair)
-            groups[tuple(scans)].append(f"{first} and {second}")
+            groups[tuple(other)].append(f"{first} and {second}")
     for scans, names in groups.items():
         yield _exchanged(cohort, f"{len(scans)} of {len(labelled)} scans: {shorten(scans)}", names)
     named = [_named_order([space.leaves[leaf].name for leaf in pair]) for pair in pairs]

@@ -61,6 +61,19 @@ def test_what_is_wrong_is_said(tmp_path: Path, aseg: LabelSpace) -> None:
     assert [s.id for s in read_freesurfer(tmp_path, aseg, on_error="skip").scans] == ["sub-02"]
 
 
+def test_files_may_have_other_names_and_labels_of_several_kinds(tmp_path, aseg) -> None:
+    subjects(tmp_path)
+    manual = tmp_path / "sub-02/mri/aseg.manual.mgz"
+    manual.write_bytes(b"x")
+    kinds = ["aseg.manual", "aseg"]
+    cohort = read_freesurfer(tmp_path, aseg, modalities=["T1w"], names={"T1w": "T1"}, labels=kinds)
+    assert [scan.label for scan in cohort.scans] == [manual, tmp_path / "bert/mri/aseg.mgz"]
+    assert cohort.scans[1].images == (tmp_path / "bert/mri/T1.mgz",)
+    assert cohort.problems == ()
+    with pytest.raises(CohortError, match=r"T1w\.mgz: is no file.*has T1, norm: see cohort\.mod"):
+        read_freesurfer(tmp_path, aseg, modalities=["T1w"])
+
+
 def longitudinal(root: Path) -> Path:
     """Two visits of one person with their template, and a person with one visit."""
     for name in ("a_tp1", "a_tp2", "a_base", "a_tp1.long.a_base", "a_tp2.long.a_base", "b"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import yaml
 from broken_cohorts import EXAMPLES, Example, examine, head, save, write_cohort
@@ -214,3 +215,18 @@ def test_what_one_cohort_has_no_integer_for_is_told(tmp_path: Path) -> None:
     other = plan.sources[1]
     sets = other.told(other.cohort.scans[0], "full")
     assert sets[0] == plan.space.label_set(["BG", "WM"])
+
+
+def test_images_that_two_cohorts_have_with_other_labels_are_told(tmp_path: Path) -> None:
+    plan, store = two_cohorts(tmp_path, None)
+    (problem,) = of_kind(findings_of_plan(plan, store, mirrored=False), "duplicate-image")
+    assert problem.where == "cohort 'other'"
+    assert "has 2 images that cohort 'first' has with other labels" in problem.found
+    first, other = plan.sources
+    for old, new in zip(first.cohort.scans, other.cohort.scans, strict=True):
+        labels = np.asarray(nib.load(old.label).dataobj)
+        save_small(new.label, np.where(labels > 10, 11, labels).astype(np.uint8))
+    whole = {0: "BG", 1: "CSF", 11: "TCV"}  # as one, which says the same
+    coarse = replace(other.cohort, convention=Convention.from_mapping(plan.space, whole))
+    agreeing = Plan.of([first, replace(other, cohort=coarse)])
+    assert not of_kind(findings_of_plan(agreeing, store, mirrored=False), "duplicate-image")
