@@ -7,6 +7,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from neoseg.cohort.formats import ENDINGS, ending_of, stem_of
 from neoseg.files import replacing
@@ -19,6 +20,7 @@ from neoseg.inference.dataset import (
     tables_locked,
 )
 from neoseg.labels import Convention, LabelSpace
+from neoseg.store.headers import SIZE_TOLERANCE, check_forms
 from neoseg.store.nifti import HEADER_ERRORS, open_image
 from neoseg.store.volume import read_volume
 
@@ -169,7 +171,8 @@ def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> ni
     """Return an image of `values` on the grid of another image, NIfTI-2 if that is.
 
     The header is new, as description, extensions and other fields of the source may identify a
-    person. A `step` other than 1 scales the stored integers to values from 0 to 1.
+    person, and says where voxels lie by the affine alone if other fields contradict it. A `step`
+    other than 1 scales the stored integers to values from 0 to 1.
     """
     cls: Any = nib.Nifti2Image if isinstance(image.header, nib.Nifti2Header) else nib.Nifti1Image
     header = cls.header_class()
@@ -181,6 +184,11 @@ def image_like(image: nib.Nifti1Pair, values: np.ndarray, step: float = 1) -> ni
     header["cal_max"] = step != 1
     new: nib.Nifti1Pair = cls(values.reshape(image.shape), image.affine, header)
     new.header.set_slope_inter(step, 0)
+    sizes = voxel_sizes(image.affine)
+    if not np.allclose(header["pixdim"][1:4], sizes, rtol=SIZE_TOLERANCE, atol=0):
+        new.header["pixdim"][1:4] = sizes
+    if check_forms(Path(), image.header, image.shape[:3]):
+        new.header["qform_code"] = 0
     return new
 
 

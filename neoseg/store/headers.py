@@ -41,7 +41,7 @@ def check_header(path: Path, image: Any, head: bytes, behind: bytes, more: int) 
     block = head[: header_class.sizeof_hdr]
     stored = header_class(block, endianness=image.header.endianness, check=False)
     return [
-        *_check_forms(path, stored, image.shape),
+        *check_forms(path, stored, image.shape),
         *_check_sizes(path, stored, image.affine),
         *_check_scaling(path, stored),
         *_check_length(path, stored, image, behind, more),
@@ -109,7 +109,7 @@ def _check_length(path: Path, stored: Any, image: Any, behind: bytes, more: int)
     return problems
 
 
-def _check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Problem]:
+def check_forms(path: Path, stored: Any, shape: tuple[int, ...]) -> list[Problem]:
     """Check that sform and qform agree on the position of the voxels."""
     if not (stored["sform_code"] and stored["qform_code"]):
         return []
@@ -172,7 +172,7 @@ def _check_sizes(path: Path, stored: Any, affine: np.ndarray) -> list[Problem]:
     if unit != "mm":
         problems += _other_unit(path, unit, sizes, "write image.header.set_xyzt_units('mm')")
     pixdim = np.abs(np.asarray(stored["pixdim"][1:4], np.float64))
-    # If both forms are set, `_check_forms` compares them.
+    # If both forms are set, `check_forms` compares them.
     if not stored["qform_code"] and not np.allclose(pixdim, sizes, rtol=SIZE_TOLERANCE, atol=0):
         problems += one(
             path,

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from nibabel.affines import voxel_sizes
 
 from neoseg.inference.dataset import DerivativeError, Provenance
 from neoseg.inference.derivative import derivative_path, plan_derivatives, write_derivative
@@ -70,6 +71,20 @@ def test_the_grid_is_that_of_the_input_and_nothing_else(
     assert np.array_equal(new.header.get_zooms(), old.header.get_zooms())
     assert new.header.get_slope_inter() in ((None, None), (1, 0))
     assert np.array_equal(np.asarray(new.dataobj), np.array([0, 11, 12, 40])[labels])
+
+
+def test_a_contradiction_of_the_input_is_not_passed_on(tmp_path, space, labels) -> None:
+    stored = nib.load(make_scan(tmp_path / "a.nii.gz"))
+    moved = np.array(stored.affine)
+    moved[:3, 3] += 4
+    stored.set_qform(moved, 1, strip_shears=True)
+    stored.header["pixdim"][1:4] *= 2
+    nib.save(stored, tmp_path / "sub-01_T2w.nii.gz")
+    target = write_derivative(tmp_path / "out", tmp_path / "sub-01_T2w.nii.gz", labels, space, RUN)
+    new = nib.load(target)
+    assert np.array_equal(new.affine, AFFINE.astype(np.float32))
+    assert np.allclose(new.header.get_zooms(), voxel_sizes(AFFINE))
+    assert int(new.header["qform_code"]) == 0
 
 
 def test_itk_sees_the_labels_where_it_sees_the_scan(tmp_path, space, labels) -> None:
