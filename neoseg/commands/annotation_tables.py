@@ -17,6 +17,8 @@ from neoseg.commands.annotation_pool import Candidate
 from neoseg.configuration.composed import composed
 from neoseg.files import write_text
 from neoseg.findings.command_line import quoted
+from neoseg.labels import Convention
+from neoseg.labels.convention import unnamed
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.runs.loading import load_config
 from neoseg.runs.start_command import arguments_of
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 PLANNED = Path("annotation", "planned.yaml")
 """File of a plan's folder: the `annotation` section of the first cohort after the plan."""
+
+DRAWN = "drawn_in_full"
+"""Protocol of scans to be drawn in full, in a cohort whose integers do not tell all structures."""
 
 COLUMNS = ("subject", "session", "annotation")
 
@@ -66,7 +71,11 @@ def write_tables(
     selected = {} if trained is None else trained.hydra.runtime.choices
     for index, source in enumerate(plan.sources):
         name = source.cohort.name
-        protocols = _current_protocols(source) | chosen.get(name, {})
+        open_ = unnamed(plan.space, source.cohort.convention.sets)
+        added = chosen.get(name, {})
+        if open_:  # the integers of the cohort cannot tell what is to be drawn
+            added = {scan: DRAWN if p == FULL else p for scan, p in added.items()}
+        protocols = _current_protocols(source) | added
         suffix = f"_{name}" if index else ""
         table = output / f"annotation{suffix}.tsv"
         _write_table(table, protocols)
@@ -75,6 +84,15 @@ def write_tables(
         rows = {protocol: row for protocol, row in defined.items() if protocol in used}
         if slices.name in used:
             rows[slices.name] = _slice_protocol(slices, members, extent)
+        if open_:
+            rows = {p: _with_meaning(row, source.cohort.convention) for p, row in rows.items()}
+        if DRAWN in used:
+            rows[DRAWN] = _with_meaning({"describes": True}, Convention.identity(plan.space))
+            log.info(
+                "cohort '%s' has no integer for %s: draw with the integers of the label table, "
+                "which the protocol %s of %s gives to these scans",
+                *(name, plan.space.plain_name(open_), DRAWN, PLANNED.with_stem(f"planned{suffix}")),
+            )
         content: dict[str, Any] = {"defaults": ["table", "_self_"], "protocols": rows or None}
         section = config if index == 0 else config["extra_cohorts"][name]
         settings = section.get("annotation") or {}
@@ -145,6 +163,13 @@ def _protocol_definitions(config: Mapping[str, Any]) -> dict[str, dict[str, Any]
             definition = {key: value for key, value in row.items() if value and key != "name"}
             definitions[row["name"]] = definition
     return definitions
+
+
+def _with_meaning(row: dict[str, Any], convention: Convention) -> dict[str, Any]:
+    """Return the definition of a protocol with what integers mean in the files it describes."""
+    if not row.get("describes") or row.get("convention"):
+        return row
+    return {**row, "convention": yaml.safe_load(convention.written())}
 
 
 def _slice_protocol(

@@ -138,6 +138,46 @@ def test_full_scans_that_lack_a_structure_are_named(
     assert "every training scan of the run is annotated in full" in said
 
 
+def test_what_files_of_one_structure_leave_open_stays_open(
+    command: Callable[..., int],
+    untrained: Callable[..., Path],
+    compose_train: Callable[..., DictConfig],
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Scans that the plan names are drawn in full, with the integers of the label table."""
+    untrained()  # writes the phantom
+    image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
+    files = f"cohort.root={image.parents[3]}", "cohort.image_desc=restore"
+    others = ", ".join(f"{value}: null" for value in range(1, 10) if value != 2)
+    made = ("cohort=bids", *files, "cohort.label_desc=drawem9", "split.fractions=[0.6,0.2,0.2]")
+    (tmp_path / "run").rename(tmp_path / "other")
+    run, output = (
+        untrained(
+            *made,
+            f"cohort.convention={{0: BG, 2: cGM, {others}}}",
+            "annotation={full: [], protocol: {name: cortex, merge: [], describes: true}}",
+        ),
+        tmp_path / "plan",
+    )
+    asked = (f"run={run}", "device=cpu", "budget=60", f"output={output}", "slices.count=0")
+    assert command("plan_annotation", *asked) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "draw with the integers of the label table" in said
+    named = pd.read_csv(output / "annotation.tsv", sep="\t", dtype=str)["annotation"]
+    assert {*named} == {"drawn_in_full", "cortex"}
+    GlobalHydra.instance().clear()
+    planned = (f"hydra.searchpath=[file://{output}]", "annotation=planned")
+    after = compose_train(*planned, *made, "cohort.convention=identity")
+    source = RunConfig.parse(after).plan().sources[0]
+    training = source.of_split("train")
+    sets = {item.protocol: source.told(scan, item.protocol) for scan, item in training}
+    cortex = source.cohort.convention.space.label_set("cGM")
+    assert [leaves for leaves in sets["cortex"] if len(leaves) == 1] == [cortex]
+    assert all(len(leaves) == 1 for leaves in sets["drawn_in_full"])
+
+
 def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     command: Callable[..., int],
     untrained: Callable[..., Path],
