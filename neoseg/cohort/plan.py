@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -17,8 +16,6 @@ from neoseg.cohort.scan import Cohort, Scan
 from neoseg.cohort.split import SPLITS, Split
 from neoseg.findings.problems import CohortError, Problem, shorten
 from neoseg.labels import Codebook, LabelError, LabelSet, LabelSpace, Protocol
-
-log = logging.getLogger(__name__)
 
 COHORTS = "cohorts"
 """Subfolder of a run for files about extra cohorts, by name."""
@@ -188,46 +185,6 @@ class Plan:
         """Return the folder for files about a cohort; `root` itself for the first cohort."""
         name = source.cohort.name
         return root if name == self.sources[0].cohort.name else cohort_folder(root, name)
-
-
-def compared(sources: Sequence[Source], use_rest: Sequence[bool]) -> Iterator[Source]:
-    """Yield the cohorts of a run with the streams that their training scans have in this run.
-
-    Scans that are full in their own cohort count as partial if the label files of another cohort,
-    of which some training scan is full, tell the same leaves apart and more.
-
-    Args:
-        sources: the cohorts, each planned by itself.
-        use_rest: of each, whether the run trains on its scans that are not full.
-    """
-    numbers = [sum(map(_trains_in_full, source.assignments)) for source in sources]
-    for source, number, rest in zip(sources, numbers, use_rest, strict=True):
-        told = source.told_apart
-        fuller = [
-            other.cohort.name
-            for other, others in zip(sources, numbers, strict=True)
-            if others and told < other.told_apart
-        ]
-        if fuller and number:
-            log.info(
-                "cohort '%s': %d training scans %s, since the label files of '%s' tell more "
-                "structures apart",
-                source.cohort.name,
-                number,
-                "count as partial" if rest else "are not full, and left out",
-                fuller[0],
-            )
-            lowered = (
-                replace(item, stream="partial") if _trains_in_full(item) else item
-                for item in source.assignments
-            )
-            source = replace(source, assignments=tuple(lowered))
-        kept = (a for a in source.assignments if rest or a.split != "train" or a.stream == "full")
-        yield replace(source, assignments=tuple(kept))
-
-
-def _trains_in_full(item: Assignment) -> bool:
-    return item.split == "train" and item.stream == "full"
 
 
 def cohort_folder(root: Path, name: str) -> Path:

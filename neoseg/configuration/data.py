@@ -21,8 +21,8 @@ from neoseg.cohort import (
 from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
 from neoseg.cohort.modality import with_modalities
-from neoseg.cohort.plan import compared
 from neoseg.cohort.split import split_cohort, split_of
+from neoseg.cohort.streams import compared
 from neoseg.configuration.command_config import CommandConfig, Earlier, checked
 from neoseg.configuration.reader import Reader
 from neoseg.findings.problems import OnError

@@ -152,7 +152,7 @@ class Protocol:
     def _describes_all(self) -> bool:
         """Whether files of this protocol have every leaf, as with other integers than the cohort's.
 
-        Those of the cohort's integers have what they have, as with the protocol "full".
+        Those of the cohort's integers have what they have; see `neoseg.cohort.streams`.
         """
         own = self.sets if self.convention is None else self.convention.sets
         told = {leaf for leaves in own if len(leaves) == 1 for leaf in leaves}

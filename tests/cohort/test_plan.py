@@ -8,8 +8,8 @@ from cohort_scans import make_scan, make_scans
 
 from neoseg.cohort import Cohort, CohortError, Plan, Scan, Source
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation, read_plan, write_plan
-from neoseg.cohort.plan import compared
 from neoseg.cohort.split import make_split, read_split, write_splits
+from neoseg.cohort.streams import compared
 from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace, Protocol
 
@@ -202,6 +202,17 @@ def test_files_that_tell_less_than_those_of_another_cohort_are_not_full(space: L
     assert {*map(frozenset, map(streams, compared((left, right), (True, True))))} == {
         frozenset({"full"})
     }
+
+
+@pytest.mark.parametrize(("meaning", "stream"), [(LEFT_ALONE, "partial"), (None, "full")])
+def test_described_files_are_full_if_their_integers_tell_everything(
+    space: LabelSpace, meaning: dict[int, str] | None, stream: str
+) -> None:
+    described = Protocol.parse(space, {"name": "drawn", "describes": True})
+    scans = [replace(scan, annotation=described) for scan in make_scans(preterm=10)]
+    planned = source(space, "a", scans, *([] if meaning is None else [meaning]))
+    assert [streams(item) for item in compared((planned,), (True,))] == [{stream}]
+    assert [streams(item) for item in compared((planned,), (False,))] == [{stream} & {"full"}]
 
 
 def test_only_cohorts_that_train_in_full_are_compared_with(space: LabelSpace) -> None:

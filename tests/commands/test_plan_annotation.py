@@ -142,31 +142,31 @@ def test_what_files_of_one_structure_leave_open_stays_open(
     command: Callable[..., int],
     untrained: Callable[..., Path],
     compose_train: Callable[..., DictConfig],
-    data_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Scans that the plan names are drawn in full, with the integers of the label table."""
-    untrained()  # writes the phantom
-    image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
-    files = f"cohort.root={image.parents[3]}", "cohort.image_desc=restore"
+    scans = RunConfig.parse(compose_train()).read_cohort().scans
+    table = tmp_path / "who.csv"
+    people = sorted({scan.subject for scan in scans})
+    rows = [f"{name},{'all' if name == people[0] else 'cortex'}" for name in people]
+    table.write_text("\n".join(["subject,annotation", *rows]) + "\n")
+    drawn = ", ".join(f"{value}: {value}" for value in range(10))
     others = ", ".join(f"{value}: null" for value in range(1, 10) if value != 2)
-    made = ("cohort=bids", *files, "cohort.label_desc=drawem9", "split.fractions=[0.6,0.2,0.2]")
-    (tmp_path / "run").rename(tmp_path / "other")
-    run, output = (
-        untrained(
-            *made,
-            f"cohort.convention={{0: BG, 2: cGM, {others}}}",
-            "annotation={full: [], protocol: {name: cortex, merge: [], describes: true}}",
-        ),
-        tmp_path / "plan",
+    files = f"cohort.root={scans[0].images[0].parents[3]}", "cohort.image_desc=restore"
+    made = ("cohort=bids", *files, "cohort.label_desc=drawem9", "split.fractions=[1,0,0]")
+    protocols = (
+        f"{{cortex: {{describes: true}}, all: {{describes: true, convention: {{{drawn}}}}}}}"
     )
+    meaning = f"cohort.convention={{0: BG, 2: cGM, {others}}}"
+    told = ("annotation=table", f"annotation.file={table}", f"+annotation.protocols={protocols}")
+    run, output = untrained(*made, meaning, *told), tmp_path / "plan"
     asked = (f"run={run}", "device=cpu", "budget=60", f"output={output}", "slices.count=0")
     assert command("plan_annotation", *asked) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "draw with the integers of the label table" in said
     named = pd.read_csv(output / "annotation.tsv", sep="\t", dtype=str)["annotation"]
-    assert {*named} == {"drawn_in_full", "cortex"}
+    assert {*named} == {"drawn_in_full", "cortex", "all"}
     GlobalHydra.instance().clear()
     planned = (f"hydra.searchpath=[file://{output}]", "annotation=planned")
     after = compose_train(*planned, *made, "cohort.convention=identity")
