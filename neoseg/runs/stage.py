@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +13,7 @@ from neoseg.cohort import Plan
 from neoseg.configuration.run import RunConfig
 from neoseg.doctor.examination import findings_of_plan
 from neoseg.files import write_json
+from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.checkpoint import (
     CHECKPOINTS,
@@ -81,6 +83,9 @@ def run_stage(
         write_images(folder, data.members)
         if not resuming:
             _warn_of_data(data, run.recipe.asks_source)
+            objective = module.objective
+            if codes is None and not (objective.needs_teacher or objective.needs_peer):
+                _warn_of_unlabelled(plan, run.patches.mix)
             if run.recipe.kind != "folds":  # whose stages follow that warning
                 warn_of_twins(data.members)
     if data.with_teacher and augment.teacher == "same" and not augment.changes_intensities:
@@ -119,6 +124,22 @@ def _warn_of_data(data: MixedDataModule, has_labels_of_source: bool) -> None:
     for problem in findings_of_plan(data.annotated, data.store, mirrored):
         if not (has_labels_of_source and problem.kind == "leaf-never-shown"):
             log.warning("%s", problem)
+
+
+def _warn_of_unlabelled(plan: Plan, mix: Mapping[str, float] | None) -> None:
+    """Warn of scans without labels in a training that compares with no other network."""
+    counts = Counter(item.stream for _, item in plan.of_split("train"))
+    labelled = ", ".join(f"{name}: {n}" for name, n in counts.items() if name != "unlabelled")
+    if counts["unlabelled"] and labelled and (mix is None or mix.get("unlabelled")):
+        log.warning(
+            "%d training scans have no labels, and patches are drawn from them in vain: no loss "
+            "compares with a teacher or a second network. Leave them out, %s, or choose an "
+            "experiment that learns from them, such as partial_mean_teacher",
+            counts["unlabelled"],
+            override("patches.mix", f"{{{labelled}}}")
+            if mix is None
+            else override("patches.mix.unlabelled", 0),
+        )
 
 
 def _fit(

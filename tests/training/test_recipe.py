@@ -299,6 +299,29 @@ def test_a_registration_with_little_to_go_by_is_told(
         assert ("registration has little to go by" in caplog.text) == told
 
 
+@pytest.mark.parametrize(
+    ("experiment", "more", "told"),
+    [
+        ("label_set", [], "Leave them out, patches.mix.unlabelled=0,"),
+        ("label_set", ["patches.mix=null"], "Leave them out, 'patches.mix={full: 1, partial: 1}'"),
+        ("label_set", ["patches.mix.unlabelled=0"], ""),
+        ("partial_mean_teacher", [], ""),
+    ],
+)
+def test_scans_without_labels_that_no_loss_learns_from_are_told(
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    experiment: str,
+    more: list[str],
+    told: str,
+) -> None:
+    settings = ["annotation.unlabelled_fraction=0.4", "patches.batch_size=3", *more]
+    train(configured(experiment, *settings, "trainer.max_epochs=1", "score=false"), tmp_path)
+    assert told in caplog.text
+    assert ("patches are drawn from them in vain" in caplog.text) == bool(told)
+
+
 def test_atlases_need_somebody_who_is_drawn_in_full(
     configured: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
