@@ -296,8 +296,28 @@ def test_modalities_in_other_words_are_asked_for(tmp_path: Path) -> None:
     assert "names={T1w: WORD, T2w: WORD, FLAIR: WORD}" in str(error.value)
     scans = found(tmp_path, modalities=[*words], naming=Naming(names=words))
     assert scans == [tuple(f"BraTS20_{n}_{w}.nii.gz" for w in words.values()) for n in (1, 2)]
-    numbered = make(tmp_path / "numbered", "p1_001", "p1_002")
-    assert len(found(numbered, modalities=[*words])) == 2
+
+
+@pytest.mark.parametrize("word", ["b", "flair"])
+def test_images_of_one_scan_have_words_of_modalities_or_the_same_as_others(
+    tmp_path: Path, word: str
+) -> None:
+    make(tmp_path, "1_a", f"1_{word}", *(["2_a", "2_b"] if word == "b" else []))
+    with pytest.raises(DataError, match=f"1_a.nii.gz, 1_{word}.nii.gz in .* of one scan"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("p1_001", "p1_002"), ("P001", "P002", "P003"), ("miller", "smith"), ("sub_a", "sub_b")),
+        ("1_a", "1_b", "2_a", "2_c"),
+    ],
+)
+def test_names_that_differ_in_one_word_may_be_those_of_scans(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    assert found(make(tmp_path, *names)) == [(f"{name}.nii.gz", None) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -344,7 +364,7 @@ def test_headers_without_voxels_are_told_of(
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make(tmp_path, "a_T2w", "b", "c", "c_mask", "d_FLAIR", "d-1", "d-T1W")
+    make(tmp_path, "a_T2w", "b", "c_t2", "c_mask", "d_FLAIR", "d-1", "d-T1W")
     (tmp_path / "e_T2w.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "gone.nii.gz")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path, modalities=["T2w"]) == [("a_T2w.nii.gz",)]
