@@ -270,6 +270,31 @@ def test_other_channels_than_those_of_the_network_are_an_error(tmp_path: Path) -
         found(folder, folder / "c1_0000.nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("described", "called", "files", "told"),
+    [
+        (["T2w"], {}, CASES[::2], False),
+        (["MRI"], {"T2w": "MRI"}, CASES[::2], False),
+        (["T2w", "PD"], {}, CASES, True),
+    ],
+)
+def test_channels_may_lack_a_modality_but_the_first(
+    tmp_path: Path,
+    described: list[str],
+    called: dict[str, str],
+    files: list[str],
+    told: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = make(tmp_path, *files)
+    channels = {str(number): name for number, name in enumerate(described)}
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": channels}))
+    scans = [(f"c{case}_0000.nii.gz", None) for case in (1, 2)]
+    assert found(folder, naming=Naming(names=called)) == scans
+    assert ("has the channels T2w, PD; " in caplog.text) == told
+    assert ("scans count as without T1w" in caplog.text) == told
+
+
 @pytest.mark.parametrize("sign", ["_", "-", "."])
 def test_names_as_of_brats(tmp_path: Path, sign: str) -> None:
     """`BraTS-GLI-00003-000-t1n`, of a folder for each patient or of all together."""
