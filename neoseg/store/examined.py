@@ -114,6 +114,8 @@ def warnings_of(scan: Scan, convention: Convention, settings: PrepareSettings) -
     findings = [Problem.from_dict(raw) for raw in record["findings"]]
     if scan.label is not None:
         findings += check_extent(scan, record, settings, meaning)
+    if errors := [problem for problem in findings if problem.severity == "error"]:
+        raise DataError.of(errors)
     return findings
 
 

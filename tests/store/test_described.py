@@ -15,7 +15,8 @@ from neoseg.configuration.data import source_of
 from neoseg.doctor.examination import diagnose, findings_of_plan
 from neoseg.labels import Convention, Protocol
 from neoseg.labels.protocol import PLANE_AXIS
-from neoseg.store import PrepareSettings, read_volume
+from neoseg.store import DataError, PrepareSettings, read_volume
+from neoseg.store.examined import warnings_of
 from neoseg.store.store import Store
 
 
@@ -94,7 +95,11 @@ def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plan
     said = described(cohort, slices={"plane": other})
     (found,) = store.examine(said, said.scans)
     (error,) = found.errors
-    assert f"is said to be drawn on {other} planes, and shows " in error.found
+    told = f"is said to be drawn on {other} planes, and shows "
+    assert told in error.found
+    with pytest.raises(DataError, match=told):
+        warnings_of(said.scans[0], said.convention, PrepareSettings())
+    assert warnings_of(cohort.scans[0], cohort.convention, PrepareSettings())
 
 
 def test_planes_are_told_by_what_the_integers_mean_now(tmp_path: Path) -> None:
