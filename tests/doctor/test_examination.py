@@ -333,6 +333,11 @@ def test_scans_without_a_modality_are_told(tmp_path: Path) -> None:
     (problem,) = examine(example, tmp_path / "store").problems
     assert problem.found == "2 of 3 scans have no T1w: sub-01, sub-03"
     assert (problem.kind, problem.severity) == ("missing-image", "warning")
+    example.file("T1w", "02").unlink()
+    (problem,) = examine(example, tmp_path / "store").problems
+    assert problem.found == "none of 3 scans has T1w"
+    assert problem.action.endswith("a training on it alone stops")
+    assert (problem.kind, problem.severity) == ("missing-image", "warning")
 
 
 def test_people_who_have_none_of_it_may_be_named_as_full(tmp_path: Path) -> None:
