@@ -364,7 +364,7 @@ def test_an_integer_that_some_scans_have_for_another_structure_is_told(tmp_path:
     problems = examine(example, tmp_path / "store").problems
     told = [p.action for p in problems if "no voxel of WM" in p.found]
     assert "only these scans show dGM: if their 4 is WM" in told[0]
-    assert "convention: {0: BG, 1: CSF, 2: cGM, 3: WM, 4: WM}" in told[0]
+    assert "convention: {0: BG, 1: CSF, 2: cGM, 3: dGM, 4: WM}" in told[0]
 
 
 def test_what_a_plan_hides_is_not_shown(tmp_path: Path) -> None:
