@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Block = tuple[slice, slice, slice]
 
 FLAT = 3.0
-"""Ratio of the sides of a patch from which it is changed slice by slice, as in nnU-Net."""
+"""Ratio of the sides of a patch above which it is changed slice by slice, as in nnU-Net."""
 
 SLACK = 0.01
 """Voxels by which rounding may carry a coordinate beyond the computed extremes."""

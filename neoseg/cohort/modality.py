@@ -52,8 +52,8 @@ def with_modalities(
     first modality are always left out.
 
     Raises:
-        CohortError: the cohort has other modalities or lacks the first, no scan is left, no scan
-            has one of those that it is read with, or scans lack images that the policy requires.
+        CohortError: the cohort has other modalities or lacks the first, no scan is left, or scans
+            lack images that the policy requires.
     """
     where = f"cohort '{cohort.name}'"
     slot = {name: number for number, name in enumerate(cohort.modalities)}
@@ -63,8 +63,8 @@ def with_modalities(
             "modalities",
             f"found {list(slot)}, and the run has {list(modalities)}",
             f"some of the run's, {modalities[0]} among them",
-            f"set the cohort's `modalities` to [{','.join(modalities)}], with `names` where its "
-            "files call them otherwise, or change the run's",
+            f"set the cohort's `modalities` to [{','.join(modalities)}] (where its files call them "
+            "otherwise, cohort=folder and cohort=nnunet have `names`), or change the run's",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
     if others := [name for name in modalities if name not in slot]:
@@ -73,15 +73,6 @@ def with_modalities(
             "it, name it in the `modalities` of the cohort",
             *(where, ",".join(slot), " or ".join(others)),
         )
-    nowhere = [m for m in slot if all(scan.images[slot[m]] is None for scan in cohort.scans)]
-    if nowhere and missing is not None and missing.fills:
-        problem = Problem(
-            "modalities",
-            f"none of {len(cohort.scans)} scans has {' or '.join(nowhere)}",
-            "each of the modalities that the cohort is read with in some scan",
-            "correct what they are called, or take them out of the cohort's `modalities`",
-        )
-        raise CohortError(f"{where} does not fit the run:", [problem])
     reordered = [
         replace(scan, images=tuple(scan.images[slot[m]] if m in slot else None for m in modalities))
         for scan in cohort.scans
@@ -103,6 +94,33 @@ def with_modalities(
         filled = _missing(incomplete, scans, modalities, "zeros and a flag take their place")
         log.info("%s: %s", where, filled)
     return replace(cohort, scans=tuple(scans), modalities=tuple(modalities))
+
+
+def nowhere(cohorts: Sequence[Cohort]) -> list[Problem]:
+    """Return the problem, if any, that no scan of cohorts with the same modalities has one."""
+    scans = [scan for cohort in cohorts for scan in cohort.scans]
+    slots = enumerate(cohorts[0].modalities)
+    absent = [name for slot, name in slots if not any(scan.images[slot] for scan in scans)]
+    if not absent or not scans:
+        return []
+    return [
+        Problem(
+            "modalities",
+            f"none of {len(scans)} scans has {' or '.join(absent)}",
+            "at least one scan with each modality",
+            "correct what they are called, or take them out of the cohort's `modalities`",
+        )
+    ]
+
+
+def require_each(cohorts: Sequence[Cohort], missing: MissingModality | None) -> None:
+    """Raise `CohortError` if zeros would take the place of a modality in all scans.
+
+    The cohorts have the same modalities.
+    """
+    if missing is not None and missing.fills and (problems := nowhere(cohorts)):
+        names = ", ".join(f"'{cohort.name}'" for cohort in cohorts)
+        raise CohortError(f"the scans of {names} do not fit the run:", problems)
 
 
 def _missing(

@@ -87,7 +87,8 @@ def read_nnunet(
         if first != case:
             conflict = f"and {first} differ in signs alone, not in letters and digits"
             problems.error(case, conflict, action="rename one of the two", kind="duplicate-scan")
-    warn_of_time_points(subjects.values(), "name the cases sub-X_ses-Y", problems)
+    single = [case for (_, session), case in subjects.items() if session is None]
+    warn_of_time_points(single, "name the cases sub-X_ses-Y", problems)
     reading.selection.check([subject for subject, _ in subjects], problems)
     scans = []
     for (subject, session), case in subjects.items():
@@ -121,7 +122,7 @@ def channels_of(
     cannot be channels (they may number scans).
 
     Raises:
-        CohortError: `dataset.json` names other channels than the several of the network.
+        CohortError: `dataset.json` has other names than that of the first of several modalities.
     """
     numbers = {int(end[0][1:]) for path in files if (end := CHANNEL.search(stem_of(path)))}
     folders = dict.fromkeys(f for path in files for f in (path.parent, path.parent.parent))
@@ -138,8 +139,9 @@ def channels_of(
         for modality, spellings in spelt.items()
         if {name.casefold(), str(number)} & spellings
     }
-    if len(modality_of) == len(modalities):
-        return {f"{number:04d}": modality for number, modality in modality_of.items()}
+    found = {f"{number:04d}": modality for number, modality in modality_of.items()}
+    if len(found) == len(modalities):
+        return found
     tell = any(not name.isdecimal() for name in names.values())
     if tell and len(modalities) > 1:
         said = ", ".join(f"{modality}: NAME" for modality in modalities)
@@ -149,7 +151,12 @@ def channels_of(
             f"those of the network, {', '.join(modalities)}",
             f"say what they are called there by {override('names', f'{{{said}}}')}",
         )
-        raise CohortError("the images do not fit the run:", [problem])
+        if modalities[0] not in found.values():
+            raise CohortError("the images do not fit the run:", [problem])
+        if len(found) < len(names):
+            lacking = ", ".join(name for name in modalities if name not in found.values())
+            log.warning("%s; until then, scans count as without %s", problem, lacking)
+        return found
     if len(names or modalities) != len(modalities) or max(numbers) >= len(modalities):
         return {}
     in_order = {f"{number:04d}": modality for number, modality in enumerate(modalities)}

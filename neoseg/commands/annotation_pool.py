@@ -17,9 +17,8 @@ from neoseg.errors import printable
 from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import DerivativeError, require_utf8
-from neoseg.inference.inputs import find_scans
+from neoseg.inference.image_names import ScanFiles
 from neoseg.labels import LabelSpace, Protocol, hide_slices
-from neoseg.runs.loading import naming_of
 from neoseg.runs.people import meaning_of
 from neoseg.runs.unseen import member_of, seen_in_training
 from neoseg.store import Geometry
@@ -94,13 +93,9 @@ def _reader_of_codes(
 
 
 def of_files(
-    runs: Sequence[Path],
-    pool: Path,
-    modalities: tuple[str, ...],
-    desc: str | None,
-    space: LabelSpace,
+    runs: Sequence[Path], pool: Path, scans: Sequence[ScanFiles], space: LabelSpace
 ) -> list[Candidate]:
-    """Return the unlabelled scans in `pool`, which `predict` would accept as input.
+    """Return the unlabelled scans of those found in `pool`.
 
     Those that the runs have already, for their test as well, are left out with a warning; so are
     repetitions within a session, since annotations are noted by session. Files without `sub-` whose
@@ -111,7 +106,6 @@ def of_files(
     """
     candidates = dict[tuple[str, str | None], Candidate]()
     alike, repeated = list[str](), list[str]()
-    scans = find_scans(pool, modalities, desc, naming_of(runs[0]))
     stems = Counter(scan.source.name.split(".")[0] for scan in scans)
     for scan in scans:
         try:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from neoseg.cohort import Problem, Scan
 from neoseg.cohort.annotation import FULL
-from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.modality import require_each, with_modalities
 from neoseg.cohort.split import Split, split_of
 from neoseg.configuration.command_config import CommandConfig
 from neoseg.configuration.data import DataConfig
@@ -103,6 +103,8 @@ def parts_to_score(command: EvaluateConfig, data: DataConfig, spec: ModelSpec) -
     """
     is_other, part = command.cohort is not None, command.chosen_part
     cohort = data.read_cohort() if is_other else data.usable_cohort()
+    if is_other:
+        require_each([cohort], spec.missing_modality)
     cohort = with_modalities(cohort, spec.modalities, spec.missing_modality)
     if is_other:
         split = None if part == "all" else split_of(cohort, data.split)

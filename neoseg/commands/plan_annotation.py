@@ -15,13 +15,14 @@ from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth_of, write_curve
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run
 from neoseg.commands.annotation_tables import write_tables
-from neoseg.commands.predicting import PredictingConfig
+from neoseg.commands.predicting import FindingConfig
 from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_json, write_text
 from neoseg.findings.settings import ConfigError
 from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.inputs import find_scans
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import Codebook, Protocol
 from neoseg.progress import progress_bar
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 COLUMNS = ("rank", "scan", "annotation", "minutes", "sum", "gain", "open", "reason")
 
 
-class PlanAnnotationConfig(PredictingConfig):
+class PlanAnnotationConfig(FindingConfig):
     """Schema of `conf/plan_annotation.yaml`."""
 
     budget: float = Field(gt=0)
@@ -45,7 +46,6 @@ class PlanAnnotationConfig(PredictingConfig):
     pool: Path | None = None
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
-    desc: str | None = None
     curve: Path | None = None
 
 
@@ -108,7 +108,9 @@ def main(config: DictConfig) -> None:
         plan = command.plan(modalities)
         codebook, candidates = plan.codebook, of_run(plan)
     else:
-        candidates = of_files(command.run, command.pool, modalities, command.desc, space)
+        naming = command.naming(modalities)
+        scans = find_scans(command.pool, modalities, command.desc, naming)
+        candidates = of_files(command.run, command.pool, scans, space)
     if not candidates:
         found = (
             "every training scan of the run is annotated in full"

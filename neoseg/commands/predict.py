@@ -4,14 +4,13 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field, field_validator
 
-from neoseg.commands.predicting import PredictingConfig
+from neoseg.commands.predicting import FindingConfig
 from neoseg.commands.prediction_job import PredictionJob
 from neoseg.configuration.command_config import SEVERAL
 from neoseg.configuration.outputs import OutputFolder
@@ -30,27 +29,24 @@ from neoseg.inference.dataset import (
 )
 from neoseg.inference.derivative import count_again, plan_derivatives
 from neoseg.inference.ensemble import Ensemble
-from neoseg.inference.image_names import Naming, ScanFiles
+from neoseg.inference.image_names import ScanFiles
 from neoseg.inference.inputs import find_scans
 from neoseg.inference.origin import is_counted, note_counted, note_of, run_of, sidecar_of
 from neoseg.inference.segmenter import Segmenter
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.written import ending, write_table
 from neoseg.progress import progress_bar
-from neoseg.runs.loading import naming_of
 from neoseg.trust.folder import limits_of, load
 from neoseg.trust.promises import Promises
 
 log = logging.getLogger(__name__)
 
 
-class PredictConfig(PredictingConfig):
+class PredictConfig(FindingConfig):
     """Schema of `conf/predict.yaml`."""
 
     input: Path
     output: OutputFolder
-    desc: str | None = None
-    names: dict[str, str] | None = None
     probseg: Annotated[tuple[str, ...], SEVERAL] = ()
     sets: float | None = Field(default=None, gt=0, lt=1)
     sets_for: Literal["scan", "structure"] = "scan"
@@ -60,21 +56,6 @@ class PredictConfig(PredictingConfig):
     tables: Annotated[
         tuple[Literal["freesurfer", "itksnap", "slicer", "mrtrix"], ...], SEVERAL
     ] = ()
-
-    def naming(self, modalities: Sequence[str]) -> Naming:
-        """Return how the names of files tell the images; `names` goes before that of the run.
-
-        Raises:
-            ConfigError: `names` of modalities that the run does not have.
-        """
-        names = self.names or {}
-        if unknown := sorted(names.keys() - {*modalities}):
-            raise ConfigError(
-                f"names has {', '.join(unknown)}, expected modalities of the run, "
-                f"{', '.join(modalities)}, each with what it is called in the names of the files"
-            )
-        naming = naming_of(self.run[0])
-        return replace(naming, names={**naming.names, **names})
 
     @field_validator("input", mode="before")
     @classmethod

@@ -1,18 +1,22 @@
 """Configuration shared by the commands that segment scans with trained runs."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from neoseg.cohort.modality import with_modalities
 from neoseg.cohort.plan import Plan
 from neoseg.configuration.command_config import CommandConfig, RunFolders
+from neoseg.findings.settings import ConfigError
 from neoseg.inference.ensemble import Ensemble
+from neoseg.inference.image_names import Naming
 from neoseg.inference.model_file import code_of
 from neoseg.inference.origin import Origin
 from neoseg.inference.segmenter import Segmenter
 from neoseg.own_code import current_code
-from neoseg.runs.loading import Moved, data_of, load_predictor, warn_of_unfinished
+from neoseg.runs.loading import Moved, data_of, load_predictor, naming_of, warn_of_unfinished
 from neoseg.runs.people import as_trained
 from neoseg.store.voxel_size import VoxelSize
 
@@ -60,3 +64,32 @@ class PredictingConfig(CommandConfig):
     def origin(self) -> Origin:
         """Return the origin of predictions: weights and settings."""
         return Origin.of(self.made_by, self.run, self.settings)
+
+
+class FindingConfig(PredictingConfig):
+    """How the images of new scans are told by the names of their files."""
+
+    desc: str | None = None
+    names: dict[str, str] | None = None
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _numbers_are_words(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {str(key): str(v) if isinstance(v, int) else v for key, v in raw.items()}
+
+    def naming(self, modalities: Sequence[str]) -> Naming:
+        """Return how the names of files tell the images; `names` goes before that of the run.
+
+        Raises:
+            ConfigError: `names` of modalities that the run does not have.
+        """
+        names = self.names or {}
+        if unknown := sorted(names.keys() - {*modalities}):
+            raise ConfigError(
+                f"names has {', '.join(unknown)}, expected modalities of the run, "
+                f"{', '.join(modalities)}, each with what it is called in the names of the files"
+            )
+        naming = naming_of(self.run[0])
+        return replace(naming, names={**naming.names, **names})

@@ -20,7 +20,7 @@ from neoseg.cohort import (
 )
 from neoseg.cohort.annotated import with_annotation
 from neoseg.cohort.annotation import ExtraAnnotationSettings, plan_annotation
-from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.modality import require_each, with_modalities
 from neoseg.cohort.split import split_cohort, split_of
 from neoseg.cohort.streams import compared
 from neoseg.configuration.command_config import CommandConfig, Earlier, checked
@@ -192,6 +192,7 @@ class DataConfig(CohortConfig):
             cohort = self.usable_cohort()
         first = source_of(cohort, split_of(cohort, self.split), self.annotation, self.cohort_weight)
         sources, use_rest = (first, *self._extra_sources(cohort)), self.annotation.use_rest
+        require_each([source.cohort for source in sources], self.missing_modality)
         extras = (use_rest and entry.annotation.use_rest for entry in self.extra_cohorts.values())
         return Plan.of(list(compared(sources, (use_rest, *extras))))
 

@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from neoseg.cohort import Cohort, Problem, Source
+from neoseg.cohort.modality import nowhere
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten, warning
 from neoseg.labels import Convention, LabelSet, LabelSpace
@@ -70,19 +72,28 @@ def copied_labels(examined: Sequence[Examined]) -> Iterator[Problem]:
 
 
 def incomplete_scans(cohort: Cohort) -> Iterator[Problem]:
-    """Warn of scans that lack some of the cohort's modalities."""
+    """Warn of scans that lack some of the cohort's modalities, and of those that none has.
+
+    Another cohort of a training may have them.
+    """
+    absent = nowhere([cohort])
+    for problem in absent:
+        where, action = f"cohort '{cohort.name}'", f"{problem.action}; a training on it alone stops"
+        yield replace(problem, where=where, action=action, kind="missing-image", severity="warning")
     lacking = defaultdict[str, list[str]](list)
     for scan in cohort.scans:
         for modality, image in zip(cohort.modalities, scan.images, strict=True):
             if image is None:
                 lacking[modality].append(scan.id)
     for modality, ids in lacking.items():
+        if len(ids) == len(cohort.scans):
+            continue
         yield warning(
             f"cohort '{cohort.name}'",
             f"{len(ids)} of {len(cohort.scans)} scans have no {modality}: {shorten(ids)}",
             "every modality in each scan",
-            "by missing_modality.policy, zeros and a flag take its place (zero, dropout), or these "
-            "scans are left out (drop), or an error (require)",
+            "in training, missing_modality.policy decides: zero and dropout put zeros and a flag "
+            "in its place, drop leaves these scans out, require stops",
             "missing-image",
         )
 

@@ -77,9 +77,10 @@ def mostly_open(
             undecided = sum(number for leaves, number in counts if len(leaves) > 1)
             regions = {leaves for leaves, _ in counts if len(leaves) > 1}
             parts = any(leaves < region for leaves, _ in counts for region in regions)
-            # Most structures may be in the background, as in files of a lesion alone.
-            told_of = around - {space.everything}
-            vague = {s for s in told_of if len(s - scan.not_drawn) > MOSTLY * space.num_leaves}
+            # Most structures may be in the background, as in files of a lesion alone; those that
+            # are said to be undrawn, or have no integer, are told as such.
+            told_of, hidden = around - {space.everything}, scan.undrawn(source.cohort.convention)
+            vague = {s for s in told_of if len(s - hidden) > MOSTLY * space.num_leaves}
             if vague:
                 coarse.append(scan.id)
                 merged |= vague
@@ -113,8 +114,6 @@ def _what_to_say(
     """
     if not merged:
         return "no protocol describes these files, so keep that in mind"
-    if not full:
-        return "draw some in full, and name those by annotation.full"
     regions = [sorted(leaves) for leaves in sorted(merged, key=sorted)]
     names = [space.plain_name(frozenset(leaves)) for leaves in regions]
     indices = [[space.leaves[leaf].index for leaf in leaves] for leaves in regions]
@@ -129,4 +128,7 @@ def _what_to_say(
         "protocol.describes": "true",
     }
     lines = (override(f"{prefix}annotation.{key}", value) for key, value in settings.items())
-    return f"say who is, by {' '.join(lines)}"
+    if full:
+        return f"say who is, by {' '.join(lines)}"
+    draw = "draw some in full, and name those by annotation.full"
+    return f"{draw}; until then, say that nobody is, by {' '.join(lines)}"

@@ -155,13 +155,14 @@ class Structures:
             single = frozenset([other])
             alone = showing == rows and len(rows) < len(self.scans)
             if alone and single in meaning.sets and len(leaves) == 1:
-                value = meaning.values[meaning.sets.index(single)]
-                leaf = space.plain_name(frozenset(leaves))
+                own, value = frozenset(leaves), meaning.values[meaning.sets.index(single)]
+                swapped = {value: space.plain_name(own)}
+                if own in meaning.sets:
+                    swapped[meaning.values[meaning.sets.index(own)]] = space.plain_name(single)
                 return (
                     f"; only these scans show {name}: if their {value} is "
                     f"{space.leaves[leaves[0]].abbreviation}, name them in annotation.file, with a "
-                    f"protocol such as {{describes: true, convention: "
-                    f"{meaning.written({value: leaf})}}}"
+                    f"protocol such as {{describes: true, convention: {meaning.written(swapped)}}}"
                 )
         return ""
 
@@ -194,8 +195,8 @@ def untested(counted: Iterable[tuple[Source, Structures]]) -> list[Problem]:
             + shorten((space.leaves[leaf].abbreviation for leaf in missing), 12)
             + ", which training scans show",
             "each structure in a test scan",
-            "it gets no score, or only that of what is found where it is not; choose the parts by "
-            "split=file split.file=TABLE, or draw others with another split.seed",
+            "it gets no score, or only counts as wrong where the network finds it; choose the "
+            "parts by split=file split.file=TABLE, or draw others with another split.seed",
             "leaf-never-tested",
         )
     ]

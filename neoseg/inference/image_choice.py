@@ -1,10 +1,10 @@
-"""Choose among the images of a scan that differ in `space-` and `desc-`."""
+"""Choose among the images of a scan that differ in `space-`, `desc-` and other entities."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from neoseg.cohort.picking import Entities, entities_of, having
+from neoseg.cohort.picking import Entities, Wish, entities_of, having
 from neoseg.findings.problems import shorten
 from neoseg.inference.image_names import CORRECTED, ImageName
 from neoseg.store import DataError
@@ -30,30 +30,35 @@ def in_space(images: Sequence[ImageName], space: str | None) -> list[ImageName]:
 
 
 def of_entities(images: Sequence[ImageName], first: str, entities: Entities) -> list[ImageName]:
-    """Return the images without those of the first modality that a training would not take.
+    """Return the images; of several of the first modality, those that a training would take.
 
-    As in training, an image of a scan has the entities, or none of their kind where no image of the
-    scan has them. Runs are repetitions, of which each is a scan.
+    As in training, they have the entities, or none of their kind where no image of the scan has
+    them; where all have others, all are taken. Runs are repetitions, of which each is a scan.
     """
-    wanted = {key: value for key, value in entities.items() if key not in ("run", "desc", "space")}
+    wanted = {
+        key: None if value is None else str(value)
+        for key, value in entities.items()
+        if key not in ("run", "desc", "space")
+    }
     groups: dict[tuple[Path, tuple[str, ...]], list[ImageName]] = {}
     for image in images:
         if wanted and image.modality == first:
             rest = (part for part in image.rest if part.partition("-")[0] not in wanted)
             groups.setdefault((image.path.parent, tuple(rest)), []).append(image)
-    left_out, lost, others = set[Path](), list[str](), list[str]()
+    left_out, others = set[Path](), list[str]()
     for group in groups.values():
-        kept = having([image.path.name for image in group], wanted)
+        names = [image.path.name for image in group]
+        kept = having(names, wanted) or names
         left_out |= {image.path for image in group if image.path.name not in kept}
-        lost += [] if kept else [image.path.name for image in group]
-        needed = {key for key, value in wanted.items() if value is not None}
-        others += [name for name in kept if not needed <= entities_of(name).keys()]
-    for names, what in ((lost, "are left out"), (others, "are taken all the same")):
-        if names:
-            log.warning(
-                "%d images %s: the run was trained on %s with %s, and these have no such image: %s",
-                *(len(names), what, first, wanted, shorten(names)),
-            )
+        for name in kept:
+            own = entities_of(name)
+            others += [name] if any(own.get(key) != v for key, v in wanted.items()) else []
+    if others:
+        log.warning(
+            "%d images are taken all the same: the run was trained on %s with %s; these scans have "
+            "no such image: %s",
+            *(len(others), first, Wish("image", entities=wanted), shorten(others)),
+        )
     return [image for image in images if image.path not in left_out]
 
 

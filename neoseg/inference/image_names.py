@@ -76,13 +76,14 @@ def parse(path: Path, words: Mapping[str, str]) -> ImageName | None:
 
     Args:
         path: of the file.
-        words: what a name ends in, after `_`, `-` or a dot, and the modality that it stands for. A
-            word may have entities, which may be anywhere in the name: `ce-gd_T1w`.
+        words: what a name ends in, after `_` (outside of BIDS sessions also `-` or a dot), and the
+            modality that it stands for. A word may have entities, which may be anywhere in the
+            name: `ce-gd_T1w`.
     """
-    stem, desc = stem_of(path), None
-    found = _split(stem, words)
+    stem, desc, signs = stem_of(path), None, "" if _in_session(path) else "-."
+    found = _split(stem, words, signs)
     if found is None and stem.endswith(f"_{CORRECTED}"):  # T2w_restore, dHCP release 1
-        found, desc = _split(stem.removesuffix(f"_{CORRECTED}"), words), CORRECTED
+        found, desc = _split(stem.removesuffix(f"_{CORRECTED}"), words, signs), CORRECTED
     if found is None:
         return None
     parts, modality = found
@@ -91,12 +92,19 @@ def parse(path: Path, words: Mapping[str, str]) -> ImageName | None:
     return ImageName(path, modality, desc or entities.get("desc"), entities.get("space"), rest)
 
 
-def _split(stem: str, words: Mapping[str, str]) -> tuple[list[str], str] | None:
-    """Return the parts of a name before its modality, and the modality."""
+def _in_session(path: Path) -> bool:
+    return path.parent.name == "anat" and path.name.startswith("sub-")
+
+
+def _split(stem: str, words: Mapping[str, str], signs: str) -> tuple[list[str], str] | None:
+    """Return the parts of a name before its modality, and the modality.
+
+    `signs` are what may stand before it beside `_`.
+    """
     for word in sorted(words, key=lambda word: (-word.count("_"), -len(word))):
         *entities, end = word.split("_")
         front = stem[: -len(end)]
-        is_apart = front[-1:] in ("", "_") or (front[-1] in "-." and not end.isdecimal())
+        is_apart = front[-1:] in ("", "_") or (front[-1] in signs and not end.isdecimal())
         parts = [part for part in front[:-1].split("_") if part]
         if stem.casefold().endswith(end.casefold()) and is_apart and {*entities} <= {*parts}:
             return [part for part in parts if part not in entities], words[word]
@@ -155,7 +163,7 @@ def with_partners(
             for image in images
             if (image.modality, image.rest) == (name, first.rest) and image.space in spaces
         ]
-        if not candidates and path.parent.name == "anat" and path.name.startswith("sub-"):
+        if not candidates and _in_session(path):
             candidates = _nearest_of_session(first, images, name, spaces)
         best = max(
             candidates,

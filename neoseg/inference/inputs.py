@@ -48,9 +48,9 @@ def find_scans(
 
     Files that differ only in `desc-` are one scan; in BIDS sessions also those that differ in
     `space-`, of which the native one is used. Of images that differ in other entities, those are
-    used that a training with `naming` would take. The other modalities are files of the same name
-    except for modality, `desc-` and `space-`; preferably those in the space of the first modality,
-    then those with the same `desc-`.
+    used that a training with `naming` would take, if there are any. The other modalities are files
+    of the same name except for modality, `desc-` and `space-`; preferably those in the space of the
+    first modality, then those with the same `desc-`.
 
     Args:
         path: a volume or a folder.
@@ -98,7 +98,7 @@ def find_scans(
     if base is not None and (kind := only_kind(files, modalities)):
         log.warning("images called %s are taken as %s", kind, modalities[0])
         return find_scans(path, [kind], desc, naming)
-    if base is not None or desc is not None or any(i.modality == modalities[0] for i in all_images):
+    if base is not None or desc is not None:
         expected = f"*_{modalities[0]}.nii.gz" + (f" with desc {desc}" if desc else "")
         raise DataError(
             f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "

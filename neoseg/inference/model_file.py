@@ -176,11 +176,13 @@ def _parse_member(path: Path, raw: Any) -> Member:
     kinds |= {"desc": str | None, "space": str | None, "card": dict | None}  # type: ignore[dict-item]
     kinds |= {"entities": dict, "names": dict}
     expected = {item.name for item in fields(Member)}
-    raw = {"entities": {}, "names": {}, **raw} if isinstance(raw, dict) else raw
-    if not isinstance(raw, dict) or set(raw) != expected:
+    raw = {"entities": {}, "names": {}, **raw} if isinstance(raw, dict) else {}
+    if set(raw) != expected:
         raise ForeignError(f"{path} describes a network without {', '.join(sorted(expected))}")
     for key, kind in kinds.items():
         if not isinstance(raw[key], kind):
             raise ForeignError(f"{path} has {raw[key]!r:.60} as {key} of a network")
+    if not all(isinstance(word, str) for word in raw["names"].values()):
+        raise ForeignError(f"{path} has {raw['names']!r:.60} as names of a network")
     require_values(raw["spec"], f"{path}, spec")
     return Member(**raw)

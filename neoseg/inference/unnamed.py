@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,17 +90,19 @@ def plain_collection(
 
 
 def _require_one_each(files: Sequence[Path], modalities: Sequence[str]) -> None:
-    """Raise `DataError` if names of files differ in their last words alone, which are no numbers.
+    """Raise `DataError` if names of files differ in their last words alone, as of modalities.
 
-    They may be the modalities of one scan in words that the network does not know.
+    Such words say what was measured, or are the same for several scans, and are no numbers.
     """
-    scans = defaultdict[tuple[Path, str], list[Path]](list)
+    scans = defaultdict[tuple[Path, str], dict[str, Path]](dict)
     for file in files:
-        front, word = _WORDS.split(stem_of(file)), _last_word(file)
+        *front, word = _WORDS.split(stem_of(file))
         if not word.isdecimal():
-            scans[file.parent, "_".join(front[:-1])].append(file)
-    together = max(scans.values(), key=len, default=[])
-    if len(together) > 1:
+            scans[file.parent, "_".join(front)][word.casefold()] = file
+    several = [images for images in scans.values() if len(images) > 1]
+    times = Counter(frozenset(images) for images in several)
+    alike = (i for i in several if i.keys() & SUFFIXES or times[frozenset(i)] > 1)
+    if together := [*next(alike, {}).values()]:
         called = "{" + ", ".join(f"{modality}: WORD" for modality in modalities) + "}"
         raise DataError(
             f"{shorten(file.name for file in together)} in {together[0].parent} seem to be images "
@@ -121,13 +123,19 @@ def _last_word(file: Path) -> str:
     return _WORDS.split(stem_of(file))[-1]
 
 
+def _other_than(modality: str) -> frozenset[str]:
+    """Return the words that state another modality; `t1` may be a T1w, and `t1w` a T1."""
+    name = modality.casefold()
+    return SUFFIXES - {name, f"{name}w", name.removesuffix("w")}
+
+
 def warn_of_unnamed(files: Sequence[Path], images: Sequence[ImageName], modality: str) -> None:
     """Warn of volumes whose names do not state a modality, in a folder where others do."""
-    known = {image.path for image in images}
+    known, others = {image.path for image in images}, _other_than(modality)
     unnamed = [
         file
         for file in files
-        if not (file in known or _is_label_map(file) or _last_word(file).casefold() in SUFFIXES)
+        if not (file in known or _is_label_map(file) or _last_word(file).casefold() in others)
     ]
     if unnamed:
         log.warning(
@@ -143,8 +151,7 @@ def warn_of_modality(
     files: Sequence[Path], modalities: Sequence[str], words: Mapping[str, str]
 ) -> None:
     """Warn of files whose names state another modality than the first."""
-    first, *others = (name.casefold() for name in modalities)
-    stated = {*SUFFIXES, *others} - {first, f"{first}w", first.removesuffix("w")}
+    stated = _other_than(modalities[0]) | {name.casefold() for name in modalities[1:]}
     stating = ((file, _last_word(file)) for file in files)
     strange = [file for file, word in stating if words.get(word, word).casefold() in stated]
     if strange:

@@ -63,8 +63,8 @@ def note_changes(folder: Path, changes: list[str]) -> None:
     for line in changes:
         log.warning("%s", line)
     earlier = changes_of(folder)
-    if changes and earlier[-len(changes) :] != changes:
-        write_json(folder / CHANGES, [*earlier, *changes], indent=1)
+    if new := [line for line in changes if line not in earlier]:
+        write_json(folder / CHANGES, [*earlier, *new], indent=1)
 
 
 def changes_of(folder: Path) -> list[str]:

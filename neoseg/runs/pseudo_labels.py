@@ -54,15 +54,16 @@ def make_pseudo_labels(
     scans = [scan for scan in data.train if needs_prediction(scan, plan.codebook)]
     labeller = _labeller(run, folder, plan, before, data, device)
     roots = [plan.folder(codes, source) for source in plan.sources]
-    other = [
-        scan.entry.scan.id
-        for scan in scans
-        if is_written(scan, roots[scan.source])
-        and not is_written(scan, roots[scan.source], labeller.made_of(scan))
-    ]
-    if resuming and other and is_first_process():
-        found = f"{len(other)} of {len(scans)} pseudo-labels are made anew in the midst of the run"
-        note_changes(folder, [f"{found}, as how they are made has changed: {shorten(other)}"])
+    if resuming and is_first_process():
+        other = [
+            scan.entry.scan.id
+            for scan in scans
+            if is_written(scan, roots[scan.source])
+            and not is_written(scan, roots[scan.source], labeller.made_of(scan))
+        ]
+        found = f"{len(other)} of {len(scans)} pseudo-labels are made again during the run"
+        told = f"{found}, because the method has changed: {shorten(other)}"
+        note_changes(folder, [told] if other else [])
     if isinstance(labeller, AtlasLabeller):
         _warn_of_little_outline(labeller, scans)
     with progress_bar("label", total=len(scans)) as bar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -64,7 +64,8 @@ class Examined:
         if unused and record["mask"] != mask_state(scan.mask):  # the mask was replaced since
             findings = [problem for problem in findings if problem.kind != "mask"]
             findings += mask_problems(scan, entry.geometry)
-        findings = shown_of(scan, findings)
+        if scan.described is not None and scan.described.slices is not None:  # an earlier entry's
+            findings = [problem for problem in findings if problem.kind != "sparse-planes"]
         # The cohort may have been moved since.
         now = [replace(p, where=_current_path(p.where, paths)) for p in findings]
         if scan.label is not None:
@@ -73,8 +74,7 @@ class Examined:
             now += check_described(scan, counts, convention)
             if "planes" in record:  # earlier entries have the findings themselves
                 settings = PrepareSettings(**record["settings"])
-                extent = check_extent(scan.label, record, settings, scan.meaning(convention))
-                now += shown_of(scan, extent)
+                now += check_extent(scan, record, settings, scan.meaning(convention))
             now += check_slices(scan, entry.geometry.canonical_spacing, entry.geometry.spacing)
         if any(problem.severity == "error" for problem in now):
             return cls.failed(scan, DataError.of(now))
@@ -113,24 +113,10 @@ def warnings_of(scan: Scan, convention: Convention, settings: PrepareSettings) -
     *_, record = read_scan(scan, meaning, settings)
     findings = [Problem.from_dict(raw) for raw in record["findings"]]
     if scan.label is not None:
-        findings += check_extent(scan.label, record, settings, meaning)
-    return shown_of(scan, findings)
-
-
-def shown_of(scan: Scan, findings: Iterable[Problem]) -> list[Problem]:
-    """Return the findings that are not explained by the annotation of the scan.
-
-    Labels on single planes are an error if the annotation is said to be on planes of another kind.
-    """
-    slices = scan.described.slices if scan.described else None
-    shown = []
-    for problem in findings:
-        if slices is None or problem.kind != "sparse-planes":
-            shown.append(problem)
-        elif f"{{plane: {slices.plane}}}" not in problem.action:
-            found = f"is said to be drawn on {slices.plane} planes, and {problem.found}"
-            shown.append(replace(problem, found=found, severity="error", scans=(scan.id,)))
-    return shown
+        findings += check_extent(scan, record, settings, meaning)
+    if errors := [problem for problem in findings if problem.severity == "error"]:
+        raise DataError.of(errors)
+    return findings
 
 
 def guessed_meaning(cohort: Cohort, examined: Sequence[Examined]) -> list[Problem]:

@@ -1,13 +1,15 @@
 """Checks of where the structures of a label file lie."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import find_objects
 
-from neoseg.findings.problems import Problem, shorten
+from neoseg.cohort import Scan
+from neoseg.findings.problems import Problem, shorten, warning
 from neoseg.labels import Convention
 from neoseg.labels.protocol import PLANE_AXIS
 from neoseg.store.checks import one
@@ -35,21 +37,22 @@ def measured(codes: np.ndarray, crop: Box | None, count: int) -> dict[str, Any]:
 
 
 def check_extent(
-    path: Path, record: Mapping[str, Any], settings: PrepareSettings, meaning: Convention
+    scan: Scan, record: Mapping[str, Any], settings: PrepareSettings, meaning: Convention
 ) -> list[Problem]:
     """Return the findings about where structures lie; what codes mean may be corrected later.
 
     Args:
-        path: of the label file.
+        scan: has a label file.
         record: holds `voxels`, the number of voxels of each code, and what `measured` returns.
         settings: of the preparation.
         meaning: of the codes.
     """
+    assert scan.label is not None
     background = meaning.space.background
     structures = [code for code, leaves in enumerate(meaning.sets) if background not in leaves]
     total, inside = (sum(record[k][code] for code in structures) for k in ("voxels", "inside"))
     planes = {meaning.name(c): p for c in structures if (p := record["planes"][c]) is not None}
-    return [*_check_kept(path, total, inside, settings), *_check_planes(path, planes)]
+    return [*_check_kept(scan.label, total, inside, settings), *_check_planes(scan, planes)]
 
 
 def _check_kept(path: Path, total: int, inside: int, settings: PrepareSettings) -> list[Problem]:
@@ -69,10 +72,12 @@ def _check_kept(path: Path, total: int, inside: int, settings: PrepareSettings) 
     )
 
 
-def _check_planes(path: Path, planes: Mapping[str, Sequence[int]]) -> list[Problem]:
+def _check_planes(scan: Scan, planes: Mapping[str, Sequence[int]]) -> list[Problem]:
     """Warn of structures on separate planes of one axis only, as if those between were not drawn.
 
-    Structures that lie apart leave planes empty as well, but few, or along several axes.
+    They are no finding if the annotation is said to be on planes of that axis, and an error if on
+    those of another. Structures that lie apart leave planes empty as well, but few, or along
+    several axes.
     """
     found: dict[int, list[tuple[int, int, str]]] = {}
     for name, (axis, shown, empty) in planes.items():
@@ -83,23 +88,27 @@ def _check_planes(path: Path, planes: Mapping[str, Sequence[int]]) -> list[Probl
     shown, empty, _ = max(found[axis])
     names = shorten(name for *_, name in found[axis])
     plane = next(name for name, number in PLANE_AXIS.items() if number == axis)
-    return one(
-        path,
+    problem = warning(
+        str(scan.label),
         f"shows {names} on {shown} {plane} planes, and on none of the {empty} between them",
         "structures on neighbouring planes",
         "the planes between count as background; where they were not drawn, set "
         f"annotation.protocol.name=drawn 'annotation.protocol.slices={{plane: {plane}}}' "
         "annotation.protocol.describes=true, with 'annotation.full=[...]' for who is drawn on all",
         "sparse-planes",
-        severity="warning",
     )
+    slices = scan.described.slices if scan.described else None
+    if slices is None or slices.plane == plane:
+        return [] if slices else [problem]
+    contradicts = f"is said to be drawn on {slices.plane} planes, and {problem.found}"
+    return [replace(problem, found=contradicts, severity="error", scans=(scan.id,))]
 
 
 def _sparse_axis(mask: np.ndarray) -> tuple[int, int, int] | None:
     """Return the axis along which a structure has gaps between its planes, and these numbers.
 
     They are the planes with the structure and those without. None if there are few, or also along
-    other axes.
+    other axes, or if it lies on few planes of another axis, as what is drawn there does.
     """
     sparse = []
     for axis in range(3):
@@ -109,6 +118,6 @@ def _sparse_axis(mask: np.ndarray) -> tuple[int, int, int] | None:
         empty = mask.shape[axis] - len(shown)
         if runs >= MIN_RUNS and len(shown) <= MAX_RUN * runs and empty >= len(shown) - 1:
             sparse.append((axis, len(shown), empty))
-        elif runs > 2:
+        elif runs > 2 or len(shown) <= MAX_RUN * runs:
             return None
     return sparse[0] if len(sparse) == 1 else None

@@ -31,7 +31,7 @@ MAX_RATIO = 1.1
 
 
 THICK = 3.0
-"""Ratio of the sides of a voxel from which scans count as slices."""
+"""Ratio of the sides of a voxel above which scans count as slices."""
 
 
 def _all_axes(raw: Any) -> Any:
@@ -95,9 +95,10 @@ def with_voxel_size(cohort: Cohort, asked: Size | None, quiet: bool = False) -> 
         "they are resampled to it"
         + ("" if asked else ", the median; store.spacing=[x,y,z] (mm) chooses another size")
         + (
-            "; none suits slices along several axes: write copies in which all lie along one, "
-            "such as with the affine diag(x, y, z, 1), also of scans to segment"
-            if len(axes) > 1
+            "; none suits slices along several axes: write copies of images and labels in which "
+            "all lie along one, such as with the affine diag(x, y, z, 1), also of scans to "
+            "segment, and keep the originals: copies do not tell where a scan lies"
+            if len(axes) > 1 and not asked
             else ""
         ),
         "mixed-voxel-sizes",
@@ -138,7 +139,8 @@ def coarseness(sizes: Size, trained: Size | None) -> str:
     if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
         return ""
     same = np.allclose(sorted(sizes), sorted(trained), rtol=MAX_RATIO - 1, atol=0)
-    if same and max(trained) > THICK * min(trained):
+    turned = np.argmax(sizes) != np.argmax(trained)
+    if same and turned and max(trained) > THICK * min(trained):
         return (
             f"has slices along another axis than the scans of the training, {shown(sizes)} mm "
             f"instead of {shown(trained)} mm: what they show in detail is lost in slices of that "

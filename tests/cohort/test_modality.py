@@ -8,7 +8,7 @@ from cohort_scans import make_scan
 from pydantic import ValidationError
 
 from neoseg.cohort import Cohort, CohortError, MissingModality
-from neoseg.cohort.modality import with_modalities
+from neoseg.cohort.modality import require_each, with_modalities
 from neoseg.labels import Convention, LabelSpace
 
 BOTH = ("T2w", "T1w")
@@ -52,10 +52,16 @@ def test_drop_may_not_leave_nothing(space: LabelSpace) -> None:
 
 
 @pytest.mark.parametrize("policy", ["zero", "dropout"])
-def test_a_modality_that_no_scan_has_is_not_filled_in(space: LabelSpace, policy: str) -> None:
+def test_a_modality_that_no_scan_of_any_cohort_has_is_not_filled_in(
+    space: LabelSpace, policy: str
+) -> None:
     missing = MissingModality(policy=policy)  # type: ignore[arg-type]
-    with pytest.raises(CohortError, match="none of 2 scans has T1w"):
-        with_modalities(cohort(space, (T2W, None), (T2W, None)), BOTH, missing)
+    without, other = cohort(space, (T2W, None), (T2W, None)), cohort(space, (T2W, T1W))
+    assert with_modalities(without, BOTH, missing) == without
+    with pytest.raises(CohortError, match=r"of 'toy', 'toy' do[\s\S]*none of 4 scans has T1w"):
+        require_each([without, without], missing)
+    require_each([without, other], missing)
+    require_each([without], None)
 
 
 def test_a_cohort_with_fewer_modalities_or_in_another_order_fits(

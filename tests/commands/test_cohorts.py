@@ -253,6 +253,13 @@ def test_a_cohort_without_a_modality_fits_where_it_is_filled_in(
     annotated = planned(compose_train("cohort.modalities=[T2w,T1w]", *extra))
     assert annotated.modalities == ("T2w", "T1w")
     assert {scan.images[1] for scan in annotated.sources[1].cohort.scans} == {None}
+    without = ["cohort.modalities=[T2w,T1w]", "cohort.phantom.t1w_missing_share=1"]
+    annotated = planned(
+        compose_train(*without, *extra, "extra_cohorts.b.cohort.modalities=[T2w,T1w]")
+    )
+    assert {scan.images[1] for scan in annotated.sources[0].cohort.scans} == {None}
+    with pytest.raises(CohortError, match="none of 14 scans has T1w"):
+        planned(compose_train(*without, *extra))
     policy = "missing_modality.policy=require"
     both = ["cohort.modalities=[T2w,T1w]", "cohort.require_modalities=true"]
     with pytest.raises(CohortError, match="'b' lacks images"):

@@ -110,16 +110,16 @@ def test_a_scan_of_the_pool_that_cannot_be_read_is_left_out(
     run, pool = untrained(), tmp_path / "pool"
     pool.mkdir()
     image = next(data_folder.rglob("*_desc-restore_T2w.nii.gz"))
-    (pool / "a_T2w.nii.gz").write_bytes(image.read_bytes())
+    (pool / "a_7.nii.gz").write_bytes(image.read_bytes())
     (pool / "b_T2w.nii.gz").write_bytes(image.read_bytes()[:900])
     shutil.copy(image, os.fsencode(pool) + b"/c\xff_T2w.nii.gz")
-    asked = (f"run={run}", "device=cpu", f"pool={pool}", "budget=65")
+    asked = (f"run={run}", "device=cpu", f"pool={pool}", "budget=65", "names={T2w: 7}")
     assert command("plan_annotation", *asked, f"output={tmp_path / 'plan'}") == 0
     said = capsys.readouterr().out
     assert "b_T2w.nii.gz is left out of the plan" in said
     assert "_T2w.nii.gz is left out of the plan: its name is not UTF-8" in said
     assert len(pd.read_csv(tmp_path / "plan" / "plan.tsv", sep="\t")) == 1
-    (pool / "a_T2w.nii.gz").unlink()
+    (pool / "a_7.nii.gz").unlink()
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     assert not (tmp_path / "none").exists()
 

@@ -14,6 +14,7 @@ import pytest
 from predicting import one_scan, predict
 
 from neoseg.cohort import CohortError
+from neoseg.commands.predict import PredictConfig
 from neoseg.runs.loading import load_predictor
 
 
@@ -251,6 +252,12 @@ def test_what_cannot_be_meant_is_told(
     arguments = [f"run={make_run('A')}", f"input={one_scan(tree)}", f"output={tmp_path / 'out'}"]
     predict(monkeypatch, *arguments, argument, status=2)
     assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [{0: "a", 1: "b"}, {"T1w": 1}])
+def test_numbers_may_be_names(names: dict[str | int, str | int]) -> None:
+    command = PredictConfig.parse({"run": "r", "input": "i", "output": "o", "names": names})
+    assert command.names == {str(key): str(value) for key, value in names.items()}
 
 
 def test_a_run_that_has_not_ended_is_named(make_run, tree, tmp_path, monkeypatch, capsys) -> None:

@@ -28,6 +28,7 @@ from neoseg.labels import UNKNOWN, Codebook, LabelSpace
 from neoseg.losses import Objective
 
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+QUOTED = re.compile(r"`('?[\w.]+=[^`]*')`")
 COMMANDS = sorted({line for page in PAGES for line in said(page)})
 MADE = ("figures/label-sets.svg", "commands.md", "keys.md", "losses.md", "changes.md")
 
@@ -79,6 +80,13 @@ def test_a_command_that_is_run_elsewhere_composes_and_parses(line: str, tmp_path
         config = compose(command, [*overrides, f"++paths.data={tmp_path}"])
     if command == "train" and "plan.yaml" not in line:
         RunConfig.parse(config)
+
+
+def test_settings_in_quotes_are_read_as_they_stand() -> None:
+    found = [text for page in PAGES for text in QUOTED.findall(page.read_text(encoding="utf-8"))]
+    assert found
+    for text in found:
+        OverridesParser.create().parse_overrides(shlex.split(text))
 
 
 @pytest.fixture(scope="module")

@@ -359,6 +359,11 @@ def test_scans_without_a_modality_are_told(tmp_path: Path) -> None:
     (problem,) = examine(example, tmp_path / "store").problems
     assert problem.found == "2 of 3 scans have no T1w: sub-01, sub-03"
     assert (problem.kind, problem.severity) == ("missing-image", "warning")
+    example.file("T1w", "02").unlink()
+    (problem,) = examine(example, tmp_path / "store").problems
+    assert problem.found == "none of 3 scans has T1w"
+    assert problem.action.endswith("a training on it alone stops")
+    assert (problem.kind, problem.severity) == ("missing-image", "warning")
 
 
 def test_people_who_have_none_of_it_may_be_named_as_full(tmp_path: Path) -> None:
@@ -385,7 +390,7 @@ def test_an_integer_that_some_scans_have_for_another_structure_is_told(tmp_path:
     problems = examine(example, tmp_path / "store").problems
     told = [p.action for p in problems if "no voxel of WM" in p.found]
     assert "only these scans show dGM: if their 4 is WM" in told[0]
-    assert "convention: {0: BG, 1: CSF, 2: cGM, 3: WM, 4: WM}" in told[0]
+    assert "convention: {0: BG, 1: CSF, 2: cGM, 3: dGM, 4: WM}" in told[0]
 
 
 def test_what_a_plan_hides_is_not_shown(tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ def test_a_structure_without_an_integer_is_told_and_can_be_denied(tmp_path: Path
     assert not told(example, tmp_path, "no-integer")
 
 
+def test_structures_without_an_integer_are_told_once_however_many(tmp_path: Path) -> None:
+    example = broken(tmp_path, "full-but-coarse")
+    example.options["convention"] = {0: 0, 4: 4}
+    for number in (1, 2, 3):
+        lesion = np.where(head(number)[1] == 4, 4, 0)
+        save(example.file("dseg", f"0{number}"), lesion.astype(np.uint8))
+    assert len(told(example, tmp_path, "no-integer")) == 1
+    assert not told(example, tmp_path, "full-but-coarse")
+
+
 def test_an_integer_of_a_whole_beside_its_part_may_be_the_remainder(tmp_path: Path) -> None:
     """As where a data set names the organ and the tumour in it."""
     example = write_cohort(tmp_path / "cohort")
@@ -127,6 +137,9 @@ def test_where_all_scans_show_regions_some_have_to_be_drawn(tmp_path: Path) -> N
     (problem,) = told(example, tmp_path, "full-but-coarse")
     assert "3 scans that count" in problem.found
     assert "draw some in full, and name those by annotation.full" in problem.action
+    example.annotation = {"full_fraction": 1.0, **settings_of(problem.action)["annotation"]}
+    assert example.annotation["full"] == []
+    assert not told(example, tmp_path / "again", "full-but-coarse")
 
 
 def test_regions_beside_their_parts_are_told_without_a_protocol(tmp_path: Path) -> None:

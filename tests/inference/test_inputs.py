@@ -270,6 +270,31 @@ def test_other_channels_than_those_of_the_network_are_an_error(tmp_path: Path) -
         found(folder, folder / "c1_0000.nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("described", "called", "files", "told"),
+    [
+        (["T2w"], {}, CASES[::2], False),
+        (["MRI"], {"T2w": "MRI"}, CASES[::2], False),
+        (["T2w", "PD"], {}, CASES, True),
+    ],
+)
+def test_channels_may_lack_a_modality_but_the_first(
+    tmp_path: Path,
+    described: list[str],
+    called: dict[str, str],
+    files: list[str],
+    told: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = make(tmp_path, *files)
+    channels = {str(number): name for number, name in enumerate(described)}
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": channels}))
+    scans = [(f"c{case}_0000.nii.gz", None) for case in (1, 2)]
+    assert found(folder, naming=Naming(names=called)) == scans
+    assert ("has the channels T2w, PD; " in caplog.text) == told
+    assert ("scans count as without T1w" in caplog.text) == told
+
+
 @pytest.mark.parametrize("sign", ["_", "-", "."])
 def test_names_as_of_brats(tmp_path: Path, sign: str) -> None:
     """`BraTS-GLI-00003-000-t1n`, of a folder for each patient or of all together."""
@@ -296,29 +321,63 @@ def test_modalities_in_other_words_are_asked_for(tmp_path: Path) -> None:
     assert "names={T1w: WORD, T2w: WORD, FLAIR: WORD}" in str(error.value)
     scans = found(tmp_path, modalities=[*words], naming=Naming(names=words))
     assert scans == [tuple(f"BraTS20_{n}_{w}.nii.gz" for w in words.values()) for n in (1, 2)]
-    numbered = make(tmp_path / "numbered", "p1_001", "p1_002")
-    assert len(found(numbered, modalities=[*words])) == 2
+
+
+@pytest.mark.parametrize("word", ["b", "flair"])
+def test_images_of_one_scan_have_words_of_modalities_or_the_same_as_others(
+    tmp_path: Path, word: str
+) -> None:
+    make(tmp_path, "1_a", f"1_{word}", *(["2_a", "2_b"] if word == "b" else []))
+    with pytest.raises(DataError, match=f"1_a.nii.gz, 1_{word}.nii.gz in .* of one scan"):
+        found(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kept"), [(None, ["1_T1w", "2_T1w", "3_T1w"]), ("gd", ["1_ce-gd_T1w", "2_T1w"])]
+    "names",
+    [
+        *(("p1_001", "p1_002"), ("P001", "P002", "P003"), ("miller", "smith"), ("sub_a", "sub_b")),
+        ("1_a", "1_b", "2_a", "2_c"),
+    ],
+)
+def test_names_that_differ_in_one_word_may_be_those_of_scans(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    assert found(make(tmp_path, *names)) == [(f"{name}.nii.gz", None) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept", "told"),
+    [
+        (None, ["1_T1w", "2_T1w", "3_ce-fe_T1w"], "1 images are .* T1w with no ce-; "),
+        ("gd", ["1_ce-gd_T1w", "2_T1w", "3_ce-fe_T1w"], "2 images are .* T1w with ce-gd; "),
+        (9, ["1_T1w", "2_T1w", "3_ce-fe_T1w"], "3 images are .* T1w with ce-9; "),
+    ],
 )
 def test_entities_of_the_training_choose_among_the_images_of_a_scan(
-    tmp_path: Path, wanted: str | None, kept: list[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    wanted: str | int | None,
+    kept: list[str],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A T1w before contrast agent, one after it, or both; and one with another agent."""
-    for subject, names in (("1", ["T1w", "ce-gd_T1w"]), ("2", ["T1w"]), ("3", ["T1w", "FLAIR"])):
-        make(tmp_path / f"sub-{subject}" / "anat", *(f"sub-{subject}_{name}" for name in names))
-    (tmp_path / "sub-3" / "anat" / "sub-3_T1w.nii.gz").unlink()
-    make(tmp_path, f"sub-3/anat/sub-3_{'T1w' if wanted is None else 'ce-fe_T1w'}")
-    make(tmp_path, "sub-1/anat/sub-1_FLAIR")
+    """A T1w before contrast agent, one after it, or both; and one with another agent alone."""
+    names = {"1": ["T1w", "ce-gd_T1w", "FLAIR"], "2": ["T1w"], "3": ["ce-fe_T1w", "FLAIR"]}
+    for subject, ends in names.items():
+        make(tmp_path / f"sub-{subject}" / "anat", *(f"sub-{subject}_{end}" for end in ends))
     scans = found(
         tmp_path, modalities=["T1w", "FLAIR"], naming=Naming(entities={"ce": wanted, "run": 1})
     )
     assert [Path(name).name for name, _ in scans] == [f"sub-{name}.nii.gz" for name in kept]
     assert scans[0][1] == "sub-1/anat/sub-1_FLAIR.nii.gz"
-    for told in ("1 images are left out", "1 images are taken all the same"):
-        assert (told in caplog.text) == (wanted is not None)
+    assert re.search(told, caplog.text)
+
+
+def test_in_sessions_modalities_stand_after_an_underscore(tmp_path: Path) -> None:
+    session = tmp_path / "sub-1" / "anat"
+    make(session, "sub-1_T2w", "sub-1_acq-a_T1w", "sub-1_from-T1w_to-T2w", "sub-1_from-T2w.T2w")
+    scan = ("sub-1/anat/sub-1_T2w.nii.gz", "sub-1/anat/sub-1_acq-a_T1w.nii.gz")
+    for path in (tmp_path, session / "sub-1_T2w.nii.gz"):
+        assert found(tmp_path, path) == [scan]
 
 
 def test_a_modality_may_have_entities(tmp_path: Path) -> None:
@@ -344,7 +403,7 @@ def test_headers_without_voxels_are_told_of(
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make(tmp_path, "a_T2w", "b", "c", "c_mask", "d_FLAIR", "d-1", "d-T1W")
+    make(tmp_path, "a_T2w", "b", "c_t2", "c_mask", "d_FLAIR", "d-1", "d-T1W")
     (tmp_path / "e_T2w.nii.gz").symlink_to(tmp_path / ".git" / "annex" / "gone.nii.gz")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path, modalities=["T2w"]) == [("a_T2w.nii.gz",)]

@@ -120,6 +120,13 @@ def test_a_spoilt_file_is_one_message(tmp_path: Path, what: str) -> None:
         load_predictor([path], "cpu", None)
 
 
+def test_names_of_modalities_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "model.neoseg"
+    tensors(path, head(member={"names": {"T1w": 1}}))
+    with pytest.raises(ConfigError, match=r"model\.neoseg has \{'T1w': 1\} as names of a network"):
+        read_model(path)
+
+
 def test_a_file_cut_anywhere_is_one_message(tmp_path: Path) -> None:
     path = handed(tmp_path, made(tmp_path))
     whole = path.read_bytes()

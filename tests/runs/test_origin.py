@@ -28,7 +28,7 @@ from neoseg.findings.problems import CohortError
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as run_module
 from neoseg.runs.folder import INIT, RECORD, claimed
-from neoseg.runs.origin import changes_of, differing
+from neoseg.runs.origin import changes_of, differing, note_changes
 from neoseg.runs.people import SCANS, as_trained
 from neoseg.runs.run import planned, train
 from neoseg.sweeps.jobs import Job
@@ -96,10 +96,13 @@ def test_a_started_run_goes_on_with_its_own_settings_alone(
     planned(ask("seed=1"), folder, resuming=True)
     assert "seed was 2 in the run, and is 1 now" in caplog.text
     planned(ask("seed=2"), folder, resuming=True)
-    assert [line.partition(",")[0] for line in changes_of(folder)] == [
+    told = changes_of(folder)
+    assert [line.partition(",")[0] for line in told] == [
         "seed was 2 in the run",
         "seed was 1 in the run",
     ]
+    note_changes(folder, ["another change", told[0]])
+    assert changes_of(folder) == [*told, "another change"]
 
 
 def test_other_files_are_another_run_and_a_copy_is_not(

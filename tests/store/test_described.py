@@ -15,7 +15,8 @@ from neoseg.configuration.data import source_of
 from neoseg.doctor.examination import diagnose, findings_of_plan
 from neoseg.labels import Convention, Protocol
 from neoseg.labels.protocol import PLANE_AXIS
-from neoseg.store import PrepareSettings, read_volume
+from neoseg.store import DataError, PrepareSettings, read_volume
+from neoseg.store.examined import warnings_of
 from neoseg.store.store import Store
 
 
@@ -94,7 +95,11 @@ def test_labels_on_some_planes_are_told_unless_that_is_said(tmp_path: Path, plan
     said = described(cohort, slices={"plane": other})
     (found,) = store.examine(said, said.scans)
     (error,) = found.errors
-    assert f"is said to be drawn on {other} planes, and shows " in error.found
+    told = f"is said to be drawn on {other} planes, and shows "
+    assert told in error.found
+    with pytest.raises(DataError, match=told):
+        warnings_of(said.scans[0], said.convention, PrepareSettings())
+    assert warnings_of(cohort.scans[0], cohort.convention, PrepareSettings())
 
 
 def test_planes_are_told_by_what_the_integers_mean_now(tmp_path: Path) -> None:
@@ -135,7 +140,10 @@ def test_one_structure_among_others_and_planes_in_pairs_are_told(tmp_path: Path)
 
 
 def test_structures_that_lie_apart_are_not_taken_for_planes(tmp_path: Path) -> None:
-    """Small spots all over leave planes empty along every axis, two sides along one."""
+    """Small spots all over leave planes empty along every axis, two sides along one.
+
+    Spots on one or two drawn planes leave those of another axis empty.
+    """
     cohort = write_cohort(tmp_path, 1)
     path = cohort.scans[0].label
     assert path is not None
@@ -144,11 +152,17 @@ def test_structures_that_lie_apart_are_not_taken_for_planes(tmp_path: Path) -> N
     spots[2::6] = 0
     sides = np.zeros_like(spots)
     sides[2:6, 3:20, 3:15] = sides[13:17, 3:20, 3:15] = 1
-    for labels in (spots, sides):
+    single = np.zeros_like(spots)
+    single[2:18:3, 10:18, 6] = 1
+    double = single.copy()
+    double[:, :, 9:11] = single[:, :, 6:7]
+    said = described(cohort, slices={"plane": "axial"})
+    for labels in (spots, sides, single, double):
         save(path, labels)
         store = Store(tmp_path / "store", PrepareSettings(crop_margin=None))
-        (found,) = store.examine(cohort, cohort.scans)
-        assert "sparse-planes" not in {problem.kind for problem in found.problems}
+        for annotated in (cohort, said):
+            (found,) = store.examine(annotated, annotated.scans)
+            assert "sparse-planes" not in {problem.kind for problem in found.problems}
 
 
 def test_labels_outside_of_what_is_kept_are_counted(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
     told = coarseness((1.0, 8.0, 1.1), (1.0, 1.0, 8.0))
     assert told.startswith("has slices along another axis than the scans of the training")
     assert "coarser" in coarseness((1.0, 3.0, 1.0), (1.0, 1.0, 3.0))
+    assert "coarser" in coarseness((0.8, 0.9, 5.0), (0.9, 0.8, 5.0))
     short, turned = (
         diagonal(1, 1, 8),
         np.array([[1, 0, 0, 0], [0, 0, 8, 0], [0, 1, 0, 0], [0, 0, 0, 1]]),
@@ -99,7 +100,11 @@ def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
     mixed = cohort(tmp_path, space, short, short, turned)
     (problem,) = with_voxel_size(mixed, None).problems
     assert "slices along several axes, 2 along z and 1 along y" in problem.found
-    assert "write copies in which all lie along one" in problem.action
+    assert "write copies of images and labels in which all lie along one" in problem.action
+    assert "keep the originals" in problem.action
+    (problem,) = with_voxel_size(mixed, (1.0, 1.0, 1.0)).problems
+    assert "slices along several axes" in problem.found
+    assert problem.action == "they are resampled to it"
     (problem,) = with_voxel_size(cohort(tmp_path, space, short, diagonal(1, 1, 7)), None).problems
     assert "axes" not in str(problem)
 

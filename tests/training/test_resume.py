@@ -26,6 +26,8 @@ from tiny_run import train
 
 from neoseg.configuration.resume import resumed
 from neoseg.labelling.atlas import METHOD
+from neoseg.patches.dataset import TrainingScan
+from neoseg.patches.pseudo import is_written
 from neoseg.runs.run import train as train_run
 from neoseg.training.checkpoint import LastCheckpoint
 from neoseg.training.module import SegmentationModule
@@ -175,17 +177,25 @@ def test_other_pseudo_labels_in_the_midst_of_a_run_are_told(
 ) -> None:
     """Another version of neoseg registers otherwise."""
     settings = (*CASES["plateau"], "checkpoint.every_steps=1")
-    for call in (3, 1):
+    compared = list[Path]()
+
+    def noted(scan: TrainingScan, root: Path, *made_of: str) -> bool:
+        compared.append(root)
+        return is_written(scan, root, *made_of)
+
+    monkeypatch.setattr("neoseg.runs.pseudo_labels.is_written", noted)
+    for call, resuming in ((3, False), (1, True)):
         with monkeypatch.context() as context:
             die_at("training_step", call, SegmentationModule, context)
             with pytest.raises(Killed):
                 train(configured(*settings), tmp_path)
-    assert "made anew" not in caplog.text
+        assert bool(compared) == resuming
+    assert "made again" not in caplog.text
     monkeypatch.setattr("neoseg.runs.pseudo_labels.METHOD", -1)
     train(configured(*settings), tmp_path)
-    assert re.search(r"(\d) of \1 pseudo-labels are made anew in the midst of the run", caplog.text)
+    assert re.search(r"(\d) of \1 pseudo-labels are made again during the run, be", caplog.text)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert "made anew" in record["changes"][0]
+    assert "made again" in record["changes"][0]
     assert record["versions"]["registration"] == str(METHOD)
 
 

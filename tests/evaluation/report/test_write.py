@@ -233,6 +233,7 @@ def test_runs_that_registered_otherwise_are_told(tmp_path, methods, told: bool) 
     text = (tmp_path / "report" / "report.md").read_text().partition("## ")[0]
     first = f"registration {methods[0] or 'not recorded'}: 0; 3: 1)"
     assert (first in text) == told
+    assert ("register full scans in other ways" in text) == told
 
 
 def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
