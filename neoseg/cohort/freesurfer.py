@@ -1,7 +1,7 @@
 """Read a cohort from a FreeSurfer subjects directory."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -168,6 +168,23 @@ def _of_stream(
 
 def _by_ids(folders: Mapping[str, Path], problems: Problems) -> dict[tuple[str, str | None], Path]:
     """Return the folders by subject and session, sorted; two of one scan are an error."""
+    ids = ids_of(folders)
+    ordered = sorted(folders, key=lambda name: (ids[name][0], ids[name][1] or ""))
+    found: dict[tuple[str, str | None], Path] = {}
+    for name in ordered:
+        if found.setdefault(ids[name], folders[name]) is not folders[name]:
+            clash = f"and {found[ids[name]].parent.name} are both {scan_id(*ids[name])}"
+            problems.error(name, clash, action="rename one of the two", kind="duplicate-scan")
+    return found
+
+
+def is_in_subject(path: Path) -> bool:
+    """Return whether a file is an `.mgz` or `.mgh` in the `mri` folder of a subject."""
+    return path.parent.name == "mri" and path.suffix in (".mgz", ".mgh")
+
+
+def ids_of(folders: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """Return subject and session by the names of folders in a subjects directory."""
     ids = {name: ids_in(name) for name in folders}
     for name in folders:
         visit, is_longitudinal, base = name.partition(LONGITUDINAL)
@@ -179,10 +196,4 @@ def _by_ids(folders: Mapping[str, Path], problems: Problems) -> dict[tuple[str, 
             session = re.sub(r"[\W_]", "", bare_id(visit, "sub-").removeprefix(subject)) or "1"
         ids[name] = subject, f"{session}long"
         ids |= {n: (subject, s) for n, s in ((visit, session), (base, "base")) if n in folders}
-    ordered = sorted(folders, key=lambda name: (ids[name][0], ids[name][1] or ""))
-    found: dict[tuple[str, str | None], Path] = {}
-    for name in ordered:
-        if found.setdefault(ids[name], folders[name]) is not folders[name]:
-            clash = f"and {found[ids[name]].parent.name} are both {scan_id(*ids[name])}"
-            problems.error(name, clash, action="rename one of the two", kind="duplicate-scan")
-    return found
+    return ids

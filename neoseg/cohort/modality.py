@@ -64,7 +64,7 @@ def with_modalities(
             f"found {list(slot)}, and the run has {list(modalities)}",
             f"some of the run's, {modalities[0]} among them",
             f"set the cohort's `modalities` to [{','.join(modalities)}] (where its files call them "
-            "otherwise, cohort=folder and cohort=nnunet have `names`), or change the run's",
+            "otherwise, cohort=folder, nnunet and freesurfer have `names`), or change the run's",
         )
         raise CohortError(f"{where} does not fit the run:", [problem])
     if others := [name for name in modalities if name not in slot]:

@@ -65,7 +65,7 @@ def _with_open_files(source: Source) -> Source:
         source,
         assignments=tuple(
             replace(item, stream="partial")
-            if _trains_in_full(item) and (item.subject, item.session) in described
+            if item.stream == "full" and (item.subject, item.session) in described
             else item
             for item in source.assignments
         ),

@@ -10,6 +10,7 @@ import numpy as np
 
 from neoseg.cohort import Scan
 from neoseg.cohort.annotation import FULL
+from neoseg.cohort.freesurfer import ids_of, is_in_subject
 from neoseg.cohort.picking import entities_of
 from neoseg.cohort.plan import Plan, Source
 from neoseg.cohort.split import SPLITS
@@ -106,6 +107,7 @@ def of_files(
     """
     candidates = dict[tuple[str, str | None], Candidate]()
     alike, repeated = list[str](), list[str]()
+    people = ids_of({s.source.parent.parent.name for s in scans if is_in_subject(s.source)})
     stems = Counter(scan.source.name.split(".")[0] for scan in scans)
     for scan in scans:
         try:
@@ -118,6 +120,8 @@ def of_files(
         if stems[stem] > 1 and "sub" not in names:
             stem = "_".join((*scan.source.relative_to(pool).parts[:-1], stem))
         subject, session = names.get("sub", stem), names.get("ses")
+        if is_in_subject(scan.source):
+            subject, session = people[scan.source.parent.parent.name]
         files = tuple(path for path in (*scan.images, scan.mask) if path is not None)
         unlabelled = Protocol.unlabelled(space)
         name = printable(str(scan.source.relative_to(pool)) if pool.is_dir() else stem)

@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from neoseg.cohort.formats import ENDINGS, ending_of, stem_of
+from neoseg.cohort.freesurfer import is_in_subject
 from neoseg.files import replacing
 from neoseg.inference.dataset import (
     DESC,
@@ -52,7 +53,7 @@ def derivative_path(output: Path, source: Path, scan: str = "") -> Path:
         endings = ", ".join(ENDINGS)
         raise DerivativeError(f"{source} is not named like a volume, expected NAME and {endings}")
     stem = stem_of(source)
-    if source.parent.name == "mri" and source.suffix in (".mgz", ".mgh"):
+    if is_in_subject(source):
         stem = f"{source.parent.parent.name}_{stem}"
     # The id of a scan can itself look like a name of another subject: sub-lab_A.
     is_named = not scan or stem.startswith(f"{scan}_")

@@ -8,7 +8,9 @@ from pathlib import Path
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
 from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
+from neoseg.cohort.freesurfer import TEMPLATE_PREFIX, is_in_subject
 from neoseg.cohort.nnunet import channels_of
+from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten
 from neoseg.inference.image_choice import choose_desc, in_space, of_entities
 from neoseg.inference.image_names import (
@@ -42,9 +44,11 @@ def find_scans(
     A file is one scan. In a dHCP tree of any release, or another folder of BIDS sessions, only the
     images in `sub-*/[ses-*/]anat` are scans; in other folders, every file at any depth whose name
     ends in the first modality (`_T2w.nii.gz`, `-T2w.nii.gz`). A folder without such names is a
-    plain collection, in which every volume is a scan except label maps and masks (`NO_SCANS`).
-    nnU-Net's channel numbers at the end of names (`CASE_0000.nii.gz`) are mapped to modalities by
-    the `dataset.json` of the folder, or in order if the network has several and there is none.
+    plain collection, in which every volume is a scan except label maps and masks (`NO_SCANS`). In a
+    subjects directory of FreeSurfer, only files in `SUBJECT/mri` are scans, without those of
+    fsaverage, and their names have to say which. nnU-Net's channel numbers at the end of names
+    (`CASE_0000.nii.gz`) are mapped to modalities by the `dataset.json` of the folder, or in order
+    if the network has several and there is none.
 
     Files that differ only in `desc-` are one scan; in BIDS sessions also those that differ in
     `space-`, of which the native one is used. Of images that differ in other entities, those are
@@ -74,6 +78,9 @@ def find_scans(
     trees = (path / folder for folder in PIPELINE_FOLDERS)
     base = next((folder for folder in trees if has_subjects(folder)), None)
     files = _volumes_in(path, base)
+    subjects = [file for file in files if is_in_subject(file)]
+    if subjects:
+        files = [f for f in subjects if not f.parent.parent.name.startswith(TEMPLATE_PREFIX)]
     channels = channels_of(files, modalities, naming.names)
     words = naming.words(modalities, channels)
     all_images = parse_all(files, words)
@@ -82,7 +89,7 @@ def find_scans(
     firsts = [image for image in images if image.modality == modalities[0]]
     firsts = firsts if base is None else in_space(firsts, naming.space)
     chosen = choose_desc(firsts, desc, naming.desc)
-    if chosen and base is None:
+    if chosen and base is None and not subjects:
         named = [file for file in files if stem_of(file).rpartition("_")[2] not in channels]
         warn_of_unnamed(named, all_images, modalities[0])
     if chosen:
@@ -103,6 +110,12 @@ def find_scans(
         raise DataError(
             f"{base or path} has {len(files)} volumes, and none is {expected}, which the run was "
             "trained on; name a file, or the folder that holds such images"
+        )
+    if subjects:
+        called = override("names", f"{{{', '.join(f'{name}: T1' for name in modalities[:1])}}}")
+        raise DataError(
+            f"{path} is a subjects directory of FreeSurfer, and no file is called {modalities[0]}; "
+            f"say which one is that image, such as by {called}"
         )
     plain = plain_collection(path, files, images, modalities, words)
     return [with_partners(file, folders.get(file.parent, ()), modalities, words) for file in plain]

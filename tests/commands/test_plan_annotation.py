@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
@@ -221,6 +223,25 @@ def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     write_bytes(pool / "site" / "sub-2_T2w.nii.gz", content)
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     assert "1 pairs of scans" in "".join(capsys.readouterr())
+
+
+def test_people_of_a_subjects_directory_have_the_ids_of_its_reader(
+    command: Callable[..., int],
+    untrained: Callable[..., Path],
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    run = untrained()
+    image = nib.load(next(data_folder.rglob("*_desc-restore_T2w.nii.gz")))
+    for name in ("sub-7_ses-2", "fsaverage"):
+        (tmp_path / "pool" / name / "mri").mkdir(parents=True)
+        voxels = np.asarray(image.dataobj, np.float32) + len(name)
+        nib.save(nib.MGHImage(voxels, image.affine), tmp_path / "pool" / name / "mri" / "T2.mgz")
+    asked = (f"pool={tmp_path / 'pool'}", "names={T2w: T2}", "budget=200", "device=cpu")
+    assert command("plan_annotation", f"run={run}", *asked, f"output={tmp_path / 'plan'}") == 0
+    table = pd.read_csv(tmp_path / "plan" / "annotation.tsv", sep="\t", dtype=str)
+    ids = set(table[["subject", "session"]].fillna("").itertuples(index=False, name=None))
+    assert ids == {("7", "2")}
 
 
 @pytest.mark.slow

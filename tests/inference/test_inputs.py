@@ -483,3 +483,18 @@ def test_the_second_image_of_a_scan_is_not_taken_for_the_first(tmp_path: Path) -
         found(tmp_path, tmp_path / "a_T1w.nii.gz")
     assert found(tmp_path, tmp_path / "a_T2w.nii.gz") == [("a_T2w.nii.gz", "a_T1w.nii.gz")]
     assert found(tmp_path, tmp_path / "b_T1w.nii.gz") == [("b_T1w.nii.gz", None)]
+
+
+def test_of_a_subjects_directory_names_say_which_image_is_meant(tmp_path: Path, caplog) -> None:
+    files = ("T1", "norm", "aseg", "aseg.presurf", "ctrl_pts", "orig/001")
+    for subject in ("a", "fsaverage"):
+        for file in files:
+            path = tmp_path / subject / "mri" / f"{file}.mgz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert found(tmp_path, modalities=["T1"]) == [("a/mri/T1.mgz",)]
+    called = Naming(names={"T1w": "norm"})
+    assert found(tmp_path, modalities=["T1w"], naming=called) == [("a/mri/norm.mgz",)]
+    assert "left out" not in caplog.text
+    with pytest.raises(DataError, match=r"no file is called T1w; .* by 'names=\{T1w: T1\}'"):
+        found(tmp_path, modalities=["T1w"])
