@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.sidecar import Sidecar
 from neoseg.findings.markup import NUMBER
-from neoseg.findings.problems import Problems
-from neoseg.foreign import read_json
+from neoseg.findings.problems import Problems, shorten
 
 MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})
@@ -50,6 +51,9 @@ AT_BIRTH = re.compile(r"\bat birth\b", re.I)
 PMA_AT_BIRTH = re.compile(r"\b(pma|pca|(menstrual|concept\w*)( age)?) at birth\b", re.I)
 OF_MOTHER = re.compile(r"\bage of the mother|\bmother'?s age|\bmaternal age", re.I)
 """Words of a sidecar that say from when an age counts, and of when it is."""
+
+LATER_SESSION = re.compile(r"0*(\d{1,3})(?:m|mos?|months?|ys?|yrs?|years?)", re.I | re.ASCII)
+"""Names of sessions of so many months or years."""
 
 
 @dataclass(frozen=True)
@@ -95,67 +99,76 @@ def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> f
 
 
 def units_of(
-    path: Path, columns: Collection[str], rows: Sequence[Mapping[str, str]], problems: Problems
+    path: Path,
+    columns: Collection[str],
+    rows: Sequence[Mapping[str, str]],
+    sessions: Sequence[str | None],
+    sidecar: Sidecar,
+    problems: Problems,
 ) -> dict[str, float | None]:
     """Return the unit, in weeks, of each age column; None if the column cannot be used.
 
-    The unit is read from the sidecar (`participants.json`). Without an entry there, `age`, which
-    BIDS defines in years, is not used, and the columns specific to newborns are in weeks, unless
-    their numbers look like years.
+    The unit is that of the sidecar. Without an entry there, `age`, which BIDS defines in years, is
+    not used, and the columns specific to newborns are in weeks, unless their numbers look like
+    years, or those of `sessions`, one a row, like their own months or years.
     """
-    sidecar = path.with_suffix(".json")
-    declared: dict[str, str] = {}
-    other: dict[str, str] = {}
-    if sidecar.is_file():
-        try:
-            content = read_json(sidecar)
-            told = {c: v for c, v in content.items() if isinstance(v, dict)}
-            declared = {c: str(v["Units"]) for c, v in told.items() if "Units" in v}
-            other = {c: what for c, v in told.items() if (what := _other_age(c, v))}
-        except (ValueError, AttributeError) as error:
-            problems.warn(
-                sidecar, f"cannot be read: {error}", "JSON", "units are not known", "bad-table"
-            )
     units: dict[str, float | None] = {}
     for column in columns:
-        unit = declared.get(column, "years" if column == "age" else "weeks")
-        words = unit.casefold().split() or [""]
+        unit = sidecar.unit(column)
+        words = (unit or ("years" if column == "age" else "weeks")).casefold().split() or [""]
         units[column] = WEEKS.get(words[0].strip("(),.;"))
-        if column in other:
+        texts = [row[column] for row in rows]
+        fault = _fault(column, units[column], texts, sessions, sidecar)
+        if fault is not None:
             units[column] = None
+            found, remedy = fault
             problems.warn(
                 f"{path} column {column}",
-                f"{other[column]} by {sidecar.name}",
+                found,
                 "weeks of post-menstrual age",
-                f"{UNKNOWN_AGE}; add a column scan_age with that age at the scan, or correct "
-                f"{sidecar.name}",
-                "impossible-age",
-            )
-        elif column not in declared and (span := _span_of_years(row[column] for row in rows)):
-            units[column] = None
-            problems.warn(
-                f"{path} column {column}",
-                f"has no unit, and numbers from {span[0]:g} to {span[1]:g}, which may be years",
-                "weeks of post-menstrual age",
-                f"{UNKNOWN_AGE}; if they are weeks, write "
-                f'{{"{column}": {{"Units": "weeks"}}}} into {sidecar.name}',
-                "impossible-age",
-            )
-        elif units[column] is None:
-            source = (
-                f"in {unit!r} by {sidecar.name}"
-                if column in declared
-                else "in years, as BIDS has it"
-            )
-            problems.warn(
-                f"{path} column {column}",
-                f"is {source}",
-                "weeks of post-menstrual age",
-                f"{UNKNOWN_AGE}; if they are weeks, call the column scan_age, or write "
-                f'{{"{column}": {{"Units": "weeks"}}}} into {sidecar.name}',
+                f"{UNKNOWN_AGE}; {remedy}",
                 "impossible-age",
             )
     return units
+
+
+def _fault(
+    column: str,
+    weeks: float | None,
+    texts: Sequence[str],
+    sessions: Sequence[str | None],
+    sidecar: Sidecar,
+) -> tuple[str, str] | None:
+    """Return why a column cannot be used, and what helps; None if it can."""
+    unit, file = sidecar.unit(column), sidecar.file(column)
+    if other := _other_age(column, sidecar.text(column)):
+        remedy = f"add a column scan_age with that age at the scan, or correct {file}"
+        return f"{other} by {file}", remedy
+    in_weeks = f"write {json.dumps({column: {'Units': 'weeks'}})} into {file}"
+    if unit is None and weeks and (named := _named_alike(texts, sessions)):
+        found = f"has no unit, and the numbers of the sessions {shorten(named, 3)}"
+        return f"{found}, which may be months or years", f"if they are weeks, {in_weeks}"
+    if unit is None and (span := _span_of_years(texts)):
+        found = f"has no unit, and numbers from {span[0]:g} to {span[1]:g}, which may be years"
+        return found, f"if they are weeks, {in_weeks}"
+    if weeks is None:
+        found = "is in years, as BIDS has it" if unit is None else f"is in {unit!r} by {file}"
+        return found, f"if they are weeks, call the column scan_age, or {in_weeks}"
+    return None
+
+
+def _named_alike(texts: Iterable[str], sessions: Iterable[str | None]) -> list[str]:
+    """Return the sessions, such as `24mo`, whose names have their number.
+
+    There are none unless that is so for most sessions with such a name.
+    """
+    named = [
+        (session, abs(float(text) - int(match[1])) < 0.5)
+        for text, session in zip(texts, sessions, strict=True)
+        if NUMBER.fullmatch(text) and (match := LATER_SESSION.fullmatch(session or ""))
+    ]
+    alike = [f"ses-{session}" for session, is_equal in named if is_equal]
+    return sorted(set(alike)) if 2 * len(alike) > len(named) else []
 
 
 def _span_of_years(texts: Iterable[str]) -> tuple[float, float] | None:
@@ -168,9 +181,8 @@ def _span_of_years(texts: Iterable[str]) -> tuple[float, float] | None:
     return min(numbers), max(numbers)
 
 
-def _other_age(column: str, entry: Mapping[str, object]) -> str:
-    """Return which other age a sidecar's entry says that a column has, or ""."""
-    text = " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
+def _other_age(column: str, text: str) -> str:
+    """Return which other age the text of a sidecar says that a column has, or ""."""
     if PMA_AT_BIRTH.search(text):
         return "" if "birth" in column else "is the age at birth"
     if FROM_CONCEPTION.search(text) or (GESTATION.search(text) and SUM.search(text)):

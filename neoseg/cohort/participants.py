@@ -1,11 +1,13 @@
 """Read the ages of subjects from `participants.tsv` and their session tables."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from neoseg.cohort.ages import MISSING_TEXT, UNKNOWN_AGE, Ages, parse_age, units_of
 from neoseg.cohort.folders import SessionFolder
 from neoseg.cohort.scan import bare_id, scan_id
+from neoseg.cohort.sidecar import Sidecar, sidecars_of
 from neoseg.cohort.table import read_rows
 from neoseg.findings.problems import Problems, shorten
 
@@ -24,9 +26,10 @@ def read_ages(
 ) -> Mapping[Key, Ages]:
     """Return the ages of every session on disk.
 
-    `folders` are searched in order for `participants.tsv` and `sub-X/sub-X_sessions.tsv`; the first
-    of each is used. A session table takes precedence over `participants.tsv`. Rows without files,
-    and files without a row in an existing table, give warnings.
+    `folders`, of which the last is the root, are searched in order for `participants.tsv` and
+    `sub-X/sub-X_sessions.tsv`; the first of each is used. A session table takes precedence over
+    `participants.tsv`. Rows without files, and files without a row in an existing table, give
+    warnings.
     """
     on_disk = {(item.subject, item.session) for item in sessions}
     subjects = sorted({subject for subject, _ in on_disk})
@@ -42,7 +45,8 @@ def read_ages(
         )
     else:
         table = read_rows(participants, ["participant_id"], problems)
-        _add_rows(table, participants, None, rows, on_disk, problems)
+        sidecar = Sidecar.read(sidecars_of(participants, folders[-1]), problems)
+        _add_rows(table, participants, sidecar, None, rows, on_disk, problems)
         _warn_unmatched(participants, {s for s, _ in rows if wanted(s)}, set(subjects), problems)
 
     for subject in subjects:
@@ -50,14 +54,9 @@ def read_ages(
         if path is None:
             continue
         own_rows: dict[Key, Ages] = {}
-        _add_rows(
-            read_rows(path, ["session_id"], problems),
-            path,
-            subject,
-            own_rows,
-            on_disk,
-            problems,
-        )
+        table = read_rows(path, ["session_id"], problems)
+        sidecar = Sidecar.read(sidecars_of(path, folders[-1]), problems)
+        _add_rows(table, path, sidecar, subject, own_rows, on_disk, problems)
         _warn_unmatched(
             path,
             {scan_id(*key).removeprefix("sub-") for key in own_rows},
@@ -117,6 +116,7 @@ def _first_existing(folders: Sequence[Path], name: str) -> Path | None:
 def _add_rows(
     table: Sequence[Mapping[str, str]],
     path: Path,
+    sidecar: Sidecar,
     subject: str | None,
     rows: dict[Key, Ages],
     on_disk: Collection[Key],
@@ -125,12 +125,13 @@ def _add_rows(
     """Add the ages of a table's rows; rows of one scan that differ are an error of that scan."""
     names = set(table[0]) if table else set()
     birth, scan = (next((c for c in cs if c in names), "") for cs in (BIRTH_COLUMNS, SCAN_COLUMNS))
-    units = units_of(path, [c for c in (birth, scan) if c], table, problems)
     session_column = next((c for c in SESSION_COLUMNS if c in names), "")
-    for number, row in enumerate(table, start=2):
-        name = subject or bare_id(row["participant_id"], "sub-")
-        text = bare_id(row.get(session_column, ""), "ses-")
-        session = None if text.casefold() in MISSING_TEXT else text
+    keys = [_key(row, subject, session_column) for row in table]
+    count = Counter(name for name, _ in on_disk)
+    only = {name: session for name, session in on_disk if count[name] == 1}
+    sessions = [session or only.get(name) for name, session in keys]
+    units = units_of(path, [c for c in (birth, scan) if c], table, sessions, sidecar, problems)
+    for number, (row, (name, session)) in enumerate(zip(table, keys, strict=True), start=2):
         if not name or (subject and not session):
             problems.warn(
                 f"{path} row {number}", "has no id", action="the row is ignored", kind="bad-table"
@@ -162,6 +163,13 @@ def _add_rows(
                 found = "contradicts an earlier row of the same scan"
                 problems.error(where, found, *duplicate, scans)
         rows.setdefault((name, session), ages)
+
+
+def _key(row: Mapping[str, str], subject: str | None, session_column: str) -> Key:
+    """Return subject and session of a row."""
+    session = bare_id(row.get(session_column, ""), "ses-")
+    name = subject or bare_id(row["participant_id"], "sub-")
+    return name, None if session.casefold() in MISSING_TEXT else session
 
 
 def _warn_unmatched(path: Path, listed: set[str], on_disk: set[str], problems: Problems) -> None:

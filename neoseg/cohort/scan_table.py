@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from neoseg.cohort.listed import with_meaning
 from neoseg.cohort.participants import BIRTH_COLUMNS, SCAN_COLUMNS, SESSION_COLUMNS
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, require_plain_name, scan_id
+from neoseg.cohort.sidecar import Sidecar
 from neoseg.cohort.split import SPLITS
 from neoseg.cohort.table import Row, read_rows
 from neoseg.findings.problems import CohortError, Problems, shorten
@@ -76,9 +77,12 @@ def read_table(
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()
     ages = [column_of[key] for key in ("birth_age", "scan_age") if column_of[key]]
-    units = units_of(root, [a.casefold() for a in ages], rows, problems)
-    table = _Table(root, column_of, units, problems)
+    table = _Table(root, column_of, {}, problems)
     ids = [table.ids(row) for row in rows]
+    sessions = [session for _, session in ids]
+    sidecar = Sidecar.read([root.with_suffix(".json")], problems)
+    units = units_of(root, [a.casefold() for a in ages], rows, sessions, sidecar, problems)
+    table = replace(table, units=units)
     reading.selection.check([subject for subject, _ in ids if subject], problems)
     selected = [
         (key, row)

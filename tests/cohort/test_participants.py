@@ -213,6 +213,76 @@ def test_what_the_warning_of_a_unit_says_settles_it(tmp_path: Path) -> None:
     assert ages_of(tmp_path, Problems()) == {"A/None": Ages(None, 30)}
 
 
+@pytest.mark.parametrize(
+    "place", ["sub-A/sub-A_sessions", "sub-A/sessions", "sessions", "../sessions"]
+)
+def test_the_nearest_sidecar_of_a_column_counts(place: str, tmp_path: Path) -> None:
+    folder = tmp_path / "derivatives"
+    add_scan(folder, "A", "1", ["T2w"])
+    add_table(folder / "participants.tsv", "participant_id birth_age", "A 203")
+    add_table(folder / "sub-A/sub-A_sessions.tsv", "session_id scan_age", "1 210")
+    further = {"scan_age": {"Units": "months"}, "session_id": {"Units": "none"}}
+    (tmp_path / "sessions.json").write_text(json.dumps(further))
+    (tmp_path / "participants.json").write_text(json.dumps({"Birth_Age": {"Units": "days"}}))
+    (folder / "sub-A/sessions.json").write_text(json.dumps({"session_id": {"Units": "none"}}))
+    (folder / f"{place}.json").write_text(json.dumps({"Scan_age": {"Units": "days"}}))
+    problems = Problems()
+    sessions = find_sessions(folder, lambda _: True, problems)
+    found = read_ages([folder, tmp_path], sessions, lambda _: True, problems)
+    assert found == {("A", "1"): Ages(29, 30)}
+    assert not problems.warnings
+
+
+def test_a_sidecar_of_all_sessions_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    for subject in "AB":
+        add_scan(tmp_path, subject, "1", ["T2w"])
+        add_table(
+            tmp_path / f"sub-{subject}/sub-{subject}_sessions.tsv", "session_id scan_age", "1 30"
+        )
+    (tmp_path / "sessions.json").write_text("{")
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == dict.fromkeys(["A/1", "B/1"], Ages(None, 30))
+    assert [w.where for w in problems.warnings if w.kind == "bad-table"] == [
+        str(tmp_path / "sessions.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "doubtful"),
+    [
+        ({"18mo": "18", "24mo": "24.2"}, True),
+        ({"6m": "6", "024M": "24"}, True),
+        ({"20y": "19.8", "scan": "21"}, True),
+        ({"1mo": "44.3", "40m": "40", "3months": "53"}, False),
+        ({"40w": "40", "30": "30"}, False),
+    ],
+)
+@pytest.mark.parametrize("by", ["session", "subject", "sidecar"])
+def test_numbers_of_sessions_that_have_them_in_their_names_may_be_months_or_years(
+    sessions: dict[str, str], doubtful: bool, by: str, tmp_path: Path
+) -> None:
+    """Also where the table has a row a subject, each with one session."""
+    people = [("A" if by == "session" else f"P{n}", name) for n, name in enumerate(sessions)]
+    for subject, name in people:
+        add_scan(tmp_path, subject, name, ["T2w"])
+    column = " session_id" if by == "session" else ""
+    rows = [f"{subject} {name if column else ''} {sessions[name]}" for subject, name in people]
+    add_table(tmp_path / "participants.tsv", f"participant_id{column} scan_age", *rows)
+    if by == "sidecar":
+        (tmp_path / "participants.json").write_text(json.dumps({"scan_age": {"Units": "weeks"}}))
+    problems = Problems()
+    found = {ages.scan for ages in ages_of(tmp_path, problems).values()}
+    told = [str(w) for w in problems.warnings if "which may be months or years" in str(w)]
+    if doubtful and by != "sidecar":
+        assert found == {None}
+        assert len(told) == 1
+        assert 'write {"scan_age": {"Units": "weeks"}} into participants.json' in told[0]
+    else:
+        numbers = map(float, sessions.values())
+        assert found == {age if age >= 15 else None for age in numbers}
+        assert not told
+
+
 def test_a_scan_before_birth_is_questioned(tmp_path: Path) -> None:
     add_scan(tmp_path, "A", None, ["T2w"])
     add_table(tmp_path / "participants.tsv", "participant_id birth_age scan_age", "A 39 31")

@@ -112,6 +112,18 @@ def test_a_column_that_is_not_there(tmp_path: Path, drawem9: LabelSpace) -> None
         read(path, drawem9, columns={"T3": "image"})
 
 
+@pytest.mark.parametrize("subject", ["1,24mo", "sub-1_ses-24mo,"])
+def test_ages_that_may_be_months_are_not_used(tmp_path, drawem9, subject: str) -> None:
+    rows = [f"{subject},img/1.nii.gz,24", "2,18mo,img/2.nii.gz,18"]
+    path = write(tmp_path, *rows, header="subject,session,T2w,scan_age")
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert {scan.scan_age for scan in cohort.scans} == {None}
+    assert any("ses-18mo, ses-24mo, which may be months" in told for told in cohort.warnings)
+    (tmp_path / "scans.json").write_text('{"scan_age": {"Units": "weeks"}}')
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert {scan.scan_age for scan in cohort.scans} == {18.0, 24.0}
+
+
 def test_a_column_annotation_serves_the_plan(tmp_path: Path, drawem9: LabelSpace) -> None:
     rows = ["1,i/1.nii,l/1.nii,full", "2,i/2.nii,l/2.nii,TCV"]
     path = write(tmp_path, *rows, header="subject,T2w,label,annotation")

@@ -1,0 +1,63 @@
+"""What the sidecars of a table (`participants.json`, `sessions.json`) say about its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neoseg.findings.problems import Problems
+from neoseg.foreign import read_json
+
+
+def sidecars_of(table: Path, root: Path) -> list[Path]:
+    """Return where BIDS may describe a table, nearest first, up to the folder `root`."""
+    names = dict.fromkeys([table.stem, table.stem.rpartition("_")[2]])
+    folders = [folder for folder in table.parents if folder.is_relative_to(root)]
+    return [folder / f"{name}.json" for folder in folders for name in names]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The entries of a table's sidecars by column, in lower case, each with its file's name.
+
+    `name` is the file that can describe the other columns.
+    """
+
+    name: str
+    entries: Mapping[str, tuple[str, Mapping[str, Any]]]
+
+    @classmethod
+    def read(cls, paths: Sequence[Path], problems: Problems) -> Sidecar:
+        """Read those of `paths` that exist; of a column in several, the first counts."""
+        entries: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for path in filter(Path.is_file, paths):
+            try:
+                content = read_json(path).items()
+            except (ValueError, AttributeError) as error:
+                found = (path, f"cannot be read: {error}", "JSON", "units are not known")
+                if all(str(path) != known.where for known in problems.warnings):
+                    problems.warn(*found, "bad-table")
+                continue
+            for column, entry in content:
+                if isinstance(entry, dict):
+                    entries.setdefault(column.strip().casefold(), (path.name, entry))
+        return cls(paths[-1].name, entries)
+
+    def file(self, column: str) -> str:
+        """Return the name of the file that describes a column, or in which that can be done."""
+        return self.entries.get(column, (self.name,))[0]
+
+    def unit(self, column: str) -> str | None:
+        """Return the unit that is given for a column, None without one."""
+        entry = self._entry(column)
+        return str(entry["Units"]) if "Units" in entry else None
+
+    def text(self, column: str) -> str:
+        """Return all that is said of a column."""
+        entry = self._entry(column)
+        return " ".join(str(entry.get(key, "")) for key in ("LongName", "Description", "Units"))
+
+    def _entry(self, column: str) -> Mapping[str, Any]:
+        return self.entries.get(column, ("", {}))[1]
