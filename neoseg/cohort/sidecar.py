@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,24 @@ from typing import Any
 
 from neoseg.findings.problems import Problems
 from neoseg.foreign import read_json
+
+FROM_BIRTH = re.compile(
+    r"\bpost-?\s?(natal|partum|term) (age|week|day)|\bchronological|"
+    r"\b(weeks|days|age) post-?\s?(natal|partum|term)|\b(corrected|adjusted) (age|week|day)|"
+    r"(?<!not )\b(since|after|from) (birth|delivery|term)\b|\bof life\b|"
+    r"\b(weeks|days) old\b|\bpna\b",
+    re.I,
+)
+FROM_CONCEPTION = re.compile(
+    r"(?<!not )\b(post-?\s?menstrual|last menstrual|(post-?\s?)?concept|pma|pca|lmp)", re.I
+)
+GESTATION = re.compile(r"(?<!not )(?<!for )\b(gestation|ga\b)", re.I)
+SUM = re.compile(r"\bplus\b|\bsum\b|\+", re.I)
+OF_SCAN = re.compile(r"scan|session|visit|imaging|\bmri?\b", re.I)
+AT_BIRTH = re.compile(r"\bat birth\b", re.I)
+PMA_AT_BIRTH = re.compile(r"\b(pma|pca|(menstrual|concept\w*)( age)?) at birth\b", re.I)
+OF_MOTHER = re.compile(r"\bage of the mother|\bmother'?s age|\bmaternal age", re.I)
+"""Words of a sidecar that say from when an age counts, and of when it is."""
 
 
 def sidecars_of(table: Path, root: Path) -> list[Path]:
@@ -61,3 +80,17 @@ class Sidecar:
 
     def _entry(self, column: str) -> Mapping[str, Any]:
         return self.entries.get(column, ("", {}))[1]
+
+
+def other_age(column: str, text: str) -> str:
+    """Return which other age the text of a sidecar says that a column has, or ""."""
+    if PMA_AT_BIRTH.search(text):
+        return "" if "birth" in column else "is the age at birth"
+    if FROM_CONCEPTION.search(text) or (GESTATION.search(text) and SUM.search(text)):
+        return ""
+    if FROM_BIRTH.search(text):  # gestation may be named for what it is not
+        return "counts from birth"
+    if OF_MOTHER.search(text):
+        return "is of the mother"
+    at_birth = AT_BIRTH.search(text) and not OF_SCAN.search(text)
+    return "is the age at birth" if at_birth and "birth" not in column else ""

@@ -26,13 +26,31 @@ def test_possible_ages(text: str, age: float) -> None:
     assert not problems.warnings
 
 
-@pytest.mark.parametrize("text", ["14.9", "60.1", "280", "-3", "thirty", "inf", "38,5"])
+@pytest.mark.parametrize("text", ["14.9", "60.1", "280", "-3", "thirty", "inf", "38,5", "28+7"])
 def test_impossible_ages_are_warned_of(text: str) -> None:
     problems = Problems()
     assert parse_age(text, "participants.tsv row 4", problems) is None
     (told,) = problems.warnings
     assert told.where == "participants.tsv row 4"
     assert ("weeks with a point, 38.5" in str(told)) == ("," in text)
+    assert ("40 if these are days" in str(told)) == (text == "280")
+
+
+@pytest.mark.parametrize(
+    ("text", "weeks"),
+    [
+        *(("28+3", "28.43"), ("28 + 3", "28.43"), ("28+3/7", "28.43"), ("28w3d", "28.43")),
+        *(("28W3", "28.43"), ("28 weeks 3 days", "28.43"), ("24+0", "24"), ("31 wks 6d", "31.86")),
+    ],
+)
+def test_weeks_and_days_are_told_in_weeks(text: str, weeks: str) -> None:
+    problems = Problems()
+    assert parse_age(text, "row", problems) is None
+    (told,) = problems.warnings
+    assert told.expected == f"weeks with a point, {weeks}"
+    assert parse_age(weeks, "row", problems) == float(weeks)
+    assert parse_age(text, "row", in_days := Problems(), 1 / 7) is None
+    assert "with a point" not in str(in_days.warnings[0])
 
 
 def ages_of(root: Path, problems: Problems) -> dict[str, Ages]:
@@ -108,12 +126,21 @@ def test_windows_line_ends_a_byte_order_mark_and_short_rows(tmp_path: Path) -> N
         ("scan_age", "weeks after birth", [None, None]),
         ("age", "weeks of gestation at birth", [None, None]),
         ("age", "weeks (corrected gestational age)", [30.0, 41.0]),
+        ("scan_age", "gestational weeks", [30.0, 41.0]),
+        ("scan_age", "completed weeks of gestation", [30.0, 41.0]),
+        ("age", "PMA (weeks)", [30.0, 41.0]),
+        ("scan_age", "GA days", [210 / 7, None]),
+        ("scan_age", "months (not weeks)", [None, None]),
+        ("scan_age", "gestational weeks and days", [None, None]),
+        ("scan_age", "corrected weeks", [None, None]),
+        ("scan_age", "postpartum weeks", [None, None]),
+        ("scan_age", "trimester", [None, None]),
     ],
 )
 def test_an_age_counts_in_the_unit_that_it_has(
     columns: str, units: str | None, ages: list[float | None], tmp_path: Path
 ) -> None:
-    rows = ("A 210", "B 41") if units == "days" else ("A 30", "B 41")
+    rows = ("A 210", "B 41") if units in ("days", "GA days") else ("A 30", "B 41")
     for subject in "AB":
         add_scan(tmp_path, subject, None, ["T2w"])
     add_table(tmp_path / "participants.tsv", f"participant_id {columns}", *rows)
@@ -122,6 +149,44 @@ def test_an_age_counts_in_the_unit_that_it_has(
     problems = Problems()
     assert [found.scan for found in ages_of(tmp_path, problems).values()] == ages
     assert bool(problems.warnings) is (None in ages)
+    assert ("call the column scan_age" in str(problems.warnings)) is (
+        columns == "age" and units in (None, "years")
+    )
+
+
+@pytest.mark.parametrize("column", ["scan_age", "age"])
+@pytest.mark.parametrize(
+    ("numbers", "days"),
+    [
+        (("168", "199", "220"), True),
+        (("287",), True),
+        (("185.5", "n/a", "0", "331", "140"), True),
+        (("24", "28", "31", "196"), False),
+        (("24", "30", "168", "220"), False),
+    ],
+)
+def test_numbers_that_may_be_days_need_a_unit(
+    numbers: tuple[str, ...], days: bool, column: str, tmp_path: Path
+) -> None:
+    for subject in range(len(numbers)):
+        add_scan(tmp_path, str(subject), None, ["T2w"])
+    rows = (f"{subject} {age}" for subject, age in enumerate(numbers))
+    add_table(tmp_path / "participants.tsv", f"participant_id {column}", *rows)
+    problems = Problems()
+    ages = [age.scan for age in ages_of(tmp_path, problems).values()]
+    told = " ".join(map(str, problems.warnings))
+    assert ("which may be days (168 days are 24 weeks)" in told) is days
+    assert "which may be years" not in told
+    if not days:
+        assert column == "age" or ages == [w if (w := float(n)) < 60 else None for n in numbers]
+        return
+    assert set(ages) == {None}
+    assert '"Units": "weeks"' not in told
+    remedy = told.partition("if they are days, write ")[2].partition(" into participants.json")[0]
+    (tmp_path / "participants.json").write_text(remedy)
+    expected = [None if text in ("n/a", "0") else float(text) / 7 for text in numbers]
+    ages = [age.scan for age in ages_of(tmp_path, Problems()).values()]
+    assert ages == [pytest.approx(age) if age else None for age in expected]
 
 
 @pytest.mark.parametrize(
