@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neoseg.cohort.scan import TERM_AGE
 from neoseg.cohort.sidecar import Sidecar, other_age
 from neoseg.findings.markup import NUMBER
 from neoseg.findings.problems import Problems, shorten
@@ -16,6 +17,9 @@ MISSING_TEXT = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 MISSING_NUMBERS = frozenset({-999.0, 0.0})
 AGE_RANGE = (15.0, 60.0)
 """Plausible range of the post-menstrual age of a fetal or neonatal scan, in weeks."""
+
+BIRTH_RANGE = (22.0, 43.0)
+"""Range of the age at birth of those who live, in weeks."""
 
 LATE, MANY, WIDE = 50.0, 0.2, 25.0
 """Numbers without a unit may be years if this share of them, and more than one, is above `LATE`,
@@ -53,14 +57,24 @@ LATER_SESSION = re.compile(r"0*(\d{1,3})(?:m|mos?|months?|ys?|yrs?|years?)", re.
 
 @dataclass(frozen=True)
 class Ages:
-    """Post-menstrual age in weeks at birth and at the scan, None if unknown."""
+    """Post-menstrual age in weeks at birth and at the scan, None if unknown.
+
+    `fetal`: the data set says that it is the scan of a fetus.
+    """
 
     birth: float | None = None
     scan: float | None = None
+    fetal: bool = False
+
+    @property
+    def before_birth(self) -> bool:
+        """Whether the scan was before birth."""
+        return self.birth is not None and self.scan is not None and self.scan < self.birth
 
     def filled(self, other: Ages) -> Ages:
         """Return these ages, with unknown ones taken from `other`."""
-        return Ages(self.birth or other.birth, self.scan or other.scan)
+        scanned = other if self.scan is None else self
+        return Ages(self.birth or other.birth, scanned.scan, scanned.fetal)
 
 
 def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> float | None:
@@ -95,6 +109,24 @@ def parse_age(text: str, where: str, problems: Problems, unit: float = 1.0) -> f
         )
         return None
     return age
+
+
+def seem_fetal(ages: Iterable[Ages]) -> bool:
+    """Return whether at least half of the scans, and more than one, seem to be of fetuses.
+
+    They are before birth, mostly before term, and all are born at an age at which people are born;
+    newborns whose two ages were exchanged are not. Those said to be fetal do not count.
+    """
+    both = [age for age in ages if not age.fetal and age.birth is not None and age.scan is not None]
+    early = [age for age in both if age.before_birth]
+    preterm = sum((age.scan or 0) < TERM_AGE for age in early)
+    low, high = BIRTH_RANGE
+    return (
+        len(early) > 1
+        and 2 * len(early) >= len(both)
+        and 2 * preterm > len(early)
+        and all(low <= (age.birth or 0) <= high for age in early)
+    )
 
 
 def units_of(

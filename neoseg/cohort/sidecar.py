@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,20 @@ AT_BIRTH = re.compile(r"\bat birth\b", re.I)
 PMA_AT_BIRTH = re.compile(r"\b(pma|pca|(menstrual|concept\w*)( age)?) at birth\b", re.I)
 OF_MOTHER = re.compile(r"\bage of the mother|\bmother'?s age|\bmaternal age", re.I)
 """Words of a sidecar that say from when an age counts, and of when it is."""
+
+AT_SCAN = re.compile(
+    r"\bat (the )?((time|day|date) of )?(the )?((fo?etal|brain|mri?) )*"
+    r"(scan|session|visit|imaging|mri?\b)",
+    re.I,
+)
+ABOUT_BIRTH = re.compile(r"birth|born|deliver", re.I)
+FETAL = re.compile(r"fo?et(al|us)|prenatal|antenatal|in[ -]?utero", re.I)
+AFTER_BIRTH = re.compile(r"neonat|newborn|infant|post-?\s?natal|after birth|\bnot\b", re.I)
+GESTATIONAL = re.compile(
+    r"\bgest(ation(al)?)? ?(age|weeks?)\b|\bweeks? gestation|\b(ga|pma|pca)\b|"
+    r"\bpost ?(menstrual|concept\w*) ?age\b"
+)
+"""Names of columns with an age of a fetus or newborn, in lower case without punctuation."""
 
 
 def sidecars_of(table: Path, root: Path) -> list[Path]:
@@ -94,3 +108,18 @@ def other_age(column: str, text: str) -> str:
         return "is of the mother"
     at_birth = AT_BIRTH.search(text) and not OF_SCAN.search(text)
     return "is the age at birth" if at_birth and "birth" not in column else ""
+
+
+def gestational_columns(names: Iterable[str], sidecar: Sidecar) -> tuple[list[str], list[str]]:
+    """Return columns with gestational ages: at the scan by the sidecar, and at an unknown time."""
+    known, unknown = list[str](), list[str]()
+    for name in names:
+        words, text = re.sub(r"[\W_]+", " ", name.casefold()), sidecar.text(name.casefold())
+        if GESTATIONAL.search(words) and not ABOUT_BIRTH.search(f"{words} {text}"):
+            (known if AT_SCAN.search(text) else unknown).append(name)
+    return known, sorted(unknown, key=lambda name: OF_SCAN.search(name) is None)
+
+
+def says_fetal(text: str) -> bool:
+    """Return whether a text speaks of fetuses, and not of newborns as well."""
+    return FETAL.search(text) is not None and AFTER_BIRTH.search(text) is None

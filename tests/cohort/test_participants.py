@@ -348,12 +348,113 @@ def test_numbers_of_sessions_that_have_them_in_their_names_may_be_months_or_year
         assert not told
 
 
-def test_a_scan_before_birth_is_questioned(tmp_path: Path) -> None:
-    add_scan(tmp_path, "A", None, ["T2w"])
-    add_table(tmp_path / "participants.tsv", "participant_id birth_age scan_age", "A 39 31")
+@pytest.mark.parametrize(
+    ("rows", "said", "known"),
+    [
+        (["39 31"], "", []),
+        (["39 31", "39.4 28.3"], "", [0, 1]),
+        (["39 31", "30 41", "n/a 29", "37 24"], "", [0, 1, 2, 3]),
+        (["39 31", "30 41", "38 41", "37 24", "39 40"], "", [1, 2, 4]),
+        (["43.5 31", "41 28", "44 36"], "", []),  # newborns, exchanged
+        (["40.4 39", "41 40", "40.6 38", "39 36"], "", []),  # and born at term
+        (["39 31", "30 41", "38 41"], "Age at the fetal scan", [0, 1, 2]),
+        (["39 31", "30 41", "38 41"], "Age at the fetal or neonatal scan", [1, 2]),
+        (["39 31", "30 41", "38 41"], "session", [0, 1, 2]),
+    ],
+)
+def test_scans_before_birth_are_questioned_unless_most_seem_fetal(
+    rows: list[str], said: str, known: list[int], tmp_path: Path
+) -> None:
+    columns = "participant_id birth_age scan_age"
+    for subject in range(len(rows)):
+        add_scan(tmp_path, str(subject), "fetal1" if said == "session" else None, ["T2w"])
+    lines = [f"{subject} {row}" for subject, row in enumerate(rows)]
+    add_table(tmp_path / "participants.tsv", columns, *lines)
+    (tmp_path / "participants.json").write_text(json.dumps({"scan_age": {"Description": said}}))
     problems = Problems()
-    assert ages_of(tmp_path, problems) == {"A/None": Ages(39, None)}
-    assert "scanned at 31 weeks, before its birth at 39" in str(problems.warnings[0])
+    ages = [age.scan for age in ages_of(tmp_path, problems).values()]
+    numbers = [float(row.split()[1]) for row in rows]
+    assert ages == [age if n in known else None for n, age in enumerate(numbers)]
+    told = [str(warning) for warning in problems.warnings if warning.kind == "impossible-age"]
+    early = [row for row in rows if "n/a" not in row and float(row[:2]) > float(row.split()[1])]
+    if said and known == [*range(len(rows))]:
+        assert not told
+    elif 0 in known:
+        (warning,) = told
+        assert f"is before birth_age in {len(early)} of {len(rows)} scans: sub-0" in warning
+        assert "exchange the two columns" in warning
+    else:
+        assert len(told) == len(early) == len(rows) - len(known)
+        assert all(
+            "or, if it is a scan of a fetus, leave out its birth_age (n/a)" in t for t in told
+        )
+
+
+def test_rows_of_scans_elsewhere_show_that_a_cohort_is_fetal(tmp_path: Path) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    columns = "participant_id birth_age scan_age"
+    add_table(tmp_path / "participants.tsv", columns, "A 39 31", "B 38 30")
+    assert ages_of(tmp_path, Problems()) == {"A/None": Ages(39, 31)}
+    add_table(tmp_path / "participants.tsv", columns, "A 39 31", "B n/a 30")
+    assert ages_of(tmp_path, Problems()) == {"A/None": Ages(39)}
+    add_table(tmp_path / "participants.tsv", columns, "A n/a 31", "B n/a 30")
+    assert ages_of(tmp_path, Problems()) == {"A/None": Ages(None, 31)}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("Gestational age", "gestational_age", "GA", "ga_at_mri", "GA at scan", "GA (weeks)"),
+        *("gestational_weeks", "PMA", "post-menstrual age", "ga at birth", "Gestational diabetes"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("description", "used"),
+    [
+        (None, False),
+        ("Gestational age in weeks", False),
+        ("by first-trimester ultrasound scan", False),
+        ("GA at delivery; see the sessions for that at the scan", False),
+        ("Gestational age at scan", True),
+        ("age at the time of the fetal MRI", True),
+    ],
+)
+@pytest.mark.parametrize("also", ["", "age"])
+def test_a_gestational_age_is_used_only_if_it_is_said_to_be_at_the_scan(
+    column: str, description: str | None, used: bool, also: str, tmp_path: Path
+) -> None:
+    add_scan(tmp_path, "A", None, ["T2w"])
+    header, row = f"participant_id\t{column}", "A\t24.1"
+    if also:
+        header, row = f"{header}\tage", f"{row}\t31"
+    (tmp_path / "participants.tsv").write_text(f"{header}\n{row}\n")
+    if description is not None:
+        entry = {column: {"Description": description}}
+        (tmp_path / "participants.json").write_text(json.dumps(entry))
+    problems = Problems()
+    is_age = column not in ("ga at birth", "Gestational diabetes")
+    used = used and is_age
+    assert ages_of(tmp_path, problems)["A/None"].scan == (24.1 if used else None)
+    told = " ".join(str(problem) for problem in problems.warnings if problem.where == "scan_age")
+    may_be = f"the column {column.casefold()!r} may be the age at birth or at the scan"
+    asked = is_age and not used and "delivery" not in (description or "")
+    assert (may_be in told) is asked
+    assert ("if it is the age at the scan, call it scan_age" in told) is asked
+    if asked:
+        remedy = told.partition(", or write ")[2].partition(" into participants.json")[0]
+        (tmp_path / "participants.json").write_text(remedy)
+        assert ages_of(tmp_path, Problems()) == {"A/None": Ages(None, 24.1)}
+
+
+def test_a_gestational_age_beside_the_age_at_the_scan_is_let_be(tmp_path: Path) -> None:
+    for subject in "AB":
+        add_scan(tmp_path, subject, None, ["T2w"])
+    add_table(tmp_path / "participants.tsv", "participant_id ga scan_age", "A 25 30", "B 26 n/a")
+    (tmp_path / "participants.json").write_text('{"GA": {"Description": "at scan"}}')
+    problems = Problems()
+    assert ages_of(tmp_path, problems) == {"A/None": Ages(None, 30), "B/None": Ages()}
+    (warning,) = problems.warnings
+    assert "the column" not in str(warning)
 
 
 @pytest.mark.parametrize("column", ["session", "session_id"])
