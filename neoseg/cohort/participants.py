@@ -174,8 +174,7 @@ def _add_rows(
     is_fetal = says_fetal(sidecar.text(scan))
     session_column = next((c for c in SESSION_COLUMNS if c in names), "")
     keys = [_key(row, subject, session_column) for row in table]
-    count = Counter(name for name, _ in on_disk)
-    only = {name: session for name, session in on_disk if count[name] == 1}
+    only = _only_sessions(on_disk) if subject is None else {}
     sessions = [session or only.get(name) for name, session in keys]
     units = units_of(path, [c for c in (birth, scan) if c], table, sessions, sidecar, problems)
     for number, (row, (name, session)) in enumerate(zip(table, keys, strict=True), start=2):
@@ -218,6 +217,12 @@ def _key(row: Mapping[str, str], subject: str | None, session_column: str) -> Ke
     session = bare_id(row.get(session_column, ""), "ses-")
     name = subject or bare_id(row["participant_id"], "sub-")
     return name, None if session.casefold() in MISSING_TEXT else session
+
+
+def _only_sessions(on_disk: Collection[Key]) -> dict[str, str | None]:
+    """Return the session of each subject that has one alone."""
+    count = Counter(name for name, _ in on_disk)
+    return {name: session for name, session in on_disk if count[name] == 1}
 
 
 def _warn_unmatched(path: Path, listed: set[str], on_disk: set[str], problems: Problems) -> None:

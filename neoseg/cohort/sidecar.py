@@ -27,8 +27,6 @@ OF_SCAN = re.compile(r"scan|session|visit|imaging|\bmri?\b", re.I)
 AT_BIRTH = re.compile(r"\bat birth\b", re.I)
 PMA_AT_BIRTH = re.compile(r"\b(pma|pca|(menstrual|concept\w*)( age)?) at birth\b", re.I)
 OF_MOTHER = re.compile(r"\bage of the mother|\bmother'?s age|\bmaternal age", re.I)
-"""Words of a sidecar that say from when an age counts, and of when it is."""
-
 AT_SCAN = re.compile(
     r"\bat (the )?((time|day|date) of )?(the )?((fo?etal|brain|mri?) )*"
     r"(scan|session|visit|imaging|mri?\b)",
@@ -37,6 +35,8 @@ AT_SCAN = re.compile(
 ABOUT_BIRTH = re.compile(r"birth|born|deliver", re.I)
 FETAL = re.compile(r"fo?et(al|us)|prenatal|antenatal|in[ -]?utero", re.I)
 AFTER_BIRTH = re.compile(r"neonat|newborn|infant|post-?\s?natal|after birth|\bnot\b", re.I)
+"""Words of a sidecar that say from when an age counts, and of when it is."""
+
 GESTATIONAL = re.compile(
     r"\bgest(ation(al)?)? ?(age|weeks?)\b|\bweeks? gestation|\b(ga|pma|pca)\b|"
     r"\bpost ?(menstrual|concept\w*) ?age\b"
