@@ -2,19 +2,27 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from neoseg.cohort.ages import MISSING_TEXT, parse_age, units_of
+from neoseg.cohort.ages import MISSING_TEXT, UNKNOWN_AGE, parse_age, units_of
 from neoseg.cohort.formats import ENDINGS, ending_of, fault_of
 from neoseg.cohort.listed import with_meaning
-from neoseg.cohort.participants import BIRTH_COLUMNS, SCAN_COLUMNS, SESSION_COLUMNS
+from neoseg.cohort.participants import (
+    BIRTH_COLUMNS,
+    SCAN_COLUMNS,
+    SESSION_COLUMNS,
+    scan_age_column,
+    which_age,
+)
 from neoseg.cohort.reader import Reading, note_unlabelled, reader
 from neoseg.cohort.scan import Scan, bare_id, ids_in, require_plain_name, scan_id
+from neoseg.cohort.sidecar import Sidecar
 from neoseg.cohort.split import SPLITS
 from neoseg.cohort.table import Row, read_rows
+from neoseg.findings.command_line import override, quoted
 from neoseg.findings.problems import CohortError, Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
@@ -56,7 +64,7 @@ def read_table(
     if unknown:
         problems.error("columns", f"names {shorten(unknown)}", f"some of {', '.join(NAMES)}")
     rows = read_rows(root, [], problems)
-    header = set(rows[0]) if rows else set()
+    header = list(rows[0]) if rows else []
     names = {**NAMES, **{name: (name,) for name in reading.modalities}}
     column_of = {
         key: next((n for n in ways if n.casefold() in header), "")
@@ -75,10 +83,21 @@ def read_table(
     elif not rows and not problems.errors:
         problems.error(root, "has no rows", "one for each scan", kind="no-scans")
     reading.settle()
+    sidecar = Sidecar.read([root.with_suffix(".json")], problems)
+    doubtful = list[str]()
+    if "scan_age" not in named:
+        column_of["scan_age"], doubtful = scan_age_column(header, sidecar)
     ages = [column_of[key] for key in ("birth_age", "scan_age") if column_of[key]]
-    units = units_of(root, [a.casefold() for a in ages], rows, problems)
-    table = _Table(root, column_of, units, problems)
+    table = _Table(root, column_of, {}, problems)
     ids = [table.ids(row) for row in rows]
+    sessions = [session for _, session in ids]
+    units = units_of(root, [a.casefold() for a in ages], rows, sessions, sidecar, problems)
+    if doubtful and units.get(column_of["scan_age"]) is None:
+        found = f"has no column scan_age, and {which_age(doubtful)}"
+        setting = override("cohort.columns", f"{{scan_age: {quoted(doubtful[0])}}}")
+        action = f"if it is the age at the scan, set {setting}"
+        problems.warn(root, found, "", f"{UNKNOWN_AGE}; {action}", "missing-age")
+    table = replace(table, units=units)
     reading.selection.check([subject for subject, _ in ids if subject], problems)
     selected = [
         (key, row)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.cohort import AnnotationSettings, Cohort, CohortError, read_table
 from neoseg.cohort.annotated import with_annotation
@@ -110,6 +112,36 @@ def test_a_column_that_is_not_there(tmp_path: Path, drawem9: LabelSpace) -> None
         read(path, drawem9, modalities=["T2w"])
     with pytest.raises(CohortError, match="columns: names T3"):
         read(path, drawem9, columns={"T3": "image"})
+
+
+@pytest.mark.parametrize("subject", ["1,24mo", "sub-1_ses-24mo,"])
+def test_ages_that_may_be_months_are_not_used(tmp_path, drawem9, subject: str) -> None:
+    rows = [f"{subject},img/1.nii.gz,24", "2,18mo,img/2.nii.gz,18"]
+    path = write(tmp_path, *rows, header="subject,session,T2w,scan_age")
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert {scan.scan_age for scan in cohort.scans} == {None}
+    assert any("ses-18mo, ses-24mo, which may be months" in told for told in cohort.warnings)
+    (tmp_path / "scans.json").write_text('{"scan_age": {"Units": "weeks"}}')
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert {scan.scan_age for scan in cohort.scans} == {18.0, 24.0}
+
+
+def test_a_gestational_age_needs_a_word_on_when_it_was(tmp_path, drawem9) -> None:
+    header = "subject,T2w,Gestational age"
+    path = write(tmp_path, "1,img/1.nii.gz,24.5", header=header)
+    cohort = read(path, drawem9, modalities=["T2w"])
+    (told,) = [str(p) for p in cohort.problems if p.kind == "missing-age"]
+    assert "the column 'gestational age' may be the age at birth or at the scan" in told
+    assert cohort.scans[0].scan_age is None
+    setting = shlex.split(told.rpartition("if it is the age at the scan, set ")[2])[0]
+    parsed = OverridesParser.create().parse_overrides([setting])[0].value()
+    asked = {str(key): str(name) for key, name in parsed.items()}
+    cohort = read(path, drawem9, modalities=["T2w"], columns=asked)
+    assert cohort.scans[0].scan_age == 24.5
+    (tmp_path / "scans.json").write_text('{"Gestational age": {"LongName": "GA at MRI"}}')
+    cohort = read(path, drawem9, modalities=["T2w"])
+    assert cohort.scans[0].scan_age == 24.5
+    assert [p.kind for p in cohort.problems] == ["no-labels"]
 
 
 def test_a_column_annotation_serves_the_plan(tmp_path: Path, drawem9: LabelSpace) -> None:
