@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from neoseg.store.examined import Examined
 class Structures:
     """Voxel counts `[scans, leaves]` in label files; a merged label counts for all its leaves.
 
-    Voxels that may be any leaf count for none.
+    Voxels that may be any leaf count for none. `voxel_ml` is the volume of a voxel of each scan.
     """
 
     convention: Convention
     scans: tuple[str, ...]
     voxels: np.ndarray
+    voxel_ml: np.ndarray
     _lacks: np.ndarray
 
     @classmethod
@@ -43,7 +45,10 @@ class Structures:
             for leaves, number in zip(meaning.sets, item.voxels, strict=True):
                 possible[row, list(leaves)] += number
                 voxels[row, list(leaves)] += 0 if leaves == space.everything else number
-        return cls(convention, tuple(item.scan.id for item in labelled), voxels, possible == 0)
+        ids = tuple(item.scan.id for item in labelled)
+        sizes = [item.entry.geometry.canonical_spacing for item in labelled if item.entry]
+        ml = np.array([math.prod(size) / 1000 for size in sizes])
+        return cls(convention, ids, voxels, ml, possible == 0)
 
     def _names(self) -> list[tuple[int, str]]:
         """Return (leaf, abbreviation) of each leaf except the background."""
@@ -114,8 +119,9 @@ class Structures:
                 f"{shorten((space.leaves[leaf].abbreviation for leaf in leaves), 12)}, which "
                 f"others show: {shorten(lacking)}",
                 "the same structures in every scan",
-                "what their files show in its place is taken for the truth; where it was not drawn "
-                "and may be in the background, set "
+                "what their files show in its place is taken for the truth; "
+                f"{self._as_mask(leaves, lacking)}where it was not drawn and may be in the "
+                "background, set "
                 f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}"
                 f"{self._as_surroundings(leaves)}{self._instead(leaves, lacking)}",
                 "structure-not-drawn",
@@ -123,6 +129,29 @@ class Structures:
             for lacking, leaves in groups.items()
             if lacking
         ]
+
+    def _as_mask(self, leaves: Sequence[int], lacking: Sequence[str]) -> str:
+        """Return how to say that the integer of one structure stands for a whole in scans, or "".
+
+        That may be so where they show nothing else, and it is larger than in any other scan.
+        """
+        space, meaning, rows = self.convention.space, self.convention, np.isin(self.scans, lacking)
+        shown = [leaf for leaf, _ in self._names() if self.voxels[rows, leaf].any()]
+        single, background = frozenset(shown), frozenset([space.background])
+        if len(shown) != 1 or rows.all() or not {single, background} <= {*meaning.sets}:
+            return ""
+        volumes = self.voxels[:, shown[0]] * self.voxel_ml
+        here, there = volumes[rows], volumes[~rows]
+        if np.median(here) <= there.max():
+            return ""
+        value, zero = (meaning.values[meaning.sets.index(s)] for s in (single, background))
+        wholes = [entry.abbreviation for entry in space.classes if {*leaves} <= entry.leaves]
+        return (
+            f"they show {space.plain_name(single)} alone, {np.median(here):.3g} ml of it and not "
+            f"{np.median(there):.3g} as the others: if their {value} is a mask of something else, "
+            "name them in annotation.file, with a protocol such as {describes: true, convention: "
+            f"{{{zero}: {space.plain_name(background)}, {value}: {(wholes or ['NAME'])[0]}}}}}; "
+        )
 
     def _as_surroundings(self, leaves: Sequence[int]) -> str:
         """Return how to say that a structure was drawn as the rest of its smallest class, or ""."""

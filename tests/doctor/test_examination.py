@@ -244,6 +244,20 @@ def test_sides_that_are_exchanged_are_told(tmp_path: Path, exchanged, names, tol
     assert [text[: len(told)] for text in found] == [told] * bool(told)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_masks_that_have_the_integer_of_a_structure_are_told(tmp_path: Path, whole: bool) -> None:
+    """1 is the outer fluid in two files, and all of the brain, or fluid, in the third."""
+    example = broken(tmp_path)
+    labels = head(2)[1]
+    save(example.file("dseg", "03"), (labels > 1 if whole else labels == 1).astype(np.uint8))
+    example.options["convention"] = "identity"
+    problems = examine(example, tmp_path / "store").problems
+    (problem,) = [p for p in problems if p.kind == "structure-not-drawn"]
+    line = "{describes: true, convention: {0: BG, 1: TCV}}"
+    assert (line in problem.action) == ("if their 1 is a mask" in problem.action) == whole
+    assert "cohort.not_drawn=" in problem.action
+
+
 def test_a_structure_with_an_integer_for_each_side_is_on_both(tmp_path: Path) -> None:
     """Right and left parts of white matter and of deep grey: no structure is of one side."""
     example = broken(tmp_path)
