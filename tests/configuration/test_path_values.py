@@ -29,7 +29,7 @@ NAMES = [
 ]
 
 
-OTHERS = {"sweep", "pictures", "overwrite", "paths"}
+OTHERS = {"sweep", "pictures", "overwrite", "paths", "names"}
 """Keys that speak of files or folders and name none."""
 
 
