@@ -71,16 +71,30 @@ def halves_of(path: Path) -> tuple[Path, Path]:
 
 
 def find(folder: Path, names: Collection[str]) -> list[Path]:
-    """Return the files below `folder` (or in it) that have one of the names, sorted.
+    """Return the files below `folder` (or in it) that have one of the names, sorted."""
+    return sorted(path for path in files_below(folder) if path.name in names)
 
-    Hidden folders are skipped. Other processes may write and delete below `folder` meanwhile;
-    `Path.rglob` would raise if a folder vanished before being listed.
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, also through links to folders, each folder once.
+
+    Hidden folders are skipped. Folders come before links that lead to them. Other processes may
+    write and delete below `folder` meanwhile; `Path.rglob` would raise if a folder vanished before
+    being listed.
     """
-    matches: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        matches += [Path(parent, name) for name in files if name in names]
-    return sorted(matches)
+    visited = set[str]()
+    places = [str(folder)]
+    for start in places:  # which grows by the links that are found
+        for place, folders, files in os.walk(start):
+            real = os.path.realpath(place)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            paths = (os.path.join(place, name) for name in folders)
+            places += [path for path in paths if os.path.islink(path)]
+            yield from (Path(place, name) for name in files)
 
 
 def write_text(path: Path, text: str) -> None:

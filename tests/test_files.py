@@ -102,6 +102,11 @@ def test_files_are_found_by_name_at_any_depth(tmp_path: Path) -> None:
         write_text(tmp_path / "top" / name, "")
     assert find(tmp_path / "top", ["a", "b"]) == [tmp_path / "top/a/a", tmp_path / "top/b"]
     assert find(tmp_path / "nothing", ["a"]) == []
+    write_text(tmp_path / "elsewhere" / "c" / "a", "")
+    (tmp_path / "elsewhere" / "c" / "back").symlink_to(tmp_path / "top")
+    for name, target in (("0", "top/a"), ("link", "elsewhere"), ("broken", "gone")):
+        (tmp_path / "top" / name).symlink_to(tmp_path / target)
+    assert find(tmp_path / "top", ["a"]) == [tmp_path / "top/a/a", tmp_path / "top/link/c/a"]
 
 
 def test_a_folder_may_go_while_files_are_sought(

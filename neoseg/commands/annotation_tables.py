@@ -16,7 +16,7 @@ from neoseg.cohort.table import write_rows
 from neoseg.commands.annotation_pool import Candidate
 from neoseg.configuration.composed import composed
 from neoseg.files import write_text
-from neoseg.findings.command_line import quoted
+from neoseg.findings.command_line import literal, quoted
 from neoseg.labels import Convention
 from neoseg.labels.convention import unnamed
 from neoseg.labels.protocol import PLANE_AXIS
@@ -98,7 +98,7 @@ def write_tables(
         settings = section.get("annotation") or {}
         content |= {key: settings[key] for key in ("draw", "validation") if key in settings}
         content["file"] = str(table.resolve())
-        text = yaml.safe_dump(content, sort_keys=False)
+        text = yaml.safe_dump(literal(content), sort_keys=False)
         write_text((output / PLANNED).with_stem(f"planned{suffix}"), text)
         key = f"annotation@extra_cohorts.{name}.annotation" if index else "annotation"
         instruction += f" {'' if index == 0 or key in selected else '+'}{key}=planned{suffix}"

@@ -36,7 +36,9 @@ from neoseg.progress import progress_bar
 from neoseg.runs.folds import held_out
 from neoseg.runs.loading import Moved, data_of, load_config, warn_of_unfinished
 from neoseg.runs.people import as_trained
+from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import Geometry, read_volume
+from neoseg.store.leaks import require_none
 from neoseg.training.recipe import RecipeSettings
 from neoseg.trust.folder import read_kept
 
@@ -128,6 +130,7 @@ def _tasks(command: AuditConfig) -> dict[str, Task]:
             for scan in labelled:
                 task = Task(scan, part.cohort, codebook, network)
                 tasks[task.name] = task
+    tasks = _untrained(command.run, content.get("leaks"), tasks)
     if not tasks:
         raise ConfigError(
             f"{command.run} has no labelled scan that one of its networks has not seen; train with "
@@ -152,6 +155,19 @@ def _unseen(run: Path, recipe: RecipeSettings, plan: Plan) -> Iterator[tuple[Pat
     for source in plan.sources:
         pairs = chain.from_iterable(map(source.of_split, others))
         yield run, [Scored(source.cohort, tuple(scan for scan, _ in pairs))]
+
+
+def _untrained(run: Path, leaks: str | None, tasks: Mapping[str, Task]) -> dict[str, Task]:
+    """Leave out the scans that the run's own network judges and has learnt from, by id or image."""
+    members = [member_of(t.scan, "the audit") for t in tasks.values() if t.network == run]
+    ids: Ids = "cohort" if leaks == "namesakes" else "all"
+    found = seen_in_training([run], members, ids, ["train"])
+    require_none(found, "tell", "")
+    people = {leak.other.person for leak in found}
+    known = {str(member) for member in members if member.person in people}
+    if known:
+        log.warning("%d scans of people on whom it was trained are left out", len(known))
+    return {name: task for name, task in tasks.items() if name not in known}
 
 
 def evidence(task: Task, segmenter: Segmenter) -> tuple[Evidence, Geometry]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from neoseg.cohort import Cohort, Scan
 from neoseg.cohort.split import shuffled
 from neoseg.commands.predicting import PredictingConfig
+from neoseg.configuration.outputs import can_be_written
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.scores import score_scan
 from neoseg.evaluation.scoring import codebook_of, truth_of
@@ -49,6 +50,11 @@ def main(config: DictConfig) -> None:
     segmenter, modalities = command.load()
     origin = command.origin()
     folder = place_of(command.run[0], origin)
+    if not can_be_written(folder):
+        raise ConfigError(
+            f"{folder} cannot be written, and a calibration is kept in the run that it is of; copy "
+            f"{command.run[0]} to a place of your own, and name that one as run"
+        )
     scans = _scans_to_observe(command, modalities)
     cohorts = {cohort.name: cohort for cohort, _ in scans.values()}
     codebooks = {

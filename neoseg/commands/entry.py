@@ -149,11 +149,14 @@ _WRITTEN = ("resume", "run", "output", "hydra.run.dir", "hydra.sweep.dir")
 _OUTPUT_FOLDERS = ("phantom", "predict", "report")
 """Commands whose output is the folder of Hydra's log file."""
 
+_TAKING_MODELS = ("plan_annotation", "predict")
+"""Commands for which a file of `neoseg export` can be a run."""
+
 
 def _check_folders(command: str, arguments: Sequence[str]) -> None:
     """Raise `ConfigError` if Hydra could not or must not write into a folder of an argument.
 
-    A link must not lead out of a run folder, and a file cannot hold the log file.
+    A link must not lead out of a run folder, and a file is no folder.
     """
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -165,7 +168,13 @@ def _check_folders(command: str, arguments: Sequence[str]) -> None:
                 folder = Path(text.strip(" '\"")).expanduser().absolute()
                 if key == "output" and command in _OUTPUT_FOLDERS and folder.is_file():
                     raise ConfigError(f"{folder} is a file, expected a folder; name another place")
-                if key in ("resume", "run") and folder.is_dir():
+                is_run = key in ("resume", "run")
+                if is_run and folder.is_file() and command not in _TAKING_MODELS:
+                    raise ConfigError(
+                        f"{folder} is a file, and neoseg.{command} needs the folder of a run; what "
+                        "neoseg.export has written is for neoseg.predict model=FILE"
+                    )
+                if is_run and folder.is_dir():
                     require_no_link_out(folder)
                 for place in (folder, *folder.parents):
                     if (place / CONFIG).is_file() and (place / "split.csv").is_file():

@@ -16,7 +16,7 @@ from neoseg.commands.annotation_curve import case_after, counts_of, learn, worth
 from neoseg.commands.annotation_pool import Candidate, of_files, of_run
 from neoseg.commands.annotation_tables import write_tables
 from neoseg.commands.predicting import FindingConfig
-from neoseg.configuration.outputs import OutputFolder
+from neoseg.configuration.outputs import OutputFolder, can_be_written
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.evaluation.report.sprites import data_uri
 from neoseg.files import write_json, write_text
@@ -120,8 +120,9 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"{found}; name others with pool=DIR")
     depths = depths_of(plan, space)
     minutes = minutes_of(command.minutes, depths)
-    folder = place_of(command.run[0], command.origin()) / "doubt"
-    measured = DoubtMeter(segmenter, codebook, depths, folder).measure(candidates)
+    measured = DoubtMeter(segmenter, codebook, depths, _place_of_doubts(command)).measure(
+        candidates
+    )
     if not measured:
         raise ConfigError("no scan of the pool can be segmented; what is wrong with each is above")
     worth = {} if fitted is None else worth_of(*fitted)
@@ -143,6 +144,13 @@ def main(config: DictConfig) -> None:
         moves = [(pool[c.scan].protocol.name, c.action.name) for c in choices]
         outlook = write_curve(*fitted, command.output, now, case_after(now, moves), len(pool))
     _write(command, choices, doubts, pool, plan, minutes, outlook)
+
+
+def _place_of_doubts(command: PlanAnnotationConfig) -> Path:
+    """Return where doubts are kept: in the first run, or in the plan if the run is somebody's."""
+    origin = command.origin()
+    folder, own = (place_of(place, origin) / "doubt" for place in (command.run[0], command.output))
+    return folder if can_be_written(folder) else own
 
 
 def _write(

@@ -59,7 +59,7 @@ class CommandConfig(Section):
             if unset:
                 raise ConfigError(listed(unset))
             config = to_plain(config)
-        if unusable := list(_unusable_numbers(config)):
+        if unusable := list(_unusable_values(config)):
             raise ConfigError(listed(unusable))
         config = cls.completed(config)
         parsed = cls.read(config)
@@ -77,16 +77,18 @@ class CommandConfig(Section):
         return self._content
 
 
-def _unusable_numbers(content: Any, key: str = "") -> Iterator[str]:
-    """Yield a message for each number that no file of a run could hold."""
+def _unusable_values(content: Any, key: str = "") -> Iterator[str]:
+    """Yield a message for each value that no file of a run could hold."""
     if isinstance(content, Mapping):
         for name, value in content.items():
-            yield from _unusable_numbers(value, f"{key}.{name}" if key else str(name))
+            yield from _unusable_values(value, f"{key}.{name}" if key else str(name))
     elif isinstance(content, list | tuple):
         for number, value in enumerate(content):
-            yield from _unusable_numbers(value, f"{key}.{number}")
+            yield from _unusable_values(value, f"{key}.{number}")
     elif isinstance(content, int | float) and not is_storable(content):
         yield f"{key} = {content}: expected a finite number, from -2^63 to below 2^63"
+    elif isinstance(content, str) and "${" in content:
+        yield f"{key} = {content!r}: expected no ${{ in it, since files of runs hold values alone"
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:

@@ -23,6 +23,15 @@ def _require_place(folder: Path) -> None:
         raise ValueError(f"{existing} may not be written to; name a place of your own")
 
 
+def can_be_written(folder: Path) -> bool:
+    """Return whether a folder can be written to or created."""
+    try:
+        _require_place(folder)
+    except ValueError:
+        return False
+    return True
+
+
 def as_folder(path: Path) -> Path:
     """Validate a folder that a command writes to; raises `ValueError`."""
     _require_place(path)

@@ -39,6 +39,8 @@ BY_STEP = ("constant", "cosine", "poly")
 def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of a run folder, updated with overrides of the command line.
 
+    Learning rates are tested only if the command line says so.
+
     Args:
         run: run folder.
         overrides: overrides of the command line, including `resume=...`.
@@ -59,6 +61,7 @@ def resumed(run: Path, overrides: Sequence[str], allow: Sequence[str] = ()) -> R
     OmegaConf.set_struct(config, True)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     OmegaConf.update(config, "trainer.max_steps", None, force_add=True)  # it has epochs instead
+    OmegaConf.update(config, "find_lr", None, force_add=True)
     for override in parsed:
         key = override.get_key_element().lstrip("+~")
         if key in ("resume", "allow"):

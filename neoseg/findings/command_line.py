@@ -1,7 +1,9 @@
-"""Quote commands and settings in messages, so that they work when pasted into a shell."""
+"""Quote commands and settings that neoseg writes, so that they are read as they are meant."""
 
+import re
 import shlex
 from collections.abc import Collection
+from typing import Any
 
 from neoseg.buildable import config_dirs
 
@@ -19,6 +21,18 @@ def command(name: str, *overrides: str) -> str:
 def quoted(value: str) -> str:
     """Return a value in double quotes, which Hydra takes literally."""
     return '"' + value.replace('\\"', '\\\\"').replace('"', '\\"') + '"'
+
+
+def literal(node: Any) -> Any:
+    """Return text, or all text in containers, for a configuration file that is to be composed.
+
+    Composed, it is what it was: `${...}` stands for no value, whoever wrote it.
+    """
+    if isinstance(node, dict):
+        return {key: literal(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [literal(value) for value in node]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 def again(allow: Collection[str]) -> list[str]:

@@ -1,8 +1,7 @@
 """Find the scans to segment among the files of a folder."""
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
@@ -10,6 +9,7 @@ from neoseg.cohort.folders import has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.freesurfer import TEMPLATE_PREFIX, is_in_subject
 from neoseg.cohort.nnunet import channels_of
+from neoseg.files import files_below
 from neoseg.findings.command_line import override
 from neoseg.findings.problems import shorten
 from neoseg.inference.image_choice import choose_desc, in_space, of_entities
@@ -143,7 +143,7 @@ def _volumes_in(path: Path, base: Path | None) -> list[Path]:
         DataError: there are none.
     """
     if base is None:
-        candidates = list(_files_below(path))
+        candidates = list(files_below(path))
     else:
         candidates = [*base.glob("sub-*/ses-*/anat/*"), *base.glob("sub-*/anat/*")]
     files = sorted(file for file in candidates if is_volume(file) and file.is_file())
@@ -169,16 +169,3 @@ def _volumes_in(path: Path, base: Path | None) -> list[Path]:
             else f"{base or path} has no file that ends in {' or '.join(ENDINGS)}"
         )
     return files
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, following links to folders; hidden folders are skipped."""
-    visited = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in files)

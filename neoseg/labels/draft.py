@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from neoseg.findings.command_line import literal
 from neoseg.labels.colours import colour_of
 from neoseg.labels.table import HEX_COLOUR
 
@@ -120,7 +121,7 @@ def written(table: dict[str, Any], source: str) -> str:
         f"# Made of {source}. Names, regions (classes) and mirror pairs (left, right) are to be"
     ]
     lines += ["# checked; a class is several leaves, by their indices, names or abbreviations."]
-    for key, value in table.items():
+    for key, value in literal(table).items():
         if isinstance(value, list):
             lines += [f"{key}:" if value else f"{key}: []", *(f"  - {_flow(row)}" for row in value)]
         else:

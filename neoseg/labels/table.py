@@ -30,7 +30,7 @@ class LabelError(NeosegError):
 
 
 def _printable(text: str) -> str:
-    """Return a name unless it has control characters; raises `ValueError`.
+    """Return a name unless it has control characters or `${`; raises `ValueError`.
 
     Spaces of all kinds, joiners and marks of direction belong to the writing of some languages;
     what reorders or breaks a line, or moves a terminal's cursor, does not.
@@ -38,6 +38,8 @@ def _printable(text: str) -> str:
     kinds = {unicodedata.category(letter) for letter in text}
     if kinds & {"Cc", "Cs", "Zl", "Zp"} or set(text) & set("\u202a\u202b\u202c\u202d\u202e"):
         raise ValueError(f"{text!r} has characters that cannot be printed; leave them out")
+    if "${" in text:
+        raise ValueError(f"{text!r} has ${{, which stands for a value in configurations; rename it")
     return text
 
 

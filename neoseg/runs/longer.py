@@ -1,12 +1,14 @@
 """Detect trainings that ended too early, and finished runs that are resumed for longer."""
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.command_line import again, command, override
-from neoseg.foreign import CONFIG, ForeignError, read_config
+from neoseg.foreign import CONFIG, ForeignError, read_config, read_json
 from neoseg.runs.folder import RECORD
 from neoseg.tracking.curves import METRICS, CurveLogger
 from neoseg.training.module import MONITOR
@@ -63,10 +65,33 @@ def goes_on(run: RunConfig, folder: Path) -> bool:
     """Return whether a finished run is configured with more epochs or more time than it had."""
     try:
         trainer = read_config(folder / CONFIG)["trainer"]
-        earlier_epochs, earlier_time = trainer.get("max_epochs"), trainer.get("max_time")
+        earlier_epochs = trainer.get("max_epochs")
     except (ForeignError, KeyError, AttributeError):
         return False
     longer = (run.trainer.max_epochs or 0) > (earlier_epochs or 0)
-    return (folder / RECORD).is_file() and (
-        longer or earlier_time not in (None, run.trainer.max_time)
-    )
+    return (folder / RECORD).is_file() and (longer or _has_other_time(run, trainer))
+
+
+def _has_other_time(run: RunConfig, trainer: Mapping[str, Any]) -> bool:
+    return trainer.get("max_time") not in (None, run.trainer.max_time)
+
+
+def ended_by_time(run: RunConfig, folder: Path) -> list[str]:
+    """Report that a run ended before its last step by another time limit than is configured."""
+    try:
+        trainer = read_config(folder / CONFIG)["trainer"]
+        steps = int(read_json(folder / RECORD, within=folder)["steps"])
+        has_other_time = _has_other_time(run, trainer)
+    except (ForeignError, OSError, KeyError, AttributeError, TypeError, ValueError):
+        return []
+    per_epoch = math.ceil(run.patches.steps_per_epoch / run.trainer.accumulate_grad_batches)
+    wanted = per_epoch * (stages_of(run.recipe)[-1].epochs or run.trainer.max_epochs or 0)
+    if steps >= wanted or run.early_stopping is not None or not has_other_time:
+        return []
+    now = "null" if run.trainer.max_time is None else run.trainer.max_time
+    more = (override("trainer.max_time", now), *again(run.allow))
+    return [
+        f"trainer.max_time was {trainer['max_time']} in the run, which ended after {steps} of "
+        f"{wanted} steps, and is {now} now; to go on: "
+        + command("train", override("resume", folder), *more)
+    ]

@@ -17,6 +17,7 @@ from neoseg.foreign.values import value_at
 from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.own_code import changed_code, recorded_code
 from neoseg.runs.folder import INIT, RECORD
+from neoseg.runs.longer import ended_by_time
 from neoseg.runs.people import SCANS, changed_plan, meaning_of, recorded_keys
 from neoseg.store.damage import DataError
 from neoseg.store.store import DIGESTS
@@ -37,7 +38,7 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         ConfigError: listing all differences, and what can be done.
     """
     changes, plan_changes = changed_settings(run.content, folder), changed_plan(plan, folder)
-    changes += changed_scans(run, folder, plan)
+    changes += [*changed_scans(run, folder, plan), *ended_by_time(run, folder)]
     if modules := changed_code(recorded_code(folder), run.allow):
         changes.append(f"the code of {shorten(modules)} has changed since")
     if not resuming:  # a resumed run has weights of its own

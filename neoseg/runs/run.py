@@ -49,7 +49,7 @@ def train(run: RunConfig, folder: Path, resuming: bool = False) -> float:
         ConfigError, CohortError, DataError, ...: errors that the user has to resolve.
         SIGTERMException: a signal ended the training; the last step is saved.
     """
-    longer = resuming and goes_on(run, folder)
+    longer = resuming and run.find_lr is None and goes_on(run, folder)
     if (folder / RECORD).is_file() and not longer:  # the folder may be read-only
         return _finished(run, folder)
     with claimed(folder):
@@ -101,9 +101,15 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
 def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     """Read the cohorts, plan their annotation, and write both with the configuration.
 
+    A test of learning rates in the folder of a started run writes nothing.
+
     Raises `ConfigError` if they differ from what the run was started with; see `require_same`.
     """
     plan = run.plan()
+    if run.find_lr is not None and (folder / CONFIG).is_file():  # the run there stays as it is
+        if not resuming:
+            require_same(run, folder, plan)
+        return with_source(run, folder, plan)
     if resuming and goes_on(run, folder):
         log.info("%s had ended: it goes on, and is scored again", folder)
         if run.recipe.kind != "single":
@@ -122,6 +128,6 @@ def planned(run: RunConfig, folder: Path, resuming: bool = False) -> Plan:
     write_splits(folder / SPLIT, [(s.split, s.cohort.scans) for s in plan.sources])
     write_plan(folder / PLAN, plan.assignments, plan.known)
     write_origin(run, folder, plan)
-    if not resuming:
+    if not resuming and run.find_lr is None:
         write_command(folder)
     return plan

@@ -1,7 +1,7 @@
 """Start a run from a trained network, and record what came from where."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from neoseg.labels.carried import translated
 from neoseg.processes import is_first_process
 from neoseg.runs.folder import INIT
 from neoseg.runs.people import PLAN, SPLIT, seen_before, seen_by, write_seen
-from neoseg.store.leaks import Member, by_image, by_name, require_none
+from neoseg.store.leaks import Leak, Member, by_image, by_name, require_none
 from neoseg.training.module import SegmentationModule
 from neoseg.training.warm_start import Source, report_table, start
 
@@ -54,10 +54,11 @@ def warm_start(run: RunConfig, folder: Path, module: SegmentationModule) -> None
         log.info("drawn, since the old table has nothing like it: %s", ", ".join(drawn))
 
 
-def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> None:
+def require_unseen(run: RunConfig, folder: Path, members: Sequence[Member]) -> None:
     """Require that the network of `init_from` has not seen the people of the test.
 
-    With folds, whose networks are judged by the training scans, nor those of the training.
+    With folds, whose networks are judged by the training scans, nor those of the training. That it
+    was trained on people of the validation is a warning.
 
     The scans it has seen are recorded in the run folder: a resumed run does not need the network,
     and whoever starts from this run or evaluates it learns of them.
@@ -84,11 +85,11 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
             )
         if is_first_process():
             write_seen(folder, run.init_from, seen)
-    there = [replace(member, part=f"the training of {run.init_from}") for member in seen]
+    validated = [member for member in members if member.part == "val"]
+    learnt = [member for member in seen if member.part == "train"]
+    require_none(_leaks(run, learnt, validated), "tell", "")
     judged = ("test", "train") if run.recipe.kind == "folds" else ("test",)
-    everyone = [*there, *(member for member in members if member.part in judged)]
-    by_id = by_name(everyone) if run.leaks != "namesakes" else ()
-    leaks = (leak for leak in (*by_id, *by_image(everyone)) if leak.first.part not in SPLITS)
+    leaks = _leaks(run, seen, [member for member in members if member.part in judged])
     file = override("split.file", Path(run.init_from) / SPLIT)
     keys = ("split=file", file, "split.subset=true", "split.others=train")
     advice = (
@@ -101,6 +102,13 @@ def require_unseen(run: RunConfig, folder: Path, members: Iterable[Member]) -> N
         "set leaks=namesakes for other people of the same id, leaks=tell to go on all the same"
     )
     require_none(leaks, run.leaks, remedy)
+
+
+def _leaks(run: RunConfig, seen: Iterable[Member], own: Iterable[Member]) -> Iterator[Leak]:
+    """Yield the scans of a run that are of people whom the network of `init_from` has seen."""
+    everyone = [*(replace(m, part=f"the training of {run.init_from}") for m in seen), *own]
+    by_id = by_name(everyone) if run.leaks != "namesakes" else ()
+    yield from (leak for leak in (*by_id, *by_image(everyone)) if leak.first.part not in SPLITS)
 
 
 def with_source(run: RunConfig, folder: Path, plan: Plan) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,12 +29,16 @@ def run(untrained: Callable[..., Path]) -> Path:
 
 
 def test_promises_from_a_run_and_from_its_file(
-    command: Command, run: Path, data_folder: Path, tmp_path: Path, capsys
+    command: Command, run: Path, data_folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     cpu, out = "device=cpu", f"output={tmp_path / 'x'}"
     assert command("predict", f"run={run}", f"input={tmp_path}", out, "sets=0.5", cpu) == 2
     assert "they are not calibrated" in "".join(capsys.readouterr())
 
+    with monkeypatch.context() as somebody_elses:
+        somebody_elses.setattr(os, "access", lambda place, _: place != run)
+        assert command("calibrate", f"run={run}", "part=test", cpu) == 2
+    assert f"copy {run} to a place of your own" in "".join(capsys.readouterr())
     assert command("calibrate", f"run={run}", "part=test", cpu) == 0
     seen = {p: p.stat().st_mtime_ns for p in run.glob("calibration/*/sub-*.json")}
     assert len(read_expected(run)) == len(seen)  # what a report shows

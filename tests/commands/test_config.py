@@ -62,6 +62,7 @@ def test_config_folder_is_the_checkout() -> None:
         ("+trainer.max_time={a:1}", "expected DD:HH:MM:SS such as 00:12:00:00"),
         ("trainer.max_epochs=null", "trainer.max_epochs is not set; set it, or trainer.max_steps"),
         ("trainer.deterministic=abc", "trainer.deterministic = 'abc'"),
+        ("name='\\${seed}'", r"name = '\$\{seed\}': expected no \$\{"),
     ],
 )
 def test_values_that_cannot_work_are_named(

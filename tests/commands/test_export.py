@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_predict_gives_with_the_file_what_it_gives_with_the_run(
-    command: Command, run: Path, tmp_path: Path
+    command: Command, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = np.random.default_rng(0).normal(10, 3, (12, 11, 10)).astype(np.float32)
     image = write_scan(tmp_path / "sub-1_T2w.nii.gz", values, "LPS")
@@ -46,6 +46,9 @@ def test_predict_gives_with_the_file_what_it_gives_with_the_run(
     )
     np.testing.assert_array_equal(ours.dataobj, theirs.dataobj)
     assert len(np.unique(ours.dataobj)) > 1
+    for name, key in (("evaluate", "run"), ("train", "resume"), ("export", "run")):
+        assert command(name, f"{key}={model}") == 2
+        assert f"{model} is a file, and neoseg.{name} needs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

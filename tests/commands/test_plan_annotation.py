@@ -70,6 +70,7 @@ def test_a_plan_of_an_untrained_network(
     compose_train: Callable[..., DictConfig],
     data_folder: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     some = (
         "annotation=superclass",
@@ -89,7 +90,19 @@ def test_a_plan_of_an_untrained_network(
     assert rows["reason"].str.contains("settles").all()
     assert rows["scan"][0] in (output / "plan.html").read_text()
     if not own:
+        model = tmp_path / "model.neoseg"
+        assert command("export", f"run={run}", f"output={model}") == 0
+        asked = (f"run={model}", f"pool={image}", "device=cpu", f"output={tmp_path / 'plan_2'}")
+        assert command("plan_annotation", *asked, "budget=65") == 0
+        assert pd.read_csv(tmp_path / "plan_2" / "plan.tsv", sep="\t").equals(rows)
         return
+    assert list(run.rglob("doubt/*.json"))  # for the next plan
+    allowed = os.access
+    shutil.rmtree(run / "calibration")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != run and allowed(place, mode))
+    assert command("plan_annotation", *asked, "budget=65", "overwrite=true") == 0
+    assert not (run / "calibration").exists()
+    assert list(output.rglob("doubt/*.json"))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         path = f"hydra.searchpath=[file://{output}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from neoseg.labels import LabelSpace, LabelTable
 from neoseg.labels.draft import Named, Region, draft, mirror_pairs, one_sided, written
@@ -79,3 +80,10 @@ def test_what_is_written_is_a_table_with_all_of_it() -> None:
     table = draft("mine", named, regions)
     assert [row["name"] for row in table["classes"]] == ["All", "A-b"]
     assert table["leaves"][4]["abbreviation"] == "label_12"
+
+
+def test_a_name_is_read_as_it_is_written_and_stands_for_no_value() -> None:
+    names = ("cortex ${oc.env:PATH}", "\\${a} \\ ${", "a\\b", "$ {c}")
+    table = draft("mine", [Named(n, name) for n, name in enumerate(names, start=1)])
+    read = OmegaConf.create(written(table, "x.json"))
+    assert OmegaConf.to_container(read, resolve=True) == table

@@ -65,6 +65,7 @@ def test_parses_a_table_and_gives_classes_a_default_colour() -> None:
         (("extra",), 1, "extra"),
         (("classes", 0, "leaves"), [True, 7], "true is what YAML makes of words such as ON"),
         (("background",), False, "false is what YAML makes of"),
+        (("leaves", 1, "name"), "cortex ${oc.env:KEY}", r"leaves.1.name.*has \$\{"),
     ],
 )
 def test_names_the_entry_that_is_wrong(path: tuple[Any, ...], value: object, message: str) -> None:

@@ -11,16 +11,17 @@ import pytest
 import yaml
 
 from neoseg.configuration.run import RunConfig
-from neoseg.runs.longer import advise_on_length, goes_on, rise
+from neoseg.runs.longer import advise_on_length, ended_by_time, goes_on, rise
 from neoseg.training.recipe import RecipeSettings
 
 SINGLE = RecipeSettings(kind="single")
 
 
 def run(epochs: int, max_time: str | None = None, recipe: RecipeSettings = SINGLE) -> RunConfig:
-    trainer = SimpleNamespace(max_epochs=epochs, max_time=max_time)
+    trainer = SimpleNamespace(max_epochs=epochs, max_time=max_time, accumulate_grad_batches=2)
     content = {"allow": (), "trainer": trainer, "early_stopping": None, "recipe": recipe}
-    return cast(RunConfig, SimpleNamespace(**content))
+    patches = SimpleNamespace(steps_per_epoch=3)
+    return cast(RunConfig, SimpleNamespace(**content, patches=patches))
 
 
 def curve(folder: Path, values: list[float]) -> None:
@@ -70,3 +71,18 @@ def test_a_run_that_has_ended_goes_on_for_more_epochs_or_time(tmp_path: Path) ->
     assert goes_on(run(6, "00:01:00:00"), tmp_path)
     assert goes_on(run(5), tmp_path)
     assert not goes_on(run(5, "00:01:00:00"), tmp_path)
+
+
+def test_a_run_that_was_cut_short_is_none_of_another_time(tmp_path: Path) -> None:
+    trainer = {"max_epochs": 5, "max_time": "00:01:00:00"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": trainer}))
+    assert ended_by_time(run(5), tmp_path) == []  # it has not ended
+    (tmp_path / "run.json").write_text('{"steps": 9}')
+    (told,) = ended_by_time(run(5), tmp_path)
+    assert "after 9 of 10 steps" in told
+    assert told.endswith(f"python -m neoseg.train resume={tmp_path} trainer.max_time=null")
+    assert ended_by_time(run(5, "00:01:00:00"), tmp_path) == []
+    short = RecipeSettings.model_validate({"kind": "pseudo_label", "epochs": 4})
+    assert ended_by_time(run(5, recipe=short), tmp_path) == []
+    (tmp_path / "run.json").write_text('{"steps": 10}')
+    assert ended_by_time(run(5), tmp_path) == []

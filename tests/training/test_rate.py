@@ -10,7 +10,10 @@ import pytest
 from omegaconf import DictConfig
 from tiny_run import train
 
+from neoseg.configuration.resume import resumed
 from neoseg.findings.settings import ConfigError
+from neoseg.runs import run
+from neoseg.runs.effort import EFFORT
 from neoseg.training.rate import HIGHEST, LOWEST, RateCurve, RateTest, running_mean
 
 
@@ -84,8 +87,30 @@ def test_a_run_with_find_lr_tests_rates_and_trains_nothing(
     assert not list(tmp_path.rglob("*.ckpt"))
     assert not (tmp_path / "run.json").exists()
     # The folder can be trained in afterwards.
+    assert resumed(tmp_path, [f"resume={tmp_path}"]).find_lr is None
     train(configured(*settings), tmp_path)
     assert (tmp_path / "run.json").is_file()
+
+
+def test_a_run_that_has_started_stays_as_it_is(
+    configured: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    def test_rates(*more: str) -> None:
+        asked = resumed(tmp_path, ["resume=x", "find_lr=20", *more])
+        run.train(asked, tmp_path, resuming=True)
+
+    train(configured("supervised"), tmp_path)
+    with pytest.raises(ConfigError, match="has ended otherwise"):
+        test_rates("trainer.max_epochs=9")
+    (tmp_path / "run.json").unlink()
+    kept = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.name != EFFORT}
+    test_rates("optimizer.lr=0.1")
+    (tmp_path / "learning_rate.json").unlink()
+    train(configured("supervised", "find_lr=20"), tmp_path)
+    assert (tmp_path / "learning_rate.json").is_file()
+    assert {path: path.read_bytes() for path in kept} == kept
+    with pytest.raises(ConfigError, match="was started otherwise"):
+        train(configured("supervised", "find_lr=20", "seed=8"), tmp_path)
 
 
 def test_the_test_repeats_itself(configured: Callable[..., DictConfig], tmp_path: Path) -> None:

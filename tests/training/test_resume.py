@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from tiny_run import train
 
 from neoseg.configuration.resume import resumed
+from neoseg.findings.settings import ConfigError
 from neoseg.labelling.atlas import METHOD
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import is_written
@@ -159,6 +160,9 @@ def test_the_end_of_its_time_leaves_a_run_that_can_go_on(
         context.setattr(Timer, "time_elapsed", lambda *_: next(elapsed))
         train(limited, tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["steps"] == 4
+    train(limited, tmp_path)
+    with pytest.raises(ConfigError, match=r"which ended after 4 of .* trainer.max_time=null"):
+        train(configured(*CASES["plateau"]), tmp_path)
     (tmp_path / "run.json").unlink()
     train(configured(*CASES["plateau"]), tmp_path)
     first, second = (

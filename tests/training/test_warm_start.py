@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from small_module import DEEP, make_module
 from tiny_run import load_module, train
 
+from neoseg.audit.__main__ import main as audit
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError
 from neoseg.runs import run as runs
@@ -203,6 +207,32 @@ def test_people_of_the_source_are_not_in_the_test(
         (new / "seen.json").write_text(text)
         with pytest.raises(ConfigError, match=r"seen\.json is not what a run writes"):
             seen_by(new)
+
+
+def test_people_of_the_source_in_the_validation_are_told_and_not_audited(
+    configured: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old, new, table = tmp_path / "old", tmp_path / "new", tmp_path / "split.csv"
+    short = ("patches.steps_per_epoch=1", "trainer.max_epochs=1", f"init_from={old}")
+    train(configured("full_supervision", *short[:2]), old)
+    keys = ("split=file", f"split.file={old / 'split.csv'}")
+    train(configured("full_supervision", *short, *keys), tmp_path / "alike")
+    assert "in two parts" not in caplog.text
+    split = pd.read_csv(old / "split.csv", dtype=str)
+    learnt, validated = (split.index[split["split"] == part][0] for part in ("train", "val"))
+    split.loc[[learnt, validated], "split"] = ["val", "train"]
+    split.to_csv(table, index=False)
+    train(configured("full_supervision", *short, "split=file", f"split.file={table}"), new)
+    assert re.search("is for val and has the subject id of .*for the training of", caplog.text)
+    monkeypatch.setattr(sys, "argv", ["audit", f"run={new}", "device=cpu", "most=0"])
+    GlobalHydra.instance().clear()
+    audit()
+    judged = {path.stem for path in (new / "audit" / "measures").rglob("*.json")}
+    assert judged
+    assert not any(split["subject"][learnt] in name for name in judged)
 
 
 def test_what_another_source_has_seen_is_not_believed(

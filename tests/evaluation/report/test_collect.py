@@ -136,6 +136,14 @@ def test_hydra_folders_are_not_runs(tmp_path) -> None:
     assert find_runs(tmp_path / "a") == [tmp_path / "a"]
 
 
+def test_links_to_runs_are_runs(tmp_path) -> None:
+    make_run(tmp_path / "chosen" / "0", **keys())
+    make_run(tmp_path / "elsewhere" / "1", **keys(seed=4))
+    (tmp_path / "chosen" / "1").symlink_to(tmp_path / "elsewhere" / "1")
+    (tmp_path / "chosen" / "latest").symlink_to("0")
+    assert [run.name for run in collect(tmp_path / "chosen").runs] == ["0", "1"]
+
+
 def test_unfinished_runs_are_named_with_their_reason(tmp_path) -> None:
     make_run(tmp_path / "good", **keys())
     make_run(tmp_path / "running", finished=False, **keys())
