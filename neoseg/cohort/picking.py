@@ -86,10 +86,12 @@ class Picker:
         self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
         self.without: dict[tuple[str, str], list[SessionFolder]] = {}
         self.kinds: dict[tuple[str, str], dict[str, list[SessionFolder]]] = {}
-        self.beside: dict[tuple[str, ...], list[SessionFolder]] = {}
+        self.beside: dict[tuple[str, str, tuple[str, ...]], list[SessionFolder]] = {}
+        self.any_desc = True
 
     def first(self, item: SessionFolder, suffix: str, wish: Wish) -> tuple[str | None, Path | None]:
         """Return name and path of a session's image; prefer images in native space."""
+        self.any_desc = wish.desc is None and "desc" not in wish.entities
         names = wish.among(with_suffix(item.files, [suffix]))
         native = [name for name in names if "space" not in entities_of(name)]
         names = (native or names) if "space" not in wish.entities else names
@@ -137,7 +139,11 @@ class Picker:
                 self.others.setdefault((wish.what, space, modality), []).append(item)
             names = fitting
         least = min(map(distance, names), default=None)
-        return self._pick(item, [name for name in names if distance(name) == least], wish)
+        names = [name for name in names if distance(name) == least]
+        desc = entities_of(names[0]).get("desc") if wish.what == "label" and names else None
+        if desc and self.any_desc and "desc" not in entities_of(image):
+            self._note_beside(item, "image", modality, [desc])
+        return self._pick(item, names, wish)
 
     def _pick(self, item: SessionFolder, names: Sequence[str], wish: Wish) -> Path | None:
         if len(names) > 1:
@@ -159,9 +165,16 @@ class Picker:
             kinds = self.kinds.setdefault((wish.what, suffix), {})
             kinds.setdefault(kind or f"no {'- or '.join(free)}-", []).append(item)
         if wish.what == "label" and free and "desc" not in entities:
-            others = map(entities_of, with_suffix(item.files, [suffix]))
-            if descs := {o["desc"] for o in others if "desc" in o and "space" not in o}:
-                self.beside.setdefault(tuple(sorted(descs)), []).append(item)
+            self._note_beside(item, "label", suffix, None)
+
+    def _note_beside(
+        self, item: SessionFolder, what: str, suffix: str, wanted: Sequence[str] | None
+    ) -> None:
+        """Note that a session has files with `desc-` (any, or those wanted) beside one without."""
+        others = map(entities_of, with_suffix(item.files, [suffix]))
+        found = {entities.get("desc") for entities in others if "space" not in entities}
+        if descs := sorted(d for d in found if d is not None and (not wanted or d in wanted)):
+            self.beside.setdefault((what, suffix, tuple(descs)), []).append(item)
 
     def report(self) -> None:
         """Record each kind of ambiguity, and of files in another space, once."""
@@ -197,14 +210,16 @@ class Picker:
                     "of its own (extra_cohorts)",
                     "mixed-derivatives",
                 )
-        for descs, items in self.beside.items():
-            options = [override("cohort.label_desc", desc) for desc in descs]
-            without = override("cohort.label_entities", "{desc: null}")
+        for (what, suffix, descs), items in self.beside.items():
+            options = [override(f"cohort.{what}_desc", desc) for desc in descs]
+            without = override(f"cohort.{what}_entities", "{desc: null}")
+            names = " and ".join(f"desc-{desc}_{suffix}" for desc in descs)
             self.problems.warn(
                 items[0].path,
-                f"has label files {' and '.join(f'desc-{desc}' for desc in descs)} beside the one "
-                f"without desc-, which is taken ({len(items)} sessions are like this)",
-                "the label file that is meant",
+                f"has {names} beside the {suffix} without desc-, which is taken"
+                + (", and a label file of that desc-" if what == "image" else "")
+                + f" ({len(items)} sessions are like this)",
+                "the file that is meant",
                 f"set {' or '.join(options)}, or {without} if it is that without",
                 "several-files",
             )

@@ -383,8 +383,20 @@ def test_label_files_beside_the_one_that_is_taken_are_told(tmp_path, drawem9) ->
     add_scan(tmp_path, "1", None, ["T2w", "dseg", "desc-aseg_dseg", "space-MNI_desc-aseg_dseg"])
     (told,) = of_files(tmp_path, drawem9)
     assert (told.kind, told.severity) == ("several-files", "warning")
-    assert told.found.startswith("has label files desc-aseg beside the one without desc-")
+    assert told.found.startswith("has desc-aseg_dseg beside the dseg without desc-, which is")
     for choice in ({"label_desc": "aseg"}, {"label_entities": {"desc": None}}):
+        assert of_files(tmp_path, drawem9, **choice) == []
+
+
+def test_an_image_of_the_labels_own_kind_is_told(tmp_path: Path, drawem9) -> None:
+    """As a reconstruction beside the stack that it was made of."""
+    add_scan(tmp_path, "1", None, ["T2w", "desc-svr_T2w", "desc-svr_dseg"])
+    (told,) = of_files(tmp_path, drawem9)
+    assert told.found.startswith(
+        "has desc-svr_T2w beside the T2w without desc-, which is taken, and"
+    )
+    assert "set cohort.image_desc=svr, or 'cohort.image_entities={desc: null}' if" in told.action
+    for choice in ({"image_desc": "svr"}, {"image_entities": {"desc": None}}):
         assert of_files(tmp_path, drawem9, **choice) == []
 
 
