@@ -21,6 +21,9 @@ STREAMS = get_args(Stream)
 LONGITUDINAL = ".long."
 """Between the names of a visit and of its subject's template in the longitudinal stream."""
 
+TIME_POINTS = "base-tps"
+"""File in the folder of a subject's template that lists the visits."""
+
 TEMPLATE_PREFIX = "fsaverage"
 """Prefix of the template subjects that come with FreeSurfer."""
 
@@ -148,17 +151,22 @@ def _of_stream(
     long = {ids for ids, path in folder_of.items() if LONGITUDINAL in path.parent.name}
     visits = {ids for ids in folder_of if (ids[0], f"{ids[1]}long") in long}
     names = {path.parent.name.partition(LONGITUDINAL)[2] for path in folder_of.values()}
-    templates = {ids for ids, path in folder_of.items() if path.parent.name in names}
+    templates = {
+        ids
+        for ids, path in folder_of.items()
+        if path.parent.name in names or (path.parent / TIME_POINTS).is_file()
+    }
     if stream != "all":
         wanted = long if stream == "long" else folder_of.keys() - long - templates
         if folder_of and not wanted:
             problems.error("stream", f"{stream} leaves no scan", action="set cohort.stream=all")
         return {ids: path for ids, path in folder_of.items() if ids in wanted}
     if visits or templates:
+        twice = f"{len(visits)} visits are there twice, alone and as {LONGITUDINAL}"
+        more = f"{len(templates)} people have a template besides"
         problems.warn(
             "subjects",
-            f"{len(visits)} visits are there twice, alone and as {LONGITUDINAL}, and "
-            f"{len(templates)} people have a template besides",
+            " and ".join(text for text, some in ((twice, visits), (more, templates)) if some),
             "one scan for each visit",
             "all count as scans; take one kind by cohort.stream=long or cohort.stream=cross",
             "duplicate-scan",

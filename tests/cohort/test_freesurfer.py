@@ -102,6 +102,14 @@ def test_a_stream_of_longitudinal_processing_is_chosen(tmp_path: Path, aseg: Lab
         read_freesurfer(tmp_path, aseg, stream="long", subjects=["b"])
 
 
+def test_a_template_without_longitudinal_visits_is_one(tmp_path: Path, aseg: LabelSpace) -> None:
+    subjects(tmp_path)
+    (tmp_path / "bert" / "base-tps").write_text("bert_1\nbert_2\n")
+    (told,) = [p for p in read_freesurfer(tmp_path, aseg).problems if p.kind == "duplicate-scan"]
+    assert told.found == "1 people have a template besides"
+    assert [s.id for s in read_freesurfer(tmp_path, aseg, stream="cross").scans] == ["sub-02"]
+
+
 def test_folders_are_told_by_the_ids_of_their_scans(tmp_path: Path, aseg: LabelSpace) -> None:
     longitudinal(tmp_path)
     with pytest.raises(CohortError, match=r"exclude: names a_tp1, which the cohort calls a_base_"):
