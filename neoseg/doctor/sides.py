@@ -48,8 +48,10 @@ def exchanged_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Pr
         return
     # [scans, pairs]: the sign of x of the first minus x of the second, 0 where it is not known
     signs = np.array([_order(item, cohort.convention, pairs) for item in labelled])
+    named = np.array([_named_order([space.leaves[leaf].name for leaf in pair]) for pair in pairs])
     usual = np.sign(signs.sum(axis=0))
-    usual[usual == 0] = signs[0, usual == 0]
+    for choice in (named, signs[0]):  # where as many scans are one way as the other
+        usual = np.where(usual == 0, choice, usual)
     groups = defaultdict[tuple[str, ...], list[str]](list)
     for pair, column, most in zip(pairs, signs.T, usual, strict=True):
         other = [item.scan.id for item, sign in zip(labelled, column, strict=True) if sign == -most]
@@ -58,7 +60,6 @@ def exchanged_sides(cohort: Cohort, examined: Sequence[Examined]) -> Iterator[Pr
             groups[tuple(other)].append(f"{first} and {second}")
     for scans, names in groups.items():
         yield _exchanged(cohort, f"{len(scans)} of {len(labelled)} scans: {shorten(scans)}", names)
-    named = [_named_order([space.leaves[leaf].name for leaf in pair]) for pair in pairs]
     if (usual * named).sum() < 0:
         yield _exchanged(cohort, "most scans, by the names of the table", [])
 
@@ -78,10 +79,24 @@ def _exchanged(cohort: Cohort, where: str, names: Sequence[str]) -> Problem:
 
 def _order(item: Examined, convention: Convention, pairs: Sequence[tuple[int, int]]) -> list[float]:
     """Return for each pair on which side of the second its first lies: -1 left, 1 right, or 0."""
-    features = _side_features(item, convention, [leaf for pair in pairs for leaf in pair])
-    first, second = features[::2, 1], features[1::2, 1]
-    shift = np.nan_to_num(first - second)
-    order: list[float] = np.where(np.abs(shift) < MIN_SHIFT, 0, np.sign(shift)).tolist()
+    assert item.entry is not None
+    sets = item.scan.meaning(convention).sets
+    codes = sampled(item.entry.read_codes())[:, ::2, ::2].astype(np.intp)
+    width = codes.shape[0]
+    planes = np.bincount(
+        (codes * width + np.arange(width)[:, None, None]).ravel(), minlength=len(sets) * width
+    ).reshape(-1, width)
+    shown = [convention.space.background not in known for known in sets]
+    x = np.flatnonzero(planes[shown].sum(axis=0))
+    order = []
+    for pair in pairs:
+        sides = [
+            planes[[known == frozenset([leaf]) for known in sets]].sum(axis=0) for leaf in pair
+        ]
+        first, second = (np.arange(width) @ n / n.sum() if n.any() else np.nan for n in sides)
+        shift = first - second
+        is_clear = abs(shift) >= MIN_SHIFT * (x[-1] - x[0] + 1) if len(x) else False
+        order.append(float(np.sign(shift)) if is_clear else 0.0)
     return order
 
 

@@ -258,6 +258,21 @@ def test_masks_that_have_the_integer_of_a_structure_are_told(tmp_path: Path, who
     assert "cohort.not_drawn=" in problem.action
 
 
+def test_of_two_scans_the_names_tell_which_is_exchanged(tmp_path: Path) -> None:
+    example = broken(tmp_path, "unpaired-sides")
+    labels = np.asarray(nib.load(example.file("dseg", "01")).dataobj)
+    save(example.file("dseg", "01"), np.array([0, 1, 2, 4, 3], np.uint8)[labels])
+    (example.root / "dseg.tsv").unlink()
+    table = deepcopy(TABLE) | {"mirror": [[3, 4]]}
+    for leaf, side in zip(table["leaves"][3:], ("left", "right"), strict=True):
+        leaf["name"] = f"A {side}"
+    space = LabelSpace.from_table(LabelTable.model_validate(table))
+    cohort = read_bids(example.root, space, convention="identity", exclude=["03"])
+    problems = diagnose(cohort, store_at(tmp_path)).problems
+    (found,) = [problem.found for problem in problems if problem.kind == "exchanged-sides"]
+    assert found == "WM and dGM lie the other way round in 1 of 2 scans: sub-01"
+
+
 def test_a_structure_with_an_integer_for_each_side_is_on_both(tmp_path: Path) -> None:
     """Right and left parts of white matter and of deep grey: no structure is of one side."""
     example = broken(tmp_path)
