@@ -78,11 +78,12 @@ def find(folder: Path, names: Collection[str]) -> list[Path]:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, also through links to folders, each folder once.
 
-    Hidden folders are skipped. Folders come before links that lead to them. Other processes may
+    Hidden folders are skipped, and links to what holds the folder itself. Folders come before links
+    that lead to them. Other processes may
     write and delete below `folder` meanwhile; `Path.rglob` would raise if a folder vanished before
     being listed.
     """
-    visited = set[str]()
+    visited = {os.path.realpath(parent) for parent in Path(os.path.realpath(folder)).parents}
     places = [str(folder)]
     for start in places:  # which grows by the links that are found
         for place, folders, files in os.walk(start):

@@ -109,6 +109,14 @@ def test_files_are_found_by_name_at_any_depth(tmp_path: Path) -> None:
     assert find(tmp_path / "top", ["a"]) == [tmp_path / "top/a/a", tmp_path / "top/link/c/a"]
 
 
+def test_a_link_upward_leads_nowhere(tmp_path: Path) -> None:
+    for name in ("top/a/x", "beside/x"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "top" / "up").symlink_to("..")
+    assert find(tmp_path / "top", ["x"]) == [tmp_path / "top" / "a" / "x"]
+
+
 def test_a_folder_may_go_while_files_are_sought(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,10 @@ from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace
 
 _TIMES = (
+    r"(.*\d)[-_.](?:\d\d\+\d|(?:19|20)\d\d-?\d\d-?\d\d|\d_\d|[1-9](?:\.5)?T)",
     r"(.*\d)[-_.][A-Z]{0,5}\d{1,3}",
     r"(.*\d)[-_.]\d{1,3}(?:d|wk?|weeks?|mo?|months?|yr?|years?)(?:\dd?)?",
-    r"(.*\d)[-_.](?:\d\d\+\d|(?:19|20)\d{6})",
+    r"(.*\d)[-_.][A-Z]{2,5}[-_.]d\d{4}",
     r"(.*\d)(?:v|w|ga|tp)\d{1,2}",
     r"(.+)[-_.](?:ED|ES|pre|post|bl|fu|baseline|followup)",
 )
@@ -194,6 +195,8 @@ def warn_of_time_points(names: Iterable[str], remedy: str, problems: Problems) -
     more persons would be there than scans of one; where it is the other way round, the first part
     may well be that of a hospital. `remedy` is how to tell the sessions.
     """
+    if any("look like scans of one" in problem.found for problem in problems.warnings):
+        return  # by names of which the ids were made
     names = set(names)
     times = {name: match for name in names if (match := _TIME_POINT.fullmatch(name))}
     words = {name: match for name in names - {*times} if (match := _VARIANT.fullmatch(name))}

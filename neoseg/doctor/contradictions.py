@@ -45,8 +45,8 @@ def _disjoint(one: tuple[Cohort, Examined], other: tuple[Cohort, Examined]) -> f
         sets.append(item.scan.sets(cohort.convention))
     if codes[0].shape != codes[1].shape:
         return 0.0
-    background = frozenset([one[0].convention.space.background])
+    background = one[0].convention.space.background
     apart = np.array([[not (a & b) for b in sets[1]] for a in sets[0]])
-    drawn = np.array([[(a | b) > background for b in sets[1]] for a in sets[0]])
+    drawn = np.array([[background not in a & b for b in sets[1]] for a in sets[0]])
     count = int(drawn[codes[0], codes[1]].sum())
     return float(apart[codes[0], codes[1]].sum() / count) if count else 0.0

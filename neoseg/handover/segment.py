@@ -26,7 +26,7 @@ def read(path: str, grid: Any = None) -> Any:
     if stored.ndim < 3 or math.prod(stored.shape) != math.prod(stored.shape[:3]):
         sys.exit(f"{path} has shape {stored.shape}, expected one 3D volume")
     codes = [int(stored.header[n]) for n in ("sform_code", "qform_code") if n in stored.header]
-    if codes and not any(codes):
+    if isinstance(stored, nib.AnalyzeImage) and not any(codes):
         sys.exit(f"{path} has neither sform nor qform, so left and right are unknown")
     image: Any = nib.as_closest_canonical(stored)
     data = np.asarray(image.get_fdata(dtype=np.float32)).reshape(image.shape[:3])

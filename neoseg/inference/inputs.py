@@ -83,6 +83,10 @@ def find_scans(
         subjects = []
     if subjects:
         files = [f for f in subjects if not f.parent.parent.name.startswith(TEMPLATE_PREFIX)]
+        if not files:
+            raise DataError(
+                f"{path} has no subject but {TEMPLATE_PREFIX}; name a file to segment it"
+            )
     channels = channels_of(files, modalities, naming.names)
     words = naming.words(modalities, channels)
     all_images = parse_all(files, words)
@@ -114,7 +118,8 @@ def find_scans(
             "trained on; name a file, or the folder that holds such images"
         )
     if subjects:
-        called = override("names", f"{{{', '.join(f'{name}: T1' for name in modalities[:1])}}}")
+        image = "T2" if "t2" in modalities[0].casefold() else "T1"
+        called = override("names", f"{{{modalities[0]}: {image}}}")
         raise DataError(
             f"{path} is a subjects directory of FreeSurfer, and no file is called {modalities[0]}; "
             f"say which one is that image, such as by {called}"

@@ -239,6 +239,13 @@ def test_images_that_two_cohorts_have_with_other_labels_are_told(tmp_path: Path)
     for old, new in zip(first.cohort.scans, other.cohort.scans, strict=True):
         labels = np.asarray(nib.load(old.label).dataobj)
         save_small(new.label, np.where(labels > 10, 11, labels).astype(np.uint8))
+    exchanged = other.cohort.scans[0].label
+    labels = np.asarray(nib.load(first.cohort.scans[0].label).dataobj)
+    save_small(exchanged, np.where(labels == 11, 12, labels).astype(np.uint8))
+    share = (labels == 11).sum() / (labels > 0).sum()
+    (problem,) = of_kind(findings_of_plan(plan, store, mirrored=False), "duplicate-image")
+    assert f"sub-00 ({share:.1%})" in problem.found
+    save_small(exchanged, np.where(labels > 10, 11, labels).astype(np.uint8))
     whole = {0: "BG", 1: "CSF", 11: "TCV"}  # as one, which says the same
     coarse = replace(other.cohort, convention=Convention.from_mapping(plan.space, whole))
     agreeing = Plan.of([first, replace(other, cohort=coarse)])

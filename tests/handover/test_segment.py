@@ -65,6 +65,13 @@ def test_what_predict_refuses_ends_the_script(tmp_path, data, affine, told) -> N
         read(path)
 
 
+def test_a_format_that_does_not_tell_left_from_right_ends_the_script(tmp_path: Path) -> None:
+    for kind in (nib.AnalyzeImage, nib.Spm99AnalyzeImage):
+        nib.save(kind(HEAD, AFFINE), tmp_path / "a.img")
+        with pytest.raises(SystemExit, match="left and right are unknown"):
+            read(str(tmp_path / "a.img"))
+
+
 def test_images_and_masks_lie_where_the_first_image_lies(tmp_path) -> None:
     settings: dict[str, Any] = {
         "modalities": ["T2w", "T1w"],

@@ -498,5 +498,9 @@ def test_of_a_subjects_directory_names_say_which_image_is_meant(tmp_path: Path, 
     assert "left out" not in caplog.text
     with pytest.raises(DataError, match=r"no file is called T1w; .* by 'names=\{T1w: T1\}'"):
         found(tmp_path, modalities=["T1w"])
+    with pytest.raises(DataError, match=r"'names=\{T2w: T2\}'"):
+        found(tmp_path, modalities=["T2w"])
+    with pytest.raises(DataError, match="has no subject but fsaverage"):
+        find_scans(tmp_path / "fsaverage", ["T1"])
     make(tmp_path, "c_T1w")
     assert found(tmp_path, modalities=["T1w"]) == [("c_T1w.nii.gz",)]
