@@ -90,7 +90,8 @@ def read_freesurfer(
             if fault and (path == images[0] or present(path)):
                 scan_ids = [scan_id(subject, session)]
                 action = "let recon-all finish, or leave the subject out (cohort.exclude)"
-                if others := sorted(p.stem for p in folder.glob("*.mgz") if p.stem not in kinds):
+                beside = {p.stem for p in folder.glob("*.mgz")} - {*kinds, path.stem}
+                if others := sorted(beside):
                     action += f"; {folder} has {shorten(others)}: see cohort.modalities, names"
                 problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])

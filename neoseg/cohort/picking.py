@@ -85,7 +85,7 @@ class Picker:
         self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
         self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
         self.without: dict[tuple[str, str], list[SessionFolder]] = {}
-        self.kinds: dict[tuple[str, str], dict[str, list[SessionFolder]]] = {}
+        self.kinds: dict[tuple[str, str, str], dict[str, list[SessionFolder]]] = {}
         self.beside: dict[tuple[str, str, tuple[str, ...]], list[SessionFolder]] = {}
         self.any_desc = True
 
@@ -162,7 +162,7 @@ class Picker:
             del entities["space"]
         if free:
             kind = " ".join(f"{key}-{entities[key]}" for key in free if key in entities)
-            kinds = self.kinds.setdefault((wish.what, suffix), {})
+            kinds = self.kinds.setdefault((wish.what, suffix, str(wish)), {})
             kinds.setdefault(kind or f"no {'- or '.join(free)}-", []).append(item)
         if wish.what == "label" and free and "desc" not in entities:
             self._note_beside(item, "label", suffix, None)
@@ -197,7 +197,7 @@ class Picker:
                 "leave these out by cohort.exclude if theirs is another kind of image",
                 "missing-image",
             )
-        for (what, suffix), kinds in self.kinds.items():
+        for (what, suffix, _), kinds in self.kinds.items():
             if len(kinds) > 1:
                 rarest = min(kinds.values(), key=len)
                 counted = (f"{kind} in {len(items)} sessions" for kind, items in kinds.items())
@@ -213,10 +213,10 @@ class Picker:
         for (what, suffix, descs), items in self.beside.items():
             options = [override(f"cohort.{what}_desc", desc) for desc in descs]
             without = override(f"cohort.{what}_entities", "{desc: null}")
-            names = " and ".join(f"desc-{desc}_{suffix}" for desc in descs)
+            found = " and ".join(f"desc-{desc}_{suffix}" for desc in descs)
             self.problems.warn(
                 items[0].path,
-                f"has {names} beside the {suffix} without desc-, which is taken"
+                f"has {found} beside the {suffix} without desc-, which is taken"
                 + (", and a label file of that desc-" if what == "image" else "")
                 + f" ({len(items)} sessions are like this)",
                 "the file that is meant",

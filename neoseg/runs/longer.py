@@ -88,7 +88,9 @@ def ended_by_time(run: RunConfig, folder: Path) -> list[str]:
     wanted = per_epoch * (stages_of(run.recipe)[-1].epochs or run.trainer.max_epochs or 0)
     if steps >= wanted or run.early_stopping is not None or not has_other_time:
         return []
-    now = "null" if run.trainer.max_time is None else run.trainer.max_time
+    now: object = "null" if run.trainer.max_time is None else run.trainer.max_time
+    if isinstance(now, Mapping):
+        now = f"{{{', '.join(f'{unit}: {number}' for unit, number in now.items())}}}"
     more = (override("trainer.max_time", now), *again(run.allow))
     return [
         f"trainer.max_time was {trainer['max_time']} in the run, which ended after {steps} of "

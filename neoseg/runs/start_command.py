@@ -34,11 +34,11 @@ def command_of(folder: Path) -> str | None:
     try:
         if (folder / COMMAND).is_file():
             return read_text(folder / COMMAND, within=folder).strip()
-        recorded = str(value_at(read_json(folder / RECORD, within=folder), "command"))
+        recorded = value_at(read_json(folder / RECORD, within=folder), "command")
     except (OSError, ForeignError):
         return None
     # Records of earlier versions have the command that resumed the run.
-    return None if "resume=" in recorded else recorded
+    return recorded if isinstance(recorded, str) and "resume=" not in recorded else None
 
 
 def arguments_of(folder: Path) -> list[str] | None:

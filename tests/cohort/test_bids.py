@@ -388,6 +388,12 @@ def test_label_files_beside_the_one_that_is_taken_are_told(tmp_path, drawem9) ->
         assert of_files(tmp_path, drawem9, **choice) == []
 
 
+def test_two_modalities_of_one_suffix_are_two_kinds_of_image(tmp_path: Path, drawem9) -> None:
+    for subject in ("1", "2"):
+        add_scan(tmp_path, subject, None, ["T1w", "ce-gd_desc-preproc_T1w", "dseg"])
+    assert of_files(tmp_path, drawem9, modalities=["T1w", "ce-gd_T1w"]) == []
+
+
 def test_an_image_of_the_labels_own_kind_is_told(tmp_path: Path, drawem9) -> None:
     """As a reconstruction beside the stack that it was made of."""
     add_scan(tmp_path, "1", None, ["T2w", "desc-svr_T2w", "desc-svr_dseg"])

@@ -81,6 +81,8 @@ def test_a_run_that_was_cut_short_is_none_of_another_time(tmp_path: Path) -> Non
     (told,) = ended_by_time(run(5), tmp_path)
     assert "after 9 of 10 steps" in told
     assert told.endswith(f"python -m neoseg.train resume={tmp_path} trainer.max_time=null")
+    (told,) = ended_by_time(run(5, {"hours": 2}), tmp_path)
+    assert told.endswith("'trainer.max_time={hours: 2}'")
     assert ended_by_time(run(5, "00:01:00:00"), tmp_path) == []
     short = RecipeSettings.model_validate({"kind": "pseudo_label", "epochs": 4})
     assert ended_by_time(run(5, recipe=short), tmp_path) == []
