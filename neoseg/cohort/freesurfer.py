@@ -80,6 +80,8 @@ def read_freesurfer(
     kept = {ids: folder for ids, folder in folder_of.items() if selection.wants(ids[0])}
     file_of = {modality: str(name) for modality, name in (names or {}).items()}
     kinds = [labels] if isinstance(labels, str) else list(labels)
+    if not kinds:
+        problems.error("labels", "names no file", "one, such as aseg, or several")
     scans = []
     for (subject, session), folder in _of_stream(kept, stream, problems).items():
         images = [folder / f"{file_of.get(name, name)}.mgz" for name in reading.modalities]
@@ -90,8 +92,8 @@ def read_freesurfer(
             if fault and (path == images[0] or present(path)):
                 scan_ids = [scan_id(subject, session)]
                 action = "let recon-all finish, or leave the subject out (cohort.exclude)"
-                beside = {p.stem for p in folder.glob("*.mgz")} - {*kinds, path.stem}
-                if others := sorted(beside):
+                others = sorted(p.stem for p in folder.glob("*.mgz") if p.stem not in kinds)
+                if others and not present(path):
                     action += f"; {folder} has {shorten(others)}: see cohort.modalities, names"
                 problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])

@@ -203,7 +203,7 @@ class Picker:
                 counted = (f"{kind} in {len(items)} sessions" for kind, items in kinds.items())
                 self.problems.warn(
                     rarest[0].path,
-                    f"has a {suffix} of another kind than most: {', '.join(counted)}",
+                    f"has a {suffix}, of which there are several kinds: {', '.join(counted)}",
                     "files that were made in one way",
                     "if they differ (in integers, brightness, skull, space), choose one kind by "
                     f"cohort.{what}_desc or cohort.{what}_entities, or read each kind as a cohort "

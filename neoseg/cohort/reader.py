@@ -18,7 +18,7 @@ from neoseg.findings.settings import parse_settings
 from neoseg.labels import Convention, LabelError, LabelSpace
 
 _TIMES = (
-    r"(.*\d)[-_.](?:\d\d\+\d|(?:19|20)\d\d-?\d\d-?\d\d|\d_\d|[1-9](?:\.5)?T)",
+    r"(.*\d)[-_.](?:\d\d\+\d|(?:19|20)\d\d-?\d\d-?\d\d|[1-9](?:\.5)?T)",
     r"(.*\d)[-_.][A-Z]{0,5}\d{1,3}",
     r"(.*\d)[-_.]\d{1,3}(?:d|wk?|weeks?|mo?|months?|yr?|years?)(?:\dd?)?",
     r"(.*\d)[-_.][A-Z]{2,5}[-_.]d\d{4}",
@@ -215,7 +215,7 @@ def warn_of_time_points(names: Iterable[str], remedy: str, problems: Problems) -
             f"{shorten(_several(several.values()))} look like scans of one person, or of twins",
             "one id for each person, and a session for each time",
             "they count as different people, who may be in training and test; if they are one, "
-            f"{remedy}, or keep them in one part of the split by split=file, as twins",
+            f"{remedy}; if they are twins, keep them in one part of the split by split=file",
             "alike-ids",
         )
 

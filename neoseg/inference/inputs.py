@@ -79,7 +79,8 @@ def find_scans(
     base = next((folder for folder in trees if has_subjects(folder)), None)
     files = _volumes_in(path, base)
     subjects = [file for file in files if is_in_subject(file)]
-    if any("mri" not in file.parts for file in files):  # such a directory beside other scans
+    folders_of = {file.parent.parent for file in subjects}
+    if any(folders_of.isdisjoint(file.parents) for file in files):  # there are other scans as well
         subjects = []
     if subjects:
         files = [f for f in subjects if not f.parent.parent.name.startswith(TEMPLATE_PREFIX)]

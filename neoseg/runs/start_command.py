@@ -38,7 +38,7 @@ def command_of(folder: Path) -> str | None:
     except (OSError, ForeignError):
         return None
     # Records of earlier versions have the command that resumed the run.
-    return recorded if isinstance(recorded, str) and "resume=" not in recorded else None
+    return recorded if isinstance(recorded, str) and " resume=" not in recorded else None
 
 
 def arguments_of(folder: Path) -> list[str] | None:

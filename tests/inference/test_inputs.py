@@ -486,10 +486,10 @@ def test_the_second_image_of_a_scan_is_not_taken_for_the_first(tmp_path: Path) -
 
 
 def test_of_a_subjects_directory_names_say_which_image_is_meant(tmp_path: Path, caplog) -> None:
-    files = ("T1", "norm", "aseg", "aseg.presurf", "ctrl_pts", "orig/001")
+    files = ("T1", "norm", "aseg", "aseg.presurf", "ctrl_pts", "orig/001", "../surf/lh.w-g.pct")
     for subject in ("a", "fsaverage"):
         for file in files:
-            path = tmp_path / subject / "mri" / f"{file}.mgz"
+            path = (tmp_path / subject / "mri").joinpath(f"{file}.mgz").resolve()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     assert found(tmp_path, modalities=["T1"]) == [("a/mri/T1.mgz",)]
