@@ -17,8 +17,9 @@ from torch import Tensor
 
 from neoseg.capacity import free_memory, usable_cores
 from neoseg.labelling.mixture import BLUR, ITERATIONS, candidates, refined
+from neoseg.labelling.pose import starts
 from neoseg.labelling.pseudo import Labeller
-from neoseg.labelling.registration import centred, register
+from neoseg.labelling.registration import register
 from neoseg.labelling.votes import Asked, allowed_votes, corners
 from neoseg.patches.dataset import TrainingScan
 from neoseg.patches.pseudo import CERTAIN, PseudoLabels
@@ -164,9 +165,8 @@ class AtlasLabeller(Labeller):
         delineated = known[self._clear[number, known]]
         atlas = self._atlases[number]
         fixed, moving = self._channels(sample, delineated), self._channels(atlas, delineated)
-        bodies = [channels[:-1].sum(0) for channels in (fixed, moving)]
-        start = centred(*bodies) if all(body.any() for body in bodies) else None
-        grid = register(fixed, moving, start=start).cpu().view(-1, 3)[at]
+        start, turns = starts(fixed[:-1], moving[:-1], self.scans[number].entry.geometry.spacing)
+        grid = register(fixed, moving, start=start, turns=turns).cpu().view(-1, 3)[at]
         votes, weights = corners(grid, atlas.codes)
         return Asked(votes.numpy(), weights.numpy(), self._clear[number])
 

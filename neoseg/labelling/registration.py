@@ -16,8 +16,18 @@ MIN_LENGTH = 12
 AFFINE_RATE, FREE_RATE = 0.02, 0.2
 """Learning rates of Adam: for the affine matrix in half extents, for control points in voxels."""
 
-MAX_SCALE = 1.5
-"""Largest factor by which an initial transform scales a body along an axis."""
+TURN_LENGTH = 12
+"""Largest number of voxels along an axis of the grids on which turned starts are compared."""
+
+TURN_RATE, TURN_STEPS, TURNS = 0.03, 25, 4
+"""Learning rate and steps of Adam for turned starts, and how many, the best, are fitted."""
+
+CLEARLY, CLEARLY_IMAGE = 0.9, 0.8
+"""A turned start must leave less than this fraction of the differences that the upright one leaves,
+and of what it leaves of the image inside the body."""
+
+MIN_TURN = 30.0
+"""Turns in degrees up to which the affine transform finds from the upright start by itself."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,11 @@ class Effort:
 
 
 def register(
-    fixed: Tensor, moving: Tensor, effort: Effort = Effort(), start: Tensor | None = None
+    fixed: Tensor,
+    moving: Tensor,
+    effort: Effort = Effort(),
+    start: Tensor | None = None,
+    turns: Tensor | None = None,
 ) -> Tensor:
     """Return the position in `moving` of each voxel of `fixed`, as a grid for `grid_sample`.
 
@@ -53,6 +67,8 @@ def register(
         effort: settings of the optimisation.
         start: initial affine transform `[1, 3, 4]`, such as from `centred`; used only if it fits
             better than aligning the fields of view.
+        turns: further ones `[n, 3, 4]`, such as from `turned`; the best is used if it is another
+            pose and fits clearly better. Then the last channel is an image, the others structures.
 
     Returns:
         float32 `[X, Y, Z, 3]`, positions from -1 to 1 in the order of `grid_sample` (Z', Y', X'),
@@ -63,7 +79,12 @@ def register(
         for factor, steps in zip(effort.factors, effort.steps, strict=True)
         if _is_usable(fixed.shape[1:], factor) and _is_usable(moving.shape[1:], factor)
     ] or [(fixed[None], moving[None], effort.steps[-1])]
-    theta = _fit_affine(*levels[0][:2], effort.affine_steps, start)
+    pair = levels[0][:2]
+    first = _upright(*pair, start)
+    # Where the coarsest grid is the scan's own, sampling differs more than poses do.
+    if turns is not None and pair[0].shape[2:] != fixed.shape[1:]:
+        first = _best_turned((fixed[None], moving[None]), pair, first, turns, effort.affine_steps)
+    theta = _fit_affine(*pair, first, effort.affine_steps)
     shape = torch.tensor(fixed.shape[1:], dtype=torch.float32)
     controls = [max(4, round(float(length) / effort.spacing) + 3) for length in shape]
     points = torch.zeros((3, *controls), device=fixed.device, requires_grad=True)
@@ -80,7 +101,7 @@ def register(
     with torch.enable_grad():
         for target, source, steps in levels:
             for _ in range(steps):
-                warped = _sample(source, positions(target.shape[2:]))
+                warped = _sample(source, positions(target.shape[2:])[None])
                 bending = sum(points.diff(dim=axis).square().mean() for axis in (1, 2, 3))
                 loss = (warped - target).square().mean() + effort.stiffness * bending
                 optimizer.zero_grad()
@@ -90,59 +111,91 @@ def register(
         return positions(fixed.shape[1:])
 
 
-def centred(fixed: Tensor, moving: Tensor) -> Tensor:
-    """Return the affine transform `[1, 3, 4]` that aligns centres and extents of two bodies.
-
-    Args:
-        fixed: `[X, Y, Z]`, non-negative density of the body; not 0 everywhere.
-        moving: `[X', Y', Z']`, voxels of the same size.
-    """
-    (centre, spread), (moving_centre, moving_spread) = _moments(fixed), _moments(moving)
-    # Extents are compared in voxels, so that a body cut off by the field of view is not enlarged.
-    lengths = torch.tensor([*moving.shape]) / torch.tensor([*fixed.shape])
-    stretch = (moving_spread / spread.clamp(min=1e-6) * lengths.flip(0)).clamp(
-        1 / MAX_SCALE, MAX_SCALE
-    )
-    scale = stretch / lengths.flip(0)
-    shift = moving_centre - scale * centre
-    return torch.cat([scale.diag(), shift[:, None]], dim=1)[None].to(fixed.device)
-
-
-def _moments(body: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of a body's position, -1 to 1, in `grid_sample` order."""
-    means, spreads = [], []
-    for axis in (2, 1, 0):
-        share = body.double().sum([a for a in range(3) if a != axis]).cpu()
-        share = share / share.sum()
-        position = (torch.arange(len(share), dtype=torch.float64) + 0.5) / len(share) * 2 - 1
-        means.append(mean := share @ position)
-        spreads.append((share @ (position - mean).square()).sqrt())
-    return torch.stack(means).float(), torch.stack(spreads).float()
-
-
-def _fit_affine(fixed: Tensor, moving: Tensor, steps: int, start: Tensor | None) -> Tensor:
-    """Fit `[1, 3, 4]`, starting from aligned fields of view, or from `start` if it fits better."""
-
-    def difference(theta: Tensor) -> Tensor:
-        grid = affine_grid(theta, [1, 1, *fixed.shape[2:]], align_corners=False)[0]
-        return (_sample(moving, grid) - fixed).square().mean()
-
+def _upright(fixed: Tensor, moving: Tensor, start: Tensor | None) -> Tensor:
+    """Return aligned fields of view, `[1, 3, 4]`, or `start` if it fits better."""
     theta = torch.eye(3, 4, device=fixed.device)[None]
-    if start is not None and difference(start) < difference(theta):
-        theta = start.clone()
-    theta.requires_grad_()
-    optimizer = torch.optim.Adam([theta], lr=AFFINE_RATE)
+    if start is not None and (
+        _squares(fixed, moving, start).mean() < _squares(fixed, moving, theta).mean()
+    ):
+        return start
+    return theta
+
+
+def _best_turned(
+    whole: tuple[Tensor, Tensor],
+    coarse: tuple[Tensor, Tensor],
+    upright: Tensor,
+    turns: Tensor,
+    steps: int,
+) -> Tensor:
+    """Return `upright`, or the start `[1, 3, 4]` that fits best if it is clearly another pose."""
+    fixed, moving = (
+        _pooled(volume, max(1.0, max(volume.shape[2:]) / TURN_LENGTH)) for volume in whole
+    )
+    best = _misfits(fixed, moving, turns).topk(TURNS, largest=False).indices
+    starts = torch.cat([upright, turns[best]])
+    starts = _fit_affine(fixed, moving, starts, TURN_STEPS, TURN_RATE)
+    left = _misfits(fixed, moving, starts)
+    other = starts[left.argmin()][None]
+    if left.min() >= CLEARLY * left[0] or _angle(starts[:1], other) <= MIN_TURN:
+        return upright
+    both = _fit_affine(*coarse, torch.cat([upright, other]), steps)
+    left, image = _squares(*coarse, both).mean((1, 2, 3, 4)), _unlike(*coarse, both)
+    clear = left[1] < CLEARLY * left[0] and image[1] < CLEARLY_IMAGE * image[0]
+    return both[1:] if clear else upright
+
+
+def _angle(one: Tensor, other: Tensor) -> float:
+    """Return by how many degrees two transforms `[1, 3, 4]` are turned against each other."""
+    between = (other[0, :, :3] @ torch.linalg.pinv(one[0, :, :3])).cpu()
+    cosine = (between.trace() / between.det().abs().clamp(min=1e-6) ** (1 / 3) - 1) / 2
+    return float(cosine.clamp(-1, 1).arccos().rad2deg())
+
+
+def _fit_affine(
+    fixed: Tensor, moving: Tensor, starts: Tensor, steps: int, rate: float = AFFINE_RATE
+) -> Tensor:
+    """Fit transforms `[n, 3, 4]`, each by itself."""
+    theta = starts.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=rate)
     with torch.enable_grad():
         for _ in range(steps):
-            loss = difference(theta)
+            loss = _squares(fixed, moving, theta).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return theta.detach()
 
 
+def _misfits(fixed: Tensor, moving: Tensor, theta: Tensor) -> Tensor:
+    """Return what n transforms leave, `[n]`: the geometric mean of the channels' differences.
+
+    So the image decides where the label sets, which weigh more, fit as well in several poses.
+    """
+    channels = _squares(fixed, moving, theta).mean((2, 3, 4))
+    return channels.clamp(min=1e-9).log().mean(1).exp()
+
+
+def _unlike(fixed: Tensor, moving: Tensor, theta: Tensor) -> Tensor:
+    """Return 1 - correlation of the images inside the fixed body after n transforms, `[n]`."""
+    body = fixed[0, :-1].sum(0) > 0
+    images = torch.cat([fixed, _transformed(fixed, moving, theta)])[:, -1, body]
+    return 1 - torch.corrcoef(images)[0, 1:]
+
+
+def _squares(fixed: Tensor, moving: Tensor, theta: Tensor) -> Tensor:
+    """Return the squared differences that n transforms leave, `[n, C, X, Y, Z]`."""
+    return (_transformed(fixed, moving, theta) - fixed).square()
+
+
+def _transformed(fixed: Tensor, moving: Tensor, theta: Tensor) -> Tensor:
+    grid = affine_grid(theta, [len(theta), 1, *fixed.shape[2:]], align_corners=False)
+    return _sample(moving, grid)
+
+
 def _sample(volume: Tensor, grid: Tensor) -> Tensor:
-    return grid_sample(volume, grid[None], padding_mode="border", align_corners=False)
+    volumes = volume.expand(len(grid), -1, -1, -1, -1)
+    return grid_sample(volumes, grid, padding_mode="border", align_corners=False)
 
 
 def _is_usable(shape: Sequence[int], factor: int) -> bool:
@@ -155,8 +208,12 @@ def _coarsen(volume: Tensor, factor: int) -> Tensor:
     blurred = avg_pool3d(pad(volume, (1,) * 6, mode="replicate"), 3, stride=1)
     if factor == 1:
         return blurred
-    x, y, z = (round(length / factor) for length in volume.shape[2:])
-    return adaptive_avg_pool3d(blurred, (x, y, z))
+    return _pooled(blurred, factor)
+
+
+def _pooled(volume: Tensor, factor: float) -> Tensor:
+    x, y, z = (max(1, round(length / factor)) for length in volume.shape[2:])
+    return adaptive_avg_pool3d(volume, (x, y, z))
 
 
 def _splines(length: int, controls: int) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from neoseg.labelling.registration import Effort, centred, register
+from neoseg.labelling.pose import centred
+from neoseg.labelling.registration import Effort, register
 
 QUICK = Effort(factors=(2, 1), steps=(30, 10), affine_steps=40)
 
