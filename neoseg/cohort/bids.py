@@ -71,8 +71,8 @@ def read_bids(
         problems.error(root, *message, kind="no-scans")
         reading.settle()
 
-    pick = Picker(problems)
     wish = Wish("image", image_desc, image_entities or {})
+    pick = Picker(problems, wish)
     others = {} if labels is None else _other_sessions(root / Path(labels).expanduser(), reading)
     label_wish = Wish("label", label_desc, label_entities or {})
     mask_wish = Wish("mask", mask_desc, mask_entities or {})

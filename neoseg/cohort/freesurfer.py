@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from os.path import lexists
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -85,15 +86,15 @@ def read_freesurfer(
     scans = []
     for (subject, session), folder in _of_stream(kept, stream, problems).items():
         images = [folder / f"{file_of.get(name, name)}.mgz" for name in reading.modalities]
-        found = [path for name in kinds if present(path := folder / f"{name}.mgz")]
+        found = [path for name in kinds if lexists(path := folder / f"{name}.mgz")]
         label_and_mask = [found[0] if found else None, folder / f"{mask}.mgz" if mask else None]
         for path in (*images, *filter(None, label_and_mask)):
             fault, kind = fault_of(path)
-            if fault and (path == images[0] or present(path)):
+            if fault and (path == images[0] or lexists(path)):
                 scan_ids = [scan_id(subject, session)]
                 action = "let recon-all finish, or leave the subject out (cohort.exclude)"
                 others = sorted(p.stem for p in folder.glob("*.mgz") if p.stem not in kinds)
-                if others and not present(path):
+                if others and not lexists(path):
                     action += f"; {folder} has {shorten(others)}: see cohort.modalities, names"
                 problems.error(path, fault, "a volume of FreeSurfer", action, kind, scan_ids)
         other_images = tuple(path if path.exists() else None for path in images[1:])
@@ -116,11 +117,6 @@ def read_freesurfer(
         meaning: dict[int, Meaning] = {**PARCELS, **{number: number for number in numbers}}
         return scans, resolve(space, meaning, "convention", problems)
     return with_meaning(scans, space, convention, root, problems)
-
-
-def present(path: Path) -> bool:
-    """Return whether there is a file or a link, even one to a file that is gone."""
-    return path.is_symlink() or path.exists()
 
 
 def _check_names(

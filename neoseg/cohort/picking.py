@@ -80,18 +80,17 @@ class Wish:
 class Picker:
     """Pick files of sessions, and collect ambiguous choices for a report."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, image: Wish) -> None:
         self.problems = problems
+        self.any_desc = image.desc is None and "desc" not in image.entities
         self.several: dict[tuple[str, tuple[str, ...]], list[SessionFolder]] = {}
         self.others: dict[tuple[str, str, str], list[SessionFolder]] = {}
         self.without: dict[tuple[str, str], list[SessionFolder]] = {}
         self.kinds: dict[tuple[str, str, str], dict[str, list[SessionFolder]]] = {}
         self.beside: dict[tuple[str, str, tuple[str, ...]], list[SessionFolder]] = {}
-        self.any_desc = True
 
     def first(self, item: SessionFolder, suffix: str, wish: Wish) -> tuple[str | None, Path | None]:
         """Return name and path of a session's image; prefer images in native space."""
-        self.any_desc = wish.desc is None and "desc" not in wish.entities
         names = wish.among(with_suffix(item.files, [suffix]))
         native = [name for name in names if "space" not in entities_of(name)]
         names = (native or names) if "space" not in wish.entities else names
@@ -142,7 +141,7 @@ class Picker:
         names = [name for name in names if distance(name) == least]
         desc = entities_of(names[0]).get("desc") if wish.what == "label" and names else None
         if desc and self.any_desc and "desc" not in entities_of(image):
-            self._note_beside(item, "image", modality, [desc])
+            self._note_beside(item, "image", modality, desc)
         return self._pick(item, names, wish)
 
     def _pick(self, item: SessionFolder, names: Sequence[str], wish: Wish) -> Path | None:
@@ -165,15 +164,15 @@ class Picker:
             kinds = self.kinds.setdefault((wish.what, suffix, str(wish)), {})
             kinds.setdefault(kind or f"no {'- or '.join(free)}-", []).append(item)
         if wish.what == "label" and free and "desc" not in entities:
-            self._note_beside(item, "label", suffix, None)
+            self._note_beside(item, "label", suffix)
 
     def _note_beside(
-        self, item: SessionFolder, what: str, suffix: str, wanted: Sequence[str] | None
+        self, item: SessionFolder, what: str, suffix: str, wanted: str | None = None
     ) -> None:
-        """Note that a session has files with `desc-` (any, or those wanted) beside one without."""
+        """Note that a session has files with `desc-` (any, or that wanted) beside one without."""
         others = map(entities_of, with_suffix(item.files, [suffix]))
         found = {entities.get("desc") for entities in others if "space" not in entities}
-        if descs := sorted(d for d in found if d is not None and (not wanted or d in wanted)):
+        if descs := sorted(d for d in found if d is not None and wanted in (None, d)):
             self.beside.setdefault((what, suffix, tuple(descs)), []).append(item)
 
     def report(self) -> None:

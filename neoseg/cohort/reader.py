@@ -108,10 +108,11 @@ def reader(
                 given = options.get("convention")
                 scans = with_segments(scans, space, given, convention, problems)
             scans = _with_not_drawn(scans, space, not_drawn or {}, problems)
-            _warn_similar_ids(scans, problems)
             words = "tell the sessions, by names such as sub-X_ses-Y"
             patterned = ", or by {session} in cohort.images" if "images" in options else ""
-            warn_of_time_points([s.subject for s in scans], f"{words}{patterned}", problems)
+            if all(known.kind != "alike-ids" for known in problems.warnings):  # by a reader itself
+                warn_of_time_points([s.subject for s in scans], f"{words}{patterned}", problems)
+            _warn_similar_ids(scans, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = convention is not None and bool(kept)
@@ -195,8 +196,6 @@ def warn_of_time_points(names: Iterable[str], remedy: str, problems: Problems) -
     more persons would be there than scans of one; where it is the other way round, the first part
     may well be that of a hospital. `remedy` is how to tell the sessions.
     """
-    if any("look like scans of one" in problem.found for problem in problems.warnings):
-        return  # by names of which the ids were made
     names = set(names)
     times = {name: match for name in names if (match := _TIME_POINT.fullmatch(name))}
     words = {name: match for name in names - {*times} if (match := _VARIANT.fullmatch(name))}

@@ -82,10 +82,7 @@ def _order(item: Examined, convention: Convention, pairs: Sequence[tuple[int, in
     assert item.entry is not None
     sets = item.scan.meaning(convention).sets
     codes = sampled(item.entry.read_codes())[:, ::2, ::2].astype(np.intp)
-    width = codes.shape[0]
-    planes = np.bincount(
-        (codes * width + np.arange(width)[:, None, None]).ravel(), minlength=len(sets) * width
-    ).reshape(-1, width)
+    planes, width = _planes(codes, len(sets), axis=0), codes.shape[0]
     shown = [convention.space.background not in known for known in sets]
     x = np.flatnonzero(planes[shown].sum(axis=0))
     order = []
@@ -158,10 +155,7 @@ def _side_features(item: Examined, convention: Convention, leaves: Sequence[int]
     assert item.entry is not None
     sets = item.scan.meaning(convention).sets
     codes = sampled(item.entry.read_codes()).astype(np.intp)
-    plane_counts = [  # number of voxels of each code in each plane, per axis
-        np.bincount((codes * n + place).ravel(), minlength=len(sets) * n).reshape(-1, n)
-        for n, place in zip(codes.shape, np.ogrid[tuple(map(slice, codes.shape))], strict=True)
-    ]
+    plane_counts = [_planes(codes, len(sets), axis) for axis in range(3)]
     foreground = [convention.space.background not in known for known in sets]
     x = np.flatnonzero(plane_counts[0][foreground].sum(axis=0))
     features = np.full((len(leaves), 5), np.nan)
@@ -178,6 +172,13 @@ def _side_features(item: Examined, convention: Convention, leaves: Sequence[int]
             centre = (centre - [middle, 0, 0]) * item.entry.geometry.spacing
             features[row] = [right / count, *centre / extent, count / whole]
     return features
+
+
+def _planes(codes: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """Return the number of voxels of each of `count` codes in each plane across an axis."""
+    n = codes.shape[axis]
+    place = np.expand_dims(np.arange(n), [other for other in range(3) if other != axis])
+    return np.bincount((codes * n + place).ravel(), minlength=count * n).reshape(-1, n)
 
 
 def _mirror_pairs(

@@ -1,5 +1,7 @@
 """Starts of a registration for bodies that lie turned against each other."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -54,6 +56,7 @@ def turned(fixed: Tensor, moving: Tensor, voxel: tuple[float, float, float]) -> 
     return torch.cat([matrix, shift[..., None]], dim=2).to(fixed.device)
 
 
+@cache
 def _rotations() -> Tensor:
     """Return rotations `[192, 3, 3]`, of which one is within 32 degrees of any other rotation.
 
