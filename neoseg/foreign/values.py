@@ -62,7 +62,10 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-class _Loader(yaml.SafeLoader):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
     """Loads mappings, strings, numbers, booleans and null; dates are strings, `<<` is a key.
 
     So is 1:30, which YAML 1.1 takes for a number to base 60, in a time that grows with the square
@@ -72,14 +75,14 @@ class _Loader(yaml.SafeLoader):
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         """Return the tag of a node."""
         if kind is yaml.ScalarNode and implicit[0] and value is not None and ":" in value:
-            return self.DEFAULT_SCALAR_TAG
-        return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
+            return str(self.DEFAULT_SCALAR_TAG)
+        return str(super().resolve(kind, value, implicit))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice, of which YAML libraries take the last."""
         keys = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         _refuse_twice(self.construct_object(key) for key in keys)
-        return super().construct_mapping(node, deep)
+        return dict(super().construct_mapping(node, deep))
 
 
 _KINDS = ("null", "bool", "int", "float")
@@ -167,7 +170,7 @@ def value_at(config: Any, key: str, default: Any = None) -> Any:
 def _require_flat(path: Path, text: str) -> None:
     """Raise `ForeignError` for YAML with aliases of containers, tags, or too deep nesting."""
     depth, containers, left = 0, set(), 2 * MAX_VALUES
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for event in yaml.parse(text, _SafeLoader):
         left -= 1
         if left < 0:
             raise ForeignError(f"{path} holds too many values to be a configuration")
