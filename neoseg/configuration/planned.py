@@ -32,6 +32,9 @@ _SIZE_KEYS = (
 _PLANNED_GROUPS = frozenset({"network", "optimizer", "patches", "store", "trainer", "window"})
 """Groups that a plan may set. The file may be a stranger's, so it cannot say where data go."""
 
+_PLANNED_KEYS = frozenset({"augment.spatial.elastic", "augment.spatial.elastic_grid"})
+"""Keys of other groups that it may set."""
+
 _PLACE_GROUPS = frozenset({"trainer"})
 """Groups whose option selects where a run takes place, not its sizes."""
 
@@ -53,17 +56,18 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         require_values(content, str(path))
     except ForeignError as error:
         raise ConfigError(str(error)) from None
-    if unexpected := sorted(map(str, set(content) - _PLANNED_GROUPS)):
-        raise ConfigError(
-            f"plan={path} sets '{unexpected[0]}', expected sizes and steps alone "
-            f"({', '.join(sorted(_PLANNED_GROUPS))}); give it on the command line"
-        )
     result: dict[str, Any] = {}
     for group, values in content.items():
         if isinstance(values, dict) and group != "network":
             result |= {f"{group}.{key}": value for key, value in values.items()}
         else:
             result[str(group)] = values
+    groups = {key.partition(".")[0] for key in result.keys() - _PLANNED_KEYS}
+    if unexpected := sorted(groups - _PLANNED_GROUPS):
+        raise ConfigError(
+            f"plan={path} sets '{unexpected[0]}', expected sizes and steps alone "
+            f"({', '.join(sorted(_PLANNED_GROUPS))}); give it on the command line"
+        )
     return result
 
 

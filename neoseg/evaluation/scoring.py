@@ -32,6 +32,10 @@ _ROUNDING = 1e-4
 """Relative rounding error of voxel sizes that are read from an affine."""
 
 
+_TOLERATED = 5
+"""Largest tolerance of surface Dice in voxels that is not warned of."""
+
+
 class ScoreSettings(Section):
     """Optional scores, and the views kept for the report."""
 
@@ -42,7 +46,7 @@ class ScoreSettings(Section):
 
 
 class ToleranceCheck:
-    """Warns once that voxels are larger than the tolerance of surface Dice, mm."""
+    """Warns once that voxels are larger, or far smaller, than the tolerance of surface Dice, mm."""
 
     def __init__(self, tolerance: float) -> None:
         self._tolerance, self._told = tolerance, False
@@ -50,9 +54,20 @@ class ToleranceCheck:
     def __call__(self, scan: Scan, segmentation: Segmentation) -> None:
         """Warn of the voxels of a scan, unless those of one before were told of."""
         voxel_mm = max(segmentation.geometry.canonical_spacing)
-        if self._told or self._tolerance >= voxel_mm * (1 - _ROUNDING):
+        if self._told or voxel_mm * (1 - _ROUNDING) <= self._tolerance <= voxel_mm * _TOLERATED:
             return
         self._told = True
+        if self._tolerance > voxel_mm:
+            log.warning(
+                "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: surfaces that "
+                "are %.0f voxels apart count as the same in surface Dice (nsd); set a tolerance of "
+                "a voxel or a few",
+                self._tolerance,
+                scan.id,
+                voxel_mm,
+                self._tolerance / voxel_mm,
+            )
+            return
         log.warning(
             "scoring.nsd_tolerance is %g mm and the voxels of %s are %.3g mm: there, surface "
             "Dice (nsd) is little but the share of the surfaces that coincide; compare it only "

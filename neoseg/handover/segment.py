@@ -33,8 +33,8 @@ def read(path: str, grid: Any = None) -> Any:
     if not np.isfinite(data).all():
         sys.exit(f"{path} has voxels that are NaN or infinite; put 0 in their place")
     sizes = np.linalg.norm(image.affine[:3, :3], axis=0)
-    if not (sizes.min() >= 0.05 and sizes.max() <= 20):
-        sys.exit(f"{path} has voxels of {sizes.tolist()} mm, expected 0.05 to 20")
+    if not (sizes.min() >= 0.01 and sizes.max() <= 20):
+        sys.exit(f"{path} has voxels of {sizes.tolist()} mm, expected 0.01 to 20")
     if grid is not None and image.shape[:3] != grid.shape[:3]:
         sys.exit(f"{path} has shape {image.shape[:3]}, and the first image {grid.shape[:3]}")
     if grid is not None and np.abs(image.affine - grid.affine).max() > 0.001:
@@ -181,7 +181,8 @@ def written(told: Any, logits: Any, place: Any, output: str) -> None:
     whole, box, shape, path = place
     leaves = np.full(whole, told["background"])
     leaves[box] = decided(told, logits, shape)
-    labels = np.array(told["indices"], np.uint16)[leaves]
+    indices = np.array(told["indices"])
+    labels = indices.astype(np.uint16 if indices.max() < 2**16 else np.int32)[leaves]
     native: Any = nib.load(path)
     back = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.io_orientation(native.affine)

@@ -21,6 +21,7 @@ from neoseg.inference.dataset import (
     tables_locked,
 )
 from neoseg.labels import Convention, LabelSpace
+from neoseg.labels.convention import file_integers
 from neoseg.store.headers import SIZE_TOLERANCE, check_forms
 from neoseg.store.nifti import HEADER_ERRORS, open_image
 from neoseg.store.volume import read_volume
@@ -110,7 +111,7 @@ def write_derivative(
         ready: called with the written file before it is moved into its place.
 
     Returns:
-        The path of the label file (uint8, or uint16 if an index is above 255).
+        The path of the label file (uint8; uint16 or int32 where an index needs it).
 
     Raises:
         DerivativeError: wrong shape, values that are no leaf positions, a folder that belongs to
@@ -215,9 +216,8 @@ def _checked(
 
 
 def _write_labels(path: Path, labels: np.ndarray, image: nib.Nifti1Pair, space: LabelSpace) -> None:
-    indices = np.array([leaf.index for leaf in space.leaves])
-    dtype = np.uint8 if indices.max() <= 255 else np.uint16
-    nib.save(image_like(image, indices.astype(dtype)[labels]), path)
+    indices = file_integers([leaf.index for leaf in space.leaves])
+    nib.save(image_like(image, indices[labels]), path)
 
 
 def _count_voxels(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from neoseg.labels.space import LabelSet, LabelSpace
 from neoseg.labels.table import LabelError
 
-SMALLEST_VALUE, LARGEST_VALUE = -32768, 65535
-"""Range of the integers in label files: 16 bits, signed or unsigned."""
+SMALLEST_VALUE, LARGEST_VALUE = -(2**31), 2**32 - 1
+"""Range of the integers in label files: 32 bits, signed or unsigned."""
 
 ROUNDING = 1e-3
 """Largest distance of a label from an integer; floats and scaled headers have rounding errors."""
@@ -42,7 +41,7 @@ class Convention:
         """Parse `{integer: leaf, class, list of those, or null for "not annotated"}`.
 
         Raises:
-            LabelError: unknown names, a key that is not an integer of 16 bits, an empty label set,
+            LabelError: unknown names, a key that is not an integer of 32 bits, an empty label set,
                 no entries, or more than 256.
         """
         if not 1 <= len(mapping) <= 256:
@@ -63,14 +62,6 @@ class Convention:
                 )
         values = tuple(sorted(entries))
         return cls(space, values, tuple(entries[value] for value in values))
-
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """Int16: stored code by offset from the smallest value, -1 for values not in `values`."""
-        # One entry more at each end, to which values out of range are clipped.
-        table = np.full(self.values[-1] - self.values[0] + 3, -1, dtype=np.int16)
-        table[np.array(self.values) - self.values[0] + 1] = np.arange(len(self.values))
-        return table
 
     def written(self, more: Mapping[int, str] | None = None) -> str:
         """Return the mapping as written on a command line, with the names of `more` values."""
@@ -101,17 +92,24 @@ class Convention:
                 )
             labels = rounded
         labels = labels.astype(np.int64)
-        table = self._table
-        codes: np.ndarray = table[np.clip(labels - self.values[0] + 1, 0, len(table) - 1)]
-        if (codes < 0).any():
-            unknown = np.unique(labels[codes < 0])
+        values = np.array(self.values)
+        codes = np.searchsorted(values[:-1], labels).astype(np.uint8)
+        is_unknown = values[codes] != labels
+        if is_unknown.any():
+            unknown = np.unique(labels[is_unknown])
             listed = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
             raise LabelError(
                 f"{source} holds label values outside the table '{self.space.name}': {listed} "
-                f"({int((codes < 0).sum())} voxels); expected {_ranges(self.values)}. Correct the "
+                f"({int(is_unknown.sum())} voxels); expected {_ranges(self.values)}. Correct the "
                 "file or add the values to the cohort's `convention`"
             )
-        return codes.astype(np.uint8)
+        return codes
+
+
+def file_integers(values: Sequence[int]) -> np.ndarray:
+    """Return integers >= 0 of a label file in the smallest data type that every program reads."""
+    kinds = (np.uint8, np.uint16, np.int32)
+    return np.array(values, next(kind for kind in kinds if max(values) <= np.iinfo(kind).max))
 
 
 def unnamed(space: LabelSpace, sets: Iterable[LabelSet]) -> LabelSet:

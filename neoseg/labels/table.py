@@ -22,6 +22,9 @@ from neoseg.findings.settings import Section, own_errors
 from neoseg.foreign import ForeignError, read_yaml
 from neoseg.labels.colours import colour_of
 
+LARGEST_INDEX = 2**31 - 2**16
+"""Largest integer of a leaf: 32 bits with a sign, less some for classes in maps of label sets."""
+
 HEX_COLOUR = r"^#[0-9a-fA-F]{6}$"
 
 
@@ -62,7 +65,7 @@ Reference = Annotated[int | str, BeforeValidator(_require_no_boolean)]
 class Leaf(Section):
     """One of the K mutually exclusive structures."""
 
-    index: int = Field(ge=0, le=65535, description="the integer in the label file")
+    index: int = Field(ge=0, le=LARGEST_INDEX, description="the integer in the label file")
     name: Name
     abbreviation: Name
     color: str = Field(

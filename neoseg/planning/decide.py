@@ -29,6 +29,10 @@ from neoseg.store.voxel_size import Size
 MAX_CROP_LENGTH = 80.0
 """Scans shorter than this in mm are taken as cropped already: a newborn's head is longer."""
 
+MIN_BENT_LENGTH = 45.0
+"""Scans shorter than this in mm, such as those of mice, are bent less in proportion; the
+hippocampi on which the default was measured are 50 mm long."""
+
 CPU_COVERAGE, MAX_COARSENING = 16, 2.0
 """On a CPU, voxels are enlarged by up to `MAX_COARSENING` until a patch covers at least a
 `CPU_COVERAGE`th of a scan."""
@@ -90,7 +94,8 @@ class _Rules:
 
     def all(self) -> Iterator[Decision]:
         data, machine = self.data, self.machine
-        crop, why_crop = self._crop()
+        longest = float(max(np.median(data.fields, axis=0)))
+        crop, why_crop = self._crop(longest)
         spacing, shape, unet, why_spacing = self._sizes(crop is not None)
         batch, why_batch = self._batch(shape, unet)
         per_epoch, epochs, why_steps = self._steps(shape, unet, batch)
@@ -103,6 +108,11 @@ class _Rules:
         loaders = count_loaders(machine.cores // machine.devices or 1, machine.gpu)
         why = "processes a device: its cores up to 8 beside a GPU, a quarter of them without"
         yield Decision("patches.workers", loaders, why)
+        if (spatial := self.run.augment.spatial) and longest < MIN_BENT_LENGTH:
+            why = f"mm, in proportion to scans of {longest:.3g} mm"
+            for key in ("elastic", "elastic_grid"):
+                length = float(f"{getattr(spatial, key) * longest / MIN_BENT_LENGTH:.2g}")
+                yield Decision(f"augment.spatial.{key}", length, why)
         why = (
             f"{len(unet.strides)} levels: an axis is halved while it has {2 * SHORTEST} voxels "
             "and they are less than twice as long as the shortest (nnU-Net)"
@@ -138,8 +148,7 @@ class _Rules:
             no_labels = "from air to bone, since nothing is labelled"
             yield Decision("store.window", list(found.window), why if found.labelled else no_labels)
 
-    def _crop(self) -> tuple[float | None, str]:
-        longest = float(max(np.median(self.data.fields, axis=0)))
+    def _crop(self, longest: float) -> tuple[float | None, str]:
         if longest < MAX_CROP_LENGTH and "store.crop_margin" not in self.given:
             return None, f"scans of {longest:.0f} mm are crops already: they are kept whole"
         return self.run.store.crop_margin, "around the head, where a scan shows more (nnU-Net)"

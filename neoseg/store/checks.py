@@ -14,7 +14,7 @@ from neoseg.findings.problems import Problem
 GRID_TOLERANCE = 1e-3
 """Largest difference between two affines (mm) that still counts as rounding."""
 
-VOXEL_SIZES = (0.05, 20.0)
+VOXEL_SIZES = (0.01, 20.0)
 """Plausible range in mm; sizes outside it come from a header in other units."""
 
 

@@ -10,6 +10,7 @@ from neoseg.files import replacing
 from neoseg.inference.blending import Region
 from neoseg.inference.dataset import keep_table, tables_locked
 from neoseg.inference.derivative import derivative_path, image_like, open_source, require_inside
+from neoseg.labels.convention import file_integers
 from neoseg.store import Geometry, to_native
 from neoseg.trust.calibration import Limits
 from neoseg.trust.chain import Chains
@@ -87,7 +88,7 @@ def write_sets(output: Path, source: Path, answers: np.ndarray, chains: Chains) 
     leaves = chains.space.leaves
     next_index = max(leaf.index for leaf in leaves) + 1
     extra = range(next_index, next_index + len(chains.answers) - len(leaves))
-    indices = np.array([*(leaf.index for leaf in leaves), *extra])
+    indices = file_integers([*(leaf.index for leaf in leaves), *extra])
     rows = [
         (str(index), entry.name, entry.abbreviation, _colour(chains, number))
         for number, (index, entry) in enumerate(zip(indices.tolist(), chains.answers, strict=True))
@@ -96,8 +97,7 @@ def write_sets(output: Path, source: Path, answers: np.ndarray, chains: Chains) 
     with tables_locked(output):
         keep_table(output / f"desc-{DESC}_dseg.tsv", rows, chains.space)
     steps = np.rint(chains.depth * 100).astype(np.uint8)
-    kind = np.uint8 if indices.max() <= 255 else np.uint16
-    for path, values, step in ((depth, steps, 0.01), (classes, indices.astype(kind), 1.0)):
+    for path, values, step in ((depth, steps, 0.01), (classes, indices, 1.0)):
         with replacing(path) as temporary:
             nib.save(image_like(image, values[answers], step), temporary)
 

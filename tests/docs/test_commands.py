@@ -25,7 +25,7 @@ SMALL = (
     *("patches.steps_per_epoch=1", "trainer.max_epochs=1", "network=unet3d"),
     *("logger=csv", "trainer.devices=1", "trainer.precision=32-true", "pictures=0"),
 )
-PHANTOM = ("cohort.phantom.subjects=12", "cohort.phantom.spacing=5.0", "cohort.workers=1")
+PHANTOM = ("cohort.phantom.subjects=10", "cohort.phantom.spacing=5.0", "cohort.workers=1")
 SWEEP = "python -m neoseg.train -m +experiment=supervised,partial_superclass annotation.draw=0,1,2"
 
 
@@ -50,6 +50,8 @@ def run(line: str, cwd: Path) -> str:
             words.append("leaks=tell")
         own = any(w.startswith("cohort=") or w == "+experiment=organs" for w in words)
         words += SMALL if own else (*PHANTOM, *SMALL)
+    if command == "phantom":
+        words.append("spacing=5")
     words = [word.replace("pool=few", "pool=data/unseen") for word in words]
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")

@@ -93,15 +93,18 @@ def scans(tmp_path: Path, space: LabelSpace) -> list[Scan]:
     return [make_scan(tmp_path / "in", n, space, guess) for n, guess in enumerate(guesses)]
 
 
-def test_a_tolerance_below_the_voxels_is_told_of_once(
+def test_a_tolerance_that_does_not_suit_the_voxels_is_told_of_once(
     tmp_path, segmenter, scans, space, caplog
 ) -> None:
-    for tolerance, told in ((1.1, 1), (1.2, 0)):
+    for tolerance, told in ((1.1, 1), (1.2, 0), (6.0, 0), (7.2, "6 voxels apart")):
         caplog.clear()
         settings = ScoreSettings(nsd_tolerance=tolerance, views=False)
         convention = Convention.identity(space)
         score(segmenter, scans, convention, tmp_path, RUN, pictures=0, settings=settings)
-        assert caplog.text.count("scoring.nsd_tolerance is 1.1 mm and the voxels") == told
+        if isinstance(told, str):
+            assert told in caplog.text
+        else:
+            assert caplog.text.count(f"nsd_tolerance is {tolerance} mm and the voxels") == told
 
 
 def test_one_telling_of_the_tolerance_is_enough_for_several_cohorts(

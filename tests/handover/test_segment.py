@@ -56,7 +56,7 @@ def written(path: Path, data: np.ndarray = HEAD, affine: np.ndarray | None = AFF
         (np.stack([HEAD, HEAD], axis=3), AFFINE, r"shape \(9, 8, 7, 2\)"),
         (HEAD[0], AFFINE, r"shape \(8, 7\)"),
         (HEAD, None, "left and right are unknown"),
-        (HEAD, np.diag([0.001, 0.001, 0.001, 1]), "expected 0.05 to 20"),
+        (HEAD, np.diag([0.001, 0.001, 0.001, 1]), "expected 0.01 to 20"),
     ],
 )
 def test_what_predict_refuses_ends_the_script(tmp_path, data, affine, told) -> None:

@@ -104,17 +104,18 @@ def test_a_trailing_axis_of_the_file_is_kept(tmp_path, space, labels) -> None:
     assert nib.load(target).shape == (*SHAPE, 1)
 
 
-def test_large_indices_need_two_bytes(tmp_path, labels) -> None:
+@pytest.mark.parametrize(("largest", "dtype"), [(65535, np.uint16), (614454277, np.int32)])
+def test_large_indices_need_more_bytes(tmp_path, labels, largest: int, dtype: type) -> None:
     leaves = [
         {"index": i, "name": f"n{i}", "abbreviation": f"a{i}", "color": "#000000"}
-        for i in (0, 255, 256, 65535)
+        for i in (0, 255, 256, largest)
     ]
     table = {"name": "large", "background": 0, "leaves": leaves}
     space = LabelSpace.from_table(LabelTable.parse(table))
     source = make_scan(tmp_path / "a.nii.gz")
     image = nib.load(write_derivative(tmp_path / "out", source, labels, space, RUN))
-    assert image.get_data_dtype() == np.uint16
-    assert np.unique(np.asarray(image.dataobj)).tolist() == [0, 255, 256, 65535]
+    assert image.get_data_dtype() == dtype
+    assert np.unique(np.asarray(image.dataobj)).tolist() == [0, 255, 256, largest]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from neoseg.labels import Convention, LabelError, LabelSpace
+from neoseg.labels import Convention, LabelError, LabelSpace, LabelTable
 
 FETA: dict[int, Any] = {
     0: "BG",
@@ -113,6 +113,20 @@ def test_values_outside_the_table_are_listed_with_their_number(
         Convention.identity(drawem9).encode(labels, "file")
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.float64])
+def test_atlases_have_integers_of_32_bits(dtype: type) -> None:
+    leaves = [
+        {"index": index, "name": f"n{index}", "abbreviation": f"a{index}"}
+        for index in (0, 315, 614454277)
+    ]
+    table = {"name": "mouse", "background": 0, "leaves": leaves}
+    convention = Convention.identity(LabelSpace.from_table(LabelTable.parse(table)))
+    labels = np.array([614454277, 0, 315, 614454277], dtype=dtype)
+    assert convention.encode(labels, "file").tolist() == [2, 0, 1, 2]
+    with pytest.raises(LabelError, match=r"614454272 \(1 voxels\)"):  # as float32 rounds it
+        convention.encode(labels.astype(np.float32)[:1], "file")
+
+
 def test_a_long_list_of_odd_values_is_shortened(drawem9: LabelSpace) -> None:
     with pytest.raises(LabelError, match=r"100, 101, 102, 103, 104, 105, 106, 107, … \(20 voxels"):
         Convention.identity(drawem9).encode(np.arange(100, 120), "file")
@@ -123,7 +137,7 @@ def test_a_long_list_of_odd_values_is_shortened(drawem9: LabelSpace) -> None:
     [
         ({}, "1 to 256"),
         (dict.fromkeys(range(257), 0), "found 257"),
-        ({-32769: "BG"}, "-32769"),
+        ({-(2**31) - 1: "BG"}, "-2147483649"),
         ({1.5: "BG"}, "1.5"),
         ({1: "cortex"}, "cortex"),
         ({1: ["cGM", "nothing"]}, "nothing"),

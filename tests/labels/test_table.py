@@ -44,7 +44,7 @@ def test_parses_a_table_and_gives_classes_a_default_colour() -> None:
     [
         (("leaves", 1, "index"), 0, "index 0"),
         (("leaves", 1, "index"), -1, "leaves.1.index"),
-        (("leaves", 1, "index"), 70000, "leaves.1.index"),
+        (("leaves", 1, "index"), 2**31, "leaves.1.index"),
         (("leaves", 1, "name"), "CLEAR", "name 'clear'"),
         (("leaves", 1, "abbreviation"), "bg", "name 'bg'"),
         (("leaves", 1, "abbreviation"), "both parts", "name 'both parts'"),
@@ -143,7 +143,7 @@ def test_a_default_of_an_invalid_value_is_no_error_of_its_own() -> None:
     leaves = [
         {"index": index, "name": f"S{index}", "abbreviation": f"S{index}"} for index in (0, 1)
     ]
-    leaves.append({"index": 70001, "name": "far", "abbreviation": "FAR"})
+    leaves.append({"index": 2**31, "name": "far", "abbreviation": "FAR"})
     with pytest.raises(LabelError) as caught:
         LabelTable.parse({"name": "t", "background": 0, "leaves": leaves, "classes": []})
     assert "leaves.2.index" in str(caught.value)

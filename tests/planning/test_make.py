@@ -120,7 +120,9 @@ def test_a_run_plans_itself_once_and_keeps_what_was_set(root: Path, tmp_path: Pa
     assert run.trainer.max_epochs * run.patches.steps_per_epoch >= 1000
     text = (tmp_path / "run" / "plan.yaml").read_text()
     values = [line for line in text.splitlines() if line.startswith("  ") and "#" in line]
-    assert len(values) == 9  # a reason behind each
+    assert len(values) == 11  # a reason behind each
+    spatial = run.augment.spatial
+    assert (spatial.elastic, spatial.elastic_grid) == (1.2, 10.0)  # 28 of 45 mm
     assert "size: [20, 28, 20] # the median scan" in text
     # A second start takes the file, here edited; what is set goes before it.
     edited = text.replace("batch_size: 2 ", "batch_size: 3 ")
@@ -132,6 +134,7 @@ def test_a_run_plans_itself_once_and_keeps_what_was_set(root: Path, tmp_path: Pa
     keys = real(root, tmp_path / "data", file, "patches.size=[24,24,24]", "trainer.max_epochs=2")
     other = parse_planned(RunConfig, *keys, tmp_path / "other")
     assert (other.patches.size, other.patches.batch_size) == ((24, 24, 24), 3)
+    assert other.augment.spatial == spatial
     assert other.trainer.max_epochs == 2
     assert not (tmp_path / "other").exists()
     # What the plan costs is finite, and predicted without a training.

@@ -96,6 +96,7 @@ def test_a_key_has_no_line_break(canary: Any) -> None:
         ("logger: {wandb: {mode: online, entity: theirs}}", "sets 'logger'"),
         ("allow: [theirs]", "sets 'allow'"),
         ("paths: {data: /tmp}", "sets 'paths'"),
+        ("augment: {torchio: [{_target_: theirs.Transform}]}", "sets 'augment'"),
     ],
 )
 def test_a_plan_sets_sizes_alone(canary: Any, content: str, message: str) -> None:
