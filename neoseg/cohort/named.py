@@ -6,10 +6,16 @@ from typing import Any
 
 from neoseg.cohort.meaning import WHOLE
 from neoseg.cohort.nnunet import names_of, regions_of
-from neoseg.cohort.table import read_rows
+from neoseg.cohort.table import Row, read_rows
 from neoseg.findings.problems import Problems
 from neoseg.foreign import ForeignError, read_json, read_text
 from neoseg.labels.draft import Named, Region
+
+PARENTS = ("parent_structure_id", "parent_id", "parent")
+"""Columns of atlases for the structure that a structure is part of."""
+
+_ATLAS = {"id": "index", "acronym": "abbreviation", "color_hex_triplet": "color"}
+"""Columns of the Allen Institute's and BrainGlobe's atlases, and what BIDS calls them."""
 
 COLOR_COLUMNS = 4
 """Red, green, blue and opacity, at the end of a line of FreeSurfer's tables."""
@@ -20,13 +26,15 @@ _DESCRIBED = "the `labels` that nnU-Net and the Decathlon have"
 def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
     """Read names from `dataset.json`, a `dseg.tsv`, or text of FreeSurfer, Slicer or ITK-SNAP.
 
-    Lines of text with only an integer and a name are accepted as well. Errors are recorded in
-    `problems`, by line number for text. nnU-Net's `ignore` label is not a structure.
+    Lines of text with only an integer and a name are accepted as well. A structure of a table in
+    which others name it as their parent is a region, too. Errors are recorded in `problems`, by
+    line number for text. nnU-Net's `ignore` label is not a structure.
     """
     if path.suffix == ".json":
         return _read_dataset(path, problems)
+    parents = dict[int, int]()
     entries = (
-        _read_table(path, problems)
+        _read_table(path, parents, problems)
         if path.suffix in (".tsv", ".csv")
         else _read_text(path, problems)
     )
@@ -37,7 +45,29 @@ def read_named(path: Path, problems: Problems) -> tuple[list[Named], list[Region
                 f"names the integer {item.index} '{first[item.index].name}' and '{item.name}'"
             )
             problems.error(path, conflict, "one name", "delete one of them", "duplicate-row")
-    return list(first.values()), []
+    return list(first.values()), _regions(first, parents, path, problems)
+
+
+def _regions(
+    named: dict[int, Named], parents: dict[int, int], path: Path, problems: Problems
+) -> list[Region]:
+    """Return each structure that has parts, with all that is below it and itself."""
+    members: dict[int, list[int]] = {parent: [parent] for parent in parents.values()}
+    for index in parents:
+        above, seen = parents.get(index), {index}
+        while above is not None and above not in seen:
+            members[above].append(index)
+            seen.add(above)
+            above = parents.get(above)
+        if above is not None:
+            circle = f"has {index} above itself (column {', '.join(PARENTS)})"
+            problems.error(path, circle, "parents without a circle", kind="bad-table")
+            return []
+    return [
+        Region(named[index].name, tuple(parts), named[index].abbreviation, index)
+        for index, parts in members.items()
+        if index in named
+    ]
 
 
 def _read_dataset(path: Path, problems: Problems) -> tuple[list[Named], list[Region]]:
@@ -70,16 +100,29 @@ def named_labels(
     return named, [Region(name, members) for name, members in regions.items()]
 
 
-def _read_table(path: Path, problems: Problems) -> list[Named]:
+def _read_table(path: Path, parents: dict[int, int], problems: Problems) -> list[Named]:
     entries = []
-    for row in read_rows(path, ["index", "name"], problems):
+    for row in _rows(path, problems):
         if WHOLE.fullmatch(row["index"]):
             texts = (row["name"], row.get("abbreviation", ""), row.get("color", ""))
             entries.append(Named(int(row["index"]), *texts))
+            parent = next((row[column] for column in PARENTS if row.get(column)), "")
+            if WHOLE.fullmatch(parent := parent.removesuffix(".0")):
+                parents[int(row["index"])] = int(parent)
         else:
             where = f"{path}:{row.line}, column index"
             problems.error(where, f"found {row['index']!r}", "a whole number", kind="bad-table")
     return entries
+
+
+def _rows(path: Path, problems: Problems) -> list[Row]:
+    atlas = read_rows(path, ["id", "name"], Problems())
+    if not atlas or "index" in atlas[0]:
+        return read_rows(path, ["index", "name"], problems)
+    for row in atlas:
+        row |= {ours: row.get(theirs, "") for theirs, ours in _ATLAS.items()}
+        row["color"] = f"#{row['color'].removeprefix('#')}"
+    return atlas
 
 
 def _read_text(path: Path, problems: Problems) -> list[Named]:

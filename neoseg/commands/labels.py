@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,8 +62,8 @@ def main(config: DictConfig) -> None:
         log.info("%s: %s", command.format, output)
         return
     named, regions = read_source(source)
-    if command.only:
-        named, regions = _restricted_to(named, regions, integers_in(command.only))
+    present = integers_in(command.only) if command.only else None
+    named, regions = _restricted_to(named, regions, present)
     table = draft(output.stem, named, regions)
     count = len(table["leaves"])
     if not 2 <= count <= MAX_LEAVES:
@@ -118,12 +119,27 @@ def integers_in(paths: Iterable[Path]) -> list[int]:
 
 
 def _restricted_to(
-    named: list[Named], regions: list[Region], present: list[int]
+    named: list[Named], regions: list[Region], present: list[int] | None
 ) -> tuple[list[Named], list[Region]]:
-    """Keep only the given integers; raises `ConfigError` for integers without a name."""
+    """Keep only the given integers, or all but those of regions.
+
+    A region whose own integer is kept, too, is called `whole`: the integer stands for what is in
+    none of its parts.
+
+    Raises:
+        ConfigError: an integer without a name.
+    """
     known = {item.index for item in named}
-    unnamed = [value for value in present if value and value not in known]
+    kept = known - {region.index for region in regions} if present is None else set(present)
+    unnamed = [value for value in sorted(kept) if value and value not in known]
     if unnamed:
         raise ConfigError(f"only: the label files hold {shorten(unnamed)}, which have no name")
-    reduced = [Region(r.name, tuple(i for i in r.members if i in present)) for r in regions]
-    return [item for item in named if item.index in present], [r for r in reduced if r.members]
+    reduced = []
+    for region in regions:
+        members = tuple(index for index in region.members if index in kept)
+        if region.index in kept:
+            short = f"{region.abbreviation or region.name}_whole"
+            region = replace(region, name=f"{region.name}, whole", abbreviation=short)
+        if members:
+            reduced.append(replace(region, members=members))
+    return [item for item in named if item.index in kept], reduced

@@ -24,7 +24,7 @@ KINDS: Mapping[str, str] = {
     "cropped-labels": "Labels outside of what is kept of the image",
     "singular-affine": "Affines without a voxel size",
     "absent-affine": "Headers without any affine",
-    "voxel-size": "Voxel sizes that no scanner has",
+    "voxel-size": "Voxel sizes in another unit",
     "header-forms": "Headers whose sform and qform contradict each other",
     "header-sizes": "Headers whose units or voxel sizes contradict each other",
     "header-type": "Headers whose datatype and bitpix contradict each other",

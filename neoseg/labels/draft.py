@@ -46,10 +46,12 @@ class Named:
 
 @dataclass(frozen=True)
 class Region:
-    """A name for several integers of label files together."""
+    """A name for several integers of label files together, which may have an integer of its own."""
 
     name: str
     members: tuple[int, ...]
+    abbreviation: str = ""
+    index: int | None = None
 
 
 def draft(name: str, named: Iterable[Named], regions: Iterable[Region] = ()) -> dict[str, Any]:
@@ -80,7 +82,8 @@ def draft(name: str, named: Iterable[Named], regions: Iterable[Region] = ()) -> 
     for number, region in enumerate(regions, start=1):
         members = frozenset(region.members)
         if members not in sets:
-            short = _abbreviate(region.name, f"class{number}", region, taken)
+            text = region.abbreviation or region.name
+            short = _abbreviate(text, f"class{number}", region, taken)
             row = {"abbreviation": short, "name": region.name, "leaves": sorted(members)}
             classes.append(row | {"color": colour_of(len(structures) + number)})
         sets.add(members)

@@ -11,7 +11,7 @@ import numpy as np
 
 from neoseg.cohort import Assignment, Plan, Scan, Source
 from neoseg.labels import hide_slices
-from neoseg.store import DataError
+from neoseg.store import DataError, PrepareSettings
 from neoseg.store.ct import RANGE, is_called_ct, is_in_hounsfield
 from neoseg.store.preprocess import read_images
 from neoseg.store.reading import read_labels
@@ -63,7 +63,7 @@ class Computed:
         for done, number in enumerate(numbers, start=1):
             source, scan, item = scans[number]
             try:
-                (image,) = read_images(scan.images[:1])
+                (image,) = read_images(scan.images[:1], PrepareSettings())
                 assert image is not None  # the first modality is never missing
                 hounsfield = is_in_hounsfield(image.data)
                 in_hounsfield &= hounsfield

@@ -21,7 +21,7 @@ from neoseg.store.foreground import crop_box, head_of, in_units, in_window, norm
 from neoseg.store.resampling import nearest, resample
 from neoseg.store.settings import PrepareSettings
 from neoseg.store.volume import Volume, read_volume
-from neoseg.store.voxel_size import ALIKE, Size, canonical_sizes, sizes_of
+from neoseg.store.voxel_size import ALIKE, Size, canonical_sizes, check_unit, sizes_of
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def prepare_images(
         DataError: unreadable files, grids that differ, a constant image, all in one error; or no
             usable mask although the settings need one.
     """
-    volumes = read_images(paths, settings.window)
+    volumes = read_images(paths, settings)
     for note in (note for volume in volumes if volume is not None for note in volume.notes):
         log.warning("%s", note.sentence)
     return prepare_volumes(volumes, settings, brain_of(volumes, paths, settings, mask))
@@ -123,13 +123,12 @@ def brain_of(
     return read_mask(mask, first, path)
 
 
-def read_images(
-    paths: Sequence[Path | None], window: tuple[float, float] | None = None
-) -> list[Volume | None]:
+def read_images(paths: Sequence[Path | None], settings: PrepareSettings) -> list[Volume | None]:
     """Read the modalities of one scan; raises `DataError` like `prepare_images`.
 
-    They are as the files hold them, border and outliers apart; `window` is only checked.
+    They are as the files hold them, border and outliers apart; the settings are only checked.
     """
+    window = settings.window
     if not paths or paths[0] is None:
         raise DataError("a scan needs at least the image of the cohort's first modality")
     volumes: list[Volume | None] = []
@@ -144,6 +143,7 @@ def read_images(
         if path is None or volume is None:
             continue
         problems += check_contrast(path, volume.data)
+        problems += check_unit(path, volume.affine, settings.spacing)
         problems += [] if window is None else check_window(path, volume.data, window)
         data, notes = usual_brightness(path, volume.data)
         previous = zip(paths, volumes[:-1], strict=False)

@@ -49,7 +49,7 @@ def read_scan(
         "mask": mask_state(scan.mask),
     }
     try:
-        volumes = read_images(scan.images, settings.window)
+        volumes = read_images(scan.images, settings)
         problems += [note for volume in volumes if volume is not None for note in volume.notes]
         assert volumes[0] is not None
         record["digest"], record["signature"] = shown_by(volumes[0])

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import median_low
 from typing import Annotated, Any
 
@@ -29,6 +30,9 @@ ALIKE = 0.01
 MAX_RATIO = 1.1
 """Largest ratio of voxel sizes of a scan and of the training that causes no warning."""
 
+
+MISTAKEN = 8.0
+"""Ratio of voxel sizes in all directions above which a header is taken to be in other units."""
 
 THICK = 3.0
 """Ratio of the sides of a voxel above which scans count as slices."""
@@ -135,8 +139,19 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def coarseness(sizes: Size, trained: Size | None) -> str:
-    """Return a warning if a scan has larger voxels than the network was trained on, else ""."""
-    if trained is None or not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
+    """Return a warning if a scan has larger voxels than the network was trained on, else "".
+
+    Also if they are smaller by so much that one of the two is mistaken.
+    """
+    if trained is None:
+        return ""
+    if all(a * MISTAKEN < b for a, b in zip(sizes, trained, strict=True)):
+        return (
+            f"has voxels of {shown(sizes)} mm, and the network was trained at {shown(trained)} mm: "
+            "in every direction far less, as if a header were in other units, or multiplied by 10; "
+            "correct its affine if so"
+        )
+    if not any(a > MAX_RATIO * b for a, b in zip(sizes, trained, strict=True)):
         return ""
     same = np.allclose(sorted(sizes), sorted(trained), rtol=MAX_RATIO - 1, atol=0)
     turned = np.argmax(sizes) != np.argmax(trained)
@@ -150,6 +165,22 @@ def coarseness(sizes: Size, trained: Size | None) -> str:
         f"has voxels of {shown(sizes)} mm, coarser than the {shown(trained)} mm that the network "
         "was trained at: what lies between its voxels is guessed, expect lower quality"
     )
+
+
+def check_unit(path: Path, affine: np.ndarray, prepared: Size | None) -> list[Problem]:
+    """Check that a scan's voxels are not many times the prepared ones (mm) in every direction."""
+    sizes = sizes_of(affine)
+    if prepared is None or not all(a > MISTAKEN * b for a, b in zip(sizes, prepared, strict=True)):
+        return []
+    return [
+        Problem(
+            str(path),
+            f"has voxels of {shown(sizes)} mm, which would be resampled to {shown(prepared)} mm",
+            f"voxels of at most {MISTAKEN:g} times that in one direction or another",
+            "correct its affine, which may be in other units or multiplied by 10; or leave it out",
+            "voxel-size",
+        )
+    ]
 
 
 def check_slices(scan: Scan, file: Size, prepared: Size) -> list[Problem]:

@@ -63,6 +63,32 @@ def test_a_table_of_bids(tmp_path) -> None:
     assert named == [Named(1, "Grey matter", "GM", "#ff0000"), Named(2, "B")]
 
 
+ATLAS = """acronym,id,name,structure_id_path,parent_structure_id,color_hex_triplet
+root,997,root,/997/,,FFFFFF
+CTX,315,Isocortex,/997/315/,997.0,70FF71
+VIS,669,Visual areas,/997/315/669/,315.0,08858C
+SO,614454277,"supraoculomotor, grey",/997/614454277/,997.0,
+"""
+
+
+def test_parents_of_an_atlas_are_regions(tmp_path) -> None:
+    named, regions, problems = read(tmp_path / "structures.csv", ATLAS)
+    assert not problems.errors
+    assert named[1] == Named(315, "Isocortex", "CTX", "#70FF71")
+    assert named[3].index == 614454277
+    assert {(r.name, r.index): set(r.members) for r in regions} == {
+        ("root", 997): {997, 315, 669, 614454277},
+        ("Isocortex", 315): {315, 669},
+    }
+
+
+def test_parents_in_a_circle_are_told(tmp_path) -> None:
+    text = ATLAS.replace("/997/,,", "/997/,315,")
+    _, regions, problems = read(tmp_path / "structures.csv", text)
+    assert not regions
+    assert "has 997 above itself" in str(problems.errors[0])
+
+
 def test_regions_of_nnunet_and_the_parts_that_have_no_name(tmp_path) -> None:
     named, regions, problems = read(tmp_path / "dataset.json", json.dumps({"labels": NNUNET}))
     assert problems.errors == []

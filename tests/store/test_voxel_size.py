@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from neoseg.cohort import Cohort, Scan
 from neoseg.labels import Convention
 from neoseg.store import PrepareSettings, prepare_images
+from neoseg.store.damage import DataError
 from neoseg.store.voxel_size import coarseness, with_voxel_size
 
 
@@ -107,6 +108,17 @@ def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
     assert problem.action == "they are resampled to it"
     (problem,) = with_voxel_size(cohort(tmp_path, space, short, diagonal(1, 1, 7)), None).problems
     assert "axes" not in str(problem)
+
+
+def test_headers_in_other_units_are_told(tmp_path, space) -> None:
+    mouse = (0.1, 0.1, 0.5)
+    assert "multiplied by 10" in coarseness(mouse, (1.0, 1.0, 5.0))
+    assert coarseness((0.25, 0.25, 0.25), (2.0, 2.0, 2.0)) == ""
+    path = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)), diagonal(1, 1, 5)), path)
+    with pytest.raises(DataError, match=r"1 x 1 x 5 mm, which would be resampled to 0\.1 x"):
+        prepare_images([path], PrepareSettings(spacing=mouse))
+    prepare_images([path], PrepareSettings(spacing=(0.2, 0.1, 0.5)))
 
 
 def test_coarser_voxels_than_the_trainings_are_told_of() -> None:
