@@ -19,7 +19,7 @@ BACKGROUNDS = frozenset(["background", "bg", "clear", "clear label", "unknown", 
 UNKNOWN = "unknown"
 """Name of an integer that tells nothing, in small letters."""
 
-WHOLE = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 """Text of a whole number."""
 
 

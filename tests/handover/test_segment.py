@@ -89,6 +89,8 @@ def test_images_and_masks_lie_where_the_first_image_lies(tmp_path) -> None:
     moved = written(tmp_path / "moved.nii.gz", affine=AFFINE + np.eye(4, k=3))
     smaller = written(tmp_path / "smaller.nii.gz", HEAD[1:])
     image, _ = prepared(settings, [first, same])
+    with pytest.raises(SystemExit, match="other units"):
+        prepared({**settings, "spacing": [0.1, 0.1, 0.1]}, [first, same])
     np.testing.assert_allclose(image[0], image[1], rtol=1e-6)
     for path, told in ((moved, "does not lie where"), (smaller, r"shape \(8, 8, 7\)")):
         with pytest.raises(SystemExit, match=told):
