@@ -24,9 +24,11 @@ _TIMES = (
     r"(.*\d)[-_.][A-Z]{2,5}[-_.]d\d{4}",
     r"(.*\d)(?:v|w|ga|tp)\d{1,2}",
     r"(.+)[-_.](?:ED|ES|pre|post|bl|fu|baseline|followup)",
+    r"(?:left|right|[lr]h?|pre|post|bl|fu|baseline|followup)[-_.](.*\d)",
 )
 _TIME_POINT = re.compile("(?i)" + "|".join(_TIMES))
-"""An id that ends in a time or its number: `OAS2_0004_MR2`, `inf01_6mo`, `c10_24+3`, `A1_sa_ED`."""
+"""An id that ends in a time or its number: `OAS2_0004_MR2`, `inf01_6mo`, `c10_24+3`, `A1_sa_ED`; or
+begins with a side or time, such as `left_9001104`."""
 
 _VARIANT = re.compile(r"(.*\d)[-_.]?([A-Za-z]|(?<=[-_.])[A-Za-z]{2,10})")
 """An id that ends in a letter or a word after a number, as `case10_mial` and `07a` do."""

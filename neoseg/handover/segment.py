@@ -165,9 +165,7 @@ def prepared(told: Any, paths: Sequence[str], mask: str | None = None) -> Any:
     shape = np.array(first[tuple(box)].shape)
     factor = size / (told["spacing"] or size)
     if factor.min() > 8:
-        sys.exit(
-            f"{paths[0]} has voxels of {size} mm, trained: {told['spacing']}: other units?"
-        )
+        sys.exit(f"{paths[0]} has voxels of {size} mm, trained: {told['spacing']}: other units?")
     factor[np.abs(factor - 1) <= 0.01] = 1
     grid = np.maximum(1, np.rint((shape * factor).round(3))).astype(int)
     channels = []

@@ -98,6 +98,7 @@ def test_other_words_for_modalities(tmp_path: Path, drawem9: LabelSpace) -> None
         ),
         (["A1V1_sa_ED", "A1V1_sa_ES", "A2V1_sa_ED"], "A1V1_sa_ED and A1V1_sa_ES look"),
         (["inf01_6mo", "inf01_12mo", "inf02_6mo"], "inf01_12mo and inf01_6mo look"),
+        (["left_9001", "right_9001", "left_9002"], "left_9001 and right_9001 look"),
         (["c10_24w3d", "c10_30w", "c2_24w"], "c10_24w3d and c10_30w look"),
         (["c1_24+3", "c1_30+1", "c2_20+1"], "c1_24+3 and c1_30+1 look"),
         (["c1_20210314", "c1_20210401", "c2_20210102"], "c1_20210314 and c1_20210401 look"),
