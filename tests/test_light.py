@@ -98,3 +98,8 @@ def test_inference_needs_torch_scipy_and_nibabel_alone() -> None:
 def test_prediction_needs_no_lightning() -> None:
     found, _ = loaded(IMPORTED.format("import neoseg.commands.predict"))
     assert not found & {"lightning", "pytorch_lightning", "torchmetrics", "wandb", "torchio"}
+
+
+def test_reports_need_no_torch() -> None:
+    found, _ = loaded(IMPORTED.format("import neoseg.commands.report"))
+    assert not found & {"torch", "lightning", "monai"}

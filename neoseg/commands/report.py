@@ -6,8 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from neoseg.configuration.command_config import CommandConfig
+from neoseg.configuration.config import no_result_keys
 from neoseg.configuration.outputs import OutputFolder
-from neoseg.configuration.resume import no_result_keys
 from neoseg.evaluation.report.compare import ReportSettings
 from neoseg.evaluation.report.write import write_report
 from neoseg.findings.privacy import Privacy

@@ -6,9 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -25,6 +27,17 @@ LONGEST_NAME = 64
 
 OLD_LONGEST_NAME = 200
 """Maximum length in sweeps of earlier versions, in bytes."""
+
+_START_KEYS = (
+    "resume",
+    "allow",
+    "find_lr",
+    "leaks",
+    "plan",
+    "trainer.max_time",
+    "trainer.max_steps",
+)
+"""Keys that may change when a run is resumed, besides those left out of job names."""
 
 
 def register_resolvers() -> None:
@@ -95,6 +108,14 @@ def label_space(table: str | Path) -> LabelSpace:
 
     built_in = CONFIG_DIR / "labels" / f"{table}.yaml"
     return LabelSpace.from_table(LabelTable.read(built_in if built_in.is_file() else Path(table)))
+
+
+@cache
+def no_result_keys() -> tuple[str, ...]:
+    """Return the patterns of keys that may change when a run is resumed."""
+    content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
+    job = content["hydra"]["job"]["config"]
+    return (*_START_KEYS, *job["override_dirname"]["exclude_keys"])
 
 
 register_resolvers()

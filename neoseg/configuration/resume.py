@@ -4,33 +4,20 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neoseg.configuration.config import CONFIG_DIR, is_group
+from neoseg.configuration.config import is_group, no_result_keys
 from neoseg.configuration.run import RunConfig
 from neoseg.findings.settings import ConfigError, dotted
 from neoseg.foreign import CONFIG, ForeignError, read_config
 
 log = logging.getLogger(__name__)
-
-_START_KEYS = (
-    "resume",
-    "allow",
-    "find_lr",
-    "leaks",
-    "plan",
-    "trainer.max_time",
-    "trainer.max_steps",
-)
-"""Keys that may change when a run is resumed, besides those left out of job names."""
 
 BY_STEP = ("constant", "cosine", "poly")
 """Schedules that depend on the step only; the others keep their settings in a state."""
@@ -178,11 +165,3 @@ def changed_settings(content: dict[str, Any], folder: Path) -> list[str]:
         if old.get(key) != new.get(key)
         and not any(fnmatchcase(key, pattern) for pattern in no_result_keys())
     ]
-
-
-@cache
-def no_result_keys() -> tuple[str, ...]:
-    """Return the patterns of keys that may change when a run is resumed."""
-    content = yaml.safe_load((CONFIG_DIR / "train.yaml").read_text(encoding="utf-8"))
-    job = content["hydra"]["job"]["config"]
-    return (*_START_KEYS, *job["override_dirname"]["exclude_keys"])

@@ -10,7 +10,8 @@ from neoseg.configuration.run import RunConfig
 from neoseg.findings.command_line import again, command, override
 from neoseg.foreign import CONFIG, ForeignError, read_config, read_json
 from neoseg.runs.folder import RECORD
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.training.module import MONITOR
 from neoseg.training.recipe import stages_of
 

@@ -38,7 +38,8 @@ from neoseg.runs.origin import changes_of, scan_keys
 from neoseg.runs.results import send_results
 from neoseg.runs.start import started_from
 from neoseg.runs.start_command import command_of
-from neoseg.tracking.curves import METRICS, mean_times
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import mean_times
 from neoseg.training.module import SegmentationModule
 from neoseg.training.progress_lines import PICTURE
 

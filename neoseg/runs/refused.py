@@ -24,7 +24,7 @@ from neoseg.runs.people import IMAGES, PLAN, SCANS, SEEN, SPLIT
 from neoseg.runs.start import TRANSLATION
 from neoseg.runs.start_command import COMMAND
 from neoseg.store.damage import DataError
-from neoseg.tracking.curves import METRICS
+from neoseg.tracking import METRICS
 
 log = logging.getLogger(__name__)
 

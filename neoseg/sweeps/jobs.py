@@ -19,7 +19,8 @@ from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, read_json
 from neoseg.runs.find_rate import NAME
 from neoseg.runs.folder import RECORD, is_claimed
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.training.recipe import stages_of
 
 SUBMISSION = "submission.json"

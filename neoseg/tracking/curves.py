@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from neoseg.files import write_text
 from neoseg.foreign.files import LARGEST_TABLE, read_bytes
 
-METRICS = "metrics.csv"
 FIRST = ("epoch", "step")
 WAIT, STEP = "time/data_wait_share", "time/step_seconds"
 """Fraction of the time spent waiting for batches; seconds per batch, waiting included."""

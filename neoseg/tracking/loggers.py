@@ -10,7 +10,8 @@ from pydantic import Field
 
 from neoseg.findings.privacy import Privacy, shared
 from neoseg.findings.settings import Section
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.tracking.overlays import Overlays
 from neoseg.tracking.service import About, LoggerError, ServiceRun

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from recording_server import RecordedRun
 
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.service import About
 from neoseg.tracking.wandb_run import WandbRun, WandbSettings
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from neoseg.tracking import curves
-from neoseg.tracking.curves import METRICS, CurveLogger, StepCurves, mean_times
+from neoseg.tracking import METRICS, curves
+from neoseg.tracking.curves import CurveLogger, StepCurves, mean_times
 
 
 class Clock:

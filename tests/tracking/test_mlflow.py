@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from neoseg.findings.settings import ConfigError
-from neoseg.tracking import mlflow_run
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS, mlflow_run
+from neoseg.tracking.curves import CurveLogger
 from neoseg.tracking.loggers import LoggerError, LoggerSettings, make_loggers
 from neoseg.tracking.mlflow_run import MlflowRun, MlflowSettings
 from neoseg.tracking.service import About

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.training import progress_lines
 from neoseg.training.progress_lines import Bar, CurvePicture, ProgressLines, draw_curves
 

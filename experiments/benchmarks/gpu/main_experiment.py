@@ -6,7 +6,8 @@ from functools import partial
 
 from experiments.benchmarks.gpu.bench import ROOT, Bench, Found, NotHereError
 from experiments.benchmarks.gpu.material import SHORT, configured, train_run
-from neoseg.tracking.curves import METRICS, mean_times
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import mean_times
 
 WHOLE = {
     "main experiment, 0.5 mm": (

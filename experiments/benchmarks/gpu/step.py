@@ -20,7 +20,8 @@ from experiments.benchmarks.step.run import objective
 from neoseg.labels import STREAMS
 from neoseg.losses import Prediction
 from neoseg.networks.outputs import heads_of
-from neoseg.tracking.curves import METRICS, mean_times
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import mean_times
 from neoseg.training.optimisation import OptimizerSettings, make_optimizer
 from neoseg.training.speed import Compiling, begin_step, compile_network, put_channels_last
 from neoseg.training.supervision import deep_objective

@@ -15,7 +15,8 @@ from experiments.benchmarks.gpu.bench import Bench, Found, NotHereError, need_gp
 from experiments.benchmarks.gpu.material import SHORT, train_run
 from neoseg.findings.faults import fault_message
 from neoseg.inference.checkpoint import predicting_checkpoint, read_checkpoint
-from neoseg.tracking.curves import METRICS, CurveLogger
+from neoseg.tracking import METRICS
+from neoseg.tracking.curves import CurveLogger
 from neoseg.training.module import SegmentationModule
 
 EXPERIMENT = "partial_mean_teacher"

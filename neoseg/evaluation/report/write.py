@@ -25,7 +25,7 @@ from neoseg.files import write_bytes, write_figure, write_text
 from neoseg.findings.markup import write_csv
 from neoseg.findings.privacy import Privacy
 from neoseg.findings.problems import shorten
-from neoseg.tracking.curves import METRICS
+from neoseg.tracking import METRICS
 
 TABLES = (
     *("scores.csv", "summary.csv", "tests.csv", "runs.csv"),
