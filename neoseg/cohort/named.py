@@ -107,7 +107,7 @@ def _read_table(path: Path, parents: dict[int, int], problems: Problems) -> list
             texts = (row["name"], row.get("abbreviation", ""), row.get("color", ""))
             entries.append(Named(int(row["index"]), *texts))
             parent = next((row[column] for column in PARENTS if row.get(column)), "")
-            if WHOLE.fullmatch(parent := parent.removesuffix(".0")):
+            if WHOLE.fullmatch(parent := parent.removesuffix(".0")) and parent != row["index"]:
                 parents[int(row["index"])] = int(parent)
         else:
             where = f"{path}:{row.line}, column index"

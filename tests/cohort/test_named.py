@@ -71,8 +71,10 @@ SO,614454277,"supraoculomotor, grey",/997/614454277/,997.0,
 """
 
 
-def test_parents_of_an_atlas_are_regions(tmp_path) -> None:
-    named, regions, problems = read(tmp_path / "structures.csv", ATLAS)
+@pytest.mark.parametrize("top", ["", "997", "0"])
+def test_parents_of_an_atlas_are_regions(tmp_path, top: str) -> None:
+    atlas = ATLAS.replace("/997/,,", f"/997/,{top},")
+    named, regions, problems = read(tmp_path / "structures.csv", atlas)
     assert not problems.errors
     assert named[1] == Named(315, "Isocortex", "CTX", "#70FF71")
     assert named[3].index == 614454277
