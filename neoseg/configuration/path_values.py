@@ -22,6 +22,9 @@ _PATHS = (
 _NEW_PATHS = ("output", "report", "paths.*", "hydra.run.dir")
 """Patterns of the keys whose values are paths that may be created."""
 
+_PATTERN = re.compile(r"([^\[{\"',][^,]*)?(?<!\$)\{\w+\}[^,]*")
+"""A pattern of file names, such as `labels/{subject}`, whose braces are text."""
+
 HOME = re.compile(r"(^|(?<=^\[)|(?<=,))\s*~(?=/|$)")
 """A tilde for the home folder, at the start of a path or of each path in a list."""
 
@@ -35,14 +38,16 @@ def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of a command with all paths quoted.
 
     Hydra would interpret brackets, commas, equals signs and non-ASCII letters. A value is quoted if
-    the path exists or can be created. Other values, such as a list of runs, are only changed by
-    expanding ~/.
+    the path exists or can be created, or if it is a pattern with names in braces. Other values,
+    such as a list of runs, are only changed by expanding ~/.
     """
     return [_with_quoted_path(argument) for argument in arguments]
 
 
 def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
+    if equals and not argument.startswith("-") and _PATTERN.fullmatch(value):
+        return f"{key}={quoted(value)}"
     if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
         return argument
     if HOME.search(value):  # not every shell expands it after an equals sign, and none in a list

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.data import _OWN_KEY
@@ -65,6 +66,24 @@ def test_what_the_message_says_works_when_pasted(name: str, tmp_path: Path) -> N
         return
     (pasted,) = shlex.split(told.partition("write ")[2])
     assert root_of([pasted]) == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_pattern"),
+    [
+        ("labels/{subject}_seg", True),
+        ("{subject}-{session}/{modality}", True),
+        ("runs/${seed}", False),
+        ("{T1w: t1}", False),
+        ("[{a: {b: c}}]", False),
+        ('"{subject}"', False),
+    ],
+)
+def test_braces_of_a_pattern_are_text(value: str, is_pattern: bool) -> None:
+    (found,) = with_quoted_paths([f"cohort.labels={value}"])
+    assert (found != f"cohort.labels={value}") is is_pattern
+    if is_pattern:
+        assert OverridesParser.create().parse_override(found).value() == value
 
 
 def test_a_key_that_is_given_twice_is_no_choice() -> None:
