@@ -126,6 +126,7 @@ class CurvePicture(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._next = 0.0
+        self._drawn: tuple[int, dict[str, float]] | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Draw, if the last drawing took a small fraction of the time since then."""
@@ -133,16 +134,20 @@ class CurvePicture(Callback):
             self._draw(trainer)
 
     def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Draw the complete curves."""
+        """Draw the complete curves, unless the last epoch did."""
         self._draw(trainer)
 
     def _draw(self, trainer: L.Trainer) -> None:
         rows = next((x.rows for x in trainer.loggers if isinstance(x, CurveLogger)), [])
         if not trainer.is_global_zero or not rows:
             return
+        content = len(rows), rows[-1]  # rows are only added
+        if content == self._drawn:
+            return
         begin = time.perf_counter()
         try:
             draw_curves(rows, self.path)
+            self._drawn = content
         except OSError as error:  # a full disk stops the training at its checkpoint, not here
             log.warning("%s could not be drawn: %s", self.path, error)
         now = time.perf_counter()

@@ -175,11 +175,13 @@ def test_drawing_takes_a_small_share_of_the_time(
 
     monkeypatch.setattr(progress_lines, "draw_curves", draw)
     logger = CurveLogger(tmp_path / METRICS)
-    logger.log_metrics({"epoch": 0, "train/loss": 1.0}, step=0)
     at, callback = trainer(1, 1, loggers=[logger]), CurvePicture(tmp_path / "curves.png")
-    for _ in range(12):
+    for epoch in range(12):
+        logger.log_metrics({"epoch": epoch, "train/loss": 1.0}, step=epoch)
         callback.on_train_epoch_end(at, None)
         clock.now += 10.0
     assert drawn == [100.0, 151.0, 202.0]
     callback.on_train_end(at, None)
+    assert len(drawn) == 4
+    callback.on_train_end(at, None)  # nothing is new
     assert len(drawn) == 4
