@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from quick import quick_runs
 
 from neoseg.configuration.config import CONFIG_DIR
 
@@ -29,6 +30,13 @@ TINY = [
     "window.overlap=0.0",
     "pictures=0",
 ]
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """Trainings whose registration and curves are not what a test is about."""
+    with quick_runs():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,8 @@ NEEDED = {
     "several_cohorts",
 }
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def test_the_promised_experiments_are_there() -> None:
     assert set(EXPERIMENTS) >= NEEDED

@@ -33,6 +33,8 @@ SMALL = (
 )
 ONLY = Stage(1, True, "all", None, False)
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as handle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from neoseg.configuration.config import CONFIG_DIR
-from neoseg.labelling import atlas
-from neoseg.labelling.registration import Effort
-from neoseg.training import progress_lines
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from quick import quick_runs
 from tiny_run import TINY
 
 RUN = (
@@ -37,14 +35,8 @@ RUN = (
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Register with a few steps and draw no curves: most of a tiny run's time, and not meant here.
-
-    The commands of other tests do both in full.
-    """
-    few = partial(atlas.register, effort=Effort(steps=(2, 2, 2), affine_steps=2))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atlas, "register", few)
-        patch.setattr(progress_lines, "draw_curves", lambda rows, path: None)
+    """Neither registration nor curves are meant here."""
+    with quick_runs():
         yield
 
 
