@@ -23,6 +23,7 @@ from neoseg.configuration.arguments import in_order
 from neoseg.configuration.config import CONFIG_DIR
 from neoseg.configuration.described import composed_commands
 from neoseg.configuration.nodes import register_nodes
+from neoseg.configuration.path_values import with_quoted_paths
 from neoseg.configuration.run import RunConfig
 from neoseg.labels import UNKNOWN, Codebook, LabelSpace
 from neoseg.losses import Objective
@@ -86,7 +87,7 @@ def test_settings_in_quotes_are_read_as_they_stand() -> None:
     found = [text for page in PAGES for text in QUOTED.findall(page.read_text(encoding="utf-8"))]
     assert found
     for text in found:
-        OverridesParser.create().parse_overrides(shlex.split(text))
+        OverridesParser.create().parse_overrides(with_quoted_paths(shlex.split(text)))
 
 
 @pytest.fixture(scope="module")
