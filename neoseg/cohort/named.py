@@ -11,7 +11,7 @@ from neoseg.findings.problems import Problems
 from neoseg.foreign import ForeignError, read_json, read_text
 from neoseg.labels.draft import Named, Region
 
-PARENTS = ("parent_structure_id", "parent_id", "parent")
+_PARENTS = ("parent_structure_id", "parent_id", "parent")
 """Columns of atlases for the structure that a structure is part of."""
 
 _ATLAS = {"id": "index", "acronym": "abbreviation", "color_hex_triplet": "color"}
@@ -60,7 +60,7 @@ def _regions(
             seen.add(above)
             above = parents.get(above)
         if above is not None:
-            circle = f"has {index} above itself (column {', '.join(PARENTS)})"
+            circle = f"has {index} above itself (column {', '.join(_PARENTS)})"
             problems.error(path, circle, "parents without a circle", kind="bad-table")
             return []
     return [
@@ -106,7 +106,7 @@ def _read_table(path: Path, parents: dict[int, int], problems: Problems) -> list
         if WHOLE.fullmatch(row["index"]):
             texts = (row["name"], row.get("abbreviation", ""), row.get("color", ""))
             entries.append(Named(int(row["index"]), *texts))
-            parent = next((row[column] for column in PARENTS if row.get(column)), "")
+            parent = next((row[column] for column in _PARENTS if row.get(column)), "")
             if WHOLE.fullmatch(parent := parent.removesuffix(".0")) and parent != row["index"]:
                 parents[int(row["index"])] = int(parent)
         else:

@@ -11,10 +11,10 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from neoseg.configuration.nodes import CONFIG_DIR, option_nodes, options
+from neoseg.foreign.values import SAFE_LOADER
 
 _NOT_KEYS = ("defaults", "hydra")
 _GLOBAL = "# @package _global_"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is ten times as fast
 _PRIVATE = {
     "_target_": "what is called or built with the keys beside it",
     "_partial_": "true: built later, with further arguments",
@@ -40,13 +40,13 @@ class Setting:
 def settings_of(file: str) -> Mapping[str, Setting]:
     """Return all settings of a file of `conf/` by dotted key, including those of its defaults."""
     text = (CONFIG_DIR / file).read_text(encoding="utf-8")
-    content = yaml.load(text, Loader=_LOADER) or {}
+    content = yaml.load(text, Loader=SAFE_LOADER) or {}
     settings: dict[str, Setting] = {}
     for entry in content.get("defaults", ()):
         if isinstance(entry, str) and entry != "_self_":
             settings |= settings_of(str(Path(file).with_name(f"{entry}.yaml")))
     package = "" if text.startswith(_GLOBAL) or "/" not in file else f"{Path(file).parent}."
-    root = yaml.compose(text, Loader=_LOADER)
+    root = yaml.compose(text, Loader=SAFE_LOADER)
     for key, value, comment in _commented(root, text.splitlines()):
         inherited = settings.get(f"{package}{key}")
         comment = comment or (inherited.comment if inherited is not None else "")

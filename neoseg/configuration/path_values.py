@@ -22,7 +22,7 @@ _PATHS = (
 _NEW_PATHS = ("output", "report", "paths.*", "hydra.run.dir")
 """Patterns of the keys whose values are paths that may be created."""
 
-_PATTERN = re.compile(r"([^\[{\"',][^,]*)?(?<!\$)\{\w+\}[^,]*")
+_PATTERN = re.compile(r"([^\[{,][^,]*)?(?<!\$)\{\w+\}[^,]*")
 """A pattern of file names, such as `labels/{subject}`, whose braces are text."""
 
 HOME = re.compile(r"(^|(?<=^\[)|(?<=,))\s*~(?=/|$)")
@@ -46,10 +46,10 @@ def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
 
 def _with_quoted_path(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    if equals and not argument.startswith("-") and _PATTERN.fullmatch(value):
-        return f"{key}={quoted(value)}"
-    if not equals or argument.startswith("-") or not is_path(key) or value[:1] in ("", '"', "'"):
+    if not equals or argument.startswith("-") or value[:1] in ("", '"', "'"):
         return argument
+    if not is_path(key):
+        return f"{key}={quoted(value)}" if _PATTERN.fullmatch(value) else argument
     if HOME.search(value):  # not every shell expands it after an equals sign, and none in a list
         home = str(Path.home())
         value = HOME.sub(lambda _: home, value)

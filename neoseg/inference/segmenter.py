@@ -32,7 +32,7 @@ from neoseg.store import (
     prepare_labels,
     to_canonical,
 )
-from neoseg.store.voxel_size import Size, coarseness, size_of_training
+from neoseg.store.voxel_size import Size, size_of_training, size_warning
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Segmenter:
                 f"(missing_modality.policy={self.missing.policy}); add the file beside it"
             )
         image, geometry = prepare_images(images, self.prepare, mask)
-        warning = coarseness(geometry.canonical_spacing, self.prepare.spacing)
+        warning = size_warning(geometry.canonical_spacing, self.prepare.spacing)
         if warning:
             log.warning("%s %s", images[0], warning)
         return self.completed(torch.from_numpy(image), present), geometry

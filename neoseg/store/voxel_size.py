@@ -30,7 +30,6 @@ ALIKE = 0.01
 MAX_RATIO = 1.1
 """Largest ratio of voxel sizes of a scan and of the training that causes no warning."""
 
-
 MISTAKEN = 8.0
 """Ratio of voxel sizes in all directions above which a header is taken to be in other units."""
 
@@ -138,10 +137,10 @@ def alike(first: Sequence[float], second: Sequence[float]) -> bool:
     return bool(np.allclose(first, second, rtol=ALIKE, atol=0))
 
 
-def coarseness(sizes: Size, trained: Size | None) -> str:
+def size_warning(sizes: Size, trained: Size | None) -> str:
     """Return a warning if a scan has larger voxels than the network was trained on, else "".
 
-    Also if they are smaller by so much that one of the two is mistaken.
+    Also if they are smaller by so much that one of the two headers is mistaken (`MISTAKEN`).
     """
     if trained is None:
         return ""

@@ -124,6 +124,6 @@ def test_tissues_only_on_87(compose_train: Callable[..., DictConfig], tmp_path: 
 def test_monai_networks_train(
     network: str, compose_train: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    config = compose_train("+experiment=partial_iuc", f"network={network}", "score=false")
+    config = compose_train("+experiment=partial_superclass", f"network={network}", "score=false")
     train(config, tmp_path)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()

@@ -62,6 +62,20 @@ def test_a_label_image_and_what_is_kept_of_many_names(tmp_path, caplog) -> None:
     assert "have a side and no partner: Left-B" in caplog.text
 
 
+def test_a_structure_that_files_hold_beside_its_parts_is_a_leaf_and_a_class(tmp_path) -> None:
+    names = tmp_path / "structures.csv"
+    rows = ("id,acronym,name,parent_structure_id", "315,CTX,Isocortex,", "2,VIS,Visual,315")
+    names.write_text("\n".join((*rows, "3,MO,Motor,315", "4,OTHER,Other,")))
+    space = write(names, tmp_path / "parts.yaml")
+    assert [leaf.index for leaf in space.leaves] == [0, 2, 3, 4]
+    assert space.label_set("CTX") == {1, 2}
+    labels = image(tmp_path / "labels.nii.gz", 2, 315)
+    space = write(names, tmp_path / "both.yaml", only=[str(labels)])
+    assert [leaf.abbreviation for leaf in space.leaves] == ["BG", "VIS", "CTX"]
+    assert space.label_set("CTX") == {2}
+    assert space.label_set("CTX_whole") == space.label_set("Isocortex, whole") == {1, 2}
+
+
 def test_nothing_is_written_over_unasked(tmp_path) -> None:
     names, output = lut(tmp_path / "LUT.txt", "Unknown", "A"), tmp_path / "a.yaml"
     output.write_text("mine")

@@ -58,7 +58,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_an_option_trains_for_two_steps(
     options: tuple[str, ...], compose_train: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    train(compose_train("+experiment=partial_iuc", *SMALL, *options), tmp_path)
+    train(compose_train("+experiment=partial_superclass", *SMALL, *options), tmp_path)
     accumulated = "trainer.accumulate_grad_batches=2" in options
     assert json.loads((tmp_path / "run.json").read_text())["steps"] == (1 if accumulated else 2)
     assert all(math.isfinite(float(row["train/loss"])) for row in rows(tmp_path))

@@ -86,6 +86,15 @@ def test_braces_of_a_pattern_are_text(value: str, is_pattern: bool) -> None:
         assert OverridesParser.create().parse_override(found).value() == value
 
 
+def test_braces_in_the_name_of_a_folder_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a{b}").mkdir()
+    (found,) = with_quoted_paths(["cohort.root=~/a{b}"])
+    assert OverridesParser.create().parse_override(found).value() == str(tmp_path / "a{b}")
+
+
 def test_a_key_that_is_given_twice_is_no_choice() -> None:
     override = "cohort.convention={1:cGM,2:WM,1:dGM}"
     told = explain_arguments("prepare", ["cohort=bids", override])

@@ -13,7 +13,7 @@ from neoseg.cohort import Cohort, Scan
 from neoseg.labels import Convention
 from neoseg.store import PrepareSettings, prepare_images
 from neoseg.store.damage import DataError
-from neoseg.store.voxel_size import coarseness, with_voxel_size
+from neoseg.store.voxel_size import size_warning, with_voxel_size
 
 
 def cohort(folder: Path, space, *affines: np.ndarray) -> Cohort:
@@ -90,10 +90,10 @@ def test_one_length_is_three_and_none_is_negative() -> None:
 
 
 def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
-    told = coarseness((1.0, 8.0, 1.1), (1.0, 1.0, 8.0))
+    told = size_warning((1.0, 8.0, 1.1), (1.0, 1.0, 8.0))
     assert told.startswith("has slices along another axis than the scans of the training")
-    assert "coarser" in coarseness((1.0, 3.0, 1.0), (1.0, 1.0, 3.0))
-    assert "coarser" in coarseness((0.8, 0.9, 5.0), (0.9, 0.8, 5.0))
+    assert "coarser" in size_warning((1.0, 3.0, 1.0), (1.0, 1.0, 3.0))
+    assert "coarser" in size_warning((0.8, 0.9, 5.0), (0.9, 0.8, 5.0))
     short, turned = (
         diagonal(1, 1, 8),
         np.array([[1, 0, 0, 0], [0, 0, 8, 0], [0, 1, 0, 0], [0, 0, 0, 1]]),
@@ -112,8 +112,8 @@ def test_slices_along_another_axis_are_told(tmp_path, space) -> None:
 
 def test_headers_in_other_units_are_told(tmp_path, space) -> None:
     mouse = (0.1, 0.1, 0.5)
-    assert "multiplied by 10" in coarseness(mouse, (1.0, 1.0, 5.0))
-    assert coarseness((0.25, 0.25, 0.25), (2.0, 2.0, 2.0)) == ""
+    assert "multiplied by 10" in size_warning(mouse, (1.0, 1.0, 5.0))
+    assert size_warning((0.25, 0.25, 0.25), (2.0, 2.0, 2.0)) == ""
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)), diagonal(1, 1, 5)), path)
     with pytest.raises(DataError, match=r"1 x 1 x 5 mm, which would be resampled to 0\.1 x"):
@@ -122,6 +122,6 @@ def test_headers_in_other_units_are_told(tmp_path, space) -> None:
 
 
 def test_coarser_voxels_than_the_trainings_are_told_of() -> None:
-    assert coarseness((2.0, 2.0, 5.0), (2.0, 2.0, 2.0)).startswith("has voxels of 2 x 2 x 5 mm")
-    assert coarseness((1.0, 2.0, 2.1), (2.0, 2.0, 2.0)) == ""
-    assert coarseness((9.0, 9.0, 9.0), None) == ""
+    assert size_warning((2.0, 2.0, 5.0), (2.0, 2.0, 2.0)).startswith("has voxels of 2 x 2 x 5 mm")
+    assert size_warning((1.0, 2.0, 2.1), (2.0, 2.0, 2.0)) == ""
+    assert size_warning((9.0, 9.0, 9.0), None) == ""
