@@ -1,7 +1,8 @@
 """Write synthetic CT data sets of which each was annotated for one organ: `make_data.py FOLDER`.
 
 Three are laid out and named as the Medical Segmentation Decathlon's are, for training; in the
-fourth, in nnU-Net's layout, everything is drawn, so that it tells what was learnt.
+fourth, in nnU-Net's layout, everything is drawn, so that it tells what was learnt. The fifth has a
+mask for each structure that somebody drew, others in each scan.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 SHAPE = (44, 36, 32)
 VOXEL_MM = 8.0
 NAMES = ("BG", "spleen", "liver_tissue", "liver_tumour", "pancreas_tissue", "pancreas_tumour")
-SEEDS = {"liver": 3, "pancreas": 7, "spleen": 9, "all": 500}
+SEEDS = {"liver": 3, "pancreas": 7, "spleen": 9, "all": 500, "masks": 11}
 ORGANS = {  # centre and half axes in mm, brightness in Hounsfield units
     "liver_tissue": ((70, 5, 20), (60, 55, 50), 105),
     "spleen": ((-90, -25, 30), (28, 36, 38), 120),
@@ -78,8 +79,28 @@ def data_set(folder: Path, scans: int, integers: dict[str, int], about: dict[str
     (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
 
 
+def masks(folder: Path, scans: int) -> None:
+    """Write scans with one mask a structure; who drew the liver drew tumours in every other one."""
+    for number in range(scans):
+        image, labels = scan(np.random.default_rng([SEEDS["masks"], number]))
+        shown = {
+            "spleen": ["spleen"] * (number % 4 > 0),
+            "liver": ["liver_tissue", "liver_tumour"],
+            "liver_tumor": ["liver_tumour"] * (number % 2),
+            "pancreas": ["pancreas_tissue", "pancreas_tumour"] * (number % 3 > 0),
+        }
+        place = folder / f"s{number:04d}"
+        (place / "segmentations").mkdir(parents=True, exist_ok=True)
+        affine = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1])
+        nib.save(nib.Nifti1Image(image, affine), place / "ct.nii.gz")
+        for name, parts in shown.items():
+            if parts:
+                drawn = np.isin(labels, [NAMES.index(part) for part in parts]).astype(np.uint8)
+                nib.save(nib.Nifti1Image(drawn, affine), place / f"segmentations/{name}.nii.gz")
+
+
 def main(folder: Path, scans: int = 12) -> None:
-    """Write the four data sets into `folder`."""
+    """Write the five data sets into `folder`."""
 
     def decathlon(*names: str) -> dict[str, object]:
         labels = {str(integer): name for integer, name in enumerate(("background", *names))}
@@ -96,6 +117,7 @@ def main(folder: Path, scans: int = 12) -> None:
         "labels": {"background": 0, **dict([*every.items()][1:])},
     }
     data_set(folder / "Dataset500_All", max(scans // 2, 1), every, about)
+    masks(folder / "Masks", max(scans // 2, 1))
 
 
 if __name__ == "__main__":

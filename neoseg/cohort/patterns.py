@@ -1,7 +1,7 @@
 """Read a cohort from any folder by file name patterns."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from glob import escape
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,9 @@ Files = Mapping[tuple[str, str | None], Path]
 
 PARTS = {"subject": "[^/]+", "session": "[^/_]+", "modality": ""}
 """Placeholders of a pattern and the regular expressions they match; `{modality}` is filled in."""
+
+STRUCTURE = "structure"
+"""Placeholder of masks of one structure each, for which there is a command."""
 
 
 @reader("folder")
@@ -93,6 +96,8 @@ def _check(key: str, pattern: str | None, needed: list[str], problems: Problems)
     if wrong or pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
         expected = f"a path below cohort.root with {' and '.join(f'{{{part}}}' for part in needed)}"
         action = f"parts are {', '.join(f'{{{part}}}' for part in PARTS)}"
+        if STRUCTURE in parts:
+            action += "; python -m neoseg.combine_masks makes one label file of masks"
         problems.error(key, f"is {pattern!r}", expected, action)
 
 
@@ -106,16 +111,8 @@ def _find(
     """Return the files that match a pattern, except `excluded`; two of one scan are an error."""
     files: dict[tuple[str, str | None], Path] = {}
     filled = (pattern or "").replace("{modality}", modality)
-    ending = ending_of(filled)
-    glob, regex = _glob_and_regex(filled)
-    for path in sorted(root.glob(glob if ending or glob[-1:] == "*" else f"{glob}*")):
-        name = path.relative_to(root).as_posix()
-        stem = name.removesuffix(ending_of(name))
-        if name.lower().endswith(SEGMENTATION):
-            stem = name[: -len(SEGMENTATION)]
-        match = re.fullmatch(regex, name if ending else stem)
-        if match and is_volume(path) and path not in excluded:
-            ids = match.groupdict()
+    for path, ids in matches(root, filled, PARTS):
+        if path not in excluded:
             session = bare_id(ids.get("session") or "", "ses-")
             subject = bare_id(ids["subject"], "sub-")
             key = (subject, session) if session else ids_in(subject)
@@ -130,7 +127,29 @@ def _find(
     return files
 
 
-def _glob_and_regex(pattern: str) -> tuple[str, str]:
+def matches(
+    root: Path, pattern: str, parts: Mapping[str, str]
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the volumes below `root` that match a pattern, sorted, with what its parts stand for.
+
+    Args:
+        root: where the pattern starts.
+        pattern: path with placeholders, without ending for every kind of volume.
+        parts: placeholders, and the regular expressions that they match.
+    """
+    ending = ending_of(pattern)
+    glob, regex = _glob_and_regex(pattern, parts)
+    for path in sorted(root.glob(glob if ending or glob[-1:] == "*" else f"{glob}*")):
+        name = path.relative_to(root).as_posix()
+        stem = name.removesuffix(ending_of(name))
+        if name.lower().endswith(SEGMENTATION):
+            stem = name[: -len(SEGMENTATION)]
+        match = re.fullmatch(regex, name if ending else stem)
+        if match and is_volume(path):
+            yield path, match.groupdict()
+
+
+def _glob_and_regex(pattern: str, parts: Mapping[str, str]) -> tuple[str, str]:
     """Return a pattern as a glob and as a regular expression with the placeholders as groups."""
     glob = regex = ""
     for text in re.split(r"(\{\w+\}|\*)", pattern):
@@ -142,7 +161,7 @@ def _glob_and_regex(pattern: str) -> tuple[str, str]:
         if text == "*":
             regex += "[^/]*"
         else:
-            regex += f"(?P={part})" if f"<{part}>" in regex else f"(?P<{part}>{PARTS[part]})"
+            regex += f"(?P={part})" if f"<{part}>" in regex else f"(?P<{part}>{parts[part]})"
     return glob, regex
 
 

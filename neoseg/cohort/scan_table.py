@@ -24,7 +24,7 @@ from neoseg.cohort.split import SPLITS
 from neoseg.cohort.table import Row, read_rows
 from neoseg.findings.command_line import override, quoted
 from neoseg.findings.problems import CohortError, Problems, shorten
-from neoseg.labels import Convention, LabelSpace
+from neoseg.labels import Convention, LabelError, LabelSet, LabelSpace
 from neoseg.labels.convention import Meaning
 
 NAMES: Mapping[str, Sequence[str]] = {
@@ -35,8 +35,12 @@ NAMES: Mapping[str, Sequence[str]] = {
     "scan_age": SCAN_COLUMNS,
     "birth_age": BIRTH_COLUMNS,
     "split": ("split",),
+    "not_drawn": ("not_drawn",),
 }
 """Accepted names of the columns, apart from the modalities; the first that exists is used."""
+
+SEPARATOR = ";"
+"""Between the structures of a cell of `not_drawn`."""
 
 
 @reader("table")
@@ -50,7 +54,8 @@ def read_table(
 ) -> tuple[list[Scan], Convention | None]:
     """Read a `.csv` (commas) or `.tsv` (tabs) with `subject` and a column for each modality.
 
-    Optional columns are `session`, `label`, `mask`, `scan_age`, `birth_age` (weeks) and `split`.
+    Optional columns are `session`, `label`, `mask`, `scan_age`, `birth_age` (weeks), `split` and
+    `not_drawn`: structures, parted by `;`, that are background in the label file wherever they are.
 
     `root` is the table; paths in it are relative to its folder. `columns` maps to other column
     names, as in `{subject: ID, T2w: image}`. An empty cell means that the scan lacks the value.
@@ -88,7 +93,7 @@ def read_table(
     if "scan_age" not in named:
         column_of["scan_age"], doubtful = scan_age_column(header, sidecar)
     ages = [column_of[key] for key in ("birth_age", "scan_age") if column_of[key]]
-    table = _Table(root, column_of, {}, problems)
+    table = _Table(root, column_of, {}, space, problems)
     ids = [table.ids(row) for row in rows]
     sessions = [session for _, session in ids]
     units = units_of(root, [a.casefold() for a in ages], rows, sessions, sidecar, problems)
@@ -120,6 +125,7 @@ class _Table:
     path: Path
     columns: Mapping[str, str]
     units: Mapping[str, float | None]
+    space: LabelSpace
     problems: Problems
 
     def text(self, row: Row, key: str) -> str:
@@ -187,7 +193,20 @@ class _Table:
             birth_age=self._age(row, "birth_age"),
             cohort=reading.name,
             split=self.text(row, "split").casefold() or None,
+            not_drawn=self._leaves(row, "not_drawn", name),
         )
+
+    def _leaves(self, row: Row, key: str, scan: str) -> LabelSet:
+        """Return the leaves of the structures that a cell names; record an error for others."""
+        names = [name.strip() for name in self.text(row, key).split(SEPARATOR)]
+        try:
+            return self.space.label_set(filter(None, names))
+        except LabelError as error:
+            expected = f"names of structures, parted by {SEPARATOR!r}"
+            self.problems.error(
+                self.where(row, key), str(error), expected, "", "label-meaning", [scan]
+            )
+            return frozenset()
 
     def _age(self, row: Row, key: str) -> float | None:
         unit = self.units.get(self.columns[key].casefold())

@@ -59,15 +59,25 @@ def _check_reader(cohort: Reader, earlier: Earlier) -> None:
     WrongKeysError.require_none(cohort.wrong_keys(earlier.get("allow", ())))
 
 
-class CohortConfig(CommandConfig):
-    """Settings of every command that reads a cohort; training runs extend it."""
+class FilesConfig(CommandConfig):
+    """A cohort by its files and tables alone."""
 
     allow: tuple[str, ...] = Field(
         default=(), description="packages beside neoseg's own whose classes may be used"
     )
     labels: Annotated[LabelTable, checked(lambda table, _: LabelSpace.from_table(table))]
-    annotation: AnnotationSettings | None = None
     cohort: Annotated[Reader, checked(_check_reader)]
+
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The label space of the table."""
+        return LabelSpace.from_table(self.labels)
+
+
+class CohortConfig(FilesConfig):
+    """Settings of every command that reads the scans of a cohort; training runs extend it."""
+
+    annotation: AnnotationSettings | None = None
     store: PrepareSettings
     missing_modality: MissingModality | None = None
     on_error: Literal["stop", "skip"] = "stop"
@@ -89,11 +99,6 @@ class CohortConfig(CommandConfig):
                     "'annotation.protocol.merge=[CLASS]'"
                 ) from None
         return annotation
-
-    @cached_property
-    def space(self) -> LabelSpace:
-        """The label space of the table."""
-        return LabelSpace.from_table(self.labels)
 
     def preparation(self, cohort: Cohort) -> PrepareSettings:
         """Return the preparation settings with the voxel size of the first cohort."""

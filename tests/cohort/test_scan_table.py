@@ -151,3 +151,14 @@ def test_a_column_annotation_serves_the_plan(tmp_path: Path, drawem9: LabelSpace
     cohort = read(path, drawem9, modalities=["T2w"])
     told = with_annotation(cohort, parse_settings(AnnotationSettings, row, "annotation"))
     assert [scan.annotation and scan.annotation.name for scan in told.scans] == ["full", "TCV"]
+
+
+def test_a_cell_names_the_structures_that_were_not_drawn(tmp_path, drawem9) -> None:
+    rows = ["1,i/1.nii,l/1.nii,", "2,i/2.nii,l/2.nii,Brainstem; TCV"]
+    path = write(tmp_path, *rows, header="subject,T2w,label,not_drawn")
+    cohort = read(path, drawem9, modalities=["T2w"], not_drawn={"CSF": ["1"]})
+    csf, both = drawem9.label_set("CSF"), drawem9.label_set(["BS", "TCV"])
+    assert [scan.not_drawn for scan in cohort.scans] == [csf, both]
+    path = write(tmp_path, "1,i/1.nii,l/1.nii,Brainsten", header="subject,T2w,label,not_drawn")
+    with pytest.raises(CohortError, match=r"column not_drawn: .*did you mean 'brainstem'"):
+        read(path, drawem9, modalities=["T2w"])

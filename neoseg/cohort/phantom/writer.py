@@ -1,32 +1,17 @@
 """Write scans and tables in the dHCP release-3 layout; every file is written atomically."""
 
-import gzip
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from neoseg.cohort.phantom.parcels import TISSUES, structures
 from neoseg.cohort.phantom.scan import PhantomScan
 from neoseg.cohort.phantom.subject import Session, Subject
 from neoseg.cohort.table import write_rows
-from neoseg.files import write_bytes
+from neoseg.files import write_volume
 
 PIPELINE = Path("derivatives") / "dhcp_anat_pipeline"
-COMPRESSION = 4
-
-
-def write_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
-    """Write a compressed NIfTI; equal arrays give equal bytes (no timestamp in the gzip header)."""
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    # nibabel's own .gz writer stores the file name and time in the gzip header.
-    write_bytes(path, gzip.compress(image.to_bytes(), COMPRESSION, mtime=0))
 
 
 def scan_files(pipeline: Path, subject: Subject, session: Session) -> dict[str, Path]:

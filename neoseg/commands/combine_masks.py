@@ -1,0 +1,226 @@
+"""Make one label file a scan of masks of one structure each, and a table to train by."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+
+from neoseg.capacity import Processes, count_processes
+from neoseg.cohort import Cohort
+from neoseg.cohort.masks import find_masks, structures_of
+from neoseg.cohort.meaning import UNKNOWN
+from neoseg.cohort.scan_table import SEPARATOR
+from neoseg.cohort.table import write_rows
+from neoseg.configuration.command_config import Earlier, checked
+from neoseg.configuration.data import FilesConfig
+from neoseg.configuration.outputs import OutputFolder
+from neoseg.digests import digest_of, digest_of_content
+from neoseg.files import write_json
+from neoseg.findings.command_line import command as line_of
+from neoseg.findings.command_line import override
+from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.settings import ConfigError
+from neoseg.foreign import ForeignError, read_json
+from neoseg.labels import LabelSet, LabelSpace
+from neoseg.labels.masks import integers_of
+from neoseg.processes import work_through
+from neoseg.progress import progress_bar
+from neoseg.store.masks import CombinedScan, MaskedScan, write_combined
+
+log = logging.getLogger(__name__)
+
+TABLE, NAMES, RECORD = "scans.csv", "dseg.tsv", "combined.json"
+"""Files of the output: a row a scan, the names of the integers, and what was made of what."""
+
+LABELS = "labels"
+"""Folder of the label files."""
+
+
+def _check_pattern(masks: str, earlier: Earlier) -> None:
+    if "{subject}" not in masks or "{structure}" not in masks:
+        raise ConfigError(
+            f"masks is {masks!r}, expected a path with {{subject}} and {{structure}}, such as "
+            "{subject}/segmentations/{structure}"
+        )
+
+
+class CombineMasksConfig(FilesConfig):
+    """Schema of `conf/combine_masks.yaml`."""
+
+    masks: Annotated[str, checked(_check_pattern)]
+    structures: dict[str, int | str | list[int | str] | None] | None = None
+    output: OutputFolder
+    processes: Processes | None = None
+    on_error: Literal["stop", "skip"] = "stop"
+
+
+def main(config: DictConfig) -> None:
+    """Combine what is not combined yet, write the tables, and log what the masks do not tell."""
+    command = CombineMasksConfig.parse(config)
+    space, output = command.space, command.output.expanduser()
+    cohort = command.cohort.read_cohort(space, "collect")
+    problems = Problems(
+        [problem for problem in cohort.problems if problem.severity == "error"],
+        [p for p in cohort.problems if p.severity == "warning" and p.kind != "no-labels"],
+    )
+    found = find_masks(cohort.scans, _root(command), command.masks, problems)
+    words = {word for masks in found.values() for word in masks}
+    known = structures_of(space, words, command.structures or {}, problems)
+    problems.settle(f"cohort '{cohort.name}'", command.on_error)
+    skipped = problems.skipped(command.on_error)
+    scans = [
+        MaskedScan(scan.id, shown, space, output / LABELS / f"{scan.id}_{Path(NAMES).stem}.nii.gz")
+        for scan in cohort.scans
+        if scan.id not in skipped and (shown := _shown(found.get(scan.id, {}), known))
+    ]
+    if not scans:
+        raise ConfigError(f"no mask shows a structure of label table '{space.name}'")
+    combined = _combine_all(scans, output / RECORD, command.processes)
+    problems = Problems([problem for result in combined.values() for problem in result.problems])
+    problems.settle("masks", command.on_error)
+    combined = {name: result for name, result in combined.items() if not result.problems}
+    drawn = [leaves for scan in scans if scan.id in combined for _, leaves in scan.masks]
+    _write_names(output / LABELS / NAMES, space, drawn, combined)
+    _write_table(
+        output / TABLE, cohort, {s.id: s.target for s in scans if s.id in combined}, combined
+    )
+    _tell(space, cohort, combined)
+    modalities = override("cohort.modalities", f"[{','.join(cohort.modalities)}]")
+    keys = ["labels=...", "cohort=table", override("cohort.root", output / TABLE), modalities]
+    log.info("next: %s", line_of("prepare", *keys))
+
+
+def _root(command: CombineMasksConfig) -> Path:
+    """Return the folder where the pattern of the masks starts: that of the cohort."""
+    root = command.cohort.options.get("root")
+    if not isinstance(root, str):
+        raise ConfigError("the cohort has no cohort.root, where the pattern of the masks starts")
+    path = Path(root).expanduser()
+    return path.parent if path.is_file() else path
+
+
+def _shown(
+    masks: Mapping[str, Path], known: Mapping[str, LabelSet]
+) -> tuple[tuple[Path, LabelSet], ...]:
+    return tuple((path, known[word]) for word, path in sorted(masks.items()) if word in known)
+
+
+def _combine_all(
+    scans: Sequence[MaskedScan], record_file: Path, processes: int | None
+) -> dict[str, CombinedScan]:
+    """Return what the label file of each scan holds, after writing those that are not there yet."""
+    record = _read_record(record_file)
+    made_of = {}
+    with progress_bar("look", total=len(scans)) as bar:
+        for scan in scans:
+            content = [[path.name, digest_of(path), sorted(leaves)] for path, leaves in scan.masks]
+            made_of[scan.id] = digest_of_content([scan.space.class_leaves.tolist(), content])
+            bar.advance(scan.id)
+    done = {
+        scan.id: CombinedScan(**record[scan.id]["holds"])
+        for scan in scans
+        if record.get(scan.id, {}).get("made_of") == made_of[scan.id]
+        and scan.target.is_file()
+        and digest_of(scan.target) == record[scan.id]["file"]
+    }
+    if done:
+        log.info("%d of %d label files are there already", len(done), len(scans))
+    rest = [scan for scan in scans if scan.id not in done]
+    sizes = [sum(path.stat().st_size for path, _ in scan.masks) for scan in rest]
+    with progress_bar("combine", total=len(rest)) as bar:
+        for number, result in work_through(
+            write_combined, rest, count_processes(processes, sizes), "processes"
+        ):
+            scan = rest[number]
+            done[scan.id] = result
+            if not result.problems:
+                file = digest_of(scan.target)
+                record[scan.id] = {
+                    "made_of": made_of[scan.id],
+                    "file": file,
+                    "holds": asdict(result),
+                }
+                write_json(record_file, record)
+            bar.advance(scan.id)
+    return {scan.id: done[scan.id] for scan in scans}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return what an earlier call wrote; nothing if there is none, or it cannot be read."""
+    try:
+        record = read_json(path)
+    except ForeignError:
+        return {}
+    keys = {"made_of", "file", "holds"}
+    fields = set(asdict(CombinedScan()))
+    entries = record.items() if isinstance(record, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if isinstance(entry, dict)
+        and set(entry) == keys
+        and isinstance(entry["holds"], dict)
+        and set(entry["holds"]) == fields
+    }
+
+
+def _write_names(
+    path: Path, space: LabelSpace, drawn: Sequence[LabelSet], combined: Mapping[str, CombinedScan]
+) -> None:
+    """Write the names of all integers that the files hold or could have held."""
+    integers = integers_of(space)
+    present = {value for result in combined.values() for value in result.integers}
+    present |= {
+        integers[leaves] for leaves in (frozenset([space.background]), *drawn) if leaves in integers
+    }
+    named = {entry.leaves: entry for entry in space.classes}
+    rows = [
+        (value, named[leaves].name, named[leaves].abbreviation)
+        if leaves in named
+        else (value, UNKNOWN, "")
+        for leaves, value in integers.items()
+        if value in present
+    ]
+    write_rows(path, ["index", "name", "abbreviation"], sorted(rows))
+
+
+def _write_table(
+    path: Path, cohort: Cohort, labels: Mapping[str, Path], combined: Mapping[str, CombinedScan]
+) -> None:
+    """Write a row a scan, those without masks included, for `cohort=table`."""
+    columns = ["subject", "session", *cohort.modalities]
+    columns += ["label", "not_drawn", "mask", "scan_age", "birth_age", "split"]
+    rows = []
+    for scan in cohort.scans:
+        label = labels.get(scan.id)
+        images = [image and image.absolute() for image in scan.images]
+        rows.append(
+            [
+                *(scan.subject, scan.session, *images),
+                label and label.relative_to(path.parent),
+                SEPARATOR.join(combined[scan.id].undrawn) if label else None,
+                *(scan.mask and scan.mask.absolute(), scan.scan_age, scan.birth_age, scan.split),
+            ]
+        )
+    write_rows(path, columns, rows)
+
+
+def _tell(space: LabelSpace, cohort: Cohort, combined: Mapping[str, CombinedScan]) -> None:
+    """Log how many scans show each structure, and where masks contradict each other."""
+    lacking = Counter(leaf for result in combined.values() for leaf in result.undrawn)
+    log.info("%d of %d scans have masks", len(combined), len(cohort.scans))
+    for leaf in space.leaves:
+        if count := lacking[leaf.abbreviation]:
+            log.info("%s: not drawn in %d of them", leaf.abbreviation, count)
+    contradicted: dict[str, list[str]] = {}
+    for name, result in combined.items():
+        for what, voxels in dict(result.contradictions).items():
+            contradicted.setdefault(what, []).append(f"{name} ({voxels})")
+    for what, scans in contradicted.items():
+        log.warning("voxels lie in %s, which is left open there: %s", what, shorten(scans))
