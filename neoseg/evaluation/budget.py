@@ -8,6 +8,7 @@ from neoseg.cohort.split import SPLITS
 from neoseg.cohort.table import read_rows
 from neoseg.findings.problems import Problems
 from neoseg.foreign import value_at
+from neoseg.labels import STREAMS
 
 BUDGET = ("train_full", "train_partial", "train_unlabelled", "validation")
 """Keys of `label_budget`; the values are numbers of scans."""
@@ -52,6 +53,18 @@ def full_subjects(counts: list[dict[str, Any]]) -> dict[str, int]:
     for row in counts:
         subjects[row["split"]] += row["subjects"] if row["stream"] == "full" else 0
     return {part: subjects[part] for part in SPLITS if part in subjects}
+
+
+def validation_labels(counts: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the number of validation scans with full, partial and no labels, without zeros.
+
+    `counts` comes from `protocol_counts`.
+    """
+    scans: dict[str, int] = Counter()
+    for row in counts:
+        if row["split"] == "val":
+            scans[row["stream"]] += row["scans"]
+    return {stream: scans[stream] for stream in STREAMS if scans[stream]}
 
 
 def share_of_full(run: Path, config: Any) -> float | None:

@@ -14,6 +14,7 @@ from neoseg.evaluation.budget import (
     label_budget,
     protocol_counts,
     share_of_full,
+    validation_labels,
 )
 from neoseg.evaluation.card_text import card_markdown
 from neoseg.evaluation.table import AGE_GROUPS, SCAN, of_age, read_scores, summarise
@@ -95,7 +96,7 @@ def _data(
         "label_budget": label_budget(run / "annotation.csv") or NA,
         "scans": counts,
         "full_subjects": full_subjects(counts),
-        "validation": _get(config, "annotation.validation"),
+        "validation": validation_labels(counts) or NA,
         "merged_label_sets": _get(record, "annotation.merged_label_sets", []),
         "skipped": _get(record, "annotation.skipped", []),
     }

@@ -166,6 +166,7 @@ def test_the_label_budget_has_the_validation_in_it(run) -> None:
     assert run_card(run)["data"]["label_budget"] == budget
     text = write_card(run).read_text(encoding="utf-8")
     assert "train full 1, train partial 2, train unlabelled 1, validation 1" in text
+    assert "- labels of the validation: full 1, unlabelled 1" in text
 
 
 def test_several_cohorts_are_named_and_counted_apart(run) -> None:
