@@ -137,9 +137,13 @@ def require_none(found: Iterable[Leak], leaks: Leaks, remedy: str) -> None:
     """Require that no leak was found; log leaks as a warning if `leaks` is "tell".
 
     Raises:
-        DataError: there are leaks; the message lists up to `MAX_LISTED` of them.
+        DataError: there are leaks; the message lists up to `MAX_LISTED` people, each once.
     """
-    lines = [f"  - {leak}" for leak in found]
+    once: dict[object, Leak] = {}
+    for leak in found:
+        one, two = leak.first, leak.other
+        once.setdefault((one.person, one.part, two.person, two.part), leak)
+    lines = [f"  - {leak}" for leak in once.values()]
     if not lines:
         return
     remainder = [f"  and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from neoseg.cohort import Scan
-from neoseg.store.leaks import Member, by_name
+from neoseg.store import DataError
+from neoseg.store.leaks import Leak, Member, by_name, require_none
 
 
 def member(subject: str, part: str, cohort: str = "one") -> Member:
@@ -37,3 +38,14 @@ def test_within_a_cohort_they_do() -> None:
     members = [member("1", "train"), member("01", "val"), member("01", "test")]
     (leak,) = by_name(members)
     assert (leak.first.scan.subject, leak.first.part, leak.other.part) == ("01", "val", "test")
+
+
+def test_a_person_found_in_two_ways_is_told_once() -> None:
+    people = [(member(str(n), "train"), member(str(n), "evaluation")) for n in range(30)]
+    hows = ("has the subject id of", "shows the same voxels as")
+    leaks = [Leak(*pair, how) for how in hows for pair in people]
+    with pytest.raises(DataError) as caught:
+        require_none(leaks, "stop", "do x")
+    lines = str(caught.value).splitlines()
+    assert lines[-2:] == ["  and 10 more", "do x"]
+    assert sum("subject id" in line for line in lines) == 20
