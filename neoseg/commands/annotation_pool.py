@@ -151,21 +151,30 @@ def of_files(
 
 
 def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Candidate]:
-    """Return the scans whose images are none of those that the runs have, and tell the others."""
+    """Return the scans that runs may learn from, and tell the others.
+
+    Those have images that the runs have, or are of people for validation or test.
+    """
     members = [
         member_of(Scan(c.subject, c.session, c.images, None, None, None, None, ""), "pool")
         for c in candidates
     ]
-    leaks = seen_in_training(runs, members, "none", SPLITS, before=False)
-    known = {id(leak.other): leak.first for leak in leaks}
-    for part in sorted({member.part for member in known.values()}):
-        names = [
-            c.name
-            for c, member in zip(candidates, members, strict=True)
-            if id(member) in known and known[id(member)].part == part
-        ]
+    same = seen_in_training(runs, members, "none", SPLITS, before=False)
+    images = {id(leak.other): leak.first.part for leak in same}
+    apart = seen_in_training(runs, members, "all", ("val", "test"), before=False)
+    people = {leak.other.person: leak.first.part for leak in apart}
+    left_out = dict[tuple[str, str], list[str]]()
+    kept = []
+    for candidate, member in zip(candidates, members, strict=True):
+        if part := images.get(id(member)):
+            left_out.setdefault(("have the same images", part), []).append(candidate.name)
+        elif part := people.get(member.person):
+            left_out.setdefault(("have people of these ids", part), []).append(candidate.name)
+        else:
+            kept.append(candidate)
+    for (what, part), names in sorted(left_out.items(), reverse=True):
         log.warning(
-            "%d scans are left out, since the runs have the same images for %s: %s",
-            *(len(names), part, shorten(names)),
+            "%d scans are left out, since the runs %s for %s: %s",
+            *(len(names), what, part, shorten(names)),
         )
-    return [c for c, member in zip(candidates, members, strict=True) if id(member) not in known]
+    return kept

@@ -229,8 +229,12 @@ def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     (run / "images.json").unlink()
     for site in "ab":  # nobody says that these are one person
         write_bytes(tmp_path / "sites" / site / "T2w.nii.gz", content)
+    for session in (8, 9):  # of the person for testing
+        write_bytes(tmp_path / "sites" / f"sub-07_ses-{session}_T2w.nii.gz", content)
     sites = [word for word in asked if not word.startswith("pool=")] + [f"pool={tmp_path}/sites"]
     assert command("plan_annotation", *sites, f"output={tmp_path / 'two'}") == 0
+    said = "".join(capsys.readouterr())
+    assert "2 scans are left out, since the runs have people of these ids for test" in said
     table = pd.read_csv(tmp_path / "two" / "annotation.tsv", sep="\t")
     assert set(table["subject"]) <= {"a_T2w", "b_T2w"}
     write_bytes(pool / "site" / "sub-2_T2w.nii.gz", content)
