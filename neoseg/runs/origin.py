@@ -18,7 +18,8 @@ from neoseg.inference.checkpoint import predicting_checkpoint
 from neoseg.own_code import changed_code, recorded_code
 from neoseg.runs.folder import INIT, RECORD
 from neoseg.runs.longer import ended_by_time
-from neoseg.runs.people import SCANS, changed_plan, meaning_of, recorded_keys
+from neoseg.runs.people import SCANS, meaning_of, recorded_keys
+from neoseg.runs.replanned import Replanned
 from neoseg.store.damage import DataError
 from neoseg.store.store import DIGESTS
 
@@ -37,7 +38,8 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
     Raises:
         ConfigError: listing all differences, and what can be done.
     """
-    changes, plan_changes = changed_settings(run.content, folder), changed_plan(plan, folder)
+    replanned = Replanned.compare(plan, folder)
+    changes, plan_changes = changed_settings(run.content, folder), replanned.lines(folder)
     changes += [*changed_scans(run, folder, plan), *ended_by_time(run, folder)]
     if modules := changed_code(recorded_code(folder), run.allow):
         changes.append(f"the code of {shorten(modules)} has changed since")
@@ -49,13 +51,15 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         changes = []
     if not changes + plan_changes:
         return
-    resume = command("train", override("resume", folder), *again(run.allow))
+    left_out = [] if ended else replanned.without_new(plan, run.content)
+    resume = command("train", override("resume", folder), *left_out, *again(run.allow))
+    goes_on = not ended and (left_out or not plan_changes)
     raise ConfigError(
         f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
         + "\n".join(f"  - {line}" for line in [*changes, *plan_changes])
         + "\nLeave it as it is, and start this one in a folder of its own: without hydra.run.dir, "
         "or a sweep by another name (sweep=...)"
-        + ("" if ended or plan_changes else f". To go on with that run: {resume}")
+        + (f". To go on with that run: {resume}" if goes_on else "")
     )
 
 

@@ -198,14 +198,3 @@ def seen_by(
             digest, signature = images.get((item.cohort, member.scan.id), ("", ""))
             members.append(replace(member, digest=digest, signature=signature))
     return members
-
-
-def changed_plan(plan: Plan, folder: Path) -> list[str]:
-    """Report whether `annotation.csv` of a run exists and differs from a plan."""
-    path = folder / PLAN
-    if not path.is_file() or read_plan(path, plan.sources[0].cohort.name) == plan.assignments:
-        return []
-    return [
-        f"{path} says who was annotated how when the run started, and the cohort, split or "
-        "annotation gives another plan now"
-    ]

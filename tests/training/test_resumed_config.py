@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,28 @@ def test_other_annotation_is_refused(
         train(configured("partial_superclass"), tmp_path)
     with pytest.raises(ConfigError, match="another plan now"):
         train(configured("partial_superclass", "annotation.full_fraction=0.5"), tmp_path)
+
+
+def test_a_run_whose_cohort_has_grown_goes_on_without_the_new(
+    configured: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "a run"
+    config = configured("supervised", "checkpoint.every_steps=1", "trainer.max_epochs=1")
+    people = RunConfig.parse(config).read_cohort().subjects
+    with monkeypatch.context() as context:
+        die_at("training_step", 2, SegmentationModule, context)
+        with pytest.raises(Killed):
+            train(OmegaConf.merge(config, {"cohort": {"exclude": people[:2]}}), run)
+    grown = resumed(run, [f"resume={run}", f"cohort.exclude=[{people[0]}]"])
+    with pytest.raises(ConfigError) as caught:
+        train_run(grown, run, resuming=True)
+    message = str(caught.value)
+    print(message)
+    assert f"scans are new (phantom/sub-{people[1]}_ses-" in message
+    line = shlex.split(message.rpartition("To go on with that run: ")[2])
+    assert line[:3] == ["python", "-m", "neoseg.train"]
+    train_run(resumed(run, line[3:]), run, resuming=True)
+    assert json.loads((run / "run.json").read_text())["steps"] == 4
 
 
 @pytest.mark.parametrize(
