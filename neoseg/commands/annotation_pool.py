@@ -21,11 +21,14 @@ from neoseg.inference.dataset import DerivativeError, require_utf8
 from neoseg.inference.image_names import ScanFiles
 from neoseg.labels import LabelSpace, Protocol, hide_slices
 from neoseg.runs.people import meaning_of
-from neoseg.runs.unseen import member_of, seen_in_training
+from neoseg.runs.unseen import Ids, member_of, seen_in_training
 from neoseg.store import Geometry
+from neoseg.store.leaks import Leaks
 from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
+
+_NAMESAKES = " (leaks=namesakes if they are others)"
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,14 @@ def _reader_of_codes(
 
 
 def of_files(
-    runs: Sequence[Path], pool: Path, scans: Sequence[ScanFiles], space: LabelSpace
+    runs: Sequence[Path], pool: Path, scans: Sequence[ScanFiles], space: LabelSpace, leaks: Leaks
 ) -> list[Candidate]:
     """Return the unlabelled scans of those found in `pool`.
 
-    Those that the runs have already, for their test as well, are left out with a warning; so are
-    repetitions within a session, since annotations are noted by session. Files without `sub-` whose
-    names are those of others have ids with their folders.
+    Those that the runs have already are left out with a warning; so are other scans of people for
+    validation or test (unless equal ids are those of `namesakes`), whose labels would train
+    nothing, and repetitions within a session, since annotations are noted by session. Files
+    without `sub-` whose names are those of others have ids with their folders.
 
     Raises:
         ConfigError: scans of different folders with equal ids.
@@ -147,21 +151,21 @@ def of_files(
             "of annotations has one line for both: %s",
             shorten(repeated),
         )
-    return _unknown(list(candidates.values()), runs)
+    return _unknown(list(candidates.values()), runs, leaks)
 
 
-def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Candidate]:
-    """Return the scans that runs may learn from, and tell the others.
-
-    Those have images that the runs have, or are of people for validation or test.
-    """
+def _unknown(
+    candidates: Sequence[Candidate], runs: Sequence[Path], leaks: Leaks
+) -> list[Candidate]:
+    """Return the scans that runs may learn from, and tell the others; see `of_files`."""
     members = [
         member_of(Scan(c.subject, c.session, c.images, None, None, None, None, ""), "pool")
         for c in candidates
     ]
     same = seen_in_training(runs, members, "none", SPLITS, before=False)
     images = {id(leak.other): leak.first.part for leak in same}
-    apart = seen_in_training(runs, members, "all", ("val", "test"), before=False)
+    ids: Ids = "none" if leaks == "namesakes" else "all"
+    apart = seen_in_training(runs, members, ids, ("val", "test"), before=False)
     people = {leak.other.person: leak.first.part for leak in apart}
     left_out = dict[tuple[str, str], list[str]]()
     kept = []
@@ -174,7 +178,7 @@ def _unknown(candidates: Sequence[Candidate], runs: Sequence[Path]) -> list[Cand
             kept.append(candidate)
     for (what, part), names in sorted(left_out.items(), reverse=True):
         log.warning(
-            "%d scans are left out, since the runs %s for %s: %s",
-            *(len(names), what, part, shorten(names)),
+            "%d scans are left out, since the runs %s for %s%s: %s",
+            *(len(names), what, part, _NAMESAKES if "ids" in what else "", shorten(names)),
         )
     return kept

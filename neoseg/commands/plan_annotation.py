@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 from pydantic import Field
@@ -44,6 +45,7 @@ class PlanAnnotationConfig(FindingConfig):
     output: OutputFolder
     overwrite: bool = False
     pool: Path | None = None
+    leaks: Literal["stop", "namesakes"] = "stop"
     minutes: MinutesSettings = MinutesSettings()
     slices: SliceSettings = SliceSettings()
     curve: Path | None = None
@@ -110,7 +112,7 @@ def main(config: DictConfig) -> None:
     else:
         naming = command.naming(modalities)
         scans = find_scans(command.pool, modalities, command.desc, naming)
-        candidates = of_files(command.run, command.pool, scans, space)
+        candidates = of_files(command.run, command.pool, scans, space, command.leaks)
     if not candidates:
         found = (
             "every training scan of the run is annotated in full"

@@ -78,7 +78,7 @@ def choose_desc(
         if image.desc in by_desc:  # both .nii and .nii.gz exist
             log.warning("%s is left out, as %s has its name", by_desc[image.desc].path, image.path)
         by_desc[image.desc] = image
-    chosen, ambiguous = [], []
+    chosen, ambiguous, others = [], [], list[str]()
     for by_desc in scans.values():
         best = next((by_desc[name] for name in preferred if name in by_desc), None)
         if best is None and desc is None:
@@ -87,9 +87,18 @@ def choose_desc(
                 ambiguous.append("  " + ", ".join(str(image.path) for image in by_desc.values()))
         if best is not None:
             chosen.append(best)
+            if usual and desc is None and best.desc != preferred[0]:
+                others.append(best.path.name)
     if ambiguous:
         raise DataError(
             f"{len(ambiguous)} scans have several images that would do; choose with desc=NAME:\n"
             + "\n".join(ambiguous[:5])
+        )
+    if others:
+        kinds = {"none": "without desc-", CORRECTED: f"with desc-{CORRECTED} (bias-corrected)"}
+        log.warning(
+            "%d images are taken all the same: the run was trained on images %s, and these scans "
+            "have none: %s",
+            *(len(others), kinds.get(usual or "", f"with desc-{usual}"), shorten(others)),
         )
     return sorted(chosen, key=lambda image: image.path)

@@ -127,17 +127,10 @@ def first_beside(path: Path, images: Sequence[ImageName], first: str) -> Path | 
     return next((i.path for i in images if (i.modality, i.rest) == (first, own.rest)), None)
 
 
-def without_first(images: Sequence[ImageName], first: str, in_sessions: bool) -> list[Path]:
-    """Return images of other modalities beside which no image of the first one is.
-
-    In BIDS sessions any of the session's folder will do, else one of the same name.
-    """
-
-    def scan_of(image: ImageName) -> tuple[Path, tuple[str, ...]]:
-        return image.path.parent, () if in_sessions else image.rest
-
-    there = {scan_of(image) for image in images if image.modality == first}
-    return [image.path for image in images if scan_of(image) not in there]
+def without_first(images: Sequence[ImageName], first: str) -> list[Path]:
+    """Return images of other modalities beside which no image of the first one has their name."""
+    there = {(image.path.parent, image.rest) for image in images if image.modality == first}
+    return [image.path for image in images if (image.path.parent, image.rest) not in there]
 
 
 def with_partners(

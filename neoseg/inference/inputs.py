@@ -1,11 +1,11 @@
 """Find the scans to segment among the files of a folder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from neoseg.cohort.dhcp import PIPELINE_FOLDERS
-from neoseg.cohort.folders import has_subjects
+from neoseg.cohort.folders import FOLDERS, has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.freesurfer import TEMPLATE_PREFIX, is_in_subject
 from neoseg.cohort.nnunet import channels_of
@@ -100,7 +100,9 @@ def find_scans(
         named = [file for file in files if stem_of(file).rpartition("_")[2] not in channels]
         warn_of_unnamed(named, all_images, modalities[0])
     if chosen:
-        if alone := without_first(images, modalities[0], base is not None):
+        if base is not None:
+            _warn_of_sessions(base, files, {image.path.parent for image in chosen}, modalities[0])
+        elif alone := without_first(images, modalities[0]):
             log.warning(
                 "%d images have no %s beside them and are left out: %s",
                 *(len(alone), modalities[0], shorten(file.name for file in alone)),
@@ -129,6 +131,26 @@ def find_scans(
     return [with_partners(file, folders.get(file.parent, ()), modalities, words) for file in plain]
 
 
+def _warn_of_sessions(
+    base: Path, files: Sequence[Path], used: Collection[Path], first: str
+) -> None:
+    """Warn of the sessions of a tree of which nothing is segmented, with what is there instead."""
+    sessions = {folder for pattern in FOLDERS for folder in base.glob(pattern) if folder.is_dir()}
+    there = {folder: list[str]() for folder in sorted(sessions.difference(used))}
+    for file in files:
+        if file.parent in there:
+            there[file.parent].append(stem_of(file).rpartition("_")[2])
+    if there:
+        names = (
+            f"{folder.relative_to(base).parent} ({shorten(dict.fromkeys(ends), 3) or 'no volume'})"
+            for folder, ends in there.items()
+        )
+        log.warning(
+            "%d of %d sessions have no %s and are left out: %s",
+            *(len(there), len(sessions), first, shorten(names)),
+        )
+
+
 def _scan_of_file(path: Path, modalities: Sequence[str], naming: Naming) -> ScanFiles:
     """Return the scan whose first modality is a file, with its partners in the same folder.
 
@@ -153,7 +175,7 @@ def _volumes_in(path: Path, base: Path | None) -> list[Path]:
     if base is None:
         candidates = list(files_below(path))
     else:
-        candidates = [*base.glob("sub-*/ses-*/anat/*"), *base.glob("sub-*/anat/*")]
+        candidates = [file for folder in FOLDERS for file in base.glob(f"{folder}/*")]
     files = sorted(file for file in candidates if is_volume(file) and file.is_file())
     if lost := sorted(f for f in candidates if is_volume(f) and f.is_symlink() and not f.exists()):
         log.warning(

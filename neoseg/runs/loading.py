@@ -10,7 +10,7 @@ from neoseg.findings.command_line import override
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, read_config, value_at
 from neoseg.inference.ensemble import Ensemble
-from neoseg.inference.image_names import Naming
+from neoseg.inference.image_names import CORRECTED, Naming
 from neoseg.inference.model_file import read_head
 from neoseg.inference.segmenter import Segmenter, segmenter_of
 from neoseg.inference.trained import TrainedNetwork
@@ -161,8 +161,8 @@ def naming_of(run: Path) -> Naming:
     cohort = value_at(load_config(run), "cohort", {})
     entities = dict(cohort.get("image_entities") or {})
     space, desc = entities.pop("space", None), cohort.get("image_desc")
-    if not desc and cohort.get("restore") is False:
-        desc = "none"
+    if not desc and isinstance(cohort.get("restore"), bool):  # of the dHCP
+        desc = CORRECTED if cohort["restore"] else "none"
     names = {str(k): str(v) for k, v in (cohort.get("names") or {}).items()}
     return Naming(str(desc) if desc else None, str(space) if space else None, entities, names)
 

@@ -234,9 +234,13 @@ def test_a_pool_whose_scans_a_table_cannot_tell_apart(
     sites = [word for word in asked if not word.startswith("pool=")] + [f"pool={tmp_path}/sites"]
     assert command("plan_annotation", *sites, f"output={tmp_path / 'two'}") == 0
     said = "".join(capsys.readouterr())
-    assert "2 scans are left out, since the runs have people of these ids for test" in said
+    ids = "the runs have people of these ids for test (leaks=namesakes if they are others): sub-07"
+    assert f"2 scans are left out, since {ids}" in said
     table = pd.read_csv(tmp_path / "two" / "annotation.tsv", sep="\t")
     assert set(table["subject"]) <= {"a_T2w", "b_T2w"}
+    asked_again = (*sites, "leaks=namesakes", "overwrite=true", f"output={tmp_path / 'two'}")
+    assert command("plan_annotation", *asked_again) == 0
+    assert "left out" not in "".join(capsys.readouterr())
     write_bytes(pool / "site" / "sub-2_T2w.nii.gz", content)
     assert command("plan_annotation", *asked, f"output={tmp_path / 'none'}") == 2
     assert "1 pairs of scans" in "".join(capsys.readouterr())

@@ -139,16 +139,34 @@ def test_desc_chooses(tmp_path, desc, expected) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usual", "expected"),
-    [("none", "T2w"), ("denoised", "desc-denoised_T2w"), ("absent", "desc-restore_T2w")],
+    ("usual", "expected", "told"),
+    [
+        ("none", "T2w", ""),
+        ("denoised", "desc-denoised_T2w", ""),
+        ("restore", "desc-restore_T2w", ""),
+        ("absent", "desc-restore_T2w", "trained on images with desc-absent, and these scans have"),
+    ],
 )
-def test_what_the_run_was_trained_on_goes_first(tmp_path, usual, expected) -> None:
+def test_what_the_run_was_trained_on_goes_first(tmp_path, usual, expected, told, caplog) -> None:
     names = ("T2w", "desc-restore_T2w", "desc-denoised_T2w")
     make(tmp_path, *(f"sub-1/anat/sub-1_{name}" for name in names))
     one = [(f"sub-1/anat/sub-1_{expected}.nii.gz",)]
     assert found(tmp_path, modalities=["T2w"], naming=Naming(desc=usual)) == one
+    assert told in caplog.text
+    assert bool(told) == ("all the same" in caplog.text)
     other = [("sub-1/anat/sub-1_T2w.nii.gz",)]
     assert found(tmp_path, modalities=["T2w"], naming=Naming(desc=usual), desc="none") == other
+
+
+def test_images_that_are_not_corrected_are_told(tmp_path: Path, caplog) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T2w", "sub-2/anat/sub-2_T2w")
+    assert len(found(tmp_path, modalities=["T2w"], naming=Naming(desc="restore"))) == 2
+    assert "the run was trained on images with desc-restore (bias-" in caplog.text
+    assert "corrected), and these scans have none: sub-1_T2w.nii.gz, sub-2_T2w" in caplog.text
+    assert caplog.text.count("2 images are taken all the same") == 1
+    caplog.clear()
+    found(tmp_path, modalities=["T2w"], naming=Naming(desc="restore"), desc="none")
+    assert not caplog.text
 
 
 def test_several_that_would_do_are_named(tmp_path) -> None:
@@ -460,16 +478,29 @@ def test_a_network_whose_modality_is_no_kind_of_image_takes_the_only_kind_of_a_t
         found(tmp_path, modalities=[modality])
 
 
-@pytest.mark.parametrize("folder", ["sub-{n}/ses-1/anat/sub-{n}_ses-1", "flat/p{n}"])
-def test_scans_without_the_first_image_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str
+@pytest.mark.parametrize("modalities", [["T2w"], ["T2w", "T1w"]])
+def test_sessions_without_the_first_image_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, modalities: list[str]
 ) -> None:
-    one, two = folder.format(n=1), folder.format(n=2)
+    """Whether the network reads what they have instead, or not."""
+    make(tmp_path, *(f"sub-{n}/ses-1/anat/sub-{n}_ses-1_T1w" for n in (1, 2)))
+    make(tmp_path, "sub-1/ses-1/anat/sub-1_ses-1_T2w")
+    (tmp_path / "sub-3" / "anat").mkdir(parents=True)
+    (tmp_path / "sub-1" / "ses-1" / "func").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert len(found(tmp_path, modalities=modalities)) == 1
+    left_out = "sub-2/ses-1 (T1w), sub-3 (no volume)"
+    assert f"2 of 3 sessions have no T2w and are left out: {left_out}" in caplog.text
+
+
+def test_scans_without_the_first_image_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = "flat/p1", "flat/p2"
     make(tmp_path, f"{one}_T2w", f"{one}_T1w", f"{two}_T1w")
     with caplog.at_level(logging.WARNING):
         assert [scan[0] for scan in found(tmp_path)] == [f"{one}_T2w.nii.gz"]
-    name = f"{two}_T1w.nii.gz".rpartition("/")[2]
-    assert f"1 images have no T2w beside them and are left out: {name}" in caplog.text
+    assert "1 images have no T2w beside them and are left out: p2_T1w.nii.gz" in caplog.text
     caplog.clear()
     make(tmp_path, f"{two}_T2w")
     with caplog.at_level(logging.WARNING):
