@@ -13,8 +13,8 @@ from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any
 
-from neoseg.borrowed import import_monai
 from neoseg.errors import NeosegError
+from neoseg.imports import import_monai
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """Environment variable that forces `weights_only=True` for every call of `torch.load`."""

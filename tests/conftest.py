@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from neoseg.borrowed import parse_yaml_in_c
 from neoseg.labels import Codebook, LabelSpace, LabelTable, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(Path(__file__).parent))  # what several folders of tests import
+
+parse_yaml_in_c()  # as commands do
 
 # Sums depend on the number of threads in their last bits, and commands that tests start have one.
 os.environ["OMP_NUM_THREADS"] = "1"

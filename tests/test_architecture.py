@@ -11,8 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neoseg"
 ORDER = (
-    *("errors", "borrowed", "files", "locks", "digests", "foreign", "c_code", "capacity"),
-    *("processes", "buildable", "own_code", "accelerator", "failure"),
+    *("errors", "borrowed", "imports", "files", "locks", "digests", "foreign", "c_code"),
+    *("capacity", "processes", "buildable", "own_code", "accelerator", "failure"),
     *("findings", "labels", "cohort", "store", "augment", "patches", "doctor", "networks"),
     *("losses", "inference", "labelling", "handover", "tracking", "training"),
     *("evaluation", "trust", "audit"),

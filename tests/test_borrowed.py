@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from neoseg import borrowed
+from neoseg.imports import name_user, not_installed
 
 
 def test_changes_of() -> None:
@@ -42,8 +44,32 @@ def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyError(f"getpwuid(): uid not found: {number}")
 
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    borrowed.name_user()
+    name_user()
     assert getpass.getuser() == str(os.getuid())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1e3\nb: 1_000.5\nc: 12:30:45\nd: .nan\ne: 2026-01-02\nf: yes\ng: 0o17\nh: 010",
+        "x: {y: [1, '2', null, ~, \"é\"]}\nz: |\n  text\n  more\n&a b: *a",
+        "- a\n- ${oc.env:HOME}\n- !!str 3",
+    ],
+)
+def test_yaml_parsed_in_c_means_what_it_meant(text: str) -> None:
+    if not yaml.__with_libyaml__:
+        pytest.skip("PyYAML has no C library here")
+    from omegaconf import _utils
+
+    fast = _utils.get_yaml_loader()
+    assert issubclass(fast, yaml.CSafeLoader.__bases__[0])
+    (own,) = (cls for cls in fast.__mro__ if cls.__name__ == "OmegaConfLoader")
+    assert repr(yaml.load(text, Loader=fast)) == repr(yaml.load(text, Loader=own))
+    for loader in (fast, own):
+        with pytest.raises(yaml.constructor.ConstructorError, match="duplicate key a"):
+            yaml.load("a: 1\na: 2", Loader=loader)
+        with pytest.raises(yaml.YAMLError, match=r"line [23]"):
+            yaml.load("a: 1\nb: [", Loader=loader)
 
 
 def test_hydra_s_errors_are_seen_before_it_prints_them() -> None:
@@ -73,7 +99,8 @@ MONAI_AND_LIGHTNING = """
 import sys
 import pandas
 kept = pandas
-from neoseg.borrowed import UNUSED_BY_MONAI, UNUSED_BY_TORCHMETRICS, import_monai
+from neoseg.borrowed import UNUSED_BY_TORCHMETRICS
+from neoseg.imports import UNUSED_BY_MONAI, import_monai
 finders = list(sys.meta_path)
 import_monai()
 assert sys.meta_path == finders
@@ -110,7 +137,7 @@ def test_monai_and_lightning_are_imported_without_what_they_can_do_without() -> 
 def test_only_the_thread_itself_finds_a_module_not_installed(monkeypatch) -> None:
     before = list(sys.meta_path)
     found = []
-    with borrowed.not_installed(["wave", "json"]):
+    with not_installed(["wave", "json"]):
         assert import_module("json") is sys.modules["json"]
         monkeypatch.delitem(sys.modules, "wave", raising=False)
         with pytest.raises(ModuleNotFoundError, match="No module named 'wave'"):
@@ -119,7 +146,7 @@ def test_only_the_thread_itself_finds_a_module_not_installed(monkeypatch) -> Non
         other.start()
         other.join()
     assert found == ["wave"]
-    with pytest.raises(RuntimeError), borrowed.not_installed(["wave"]):
+    with pytest.raises(RuntimeError), not_installed(["wave"]):
         raise RuntimeError
     assert sys.meta_path == before
 

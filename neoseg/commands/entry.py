@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from neoseg.borrowed import guard_hydra, name_user
+from neoseg.borrowed import guard_hydra, parse_yaml_in_c
 from neoseg.buildable import FORCE, find_code_beside
 from neoseg.configuration.arguments import in_order
 from neoseg.configuration.config import CONFIG_DIR, sweeping
@@ -26,6 +26,7 @@ from neoseg.errors import NeosegError
 from neoseg.findings.faults import fault_message, note_traceback, wants_traceback, without_traceback
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import CONFIG, ForeignError, require_no_link_out
+from neoseg.imports import name_user
 from neoseg.processes import in_submitit, is_first_process
 from neoseg.sweeps.plugins import register_plugins
 from neoseg.terminal import outlive_readers, require_folder
@@ -102,6 +103,7 @@ def _start(name: str, main: Callable[[], None]) -> None:
     name_user()
     quieten()
     guard_hydra(_exit_with_message)
+    parse_yaml_in_c()
     register_plugins()
     help_message, problem = None, None
     try:

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from neoseg.borrowed import import_monai
 from neoseg.findings.settings import Section
+from neoseg.imports import import_monai
 from neoseg.inference.blending import Region, blend
 from neoseg.inference.forward import WindowForward, mirror_partners
 from neoseg.networks import Head
