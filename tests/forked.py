@@ -8,8 +8,11 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from quick import quick_runs
 
 from neoseg.configuration import nodes
 from neoseg.processes import light_spawn
@@ -35,15 +38,22 @@ def run_command(
     timeout: float = 600,
     paths: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> tuple[int, str]:
     """Run `python -m neoseg.<command>` in a folder; return its status and all that it said.
 
     A path is a script, which may import what lies beside it. `paths` are where packages from
-    outside lie, as if named by PYTHONPATH. The variables of `environment` are set as well.
+    outside lie, as if named by PYTHONPATH. The variables of `environment` are set as well. With
+    `quick`, registration and curves are not what is tried (`quick_runs`).
     """
     with tempfile.NamedTemporaryFile(mode="r") as said:
         job = start_command(
-            *(command, *arguments), cwd=cwd, said=said.name, paths=paths, environment=environment
+            *(command, *arguments),
+            cwd=cwd,
+            said=said.name,
+            paths=paths,
+            environment=environment,
+            quick=quick,
         )
         job.join(timeout)
         if job.is_alive():
@@ -59,6 +69,7 @@ def start_command(
     said: str = os.devnull,
     paths: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> BaseProcess:
     """Start what `run_command` runs, as the leader of a process group; what it says goes to a file.
 
@@ -67,13 +78,19 @@ def start_command(
     light_spawn()  # what cleans up after processes is started as neoseg does
     words = [*map(str, (command, *arguments))]
     variables = {**(environment or {}), "OMP_NUM_THREADS": "1"}
-    job = CONTEXT.Process(target=_serve, args=(words, cwd, said, [ROOT, *paths], variables))
+    given = (words, cwd, said, [ROOT, *paths], variables, quick)
+    job = CONTEXT.Process(target=_serve, args=given)
     job.start()
     return job
 
 
 def _serve(
-    words: list[str], cwd: Path, said: str, paths: Sequence[Path], variables: Mapping[str, str]
+    words: list[str],
+    cwd: Path,
+    said: str,
+    paths: Sequence[Path],
+    variables: Mapping[str, str],
+    quick: bool,
 ) -> None:
     import torch  # by now; where tests are collected it would cost each of them its time
 
@@ -91,8 +108,9 @@ def _serve(
             found.cache_clear()
         nodes.register_nodes()
     sys.argv = words
-    if words[0].endswith(".py"):
-        sys.path.insert(0, str(Path(words[0]).parent))
-        runpy.run_path(words[0], run_name="__main__")
-    else:
-        runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)
+    with quick_runs() if quick else nullcontext():
+        if words[0].endswith(".py"):
+            sys.path.insert(0, str(Path(words[0]).parent))
+            runpy.run_path(words[0], run_name="__main__")
+        else:
+            runpy.run_module(f"neoseg.{words[0]}", run_name="__main__", alter_sys=True)

@@ -13,7 +13,7 @@ import pytest
 def quick_runs() -> Iterator[None]:
     """Register with a few steps and draw no curves.
 
-    Commands of the pages, and the training on real scans, do both in full.
+    Tests of the registration, and the training on real scans, do both in full.
     """
     # By now: who only looks for tests need not import them.
     from neoseg.labelling import atlas

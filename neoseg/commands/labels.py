@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
-from neoseg.cohort.formats import ending_of
+from neoseg.cohort.formats import ending_of, stem_of, volumes_in
 from neoseg.cohort.named import read_named
 from neoseg.cohort.segments import segments_of
 from neoseg.configuration.command_config import SEVERAL, CommandConfig
@@ -88,11 +88,20 @@ def main(config: DictConfig) -> None:
 def read_source(path: Path) -> tuple[list[Named], list[Region]]:
     """Read structures and regions from a file of label names or from a label image.
 
+    In a folder, each volume is the mask of a structure that is called as the file.
+
     Raises:
         CohortError: listing every unreadable line.
+        ConfigError: a folder without volumes.
         DataError: an unreadable label image.
         LabelError: an image whose voxels are not labels.
     """
+    if path.is_dir():
+        words = sorted({stem_of(volume) for volume in volumes_in(path)})
+        if not words:
+            raise ConfigError(f"{path} has no volumes, expected a mask file for each structure")
+        named = (Named(n, word.replace("_", " "), word) for n, word in enumerate(words, start=1))
+        return list(named), []
     if segments := segments_of(path):
         pairs = ((int(value), name) for value, name in segments if value.isdecimal())
         return [Named(value, name) for value, name in sorted(pairs) if value], []

@@ -49,6 +49,23 @@ def test_a_table_from_regions_reads_the_folder_it_was_made_of(tmp_path) -> None:
     assert list(cohort.convention.sets) == sets
 
 
+def test_a_folder_of_masks_names_the_structures(tmp_path, caplog) -> None:
+    for name in ("liver", "kidney_left", "kidney_right"):
+        image(tmp_path / f"{name}.nii.gz", 1)
+    (tmp_path / "notes.txt").touch()
+    space = write(tmp_path, tmp_path / "labels" / "organs.yaml")
+    assert [leaf.abbreviation for leaf in space.leaves[1:]] == [
+        "kidney_left",
+        "kidney_right",
+        "liver",
+    ]
+    assert space.mirror == (0, 2, 1, 3)
+    assert space.label_set("kidney left") == {1}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="empty has no volumes"):
+        write(tmp_path / "empty", tmp_path / "none.yaml")
+
+
 def test_a_label_image_and_what_is_kept_of_many_names(tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO)
     labels = image(tmp_path / "aseg.nii.gz", 3, 2.00001, 7)

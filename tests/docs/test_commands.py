@@ -57,7 +57,7 @@ def run(line: str, cwd: Path) -> str:
         words.append("leaks=namesakes")
     if command in ("predict", "evaluate", "calibrate", "plan_annotation", "audit"):
         words.append("device=cpu")
-    status, told = run_command(command, *words, cwd=cwd)
+    status, told = run_command(command, *words, cwd=cwd, quick=True)
     assert status == 0, f"{line}\n{words}\n{told}"
     return told
 
@@ -179,7 +179,7 @@ def make_world(folder: Path) -> None:
 
 
 def run_ok(command: str, *words: str, cwd: Path) -> None:
-    status, told = run_command(command, *words, cwd=cwd)
+    status, told = run_command(command, *words, cwd=cwd, quick=True)
     assert status == 0, told
 
 
