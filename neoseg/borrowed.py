@@ -1,7 +1,4 @@
-"""Private parts of other libraries that neoseg uses, each with the reason.
-
-Each has a test, which fails when a library drops it.
-"""
+"""Private parts of other libraries, each with its reason, and a test that fails without it."""
 
 from __future__ import annotations
 
@@ -209,3 +206,12 @@ def starts_processes(trainer: Trainer) -> bool:
 def workspace_model(workspace: Any) -> Any:
     """Return what would be sent to W&B for a workspace; the public API sends it, with a login."""
     return workspace._to_model()
+
+
+def sbatch_file(folder: str, jobs: int | None, parameters: dict[str, Any]) -> str:
+    """Return the file that submitit writes for sbatch; its executors need srun. Since 1.5."""
+    from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+
+    named = {key.removeprefix("slurm_"): value for key, value in parameters.items()}
+    named = SlurmExecutor._convert_parameters(object.__new__(SlurmExecutor), named)
+    return str(_make_sbatch_string("", folder, map_count=jobs, **named))

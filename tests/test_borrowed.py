@@ -215,3 +215,22 @@ def test_a_workspace_tells_what_it_would_send() -> None:
 
     workspace = workspaces.Workspace(entity="e", project="p", name="n")
     assert workspace_model(workspace).display_name == "n"
+
+
+def test_sbatch_gets_the_file_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    given = {"name": "a", "timeout_min": 90, "mem_gb": 7.5, "tasks_per_node": 2}
+    given |= {"slurm_partition": "gpu", "slurm_array_parallelism": 3}
+    executor = submitit.AutoExecutor(tmp_path, cluster="slurm")
+    executor.update_parameters(**given)
+    real = executor._executor
+    for jobs in (None, 5):
+        if jobs:
+            real.parameters["map_count"] = jobs
+        written = real._make_submission_file_text("", "id")
+        assert borrowed.sbatch_file(str(tmp_path), jobs, given) == written

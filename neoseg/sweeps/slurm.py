@@ -13,8 +13,10 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from neoseg.borrowed import sbatch_file
 from neoseg.configuration.cluster import SlurmSettings
 from neoseg.failure import forget_failure, note_failure
+from neoseg.findings.problems import shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.local import last_line
@@ -46,18 +48,59 @@ def run_on_slurm(
     jobs = [compose_job(context.config_loader, config, overrides) for overrides in job_overrides]
     submitted = _submitted_before(config, jobs)
     submitted_folders = {job.folder for job, _ in submitted}
-    arrays: dict[str, list[tuple[int, Job]]] = {}
+    new = list[tuple[int, Job]]()
     for number, job in enumerate(jobs, first):
         if job.folder in submitted_folders:
             continue
         if job.state == "running":
             log.warning("%s is left to a process outside of SLURM", job.folder)
             continue
-        arrays.setdefault(_settings(job).model_dump_json() + _device(job), []).append((number, job))
-    for members in arrays.values():
+        new.append((number, job))
+    for members in _arrays(new):
         submitted += _submit(context, task_function, config, members)
     log.info("waiting for %d jobs; they go on if this command is ended", len(submitted))
     _wait(submitted)
+
+
+def sbatch_heads(config: DictConfig, jobs: Sequence[Job]) -> list[str]:
+    """Return for each array of jobs which these are, and the file that sbatch would get for it.
+
+    Its last lines, the command, are left out, as are jobs that SLURM has already. Needs no SLURM.
+
+    Raises:
+        ConfigError: submitit is not installed.
+    """
+    numbers = [job.submission for job in jobs if job.submission is not None]
+    queued = (_queued(numbers) if numbers else None) or set()
+    new = [(number, job) for number, job in enumerate(jobs) if job.submission not in queued]
+    texts = []
+    for members in _arrays(new):
+        names = [job.folder.name for _, job in members]
+        array = len(names) if len(names) > 1 else None
+        try:
+            text = sbatch_file(str(_folder(config)), array, _parameters(config, members[0][1]))
+        except ImportError as error:
+            raise _not_installed(error) from None
+        texts.append(f"sbatch would get, for {shorten(names)}:\n{text.partition('# command')[0]}")
+    return texts
+
+
+def _arrays(jobs: Sequence[tuple[int, Job]]) -> list[list[tuple[int, Job]]]:
+    """Return the jobs by what sbatch has to know of them."""
+    arrays: dict[str, list[tuple[int, Job]]] = {}
+    for number, job in jobs:
+        arrays.setdefault(_settings(job).model_dump_json() + _device(job), []).append((number, job))
+    return list(arrays.values())
+
+
+def _parameters(config: DictConfig, job: Job) -> dict[str, Any]:
+    return _settings(job).parameters(str(config.sweep), _device(job) == "cpu")
+
+
+def _not_installed(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"cluster=slurm needs hydra-submitit-launcher ({error}); install 'neoseg[slurm]'"
+    )
 
 
 def _submitted_before(config: DictConfig, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
@@ -111,9 +154,7 @@ def _submit(
         )
         from submitit.core.utils import FailedSubmissionError, UncompletedJobError
     except ImportError as error:
-        raise ConfigError(
-            f"cluster=slurm needs hydra-submitit-launcher ({error}); install 'neoseg[slurm]'"
-        ) from None
+        raise _not_installed(error) from None
     for program in ("sbatch", "srun", "squeue"):
         if shutil.which(program) is None:
             raise ConfigError(
@@ -127,9 +168,7 @@ def _submit(
     executor = submitit.AutoExecutor(
         folder=folder, cluster="slurm", slurm_max_num_timeout=settings.requeues
     )
-    executor.update_parameters(
-        **settings.parameters(str(config.sweep), _device(members[0][1]) == "cpu")
-    )
+    executor.update_parameters(**_parameters(config, members[0][1]))
     arguments = [
         (list(job.overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
         for number, job in members

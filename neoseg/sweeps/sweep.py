@@ -22,6 +22,7 @@ from neoseg.networks import NetworkError, build_network
 from neoseg.runs.origin import differing
 from neoseg.sweeps.jobs import Job, compose_job
 from neoseg.sweeps.overview import dry_run_table, results_table, wide_console
+from neoseg.sweeps.slurm import sbatch_heads
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,12 @@ def run_sweep(
         open_jobs = [job for job in everything if not job.ended]
         problems = _describe_invalid(open_jobs)
         if config.get("dry_run"):
-            wide_console().print(dry_run_table(everything, config.get("seconds_per_step")))
+            console = wide_console()
+            console.print(dry_run_table(everything, config.get("seconds_per_step")))
+            for batch in jobs if _on_slurm(config) else ():
+                todo = [j for j in batch if j.run and not (j.ended or j.state == "running")]
+                for text in sbatch_heads(config, todo):
+                    console.print(text, markup=False, highlight=False, soft_wrap=True)
             if problems:
                 raise ConfigError(problems)
             return []
@@ -66,8 +72,7 @@ def run_sweep(
         first = 0
         for batch in jobs:
             # Jobs running on SLURM are waited for by its launcher.
-            waits = str(config.hydra.launcher._target_).endswith("SlurmLauncher")
-            elsewhere = [job for job in batch if job.state == "running" and not waits]
+            elsewhere = [j for j in batch if j.state == "running" and not _on_slurm(config)]
             invalid = [job for job in batch if job.problem and not job.ended]
             for job in invalid:
                 forget_failure(job.folder)
@@ -86,6 +91,10 @@ def run_sweep(
         sys.exit(2)
     _conclude(everything)
     return returns
+
+
+def _on_slurm(config: DictConfig) -> bool:
+    return str(config.hydra.launcher._target_).endswith("SlurmLauncher")
 
 
 def _with_network(job: Job) -> Job:

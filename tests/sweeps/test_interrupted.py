@@ -107,6 +107,15 @@ def test_a_dry_run_tells_which_jobs_cannot_work(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("runs/sweeps/default/*/config.yaml"))
 
 
+def test_a_dry_run_shows_what_sbatch_would_get(tmp_path: Path) -> None:
+    asked = ("cluster=slurm", "cluster.partition=gpu", "dry_run=true")
+    status, output = finish(tmp_path, *FOUR, *asked)
+    assert status == 0, output
+    assert "#SBATCH --partition=gpu" in output
+    assert "#SBATCH --array=0-3%4" in output
+    assert not list(tmp_path.glob("runs/sweeps/default/.submitit"))
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return what the only finished job below a folder has learnt."""
     (record,) = folder.glob("runs/sweeps/*/*/run.json")

@@ -203,6 +203,8 @@ def test_jobs_that_slurm_still_has_are_not_submitted_again(
             jobs[-1].submitted_as(number)
     assert [j.submission for j in jobs] == ["7_1", "6_0", None]
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    (told,) = slurm.sbatch_heads(OmegaConf.merge({"sweep": "mine"}, config), jobs)
+    assert told.startswith("sbatch would get, for gone, new:\n")
     ((found, submission),) = slurm._submitted_before(config, jobs)
     assert found is jobs[0]
     assert (submission.job_id, submission.num_tasks) == ("7_1", 2)
@@ -210,6 +212,22 @@ def test_jobs_that_slurm_still_has_are_not_submitted_again(
     (bin_ / "squeue").write_text("#!/bin/sh\necho down >&2\nexit 1\n")
     with pytest.raises(ConfigError, match="squeue does not say"):
         slurm._submitted_before(config, jobs)
+
+
+def test_what_sbatch_would_get_is_told_by_array(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    asked = ("cluster=slurm", "cluster.partition=gpu", "+cluster.options={mail-type: END}")
+    sizes = {"a": "cluster.time=90", "b": "cluster.time=90", "c": "cluster.memory=7.5"}
+    jobs = [job(tmp_path / name, *asked, size) for name, size in sizes.items()]
+    config = OmegaConf.create({"sweep": "mine", "hydra": {"sweep": {"dir": str(tmp_path)}}})
+    both, last = slurm.sbatch_heads(config, jobs)
+    assert both.startswith("sbatch would get, for a, b:\n#!/bin/bash\n")
+    assert last.startswith("sbatch would get, for c:\n")
+    for flag in ("array=0-1%2", "time=90", "partition=gpu", "job-name=mine", "mail-type=END"):
+        assert f"#SBATCH --{flag}\n" in both
+    assert "#SBATCH --mem=7680MB\n" in last
+    assert "#SBATCH --array" not in last
+    assert "srun" not in both + last
 
 
 def test_a_waiting_sweep_notes_no_failure_of_a_job_that_runs(
