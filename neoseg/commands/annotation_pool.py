@@ -167,6 +167,8 @@ def _unknown(
     ids: Ids = "none" if leaks == "namesakes" else "all"
     apart = seen_in_training(runs, members, ids, ("val", "test"), before=False)
     people = {leak.other.person: leak.first.part for leak in apart}
+    for leak in seen_in_training(runs, members, ids, ("train",), before=False):
+        people.pop(leak.other.person, None)  # as in folds, each of which trains on others
     left_out = dict[tuple[str, str], list[str]]()
     kept = []
     for candidate, member in zip(candidates, members, strict=True):

@@ -1,7 +1,11 @@
 """Compare the run in a folder, as it was started, with the current configuration and data."""
 
 import logging
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
 
 from neoseg.cohort import Plan
 from neoseg.configuration.resume import changed_settings
@@ -52,7 +56,8 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
     if not changes + plan_changes:
         return
     left_out = [] if ended else replanned.without_new(plan, run.content)
-    resume = command("train", override("resume", folder), *left_out, *again(run.allow))
+    settings = _settings_on_top(left_out) if resuming else []
+    resume = command("train", override("resume", folder), *left_out, *settings, *again(run.allow))
     goes_on = not ended and (left_out or not plan_changes)
     raise ConfigError(
         f"{folder} holds a run that {'has ended' if ended else 'was started'} otherwise:\n"
@@ -61,6 +66,14 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
         "or a sweep by another name (sweep=...)"
         + (f". To go on with that run: {resume}" if goes_on else "")
     )
+
+
+def _settings_on_top(others: Sequence[str]) -> list[str]:
+    """Return the settings of this command, for a shell, without those that `others` set."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    keys = {"resume", "allow", *(shlex.split(line)[0].partition("=")[0] for line in others)}
+    keys |= {key.lstrip("+") for key in keys}
+    return [shlex.quote(line) for line in given if line.partition("=")[0].lstrip("+") not in keys]
 
 
 def note_changes(folder: Path, changes: list[str]) -> None:

@@ -59,10 +59,11 @@ class Replanned:
         ]
         if self.other:
             parts.append(f"{len(self.other)} are for something else ({shorten(self.other, 3)})")
-        found = f"{folder / PLAN} says who was annotated how when the run started, and the cohort, "
-        return [f"{found}split or annotation gives another plan now: {', '.join(parts)}"][
-            : len(parts)
-        ]
+        found = (
+            f"{folder / PLAN} says who was annotated how when the run started, and the cohort, "
+            f"split or annotation gives another plan now: {', '.join(parts)}"
+        )
+        return [found] if parts else []
 
     def without_new(self, plan: Plan, content: Mapping[str, Any]) -> list[str]:
         """Return overrides that leave out the new scans, quoted for a shell.
@@ -81,7 +82,9 @@ class Replanned:
                 names += [
                     s.id.removeprefix("sub-") if s.subject in old else s.subject for s in scans
                 ]
-                overrides.append(override(key, f"[{','.join(map(quoted, dict.fromkeys(names)))}]"))
+                overrides.append(
+                    override(f"++{key}", f"[{','.join(map(quoted, dict.fromkeys(names)))}]")
+                )
         return overrides
 
 

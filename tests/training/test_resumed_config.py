@@ -7,6 +7,8 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,12 @@ from interruption import Killed, assert_same_runs, die_at
 from omegaconf import DictConfig, OmegaConf
 from tiny_run import train
 
+from neoseg.cohort import Scan
 from neoseg.configuration.resume import resumed
 from neoseg.configuration.run import RunConfig
 from neoseg.errors import NeosegError
 from neoseg.findings.settings import ConfigError
+from neoseg.runs.replanned import Replanned
 from neoseg.runs.run import train as train_run
 from neoseg.store import DataError
 from neoseg.training.module import SegmentationModule
@@ -53,6 +57,23 @@ def test_a_run_whose_cohort_has_grown_goes_on_without_the_new(
     assert line[:3] == ["python", "-m", "neoseg.train"]
     train_run(resumed(run, line[3:]), run, resuming=True)
     assert json.loads((run / "run.json").read_text())["steps"] == 4
+
+
+def test_new_scans_of_another_cohort_are_left_out_of_that() -> None:
+    def source(name: str, *ids: tuple[str, str]) -> SimpleNamespace:
+        scans = [Scan(*key, (None,), None, None, None, None, name) for key in ids]
+        return SimpleNamespace(cohort=SimpleNamespace(name=name, scans=scans))
+
+    plan: Any = SimpleNamespace(
+        sources=[source("a", ("1", "x")), source("b", ("1", "x"), ("1", "y"))]
+    )
+    found = Replanned(new=(("b", "sub-1_ses-y"),))
+    content = {"extra_cohorts": {"b": {"cohort": {"exclude": ["7 a"]}}}}
+    (line,) = found.without_new(plan, content)
+    assert shlex.split(line) == ['++extra_cohorts.b.cohort.exclude=["7 a","1_ses-y"]']
+    assert Replanned(new=found.new, gone=(("a", "sub-2"),)).without_new(plan, content) == []
+    everybody = Replanned(new=(*found.new, ("b", "sub-1_ses-x"))).without_new(plan, {})
+    assert shlex.split(everybody[0]) == ['++extra_cohorts.b.cohort.exclude=["1"]']
 
 
 @pytest.mark.parametrize(
