@@ -1,10 +1,42 @@
 """Settings of `conf/cluster`: where the jobs of a sweep run."""
 
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from neoseg.findings.settings import ConfigError, Section
+
+_TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<first>\d+)(?::(?P<second>\d\d))?(?::(?P<third>\d\d))?")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_PER_GB = {"k": 2.0**-20, "m": 2.0**-10, "": 2.0**-10, "g": 1.0, "t": 2.0**10}
+
+
+def _minutes(value: Any) -> Any:
+    """Return minutes, rounded up, of a time as sbatch takes it: `720`, `12:00:00`, `1-12`."""
+    if not isinstance(value, str) or value.isdecimal():
+        return value
+    match = _TIME.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("expected minutes, hours:minutes:seconds or days-hours:minutes:seconds")
+    days, *parts = (int(match[name] or 0) for name in ("d", "first", "second", "third"))
+    whole = match["d"] is not None or match["third"] is not None
+    hours, minutes, seconds = parts if whole else (0, *parts[:2])
+    return 1440 * days + 60 * hours + minutes + (seconds > 0)
+
+
+def _gigabytes(value: Any) -> Any:
+    """Return GB of a number of GB, or of a size as sbatch takes it: `64G`, `64000` with a unit."""
+    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?", value):
+        return value
+    match = _MEMORY.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("expected GB as a number, or a size with its unit such as 64G")
+    return float(match[1]) * _PER_GB[match[2].lower()]
+
+
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 class LocalSettings(Section):
@@ -25,16 +57,17 @@ class SlurmSettings(Section):
     gpus_per_node: int | Literal["auto"] | None = "auto"
     gres: str | None = None
     cpus_per_task: int | None = Field(default=None, ge=1)
-    memory: float | None = Field(default=None, gt=0)
-    time: int = Field(ge=1)
+    memory: Annotated[float | None, BeforeValidator(_gigabytes)] = Field(default=None, gt=0)
+    time: Annotated[int, BeforeValidator(_minutes)] = Field(ge=1)
     requeues: int = Field(default=100, ge=0)
     warning: int = Field(default=120, ge=1)
     jobs: int = Field(default=16, ge=1)
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+    wckey: str | None = None
     constraint: str | None = None
-    exclude: str | None = None
+    exclude: Annotated[str | None, BeforeValidator(_joined)] = None
     setup: tuple[str, ...] = ()
     options: dict[str, Any] | None = None
 
@@ -78,6 +111,7 @@ class SlurmSettings(Section):
             "slurm_partition": self.partition,
             "slurm_account": self.account,
             "slurm_qos": self.qos,
+            "slurm_wckey": self.wckey,
             "slurm_constraint": self.constraint,
             "slurm_exclude": self.exclude,
             "slurm_setup": list(self.setup),

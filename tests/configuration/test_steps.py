@@ -44,6 +44,37 @@ def test_devices_share_a_batch() -> None:
         require_shares(10, 8)
 
 
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [
+        *((720, 720), ("720", 720), ("90:00", 90), ("90:01", 91), ("12:00:00", 720)),
+        *(("1-12", 2160), ("2-01:30", 2970), ("0-00:29:30", 30)),
+    ],
+)
+def test_times_may_be_written_as_for_sbatch(time: int | str, minutes: int) -> None:
+    """Its manual has minutes, minutes:seconds, hours:minutes:seconds, days-hours and on from it."""
+    given = {"nodes": 1, "tasks_per_node": 1, "time": time}
+    assert SlurmSettings.read(given, "cluster").time == minutes
+
+
+@pytest.mark.parametrize(
+    ("memory", "gigabytes"), [(64, 64), ("7.5", 7.5), ("64GB", 64), ("512M", 0.5), ("1T", 1024)]
+)
+def test_memory_may_have_a_unit(memory: float | str, gigabytes: float) -> None:
+    given = {"nodes": 1, "tasks_per_node": 1, "time": 90, "memory": memory}
+    assert SlurmSettings.read(given, "cluster").memory == gigabytes
+
+
+def test_what_is_neither_is_told_with_what_may_be_given() -> None:
+    given = {"nodes": 1, "tasks_per_node": 1, "time": "12h", "memory": "many"}
+    with pytest.raises(ConfigError) as caught:
+        SlurmSettings.read(given | {"exclude": ["a1", "a2"]}, "cluster")
+    for text in ("cluster.time", "hours:minutes:seconds", "cluster.memory", "such as 64G"):
+        assert text in str(caught.value)
+    ready = SlurmSettings.read(given | {"time": 9, "memory": None, "exclude": ["a1", "a2"]}, "c")
+    assert ready.parameters("x", False)["slurm_exclude"] == "a1,a2"
+
+
 def test_a_job_needs_more_time_than_its_end_takes() -> None:
     with pytest.raises(ConfigError, match="to 5 or more"):
         SlurmSettings.read({"nodes": 1, "tasks_per_node": 1, "time": 4, "warning": 120}, "cluster")

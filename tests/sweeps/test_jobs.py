@@ -217,6 +217,7 @@ def test_jobs_that_slurm_still_has_are_not_submitted_again(
 def test_what_sbatch_would_get_is_told_by_array(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     asked = ("cluster=slurm", "cluster.partition=gpu", "+cluster.options={mail-type: END}")
+    asked += ("cluster.wckey=thesis",)
     sizes = {"a": "cluster.time=90", "b": "cluster.time=90", "c": "cluster.memory=7.5"}
     jobs = [job(tmp_path / name, *asked, size) for name, size in sizes.items()]
     config = OmegaConf.create({"sweep": "mine", "hydra": {"sweep": {"dir": str(tmp_path)}}})
@@ -227,6 +228,7 @@ def test_what_sbatch_would_get_is_told_by_array(tmp_path: Path) -> None:
         assert f"#SBATCH --{flag}\n" in both
     assert "#SBATCH --mem=7680MB\n" in last
     assert "#SBATCH --array" not in last
+    assert "#SBATCH --wckey=thesis\n" in both
     assert "srun" not in both + last
 
 
