@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from neoseg.cohort.folders import SessionFolder, find_sessions, has_subjects, list_subjects
+from neoseg.cohort.folders import (
+    PIPELINE_FOLDERS,
+    SessionFolder,
+    find_sessions,
+    has_subjects,
+    list_subjects,
+)
 from neoseg.cohort.label_tables import convention_of
 from neoseg.cohort.meaning import integer_keys, resolve
 from neoseg.cohort.participants import read_ages
@@ -14,9 +20,6 @@ from neoseg.cohort.scan import Scan
 from neoseg.findings.problems import Problems, shorten
 from neoseg.labels import Convention, LabelSpace
 from neoseg.labels.convention import Meaning
-
-PIPELINE_FOLDERS = ("derivatives/dhcp_anat_pipeline", "derivatives", ".")
-
 
 MODALITIES = tuple(dict.fromkeys(modality for modality, _ in RELEASES[0].images))
 

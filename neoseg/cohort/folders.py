@@ -11,6 +11,9 @@ from neoseg.findings.problems import Problems, shorten
 FOLDERS = ("sub-*/ses-*/anat", "sub-*/anat")
 """Where the images of a BIDS data set lie."""
 
+PIPELINE_FOLDERS = ("derivatives/dhcp_anat_pipeline", "derivatives", ".")
+"""Where the subjects of a dHCP tree or another data set may lie, in order of preference."""
+
 
 @dataclass(frozen=True)
 class SessionFolder:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neoseg.cohort.formats import dicom_line
+from neoseg.cohort.keep import keep_scans
 from neoseg.cohort.scan import Cohort, Scan, bare_id, id_in
 from neoseg.cohort.segments import with_segments
 from neoseg.cohort.selection import Selection
@@ -115,6 +116,8 @@ def reader(
             if all(known.kind != "alike-ids" for known in problems.warnings):  # by a reader itself
                 warn_of_time_points([s.subject for s in scans], f"{words}{patterned}", problems)
             _warn_similar_ids(scans, problems)
+            if selection.keep:
+                scans = keep_scans(scans, path, selection.keep, problems)
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = convention is not None and bool(kept)

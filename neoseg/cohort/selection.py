@@ -15,11 +15,13 @@ from neoseg.findings.settings import Section
 class Selection(Section):
     """Filters common to all cohorts; ids of subjects or scans, with or without `sub-`.
 
+    `keep` has the accepted texts of columns of the data set's tables, see `keep_scans`.
     `max_birth_age` is in weeks and inclusive; it leaves out scans with an unknown birth age.
     """
 
     subjects: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    keep: dict[str, tuple[str, ...]] | None = None
     max_subjects: int | None = Field(default=None, ge=1)
     max_birth_age: float | None = Field(default=None, gt=0)
     require_modalities: bool = False
@@ -30,6 +32,14 @@ class Selection(Section):
         if not isinstance(ids, list | tuple):
             return ids
         return tuple(bare_id(str(i), "sub-") if isinstance(i, str | int) else i for i in ids)
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _texts(cls, keep: Any) -> Any:
+        if not isinstance(keep, dict):
+            return keep
+        lists = {str(k): v if isinstance(v, list | tuple) else [v] for k, v in keep.items()}
+        return {key: [str(value) for value in values] for key, values in lists.items()}
 
     def wants(self, subject: str) -> bool:
         """Return whether a scan of a subject (without `sub-`) may pass `subjects` and `exclude`."""

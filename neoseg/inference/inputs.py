@@ -4,8 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from neoseg.cohort.dhcp import PIPELINE_FOLDERS
-from neoseg.cohort.folders import FOLDERS, has_subjects
+from neoseg.cohort.folders import FOLDERS, PIPELINE_FOLDERS, has_subjects
 from neoseg.cohort.formats import APART, ENDINGS, dicom_line, is_volume, stem_of
 from neoseg.cohort.freesurfer import TEMPLATE_PREFIX, is_in_subject
 from neoseg.cohort.nnunet import channels_of

@@ -232,6 +232,31 @@ def test_filters(
     assert [scan.id for scan in read_dhcp(tmp_path, drawem9, **options).scans] == expected
 
 
+def test_columns_of_the_tables_tell_which_scans_are_kept(
+    tmp_path: Path, drawem9: LabelSpace
+) -> None:
+    """The sessions' own tables, and that of the participants."""
+    base = make_dhcp(tmp_path)
+    header = "session_id radiology_score"
+    add_table(base / "sub-CC01/sub-CC01_sessions.tsv", header, "ses-7 1", "0100 3Q")
+    add_table(base / "sub-007/sub-007_sessions.tsv", header, "5 n/a")
+    add_table(base / "sub-CC02/sub-CC02_sessions.tsv", "session_id scan_age", "3 41")
+
+    def kept(**keep: Any) -> list[str]:
+        return [scan.id for scan in read_dhcp(tmp_path, drawem9, keep=keep).scans]
+
+    assert kept(radiology_score=[1, "3q"]) == ["sub-CC01_ses-0100", "sub-CC01_ses-7"]
+    assert kept(radiology_score=1) == ["sub-CC01_ses-7"]
+    assert kept(Radiology_Score=["1"], sex="male") == ["sub-CC01_ses-7"]
+    warnings = "\n".join(read_dhcp(tmp_path, drawem9, keep={"radiology_score": [1]}).warnings)
+    assert "1 scans have another radiology_score than 1 and" in warnings
+    assert "2 scans have no known radiology_score and are left out: sub-007" in warnings
+    with pytest.raises(CohortError, match="keep: leaves none of the 4 scans"):
+        kept(radiology_score=["5"])
+    with pytest.raises(CohortError, match=r"'radiology'.*without it.*mean 'radiology_score'"):
+        kept(radiology=[1])
+
+
 def test_excluded_subjects_may_be_broken(tmp_path: Path, drawem9: LabelSpace) -> None:
     base = make_dhcp(tmp_path)
     add_scan(base, "BAD", "1", ["desc-drawem9_dseg"])

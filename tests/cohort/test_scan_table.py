@@ -153,6 +153,13 @@ def test_a_column_annotation_serves_the_plan(tmp_path: Path, drawem9: LabelSpace
     assert [scan.annotation and scan.annotation.name for scan in told.scans] == ["full", "TCV"]
 
 
+def test_rows_are_kept_by_a_column(tmp_path, drawem9) -> None:
+    rows = ["1,a,i/1.nii,1.5T", "1,b,i/1.nii,3T", "02_ses-c,,i/2.nii,3t"]
+    path = write(tmp_path, *rows, header="subject,session,T2w,field")
+    cohort = read(path, drawem9, modalities=["T2w"], keep={"field": "3T"})
+    assert [scan.id for scan in cohort.scans] == ["sub-02_ses-c", "sub-1_ses-b"]
+
+
 def test_a_cell_names_the_structures_that_were_not_drawn(tmp_path, drawem9) -> None:
     rows = ["1,i/1.nii,l/1.nii,", "2,i/2.nii,l/2.nii,Brainstem; TCV"]
     path = write(tmp_path, *rows, header="subject,T2w,label,not_drawn")
