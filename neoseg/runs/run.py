@@ -13,6 +13,7 @@ from neoseg.configuration.run import RunConfig
 from neoseg.failure import failure_noted
 from neoseg.files import write_text
 from neoseg.foreign import CONFIG
+from neoseg.inference.checkpoint import CHECKPOINTS, LAST
 from neoseg.runs.effort import Effort, effort_counted
 from neoseg.runs.find_rate import find_rate
 from neoseg.runs.folder import RECORD, claimed
@@ -27,6 +28,7 @@ from neoseg.runs.stage_data import prepared
 from neoseg.runs.start import require_unseen, with_source
 from neoseg.runs.start_command import write_command
 from neoseg.store.leaks import members_of, told_once, warn_of_twins
+from neoseg.store.shared_images import tell_shared_images
 from neoseg.tracking.loggers import close_runs
 from neoseg.training.recipe import STAGES, before, stages_of
 
@@ -76,8 +78,15 @@ def _train(run: RunConfig, folder: Path, resuming: bool, effort: Effort) -> floa
     if run.find_lr is not None:
         find_rate(run, folder, plan, stages[0])
         return float("nan")
-    if run.recipe.kind == "folds":  # who shows the same is told before any fold is trained
-        warn_of_twins(prepared(run, plan, with_teacher=False).members)
+    checkpoints = (stage.folder(folder) / CHECKPOINTS / LAST for stage in stages)
+    folds, begun = run.recipe.kind == "folds", any(path.is_file() for path in checkpoints)
+    several = len(plan.sources) > 1 and not begun
+    if folds or several:  # who shows the same is told before anything is trained
+        members = prepared(run, plan, with_teacher=False).members
+        if folds:
+            warn_of_twins(members)
+        if several:
+            tell_shared_images(plan, members, run.leaks)
     trained = None
     for stage in stages:
         trained = run_stage(run, folder, plan, stage, before(stage, stages))

@@ -23,6 +23,7 @@ from neoseg.evaluation.table import read_scores
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelError
 from neoseg.runs.folder import claimed
+from neoseg.store import DataError
 
 SMALL = [
     "patches.batch_size=3",
@@ -264,3 +265,18 @@ def test_a_cohort_without_a_modality_fits_where_it_is_filled_in(
     both = ["cohort.modalities=[T2w,T1w]", "cohort.require_modalities=true"]
     with pytest.raises(CohortError, match="'b' lacks images"):
         planned(compose_train(*both, policy, *extra))
+
+
+def test_a_cohort_that_shows_what_another_hides_stops_a_run_that_has_not_begun(
+    compose_train: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    again = "extra_cohorts.again.cohort"
+    same = (f"+cohort@{again}=phantom", again + ".phantom=${cohort.phantom}")
+    config = compose_train("annotation=superclass", "annotation.full_fraction=0.2", *same)
+    with pytest.raises(DataError, match=r"cohort 'again' has \d+ images that cohort 'phantom' has"):
+        train(config, tmp_path)
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.touch()
+    with pytest.raises(ConfigError, match=r"last\.ckpt"):  # is resumed, as far as that goes
+        train(config, tmp_path)
