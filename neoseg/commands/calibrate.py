@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neoseg.cohort import Cohort, Scan
+from neoseg.cohort.scan import person_of
 from neoseg.cohort.split import shuffled
 from neoseg.commands.predicting import PredictingConfig
 from neoseg.configuration.outputs import can_be_written
@@ -84,7 +85,13 @@ def main(config: DictConfig) -> None:
             partial,
             len(observations),
         )
-    people = len({(cohort.name, scan.subject) for cohort, scan in scans.values()})
+    namesakes = load_config(command.run[0]).get("leaks") == "namesakes"
+    people = len(
+        {
+            (cohort.name if namesakes else "", person_of(scan.subject))
+            for cohort, scan in scans.values()
+        }
+    )
     if people < len(scans):
         log.warning(
             "%d scans are of %d people: each counts as if it were somebody's only one, and those "

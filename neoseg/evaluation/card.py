@@ -17,6 +17,7 @@ from neoseg.evaluation.budget import (
     validation_labels,
 )
 from neoseg.evaluation.card_text import card_markdown
+from neoseg.evaluation.people import people_of
 from neoseg.evaluation.table import AGE_GROUPS, SCAN, of_age, read_scores, summarise
 from neoseg.files import write_json, write_text
 from neoseg.findings.privacy import Privacy, shared
@@ -178,7 +179,7 @@ def limits_of_use(
     if scores is None or scores.empty:
         return [*limits, "Not tested: the run was not scored."]
     scans = scores.drop_duplicates(list(SCAN))
-    subjects = len(scans.drop_duplicates(list(SCAN[:2])))
+    subjects = people_of(scans, config).nunique()
     tested = [str(n) for n in names if len(names) == 1 or n in set(scans["cohort"])]
     text = f"Tested on {_count(len(scans), 'scan')} of {_count(subjects, 'subject')}"
     text += f" of '{', '.join(tested)}'"

@@ -183,6 +183,12 @@ def test_several_cohorts_are_named_and_counted_apart(run) -> None:
         for cohort in ("phantom", "fetal")
     ]
     write_scores(run / "scores.csv", pd.concat(frames))
+    for leaks, people in (("stop", "1 subject"), ("namesakes", "2 subjects")):
+        config = CONFIG | {"extra_cohorts": extra, "leaks": leaks}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        assert f"Tested on 2 scans of {people} of 'phantom, fetal'" in " ".join(
+            run_card(run)["limits"]
+        )
     card = run_card(run)
     assert card["data"]["cohort"] == ["phantom", "bare", "fetal"]
     assert [(row["cohort"], row["scans"], row["subjects"]) for row in card["data"]["scans"]] == [

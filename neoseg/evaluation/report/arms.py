@@ -11,7 +11,7 @@ from neoseg.evaluation.report.intervals import LEVEL, mean_intervals
 from neoseg.evaluation.table import of_age
 
 ARM = ("arm", "experiment", "full_fraction")
-SCAN = ("subject", "session", "scan_age", "age_group")
+SCAN = ("person", "subject", "session", "scan_age", "age_group")
 CLASS = ("class", "abbreviation")
 
 MEAN_OF_LEAVES = "mean of all"
@@ -39,6 +39,7 @@ def with_arms(scores: pd.DataFrame) -> pd.DataFrame:
     of means have no volumes; `missed` and `invented` count structures there.
     """
     frame = scores.copy()
+    frame["person"] = frame.get("person", frame["subject"])
     frame["draw"] = np.where(
         frame["draw"].isna(),
         "seed " + frame["seed"].map("{:.0f}".format),
@@ -77,7 +78,7 @@ def scan_means(frame: pd.DataFrame) -> pd.DataFrame:
 
 def draw_means(frame: pd.DataFrame, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return arm -> table: a row per draw and scan (mean over runs), columns (metric, class)."""
-    keys = ["arm", "draw", *SCAN[:2], "abbreviation"]
+    keys = ["arm", "draw", *SCAN[:3], "abbreviation"]
     table = frame.groupby(keys, sort=False)[list(metrics)].mean().unstack("abbreviation")
     return {arm: table.loc[arm] for arm in dict.fromkeys(frame["arm"])}
 
@@ -107,7 +108,7 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
     hidden, metric;
     mean, std: over draws, of the per-draw means over scans (n - 1), as in the paper;
     median, scan_std: over scans, of their means over draws;
-    low, high: confidence interval of the mean over scans, clustered by subject; it covers the
+    low, high: confidence interval of the mean over scans, clustered by person; it covers the
     variation between test subjects, not between draws; NaN below three subjects;
     draws, scans, subjects: counts, of subjects those with a Dice; misses, inventions: summed over
     runs.
@@ -142,7 +143,7 @@ def summarise_arms(frame: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame
 
 def wide(scans: pd.DataFrame) -> pd.DataFrame:
     """Pivot the rows of one arm in `scan_means`: a row per scan, columns (metric, abbreviation)."""
-    keys = ["subject", "session", "abbreviation"]
+    keys = [*SCAN[:3], "abbreviation"]
     table = scans.set_index(keys)[list(METRICS)].unstack("abbreviation")
     assert isinstance(table, pd.DataFrame)  # a Series only if there were a single metric
     return table
@@ -159,7 +160,7 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
     upper = {name: metric.most if metric.least == 0 else np.nan for name, metric in METRICS.items()}
     low, high = mean_intervals(
         table.to_numpy(),
-        table.index.get_level_values("subject").to_numpy(),
+        table.index.get_level_values("person").to_numpy(),
         level=level,
         most=np.array([upper[name] for name in table.columns.get_level_values(0)]),
     )
@@ -179,5 +180,5 @@ def _summary(runs: pd.DataFrame, scans: pd.DataFrame, level: float) -> pd.DataFr
         misses=("missed", "sum"), inventions=("invented", "sum")
     )
     scored = runs[runs["dice"].notna()].groupby("abbreviation", sort=False)
-    counts.insert(0, "subjects", scored["subject"].nunique())
+    counts.insert(0, "subjects", scored["person"].nunique())
     return result.join(counts.fillna({"subjects": 0}).astype(int)).reset_index()

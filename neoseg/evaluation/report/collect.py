@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from neoseg.evaluation.budget import share_of_full
+from neoseg.evaluation.people import people_of
 from neoseg.evaluation.report.arm_names import name_arms
 from neoseg.evaluation.report.one_training import same_trainings
 from neoseg.evaluation.report.run_files import FinishedRun, ReportError, read_run
@@ -47,7 +48,8 @@ class Collected:
     `full_fraction` and `draw` are NaN if the run's configuration has none; `run` is the name of the
     run, its folder relative to the searched one. `repeated` are groups of runs that are one
     training each; these have the draw of the first of them, so that they count once. If the runs
-    were tested on several cohorts, `subject` is prefixed with "cohort/".
+    were tested on several cohorts, `subject` is prefixed with "cohort/". `person` is as
+    from `people_of`.
     """
 
     scores: pd.DataFrame
@@ -121,7 +123,7 @@ def collect(
     for first, *others in repeated:
         for number in others:
             table[number]["draw"] = table[first]["draw"]
-    scores = _joined(frames, table)
+    scores = _joined(frames, table, configs)
     _unify_facts(scores)
     groups = tuple(tuple(runs[number].name for number in group) for group in repeated)
     return Collected(scores, runs, tuple(unfinished), groups)
@@ -168,16 +170,24 @@ def _read(
     return _Finished(FinishedRun(path, name, record), config, keys | {"run": name}, frame)
 
 
-def _joined(frames: list[pd.DataFrame], table: list[dict[str, str | float]]) -> pd.DataFrame:
+def _joined(
+    frames: list[pd.DataFrame],
+    table: list[dict[str, str | float]],
+    configs: list[dict[str, Any]],
+) -> pd.DataFrame:
     """Return the scores of all runs in one frame that begins with `RUN_COLUMNS`."""
-    for frame, keys in zip(frames, table, strict=True):
+    for frame, keys, config in zip(frames, table, configs, strict=True):
         for column in {*RUN_COLUMNS, "arm"} & {*frame.columns}:
             del frame[column]
+        frame["person"] = people_of(frame, config)
         for position, column in enumerate(RUN_COLUMNS):
             frame.insert(position, column, keys[column])
     scores = pd.concat(frames, ignore_index=True)
     if scores["cohort"].nunique() > 1:
         scores["subject"] = scores["cohort"] + "/" + scores["subject"]
+        scores["person"] = scores.groupby("subject")["person"].transform("min")
+    else:
+        scores["person"] = scores["subject"]
     return scores
 
 

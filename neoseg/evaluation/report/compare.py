@@ -98,7 +98,7 @@ class Comparison:
         unfinished = len(self.collected.unfinished)
         text = (
             f"{len(self.runs)} finished runs in {self.frame['arm'].nunique()} arms, scored on "
-            f"{len(scans)} scans of {scans['subject'].nunique()} subjects"
+            f"{len(scans)} scans of {scans['person'].nunique()} subjects"
         )
         if not unfinished:
             return f"{text}."

@@ -191,9 +191,9 @@ def _common(indices: Iterable[pd.Index]) -> pd.Index:
 
 def _compare_pair(arms: list[pd.DataFrame], level: float, seed: int, margin: float) -> pd.DataFrame:
     """Compare the first two tables of `draw_means`; an optional third is full supervision."""
-    means = [arm.groupby(level=list(SCAN[:2]), sort=False).mean() for arm in arms]
+    means = [arm.groupby(level=list(SCAN[:3]), sort=False).mean() for arm in arms]
     scans, columns = _common(mean.index for mean in means), _common(mean.columns for mean in means)
-    subjects = scans.get_level_values("subject").to_numpy().astype(str)
+    subjects = scans.get_level_values("person").to_numpy().astype(str)
     draws = [[str(draw) for draw in arm.index.unique("draw")] for arm in arms]
     tables = [
         np.stack([arm.xs(draw, level="draw")[columns].reindex(scans).to_numpy() for draw in names])

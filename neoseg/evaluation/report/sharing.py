@@ -48,5 +48,6 @@ def shared_runs(
             full_id(*pair): full_id(*original)
             for pair, original in zip(zip(new, visits, strict=True), old, strict=True)
         }
-        scores = scores.assign(subject=new, session=visits)
+        people = scores["person"].map(dict(zip(scores["subject"], new, strict=True)))
+        scores = scores.assign(subject=new, session=visits, person=people)
     return replace(collected, scores=scores, runs=runs, unfinished=unfinished), files

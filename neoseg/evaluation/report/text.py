@@ -123,7 +123,7 @@ def notes(comparison: Comparison) -> list[str]:
     ]
     if tolerance:
         texts.append(f"The normalised surface Dice allows {tolerance} mm.")
-    subjects = comparison.collected.scores["subject"].nunique()
+    subjects = comparison.collected.scores["person"].nunique()
     if subjects < 10:
         texts.append(f"{subjects} test subjects say little about others.")
     draws = comparison.summary["draws"]

@@ -14,6 +14,7 @@ from neoseg.evaluation.report.arms import summarise_arms, with_arms
 from neoseg.evaluation.report.cases import case_views, choose_cases
 from neoseg.evaluation.report.cautions import _several_cohorts, _unequal_scans
 from neoseg.evaluation.report.collect import collect
+from neoseg.evaluation.report.compare import ReportSettings, compare
 from neoseg.evaluation.table import write_scores
 
 OWN = {("p1", "1"): {"GM": 0.9, "WM": 0.8}, ("t2", "1"): {"GM": 0.7, "WM": 0.7}}
@@ -45,6 +46,21 @@ def test_scans_of_one_name_are_paired_within_their_cohort(runs: Path) -> None:
     assert rows.loc["alone", ["scans", "subjects"]].tolist() == [1, 1]
     assert rows.loc["both", ["scans", "subjects"]].tolist() == [2, 2]
     assert rows.loc["both", "mean"] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(("leaks", "people"), [("stop", 2), ("tell", 2), ("namesakes", 3)])
+def test_a_person_of_two_cohorts_counts_once(runs: Path, leaks: str, people: int) -> None:
+    for path in runs.glob("*/config.yaml"):
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"leaks": leaks}))
+    comparison = compare(runs, ReportSettings())
+    assert f"scored on 3 scans of {people} subjects" in comparison.about
+    table = comparison.summary
+    row = table[(table["abbreviation"] == "GM") & (table["metric"] == "dice")]
+    counts = row[row["age_group"] == "all"].set_index("experiment")["subjects"]
+    assert counts.to_dict() == {"alone": 2, "both": people}
+    shared = compare(runs, ReportSettings(), "subjects").collected.scores
+    assert shared["person"].nunique() == people
+    assert set(shared["person"]) <= set(shared["subject"])
 
 
 def test_the_dice_of_each_cohort_is_told(runs: Path) -> None:
