@@ -123,7 +123,8 @@ class Structures:
                 f"{self._as_mask(leaves, lacking)}where it was not drawn and may be in the "
                 "background, set "
                 f"{override(f'{prefix}cohort.not_drawn', self._line(leaves, lacking))}"
-                f"{self._as_surroundings(leaves)}{self._instead(leaves, lacking)}",
+                f"{self._as_surroundings(leaves)}{self._instead(leaves, lacking)}"
+                f"{self._by_another_table(leaves, lacking)}",
                 "structure-not-drawn",
             )
             for lacking, leaves in groups.items()
@@ -194,6 +195,25 @@ class Structures:
                     f"protocol such as {{describes: true, convention: {meaning.written(swapped)}}}"
                 )
         return ""
+
+    def _by_another_table(self, leaves: Sequence[int], lacking: Sequence[str]) -> str:
+        """Return how to say that scans have the integers of another table, or "".
+
+        That may be so where a minority lacks several structures, those of the highest integers.
+        """
+        meaning = self.convention
+        gone = [v for v, of in zip(meaning.values, meaning.sets, strict=True) if of <= {*leaves}]
+        kept = {v: meaning.name(code) for code, v in enumerate(meaning.values) if v not in gone}
+        few = 2 * len(lacking) < len(self.scans)
+        if not few or len(gone) < 2 or max(kept, default=gone[0]) >= gone[0]:
+            return ""
+        listed = ", ".join(f"{value}: {name}" for value, name in kept.items())
+        return (
+            f"; {', '.join(map(str, gone))} are the highest integers: if these files follow "
+            "another table, not_drawn keeps what they show under wrong names; name them in "
+            "annotation.file, with a protocol that has the names of that table, such as "
+            f"{{describes: true, convention: {{{listed}}}}}"
+        )
 
     def of_part(self, source: Source, part: str) -> LabelSet:
         """Return the leaves of which some scan in a part of the split has a voxel."""

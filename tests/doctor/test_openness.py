@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 import yaml
 from broken_cohorts import EXAMPLES, Example, examine, head, save, write_cohort
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +19,7 @@ from small_cohort import save as save_small
 from small_cohort import write_cohort as write_small
 
 from neoseg.cohort import Plan, Problem
+from neoseg.cohort.table import write_rows
 from neoseg.doctor.cohort import unseen_leaves
 from neoseg.doctor.examination import findings_of_plan
 from neoseg.doctor.openness import without_integer
@@ -162,6 +164,44 @@ def test_regions_that_overlap_need_a_protocol_for_each_kind(tmp_path: Path) -> N
     save(example.file("dseg", "01"), regions)
     (problem,) = told(example, tmp_path, "full-but-coarse")
     assert "annotation=table, with a protocol for each kind of file" in problem.action
+
+
+@pytest.mark.parametrize(
+    ("lost", "subjects", "is_told"),
+    [
+        ((3, 4), ("03",), True),
+        ((4,), ("03",), False),
+        ((1, 4), ("03",), False),
+        ((3, 4), ("02", "03"), False),
+    ],
+)
+def test_files_without_the_highest_integers_may_follow_another_table(
+    tmp_path: Path, lost: tuple[int, ...], subjects: tuple[str, ...], is_told: bool
+) -> None:
+    example = write_cohort(tmp_path / "cohort")
+    (example.root / "dseg.tsv").unlink()
+    example.options["convention"] = "identity"
+    for subject in subjects:
+        labels = head(int(subject) - 1)[1]
+        save(example.file("dseg", subject), np.where(np.isin(labels, lost), 2, labels))
+    (problem,) = told(example, tmp_path, "structure-not-drawn")
+    before, _, protocol = problem.action.partition("has the names of that table, such as ")
+    assert bool(protocol) == ("3, 4 are the highest integers" in before) == is_told
+    if not is_told:
+        return
+    described = yaml.safe_load(protocol)
+    assert described == {"describes": True, "convention": {0: "BG", 1: "CSF", 2: "cGM"}}
+    table = tmp_path / "who.csv"
+    write_rows(table, ["subject", "annotation"], [["01", "full"], ["02", "full"], ["03", "feta"]])
+    example.annotation = {
+        "full_fraction": None,
+        "protocol": {"name": "other"},
+        "file": table,
+        "protocols": {"feta": described},
+    }
+    assert not told(example, tmp_path, "structure-not-drawn")
+    (problem,) = told(example, tmp_path, "no-integer")
+    assert "1 of 3 scans have no integer for WM, dGM" in problem.found
 
 
 def test_structures_that_no_test_scan_shows_are_told_once_for_all_cohorts(tmp_path: Path) -> None:
