@@ -403,6 +403,14 @@ def exchanged_in_one(example: Example) -> None:
     example.mirror = [(3, 4)]
 
 
+def other_integers_in_one(example: Example) -> None:
+    for number, subject in enumerate(SUBJECTS):
+        labels = np.roll(head(2)[1], number, axis=0)
+        if subject == "02":
+            labels = np.array([0, 1, 2, 4, 3], np.uint8)[labels]
+        save(example.file("dseg", subject), labels)
+
+
 def more_than_described(example: Example) -> None:
     labels = head(1)[1]
     save(example.file("dseg", "02"), np.where(labels == 4, 0, labels).astype(np.uint8))
@@ -578,6 +586,7 @@ EXAMPLES: dict[str, Callable[[Example], None]] = {
     "full-but-coarse": outlines,
     "unpaired-sides": two_sides,
     "exchanged-sides": exchanged_in_one,
+    "other-integers": other_integers_in_one,
     "class-never-annotated": never_annotated,
     "contradicted-annotation": more_than_described,
     "label-meaning": unknown_name,

@@ -20,6 +20,7 @@ from neoseg.doctor.cohort import (
 from neoseg.doctor.contradictions import contradicting
 from neoseg.doctor.diagnosis import Diagnosis
 from neoseg.doctor.openness import mostly_open, without_integer
+from neoseg.doctor.other_table import other_tables
 from neoseg.doctor.sides import exchanged_sides, unpaired_sides
 from neoseg.doctor.structures import Structures, untested
 from neoseg.labels import LabelSet, Protocol
@@ -76,6 +77,7 @@ def diagnose(
             problems += [*structures.not_drawn(source), *untested([(source, structures)])]
             problems += [*without_integer(good, good.scans), *mostly_open(source, examined)]
             problems += [*unpaired_sides(good, examined), *exchanged_sides(good, examined)]
+            problems += other_tables(good, examined)
     return Diagnosis(cohort.name, good.scans, tuple(dict.fromkeys(problems)), structures, annotated)
 
 
@@ -101,6 +103,7 @@ def findings_of_plan(plan: Plan, store: Store, mirrored: bool) -> list[Problem]:
         problems += without_integer(source.cohort, scans, prefix)
         problems += mostly_open(source, examined, prefix)
         problems += [*copied_labels(examined), *exchanged_sides(source.cohort, examined)]
+        problems += other_tables(source.cohort, examined)
         if mirrored:
             problems += unpaired_sides(source.cohort, examined)
     problems += contradicting(each)

@@ -50,6 +50,7 @@ KINDS: Mapping[str, str] = {
     "full-but-coarse": "Scans called full whose files merge most structures",
     "unpaired-sides": "Left and right structures that the label table does not pair",
     "exchanged-sides": "Left and right structures that lie the other way round",
+    "other-integers": "Label files whose integers look like other structures",
     "class-never-annotated": "Classes that no protocol annotates",
     "contradicted-annotation": "Label files that tell more than their annotation is said to",
     "label-meaning": "Names and values that the label table lacks",

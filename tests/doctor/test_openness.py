@@ -204,6 +204,33 @@ def test_files_without_the_highest_integers_may_follow_another_table(
     assert "1 of 3 scans have no integer for WM, dGM" in problem.found
 
 
+def test_integers_that_look_like_other_structures_are_told(tmp_path: Path) -> None:
+    example = broken(tmp_path, "other-integers")
+    (problem,) = told(example, tmp_path, "other-integers")
+    assert "(3 (WM) like dGM, 4 (dGM) like WM) in 1 of 3: " in problem.found
+    assert "sub-02_dseg.nii.gz" in problem.found
+    described = yaml.safe_load(problem.action[problem.action.index("{describes") :])
+    meaning = {0: "BG", 1: "CSF", 2: "cGM", 3: "dGM", 4: "WM"}
+    assert described == {"describes": True, "convention": meaning}
+    protocol = {"name": "other", **described}
+    full = ["01", "03"]
+    example.annotation = {"full_fraction": None, "full": full, "protocol": protocol}
+    assert not told(example, tmp_path, "other-integers")
+
+
+def test_a_large_or_lost_structure_is_no_other_one(tmp_path: Path) -> None:
+    example = write_cohort(tmp_path / "cohort")
+    labels = head(1)[1]
+    save(example.file("dseg", "02"), np.where(labels == 3, 4, labels))  # nothing but deep grey
+    save(example.file("dseg", "03"), np.where(head(2)[1] == 2, 1, head(2)[1]))
+    assert not told(example, tmp_path, "other-integers")
+    for subject in ("01", "03"):
+        save(example.file("dseg", subject), head(2)[1])
+    few = np.where(labels > 2, labels - 2, 0).astype(np.uint8)  # 1 and 2 like white and deep grey
+    save(example.file("dseg", "02"), few)
+    assert not told(example, tmp_path, "other-integers")
+
+
 def test_structures_that_no_test_scan_shows_are_told_once_for_all_cohorts(tmp_path: Path) -> None:
     plan, store = two_cohorts(tmp_path, None)
     first, other = plan.sources
