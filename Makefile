@@ -22,8 +22,8 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --no-compile --constraint constraints.txt --editable '.[dev]'
-	@# Compiled on all cores; pip would do it on one.
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib neoseg || true
+	@# Compiled on all cores, but for what is seldom imported; pip would do it on one.
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib neoseg || true
 	@touch $@
 
 train: $(INSTALLED)
