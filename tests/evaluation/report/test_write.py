@@ -16,6 +16,8 @@ from neoseg.evaluation.report.run_files import ReportError
 from neoseg.evaluation.report.write import FIGURES as REMOVED
 from neoseg.evaluation.report.write import _require_free, file_name, write_report
 
+unpainted = pytest.mark.usefixtures("unpainted")
+
 TEXTS = {"report.html", "report.md", "tables.md", "tables.tex"}
 FRAMES = {"scores.csv", "summary.csv", "tests.csv", "runs.csv"}
 FIGURES = {"dice", "hd95", "share", "age", "curves", "structures"}
@@ -123,6 +125,7 @@ def test_file_names_are_harmless(text: str, name: str) -> None:
     assert file_name(text) == name
 
 
+@unpainted
 def test_draws_that_are_one_training_are_told(tmp_path) -> None:
     for draw, dice in enumerate((0.6, 0.6, 0.7)):
         scans = dice_of(dice, ("t1-1", "t2-1"))
@@ -132,6 +135,7 @@ def test_draws_that_are_one_training_are_told(tmp_path) -> None:
     assert "2 runs of iuc, 5 % have the very same scores (0, 1)" in text.partition("## ")[0]
 
 
+@unpainted
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -160,6 +164,7 @@ def test_endless_names_and_steps_do_not_end_a_report(tmp_path) -> None:
     assert "name has more than 200 letters" in told
 
 
+@unpainted
 def test_a_report_leaves_nothing_of_the_one_before(tmp_path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / "runs" / name, dice_of(0.6), name=name)
@@ -176,6 +181,7 @@ def test_a_report_leaves_nothing_of_the_one_before(tmp_path) -> None:
     assert [path.name for path in of_b.iterdir()] == ["mine.txt"]
 
 
+@unpainted
 def test_draws_that_are_one_training_but_for_rounding_count_once(tmp_path) -> None:
     """As of draws that chose the same people with the same seed, on a GPU."""
     scans = ("t1-1", "t2-1", "t3-1", "t4-1", "t5-1")
@@ -196,6 +202,7 @@ def test_draws_that_are_one_training_but_for_rounding_count_once(tmp_path) -> No
     assert "3 runs (iuc_0, iuc_1, iuc_2) are one training" in text
 
 
+@unpainted
 @pytest.mark.parametrize(
     ("planned", "batches", "told"),
     [(True, (2, 9), True), (True, (2, 2), False), (False, (2, 9), False)],
@@ -218,6 +225,7 @@ def test_arms_that_planned_other_sizes_are_told(
     assert ("b, 5 %: 7 x 100 steps of 9 patches of 32x32x32" in text) == told
 
 
+@unpainted
 @pytest.mark.parametrize(
     ("methods", "told"), [(("3", "3"), False), (("2", "3"), True), ((None, "3"), True)]
 )
@@ -236,6 +244,7 @@ def test_runs_that_registered_otherwise_are_told(tmp_path, methods, told: bool) 
     assert ("register full scans in other ways" in text) == told
 
 
+@unpainted
 def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / name, dice_of(0.6, ("t1-1", "t2-1")), name=name, views=False)
@@ -246,6 +255,7 @@ def test_a_run_that_was_copied_in_part_is_told(tmp_path) -> None:
     assert str(tmp_path / "b") in text
 
 
+@unpainted
 def test_runs_on_other_scans_are_told_before_any_number(tmp_path) -> None:
     write_run(tmp_path / "a", dice_of(0.6, ("t1-1", "t2-1")), name="iuc", views=False)
     write_run(tmp_path / "b", dice_of(0.7, ("t2-1", "t3-1")), name="focal", views=False)
