@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from neoseg.buildable import config_dirs
 from neoseg.capacity import Processes, count_processes
 from neoseg.cohort import Cohort
 from neoseg.cohort.masks import find_masks, structures_of
@@ -84,16 +87,26 @@ def main(config: DictConfig) -> None:
     combined = _combine_all(scans, output / RECORD, command.processes)
     problems = Problems([problem for result in combined.values() for problem in result.problems])
     problems.settle("masks", command.on_error)
-    combined = {name: result for name, result in combined.items() if not result.problems}
+    skipped |= {name for name, result in combined.items() if result.problems}
+    used = [scan for scan in cohort.scans if scan.id not in skipped]
+    combined = {name: result for name, result in combined.items() if name not in skipped}
+    labels = {scan.id: scan.target for scan in scans if scan.id in combined}
     drawn = [leaves for scan in scans if scan.id in combined for _, leaves in scan.masks]
     _write_names(output / LABELS / NAMES, space, drawn, combined)
-    _write_table(
-        output / TABLE, cohort, {s.id: s.target for s in scans if s.id in combined}, combined
-    )
-    _tell(space, cohort, combined)
+    _write_table(output / TABLE, replace(cohort, scans=tuple(used)), labels, combined)
+    _tell(space, len(used), combined)
     modalities = override("cohort.modalities", f"[{','.join(cohort.modalities)}]")
-    keys = ["labels=...", "cohort=table", override("cohort.root", output / TABLE), modalities]
-    log.info("next: %s", line_of("prepare", *keys))
+    keys = ["cohort=table", override("cohort.root", output / TABLE), modalities]
+    log.info("next: %s", line_of("prepare", *_table_of_labels(), *keys))
+
+
+def _table_of_labels() -> list[str]:
+    """Return the options that choose the label table, for a shell."""
+    if not HydraConfig.initialized():
+        return []
+    hydra = HydraConfig.get()
+    folders = [f"--config-dir={shlex.quote(folder)}" for folder in config_dirs(hydra)]
+    return [*folders, override("labels", hydra.runtime.choices["labels"])]
 
 
 def _root(command: CombineMasksConfig) -> Path:
@@ -117,10 +130,12 @@ def _combine_all(
     """Return what the label file of each scan holds, after writing those that are not there yet."""
     record = _read_record(record_file)
     made_of = {}
+    table = [[leaf.index, leaf.abbreviation] for leaf in scans[0].space.leaves]
+    table.append(scans[0].space.class_leaves.tolist())
     with progress_bar("look", total=len(scans)) as bar:
         for scan in scans:
             content = [[path.name, digest_of(path), sorted(leaves)] for path, leaves in scan.masks]
-            made_of[scan.id] = digest_of_content([scan.space.class_leaves.tolist(), content])
+            made_of[scan.id] = digest_of_content([table, content])
             bar.advance(scan.id)
     done = {
         scan.id: CombinedScan(**record[scan.id]["holds"])
@@ -211,10 +226,10 @@ def _write_table(
     write_rows(path, columns, rows)
 
 
-def _tell(space: LabelSpace, cohort: Cohort, combined: Mapping[str, CombinedScan]) -> None:
+def _tell(space: LabelSpace, scans: int, combined: Mapping[str, CombinedScan]) -> None:
     """Log how many scans show each structure, and where masks contradict each other."""
     lacking = Counter(leaf for result in combined.values() for leaf in result.undrawn)
-    log.info("%d of %d scans have masks", len(combined), len(cohort.scans))
+    log.info("%d of %d scans have masks", len(combined), scans)
     for leaf in space.leaves:
         if count := lacking[leaf.abbreviation]:
             log.info("%s: not drawn in %d of them", leaf.abbreviation, count)
@@ -222,5 +237,5 @@ def _tell(space: LabelSpace, cohort: Cohort, combined: Mapping[str, CombinedScan
     for name, result in combined.items():
         for what, voxels in dict(result.contradictions).items():
             contradicted.setdefault(what, []).append(f"{name} ({voxels})")
-    for what, scans in contradicted.items():
-        log.warning("voxels lie in %s, which is left open there: %s", what, shorten(scans))
+    for what, names in contradicted.items():
+        log.warning("voxels lie in %s, which is left open there: %s", what, shorten(names))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from neoseg.commands.combine_masks import main
 from neoseg.findings.settings import ConfigError
 from neoseg.labels import LabelSpace, LabelTable
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "name": "organs",
     "background": 0,
     "leaves": [
@@ -101,6 +103,10 @@ def test_only_what_changed_is_made_again(root: Path, caplog) -> None:
     combine(root, structures={"heart": "spleen"})
     assert nib.load(files[0]).shape == (4, 3, 2)
     assert np.unique(np.asarray(nib.load(files[1]).dataobj)).tolist() == [0, 1, 4]
+    table = copy.deepcopy(TABLE)
+    table["leaves"][1] |= {"index": 7}
+    combine(root, structures={"heart": "spleen"}, labels=table)
+    assert np.unique(np.asarray(nib.load(files[1]).dataobj)).tolist() == [0, 7, 8]
     (output / "combined.json").write_text(json.dumps({"sub-s1": 3, "sub-s2": []}))
     combine(root)
     assert np.unique(np.asarray(nib.load(files[1]).dataobj)).tolist() == [0, 4]
@@ -118,7 +124,7 @@ def test_all_masks_that_cannot_be_used_are_told_together(root: Path, caplog) -> 
     volume(root / "s2" / "masks" / "kidneys.nii.gz", 8, 9)
     output = combine(root, on_error="skip")
     rows = (output / "scans.csv").read_text().splitlines()
-    assert [row.split(",")[3] for row in rows[1:]] == ["", "labels/sub-s2_dseg.nii.gz", ""]
+    assert [row.split(",")[3] for row in rows[1:]] == ["labels/sub-s2_dseg.nii.gz", ""]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +174,5 @@ def test_the_command_and_the_advice_for_a_pattern_with_structures(root: Path) ->
     masks = "masks={subject}/masks/{structure}"
     status, said = run_command("combine_masks", *keys, *images, masks, "output=out", cwd=root)
     assert (status, "not drawn in 1 of them" in said) == (0, True), said
+    line = shlex.split(said.rpartition("next: python -m neoseg.prepare ")[2])
+    assert line[:3] == [f"--config-dir={folder.parent}", "labels=organs", "cohort=table"]
