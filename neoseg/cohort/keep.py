@@ -8,35 +8,41 @@ from neoseg.cohort.folders import PIPELINE_FOLDERS
 from neoseg.cohort.participants import SESSION_COLUMNS
 from neoseg.cohort.scan import Scan, bare_id, ids_in
 from neoseg.cohort.table import Row, read_rows
+from neoseg.findings.markup import NUMBER
 from neoseg.findings.nearest import nearest
 from neoseg.findings.problems import Problems, shorten
 
-IDS = ("participant_id", "subject")
+IDS = ("subject", "participant_id")
 
 Key = tuple[str, str | None]
 
 
 def keep_scans(
-    scans: Sequence[Scan], root: Path, keep: Mapping[str, Sequence[str]], problems: Problems
+    scans: Sequence[Scan],
+    root: Path,
+    keep: Mapping[str, Sequence[str]],
+    problems: Problems,
+    columns: Mapping[str | int, str] | None = None,
 ) -> list[Scan]:
     """Return the scans that have one of the values in every column that is named.
 
     Tables are `root` itself if it is one, else `participants.tsv` and `sub-X/sub-X_sessions.tsv` at
     the places where a dHCP tree or a BIDS data set has them; what a session's own row says goes
-    before what that of its subject does. Texts count, regardless of case. Scans with another value
-    are left out with a warning for each column, as are scans without any.
+    before what that of its subject does. Texts count, regardless of case, and 1 is 1.0. Scans with
+    another value are left out with a warning for each column, as are scans without any.
 
     Args:
         scans: of a cohort.
         root: of the cohort: a folder, or a table with a row a scan.
         keep: accepted texts by column.
         problems: collects the warnings; a column that no table has is an error.
+        columns: what a table `root` calls `subject` and `session`, if otherwise.
     """
     values: dict[str, dict[Key, str]] = {}
     tables = [*_tables(root, sorted({scan.subject for scan in scans}))]
     for path, subject in tables:
         for row in read_rows(path, [], problems):
-            key = _key(row, subject)
+            key = _key(row, subject, columns or {})
             for column, text in row.items():
                 if text.casefold() not in MISSING_TEXT:
                     values.setdefault(column, {}).setdefault(key, text)
@@ -49,13 +55,13 @@ def keep_scans(
             found = f"names the column {column!r}, and {root} has {places} without it"
             problems.error("keep", found, action=f"correct it{nearest(column, known)}")
             continue
-        wanted = {text.casefold() for text in accepted}
+        wanted = set(map(_comparable, accepted))
         told = {
             scan.id: of_scan.get((scan.subject, scan.session), of_scan.get((scan.subject, None)))
             for scan in kept
         }
         without = [scan.id for scan in kept if told[scan.id] is None]
-        others = [name for name, text in told.items() if text and text.casefold() not in wanted]
+        others = [name for name, text in told.items() if text and _comparable(text) not in wanted]
         another, unknown = f"another {column} than {shorten(accepted)}", f"no known {column}"
         for ids, what in ((others, another), (without, unknown)):
             if ids:
@@ -80,9 +86,17 @@ def _tables(root: Path, subjects: Sequence[str]) -> Iterator[tuple[Path, str | N
         yield from [(f / name, subject) for f in folders if (f / name).is_file()][:1]
 
 
-def _key(row: Row, subject: str | None) -> Key:
+def _comparable(text: str) -> str:
+    return f"{float(text):g}" if NUMBER.fullmatch(text) else text.casefold()
+
+
+def _key(row: Row, subject: str | None, columns: Mapping[str | int, str]) -> Key:
     """Return subject and session of a row, the session None if it is about all of them."""
-    name = subject or bare_id(next((row[column] for column in IDS if column in row), ""), "sub-")
-    text = bare_id(next((row[column] for column in SESSION_COLUMNS if column in row), ""), "ses-")
+    ids, sessions = (
+        (columns[key].casefold(),) if key in columns else usual
+        for key, usual in (("subject", IDS), ("session", SESSION_COLUMNS))
+    )
+    name = subject or bare_id(next((row[column] for column in ids if column in row), ""), "sub-")
+    text = bare_id(next((row[column] for column in sessions if column in row), ""), "ses-")
     session = None if text.casefold() in MISSING_TEXT else text
     return (name, session) if session or subject else ids_in(name)

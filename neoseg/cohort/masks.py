@@ -101,12 +101,13 @@ def structures_of(
         problems.error("structures", found, kind="label-meaning")
     if unknown:
         names = shorten(entry.abbreviation for entry in space.classes)
+        example = next((word for word in unknown if re.fullmatch(r"[\w-]+", word)), "WORD")
         problems.warn(
             "masks",
             f"{len(unknown)} structures are not in label table '{space.name}': {shorten(unknown)}",
             f"its names, such as {names}",
             "their masks are left out, so that they are background; if the table writes one "
-            f"otherwise, say so: 'structures={{{unknown[0]}: NAME}}'",
+            f"otherwise, say so: 'structures={{{example}: NAME}}'",
             "label-meaning",
         )
     return known

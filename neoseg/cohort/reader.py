@@ -117,7 +117,7 @@ def reader(
                 warn_of_time_points([s.subject for s in scans], f"{words}{patterned}", problems)
             _warn_similar_ids(scans, problems)
             if selection.keep:
-                scans = keep_scans(scans, path, selection.keep, problems)
+                scans = keep_scans(scans, path, selection.keep, problems, options.get("columns"))
             skipped = problems.skipped(on_error)
             kept = selection.apply([scan for scan in scans if scan.id not in skipped], problems)
             usable = convention is not None and bool(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from pydantic import BeforeValidator
 
 from neoseg.buildable import config_dirs
 from neoseg.capacity import Processes, count_processes
@@ -27,7 +29,7 @@ from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_json
 from neoseg.findings.command_line import command as line_of
 from neoseg.findings.command_line import override
-from neoseg.findings.problems import Problems, shorten
+from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import ConfigError
 from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import LabelSet, LabelSpace
@@ -45,11 +47,21 @@ LABELS = "labels"
 """Folder of the label files."""
 
 
+Structures = dict[str, int | str | list[int | str] | None]
+
+
+def _with_text_keys(structures: Any) -> Any:
+    is_mapping = isinstance(structures, dict)
+    return {str(k): v for k, v in structures.items()} if is_mapping else structures
+
+
 def _check_pattern(masks: str, earlier: Earlier) -> None:
-    if "{subject}" not in masks or "{structure}" not in masks:
+    parts = set(re.findall(r"\{(.*?)\}", masks))
+    inside = not masks.startswith(("/", "~")) and ".." not in Path(masks).parts
+    if not {"subject", "structure"} <= parts <= {"subject", "session", "structure"} or not inside:
         raise ConfigError(
-            f"masks is {masks!r}, expected a path with {{subject}} and {{structure}}, such as "
-            "{subject}/segmentations/{structure}"
+            f"masks is {masks!r}, expected a path below cohort.root with {{subject}}, "
+            "{structure} and, if masks have it, {session}: {subject}/segmentations/{structure}"
         )
 
 
@@ -57,7 +69,7 @@ class CombineMasksConfig(FilesConfig):
     """Schema of `conf/combine_masks.yaml`."""
 
     masks: Annotated[str, checked(_check_pattern)]
-    structures: dict[str, int | str | list[int | str] | None] | None = None
+    structures: Annotated[Structures | None, BeforeValidator(_with_text_keys)] = None
     output: OutputFolder
     processes: Processes | None = None
     on_error: Literal["stop", "skip"] = "stop"
@@ -75,7 +87,7 @@ def main(config: DictConfig) -> None:
     found = find_masks(cohort.scans, _root(command), command.masks, problems)
     words = {word for masks in found.values() for word in masks}
     known = structures_of(space, words, command.structures or {}, problems)
-    problems.settle(f"cohort '{cohort.name}'", command.on_error)
+    _settle(problems, f"cohort '{cohort.name}'", command.on_error)
     skipped = problems.skipped(command.on_error)
     scans = [
         MaskedScan(scan.id, shown, space, output / LABELS / f"{scan.id}_{Path(NAMES).stem}.nii.gz")
@@ -86,7 +98,7 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"no mask shows a structure of label table '{space.name}'")
     combined = _combine_all(scans, output / RECORD, command.processes)
     problems = Problems([problem for result in combined.values() for problem in result.problems])
-    problems.settle("masks", command.on_error)
+    _settle(problems, "masks", command.on_error)
     skipped |= {name for name, result in combined.items() if result.problems}
     used = [scan for scan in cohort.scans if scan.id not in skipped]
     combined = {name: result for name, result in combined.items() if name not in skipped}
@@ -98,6 +110,13 @@ def main(config: DictConfig) -> None:
     modalities = override("cohort.modalities", f"[{','.join(cohort.modalities)}]")
     keys = ["cohort=table", override("cohort.root", output / TABLE), modalities]
     log.info("next: %s", line_of("prepare", *_table_of_labels(), *keys))
+
+
+def _settle(problems: Problems, subject: str, on_error: OnError) -> None:
+    """Raise `CohortError` for errors, or log which scans are left out for them."""
+    for problem in problems.settle(subject, on_error):
+        if problem.severity == "error":
+            log.warning("%s left out: %s", ", ".join(problem.scans), problem)
 
 
 def _table_of_labels() -> list[str]:

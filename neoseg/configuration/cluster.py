@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from neoseg.findings.settings import ConfigError, Section
 
 _TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<first>\d+)(?::(?P<second>\d\d))?(?::(?P<third>\d\d))?")
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_PER_GB = {"k": 2.0**-20, "m": 2.0**-10, "": 2.0**-10, "g": 1.0, "t": 2.0**10}
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
+_PER_GB = {"k": 2.0**-20, "m": 2.0**-10, "g": 1.0, "t": 2.0**10}
 
 
 def _minutes(value: Any) -> Any:
@@ -57,7 +57,7 @@ class SlurmSettings(Section):
     gpus_per_node: int | Literal["auto"] | None = "auto"
     gres: str | None = None
     cpus_per_task: int | None = Field(default=None, ge=1)
-    memory: Annotated[float | None, BeforeValidator(_gigabytes)] = Field(default=None, gt=0)
+    memory: Annotated[float | None, BeforeValidator(_gigabytes)] = Field(default=None, ge=2**-10)
     time: Annotated[int, BeforeValidator(_minutes)] = Field(ge=1)
     requeues: int = Field(default=100, ge=0)
     warning: int = Field(default=120, ge=1)

@@ -100,7 +100,8 @@ def find_scans(
         warn_of_unnamed(named, all_images, modalities[0])
     if chosen:
         if base is not None:
-            _warn_of_sessions(base, files, {image.path.parent for image in chosen}, modalities[0])
+            wanted = modalities[0] + (f" with desc {desc}" if desc else "")
+            _warn_of_sessions(base, files, {image.path.parent for image in chosen}, wanted)
         elif alone := without_first(images, modalities[0]):
             log.warning(
                 "%d images have no %s beside them and are left out: %s",

@@ -158,6 +158,11 @@ def test_rows_are_kept_by_a_column(tmp_path, drawem9) -> None:
     path = write(tmp_path, *rows, header="subject,session,T2w,field")
     cohort = read(path, drawem9, modalities=["T2w"], keep={"field": "3T"})
     assert [scan.id for scan in cohort.scans] == ["sub-02_ses-c", "sub-1_ses-b"]
+    rows = ["1,a,i/1.nii,1.0", "1,b,i/1.nii,2", "2,a,i/2.nii,1"]
+    path = write(tmp_path, *rows, header="ID,visit,T2w,group")
+    named = {"subject": "ID", "session": "visit"}
+    cohort = read(path, drawem9, modalities=["T2w"], columns=named, keep={"group": [1]})
+    assert [scan.id for scan in cohort.scans] == ["sub-1_ses-a", "sub-2_ses-a"]
 
 
 def test_a_cell_names_the_structures_that_were_not_drawn(tmp_path, drawem9) -> None:

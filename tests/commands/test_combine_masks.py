@@ -123,6 +123,7 @@ def test_all_masks_that_cannot_be_used_are_told_together(root: Path, caplog) -> 
         assert text in str(caught.value)
     volume(root / "s2" / "masks" / "kidneys.nii.gz", 8, 9)
     output = combine(root, on_error="skip")
+    assert "sub-s1 left out: " in caplog.text
     rows = (output / "scans.csv").read_text().splitlines()
     assert [row.split(",")[3] for row in rows[1:]] == ["labels/sub-s2_dseg.nii.gz", ""]
 
@@ -131,7 +132,9 @@ def test_all_masks_that_cannot_be_used_are_told_together(root: Path, caplog) -> 
     ("keys", "message"),
     [
         ({"masks": "{subject}/seg/{structure}"}, r"no masks of sub-s1.*{subject}/seg/{structure}"),
-        ({"masks": "{subject}/masks"}, "masks is .*expected a path with {subject} and {structure}"),
+        ({"masks": "{subject}/masks"}, "below cohort.root with {subject}, {structure}"),
+        ({"masks": "{subject}/{modality}/{structure}"}, "masks is .*expected a path"),
+        ({"masks": "/data/{subject}/{structure}"}, "expected a path below cohort.root"),
         ({"structures": {"hart": "spleen"}}, "no mask is called so; did you mean 'heart'"),
         ({"structures": {"heart": "splen"}}, "did you mean 'spleen'"),
         ({"structures": dict.fromkeys(["heart", "kidneys", "spleen"]) | {
