@@ -1,4 +1,7 @@
-"""Private parts of other libraries, each with its reason, and a test that fails without it."""
+"""Private parts of other libraries that neoseg uses, each with the reason.
+
+Each has a test, which fails when a library drops it.
+"""
 
 from __future__ import annotations
 
@@ -175,10 +178,10 @@ def parse_yaml_in_c() -> None:
     import yaml
     from omegaconf import _utils
 
-    own: Any = _utils.get_yaml_loader()
-    c_parser: Any = getattr(yaml, "cyaml", None) and yaml.CSafeLoader.__bases__[0]
-    if c_parser is None:
+    if not yaml.__with_libyaml__:
         return
+    own: Any = _utils.get_yaml_loader()
+    c_parser: Any = yaml.CSafeLoader.__bases__[0]
 
     class Loader(c_parser, own):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:

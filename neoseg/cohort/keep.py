@@ -50,9 +50,10 @@ def keep_scans(
     for column, accepted in keep.items():
         of_scan = values.get(column.casefold())
         if of_scan is None:
-            places = shorten(dict.fromkeys(path.name for path, _ in tables), 3) or "no table"
+            places = shorten(dict.fromkeys(path.name for path, _ in tables), 3)
             known = sorted(set(values) - {*IDS, *SESSION_COLUMNS})
-            found = f"names the column {column!r}, and {root} has {places} without it"
+            has = f"{places} without it" if tables else "no table of participants or sessions"
+            found = f"names the column {column!r}, and {root} has {has}"
             problems.error("keep", found, action=f"correct it{nearest(column, known)}")
             continue
         wanted = set(map(_comparable, accepted))

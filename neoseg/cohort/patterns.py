@@ -91,14 +91,19 @@ def _check(key: str, pattern: str | None, needed: list[str], problems: Problems)
     """Record an error for a pattern that cannot match."""
     if pattern is None:
         return
-    parts = re.findall(r"\{(.*?)\}", pattern)
-    wrong = [part for part in parts if part not in PARTS] + [p for p in needed if p not in parts]
-    if wrong or pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
+    if not fits(pattern, needed, PARTS):
         expected = f"a path below cohort.root with {' and '.join(f'{{{part}}}' for part in needed)}"
         action = f"parts are {', '.join(f'{{{part}}}' for part in PARTS)}"
-        if STRUCTURE in parts:
+        if f"{{{STRUCTURE}}}" in pattern:
             action += "; python -m neoseg.combine_masks makes one label file of masks"
         problems.error(key, f"is {pattern!r}", expected, action)
+
+
+def fits(pattern: str, needed: Collection[str], allowed: Collection[str]) -> bool:
+    """Return whether a pattern is a path below its root with the needed parts, and no unknown."""
+    parts = {*re.findall(r"\{(.*?)\}", pattern)}
+    below = not pattern.startswith(("/", "~")) and ".." not in Path(pattern).parts
+    return below and {*needed} <= parts <= {*allowed}
 
 
 def _find(

@@ -20,15 +20,13 @@ from neoseg.findings.settings import ConfigError
 from neoseg.inference.dataset import DerivativeError, require_utf8
 from neoseg.inference.image_names import ScanFiles
 from neoseg.labels import LabelSpace, Protocol, hide_slices
-from neoseg.runs.people import meaning_of
-from neoseg.runs.unseen import Ids, member_of, seen_in_training
+from neoseg.runs.people import meaning_of, seen_by
+from neoseg.runs.unseen import member_of, seen_in_training
 from neoseg.store import Geometry
 from neoseg.store.leaks import Leaks
 from neoseg.store.reading import read_codes
 
 log = logging.getLogger(__name__)
-
-_NAMESAKES = " (leaks=namesakes if they are others)"
 
 
 @dataclass(frozen=True)
@@ -164,23 +162,22 @@ def _unknown(
     ]
     same = seen_in_training(runs, members, "none", SPLITS, before=False)
     images = {id(leak.other): leak.first.part for leak in same}
-    ids: Ids = "none" if leaks == "namesakes" else "all"
-    apart = seen_in_training(runs, members, ids, ("val", "test"), before=False)
-    people = {leak.other.person: leak.first.part for leak in apart}
-    for leak in seen_in_training(runs, members, ids, ("train",), before=False):
-        people.pop(leak.other.person, None)  # as in folds, each of which trains on others
-    left_out = dict[tuple[str, str], list[str]]()
+    used = [member for run in runs for member in seen_by(run, SPLITS, before=False)]
+    trained = {member.person for member in used if member.part == "train"}  # by one of some folds
+    people = {m.person: m.part for m in used if m.person not in trained}
+    people = {} if leaks == "namesakes" else people
+    left_out = dict[str, list[str]]()
     kept = []
     for candidate, member in zip(candidates, members, strict=True):
         if part := images.get(id(member)):
-            left_out.setdefault(("have the same images", part), []).append(candidate.name)
+            left_out.setdefault(f"the same images for {part}", []).append(candidate.name)
         elif part := people.get(member.person):
-            left_out.setdefault(("have people of these ids", part), []).append(candidate.name)
+            what = f"people of these ids for {part} (leaks=namesakes if they are others)"
+            left_out.setdefault(what, []).append(candidate.name)
         else:
             kept.append(candidate)
-    for (what, part), names in sorted(left_out.items(), reverse=True):
+    for what, names in sorted(left_out.items(), reverse=True):
         log.warning(
-            "%d scans are left out, since the runs %s for %s%s: %s",
-            *(len(names), what, part, _NAMESAKES if "ids" in what else "", shorten(names)),
+            "%d scans are left out, since the runs have %s: %s", len(names), what, shorten(names)
         )
     return kept

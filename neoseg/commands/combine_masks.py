@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pydantic import BeforeValidator
 
-from neoseg.buildable import config_dirs
 from neoseg.capacity import Processes, count_processes
 from neoseg.cohort import Cohort
 from neoseg.cohort.masks import find_masks, structures_of
 from neoseg.cohort.meaning import UNKNOWN
+from neoseg.cohort.patterns import fits
 from neoseg.cohort.scan_table import SEPARATOR
 from neoseg.cohort.table import write_rows
 from neoseg.configuration.command_config import Earlier, checked
@@ -28,24 +26,26 @@ from neoseg.configuration.outputs import OutputFolder
 from neoseg.digests import digest_of, digest_of_content
 from neoseg.files import write_json
 from neoseg.findings.command_line import command as line_of
-from neoseg.findings.command_line import override
+from neoseg.findings.command_line import override, own_configs
 from neoseg.findings.problems import OnError, Problems, shorten
 from neoseg.findings.settings import ConfigError
-from neoseg.foreign import ForeignError, read_json
 from neoseg.labels import LabelSet, LabelSpace
 from neoseg.labels.masks import integers_of
 from neoseg.processes import work_through
 from neoseg.progress import progress_bar
 from neoseg.store.masks import CombinedScan, MaskedScan, write_combined
+from neoseg.trust.folder import read_kept
 
 log = logging.getLogger(__name__)
 
-TABLE, NAMES, RECORD = "scans.csv", "dseg.tsv", "combined.json"
-"""Files of the output: a row a scan, the names of the integers, and what was made of what."""
+TABLE, NAMES = "scans.csv", "dseg.tsv"
+"""Files of the output: a row a scan, and the names of the integers."""
 
-LABELS = "labels"
-"""Folder of the label files."""
+LABELS, MADE = "labels", "made"
+"""Folders of the label files, and of what each was made of."""
 
+PARTS = ("subject", "session", "structure")
+"""What a pattern of masks may have in braces."""
 
 Structures = dict[str, int | str | list[int | str] | None]
 
@@ -56,9 +56,7 @@ def _with_text_keys(structures: Any) -> Any:
 
 
 def _check_pattern(masks: str, earlier: Earlier) -> None:
-    parts = set(re.findall(r"\{(.*?)\}", masks))
-    inside = not masks.startswith(("/", "~")) and ".." not in Path(masks).parts
-    if not {"subject", "structure"} <= parts <= {"subject", "session", "structure"} or not inside:
+    if not fits(masks, ("subject", "structure"), PARTS):
         raise ConfigError(
             f"masks is {masks!r}, expected a path below cohort.root with {{subject}}, "
             "{structure} and, if masks have it, {session}: {subject}/segmentations/{structure}"
@@ -96,7 +94,7 @@ def main(config: DictConfig) -> None:
     ]
     if not scans:
         raise ConfigError(f"no mask shows a structure of label table '{space.name}'")
-    combined = _combine_all(scans, output / RECORD, command.processes)
+    combined = _combine_all(scans, output / MADE, command.processes)
     problems = Problems([problem for result in combined.values() for problem in result.problems])
     _settle(problems, "masks", command.on_error)
     skipped |= {name for name, result in combined.items() if result.problems}
@@ -123,9 +121,7 @@ def _table_of_labels() -> list[str]:
     """Return the options that choose the label table, for a shell."""
     if not HydraConfig.initialized():
         return []
-    hydra = HydraConfig.get()
-    folders = [f"--config-dir={shlex.quote(folder)}" for folder in config_dirs(hydra)]
-    return [*folders, override("labels", hydra.runtime.choices["labels"])]
+    return [*own_configs(), override("labels", HydraConfig.get().runtime.choices["labels"])]
 
 
 def _root(command: CombineMasksConfig) -> Path:
@@ -144,25 +140,23 @@ def _shown(
 
 
 def _combine_all(
-    scans: Sequence[MaskedScan], record_file: Path, processes: int | None
+    scans: Sequence[MaskedScan], folder: Path, processes: int | None
 ) -> dict[str, CombinedScan]:
-    """Return what the label file of each scan holds, after writing those that are not there yet."""
-    record = _read_record(record_file)
-    made_of = {}
-    table = [[leaf.index, leaf.abbreviation] for leaf in scans[0].space.leaves]
-    table.append(scans[0].space.class_leaves.tolist())
+    """Return what the label file of each scan holds, after writing those that are not there yet.
+
+    `folder` keeps what was made of what, by scan.
+    """
+    space = scans[0].space
+    table = [[leaf.index, leaf.abbreviation] for leaf in space.leaves]
+    done, made_of = dict[str, CombinedScan](), dict[str, str]()
     with progress_bar("look", total=len(scans)) as bar:
         for scan in scans:
-            content = [[path.name, digest_of(path), sorted(leaves)] for path, leaves in scan.masks]
-            made_of[scan.id] = digest_of_content([table, content])
+            masks = [[path.name, digest_of(path), sorted(leaves)] for path, leaves in scan.masks]
+            key = made_of[scan.id] = digest_of_content([table, space.class_leaves.tolist(), masks])
+            kept = read_kept(_record(folder, scan), folder, key, _from_plain)
+            if kept and scan.target.is_file() and kept[0] == digest_of(scan.target):
+                done[scan.id] = kept[1]
             bar.advance(scan.id)
-    done = {
-        scan.id: CombinedScan(**record[scan.id]["holds"])
-        for scan in scans
-        if record.get(scan.id, {}).get("made_of") == made_of[scan.id]
-        and scan.target.is_file()
-        and digest_of(scan.target) == record[scan.id]["file"]
-    }
     if done:
         log.info("%d of %d label files are there already", len(done), len(scans))
     rest = [scan for scan in scans if scan.id not in done]
@@ -174,34 +168,18 @@ def _combine_all(
             scan = rest[number]
             done[scan.id] = result
             if not result.problems:
-                file = digest_of(scan.target)
-                record[scan.id] = {
-                    "made_of": made_of[scan.id],
-                    "file": file,
-                    "holds": asdict(result),
-                }
-                write_json(record_file, record)
+                content = {"made_of": made_of[scan.id], "file": digest_of(scan.target)}
+                write_json(_record(folder, scan), content | {"holds": result.plain()})
             bar.advance(scan.id)
     return {scan.id: done[scan.id] for scan in scans}
 
 
-def _read_record(path: Path) -> dict[str, Any]:
-    """Return what an earlier call wrote; nothing if there is none, or it cannot be read."""
-    try:
-        record = read_json(path)
-    except ForeignError:
-        return {}
-    keys = {"made_of", "file", "holds"}
-    fields = set(asdict(CombinedScan()))
-    entries = record.items() if isinstance(record, dict) else ()
-    return {
-        name: entry
-        for name, entry in entries
-        if isinstance(entry, dict)
-        and set(entry) == keys
-        and isinstance(entry["holds"], dict)
-        and set(entry["holds"]) == fields
-    }
+def _record(folder: Path, scan: MaskedScan) -> Path:
+    return folder / f"{scan.id}.json"
+
+
+def _from_plain(raw: Any) -> tuple[str, CombinedScan]:
+    return str(raw["file"]), CombinedScan.from_plain(raw["holds"])
 
 
 def _write_names(
@@ -254,7 +232,7 @@ def _tell(space: LabelSpace, scans: int, combined: Mapping[str, CombinedScan]) -
             log.info("%s: not drawn in %d of them", leaf.abbreviation, count)
     contradicted: dict[str, list[str]] = {}
     for name, result in combined.items():
-        for what, voxels in dict(result.contradictions).items():
+        for what, voxels in result.contradictions.items():
             contradicted.setdefault(what, []).append(f"{name} ({voxels})")
     for what, names in contradicted.items():
         log.warning("voxels lie in %s, which is left open there: %s", what, shorten(names))

@@ -26,7 +26,7 @@ def _minutes(value: Any) -> Any:
 
 
 def _gigabytes(value: Any) -> Any:
-    """Return GB of a number of GB, or of a size as sbatch takes it: `64G`, `64000` with a unit."""
+    """Return GB of a number of GB, or of a size with its unit, as sbatch takes it: `64G`."""
     if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?", value):
         return value
     match = _MEMORY.fullmatch(value.strip())

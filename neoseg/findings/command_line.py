@@ -37,10 +37,12 @@ def literal(node: Any) -> Any:
 
 def again(allow: Collection[str]) -> list[str]:
     """Return the options with which another command finds the code of this one, for a shell."""
-    if not allow:
-        return []
+    return [*own_configs(), override("allow", f"[{','.join(allow)}]")] if allow else []
+
+
+def own_configs() -> list[str]:
+    """Return the options that name the folders of configurations of this command, for a shell."""
     from hydra.core.hydra_config import HydraConfig  # takes long to import
 
     folders = config_dirs(HydraConfig.get()) if HydraConfig.initialized() else []
-    places = [f"--config-dir={shlex.quote(folder)}" for folder in folders]
-    return [*places, override("allow", f"[{','.join(allow)}]")]
+    return [f"--config-dir={shlex.quote(folder)}" for folder in folders]

@@ -43,6 +43,7 @@ def combine(space: LabelSpace, masks: Iterable[tuple[LabelSet, np.ndarray]]) -> 
     """Combine masks into one volume in which each voxel has the smallest class that is known.
 
     A voxel is one of the leaves of every mask that it is in, and none of those of the other masks.
+    Several masks of one structure, such as the lobes of a lung, are its parts.
     In no mask, it is background (or what was not drawn). Where masks contradict each other, it is
     left open between what they say: in two that exclude each other, in a part but not in its whole,
     or in a whole but in none of its parts, although all have been drawn.
@@ -92,7 +93,8 @@ def _known(
     if not inside:
         names = sorted(space.plain_name(drawn[number]) for number in cover)
         return frozenset().union(*(drawn[number] for number in cover)), " and ".join(names)
-    outside = [leaves for number, leaves in enumerate(drawn) if number not in cover]
+    covering = {drawn[number] for number in cover}
+    outside = [leaves for leaves in drawn if leaves not in covering]
     rest = inside.difference(*outside)
     if not cover and space.background in rest:
         return frozenset([space.background]), ""

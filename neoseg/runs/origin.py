@@ -71,9 +71,13 @@ def require_same(run: RunConfig, folder: Path, plan: Plan, resuming: bool = Fals
 def _settings_on_top(others: Sequence[str]) -> list[str]:
     """Return the settings of this command, for a shell, without those that `others` set."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    keys = {"resume", "allow", *(shlex.split(line)[0].partition("=")[0] for line in others)}
-    keys |= {key.lstrip("+") for key in keys}
-    return [shlex.quote(line) for line in given if line.partition("=")[0].lstrip("+") not in keys]
+    lines = [shlex.split(line)[0] for line in others]
+    keys = {"resume", "allow", *map(_key_of, lines)}
+    return [shlex.quote(line) for line in given if _key_of(line) not in keys]
+
+
+def _key_of(line: str) -> str:
+    return line.partition("=")[0].lstrip("+")
 
 
 def note_changes(folder: Path, changes: list[str]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,22 @@ class CombinedScan:
     undrawn: tuple[str, ...] = ()
     contradictions: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return what the file holds as plain containers, for JSON."""
+        return {
+            "integers": list(self.integers),
+            "undrawn": list(self.undrawn),
+            "contradictions": dict(self.contradictions),
+        }
+
+    @classmethod
+    def from_plain(cls, raw: Any) -> "CombinedScan":
+        """Return what `plain` returned `raw` of; raises KeyError, TypeError or ValueError."""
+        contradictions = {str(what): int(count) for what, count in raw["contradictions"].items()}
+        return cls(
+            tuple(map(int, raw["integers"])), tuple(map(str, raw["undrawn"])), contradictions
+        )
 
 
 def write_combined(scan: MaskedScan) -> CombinedScan:

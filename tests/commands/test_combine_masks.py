@@ -107,8 +107,13 @@ def test_only_what_changed_is_made_again(root: Path, caplog) -> None:
     table["leaves"][1] |= {"index": 7}
     combine(root, structures={"heart": "spleen"}, labels=table)
     assert np.unique(np.asarray(nib.load(files[1]).dataobj)).tolist() == [0, 7, 8]
-    (output / "combined.json").write_text(json.dumps({"sub-s1": 3, "sub-s2": []}))
     combine(root)
+    damaged = output / "made" / "sub-s2.json"
+    damaged.write_text(json.dumps(json.loads(damaged.read_text()) | {"holds": {"integers": 3}}))
+    (output / "made" / "sub-s1.json").write_text("[")
+    caplog.clear()
+    combine(root)
+    assert "are there already" not in caplog.text
     assert np.unique(np.asarray(nib.load(files[1]).dataobj)).tolist() == [0, 4]
 
 

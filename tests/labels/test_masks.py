@@ -67,6 +67,13 @@ def test_masks_that_contradict_each_other_leave_a_voxel_open(space: LabelSpace) 
     assert whole.contradictions == {"liver in none of its parts": 1}
 
 
+def test_several_masks_of_one_structure_are_its_parts(space: LabelSpace) -> None:
+    lobes = masks_of(space, liver=[0, 1]) + masks_of(space, liver=[1, 2], left=[3])
+    combined = combine(space, lobes)
+    assert combined.labels.ravel().tolist() == [11, 11, 11, 8, 0, 0]
+    assert not combined.contradictions
+
+
 def test_an_empty_mask_is_drawn_and_a_missing_one_is_not(space: LabelSpace) -> None:
     combined = combine(space, masks_of(space, spleen=[], left=[0]))
     assert combined.undrawn == space.label_set(["liver", "right"])
