@@ -212,7 +212,9 @@ def test_no_tables_at_all(tmp_path: Path, drawem9: LabelSpace) -> None:
     assert any("participants.tsv" in warning for warning in cohort.warnings)
     with pytest.raises(CohortError, match="leave none of the 4 scans"):
         read_dhcp(tmp_path, drawem9, max_birth_age=32)
-    with pytest.raises(CohortError, match="'sex', and .* has no table of participants or sessions"):
+    with pytest.raises(
+        CohortError, match=r"'sex', and .* has no table of participants or sessions"
+    ):
         read_dhcp(tmp_path, drawem9, keep={"sex": "male"})
 
 
